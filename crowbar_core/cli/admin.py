@@ -1,0 +1,33 @@
+"""`crowbar admin`: for whoever owns the database, when nobody can sign in any more."""
+
+from __future__ import annotations
+
+import click
+
+from crowbar_core.cli.connection import ask_password
+from crowbar_core.cli.local import opened, settings_options
+from crowbar_core.cli.output import say
+from crowbar_core.services import users
+from crowbar_core.services.parts import Actor
+from crowbar_core.settings import Settings
+from crowbar_core.store import listing
+from crowbar_core.web.api.nouns import USERS
+
+
+@click.group("admin", no_args_is_help=True)
+def admin() -> None:
+    """Help yourself without a server: these work on the database directly."""
+
+
+@admin.command("password")
+@click.argument("name")
+@settings_options
+def password(settings: Settings, name: str) -> None:
+    """Set a user's password (asked for, or read from standard input), which ends their sessions."""
+    with opened(settings) as parts:
+        with parts.store.read() as session:
+            user_id = listing.find_id(session, USERS, name)
+        users.set_password(
+            parts, Actor("crowbar admin"), user_id, ask_password(f"New password of {name}: ", repeat=True)
+        )
+    say(f"The password of {name} is set.")

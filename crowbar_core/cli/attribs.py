@@ -1,0 +1,127 @@
+"""`crowbar attribs`: values of nodes, noderoles and deployments' roles, and where each comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from crowbar_core.cli import output as out
+from crowbar_core.cli.client import Client
+from crowbar_core.cli.connection import connect
+from crowbar_core.cli.context import noun, output
+from crowbar_core.cli.converge import wait_until_settled
+from crowbar_core.cli.verbs import add_list, add_show, done, id_of, node_role_id, read_file, read_value
+from crowbar_core.errors import NotFound
+
+attribs = noun("attribs", "Named, typed data of nodes and roles: get, set, explain.")
+
+add_list(
+    attribs,
+    "attribs",
+    ("id", "name", "role", "map", "writable", "secret", "description"),
+    what="the attributes that barclamps declare",
+    filters={"role": "Only those of this role.", "barclamp": "Only those of this barclamp."},
+)
+add_show(attribs, "attribs", what="an attribute's declaration")
+
+
+def _subject(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--deployment", metavar="NAME", help="Of the role --role in this deployment."),
+        click.option(
+            "--role",
+            metavar="NAME",
+            help="With --node: of this role's noderole there. With --deployment: of this role.",
+        ),
+        click.option("--noderole", metavar="NODEROLE", help="Of this noderole (id or NODE/ROLE)."),
+        click.option("--node", metavar="NAME", help="Of this node."),
+    ):
+        function = option(function)
+    return function
+
+
+def _path(
+    client: Client, node: str | None, noderole: str | None, role: str | None, deployment: str | None
+) -> tuple[str | int, ...]:
+    """The path whose ``attribs`` are meant."""
+    if noderole and not (node or role or deployment):
+        return ("node_roles", node_role_id(client, noderole))
+    if node and not (noderole or deployment):
+        return ("node_roles", node_role_id(client, f"{node}/{role}")) if role else ("nodes", node)
+    if deployment and role and not (node or noderole):
+        wanted = id_of(client, "roles", role)
+        for row in client.rows("deployments", deployment, "deployment_roles"):
+            if row["role_id"] == wanted:
+                return ("deployment_roles", int(row["id"]))
+        raise NotFound(
+            f"Role {role} is not in deployment {deployment}. "
+            f"`crowbar deployments add-role {deployment} {role}` adds it."
+        )
+    raise click.UsageError("Say whose it is: --node, --node with --role, --noderole, or --deployment with --role.")
+
+
+@attribs.verb("get")
+@click.argument("name", metavar="ATTRIBUTE")
+@_subject
+@click.option("--reveal", is_flag=True, help="Show a secret value (needs the right to).")
+def get(name: str, reveal: bool, **subject: str | None) -> None:
+    """Print an attribute's value; as a table, the value alone."""
+    client = connect()
+    found = client.get(*_path(client, **subject), "attribs", name, query={"reveal": "true" if reveal else None})
+    if output() != "table":
+        out.data(found, output())
+    elif isinstance(found["value"], str):
+        out.line(found["value"])
+    else:
+        out.data(found["value"], "json")
+
+
+@attribs.verb("set")
+@click.argument("name", metavar="ATTRIBUTE")
+@click.argument("value", required=False)
+@_subject
+@click.option("--string", is_flag=True, help="VALUE is text even if it looks like JSON.")
+@click.option(
+    "--file", "file", metavar="FILE", help="Read the value from a file; - is standard input (right for secrets)."
+)
+@click.option("--wait", is_flag=True, help="Wait until all is settled again.")
+def set_(name: str, value: str | None, string: bool, file: str | None, wait: bool, **subject: str | None) -> None:
+    """Set an attribute. VALUE is JSON if it is JSON, else text."""
+    if (value is None) == (file is None):
+        raise click.UsageError("Give either a VALUE or --file.")
+    text = read_file(file).rstrip("\n") if file is not None else str(value)
+    client = connect()
+    answer = client.put(*_path(client, **subject), "attribs", name, body={"value": read_value(text, string=string)})
+    done(answer, f"Attribute {name} is set.")
+    if wait:
+        wait_until_settled(client)
+
+
+@attribs.verb("unset")
+@click.argument("name", metavar="ATTRIBUTE")
+@_subject
+@click.option("--wait", is_flag=True, help="Wait until all is settled again.")
+def unset(name: str, wait: bool, **subject: str | None) -> None:
+    """Take the operator's value away; the next source shows through."""
+    client = connect()
+    client.delete(*_path(client, **subject), "attribs", name)
+    out.say(f"Attribute {name} is unset.")
+    if wait:
+        wait_until_settled(client)
+
+
+@attribs.verb("explain")
+@click.argument("name", metavar="ATTRIBUTE")
+@_subject
+@click.option("--reveal", is_flag=True, help="Show secret values (needs the right to).")
+def explain(name: str, reveal: bool, **subject: str | None) -> None:
+    """Show every source of the value, low to high, with who set it and when."""
+    client = connect()
+    query = {"explain": "true", "reveal": "true" if reveal else None}
+    found = client.get(*_path(client, **subject), "attribs", name, query=query)
+    if output() != "table":
+        out.data(found, output())
+        return
+    out.rows(found["layers"], ("wins", "source", "subject", "value", "set", "actor", "at", "run_id"), "table")

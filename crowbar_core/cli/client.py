@@ -1,0 +1,246 @@
+"""A small client of the REST API: credentials, pages, retries of what may be asked twice, clear errors."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+
+import requests
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from crowbar_core.cli.errors import ApiError, Unreachable
+from crowbar_core.cli.profiles import Target
+from crowbar_core.errors import BadInput, FieldError
+
+ROOT = "api/v2"
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 60.0
+TRIES = 4
+LONGEST_PAUSE = 5.0
+PAGE = 500
+
+
+class _Bearer(AuthBase):
+    """A token, or nobody when it is empty. As an auth object, it also keeps requests from looking into ~/.netrc."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class Client:
+    """One session with one server. Raises ``ApiError`` when it refuses, ``Unreachable`` when it does not answer."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._session = requests.Session()
+        self._session.verify = target.verify
+        self._session.headers["Accept"] = "application/json, application/problem+json"
+        self._auth: AuthBase = _Bearer(target.token)
+        if target.user and not target.token:
+            self._auth = HTTPBasicAuth(target.user.encode(), target.password.encode())
+        # A proxy of the environment has no business between us and this machine.
+        if urlsplit(target.url).hostname in ("127.0.0.1", "::1", "localhost"):
+            self._session.trust_env = False
+
+    def close(self) -> None:
+        self._session.close()
+
+    def get(self, *path: str | int, query: Mapping[str, Any] | None = None, accept: Sequence[int] = ()) -> Any:
+        """``accept`` names error statuses whose body is an answer, not a problem."""
+        return self._body(self._request("GET", self._url(path), query=query, accept=accept))
+
+    def rows(
+        self, *path: str | int, query: Mapping[str, Any] | None = None, limit: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """All objects of a collection, page by page, at most ``limit``."""
+        left = limit
+        url = self._url(path)
+        asked: Mapping[str, Any] | None = {**(query or {}), "limit": min(PAGE, left or PAGE)}
+        while True:
+            response = self._request("GET", url, query=asked)
+            page = self._body(response)
+            if not isinstance(page, list) or not all(isinstance(row, dict) for row in page):
+                raise Unreachable(f"What answers at {self.target.url} is no Crowbar server: a list was expected.")
+            for row in page:
+                yield row
+                if left is not None:
+                    left -= 1
+                    if left == 0:
+                        return
+            following = response.links.get("next", {}).get("url")
+            if not following or not page:
+                return
+            url, asked = urljoin(response.url, following), None
+            if urlsplit(url)[:2] != urlsplit(response.url)[:2]:
+                raise Unreachable(f"The server at {self.target.url} sends its next page to another server, {url}.")
+
+    def post(self, *path: str | int, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
+        return self._body(self._request("POST", self._url(path), body={} if body is None else body, query=query))
+
+    def put(self, *path: str | int, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
+        return self._body(self._request("PUT", self._url(path), body={} if body is None else body, query=query))
+
+    def patch(self, *path: str | int, body: Any) -> Any:
+        return self._body(self._request("PATCH", self._url(path), body=body))
+
+    def delete(self, *path: str | int, query: Mapping[str, Any] | None = None) -> Any:
+        return self._body(self._request("DELETE", self._url(path), query=query))
+
+    def status(
+        self, *path: str | int, query: Mapping[str, Any] | None = None, accept: Sequence[int] = ()
+    ) -> tuple[int, Any]:
+        """The HTTP status too, for the questions whose answer it is (``anneal``)."""
+        response = self._request("GET", self._url(path), query=query, accept=accept)
+        return response.status_code, self._body(response)
+
+    def outside(self, *path: str, accept: Sequence[int] = ()) -> tuple[int, Any]:
+        """Like ``status``, for what lies outside /api/v2 (``readyz``)."""
+        response = self._request("GET", "/".join((self.target.url, *path)), accept=accept)
+        return response.status_code, self._body(response)
+
+    def _url(self, path: Sequence[str | int]) -> str:
+        return "/".join((self.target.url, ROOT, *(segment(part) for part in path)))
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+        accept: Sequence[int] = (),
+    ) -> requests.Response:
+        query = {key: value for key, value in (query or {}).items() if value is not None}
+        data = None if body is None else _encode(body)
+        headers = {} if data is None else {"Content-Type": "application/json"}
+        tries = TRIES if method == "GET" else 1
+        for left in reversed(range(tries)):
+            pause = min(0.1 * 2 ** (tries - left), LONGEST_PAUSE)
+            try:
+                response = self._session.request(
+                    method, url, params=query, data=data, headers=headers, auth=self._auth,
+                    timeout=(CONNECT_SECONDS, ANSWER_SECONDS), allow_redirects=False,
+                )  # fmt: skip
+            except requests.exceptions.SSLError as error:
+                raise Unreachable(
+                    f"The server at {self.target.url} cannot be trusted ({_reason(error)}). "
+                    "Give its authority with --ca-file."
+                ) from error
+            except (requests.ConnectionError, requests.Timeout) as error:
+                if left and not isinstance(error, requests.ReadTimeout):
+                    time.sleep(pause)
+                    continue
+                raise Unreachable(
+                    f"No server answers at {self.target.url} ({_reason(error)}). "
+                    "Start one with `crowbar serve`, or give --url."
+                ) from error
+            except (requests.RequestException, OSError, UnicodeError) as error:
+                raise Unreachable(f"The request to {self.target.url} cannot be made: {_reason(error)}.") from error
+            if response.status_code == 503 and left and response.status_code not in accept:
+                time.sleep(min(_seconds(response.headers.get("Retry-After"), pause), LONGEST_PAUSE))
+                continue
+            if response.status_code >= 300 and response.status_code not in accept:
+                raise _problem(response, self.target)
+            return response
+        raise AssertionError("the last try returns or raises")
+
+    def _body(self, response: requests.Response) -> Any:
+        if not response.content:
+            return None
+        try:
+            return response.json()
+        except ValueError as error:
+            raise Unreachable(
+                f"What answers at {self.target.url} is no Crowbar server: it does not speak JSON."
+            ) from error
+
+
+def segment(part: str | int) -> str:
+    """One part of a path. Raises ``BadInput`` for what no path can carry."""
+    text = str(part)
+    if text in ("", ".", ".."):
+        raise BadInput(f"{text!r} is no name: give a name or an id.")
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError as error:
+        raise BadInput("A name must be valid UTF-8.") from error
+
+
+def _encode(body: Any) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise BadInput("A value must be valid UTF-8.") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput("A value must be JSON: no NaN, no infinity, and not nested without end.") from error
+
+
+def _problem(response: requests.Response, target: Target) -> ApiError | Unreachable:
+    """The server's refusal in its own words, as far as it has some."""
+    status = response.status_code
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = None
+    problem = problem if isinstance(problem, dict) else {}
+    detail = str(problem.get("detail") or problem.get("title") or "").strip()
+    if status < 400:
+        where = response.headers.get("Location", "nowhere")
+        detail = f"The server at {target.url} sends us elsewhere, to {where}: give that as --url."
+    elif not detail:
+        known = {
+            400: "the request is malformed",
+            404: "there is nothing of that name",
+            413: "the request is too large",
+            414: "a name is too long",
+        }
+        what = known.get(status, (response.reason or "no reason given").lower())
+        detail = f"The server at {target.url} answered {status}: {what}."
+    if status == 401:
+        who = "was not accepted" if target.token or target.user else "is missing"
+        detail = f"{detail.rstrip('.')}. The token or password {who}: use `crowbar login`, --token or --user."
+    if status in (502, 503, 504):
+        return Unreachable(detail)
+    errors = [
+        FieldError(pointer=str(item.get("pointer", "")), detail=str(item.get("detail", "")))
+        for item in problem.get("errors") or ()
+        if isinstance(item, dict)
+    ]
+    return ApiError(detail, answer=status, problem=str(problem.get("code", "")), errors=errors)
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in few words: requests and urllib3 wrap theirs three deep."""
+    seen: BaseException = error
+    while True:
+        inner = getattr(seen, "reason", None) or (seen.args[0] if seen.args else None)
+        if not isinstance(inner, BaseException):
+            break
+        seen = inner
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    text = getattr(seen, "strerror", None) or str(seen)
+    for known in (
+        "Connection refused",
+        "Name or service not known",
+        "Temporary failure in name resolution",
+        "No route to host",
+    ):
+        if known in text:
+            return known.lower()
+    return text.rpartition(": ")[2].strip(" .()'\"")[:200] or type(seen).__name__
+
+
+def _seconds(text: str | None, default: float) -> float:
+    try:
+        return max(0.0, float(text)) if text else default
+    except ValueError:
+        return default

@@ -1,0 +1,76 @@
+"""`crowbar db`: the database's schema, and the tables that an uninstalled barclamp left behind."""
+
+from __future__ import annotations
+
+import click
+
+from crowbar_core import plugins
+from crowbar_core.cli import output as out
+from crowbar_core.cli.context import output
+from crowbar_core.cli.errors import FAILED
+from crowbar_core.cli.local import opened, settings_options
+from crowbar_core.services import users
+from crowbar_core.settings import Settings
+from crowbar_core.store import migrate
+from crowbar_core.store.db import Store
+
+
+@click.group("db", no_args_is_help=True)
+def db() -> None:
+    """The database: these work on it directly, without a server."""
+
+
+@db.command("upgrade")
+@settings_options
+def upgrade(settings: Settings) -> None:
+    """Make the database, or bring its schema up to date. Running it again does nothing.
+
+    The first time it makes the user admin and prints the password, which is not shown again.
+    """
+    with opened(settings) as parts:  # which upgrades, as every process does when it starts
+        password = users.ensure_admin(parts)
+        states = migrate.check(parts.store, parts.registry.schemas())
+    schemas = {state.name: state.current for state in states}
+    if output() != "table":
+        out.data({"schemas": schemas, "admin_password": password}, output())
+        return
+    out.rows([{"name": name, "version": version} for name, version in schemas.items()], ("name", "version"), "table")
+    if password is not None:
+        out.say(f"The user admin was made, with the password {password} (it is not shown again).")
+
+
+@db.command("check")
+@settings_options
+def check(settings: Settings) -> None:
+    """Say whether the schema is up to date; exit 1 if it is not. Changes nothing."""
+    registry = plugins.load(settings)
+    store = Store(settings.url)
+    try:
+        states = migrate.check(store, registry.schemas())
+    finally:
+        store.close()
+        registry.close()
+    rows = [
+        {"name": state.name, "version": state.current, "newest": state.head, "up_to_date": state.up_to_date}
+        for state in states
+    ]
+    out.rows(rows, ("name", "version", "newest", "up_to_date"), output())
+    if not all(state.up_to_date for state in states):
+        out.say("The schema is behind: `crowbar db upgrade` brings it up to date.")
+        raise click.exceptions.Exit(FAILED)
+
+
+@db.command("purge")
+@click.argument("barclamp")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@settings_options
+def purge(settings: Settings, barclamp: str, yes: bool) -> None:
+    """Remove all that a BARCLAMP keeps in the database: its own tables, for good."""
+    if not yes:
+        click.confirm(f"Remove the tables of barclamp {barclamp} with all that is in them?", abort=True, err=True)
+    store = Store(settings.url)
+    try:
+        gone = migrate.purge(store, barclamp)
+    finally:
+        store.close()
+    out.say(f"Removed: {', '.join(gone)}.")

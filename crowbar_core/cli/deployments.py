@@ -1,0 +1,155 @@
+"""`crowbar deployments`: named sets of work, proposed and then committed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import click
+
+from crowbar_core.cli import output as out
+from crowbar_core.cli.connection import connect
+from crowbar_core.cli.context import noun, output
+from crowbar_core.cli.converge import wait_for
+from crowbar_core.cli.nodes import bind_roles
+from crowbar_core.cli.verbs import (
+    add_action,
+    add_destroy,
+    add_list,
+    add_show,
+    done,
+    read_file,
+    read_json,
+    ref,
+)
+
+deployments = noun("deployments", "Named sets of work: proposed, then committed.")
+
+add_list(
+    deployments, "deployments", ("id", "name", "state", "parent_id", "system", "description"), what="the deployments"
+)
+add_show(deployments, "deployments", what="a deployment")
+add_destroy(deployments, "deployments", what="a deployment")
+add_action(
+    deployments,
+    "deployments",
+    "propose",
+    help_="Take deployments back to PROPOSED; nothing new is scheduled in them.",
+    done="Deployment {name} is proposed.",
+)
+add_action(
+    deployments,
+    "deployments",
+    "recall",
+    help_="Recall deployments that were committed.",
+    done="Deployment {name} is recalled.",
+)
+
+
+@deployments.verb("create")
+@click.argument("name")
+@click.option("--parent", metavar="NAME", help="The deployment it stands in (system unless said).")
+@click.option("--description", help="What it is for.")
+def create(name: str, parent: str | None, description: str | None) -> None:
+    """Make a deployment."""
+    client = connect()
+    body: dict[str, Any] = {"name": name}
+    if description:
+        body["description"] = description
+    if parent:
+        body["parent_id"] = ref(parent)
+    out.record(client.post("deployments", body=body), output())
+    out.say(f"Deployment {name} is made.")
+
+
+@deployments.verb("bind")
+@click.argument("name", metavar="DEPLOYMENT")
+@click.argument("role")
+@click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
+def bind(name: str, role: str, nodes: tuple[str, ...]) -> None:
+    """Bind a role to nodes in the deployment."""
+    for node in nodes:
+        bind_roles(node, (role,), name)
+
+
+@deployments.verb("add-role")
+@click.argument("name", metavar="DEPLOYMENT")
+@click.argument("role")
+@click.option("--data", metavar="JSON", help="The deployment's values for the role, a JSON object.")
+@click.option("--data-file", metavar="FILE", help="The same, from a file (- for standard input).")
+def add_role(name: str, role: str, data: str | None, data_file: str | None) -> None:
+    """Add a role to the deployment without binding it to a node yet."""
+    client = connect()
+    body: dict[str, Any] = {
+        "deployment_id": ref(name),
+        "role_id": ref(role),
+    }
+    if data_file is not None:
+        body["data"] = read_json(read_file(data_file), f"The file {data_file}")
+    elif data is not None:
+        body["data"] = read_json(data, "--data")
+    done(client.post("deployment_roles", body=body), f"Role {role} is in deployment {name}.")
+
+
+@deployments.verb("plan")
+@click.argument("name")
+def plan(name: str) -> None:
+    """Show what a commit would do, in order; `commit --plan ID` insists on it."""
+    found = connect().get("deployments", name, "plan")
+    if output() != "table":
+        out.data(found, output())
+        return
+    steps = [{**step, "destructive": "LOSES DATA" if step.get("destructive") else ""} for step in found["steps"]]
+    out.rows(steps, ("cohort", "node", "role", "action", "destructive", "note"), "table")
+    out.say(
+        f"Plan {found['id']}: {len(steps)} steps. "
+        f"`crowbar deployments commit {name} --plan {found['id']}` does just this."
+    )
+
+
+@deployments.verb("commit")
+@click.argument("name")
+@click.option("--plan", "plan_id", metavar="ID", help="Refuse if a commit would do anything else than this plan.")
+@click.option("--wait", is_flag=True, help="Wait until it is ACTIVE; exit 1 if it ends otherwise.")
+def commit(name: str, plan_id: str | None, wait: bool) -> None:
+    """Commit all that is proposed in the deployment."""
+    client = connect()
+    answer = client.put("deployments", name, "commit", query={"plan": plan_id})
+    done(answer, f"Deployment {name} is committed.")
+    if wait:
+        wait_for(client, "deployments", name)
+
+
+@deployments.verb("graph")
+@click.argument("name")
+def graph(name: str) -> None:
+    """Show the deployment's noderoles by cohort, with what each waits for."""
+    found = connect().get("deployments", name, "graph")
+    if output() != "table":
+        out.data(found, output())
+        return
+    listed = found["vertices"]
+    label = {row["id"]: f"{row['node']}/{row['role']}" for row in listed}
+    parents: dict[int, list[str]] = defaultdict(list)
+    for edge in found["edges"]:
+        parents[edge["child_id"]].append(label.get(edge["parent_id"], f"#{edge['parent_id']}"))
+    cohort = None
+    for row in sorted(listed, key=lambda row: (row["cohort"], row["node"], row["role"])):
+        if row["cohort"] != cohort:
+            cohort = row["cohort"]
+            out.line(f"cohort {cohort}")
+        state = str(row["state_name"])
+        glyph = out.GLYPHS.get(state, ("?", ""))[0]
+        after = f"  after {', '.join(sorted(parents[row['id']]))}" if parents[row["id"]] else ""
+        out.line(f"  {glyph} {state:<10} {label[row['id']]}{after}")
+
+
+@deployments.verb("roles")
+@click.argument("name")
+def roles(name: str) -> None:
+    """List the roles that were added to the deployment."""
+    out.rows(
+        connect().rows("deployments", name, "deployment_roles"),
+        ("id", "role", "proposed_data", "committed_data"),
+        output(),
+    )

@@ -1,0 +1,44 @@
+"""`crowbar hammers`: ways to act on a node outside its roles."""
+
+from __future__ import annotations
+
+import click
+
+from crowbar_core.cli import output as out
+from crowbar_core.cli.connection import connect
+from crowbar_core.cli.context import noun, output
+from crowbar_core.cli.verbs import add_destroy, add_list, add_show, done, pair, read_value, ref
+
+hammers = noun("hammers", "Ways to act on a node outside its roles: power, boot device.")
+
+add_list(hammers, "hammers", ("id", "node", "name", "priority"), what="the nodes' hammers", names={"node": "nodes"})
+add_show(hammers, "hammers", what="a hammer")
+add_destroy(hammers, "hammers", what="a hammer")
+
+
+@hammers.verb("available")
+def available() -> None:
+    """List the kinds of hammers that are installed."""
+    out.rows(connect().get("available_hammers"), ("name",), output())
+
+
+@hammers.verb("create")
+@click.argument("node")
+@click.argument("name")
+@click.option("--priority", type=int, default=0, show_default=True, help="The highest wins, action by action.")
+@click.option("--config", multiple=True, metavar="KEY=VALUE", help="What this kind of hammer needs; may be repeated.")
+def create(node: str, name: str, priority: int, config: tuple[str, ...]) -> None:
+    """Give NODE a hammer of the kind NAME."""
+    client = connect()
+    settings = {key: read_value(value) for key, value in (pair(text, "--config") for text in config)}
+    body = {"node_id": ref(node), "name": name, "priority": priority, "config": settings}
+    out.record(client.post("hammers", body=body), output())
+
+
+@hammers.verb("perform")
+@click.argument("number", metavar="HAMMER")
+@click.argument("action")
+def perform(number: str, action: str) -> None:
+    """Have one hammer perform an ACTION."""
+    answer = connect().post("hammers", number, "perform", body={"action": action})
+    done(answer, str((answer or {}).get("result") or f"{action}: done"))

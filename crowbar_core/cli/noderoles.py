@@ -1,0 +1,104 @@
+"""`crowbar noderoles`: roles bound to nodes. Each is named by its id or as NODE/ROLE."""
+
+from __future__ import annotations
+
+import click
+
+from crowbar_core.cli import output as out
+from crowbar_core.cli.connection import connect
+from crowbar_core.cli.context import Noun, noun, output
+from crowbar_core.cli.converge import wait_for
+from crowbar_core.cli.nodes import print_why
+from crowbar_core.cli.runs import print_log
+from crowbar_core.cli.verbs import add_list, node_role_id
+from crowbar_core.errors import NotFound
+
+noderoles = noun("noderoles", "Roles bound to nodes, the units of work; named by id or as NODE/ROLE.")
+COLUMNS = ("id", "node", "role", "deployment", "state", "cohort", "run_count", "available", "status")
+STATES = ("ERROR", "ACTIVE", "TODO", "TRANSITION", "BLOCKED", "PROPOSED")
+
+
+add_list(
+    noderoles, "node_roles", COLUMNS, what="the noderoles",
+    filters={"state_name": f"One of {', '.join(STATES)}."},
+    names={"node": "nodes", "role": "roles", "deployment": "deployments"},
+)  # fmt: skip
+
+
+@noderoles.verb("show")
+@click.argument("reference", metavar="NODEROLE")
+def show(reference: str) -> None:
+    """Show a noderole."""
+    client = connect()
+    out.record(client.get("node_roles", node_role_id(client, reference)), output())
+
+
+@noderoles.verb("why")
+@click.argument("reference", metavar="NODEROLE")
+def why(reference: str) -> None:
+    """Say why it is not running, or why it is where it is."""
+    client = connect()
+    print_why(client.get("node_roles", node_role_id(client, reference), "why"))
+
+
+@noderoles.verb("log")
+@click.argument("reference", metavar="NODEROLE")
+@click.option("-f", "--follow", is_flag=True, help="Stay until the run has ended.")
+def log(reference: str, follow: bool) -> None:
+    """Print the log of its last run."""
+    client = connect()
+    number = node_role_id(client, reference)
+    runs = list(client.rows("runs", query={"node_role_id": number}, limit=1))
+    if not runs:
+        raise NotFound(f"Noderole {reference} has not run yet. `crowbar noderoles why {reference}` says why.")
+    print_log(client, int(runs[0]["id"]), follow=follow)
+
+
+def _steer(group: Noun, action: str, help_: str, said: str, *, wait: bool = False) -> None:
+    def act(references: tuple[str, ...], wait: bool = False) -> None:
+        client = connect()
+        numbers = [node_role_id(client, reference) for reference in references]
+        for reference, number in zip(references, numbers, strict=True):
+            client.put("node_roles", number, action)
+            out.say(f"Noderole {reference} {said}.")
+        if wait:
+            for number in numbers:
+                wait_for(client, "node_roles", str(number))
+
+    if wait:
+        act = click.option("--wait", is_flag=True, help="Wait until it is ACTIVE; exit 1 if it ends otherwise.")(act)
+    act = click.argument("references", metavar="NODEROLE...", nargs=-1, required=True)(act)
+    group.verb(action, help=help_)(act)
+
+
+_steer(noderoles, "retry", "Try again what is in ERROR.", "is tried again", wait=True)
+_steer(noderoles, "propose", "Take it back to PROPOSED, for editing.", "is proposed")
+_steer(noderoles, "commit", "Commit it.", "is committed", wait=True)
+_steer(noderoles, "hold", "Keep it from running until it is released.", "is held")
+_steer(noderoles, "release", "Let it run again after a hold.", "is released")
+_steer(
+    noderoles, "rerun", "Run it again although it is ACTIVE; its children wait meanwhile.", "is to run again", wait=True
+)
+_steer(
+    noderoles,
+    "refresh",
+    "Run it again while it stays ACTIVE; its children are not disturbed.",
+    "is being refreshed",
+    wait=True,
+)
+
+
+@noderoles.verb("unbind")
+@click.argument("references", metavar="NODEROLE...", nargs=-1, required=True)
+@click.option("--dry-run", is_flag=True, help="Only show which noderoles would go.")
+def unbind(references: tuple[str, ...], dry_run: bool) -> None:
+    """Take the role off its node, with what depends on it there."""
+    client = connect()
+    for reference in references:
+        answer = client.delete(
+            "node_roles", node_role_id(client, reference), query={"dry_run": "true" if dry_run else None}
+        )
+        if answer is not None and (dry_run or output() != "table"):
+            out.data(answer, output() if output() != "table" else "yaml")
+        if not dry_run:
+            out.say(f"Noderole {reference} is gone.")

@@ -1,0 +1,217 @@
+"""`crowbar` itself: finds the command that is asked for, loads no other, and turns every error into one sentence.
+
+A command's module is imported when the command is called, by name from a table: `crowbar nodes list` must not wait
+for Flask, SQLAlchemy and all barclamps. Barclamps are asked for their commands only when the core has none of that
+name, and for `--help`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, NoReturn
+
+import click
+
+from crowbar_core.cli.context import Shared, shared, shared_options
+from crowbar_core.cli.errors import FAILED, INTERRUPTED, NOBODY_READS, UNREACHABLE, USAGE, Unreachable
+from crowbar_core.errors import CrowbarError
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "admin": ("crowbar_core.cli.admin", "Help yourself without a server: reset a password."),
+    "annealer": ("crowbar_core.cli.serve", "Run an annealer: it decides what runs next, and runs it."),
+    "attribs": ("crowbar_core.cli.attribs", "Attributes: what is known, wished and reported."),
+    "barclamps": ("crowbar_core.cli.barclamps", "Barclamps: the installed packages and what they bring."),
+    "completion": ("crowbar_core.cli.completion", "Print the shell's completion script."),
+    "converge": ("crowbar_core.cli.converge", "Wait until everything is settled."),
+    "db": ("crowbar_core.cli.db", "The database: upgrade, check, purge."),
+    "deployments": ("crowbar_core.cli.deployments", "Deployments: named sets of work."),
+    "export": ("crowbar_core.cli.cluster", "Print the declared state of the cluster."),
+    "groups": ("crowbar_core.cli.groups", "Groups: tags on nodes."),
+    "hammers": ("crowbar_core.cli.hammers", "Hammers: ways to power a node."),
+    "inventory": ("crowbar_core.cli.cluster", "Print an Ansible inventory."),
+    "login": ("crowbar_core.cli.login", "Get a token and keep it in a profile."),
+    "noderoles": ("crowbar_core.cli.noderoles", "Noderoles: roles bound to nodes, the units of work."),
+    "nodes": ("crowbar_core.cli.nodes", "Nodes: the machines."),
+    "ping": ("crowbar_core.cli.cluster", "Ask the server whether it is well."),
+    "roles": ("crowbar_core.cli.roles", "Roles: what can be bound to a node."),
+    "runs": ("crowbar_core.cli.runs", "Runs: each execution, with its log."),
+    "serve": ("crowbar_core.cli.serve", "Run everything in one: pages, API and annealer."),
+    "tokens": ("crowbar_core.cli.users", "Tokens of users and nodes."),
+    "users": ("crowbar_core.cli.users", "Users and their roles."),
+    "web": ("crowbar_core.cli.serve", "Run the pages and the API, without an annealer."),
+    "worker": ("crowbar_core.cli.worker", "Run a worker of the Celery queue."),
+}
+"""Name -> (module, one line of help). The module has a command of that name."""
+
+PLUGINS = "crowbar_core.cli.plugin_commands"
+
+
+class Root(click.Group):
+    """Imports a command when it is asked for; its ``main`` is where every error ends."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*COMMANDS, *self._plugins(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module = importlib.import_module(COMMANDS[cmd_name][0])
+            command = getattr(module, cmd_name)
+            assert isinstance(command, click.Command)
+            return command
+        return self._plugins(ctx).get(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            hint = f" Did you mean `{near[0]}`?" if near else ""
+            raise click.UsageError(f"There is no command {_short(args[0])}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        plugins = self._plugins(ctx)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in sorted(COMMANDS.items())])
+        if plugins:
+            with formatter.section("Commands of barclamps"):
+                formatter.write_dl(
+                    [(name, command.get_short_help_str(80)) for name, command in sorted(plugins.items())]
+                )
+
+    def main(  # type: ignore[override]  # standalone_mode would mean nothing here
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Any:
+        """Run the command line and exit. Nothing but ``--debug`` ever shows a traceback."""
+        extra.pop("standalone_mode", None)
+        state = extra.pop("obj", None) or Shared()
+        sys.exit(self._outcome(list(sys.argv[1:] if args is None else args), prog_name or "crowbar", state, extra))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except OSError as error:
+            if error.errno != errno.EPIPE:
+                raise
+            # The reader went away (`| head`): say nothing, and keep the interpreter from trying once more at its end.
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(NOBODY_READS) from None
+        return result
+
+    def _outcome(self, args: list[str], prog_name: str, state: Shared, extra: MutableMapping[str, Any]) -> int:
+        try:
+            result = super().main(args, prog_name, standalone_mode=False, obj=state, **extra)
+            return result if isinstance(result, int) else 0
+        except click.exceptions.Exit as ending:
+            return ending.exit_code
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            return USAGE
+        except click.UsageError as error:
+            hint = f" Try `{error.ctx.command_path} --help`." if error.ctx is not None else ""
+            return self._complain(USAGE, error.format_message() + hint, error, state)
+        except (click.Abort, KeyboardInterrupt):
+            return INTERRUPTED
+        except Unreachable as error:
+            return self._complain(UNREACHABLE, error.detail, error, state)
+        except CrowbarError as error:
+            return self._complain(FAILED, _whole(error), error, state)
+        except click.ClickException as error:
+            return self._complain(FAILED, error.format_message(), error, state)
+        except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the operator gets a sentence
+            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            hint = "" if state.debug else " This is a fault of Crowbar's: please report it with what --debug shows."
+            return self._complain(FAILED, f"Something unexpected happened ({what.rstrip('.')}).{hint}", error, state)
+
+    def _complain(self, code: int, text: str, error: BaseException, state: Shared) -> int:
+        if state.debug and code != USAGE:
+            with contextlib.suppress(OSError, ValueError):
+                traceback.print_exception(error, file=sys.stderr)
+        with contextlib.suppress(OSError, ValueError):
+            click.echo(f"Error: {_printable(text)}", err=True)
+        return code
+
+    def _plugins(self, ctx: click.Context) -> Mapping[str, click.Command]:
+        """The barclamps' commands. What a barclamp prints while it is imported goes to stderr."""
+        found = ctx.meta.get(PLUGINS)
+        if found is None:
+            with _noise_on_stderr():
+                found = importlib.import_module(PLUGINS).plugin_commands(frozenset(COMMANDS))
+            ctx.meta[PLUGINS] = found
+        commands: Mapping[str, click.Command] = found
+        return commands
+
+
+@contextlib.contextmanager
+def _noise_on_stderr() -> Iterator[None]:
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _whole(error: CrowbarError) -> str:
+    """The sentence, and each thing that is wrong in the input with the place where it stands."""
+    details = [f"{item.pointer}: {item.detail}" if item.pointer else item.detail for item in error.errors]
+    return "\n".join([error.detail, *(f"  {detail}" for detail in details if detail and detail not in error.detail)])
+
+
+def _printable(text: str) -> str:
+    text = text if len(text) <= 2000 else f"{text[:2000]}…"
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape", "replace").decode()
+        for char in text
+    )
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")
+
+
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        metadata = importlib.import_module("importlib.metadata")  # by name: no other call needs it
+        click.echo(f"crowbar {metadata.version('crowbar-core')}")
+        ctx.exit()
+
+
+@click.group(
+    "crowbar",
+    cls=Root,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
+)
+@shared_options(hidden=False)
+@click.pass_context
+def root(ctx: click.Context) -> None:
+    """Turns bare machines into running services: a graph of roles, annealed node by node until all of it is true."""
+    shared(ctx)
+
+
+def main() -> NoReturn:
+    """The script `crowbar`."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character gets its number
+            stream.reconfigure(errors="backslashreplace")
+    root.main(prog_name="crowbar")
+    raise AssertionError("root.main exits")

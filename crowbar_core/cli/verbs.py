@@ -1,0 +1,187 @@
+"""The verbs that every noun has (list, show, destroy), and how values and references are read from the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from crowbar_core.cli import output as out
+from crowbar_core.cli.client import Client
+from crowbar_core.cli.connection import connect
+from crowbar_core.cli.context import Noun, output
+from crowbar_core.errors import BadInput, NotFound
+
+Filters = Mapping[str, str]
+"""Option name -> help; the option's value goes into the query under the same name."""
+
+
+def add_list(
+    group: Noun,
+    path: str,
+    columns: Sequence[str],
+    *,
+    what: str,
+    filters: Filters | None = None,
+    names: Filters | None = None,
+) -> None:
+    """`crowbar NOUN list`: all of them, or those that match. ``names``: options that take a name or id there."""
+
+    @group.verb("list", help=f"List {what}.")
+    @click.option("--where", multiple=True, metavar="FIELD=VALUE", help="Only those with this value; may be repeated.")
+    @click.option("--sort", metavar="FIELD", help="Order by this field; -FIELD turns it round.")
+    @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
+    def list_(where: tuple[str, ...], sort: str | None, limit: int | None, **chosen: str | None) -> None:
+        client = connect()
+        query: dict[str, Any] = {**dict(pair(text, "--where") for text in where), "sort": sort}
+        for name, value in chosen.items():
+            if value is not None and name in (names or {}):
+                query[f"{name}_id"] = id_of(client, (names or {})[name], value)
+            else:
+                query[name] = value
+        out.rows(client.rows(path, query=query, limit=limit), columns, output())
+
+    for name, text in (filters or {}).items():
+        list_.params.append(
+            click.Option([f"--{name.removesuffix('_name').replace('_', '-')}", name], metavar="VALUE", help=text)
+        )
+    for name in names or {}:
+        list_.params.append(click.Option([f"--{name}", name], metavar="NAME", help=f"Only those of this {name}."))
+
+
+def add_show(group: Noun, path: str, *, what: str) -> None:
+    @group.verb("show", help=f"Show {what}.")
+    @click.argument("name")
+    def show(name: str) -> None:
+        out.record(connect().get(path, name), output())
+
+
+def add_destroy(group: Noun, path: str, *, what: str) -> None:
+    @group.verb("destroy", help=f"Remove {what} for good.")
+    @click.argument("names", metavar="NAME...", nargs=-1, required=True)
+    def destroy(names: tuple[str, ...]) -> None:
+        client = connect()
+        for name in names:
+            client.delete(path, name)
+            out.say(f"{what.split(' ')[-1].capitalize()} {name} is gone.")
+
+
+def add_action(
+    group: Noun, path: str, action: str, *, help_: str, done: str, after: Callable[[Client, str], None] | None = None
+) -> None:
+    """A verb that is one PUT on an object and says what it did. ``after`` is what ``--wait`` waits with."""
+
+    def act(names: tuple[str, ...], wait: bool = False) -> None:
+        client = connect()
+        for name in names:
+            client.put(path, name, action)
+            out.say(done.format(name=name))
+        if wait and after is not None:
+            for name in names:
+                after(client, name)
+
+    if after is not None:
+        act = click.option("--wait", is_flag=True, help="Wait until it is ACTIVE; exit 1 if it ends otherwise.")(act)
+    act = click.argument("names", metavar="NAME...", nargs=-1, required=True)(act)
+    group.verb(action, help=help_)(act)
+
+
+def done(answer: Any, message: str) -> None:
+    """After a change: say it, and print what the server returned when somebody wants data."""
+    out.say(message)
+    if output() != "table" and answer is not None:
+        out.data(answer, output())
+
+
+def pair(text: str, option: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise click.UsageError(f"{option} wants FIELD=VALUE, not {text[:60]!r}.")
+    return key, value
+
+
+def read_json(text: str, what: str) -> Any:
+    """Strict JSON: no NaN, no key twice, not nested without end. Raises ``BadInput``."""
+    try:
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+    except RecursionError as error:
+        raise BadInput(f"{what} is nested too deeply.") from error
+    except ValueError as error:
+        raise BadInput(f"{what} is not JSON: {error}.") from error
+
+
+def read_value(text: str, *, string: bool = False) -> Any:
+    """A value as people type it: JSON when it is JSON, else the text itself."""
+    if string:
+        return text
+    try:
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+    except RecursionError as error:
+        raise BadInput("The value is nested too deeply.") from error
+    except _Twice as error:
+        raise BadInput(f"The value has {error} twice.") from error
+    except ValueError:
+        return text
+
+
+def read_file(name: str) -> str:
+    """A file's text; `-` is standard input. Raises ``BadInput``."""
+    try:
+        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"The file {name} cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, ValueError) as error:
+        raise BadInput(f"The file {name} is not UTF-8 text.") from error
+
+
+class _Twice(ValueError):
+    """A key stands twice in an object."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _Twice(repr(key))
+        found[key] = value
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def names_of(client: Client, path: str) -> dict[int, str]:
+    """Id -> name of all objects of a collection, to show names where the API gives ids."""
+    return {int(row["id"]): str(row["name"]) for row in client.rows(path, query={"fields": "id,name"})}
+
+
+def ref(name: str) -> int | str:
+    """A reference in a body: the id if it is a number, else the name."""
+    return int(name) if _is_id(name) else name
+
+
+def _is_id(name: str) -> bool:
+    return name.isascii() and name.isdigit() and len(name) <= 10
+
+
+def id_of(client: Client, path: str, name: str) -> int:
+    """The id behind a name, which the server must know."""
+    return int(name) if _is_id(name) else int(client.get(path, name)["id"])
+
+
+def node_role_id(client: Client, reference: str) -> int:
+    """The id behind `ID` or `NODE/ROLE`. Raises ``NotFound``."""
+    if _is_id(reference):
+        return int(reference)
+    node, slash, role = reference.partition("/")
+    if not slash or not node or not role:
+        raise click.UsageError(f"A noderole is named by its id or as NODE/ROLE, not {reference[:60]!r}.")
+    query = {"role_id": id_of(client, "roles", role), "fields": "id"}
+    for row in client.rows("nodes", node, "node_roles", query=query):
+        return int(row["id"])
+    raise NotFound(f"Role {role} is not bound to node {node}. `crowbar nodes bind {node} {role}` binds it.")

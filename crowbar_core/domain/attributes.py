@@ -1,0 +1,215 @@
+"""Attributes: values in layers, merged with provenance, checked by JSON Schema. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+from jsonschema.protocols import Validator
+
+from crowbar_core.barclamp import Attribute, Json
+from crowbar_core.errors import BadInput, FieldError
+
+SECRET = "$secret"
+"""A secret rests in a tree as ``{"$secret": "<ciphertext>"}``."""
+MASK = "***"
+MAX_VALUE_BYTES = 1_000_000
+MAX_DEPTH = 64
+
+Tree = Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One source of values. ``subject`` names the object, e.g. ``deployment_role 4``."""
+
+    source: str
+    subject: str
+    data: Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one layer says of an attribute. ``wins``: it decides the value (or, for objects, a part of it)."""
+
+    layer: Layer
+    is_set: bool
+    value: Json
+    wins: bool
+
+
+def merge(low: Json, high: Json) -> Json:
+    """Objects are merged deeply; anything else is replaced. Neither argument is changed."""
+    if isinstance(low, Mapping) and isinstance(high, Mapping) and SECRET not in high and SECRET not in low:
+        merged = dict(low)
+        for key, value in high.items():
+            merged[key] = merge(merged[key], value) if key in merged else value
+        return merged
+    return high
+
+
+def lookup(tree: Json, path: Sequence[str]) -> tuple[bool, Json]:
+    """(is it there, the value) at a path of object keys."""
+    for key in path:
+        if not isinstance(tree, Mapping) or key not in tree:
+            return False, None
+        tree = tree[key]
+    return True, tree
+
+
+def place(tree: Tree, path: Sequence[str], value: Json) -> dict[str, Json]:
+    """The tree with ``value`` at ``path``; whatever stood in the way is replaced."""
+    head, rest = path[0], path[1:]
+    if not rest:
+        return {**tree, head: value}
+    below = tree.get(head)
+    return {**tree, head: place(below if isinstance(below, Mapping) else {}, rest, value)}
+
+
+def remove(tree: Tree, path: Sequence[str]) -> dict[str, Json]:
+    """The tree without the value at ``path``; objects left empty by it go too."""
+    head, rest = path[0], path[1:]
+    if head not in tree:
+        return dict(tree)
+    others = {key: value for key, value in tree.items() if key != head}
+    if rest and isinstance(tree[head], Mapping):
+        below = remove(tree[head], rest)
+        return {**others, head: below} if below else others
+    return others if not rest else dict(tree)
+
+
+def resolve(attribute: Attribute, layers: Sequence[Layer]) -> tuple[bool, Json]:
+    """The attribute's value from layers, low to high, above its default. (False, None) when nothing says anything."""
+    is_set, value = attribute.default is not None, attribute.default
+    for layer in layers:
+        found, here = lookup(layer.data, attribute.path)
+        if found:
+            value = merge(value, here) if is_set else here
+            is_set = True
+    return is_set, value
+
+
+def explain(attribute: Attribute, layers: Sequence[Layer]) -> list[Found]:
+    """Every layer's word on the attribute, low to high, starting with its default."""
+    said: list[tuple[Layer, bool, Json]] = [
+        (Layer("default", f"attribute {attribute.name}", {}), attribute.default is not None, attribute.default)
+    ]
+    for layer in layers:
+        found, value = lookup(layer.data, attribute.path)
+        said.append((layer, found, value))
+    result: list[Found] = []
+    covered = False
+    for layer, found, value in reversed(said):
+        result.append(Found(layer, found, value, found and not covered))
+        # An object lets the objects below it show through; anything else hides them.
+        covered = covered or (found and not (isinstance(value, Mapping) and SECRET not in value))
+    return result[::-1]
+
+
+def resolve_tree(attributes: Iterable[Attribute], layers: Sequence[Layer]) -> dict[str, Json]:
+    """The values of several attributes, each at its place in one tree."""
+    tree: dict[str, Json] = {}
+    for attribute in attributes:
+        is_set, value = resolve(attribute, layers)
+        if is_set:
+            tree = place(tree, attribute.path, value)
+    return tree
+
+
+def check_schema(attribute: Attribute) -> None:
+    """Raise ``BadInput`` if the attribute's schema is not JSON Schema 2020-12, or its default breaks it."""
+    try:
+        Draft202012Validator.check_schema(attribute.schema)
+    except SchemaError as error:
+        raise BadInput(f"Attribute {attribute.name} has an invalid schema: {error.message}.") from error
+    if _remote_reference(attribute.schema):
+        raise BadInput(f"Attribute {attribute.name} has a schema with a $ref out of itself. Write the schema in full.")
+    if attribute.default is not None:
+        check_value(attribute, attribute.default)
+
+
+def _remote_reference(schema: Json) -> bool:
+    if isinstance(schema, Mapping):
+        reference = schema.get("$ref") or schema.get("$dynamicRef")
+        if isinstance(reference, str) and not reference.startswith("#"):
+            return True
+        return any(_remote_reference(value) for value in schema.values())
+    return isinstance(schema, list) and any(_remote_reference(value) for value in schema)
+
+
+def check_value(attribute: Attribute, value: Json) -> None:
+    """Raise ``BadInput`` unless the schema allows ``value``; says where and which rule, and the value unless it is
+    secret.
+    """
+    check_size(attribute.name, value)
+    validator: Validator = Draft202012Validator(attribute.schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    errors = sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.absolute_path)))
+    if not errors:
+        return
+    details = [
+        FieldError(
+            pointer="/" + "/".join(str(part) for part in error.absolute_path),
+            detail=f"breaks the rule {error.validator}: {json.dumps(error.validator_value, default=str)[:200]}"
+            + ("" if attribute.secret else f"; it is {json.dumps(error.instance, default=str)[:100]}"),
+        )
+        for error in errors[:20]
+    ]
+    first = details[0]
+    where = f" at {first.pointer}" if first.pointer != "/" else ""
+    raise BadInput(f"The value of {attribute.name}{where} {first.detail}.", errors=details)
+
+
+def check_size(name: str, value: Json) -> None:
+    """Raise ``BadInput`` for a value that is too deep or too large, or pretends to be a secret."""
+    stack: list[tuple[Json, int]] = [(value, 1)]
+    size = 0
+    while stack:
+        item, depth = stack.pop()
+        if depth > MAX_DEPTH:
+            raise BadInput(f"The value of {name} is nested more than {MAX_DEPTH} deep.")
+        if isinstance(item, Mapping):
+            if SECRET in item:
+                raise BadInput(f"The value of {name} has a key {SECRET!r}, which is reserved.")
+            size += sum(len(str(key)) for key in item)
+            stack.extend((below, depth + 1) for below in item.values())
+        elif isinstance(item, list | tuple):
+            stack.extend((below, depth + 1) for below in item)
+        else:
+            size += len(item) if isinstance(item, str) else 8
+        if size > MAX_VALUE_BYTES:
+            raise BadInput(f"The value of {name} is larger than {MAX_VALUE_BYTES} bytes.")
+
+
+def changed_attributes(attributes: Iterable[Attribute], before: Tree, after: Tree) -> set[str]:
+    """The names of those whose value differs between two trees."""
+    return {
+        attribute.name for attribute in attributes if lookup(before, attribute.path) != lookup(after, attribute.path)
+    }
+
+
+def leaves(tree: Json, prefix: tuple[str, ...] = ()) -> list[tuple[str, Json]]:
+    """(slash path, value) of everything in the tree that is not a non-empty object."""
+    if isinstance(tree, Mapping) and tree and SECRET not in tree:
+        return [leaf for key, value in tree.items() for leaf in leaves(value, (*prefix, str(key)))]
+    return [("/".join(prefix), tree)] if prefix else []
+
+
+def map_secrets(tree: Json, change: Callable[[str], Json]) -> Json:
+    """The tree with every resting secret replaced by ``change(ciphertext)``."""
+    if isinstance(tree, Mapping):
+        if SECRET in tree:
+            return change(tree[SECRET])
+        return {key: map_secrets(value, change) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [map_secrets(value, change) for value in tree]
+    return tree
+
+
+def masked(tree: Json) -> Json:
+    """The tree as it may be shown to those without the right to see secrets."""
+    if not tree:
+        return tree
+    return map_secrets(tree, lambda _: MASK)

@@ -1,0 +1,118 @@
+"""The states of a noderole, of a run, of a node and of a deployment, with every edge of a noderole's life."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import IntEnum, StrEnum
+
+from crowbar_core.errors import InvalidTransition
+
+
+class State(IntEnum):
+    """A noderole's state. The numbers are the ancestor's and appear in the API."""
+
+    ERROR = -1
+    ACTIVE = 0
+    TODO = 1
+    TRANSITION = 2
+    BLOCKED = 3
+    PROPOSED = 4
+
+
+class RunState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+OPEN_RUN_STATES = (RunState.QUEUED, RunState.RUNNING, RunState.CANCELLING)
+
+ERROR, ACTIVE, TODO, TRANSITION, BLOCKED, PROPOSED = (
+    State.ERROR,
+    State.ACTIVE,
+    State.TODO,
+    State.TRANSITION,
+    State.BLOCKED,
+    State.PROPOSED,
+)
+
+NEEDS_PARENTS_ACTIVE = (TODO, TRANSITION, ACTIVE)
+"""Invariant 1: these states imply that every parent is ACTIVE."""
+
+TRANSITIONS: Mapping[tuple[State, State], str] = {
+    (PROPOSED, TODO): "committed; every parent is ACTIVE, or it has none",
+    (PROPOSED, BLOCKED): "committed; a parent is not ACTIVE",
+    (BLOCKED, TODO): "its last non-ACTIVE parent became ACTIVE",
+    (TODO, TRANSITION): "the annealer made a run for it",
+    (TODO, ACTIVE): "a destructive role that has succeeded before is passed over",
+    (TODO, BLOCKED): "a parent left ACTIVE",
+    (TRANSITION, ACTIVE): "the run succeeded",
+    (TRANSITION, ERROR): "the run failed",
+    (TRANSITION, TODO): "the run was cancelled or lost, or is to be tried again",
+    (TRANSITION, BLOCKED): "a parent left ACTIVE meanwhile",
+    (ACTIVE, TODO): "the node died, a wanted value changed, or the operator asked for a re-run",
+    (ACTIVE, BLOCKED): "a parent left ACTIVE",
+    (ACTIVE, ERROR): "a refresh run failed, or the operator's force",
+    (TODO, ERROR): "the operator's force",
+    (ERROR, TODO): "retry, or the node came back to life; every parent is ACTIVE",
+    (ERROR, BLOCKED): "retry, or the node came back to life; a parent is not ACTIVE",
+    (TODO, PROPOSED): "proposed again for editing",
+    (BLOCKED, PROPOSED): "proposed again for editing",
+    (ACTIVE, PROPOSED): "proposed again for editing",
+    (ERROR, PROPOSED): "proposed again for editing",
+}
+"""(from, to) -> when. Anything else is refused. The state diagram in the documentation is generated from this."""
+
+
+def check_transition(what: str, seen: State, to: State) -> None:
+    """Raise ``InvalidTransition`` unless ``what`` (a noderole's name) may go from ``seen`` to ``to``."""
+    if (seen, to) in TRANSITIONS:
+        return
+    ways = ", ".join(sorted(State(end).name for start, end in TRANSITIONS if start == seen))
+    why = "it has a run; cancel that first" if seen is TRANSITION else f"from {seen.name} it may go to {ways}"
+    raise InvalidTransition(f"Noderole {what} cannot go from {seen.name} to {to.name}: {why}.")
+
+
+def ready_state(blockers: int) -> State:
+    """Where a noderole that has work to do stands: TODO without blockers, else BLOCKED."""
+    return BLOCKED if blockers else TODO
+
+
+class NodeState(StrEnum):
+    TRANSITION = "TRANSITION"
+    ERROR = "ERROR"
+    PROPOSED = "PROPOSED"
+    TODO = "TODO"
+    ACTIVE = "ACTIVE"
+
+
+def node_state(states: Iterable[State]) -> NodeState:
+    """A node's state, derived from its noderoles': TRANSITION, ERROR, PROPOSED (in this order), TODO, else ACTIVE."""
+    present = set(states)
+    for first in (TRANSITION, ERROR, PROPOSED):
+        if first in present:
+            return NodeState[first.name]
+    return NodeState.TODO if present & {BLOCKED, TODO} else NodeState.ACTIVE
+
+
+class DeploymentState(IntEnum):
+    ERROR = -1
+    PROPOSED = 0
+    COMMITTED = 1
+    ACTIVE = 2
+
+
+def deployment_state(committed: bool, states: Iterable[State]) -> DeploymentState:
+    """A deployment's state: PROPOSED until committed; then ERROR if any noderole is, ACTIVE if all are,
+    else COMMITTED.
+    """
+    if not committed:
+        return DeploymentState.PROPOSED
+    present = set(states)
+    if ERROR in present:
+        return DeploymentState.ERROR
+    return DeploymentState.ACTIVE if present <= {ACTIVE} else DeploymentState.COMMITTED

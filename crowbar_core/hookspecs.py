@@ -1,0 +1,227 @@
+"""The contract between the core and barclamps: every hook, in one file.
+
+Five kinds, told apart by name. **register_…**: once, at start-up; an error stops the start of that barclamp (the core
+runs on without it and shows the traceback). **check_…** and ``on_node_bind``/``on_commit``: inside the transaction,
+quick and local. **compute** (``node_role_data``, ``node_addresses``, ``node_boot``, ``probe_node``, ``status_checks``):
+questions to plugins. **on_…**: after the commit, from the outbox, at least once, in order for each subject; they return
+intents. **jig_run**: carries out a run.
+Arguments may be added to a hook later, never renamed; an implementation takes those it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+from crowbar_core.barclamp import (
+    Barclamp,
+    DeploymentRoleView,
+    DeploymentView,
+    Intent,
+    Json,
+    NavItem,
+    NodeRoleView,
+    NodeView,
+    Outcome,
+    Periodic,
+    Probe,
+    Problem,
+    Role,
+    RunView,
+    Schema,
+    Task,
+    hookspec,
+)
+
+# ---------------------------------------------------------------- registration
+
+
+@hookspec
+def register_barclamp() -> Barclamp:  # type: ignore[empty-body]
+    """The barclamp's name, roles and attributes. The only hook that every barclamp must implement. Called once."""
+
+
+@hookspec
+def register_blueprints() -> Iterable[Any]:  # type: ignore[empty-body]
+    """Flask blueprints. Every view carries ``@requires(permission)``; no rule may shadow one of the core's. Called
+    once.
+    """
+
+
+@hookspec
+def register_commands() -> Iterable[Any]:  # type: ignore[empty-body]
+    """click commands or groups that become ``crowbar <name>``. Called when the command line starts,
+    without a database.
+    """
+
+
+@hookspec
+def register_nav() -> Iterable[NavItem]:  # type: ignore[empty-body]
+    """Entries of the pages' navigation. Called once."""
+
+
+@hookspec
+def register_schema() -> Schema:  # type: ignore[empty-body]
+    """Where the migrations of the barclamp's own tables are. Called by ``crowbar db upgrade`` and at start-up."""
+
+
+@hookspec
+def register_periodic() -> Iterable[Periodic]:  # type: ignore[empty-body]
+    """Jobs called at an interval, in the one process that sweeps. A raising job is logged, shown, and called again."""
+
+
+@hookspec
+def register_hookspecs() -> ModuleType:  # type: ignore[empty-body]
+    """A module with hooks of the barclamp's own, that other barclamps may implement. Called before
+    ``check_pending``.
+    """
+
+
+# ---------------------------------------------------------------- in the transaction
+
+
+@hookspec
+def check_node(node: NodeView) -> Iterable[Problem]:  # type: ignore[empty-body]
+    """Objections to a node about to be created or changed. Pure. All are collected and shown together;
+    any one vetoes.
+    """
+
+
+@hookspec
+def check_binding(node: NodeView, role: Role) -> Iterable[Problem]:  # type: ignore[empty-body]
+    """Objections to binding the role to the node. Pure. All are collected and shown together; any one vetoes."""
+
+
+@hookspec
+def check_commit(deployment: DeploymentView) -> Iterable[Problem]:  # type: ignore[empty-body]
+    """Objections to committing the deployment. Pure. All are collected and shown together; any one vetoes."""
+
+
+@hookspec
+def on_node_bind(node_role: NodeRoleView, session: Any) -> None:
+    """A noderole was just made, in the same transaction. May write the barclamp's own tables; refuses by raising
+    ``Veto``.
+    """
+
+
+@hookspec
+def on_commit(obj: DeploymentView | NodeRoleView, session: Any) -> None:
+    """Something was just committed, in the same transaction. May write the barclamp's own tables; refuses by raising
+    ``Veto``.
+    """
+
+
+# ---------------------------------------------------------------- questions
+
+
+@hookspec
+def node_role_data(node_role: NodeRoleView) -> Mapping[str, Json]:  # type: ignore[empty-body]
+    """What the barclamp knows of one of its own noderoles (sysdata), a tree. Asked at commit, when peers change, and
+    before a run.
+
+    Pure and quick. A raising implementation leaves the sysdata as it was and is shown as a problem.
+    """
+
+
+@hookspec
+def node_addresses(node: NodeView) -> Iterable[str]:  # type: ignore[empty-body]
+    """Addresses of the node on the admin network, best first. Answers of all barclamps are joined, without repeats."""
+
+
+@hookspec
+def node_boot(node: NodeView) -> Mapping[str, Json]:  # type: ignore[empty-body]
+    """What the node should boot, merged over all barclamps. Pure."""
+
+
+@hookspec(firstresult=True)
+def probe_node(node: NodeView) -> Probe | None:
+    """Is the node alive: does it answer ping and let root in? First answer wins; None if this barclamp cannot tell.
+
+    Called outside any transaction, before each run of a jig that touches nodes and by the periodic probe; may take
+    seconds.
+    """
+
+
+@hookspec
+def status_checks() -> Iterable[Problem]:  # type: ignore[empty-body]
+    """What an operator should see on the dashboard now. Called outside any transaction; a raising one
+    is itself shown.
+    """
+
+
+# ---------------------------------------------------------------- after the transaction
+
+
+@hookspec
+def on_node_create(node: NodeView) -> Iterable[Intent]:  # type: ignore[empty-body]
+    """A node was created. At least once."""
+
+
+@hookspec
+def on_node_change(node: NodeView, changed: frozenset[str]) -> Iterable[Intent]:  # type: ignore[empty-body]
+    """Fields of a node changed; ``changed`` names them, merged over several changes: a hint, not a history. At least
+    once.
+    """
+
+
+@hookspec
+def on_node_delete(node: NodeView) -> Iterable[Intent]:  # type: ignore[empty-body]
+    """A node was deleted; the view is its last. Reverse dependency order. At least once."""
+
+
+@hookspec
+def on_deployment_create(deployment_role: DeploymentRoleView) -> Iterable[Intent]:  # type: ignore[empty-body]
+    """A role was added to a deployment. At least once."""
+
+
+@hookspec
+def on_deployment_delete(deployment_role: DeploymentRoleView) -> Iterable[Intent]:  # type: ignore[empty-body]
+    """A role was taken out of a deployment; the view is its last. Reverse dependency order. At least once."""
+
+
+@hookspec
+def on_proposed(node_role: NodeRoleView) -> Iterable[Intent]:  # type: ignore[empty-body]
+    """A noderole became PROPOSED. The view is as things stand when the hook is called. At least once."""
+
+
+@hookspec
+def on_todo(node_role: NodeRoleView) -> Iterable[Intent]:  # type: ignore[empty-body]
+    """A noderole became TODO. At least once."""
+
+
+@hookspec
+def on_transition(node_role: NodeRoleView) -> Iterable[Intent]:  # type: ignore[empty-body]
+    """A noderole became TRANSITION: a run was made for it. At least once."""
+
+
+@hookspec
+def on_active(node_role: NodeRoleView) -> Iterable[Intent]:  # type: ignore[empty-body]
+    """A noderole became ACTIVE, its run having succeeded. Not called when a destructive role is passed over. At least
+    once.
+    """
+
+
+@hookspec
+def on_blocked(node_role: NodeRoleView) -> Iterable[Intent]:  # type: ignore[empty-body]
+    """A noderole became BLOCKED. At least once."""
+
+
+@hookspec
+def on_error(node_role: NodeRoleView) -> Iterable[Intent]:  # type: ignore[empty-body]
+    """A noderole became ERROR. At least once."""
+
+
+@hookspec
+def on_run_finished(run: RunView) -> Iterable[Intent]:  # type: ignore[empty-body]
+    """A run ended: succeeded, failed, cancelled or lost. At least once."""
+
+
+# ---------------------------------------------------------------- execution
+
+
+@hookspec(firstresult=True)
+def jig_run(task: Task) -> Outcome | None:
+    """Carry out a run. First answer wins; the core's own implementation, last, asks the role's jig. Called in a worker,
+    outside any transaction.
+    """

@@ -1,0 +1,1 @@
+"""Doorbells: how the ids of queued runs reach those who execute them."""

@@ -1,0 +1,1 @@
+"""Use cases, one function each: open the transaction, decide, write, and act after the commit."""

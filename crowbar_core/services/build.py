@@ -1,0 +1,39 @@
+"""Putting the parts together: settings, database, plugins, queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from crowbar_core import plugins
+from crowbar_core.barclamp import Jig
+from crowbar_core.services.catalogue import synchronise
+from crowbar_core.services.parts import Parts, build_cipher
+from crowbar_core.settings import Settings
+from crowbar_core.store.db import Store
+from crowbar_core.store.migrate import upgrade
+
+
+def build_parts(
+    settings: Settings,
+    *,
+    extra_plugins: Iterable[tuple[str, Any]] = (),
+    clock: Callable[[], datetime] | None = None,
+    migrate: bool = True,
+    jigs: Mapping[str, Jig] | None = None,
+    installed: bool = True,
+) -> Parts:
+    """Open the database (bringing its schema up to date), load the plugins, and make the queue that the settings name.
+
+    Raises ``ConfigError`` for settings or installations that cannot work. The other arguments are
+    for tests: see ``plugins.load``.
+    """
+    registry = plugins.load(settings, extra=extra_plugins, jigs=jigs, installed=installed)
+    store = Store(settings.url, clock=clock, pool_size=max(20, settings.concurrency // 2))
+    if migrate:
+        upgrade(store, registry.schemas())
+    queue = plugins.load_one(plugins.QUEUES, settings.queue)
+    parts = Parts(settings, store, registry, build_cipher(settings), queue(settings))
+    synchronise(parts)
+    return parts

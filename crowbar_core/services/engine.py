@@ -1,0 +1,227 @@
+"""The annealer of one process: its threads, and its part in the lease that one process at a time holds.
+
+The holder sweeps, probes, delivers events and runs periodic jobs. A holder that dies is noticed at once on the same
+machine,
+and after ``leader_seconds`` from another.
+"""
+
+from __future__ import annotations
+
+import select as os_select
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from crowbar_core.barclamp import Periodic, serving
+from crowbar_core.errors import CrowbarError, Unavailable
+from crowbar_core.queues.threads import ThreadsQueue
+from crowbar_core.services import housekeeping
+from crowbar_core.services.annealer import sweep
+from crowbar_core.services.cluster import LiveCluster
+from crowbar_core.services.parts import Parts, log
+from crowbar_core.services.probing import probe_all
+from crowbar_core.services.reactions import Reactions
+from crowbar_core.services.runner import Runner
+from crowbar_core.services.workers import has_died, worker_name
+from crowbar_core.store import leases
+from crowbar_core.store import runs as store_runs
+from crowbar_core.store.db import Listener
+
+SWEEPER = "sweeper"
+
+
+class Engine:
+    """Starts and stops what this process does for the annealing. ``start`` and ``stop`` are each called once."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.name = worker_name()
+        self.runner = Runner(parts)
+        self.leading = False
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._scheduler: BackgroundScheduler | None = None
+        self._spare_until = 0.0
+        self._reactions = Reactions(parts, go_on=lambda: self.leading and not self._stopping.is_set())
+
+    def start(self, *, executor: bool = True, sweeper: bool = True) -> None:
+        """``executor``: carry out runs here (a celery queue carries them out elsewhere). ``sweeper``: take part in the
+        lease.
+        """
+        queue = self.parts.queue
+        if executor:
+            self.runner.start()
+            self.parts.stop_runs = self.runner.stop_runs
+            if isinstance(queue, ThreadsQueue):
+                queue.listening = True
+                self._spawn(lambda: self.runner.execute_forever(queue.take), "dispatcher")
+                self._ring_queued()
+        self._spawn(self._listen, "listener")
+        if sweeper:
+            self._spawn(self._lead, "leader")
+            self._spawn(self._react, "reactions")
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        """Stop claiming, let runs finish or hand them back, give up the lease. True: nothing was left running."""
+        self._stopping.set()
+        self.parts.woken.set()
+        quiet = self.runner.stop(timeout)
+        for thread in self._threads:
+            thread.join(timeout=2.0)
+        self._stop_leading()
+        self._reactions.close()
+        return quiet
+
+    def _spawn(self, target: Callable[[], None], name: str) -> None:
+        thread = threading.Thread(target=target, name=f"crowbar-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    # ------------------------------------------------------------ waking
+
+    def _listen(self) -> None:
+        """Hear of changes that other processes made (PostgreSQL), and look for their queued runs."""
+        listener = Listener(self.parts.store)
+        while not self._stopping.is_set():
+            if listener.wait(1.0, _readable):
+                self.parts.woken.set()
+                self._ring_queued()
+        listener.close()
+
+    def _ring_queued(self) -> None:
+        """Hand queued runs that somebody else made to this process's own queue. A run rung twice is claimed once."""
+        if not (isinstance(self.parts.queue, ThreadsQueue) and self.parts.queue.listening):
+            return
+        try:
+            with self.parts.store.read() as session:
+                found = store_runs.queued(session, 1000)
+        except CrowbarError as error:
+            log.warning("looking for queued runs failed", error=error.detail)
+            return
+        self.parts.queue.ring(found)
+
+    # ------------------------------------------------------------ reacting
+
+    def _react(self) -> None:
+        while not self._stopping.is_set():
+            self.parts.woken.wait(1.0)
+            self.parts.woken.clear()
+            if not self.leading:
+                continue
+            try:
+                with serving(LiveCluster(self.parts)):
+                    self._reactions.deliver_due()
+            except CrowbarError as error:
+                log.warning("delivering events failed; it will be tried again", error=error.detail)
+            except Exception:  # noqa: BLE001  a thread of the engine goes on whatever one round did
+                log.exception("delivering events failed")
+
+    # ------------------------------------------------------------ leading
+
+    def _lead(self) -> None:
+        """Get the lease, keep it, lose it."""
+        seconds = self.parts.settings.leader_seconds
+        while not self._stopping.is_set():
+            try:
+                mine = self._hold_lease()
+            except CrowbarError as error:
+                log.warning("the lease cannot be renewed", error=error.detail)
+                self._note_outage(error)
+                mine = False
+            except Exception:  # noqa: BLE001  a thread of the engine goes on whatever one round did
+                log.exception("the lease cannot be renewed")
+                mine = False
+            if mine and not self.leading:
+                self._start_leading()
+            elif not mine and self.leading:
+                self._stop_leading(release=False)
+            self._stopping.wait(seconds / 3 if mine else min(seconds / 3, 1.0))
+
+    def _note_outage(self, error: CrowbarError) -> None:
+        """While the database was away nobody could renew a lease: for a while, none is taken for lost by that."""
+        if isinstance(error, Unavailable):
+            self._spare_until = time.monotonic() + 2 * self.parts.settings.heartbeat_seconds
+
+    def _hold_lease(self) -> bool:
+        store = self.parts.store
+        with store.write(graph=False) as session:
+            now = store.now(session)
+            until = now + timedelta(seconds=self.parts.settings.leader_seconds)
+            return leases.take(session, SWEEPER, self.name, now, until, is_dead=has_died)
+
+    def _start_leading(self) -> None:
+        log.info("this process sweeps now", holder=self.name)
+        self.leading = True
+        settings = self.parts.settings
+        scheduler = BackgroundScheduler(
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}, timezone="UTC"
+        )
+        scheduler.add_job(self._guarded(self._sweep, "sweep"), "interval", seconds=max(settings.sweep_seconds, 0.05))
+        if settings.probe_seconds > 0:
+            probing = self._guarded(lambda: probe_all(self.parts), "probe")
+            scheduler.add_job(probing, "interval", seconds=settings.probe_seconds)
+            first = self._guarded(lambda: probe_all(self.parts, new_only=True), "first probe")
+            scheduler.add_job(first, "interval", seconds=max(settings.sweep_seconds, 0.05))
+        cleaning = self._guarded(lambda: housekeeping.clean(self.parts), "housekeeping")
+        scheduler.add_job(cleaning, "interval", hours=1)
+        for barclamp, jobs in self.parts.registry.registered("register_periodic", Periodic):
+            for job in jobs:
+                run = self._guarded(job.run, f"{barclamp.name} {job.name}")
+                scheduler.add_job(run, "interval", seconds=max(float(job.seconds), 0.1))
+        self._scheduler = scheduler
+        scheduler.start()
+        self._guarded(self._sweep, "sweep")()
+        self.parts.woken.set()
+
+    def _stop_leading(self, *, release: bool = True) -> None:
+        if self._scheduler is not None:
+            self._scheduler.shutdown(wait=False)
+            self._scheduler = None
+        if self.leading and release:
+            try:
+                with self.parts.store.write(graph=False) as session:
+                    leases.give_up(session, SWEEPER, self.name)
+            except CrowbarError as error:
+                log.warning("the lease could not be given up; it will end by itself", error=error.detail)
+        self.leading = False
+
+    def _guarded(self, job: Callable[[], Any], name: str) -> Callable[[], None]:
+        def run() -> None:
+            if not self.leading or self._stopping.is_set():
+                return
+            try:
+                with serving(LiveCluster(self.parts)):
+                    job()
+            except CrowbarError as error:
+                log.warning("a periodic job failed", job=name, error=error.detail)
+                self._note_outage(error)
+            except Exception:  # noqa: BLE001  a thread of the engine goes on whatever one round did
+                log.exception("a periodic job failed", job=name)
+
+        return run
+
+    @property
+    def _sparing(self) -> bool:
+        return time.monotonic() < self._spare_until
+
+    def _sweep(self) -> None:
+        store = self.parts.store
+        with store.read() as session:
+            holders = list(store_runs.holders(session))
+            now = store.now(session)
+            retry_at = store_runs.next_retry_at(session, now)
+        sweep(self.parts, dead_workers=[holder for holder in holders if has_died(holder)], spare=self._sparing)
+        housekeeping.save_power(self.parts)
+        self.parts.woken.set()
+        soon = now + timedelta(seconds=self.parts.settings.sweep_seconds)
+        if retry_at is not None and retry_at < soon and self._scheduler is not None:
+            again = self._guarded(lambda: sweep(self.parts, spare=self._sparing), "retry")
+            self._scheduler.add_job(again, "date", run_date=retry_at, id="retry", replace_existing=True)
+
+
+def _readable(connections: Sequence[Any], timeout: float) -> bool:
+    return bool(os_select.select(connections, [], [], timeout)[0])

@@ -1,0 +1,543 @@
+"""Nodes: registered, changed, probed, powered, removed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import delete, func, insert, select, true, update
+from sqlalchemy.orm import Session
+
+from crowbar_core.barclamp import Hammer, Json, NodeView, Probe
+from crowbar_core.domain import names
+from crowbar_core.domain.attributes import check_size, check_value, lookup, merge, place
+from crowbar_core.domain.states import ACTIVE, ERROR, PROPOSED, TRANSITION
+from crowbar_core.errors import BadInput, NotFound, Refused
+from crowbar_core.plugins import Failure, LoadedAttribute
+from crowbar_core.services.annealer import cancel, change
+from crowbar_core.services.binding import bind_in_turn, remove_in_turn
+from crowbar_core.services.changes import record, watch_nodes
+from crowbar_core.services.commits import commit_in_turn, propose_in_turn
+from crowbar_core.services.parts import Actor, Parts, Turn, log
+from crowbar_core.services.secrets import keep_seals, seal
+from crowbar_core.services.views import node_views
+from crowbar_core.store import transitions
+from crowbar_core.store.models import Deployment, Edge, HammerRow, Node, NodeRole, RoleRow, Run, table
+
+nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
+deployments, hammers = table(Deployment), table(HammerRow)
+
+CHANGEABLE = frozenset(
+    ("name", "description", "available", "alive", "bootenv", "deployment_id", "hint", "discovery", "host_keys", "order",
+     "target_role_id", "allocated")
+)  # fmt: skip
+DELETE_WAIT = 40.0
+"""Seconds that deleting a node waits for its running run to be stopped."""
+
+
+def create_node(
+    parts: Parts, actor: Actor, *, name: str, description: str = "", admin: bool = False,
+    deployment_id: int | None = None,
+    hint: Mapping[str, Json] | None = None, discovery: Mapping[str, Json] | None = None, host_keys: Sequence[str] = (),
+    bootenv: str = "local", alive: bool = False, available: bool = False, order: int = 1000,
+    hammers: Sequence[tuple[str, int, Mapping[str, Json]]] = (),
+) -> int:  # fmt: skip
+    """Register a machine; bootstrap roles are bound to an admin node, discovery roles to any other. Returns its id.
+
+    ``hammers`` are (name, priority, config). Raises ``BadInput``, ``Refused`` (the name is taken, a barclamp objects).
+    """
+    name = names.node_name(name)
+    names.description(description)
+    with change(parts, actor) as turn:
+        home = deployment_id if deployment_id is not None else _root(turn.session)
+        _deployment_name(turn.session, home)
+        taken = turn.session.scalar(select(nodes.c.id).where(func.lower(nodes.c.name) == name.lower()))
+        if taken is not None:
+            raise Refused(f"There is a node {name} already (node {taken}). Names are unique, whatever their case.")
+        node_id = turn.session.scalars(
+            insert(nodes)
+            .values(
+                name=name, description=description, admin=admin, deployment_id=home, bootenv=bootenv, alive=alive,
+                available=available, order=order, hint=_sealed(parts, hint or {}),
+                discovery=_sealed(parts, discovery or {}), host_keys=list(host_keys),
+                created_at=turn.now, updated_at=turn.now,
+            )
+            .returning(nodes.c.id)
+        ).one()  # fmt: skip
+        _refuse_objections(turn, node_id)
+        for layer, tree in (("hint", hint), ("discovery", discovery)):
+            record(turn, "node", node_id, layer, list(tree or ()))
+        for hammer, priority, config in hammers:
+            _insert_hammer(turn, node_id, hammer, priority, config)
+        for role in sorted(parts.registry.roles.values(), key=lambda one: one.role.name):
+            if role.role.bootstrap if admin else role.role.discovery:
+                bind_in_turn(turn, node_id=node_id, role=role.role.name, deployment_id=home)
+        turn.tell("on_node_create", f"node {node_id}", id=node_id)
+        turn.audit("node.create", f"node {name}", admin=admin)
+        turn.moves.woken.add(node_id)
+        return int(node_id)
+
+
+def change_node(parts: Parts, actor: Actor, node_id: int, changes: Mapping[str, Any]) -> None:
+    """Change fields of a node. ``hint`` replaces the whole hint; ``discovery`` is merged into what is known.
+
+    Raises ``BadInput`` for an unknown field, ``Refused`` when the cluster's state forbids it.
+    """
+    if unknown := set(changes) - CHANGEABLE:
+        raise BadInput(f"A node has no field {sorted(unknown)[0]!r} that can be changed.")
+    with change(parts, actor) as turn:
+        change_in_turn(turn, node_id, changes)
+
+
+def change_in_turn(turn: Turn, node_id: int, changes: Mapping[str, Any]) -> None:
+    """The same inside a running turn."""
+    row = _node(turn.session, node_id)
+    parts, values = turn.parts, dict(changes)
+    if "name" in values:
+        values["name"] = names.node_name(values["name"])
+        other = turn.session.scalar(
+            select(nodes.c.id).where(func.lower(nodes.c.name) == values["name"].lower(), nodes.c.id != node_id)
+        )
+        if other is not None:
+            raise Refused(f"There is a node {values['name']} already (node {other}).")
+    if "description" in values:
+        names.description(values["description"])
+    if row.system and set(values) - {"description"}:
+        raise Refused(f"Node {row.name} is a system node: only its description can be changed.")
+    if "hint" in values:
+        values["hint"] = keep_seals(parts.cipher, row.hint, _sealed(parts, values["hint"]))
+    if "discovery" in values:
+        reported = merge(row.discovery, _sealed(parts, values["discovery"]))
+        values["discovery"] = keep_seals(parts.cipher, row.discovery, reported)
+    if "host_keys" in values:
+        values["host_keys"] = list(values["host_keys"])
+    changed = {key for key, value in values.items() if getattr(row, key) != value}
+    if not changed:
+        return
+    if "deployment_id" in changed:
+        _move(turn, row, values["deployment_id"])
+    plain = {key: values[key] for key in changed if key not in ("alive", "deployment_id")}
+    if plain:
+        with watch_nodes(turn, [node_id] if {"hint", "discovery"} & changed else []):
+            turn.session.execute(update(nodes).where(nodes.c.id == node_id).values(updated_at=turn.now, **plain))
+        for layer in {"hint", "discovery"} & changed:
+            record(turn, "node", node_id, layer, list(values[layer]))
+    if "alive" in changed:
+        mark_alive(turn, node_id, values["alive"], f"{turn.actor.name} said so")
+    if "available" in changed and not values["available"]:
+        _cancel_queued(turn, node_id)
+    turn.moves.woken.add(node_id)
+    _refuse_objections(turn, node_id)
+    turn.tell("on_node_change", f"node {node_id}", id=node_id, changed=sorted(changed))
+    turn.audit("node.change", f"node {row.name}", fields=sorted(changed))
+
+
+def mark_alive(turn: Turn, node_id: int, alive: bool, reason: str) -> bool:
+    """Set a node alive or dead, with all that follows for its noderoles and their descendants. False: it was so
+    already.
+    """
+    row = _node(turn.session, node_id)
+    if row.alive == alive:
+        return False
+    if row.system:
+        raise Refused(f"Node {row.name} is a system node, which is always alive.")
+    turn.session.execute(
+        update(nodes)
+        .where(nodes.c.id == node_id)
+        .values(alive=alive, status="" if alive else reason, updated_at=turn.now)
+    )
+    log.info("node is alive" if alive else "node is dead", node=row.name, reason=reason)
+    if not alive:
+        transitions.abandon_runs(turn.moves, node_id, f"the node died: {reason}")
+        ids = turn.session.scalars(
+            select(node_roles.c.id).where(
+                node_roles.c.node_id == node_id,
+                node_roles.c.state.in_([int(s) for s in (ERROR, ACTIVE, TRANSITION)]),
+            )
+        ).all()
+        transitions.send_back(turn.moves, ids, status="", attempts=0, not_before=None, rerun=False)
+        log.info("noderoles go back to work", node=row.name, count=len(ids))
+    turn.moves.woken.add(node_id)
+    return True
+
+
+def _cancel_queued(turn: Turn, node_id: int) -> None:
+    """Nothing new starts on a node that is not available: runs that nobody has begun go back."""
+    queued = turn.session.scalars(
+        select(runs.c.node_role_id).where(runs.c.node_id == node_id, runs.c.state == "queued")
+    ).all()
+    cancel(turn, queued, "the node is not available", queued_only=True)
+
+
+def _move(turn: Turn, row: Any, deployment_id: int) -> None:
+    """Move a node to another deployment; PROPOSED noderoles that never ran and on which nothing committed depends go
+    along.
+    """
+    _deployment_name(turn.session, deployment_id)
+    child = node_roles.alias()
+    held = (
+        select(edges.c.parent_id)
+        .join(child, child.c.id == edges.c.child_id)
+        .where(child.c.state != int(PROPOSED))
+        .scalar_subquery()
+    )
+    going = turn.session.execute(
+        select(node_roles.c.id, node_roles.c.role_id).where(
+            node_roles.c.node_id == row.id, node_roles.c.deployment_id == row.deployment_id,
+            node_roles.c.state == int(PROPOSED), node_roles.c.run_count == 0, node_roles.c.id.not_in(held),
+        )
+    ).all()  # fmt: skip
+    turn.session.execute(
+        update(nodes).where(nodes.c.id == row.id).values(deployment_id=deployment_id, updated_at=turn.now)
+    )
+    if going:
+        # Bound anew in the other deployment, so that their parents are looked for there.
+        names_ = dict(
+            turn.session.execute(
+                select(roles.c.id, roles.c.name).where(roles.c.id.in_([g.role_id for g in going]))
+            ).all()
+        )
+        remove_in_turn(turn, [one.id for one in going])
+        for one in going:
+            bind_in_turn(turn, node_id=row.id, role=names_[one.role_id], deployment_id=deployment_id)
+
+
+def delete_node(parts: Parts, actor: Actor, node_id: int, *, wait: float = DELETE_WAIT) -> None:
+    """Remove a node: its running run is cancelled first, and when that is over the node goes.
+
+    Refused while a noderole on another node depends on one of its own and has run, and while its run has not ended
+    after
+    ``wait`` seconds (it goes on being cancelled).
+    """
+    with change(parts, actor) as turn:
+        row = _node(turn.session, node_id)
+        if row.system:
+            raise Refused(f"Node {row.name} is a system node: it goes with its deployment.")
+        _refuse_dependants(turn, row)
+        turn.session.execute(update(nodes).where(nodes.c.id == node_id).values(available=False, updated_at=turn.now))
+        busy = turn.session.scalars(
+            select(runs.c.node_role_id).where(runs.c.node_id == node_id, runs.c.finished_at.is_(None))
+        ).all()
+        cancel(turn, busy, "the node is being deleted")
+        if not row.alive:
+            transitions.abandon_runs(turn.moves, node_id, "the node is being deleted")
+    deadline = time.monotonic() + wait
+    while _open_run(parts, node_id) is not None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if (run_id := _open_run(parts, node_id)) is not None:
+        raise Refused(
+            f"Node {row.name} still has run {run_id}, which is being cancelled. Delete it again when that has ended."
+        )
+    with change(parts, actor) as turn:
+        row = _node(turn.session, node_id)
+        _refuse_dependants(turn, row)
+        view = node_views(parts.registry, turn.session, parts.store, [node_id])[node_id]
+        ids = turn.session.scalars(select(node_roles.c.id).where(node_roles.c.node_id == node_id)).all()
+        remove_in_turn(turn, ids)
+        turn.session.execute(delete(nodes).where(nodes.c.id == node_id))
+        turn.moves.woken.discard(node_id)
+        turn.tell("on_node_delete", f"node {node_id}", id=node_id, view=_view_payload(view))
+        turn.audit("node.delete", f"node {row.name}")
+
+
+def _view_payload(view: NodeView) -> dict[str, Json]:
+    return {key: getattr(view, key) for key in view.__dataclass_fields__}
+
+
+def _refuse_dependants(turn: Turn, row: Any) -> None:
+    child = node_roles.alias()
+    found = turn.session.execute(
+        select(nodes.c.name.label("node"), roles.c.name.label("role"))
+        .select_from(edges)
+        .join(node_roles, node_roles.c.id == edges.c.parent_id)
+        .join(child, child.c.id == edges.c.child_id)
+        .join(nodes, nodes.c.id == child.c.node_id)
+        .join(roles, roles.c.id == child.c.role_id)
+        .where(node_roles.c.node_id == row.id, child.c.node_id != row.id, child.c.run_count > 0, edges.c.kind == "data")
+        .where(~_has_other_peer(child))
+        .limit(5)
+    ).all()
+    if found:
+        listed = ", ".join(f"{one.role} on {one.node}" for one in found)
+        raise Refused(f"Node {row.name} cannot be deleted: {listed} depend on it and have run. Unbind those first.")
+
+
+def _has_other_peer(child: Any) -> Any:
+    """Whether the child has the same role as its parent's peers on other nodes: a cluster survives the loss of a
+    member.
+    """
+    other_edge, other = edges.alias(), node_roles.alias()
+    return (
+        select(other_edge.c.parent_id)
+        .join(other, other.c.id == other_edge.c.parent_id)
+        .where(
+            other_edge.c.child_id == child.c.id,
+            other.c.role_id == node_roles.c.role_id,
+            other.c.node_id != node_roles.c.node_id,
+        )
+        .correlate(child, node_roles)
+        .exists()
+    )
+
+
+def commit_node(parts: Parts, actor: Actor, node_id: int) -> None:
+    """Accept a node: all its PROPOSED noderoles are committed and it becomes available."""
+    with change(parts, actor) as turn:
+        row = _node(turn.session, node_id)
+        ids = turn.session.scalars(
+            select(node_roles.c.id).where(node_roles.c.node_id == node_id, node_roles.c.state == int(PROPOSED))
+        ).all()
+        commit_in_turn(turn, ids)
+        if not row.available and not row.system:
+            turn.session.execute(update(nodes).where(nodes.c.id == node_id).values(available=True, updated_at=turn.now))
+            turn.tell("on_node_change", f"node {node_id}", id=node_id, changed=["available"])
+        turn.moves.woken.add(node_id)
+        turn.audit("node.commit", f"node {row.name}", committed=list(ids))
+
+
+def propose_node(parts: Parts, actor: Actor, node_id: int) -> None:
+    """Take all of a node's noderoles back to PROPOSED. Refused while one of them runs."""
+    with change(parts, actor) as turn:
+        row = _node(turn.session, node_id)
+        ids = turn.session.scalars(
+            select(node_roles.c.id).where(node_roles.c.node_id == node_id, node_roles.c.state != int(PROPOSED))
+        ).all()
+        for node_role_id in sorted(ids):
+            propose_in_turn(turn, node_role_id)
+        turn.audit("node.propose", f"node {row.name}")
+
+
+def redeploy_node(parts: Parts, actor: Actor, node_id: int) -> None:
+    """Do all of a node's work again, the destructive roles' too. Refused while one of them runs."""
+    with change(parts, actor) as turn:
+        row = _node(turn.session, node_id)
+        busy = turn.session.scalar(
+            select(runs.c.id).where(runs.c.node_id == node_id, runs.c.state.in_(["running", "cancelling"]))
+        )
+        if busy is not None:
+            raise Refused(f"Node {row.name} has run {busy} just now. Cancel it, or wait for its end, then redeploy.")
+        ids = turn.session.scalars(select(node_roles.c.id).where(node_roles.c.node_id == node_id)).all()
+        cancel(turn, ids, "the node is redeployed")
+        turn.session.execute(update(node_roles).where(node_roles.c.node_id == node_id).values(done=False))
+        transitions.send_back(turn.moves, ids, status="redeployed", attempts=0, not_before=None, rerun=False)
+        turn.moves.woken.add(node_id)
+        turn.audit("node.redeploy", f"node {row.name}")
+
+
+# ---------------------------------------------------------------- liveness
+
+
+def probe(parts: Parts, node_id: int, *, grace: int = 1) -> Probe:
+    """Ask the barclamps whether the node is alive, and mark it so. Takes seconds when it is not.
+
+    ``grace``: after how many failures in a row it is taken for dead. When no barclamp can tell, the node stays as it
+    is.
+    """
+    with parts.store.read() as session:
+        view = node_views(parts.registry, session, parts.store, [node_id]).get(node_id)
+    if view is None:
+        raise NotFound(f"There is no node {node_id}.")
+    found = look(parts, view)
+    if found is None:
+        return Probe(alive=view.alive, address=next(iter(view.addresses), None), reason="no barclamp can tell")
+    return found
+
+
+def look(parts: Parts, view: NodeView) -> Probe | None:
+    """Ask whether the node is alive, and mark it so. None: no barclamp can tell."""
+    asked_at = asking(parts)
+    found = ask_probe(parts, view)
+    return None if found is None else take_in_probe(parts, view, found, asked_at=asked_at)
+
+
+def asking(parts: Parts) -> datetime:
+    """The moment, by the database's clock, at which a probe begins."""
+    with parts.store.read() as session:
+        return parts.store.now(session)
+
+
+def addresses(parts: Parts, node_id: int) -> tuple[str, ...]:
+    """The node's addresses on the admin network, as the barclamps know them, best first."""
+    with parts.store.read() as session:
+        view = node_views(parts.registry, session, parts.store, [node_id]).get(node_id)
+    if view is None:
+        raise NotFound(f"There is no node {node_id}.")
+    return view.addresses
+
+
+def ask_probe(parts: Parts, view: NodeView) -> Probe | None:
+    """The first answer of a barclamp to "is it alive?". Outside any transaction."""
+    if view.system:
+        return None
+    for plugin, answer in parts.registry.ask("probe_node", node=view):
+        if isinstance(answer, Failure):
+            log.error("hook failed", hook="probe_node", plugin=plugin, node=view.name, error=answer.error)
+        elif isinstance(answer, Probe):
+            return answer
+    return None
+
+
+def take_in_probe(parts: Parts, view: NodeView, found: Probe, *, asked_at: datetime) -> Probe:
+    """Mark the node alive or dead as the probe says; host keys seen for the first time become the known ones.
+
+    Several probes of a node may be under way. One that was overtaken says how it was, not how it is: while a dead
+    node's answer is waited for, the node may have come back, and the runs that it has by now must not suffer for it.
+    """
+    first_keys = found.alive and bool(found.host_keys) and not view.host_keys
+    if found.alive == view.alive and not first_keys:
+        return found
+    with change(parts, Actor("probe")) as turn:
+        row = turn.session.execute(
+            select(nodes.c.host_keys, nodes.c.alive, nodes.c.updated_at).where(nodes.c.id == view.id)
+        ).one_or_none()
+        if row is None or (row.updated_at > asked_at and (row.alive != view.alive or not found.alive)):
+            return found
+        if first_keys and not row.host_keys:
+            turn.session.execute(
+                update(nodes).where(nodes.c.id == view.id).values(host_keys=list(found.host_keys), updated_at=turn.now)
+            )
+            turn.audit("node.host_keys", f"node {view.name}", taken=list(found.host_keys))
+        if mark_alive(
+            turn, view.id, found.alive, found.reason or ("it answers" if found.alive else "the probe failed")
+        ):
+            turn.tell("on_node_change", f"node {view.id}", id=view.id, changed=["alive"])
+    return found
+
+
+# ---------------------------------------------------------------- power
+
+
+def add_hammer(
+    parts: Parts, actor: Actor, node_id: int, *, name: str, priority: int = 0, config: Mapping[str, Json] | None = None
+) -> int:
+    """Give a node a hammer; ``config`` is encrypted. Returns its id."""
+    with change(parts, actor) as turn:
+        row = _node(turn.session, node_id)
+        made = _insert_hammer(turn, node_id, name, priority, config or {})
+        turn.audit("hammer.add", f"node {row.name}", hammer=name)
+        return made
+
+
+def _insert_hammer(turn: Turn, node_id: int, name: str, priority: int, config: Mapping[str, Json]) -> int:
+    turn.registry.hammer(name, config)
+    taken = turn.session.scalar(select(hammers.c.id).where(hammers.c.node_id == node_id, hammers.c.name == name))
+    if taken is not None:
+        raise Refused(f"Node {node_id} has a hammer {name!r} already (hammer {taken}). Remove that first.")
+    made: int = turn.session.scalars(
+        insert(hammers)
+        .values(node_id=node_id, name=name, priority=priority, config=_encrypted(turn.parts, config))
+        .returning(hammers.c.id)
+    ).one()
+    return made
+
+
+def _encrypted(parts: Parts, config: Mapping[str, Json]) -> str:
+    return parts.cipher.encrypt(orjson.dumps(dict(config))).decode()
+
+
+def remove_hammer(parts: Parts, actor: Actor, hammer_id: int) -> None:
+    with change(parts, actor) as turn:
+        if not turn.session.execute(delete(hammers).where(hammers.c.id == hammer_id)).rowcount:  # type: ignore[attr-defined]
+            raise NotFound(f"There is no hammer {hammer_id}.")
+        turn.audit("hammer.remove", f"hammer {hammer_id}")
+
+
+def _hammers(parts: Parts, node_id: int, *, hammer_id: int | None = None) -> list[Hammer]:
+    """The node's hammers, highest priority first."""
+    with parts.store.read() as session:
+        _node(session, node_id)
+        rows = session.execute(
+            select(hammers.c.id, hammers.c.name, hammers.c.config)
+            .where(hammers.c.node_id == node_id, true() if hammer_id is None else hammers.c.id == hammer_id)
+            .order_by(hammers.c.priority.desc(), hammers.c.id)
+        ).all()
+    return [parts.registry.hammer(row.name, orjson.loads(parts.cipher.decrypt(row.config.encode()))) for row in rows]
+
+
+def power_actions(parts: Parts, node_id: int) -> tuple[str, ...]:
+    """What the node's hammers can do."""
+    return tuple(sorted({action for hammer in _hammers(parts, node_id) for action in hammer.actions()}))
+
+
+def power(parts: Parts, actor: Actor, node_id: int, action: str) -> str:
+    """Perform an action through the node's best hammer that can. Returns its line. Raises ``Refused`` when none can."""
+    for hammer in _hammers(parts, node_id):
+        if action in hammer.actions():
+            return _perform(parts, actor, node_id, hammer, action)
+    able = ", ".join(power_actions(parts, node_id))
+    raise Refused(f"No hammer of node {node_id} can {action!r}; {f'they can: {able}' if able else 'it has none'}.")
+
+
+def perform(parts: Parts, actor: Actor, hammer_id: int, action: str) -> str:
+    """Perform an action through one particular hammer."""
+    with parts.store.read() as session:
+        node_id = session.scalar(select(hammers.c.node_id).where(hammers.c.id == hammer_id))
+    if node_id is None:
+        raise NotFound(f"There is no hammer {hammer_id}.")
+    (hammer,) = _hammers(parts, node_id, hammer_id=hammer_id)
+    if action not in hammer.actions():
+        raise Refused(f"Hammer {hammer_id} cannot {action!r}; it can: {', '.join(hammer.actions())}.")
+    return _perform(parts, actor, node_id, hammer, action)
+
+
+def _perform(parts: Parts, actor: Actor, node_id: int, hammer: Hammer, action: str) -> str:
+    said = hammer.perform(action)
+    if action != "status":
+        with change(parts, actor) as turn:
+            turn.audit("node.power", f"node {_node(turn.session, node_id).name}", action=action, result=said)
+            if action == "off" and mark_alive(turn, node_id, False, "it was powered off"):
+                turn.tell("on_node_change", f"node {node_id}", id=node_id, changed=["alive"])
+    return said
+
+
+# ---------------------------------------------------------------- parts of the above
+
+
+def _node(session: Session, node_id: int) -> Any:
+    row = session.execute(select(nodes).where(nodes.c.id == node_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no node {node_id}.")
+    return row
+
+
+def _root(session: Session) -> int:
+    return int(session.scalars(select(deployments.c.id).where(deployments.c.system)).one())
+
+
+def _deployment_name(session: Session, deployment_id: int) -> str:
+    name = session.scalar(select(deployments.c.name).where(deployments.c.id == deployment_id))
+    if name is None:
+        raise NotFound(f"There is no deployment {deployment_id}.")
+    return str(name)
+
+
+def _open_run(parts: Parts, node_id: int) -> int | None:
+    with parts.store.read() as session:
+        return session.scalar(select(runs.c.id).where(runs.c.node_id == node_id, runs.c.finished_at.is_(None)))
+
+
+def _refuse_objections(turn: Turn, node_id: int) -> None:
+    if turn.registry.listens("check_node"):
+        view = node_views(turn.registry, turn.session, turn.store, [node_id])[node_id]
+        if said := turn.registry.objections("check_node", node=view):
+            raise Refused(" ".join(said))
+
+
+def _sealed(parts: Parts, tree: Mapping[str, Json]) -> dict[str, Json]:
+    """The tree checked against the attributes that live on nodes, with their secrets sealed."""
+    check_size("the node's data", dict(tree))
+    checked = dict(tree)
+    for one in _node_attributes(parts):
+        found, value = lookup(checked, one.attribute.path)
+        if found:
+            check_value(one.attribute, value)
+            if one.attribute.secret:
+                checked = place(checked, one.attribute.path, seal(parts.cipher, value))
+    return checked
+
+
+def _node_attributes(parts: Parts) -> list[LoadedAttribute]:
+    return [one for one in parts.registry.attributes.values() if one.role is None]

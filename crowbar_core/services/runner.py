@@ -1,0 +1,596 @@
+"""Executing runs: claim, check that the node is alive, let the jig work, hand in the outcome.
+
+One ``Runner`` per process. Runs of jigs that do nothing are ended in batches by the thread that took them on;
+all others are carried out by worker threads, as many as ``concurrency``. Outcomes are handed in by one thread,
+all that are there in one transaction. The database decides: what is late or doubled changes nothing.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+from sqlalchemy import select
+
+from crowbar_core.barclamp import Done, Jig, Json, NodeView, Pending, Role, Task
+from crowbar_core.domain.attributes import MASK, SECRET
+from crowbar_core.errors import CrowbarError, NodeUnreachable, PermanentError, RunCancelled, RunTimeout, TemporaryError
+from crowbar_core.plugins import LoadedRole
+from crowbar_core.services.annealer import ANNEALER, Kind, Outcome, change, claim, finish_in_turn, pass_through
+from crowbar_core.services.nodes import look
+from crowbar_core.services.parts import Parts, log
+from crowbar_core.services.secrets import open_secrets
+from crowbar_core.services.views import node_view
+from crowbar_core.services.workers import worker_name
+from crowbar_core.store import runs as store_runs
+from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, table
+
+nodes, node_roles, roles, runs, deployments = (
+    table(Node),
+    table(NodeRole),
+    table(RoleRow),
+    table(Run),
+    table(Deployment),
+)
+
+BATCH = 500
+MAX_DEADLINE = 10 * 365 * 86400.0
+FLUSH_SECONDS = 0.25
+GATHER_SECONDS = 0.05
+MANY_LINES = 1000
+_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
+_TRUNCATED = "(the log is cut off here: it has reached its limit)"
+
+
+@dataclass
+class RunLogBuffer:
+    """The lines of one run on their way to the database, masked and bounded."""
+
+    run_id: int
+    max_lines: int
+    max_bytes: int
+    secrets: tuple[str, ...] = ()
+    seq: int = 0
+    size: int = 0
+    cut: bool = False
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, line: str, /, *, stream: Literal["stdout", "stderr", "crowbar"] = "crowbar") -> None:
+        at = datetime.now(UTC)
+        with self.lock:
+            if self.cut:
+                return
+            for secret in self.secrets:
+                line = line.replace(secret, MASK)
+            line = line.replace("\x00", "\ufffd").rstrip("\r\n")
+            self.size += len(line.encode(errors="replace"))
+            if self.seq >= self.max_lines - 1 or self.size > self.max_bytes:
+                self.cut, line, stream = True, _TRUNCATED, "crowbar"
+            self.seq += 1
+            row = {"run_id": self.run_id, "seq": self.seq, "at": at, "stream": stream}
+            self.lines.append(row | {"line": line.encode(errors="replace").decode()})
+
+    def take(self) -> list[dict[str, Any]]:
+        with self.lock:
+            taken, self.lines = self.lines, []
+            return taken
+
+
+@dataclass
+class Job:
+    """A claimed run, as this process holds it."""
+
+    run_id: int
+    node_role_id: int
+    attempt: int
+    refresh: bool
+    node: NodeView
+    role: LoadedRole | None
+    role_name: str
+    jig_name: str
+    deployment: str
+    input: dict[str, Json]
+    timeout: float
+    log: RunLogBuffer
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    begun: float = 0.0
+    stop_asked: float = 0.0
+    timed_out: bool = False
+    abandoned: bool = False
+
+
+class Runner:
+    """Executes runs in this process. ``start`` and ``stop`` are each called once."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.worker = worker_name()
+        self.concurrency = parts.settings.concurrency
+        self._jobs: dict[int, Job] = {}
+        self._lock = threading.Lock()
+        self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[tuple[Job | None, Outcome | None]] = queue.SimpleQueue()
+        self._slots = threading.Semaphore(self.concurrency)
+        self._stopping = threading.Event()
+        self._handing_back = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._flush_lock = threading.Lock()
+
+    # ------------------------------------------------------------ life
+
+    def start(self) -> None:
+        for number in range(self.concurrency):
+            self._spawn(self._work, f"worker-{number}")
+        self._spawn(self._settle, "settler")
+        self._spawn(self._watch, "watcher")
+        self._spawn(self._flush_forever, "log-flusher")
+
+    def _spawn(self, target: Any, name: str) -> None:
+        thread = threading.Thread(target=target, name=f"crowbar-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        """Claim nothing more; let what runs finish, and hand back what has not after two thirds of ``timeout``. True:
+        all ended.
+        """
+        self._stopping.set()
+        deadline = time.monotonic() + timeout
+        while self.busy and time.monotonic() < deadline - timeout / 3:
+            time.sleep(0.05)
+        if self.busy:
+            self._handing_back.set()
+            self.stop_runs(list(self._jobs))
+            while self.busy and time.monotonic() < deadline - 1:
+                time.sleep(0.05)
+        quiet = not self.busy
+        for _ in range(self.concurrency):
+            self._todo.put(None)
+        self._outcomes.put((None, None))
+        self._flush()
+        return quiet
+
+    @property
+    def busy(self) -> int:
+        """How many runs this process holds."""
+        return len(self._jobs)
+
+    def stop_runs(self, run_ids: Collection[int]) -> None:
+        """Ask for these runs to stop, where this process holds them."""
+        for run_id in run_ids:
+            with self._lock:
+                job = self._jobs.get(run_id)
+            if job is not None and not job.cancelled.is_set():
+                job.stop_asked = time.monotonic()
+                job.cancelled.set()
+
+    # ------------------------------------------------------------ taking on
+
+    def execute_forever(self, take: Any) -> None:
+        """Take ids from ``take(timeout, most)``, claim and execute, until stopped. The loop of the in-process queue."""
+        waiting: deque[int] = deque()
+        while not self._stopping.is_set():
+            if not waiting:
+                waiting.extend(take(0.5, BATCH))
+            if not waiting:
+                continue
+            try:
+                batch = [waiting.popleft() for _ in range(min(len(waiting), BATCH))]
+                waiting.extendleft(reversed(self.execute(batch)))
+            except CrowbarError as error:
+                log.warning("taking on runs failed; it will be tried again", error=error.detail)
+                waiting.clear()  # the sweep rings them again
+                self._stopping.wait(1.0)
+            except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
+                log.exception("taking on runs failed")
+                waiting.clear()
+                self._stopping.wait(1.0)
+
+    def execute(self, run_ids: Sequence[int]) -> list[int]:
+        """Claim what there is room for and begin it; blocks while no worker is free. Returns the ids that must wait."""
+        if self._stopping.is_set():
+            return list(run_ids)
+        jig_names = self._jigs_of(run_ids)
+        idle = {name for name in set(jig_names.values()) if self._passes(name)}
+        passing = [run_id for run_id, name in jig_names.items() if name in idle]
+        if passing:
+            self._pass_through(passing)
+        over = set(passing)
+        others = [run_id for run_id in run_ids if run_id in jig_names and run_id not in over]
+        if not others:
+            return []
+        free = self._take_slots(len(others))
+        if not free:
+            return others
+        now, later = others[:free], others[free:]
+        jobs: list[Job] = []
+        try:
+            jobs = self._claim(now)
+        finally:
+            for _ in range(free - len(jobs)):
+                self._slots.release()
+        for job in jobs:
+            self._todo.put(job)
+        return later
+
+    def execute_here(self, run_ids: Sequence[int]) -> None:
+        """Claim these runs and carry them out in this thread, one after another; outcomes are handed in at the end."""
+        jobs = self._claim(run_ids)
+        outcomes = [self._outcome(job) for job in jobs]
+        self._hand_in(list(zip(jobs, outcomes, strict=True)))
+
+    def run_all(self, run_ids: Sequence[int]) -> None:
+        """Claim and execute these runs, and return when each has ended or begun to wait (a remote worker's task)."""
+        waiting = list(run_ids)
+        while waiting and not self._stopping.is_set():
+            waiting = self.execute(waiting)
+        while any(run_id in self._jobs for run_id in run_ids):
+            time.sleep(0.01)
+
+    def _take_slots(self, most: int) -> int:
+        if not self._slots.acquire(timeout=0.5):
+            return 0
+        taken = 1
+        while taken < most and self._slots.acquire(blocking=False):
+            taken += 1
+        return taken
+
+    def _jigs_of(self, run_ids: Sequence[int]) -> dict[int, str]:
+        with self.parts.store.read() as session:
+            rows = session.execute(
+                select(runs.c.id, roles.c.jig_name)
+                .join(node_roles, node_roles.c.id == runs.c.node_role_id)
+                .join(roles, roles.c.id == node_roles.c.role_id)
+                .where(self.parts.store.ids(runs.c.id, run_ids), runs.c.state == "queued")
+            )
+            return {row.id: row.jig_name for row in rows}
+
+    def _passes(self, jig_name: str) -> bool:
+        registry = self.parts.registry
+        jig = registry.jigs.get(jig_name)
+        return jig is not None and jig.does_nothing and not registry.listens("jig_run")
+
+    def _claim(self, run_ids: Sequence[int]) -> list[Job]:
+        held = claim(self.parts, run_ids, self.worker)
+        jobs = self._load(held)
+        with self._lock:
+            self._jobs.update({job.run_id: job for job in jobs})
+        return jobs
+
+    def _load(self, run_ids: Sequence[int]) -> list[Job]:
+        parts, settings = self.parts, self.parts.settings
+        if not run_ids:
+            return []
+        home = deployments.alias()
+        with parts.store.read() as session:
+            rows = session.execute(
+                select(
+                    runs.c.id.label("run_id"), runs.c.node_role_id, runs.c.attempt, runs.c.refresh, runs.c.input,
+                    nodes.c.id, nodes.c.name, nodes.c.admin, nodes.c.system, nodes.c.alive, nodes.c.available,
+                    nodes.c.bootenv, nodes.c.discovery, nodes.c.hint, nodes.c.host_keys,
+                    home.c.name.label("deployment"), deployments.c.name.label("run_deployment"),
+                    roles.c.name.label("role"), roles.c.jig_name, roles.c.timeout,
+                )
+                .join(nodes, nodes.c.id == runs.c.node_id)
+                .join(home, home.c.id == nodes.c.deployment_id)
+                .join(node_roles, node_roles.c.id == runs.c.node_role_id)
+                .join(deployments, deployments.c.id == node_roles.c.deployment_id)
+                .join(roles, roles.c.id == node_roles.c.role_id)
+                .where(parts.store.ids(runs.c.id, run_ids))
+                .order_by(runs.c.id)
+            ).all()  # fmt: skip
+        return [
+            Job(
+                run_id=row.run_id, node_role_id=row.node_role_id, attempt=row.attempt, refresh=row.refresh,
+                node=node_view(parts.registry, row), role=parts.registry.roles.get(row.role), role_name=row.role,
+                jig_name=row.jig_name, deployment=row.run_deployment, input=row.input, timeout=row.timeout,
+                log=RunLogBuffer(row.run_id, settings.log_lines, settings.log_bytes),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    # ------------------------------------------------------------ executing
+
+    def _pass_through(self, run_ids: Sequence[int]) -> None:
+        """End runs of jigs that do nothing. What one of them does wrong is found by trying them one by one."""
+        try:
+            pass_through(self.parts, run_ids, self.worker)
+        except CrowbarError:
+            raise
+        except Exception:
+            if len(run_ids) == 1:
+                raise
+            log.exception("passing runs through failed; trying one by one", runs=len(run_ids))
+            for run_id in run_ids:
+                self._pass_through([run_id])
+
+    def _work(self) -> None:
+        while (job := self._todo.get()) is not None:
+            outcome = self._outcome(job)
+            if job.abandoned:
+                return  # a fresh thread has taken this one's place
+            self._outcomes.put((job, outcome))
+
+    def _outcome(self, job: Job) -> Outcome:
+        """Carry out one run. Never raises: this is where anything that a jig does wrong stops."""
+        job.begun = time.monotonic()
+        try:
+            return self._carry_out(job)
+        except NodeUnreachable as error:
+            self._look_again(job)
+            return self._said(job, "retry", error.detail, delay=error.delay)
+        except TemporaryError as error:
+            return self._said(job, "retry", error.detail, delay=error.delay)
+        except RunCancelled as error:
+            if job.timed_out:
+                return self._said(job, "failed", f"timed out after {job.timeout:g} s")
+            return self._said(job, "handed back" if self._handing_back.is_set() else "cancelled", error.detail)
+        except RunTimeout as error:
+            return self._said(job, "failed", error.detail)
+        except CrowbarError as error:
+            return self._said(job, "failed", error.detail)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
+            for line in traceback.format_exc().splitlines():
+                job.log(line)
+            return self._said(job, "failed", f"{type(error).__name__}: {error}")
+
+    def _said(self, job: Job, kind: Kind, reason: str, *, delay: float = 0.0) -> Outcome:
+        job.log(f"{kind}: {reason}" if reason else kind)
+        return Outcome(run_id=job.run_id, kind=kind, reason=reason[:2000], worker=self.worker, delay=delay)
+
+    def _carry_out(self, job: Job) -> Outcome:
+        registry = self.parts.registry
+        jig = registry.jigs.get(job.jig_name)
+        if job.role is None or jig is None:
+            missing = f"jig {job.jig_name!r}" if jig is None else f"barclamp that brings {job.role_name}"
+            raise TemporaryError(f"The {missing} is not installed on this worker.", delay=30.0)
+        if job.cancelled.is_set():
+            raise RunCancelled("cancelled before it began")
+        address = self._alive_address(job, jig) if jig.touches_node else None
+        task = self._task(job, job.role, address)
+        result = None
+        for implementation in registry.implementations("jig_run", role=job.role_name):
+            if (result := implementation(task=task)) is not None:
+                break
+        result = jig.run(task) if result is None else result
+        if isinstance(result, Pending):
+            if not isinstance(result.deadline, int | float) or not 0 < result.deadline < MAX_DEADLINE:
+                raise PermanentError(f"Jig {job.jig_name} waits with a deadline of {result.deadline!r} seconds.")
+            return Outcome(
+                run_id=job.run_id, kind="pending", reason=result.reason, deadline=result.deadline, worker=self.worker
+            )
+        if not isinstance(result, Done):
+            raise PermanentError(f"Jig {job.jig_name} answered {type(result).__name__}, neither Done nor Pending.")
+        return Outcome(run_id=job.run_id, kind="succeeded", wall=_as_json(job, result.wall), worker=self.worker)
+
+    def _task(self, job: Job, loaded: LoadedRole, address: str | None) -> Task:
+        role: Role = loaded.role
+        data = job.input
+        if data and _has_secrets(data):
+            data = open_secrets(self.parts.cipher, data)
+            job.log.secrets = tuple(sorted(_secret_texts(job.input, data), key=len, reverse=True))
+        return Task(
+            run_id=job.run_id, node_role_id=job.node_role_id, attempt=job.attempt, node=job.node, address=address,
+            role=role, barclamp=loaded.barclamp, package=loaded.package, deployment=job.deployment, data=data,
+            timeout=job.timeout, refresh=job.refresh, log=job.log, cancelled=job.cancelled,
+        )  # fmt: skip
+
+    def _alive_address(self, job: Job, jig: Jig) -> str | None:
+        """Where the node was just found alive. A dead one is marked so, which takes the run away from here."""
+        found = look(self.parts, job.node)
+        if found is None:
+            return next(iter(job.node.addresses), None)
+        if not found.alive:
+            raise RunCancelled(f"node {job.node.name} is not alive: {found.reason}")
+        if found.host_keys and not job.node.host_keys:
+            job.node = replace(job.node, host_keys=found.host_keys)
+        return found.address
+
+    def _look_again(self, job: Job) -> None:
+        """The jig lost the node: find out whether it is dead, so that others need not find out the same way."""
+        try:
+            look(self.parts, job.node)
+        except CrowbarError as error:
+            log.warning("probe after a lost node failed", node=job.node.name, error=error.detail)
+
+    # ------------------------------------------------------------ handing in
+
+    def _settle(self) -> None:
+        took = 0.0
+        while True:
+            pending = [self._outcomes.get()]
+            # A transaction costs the same for one outcome as for ten. So while other runs are under way, theirs are
+            # waited for as long as the last one took; a run that is alone waits for nothing.
+            if len(self._jobs) > 1:
+                self._stopping.wait(min(took, GATHER_SECONDS))
+            while len(pending) < BATCH:
+                try:
+                    pending.append(self._outcomes.get_nowait())
+                except queue.Empty:
+                    break
+            done = [(job, outcome) for job, outcome in pending if job is not None and outcome is not None]
+            if done:
+                begun = time.monotonic()
+                self._hand_in(done)
+                took = time.monotonic() - begun
+                for _ in done:
+                    self._slots.release()
+            if any(job is None for job, _ in pending):
+                return
+
+    def _hand_in(self, done: Sequence[tuple[Job, Outcome]]) -> None:
+        """Write the logs, then the outcomes. A database that does not answer is asked again until it does: what was
+        done is not forgotten.
+        """
+        tries = 0
+        while True:
+            try:
+                self._finish(done)
+                break
+            except CrowbarError as error:
+                log.warning("handing in outcomes failed; trying again", error=error.detail, runs=len(done))
+            except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
+                log.exception("handing in outcomes failed; trying one by one", runs=len(done))
+                if len(done) == 1:
+                    self._flush()
+                    break  # its lease will end, and the sweeper says what that means
+                for one in done:
+                    self._hand_in([one])
+                return
+            time.sleep(_BACKOFF[min(tries, len(_BACKOFF) - 1)])
+            tries += 1
+        with self._lock:
+            for job, _ in done:
+                self._jobs.pop(job.run_id, None)
+
+    def _flush_forever(self) -> None:
+        while not self._stopping.wait(FLUSH_SECONDS) or self.busy:
+            self._flush()
+            if self._stopping.is_set():
+                time.sleep(FLUSH_SECONDS)
+
+    def _flush(self) -> None:
+        with self._lock:
+            jobs = [job for job in self._jobs.values() if job.log.lines]
+        try:
+            self._write_logs(jobs)
+        except CrowbarError as error:
+            log.warning("writing logs failed; they are kept", error=error.detail)
+        except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
+            log.exception("writing logs failed")
+
+    def _finish(self, done: Sequence[tuple[Job, Outcome]]) -> None:
+        """The last lines of these runs and their outcomes, in one transaction."""
+        jobs = [job for job, _ in done]
+        if sum(len(job.log.lines) for job in jobs) > MANY_LINES:
+            self._write_logs(jobs)  # not while everybody waits for the graph's lock
+        with self._lines_of(jobs) as (rows, counts), change(self.parts, ANNEALER) as turn:
+            if rows:
+                store_runs.append_log(turn.session, rows, counts)
+            finish_in_turn(turn, [outcome for _, outcome in done])
+
+    def _write_logs(self, jobs: Sequence[Job]) -> None:
+        with self._lines_of(jobs) as (rows, counts):
+            if rows:
+                with self.parts.store.write(graph=False) as session:
+                    store_runs.append_log(session, rows, counts)
+
+    @contextmanager
+    def _lines_of(self, jobs: Sequence[Job]) -> Iterator[tuple[list[dict[str, Any]], dict[int, int]]]:
+        """Their unwritten lines, and how many each then has; what the block fails to write is kept."""
+        with self._flush_lock:
+            taken = [(job, lines) for job in jobs if (lines := job.log.take())]
+            try:
+                yield (
+                    [row for _, lines in taken for row in lines],
+                    {job.run_id: lines[-1]["seq"] for job, lines in taken},
+                )
+            except Exception:
+                for job, lines in taken:
+                    with job.log.lock:
+                        job.log.lines[:0] = lines
+                raise
+
+    # ------------------------------------------------------------ watching
+
+    def _watch(self) -> None:
+        """Renew leases, notice what is to be cancelled, give up what does not end."""
+        settings = self.parts.settings
+        renewed = time.monotonic()
+        while not self._stopping.is_set() or self.busy:
+            self._stopping.wait(settings.cancel_poll_seconds) if not self._stopping.is_set() else time.sleep(0.2)
+            ids = list(self._jobs)
+            if not ids:
+                renewed = time.monotonic()
+                continue
+            try:
+                with self.parts.store.read() as session:
+                    self.stop_runs(store_runs.to_be_stopped(session, self.parts.store, ids))
+                if time.monotonic() - renewed >= settings.heartbeat_seconds:
+                    self._renew(ids)
+                    renewed = time.monotonic()
+            except CrowbarError as error:
+                log.warning("the database does not answer; runs go on", error=error.detail, runs=len(ids))
+            except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
+                log.exception("watching runs failed")
+            self._give_up_overdue()
+
+    def _renew(self, ids: Sequence[int]) -> None:
+        store = self.parts.store
+        with store.write(graph=False) as session:
+            mine = store_runs.renew(
+                session, store, store.now(session), ids, self.worker, self.parts.settings.lease_seconds
+            )
+        self.stop_runs([run_id for run_id in ids if run_id not in mine])
+
+    def _give_up_overdue(self) -> None:
+        now, grace = time.monotonic(), self.parts.settings.kill_grace
+        for job in list(self._jobs.values()):
+            if not job.begun or job.abandoned:
+                continue
+            timed_out = now - job.begun > job.timeout + grace
+            not_stopping = bool(job.stop_asked) and now - job.stop_asked > grace
+            if not (timed_out or not_stopping):
+                if now - job.begun > job.timeout and not job.cancelled.is_set() and not self._jig_times_itself(job):
+                    job.timed_out = True
+                    job.cancelled.set()
+                continue
+            job.abandoned = True
+            reason = f"timed out after {job.timeout:g} s" if timed_out else "it did not stop when it was told to"
+            log.error("a run is given up", run=job.run_id, node=job.node.name, role=job.role_name, reason=reason)
+            kind: Kind = "failed" if timed_out else "cancelled"
+            self._outcomes.put((job, self._said(job, kind, f"{reason} (its jig goes on in the background)")))
+            self._spawn(self._work, f"worker-for-{job.run_id}")
+
+    def _jig_times_itself(self, job: Job) -> bool:
+        jig = self.parts.registry.jigs.get(job.jig_name)
+        return jig is not None and jig.touches_node
+
+
+def _as_json(job: Job, wall: Any) -> dict[str, Json]:
+    """What a jig reports, as the database can hold it: nothing of the sort may fail where outcomes are handed in."""
+    if not wall and isinstance(wall, Mapping):
+        return {}
+    try:
+        read = orjson.loads(orjson.dumps(dict(wall)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PermanentError(f"Role {job.role_name} reported something that is no JSON object: {error}.") from error
+    assert isinstance(read, dict)
+    return read
+
+
+def _has_secrets(tree: Json) -> bool:
+    if isinstance(tree, dict):
+        return SECRET in tree or any(_has_secrets(value) for value in tree.values())
+    return isinstance(tree, list) and any(_has_secrets(value) for value in tree)
+
+
+def _secret_texts(sealed: Json, opened: Json) -> set[str]:
+    """The secret strings (of at least four characters) that must not appear in a log."""
+    if isinstance(sealed, dict):
+        if SECRET in sealed:
+            return _texts(opened)
+        return {text for key, value in sealed.items() for text in _secret_texts(value, opened[key])}
+    if isinstance(sealed, list):
+        return {text for low, high in zip(sealed, opened, strict=True) for text in _secret_texts(low, high)}
+    return set()
+
+
+def _texts(value: Json) -> set[str]:
+    if isinstance(value, str):
+        return {value} if len(value) >= 4 else set()
+    if isinstance(value, dict):
+        return {text for below in value.values() for text in _texts(below)}
+    if isinstance(value, list):
+        return {text for below in value for text in _texts(below)}
+    return set()

@@ -1,0 +1,237 @@
+"""Counts, deployments, and grids of nodes and roles, as the pages show them: a constant number of statements each."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from crowbar_core.domain.states import OPEN_RUN_STATES, NodeState, State, node_state
+from crowbar_core.store.models import (
+    Deployment,
+    DeploymentRole,
+    Node,
+    NodeRole,
+    RoleRow,
+    Run,
+)
+from crowbar_core.store.node_pages import RANKED, NodeLine, nodes_page, rank, states_of_nodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeCounts:
+    states: Mapping[NodeState, int]
+    total: int
+    dead: int
+    unavailable: int
+
+
+def node_counts(session: Session) -> NodeCounts:
+    """Nodes by state, without the deployments' system nodes."""
+    ranks = (
+        select(Node.id, Node.alive, Node.available, rank().label("rank"))
+        .outerjoin(NodeRole, NodeRole.node_id == Node.id)
+        .where(Node.system.is_(False))
+        .group_by(Node.id, Node.alive, Node.available)
+        .subquery()
+    )
+    rows = session.execute(
+        select(ranks.c.rank, ranks.c.alive, ranks.c.available, func.count()).group_by(
+            ranks.c.rank, ranks.c.alive, ranks.c.available
+        )
+    ).all()
+    states: Counter[NodeState] = Counter()
+    dead = unavailable = 0
+    for highest, alive, available, count in rows:
+        states[RANKED[highest]] += count
+        dead += 0 if alive else count
+        unavailable += 0 if available else count
+    return NodeCounts(states=states, total=sum(states.values()), dead=dead, unavailable=unavailable)
+
+
+def node_role_counts(session: Session, *, deployment_id: int | None = None) -> Mapping[State, int]:
+    """Noderoles by state, of the whole cluster or of one deployment."""
+    query = select(NodeRole.state, func.count()).group_by(NodeRole.state)
+    if deployment_id is not None:
+        query = query.where(NodeRole.deployment_id == deployment_id)
+    return {State(state): count for state, count in session.execute(query)}
+
+
+def open_run_counts(session: Session) -> Mapping[str, int]:
+    query = select(Run.state, func.count()).where(Run.state.in_(OPEN_RUN_STATES)).group_by(Run.state)
+    return dict(session.execute(query).all())
+
+
+# ---------------------------------------------------------------- deployments and boards
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentLine:
+    id: int
+    name: str
+    description: str
+    system: bool
+    committed: bool
+    parent_id: int | None
+    nodes: int
+    states: Mapping[State, int]
+
+
+def deployment_lines(session: Session) -> list[DeploymentLine]:
+    """All deployments by name, with how many nodes live in each and its noderoles by state."""
+    rows = session.execute(
+        select(
+            Deployment.id,
+            Deployment.name,
+            Deployment.description,
+            Deployment.system,
+            Deployment.committed,
+            Deployment.parent_id,
+        ).order_by(func.lower(Deployment.name))
+    ).all()
+    here = select(Node.deployment_id, func.count()).where(Node.system.is_(False)).group_by(Node.deployment_id)
+    nodes = dict(session.execute(here).all())
+    states: dict[int, dict[State, int]] = defaultdict(dict)
+    for deployment_id, state, count in session.execute(
+        select(NodeRole.deployment_id, NodeRole.state, func.count()).group_by(NodeRole.deployment_id, NodeRole.state)
+    ):
+        states[deployment_id][State(state)] = count
+    return [DeploymentLine(**row._mapping, nodes=nodes.get(row.id, 0), states=states[row.id]) for row in rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A role as a column of a grid."""
+
+    role_id: int
+    role: str
+    cohort: int
+    deployment_role_id: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    id: int
+    node_id: int
+    role_id: int
+    deployment_id: int
+    state: State
+    available: bool
+    rerun: bool
+    run_count: int
+    status: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    nodes: Sequence[NodeLine]
+    columns: Sequence[Column]
+    cells: Mapping[tuple[int, int], Cell]
+    more_after: str
+    """The name to continue after; empty when this is all."""
+
+
+def _cells(session: Session, node_ids: Sequence[int]) -> tuple[dict[tuple[int, int], Cell], dict[int, int]]:
+    cells: dict[tuple[int, int], Cell] = {}
+    cohorts: dict[int, int] = {}
+    if node_ids:
+        query = select(
+            NodeRole.id,
+            NodeRole.node_id,
+            NodeRole.role_id,
+            NodeRole.deployment_id,
+            NodeRole.state,
+            NodeRole.available,
+            NodeRole.rerun,
+            NodeRole.run_count,
+            NodeRole.status,
+            NodeRole.cohort,
+        ).where(NodeRole.node_id.in_(node_ids))
+        for id_, node_id, role_id, deployment_id, state, available, rerun, run_count, status, cohort in session.execute(
+            query
+        ):
+            cells[node_id, role_id] = Cell(
+                id=id_,
+                node_id=node_id,
+                role_id=role_id,
+                deployment_id=deployment_id,
+                state=State(state),
+                available=available,
+                rerun=rerun,
+                run_count=run_count,
+                status=status,
+            )
+            cohorts[role_id] = min(cohort, cohorts.get(role_id, cohort))
+    return cells, cohorts
+
+
+def _columns(session: Session, cohorts: Mapping[int, int], placed: Mapping[int, int]) -> list[Column]:
+    wanted = set(cohorts) | set(placed)
+    if not wanted:
+        return []
+    named = select(RoleRow.id, RoleRow.name).where(RoleRow.id.in_(wanted))
+    names = dict(session.execute(named).all())
+    columns = [
+        Column(
+            role_id=role_id, role=names[role_id], cohort=cohorts.get(role_id, 0), deployment_role_id=placed.get(role_id)
+        )
+        for role_id in wanted
+    ]
+    # A role that nothing runs yet comes last: its place in the order is not known before it is bound.
+    return sorted(columns, key=lambda column: (column.cohort or 1_000_000, column.role))
+
+
+def grid(
+    session: Session, *, after: str = "", search: str = "", state: NodeState | None = None, limit: int = 500
+) -> Grid:
+    """Nodes x roles over the whole cluster, a page of nodes at a time; system nodes too, as work runs on them."""
+    nodes = nodes_page(session, after=after, search=search, state=state, system=True, limit=limit + 1)
+    more = nodes[limit - 1].name if len(nodes) > limit else ""
+    nodes = nodes[:limit]
+    cells, cohorts = _cells(session, [node.id for node in nodes])
+    nodes = [node for node in nodes if not node.system or node.states]
+    return Grid(nodes=nodes, columns=_columns(session, cohorts, {}), cells=cells, more_after=more)
+
+
+def board(session: Session, deployment_id: int, *, after: str = "", limit: int = 200) -> Grid:
+    """Nodes x roles of one deployment: nodes that live in it or carry its work, roles that were added to it."""
+    carries = select(NodeRole.node_id).where(NodeRole.deployment_id == deployment_id)
+    ids = select(Node.id).where(or_(Node.deployment_id == deployment_id, Node.id.in_(carries)))
+    query = (
+        select(
+            Node.id,
+            Node.name,
+            Node.description,
+            Node.admin,
+            Node.system,
+            Node.alive,
+            Node.available,
+            Node.bootenv,
+            Node.status,
+            Node.deployment_id,
+            Deployment.name.label("deployment"),
+        )
+        .join(Deployment, Deployment.id == Node.deployment_id)
+        .where(Node.id.in_(ids), func.lower(Node.name) > after.lower())
+        .order_by(func.lower(Node.name))
+        .limit(limit + 1)
+    )
+    rows = session.execute(query).all()
+    more = rows[limit - 1].name if len(rows) > limit else ""
+    rows = rows[:limit]
+    states = states_of_nodes(session, [row.id for row in rows])
+    nodes = [NodeLine(**row._mapping, states=states[row.id], state=node_state(states[row.id])) for row in rows]
+    cells, cohorts = _cells(session, [node.id for node in nodes])
+    here = {cell.role_id for cell in cells.values() if cell.deployment_id == deployment_id}
+    placed: dict[int, int] = {
+        role_id: id_
+        for id_, role_id in session.execute(
+            select(DeploymentRole.id, DeploymentRole.role_id).where(DeploymentRole.deployment_id == deployment_id)
+        )
+    }
+    columns = _columns(session, {role: cohort for role, cohort in cohorts.items() if role in here}, placed)
+    nodes = [node for node in nodes if not node.system or any(cell.node_id == node.id for cell in cells.values())]
+    return Grid(nodes=nodes, columns=columns, cells=cells, more_after=more)

@@ -1,0 +1,420 @@
+"""What is installed, who may do what, and what happened: the lists behind the pages that explain."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.orm import Session
+
+from crowbar_core.domain.states import State
+from crowbar_core.store.models import (
+    AttribRow,
+    Audit,
+    BarclampRow,
+    Delivery,
+    Deployment,
+    DeploymentRole,
+    Event,
+    JigRow,
+    Node,
+    NodeRole,
+    RoleRow,
+    Token,
+    User,
+)
+
+FLAGS = (
+    "abstract",
+    "bootstrap",
+    "cluster",
+    "destructive",
+    "discovery",
+    "implicit",
+    "library",
+    "milestone",
+    "powersave",
+    "service",
+)
+
+# ---------------------------------------------------------------- barclamps, roles, attributes
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarclampLine:
+    id: int
+    name: str
+    description: str
+    distribution: str
+    version: str
+    package: str
+    enabled: bool
+    state: str
+    error: str
+    roles: int
+
+
+def barclamps(session: Session) -> list[BarclampLine]:
+    roles = select(RoleRow.barclamp_id, func.count().label("roles")).group_by(RoleRow.barclamp_id).subquery()
+    query = (
+        select(
+            BarclampRow.id,
+            BarclampRow.name,
+            BarclampRow.description,
+            BarclampRow.distribution,
+            BarclampRow.version,
+            BarclampRow.package,
+            BarclampRow.enabled,
+            BarclampRow.state,
+            BarclampRow.error,
+            func.coalesce(roles.c.roles, 0).label("roles"),
+        )
+        .outerjoin(roles, roles.c.barclamp_id == BarclampRow.id)
+        .order_by(BarclampRow.name)
+    )
+    return [BarclampLine(**row._mapping) for row in session.execute(query)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleLine:
+    id: int
+    name: str
+    description: str
+    barclamp: str
+    jig: str
+    ready: bool
+    flags: Sequence[str]
+    requires: Sequence[str]
+    wants: Sequence[str]
+    provides: Sequence[str]
+    conflicts: Sequence[str]
+    attaches: Sequence[str]
+    precedes: Sequence[str]
+    on_change: str
+    timeout: float
+    max_attempts: int
+    template: Mapping[str, Any]
+    states: Mapping[State, int]
+
+
+def roles(session: Session, *, barclamp_id: int | None = None, role_id: int | None = None) -> list[RoleLine]:
+    """Roles by name, each with its noderoles by state."""
+    query = (
+        select(RoleRow, BarclampRow.name)
+        .join(BarclampRow, BarclampRow.id == RoleRow.barclamp_id)
+        .order_by(RoleRow.name)
+    )
+    counts = select(NodeRole.role_id, NodeRole.state, func.count()).group_by(NodeRole.role_id, NodeRole.state)
+    if barclamp_id is not None:
+        query = query.where(RoleRow.barclamp_id == barclamp_id)
+    if role_id is not None:
+        query = query.where(RoleRow.id == role_id)
+        counts = counts.where(NodeRole.role_id == role_id)
+    states: dict[int, dict[State, int]] = defaultdict(dict)
+    for id_, state, count in session.execute(counts):
+        states[id_][State(state)] = count
+    return [
+        RoleLine(
+            id=row.id,
+            name=row.name,
+            description=row.description,
+            barclamp=barclamp,
+            jig=row.jig_name,
+            ready=row.ready,
+            flags=tuple(flag for flag in FLAGS if getattr(row, flag)),
+            requires=row.requires,
+            wants=row.wants,
+            provides=row.provides,
+            conflicts=row.conflicts,
+            attaches=row.attaches,
+            precedes=row.precedes,
+            on_change=row.on_change,
+            timeout=row.timeout,
+            max_attempts=row.max_attempts,
+            template=row.template,
+            states=states[row.id],
+        )
+        for row, barclamp in session.execute(query)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BindableRole:
+    id: int
+    name: str
+    description: str
+    milestone: bool
+    cluster: bool
+    destructive: bool
+
+
+def bindable_roles(session: Session) -> list[BindableRole]:
+    """What an operator may put on a node: ready, and neither abstract nor drawn in only by others."""
+    query = (
+        select(RoleRow.id, RoleRow.name, RoleRow.description, RoleRow.milestone, RoleRow.cluster, RoleRow.destructive)
+        .where(RoleRow.ready.is_(True), RoleRow.abstract.is_(False))
+        .order_by(RoleRow.name)
+    )
+    return [BindableRole(**row._mapping) for row in session.execute(query)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributeLine:
+    id: int
+    name: str
+    description: str
+    role: str | None
+    role_id: int | None
+    map: str
+    schema: Mapping[str, Any]
+    default: Any
+    writable: bool
+    secret: bool
+
+
+def attributes(session: Session, *, barclamp_id: int | None = None, role_id: int | None = None) -> list[AttributeLine]:
+    query = (
+        select(
+            AttribRow.id,
+            AttribRow.name,
+            AttribRow.description,
+            RoleRow.name.label("role"),
+            AttribRow.role_id,
+            AttribRow.map,
+            AttribRow.schema,
+            AttribRow.default,
+            AttribRow.writable,
+            AttribRow.secret,
+        )
+        .outerjoin(RoleRow, RoleRow.id == AttribRow.role_id)
+        .order_by(AttribRow.order, AttribRow.name)
+    )
+    if barclamp_id is not None:
+        query = query.where(AttribRow.barclamp_id == barclamp_id)
+    if role_id is not None:
+        query = query.where(AttribRow.role_id == role_id)
+    return [AttributeLine(**row._mapping) for row in session.execute(query)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JigLine:
+    name: str
+    description: str
+    distribution: str
+    installed: bool
+
+
+def jigs(session: Session) -> list[JigLine]:
+    query = select(JigRow.name, JigRow.description, JigRow.distribution, JigRow.installed).order_by(JigRow.name)
+    return [JigLine(**row._mapping) for row in session.execute(query)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentRoleLine:
+    id: int
+    deployment_id: int
+    deployment: str
+    role_id: int
+    role: str
+    proposed_data: Mapping[str, Any]
+    committed_data: Mapping[str, Any]
+
+
+def deployment_roles(session: Session, deployment_id: int) -> list[DeploymentRoleLine]:
+    query = (
+        select(
+            DeploymentRole.id,
+            DeploymentRole.deployment_id,
+            Deployment.name.label("deployment"),
+            DeploymentRole.role_id,
+            RoleRow.name.label("role"),
+            DeploymentRole.proposed_data,
+            DeploymentRole.committed_data,
+        )
+        .join(Deployment, Deployment.id == DeploymentRole.deployment_id)
+        .join(RoleRow, RoleRow.id == DeploymentRole.role_id)
+        .where(DeploymentRole.deployment_id == deployment_id)
+        .order_by(RoleRow.name)
+    )
+    return [DeploymentRoleLine(**row._mapping) for row in session.execute(query)]
+
+
+# ---------------------------------------------------------------- events and what plugins made of them
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryLine:
+    plugin: str
+    state: str
+    attempts: int
+    next_try_at: datetime | None
+    error: str
+    traceback: str
+    settled_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventLine:
+    id: int
+    hook: str
+    subject: str
+    created_at: datetime
+    deliveries: Sequence[DeliveryLine]
+
+
+def events_page(
+    session: Session, *, before: int | None = None, state: str = "", plugin: str = "", limit: int = 100
+) -> list[EventLine]:
+    """Newest first; with ``state`` or ``plugin`` only those of which a delivery is so."""
+    query = select(Event.id, Event.hook, Event.subject, Event.created_at).order_by(Event.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Event.id < before)
+    if state or plugin:
+        wanted = select(Delivery.event_id)
+        wanted = wanted.where(Delivery.state == state) if state else wanted
+        wanted = wanted.where(Delivery.plugin == plugin) if plugin else wanted
+        query = query.where(Event.id.in_(wanted))
+    rows = session.execute(query).all()
+    deliveries: dict[int, list[DeliveryLine]] = defaultdict(list)
+    if rows:
+        for row in session.execute(
+            select(
+                Delivery.event_id,
+                Delivery.plugin,
+                Delivery.state,
+                Delivery.attempts,
+                Delivery.next_try_at,
+                Delivery.error,
+                Delivery.traceback,
+                Delivery.settled_at,
+            )
+            .where(Delivery.event_id.in_([row.id for row in rows]))
+            .order_by(Delivery.event_id, Delivery.position)
+        ):
+            values = dict(row._mapping)
+            deliveries[values.pop("event_id")].append(DeliveryLine(**values))
+    return [EventLine(**row._mapping, deliveries=deliveries[row.id]) for row in rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HookFailure:
+    event_id: int
+    hook: str
+    subject: str
+    plugin: str
+    state: str
+    attempts: int
+    next_try_at: datetime | None
+    error: str
+    traceback: str
+    created_at: datetime
+
+
+def hook_failures(session: Session, *, plugin: str = "", limit: int = 50) -> list[HookFailure]:
+    """Deliveries given up, and those that raised and wait for their next try; newest first."""
+    query = (
+        select(
+            Delivery.event_id,
+            Event.hook,
+            Event.subject,
+            Delivery.plugin,
+            Delivery.state,
+            Delivery.attempts,
+            Delivery.next_try_at,
+            Delivery.error,
+            Delivery.traceback,
+            Event.created_at,
+        )
+        .join(Event, and_(Event.id == Delivery.event_id))
+        .where(Delivery.state.in_(("failed", "waiting")), Delivery.error != "")
+        .order_by(Delivery.event_id.desc(), Delivery.position)
+        .limit(limit)
+    )
+    if plugin:
+        query = query.where(Delivery.plugin == plugin)
+    return [HookFailure(**row._mapping) for row in session.execute(query)]
+
+
+# ---------------------------------------------------------------- audit, users, tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditLine:
+    id: int
+    at: datetime
+    actor: str
+    remote: str
+    action: str
+    subject: str
+    detail: Mapping[str, Any]
+
+
+def audits_page(
+    session: Session, *, before: int | None = None, actor: str = "", subject: str = "", limit: int = 100
+) -> list[AuditLine]:
+    """Newest first."""
+    query = (
+        select(Audit.id, Audit.at, Audit.actor, Audit.remote, Audit.action, Audit.subject, Audit.detail)
+        .order_by(Audit.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(Audit.id < before)
+    if actor:
+        query = query.where(Audit.actor == actor)
+    if subject:
+        query = query.where(Audit.subject == subject)
+    return [AuditLine(**row._mapping) for row in session.execute(query)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserLine:
+    id: int
+    name: str
+    role: str
+    locked: bool
+    created_at: datetime
+
+
+def users(session: Session) -> list[UserLine]:
+    query = select(User.id, User.name, User.role, User.locked, User.created_at).order_by(func.lower(User.name))
+    return [UserLine(**row._mapping) for row in session.execute(query)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenLine:
+    id: int
+    name: str
+    role: str
+    user: str | None
+    node: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+def tokens(session: Session, *, user_name: str = "", limit: int = 500) -> list[TokenLine]:
+    """Newest first; all of them, or those of one user."""
+    query = (
+        select(
+            Token.id,
+            Token.name,
+            Token.role,
+            User.name.label("user"),
+            Node.name.label("node"),
+            Token.created_at,
+            Token.expires_at,
+            Token.last_used_at,
+        )
+        .outerjoin(User, User.id == Token.user_id)
+        .outerjoin(Node, Node.id == Token.node_id)
+        .order_by(Token.id.desc())
+        .limit(limit)
+    )
+    if user_name:
+        query = query.where(func.lower(User.name) == user_name.lower())
+    return [TokenLine(**row._mapping) for row in session.execute(query)]

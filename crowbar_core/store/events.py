@@ -1,0 +1,190 @@
+"""The outbox: events written in the transaction of the change they tell of, and their deliveries to plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from crowbar_core.store.models import Delivery, Event, table
+
+events, deliveries = table(Event), table(Delivery)
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """``subject`` orders deliveries: ``"node 3"``. ``plugins`` are those that listen, in the order of their calls."""
+
+    hook: str
+    subject: str
+    payload: Mapping[str, Any]
+    plugins: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A delivery that is due."""
+
+    id: int
+    event_id: int
+    plugin: str
+    hook: str
+    subject: str
+    payload: Mapping[str, Any]
+    attempts: int
+    retried: bool
+    """An operator lets it be tried again after it was given up."""
+
+
+def append(session: Session, now: datetime, new: Iterable[NewEvent]) -> int:
+    """Write events with a delivery for each plugin. Events nobody listens to are left out. Returns how many were
+    written.
+    """
+    wanted = [event for event in new if event.plugins]
+    if not wanted:
+        return 0
+    ids = session.scalars(
+        insert(events).returning(events.c.id, sort_by_parameter_order=True),
+        [{"hook": e.hook, "subject": e.subject, "payload": dict(e.payload), "created_at": now} for e in wanted],
+    ).all()
+    session.execute(
+        insert(deliveries),
+        [
+            {"event_id": event_id, "plugin": plugin, "position": position, "state": "waiting"}
+            for event_id, event in zip(ids, wanted, strict=True)
+            for position, plugin in enumerate(event.plugins)
+        ],
+    )
+    return len(wanted)
+
+
+def merge_into_waiting(session: Session, hook: str, subject: str, key: str, values: Iterable[str]) -> bool:
+    """Add ``values`` to the list ``key`` of the subject's newest event, if it is of ``hook`` and nobody was called for
+    it yet.
+    """
+    newest = session.execute(
+        select(events.c.id, events.c.hook, events.c.payload)
+        .where(events.c.subject == subject)
+        .order_by(events.c.id.desc())
+        .limit(1)
+    ).one_or_none()
+    if newest is None or newest.hook != hook:
+        return False
+    touched = session.scalar(
+        select(func.count())
+        .select_from(deliveries)
+        .where(deliveries.c.event_id == newest.id, or_(deliveries.c.state != "waiting", deliveries.c.attempts > 0))
+    )
+    if touched:
+        return False
+    payload = {**newest.payload, key: sorted({*newest.payload.get(key, []), *values})}
+    session.execute(update(events).where(events.c.id == newest.id).values(payload=payload))
+    return True
+
+
+def due(session: Session, now: datetime, limit: int, *, busy: Iterable[str] = ()) -> list[Waiting]:
+    """Deliveries that may be made now, oldest event first: none whose plugin has an earlier one waiting for the same
+    subject.
+
+    ``busy`` plugins are passed over.
+    """
+    earlier_delivery, earlier_event = deliveries.alias(), events.alias()
+    held_back = exists().where(
+        earlier_delivery.c.event_id == earlier_event.c.id,
+        earlier_delivery.c.state == "waiting",
+        earlier_delivery.c.plugin == deliveries.c.plugin,
+        earlier_event.c.subject == events.c.subject,
+        earlier_event.c.id < events.c.id,
+    )
+    rows = session.execute(
+        select(
+            deliveries.c.id, deliveries.c.event_id, deliveries.c.plugin, deliveries.c.attempts, deliveries.c.error,
+            events.c.hook, events.c.subject, events.c.payload,
+        )
+        .join(events, events.c.id == deliveries.c.event_id)
+        .where(
+            deliveries.c.state == "waiting",
+            or_(deliveries.c.next_try_at.is_(None), deliveries.c.next_try_at <= now),
+            deliveries.c.plugin.not_in(list(busy)),
+            ~held_back,
+        )
+        .order_by(deliveries.c.event_id, deliveries.c.position)
+        .limit(limit)
+    )  # fmt: skip
+    return [
+        Waiting(
+            r.id, r.event_id, r.plugin, r.hook, r.subject, r.payload, r.attempts,
+            retried=r.attempts == 0 and bool(r.error),
+        )
+        for r in rows
+    ]  # fmt: skip
+
+
+def undelivered(session: Session) -> int:
+    """How many deliveries wait."""
+    return session.scalar(select(func.count()).select_from(deliveries).where(deliveries.c.state == "waiting")) or 0
+
+
+def next_try_at(session: Session) -> datetime | None:
+    """When the next delivery that failed before is due."""
+    moment = session.scalar(
+        select(func.min(deliveries.c.next_try_at)).where(
+            and_(deliveries.c.state == "waiting", deliveries.c.next_try_at.is_not(None))
+        )
+    )
+    return moment if isinstance(moment, datetime) else None
+
+
+def settle(session: Session, now: datetime, delivery_id: int) -> bool:
+    """The plugin has been called. False when it was settled already."""
+    changed = session.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery_id, deliveries.c.state == "waiting")
+        .values(state="done", settled_at=now, error="", traceback="")
+    )
+    return bool(changed.rowcount)  # type: ignore[attr-defined]
+
+
+def put_off(
+    session: Session, delivery_id: int, *, attempts: int, next_try_at: datetime | None, error: str, traceback: str,
+    now: datetime,
+) -> None:  # fmt: skip
+    """The call failed: try again at ``next_try_at``, or never (``None``), and then it is shown as a problem."""
+    session.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery_id, deliveries.c.state == "waiting")
+        .values(
+            state="waiting" if next_try_at else "failed",
+            attempts=attempts,
+            next_try_at=next_try_at,
+            error=error,
+            traceback=traceback,
+            settled_at=None if next_try_at else now,
+        )
+    )
+
+
+def retry_failed(session: Session, delivery_ids: Iterable[int]) -> int:
+    """Let failed deliveries be tried again from the start."""
+    changed = session.execute(
+        update(deliveries)
+        .where(deliveries.c.id.in_(list(delivery_ids)), deliveries.c.state == "failed")
+        .values(state="waiting", attempts=0, next_try_at=None, settled_at=None)
+    )
+    return int(changed.rowcount)  # type: ignore[attr-defined]
+
+
+def drop_of_plugins(session: Session, plugins: Iterable[str]) -> int:
+    """Forget what waits for plugins that are no longer installed."""
+    changed = session.execute(
+        delete(deliveries).where(deliveries.c.plugin.in_(list(plugins)), deliveries.c.state == "waiting")
+    )
+    return int(changed.rowcount)  # type: ignore[attr-defined]
+
+
+def plugins_with_waiting(session: Session) -> list[str]:
+    return list(session.scalars(select(deliveries.c.plugin).where(deliveries.c.state == "waiting").distinct()))

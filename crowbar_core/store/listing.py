@@ -1,0 +1,322 @@
+"""Lists and single objects as the API shows them: Core rows with named fields, filters, sorting, paging by key.
+
+A ``Listing`` says once which fields a noun has and where they come from; every list, object, sample and match is made
+from that. A list costs one statement, plus one for each ``Later`` field that was asked for, however long it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import ColumnElement, FromClause, Select, func, select, tuple_
+from sqlalchemy.orm import Session
+
+from crowbar_core.errors import BadInput, FieldError, NotFound, Refused
+
+LIMIT_DEFAULT: Final = 100
+LIMIT_MAX: Final = 1000
+ID_MAX: Final = 2**31 - 1
+
+_TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One field of a noun. ``show`` makes the API's value from the database's, ``read`` the other way round (filters).
+
+    ``only_on_request`` fields are left out of lists unless asked for by name (they are long or dear).
+    """
+
+    name: str
+    column: ColumnElement[Any]
+    type: type
+    filter: bool = False
+    sort: bool = False
+    nullable: bool = False
+    only_on_request: bool = False
+    show: Callable[[Any], Any] | None = None
+    read: Callable[[str], Any] | None = None
+    example: Any = None
+    help: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Later:
+    """A field that is filled in by one more statement for all rows of a page: ids to values."""
+
+    name: str
+    type: type
+    fetch: Callable[[Session, Sequence[int]], Mapping[int, Any]]
+    missing: Any = None
+    only_on_request: bool = True
+    example: Any = None
+    help: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What the objects of one noun look like. ``name`` is the column by which they are found besides their id."""
+
+    noun: str
+    plural: str
+    source: FromClause
+    key: ColumnElement[int]
+    fields: tuple[Field, ...]
+    later: tuple[Later, ...] = ()
+    name: ColumnElement[str] | None = None
+    newest_first: bool = False
+
+    @property
+    def items(self) -> tuple[Field | Later, ...]:
+        return (*self.fields, *self.later)
+
+    def field(self, name: str) -> Field | Later | None:
+        for item in self.items:
+            if item.name == name:
+                return item
+        return None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(item.name for item in self.items)
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        return tuple(item.name for item in self.fields if item.filter)
+
+    @property
+    def sorts(self) -> tuple[str, ...]:
+        return tuple(item.name for item in self.fields if item.sort)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One page of a list. ``after`` asks for the next one; None on the last. ``total`` only when it was asked for."""
+
+    rows: list[dict[str, Any]]
+    after: str | None = None
+    total: int | None = None
+
+
+def page(
+    session: Session,
+    listing: Listing,
+    *,
+    filters: Mapping[str, str] | None = None,
+    where: Sequence[ColumnElement[bool]] = (),
+    sort: str = "",
+    after: str = "",
+    limit: int = LIMIT_DEFAULT,
+    fields: Sequence[str] = (),
+    count: bool = False,
+) -> Page:
+    """A page of a list. Raises ``BadInput`` for filters, columns, fields or a position that cannot be."""
+    wanted = _wanted(listing, fields, whole=False)
+    conditions = [*where, *(_condition(listing, name, value) for name, value in (filters or {}).items())]
+    column, descending, by = _order(listing, sort)
+    statement = _select(listing, wanted).add_columns(listing.key.label("_key"))
+    total = None
+    if count:
+        total = session.scalar(select(func.count()).select_from(listing.source).where(*conditions))
+    statement = statement.where(*conditions)
+    if column is None:
+        if after:
+            last_id = _id(after, "after")
+            statement = statement.where(listing.key < last_id if descending else listing.key > last_id)
+        statement = statement.order_by(listing.key.desc() if descending else listing.key)
+    else:
+        statement = statement.add_columns(column.column.label("_sort"))
+        if after:
+            position = _position(after, column)
+            here = tuple_(column.column, listing.key)
+            statement = statement.where(here < position if descending else here > position)
+        ends = (column.column, listing.key)
+        statement = statement.order_by(*(end.desc() if descending else end for end in ends))
+    found = session.execute(statement.limit(limit + 1)).all()
+    more, found = len(found) > limit, found[:limit]
+    rows = _render(session, listing, wanted, found)
+    following = None
+    if more:
+        last = found[-1]
+        following = str(last._key) if column is None else _cursor(by, last._sort, last._key)
+    return Page(rows=rows, after=following, total=total)
+
+
+def one(
+    session: Session,
+    listing: Listing,
+    ref: str | int,
+    *,
+    where: Sequence[ColumnElement[bool]] = (),
+    fields: Sequence[str] = (),
+) -> dict[str, Any]:
+    """One object by its id or name, with all its fields. Raises ``NotFound``, which names what was looked for."""
+    wanted = _wanted(listing, fields, whole=True)
+    statement = _select(listing, wanted).add_columns(listing.key.label("_key"))
+    found = session.execute(statement.where(_is(listing, ref), *where).limit(2)).all()
+    return _render(session, listing, wanted, [_only(listing, ref, found)])[0]
+
+
+def find_id(session: Session, listing: Listing, ref: str | int, *, where: Sequence[ColumnElement[bool]] = ()) -> int:
+    """The id of the object with this id or name."""
+    statement = select(listing.key).select_from(listing.source).where(_is(listing, ref), *where).limit(2)
+    key: int = _only(listing, ref, session.scalars(statement).all())
+    return key
+
+
+def _only(listing: Listing, ref: str | int, found: Sequence[Any]) -> Any:
+    if not found:
+        raise _missing(listing, ref)
+    if len(found) > 1:
+        raise Refused(
+            f"More than one {listing.noun} has that name; give the id of one that is listed at {listing.plural}."
+        )
+    return found[0]
+
+
+def _is(listing: Listing, ref: str | int) -> ColumnElement[bool]:
+    text = str(ref)
+    if text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= ID_MAX:
+        return listing.key == int(text)
+    if listing.name is None or "\x00" in text or len(text) > 255:
+        raise _missing(listing, ref)
+    return func.lower(listing.name) == text.lower()
+
+
+def _missing(listing: Listing, ref: str | int) -> NotFound:
+    text = str(ref)
+    plain = text if len(text) <= 80 and text.isprintable() else f"with that {len(text)}-character name"
+    way = "id or name" if listing.name is not None else "id (a number)"
+    return NotFound(f"There is no {listing.noun} {plain}; give the {way} of one that is listed at {listing.plural}.")
+
+
+def _select(listing: Listing, wanted: Sequence[Field | Later]) -> Select[Any]:
+    columns = [item.column.label(item.name) for item in wanted if isinstance(item, Field)]
+    return select(*columns).select_from(listing.source)
+
+
+def _wanted(listing: Listing, names: Sequence[str], *, whole: bool) -> list[Field | Later]:
+    if not names:
+        return [item for item in listing.items if whole or not item.only_on_request]
+    wanted = []
+    for name in dict.fromkeys(names):
+        item = listing.field(name)
+        if item is None:
+            raise _refused("fields", f"A {listing.noun} has no such field; it has {', '.join(listing.names)}.")
+        wanted.append(item)
+    return wanted
+
+
+def _render(
+    session: Session, listing: Listing, wanted: Sequence[Field | Later], found: Sequence[Any]
+) -> list[dict[str, Any]]:
+    keys = [row._key for row in found]
+    later = {item.name: item.fetch(session, keys) if keys else {} for item in wanted if isinstance(item, Later)}
+    rows = []
+    for row in found:
+        values = row._mapping
+        shown: dict[str, Any] = {}
+        for item in wanted:
+            if isinstance(item, Later):
+                shown[item.name] = later[item.name].get(row._key, item.missing)
+            else:
+                value = values[item.name]
+                shown[item.name] = item.show(value) if item.show is not None else value
+        rows.append(shown)
+    return rows
+
+
+# ---------------------------------------------------------------- filters, order, position
+
+
+def _refused(parameter: str, detail: str) -> BadInput:
+    return BadInput(detail, errors=(FieldError(pointer=f"?{parameter}", detail=detail),))
+
+
+def _condition(listing: Listing, name: str, value: str) -> ColumnElement[bool]:
+    item = listing.field(name)
+    if not isinstance(item, Field) or not item.filter:
+        possible = ", ".join(listing.filters) or "nothing"
+        raise _refused(name, f"A list of {listing.plural} cannot be filtered by that; it can by {possible}.")
+    if item.nullable and value in ("null", ""):
+        return item.column.is_(None)
+    parsed = _parse(item, value)
+    if item.type is bool:
+        return item.column.is_(parsed)
+    same: ColumnElement[bool] = item.column == parsed
+    return same
+
+
+def _parse(item: Field, value: str) -> Any:
+    if item.read is not None:
+        try:
+            return item.read(value)
+        except (ValueError, KeyError):
+            raise _refused(item.name, f"{item.name} cannot have that value.") from None
+    if item.type is bool:
+        if value.lower() not in _TRUTH:
+            raise _refused(item.name, f"{item.name} is true or false.")
+        return _TRUTH[value.lower()]
+    if item.type is int:
+        return _integer(value, item.name)
+    if "\x00" in value:
+        raise _refused(item.name, f"{item.name} may not hold a NUL character.")
+    return value
+
+
+def _integer(value: str, parameter: str) -> int:
+    digits = value.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 10 or abs(int(value)) > ID_MAX:
+        raise _refused(parameter, f"{parameter} is a whole number between {-ID_MAX} and {ID_MAX}.")
+    return int(value)
+
+
+def _id(value: str, parameter: str) -> int:
+    number = _integer(value, parameter)
+    if number < 0:
+        raise _refused(parameter, f"{parameter} is an id: a number from 0, as the Link header gives it.")
+    return number
+
+
+def _order(listing: Listing, sort: str) -> tuple[Field | None, bool, str]:
+    """The column to sort by (None: the key), whether downwards, and its name."""
+    if not sort:
+        return None, listing.newest_first, "id"
+    descending, name = sort.startswith("-"), sort.removeprefix("-")
+    if name == "id":
+        return None, descending, "id"
+    item = listing.field(name)
+    if not isinstance(item, Field) or not item.sort:
+        possible = ", ".join(dict.fromkeys(("id", *listing.sorts)))
+        raise _refused(
+            "sort", f"A list of {listing.plural} is sorted by one of {possible}, with a - before it downwards."
+        )
+    return item, descending, name
+
+
+def _cursor(by: str, value: Any, key: int) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([by, value, key])).decode().rstrip("=")
+
+
+def _position(after: str, column: Field) -> tuple[Any, int]:
+    refusal = _refused("after", "after is a position in a list sorted by this column; take it from the Link header.")
+    try:
+        held = orjson.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
+        by, value, key = held
+        value = datetime.fromisoformat(value) if column.type is datetime else value
+    except (ValueError, TypeError, binascii.Error):
+        raise refusal from None
+    right = by == column.name and type(value) is column.type and type(key) is int and 0 <= key <= ID_MAX
+    if not right or (isinstance(value, str) and "\x00" in value):
+        raise refusal
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > ID_MAX:
+        raise refusal
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise refusal
+    return value, key

@@ -1,0 +1,336 @@
+"""Nodes and noderoles as the pages list and show them: explicit columns, a constant number of statements."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from crowbar_core.domain.states import NodeState, State, node_state
+from crowbar_core.store.models import (
+    Deployment,
+    Edge,
+    Group,
+    HammerRow,
+    Node,
+    NodeGroup,
+    NodeRole,
+    RoleRow,
+)
+
+RANKED = (NodeState.ACTIVE, NodeState.TODO, NodeState.PROPOSED, NodeState.ERROR, NodeState.TRANSITION)
+"""A node's state is the highest of its noderoles' in this order, as ``domain.states.node_state`` has it."""
+
+
+def rank() -> ColumnElement[int]:
+    return func.coalesce(
+        func.max(
+            case(
+                (NodeRole.state == int(State.TRANSITION), 4),
+                (NodeRole.state == int(State.ERROR), 3),
+                (NodeRole.state == int(State.PROPOSED), 2),
+                (NodeRole.state.in_((int(State.TODO), int(State.BLOCKED))), 1),
+                else_=0,
+            )
+        ),
+        0,
+    )
+
+
+# ---------------------------------------------------------------- nodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeLine:
+    id: int
+    name: str
+    description: str
+    admin: bool
+    system: bool
+    alive: bool
+    available: bool
+    bootenv: str
+    status: str
+    deployment_id: int
+    deployment: str
+    state: NodeState
+    states: Mapping[State, int]
+
+
+def nodes_page(
+    session: Session,
+    *,
+    after: str = "",
+    search: str = "",
+    state: NodeState | None = None,
+    deployment_id: int | None = None,
+    alive: bool | None = None,
+    available: bool | None = None,
+    system: bool = False,
+    limit: int = 100,
+) -> list[NodeLine]:
+    """Nodes by name, those after the name ``after``."""
+    query = (
+        select(
+            Node.id,
+            Node.name,
+            Node.description,
+            Node.admin,
+            Node.system,
+            Node.alive,
+            Node.available,
+            Node.bootenv,
+            Node.status,
+            Node.deployment_id,
+            Deployment.name.label("deployment"),
+        )
+        .join(Deployment, Deployment.id == Node.deployment_id)
+        .order_by(func.lower(Node.name))
+        .limit(limit)
+    )
+    if not system:
+        query = query.where(Node.system.is_(False))
+    if after:
+        query = query.where(func.lower(Node.name) > after.lower())
+    if search:
+        query = query.where(
+            or_(
+                func.lower(Node.name).contains(search.lower(), autoescape=True),
+                func.lower(Node.description).contains(search.lower(), autoescape=True),
+            )
+        )
+    if deployment_id is not None:
+        query = query.where(Node.deployment_id == deployment_id)
+    if alive is not None:
+        query = query.where(Node.alive.is_(alive))
+    if available is not None:
+        query = query.where(Node.available.is_(available))
+    if state is not None:
+        highest = select(rank()).where(NodeRole.node_id == Node.id).correlate(Node).scalar_subquery()
+        query = query.where(highest == RANKED.index(state))
+    rows = session.execute(query).all()
+    states = states_of_nodes(session, [row.id for row in rows])
+    return [NodeLine(**row._mapping, states=states[row.id], state=node_state(states[row.id])) for row in rows]
+
+
+def states_of_nodes(session: Session, node_ids: Sequence[int]) -> Mapping[int, Mapping[State, int]]:
+    found: dict[int, dict[State, int]] = defaultdict(dict)
+    if node_ids:
+        query = (
+            select(NodeRole.node_id, NodeRole.state, func.count())
+            .where(NodeRole.node_id.in_(node_ids))
+            .group_by(NodeRole.node_id, NodeRole.state)
+        )
+        for node_id, state, count in session.execute(query):
+            found[node_id][State(state)] = count
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodePage:
+    id: int
+    name: str
+    description: str
+    admin: bool
+    system: bool
+    alive: bool
+    available: bool
+    allocated: bool
+    bootenv: str
+    status: str
+    probed_at: datetime | None
+    host_keys: Sequence[str]
+    discovery: Mapping[str, Any]
+    hint: Mapping[str, Any]
+    deployment_id: int
+    deployment: str
+    created_at: datetime
+    updated_at: datetime
+    groups: Sequence[tuple[str, str]]
+    hammers: Sequence[tuple[int, str, int]]
+
+
+def node_page(session: Session, node_id: int) -> NodePage | None:
+    row = session.execute(
+        select(
+            Node.id,
+            Node.name,
+            Node.description,
+            Node.admin,
+            Node.system,
+            Node.alive,
+            Node.available,
+            Node.allocated,
+            Node.bootenv,
+            Node.status,
+            Node.probed_at,
+            Node.host_keys,
+            Node.discovery,
+            Node.hint,
+            Node.deployment_id,
+            Deployment.name.label("deployment"),
+            Node.created_at,
+            Node.updated_at,
+        )
+        .join(Deployment, Deployment.id == Node.deployment_id)
+        .where(Node.id == node_id)
+    ).one_or_none()
+    if row is None:
+        return None
+    groups = session.execute(
+        select(Group.category, Group.name)
+        .join(NodeGroup, NodeGroup.group_id == Group.id)
+        .where(NodeGroup.node_id == node_id)
+        .order_by(Group.category, Group.name)
+    )
+    hammers = session.execute(
+        select(HammerRow.id, HammerRow.name, HammerRow.priority)
+        .where(HammerRow.node_id == node_id)
+        .order_by(HammerRow.priority.desc(), HammerRow.id)
+    )
+    return NodePage(**row._mapping, groups=groups.all(), hammers=hammers.all())
+
+
+def node_id_named(session: Session, name: str) -> int | None:
+    return session.execute(select(Node.id).where(func.lower(Node.name) == name.lower())).scalar_one_or_none()
+
+
+def node_names(session: Session, *, limit: int = 500) -> list[tuple[int, str]]:
+    """For choosing one of them; beyond ``limit`` the name is typed."""
+    query = select(Node.id, Node.name).where(Node.system.is_(False)).order_by(func.lower(Node.name)).limit(limit)
+    return [(id_, name) for id_, name in session.execute(query)]
+
+
+# ---------------------------------------------------------------- noderoles
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeRoleLine:
+    id: int
+    node_id: int
+    node: str
+    role_id: int
+    role: str
+    jig: str
+    deployment_id: int
+    deployment: str
+    state: State
+    cohort: int
+    available: bool
+    rerun: bool
+    blockers: int
+    run_count: int
+    status: str
+    updated_at: datetime
+
+
+def _node_roles() -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            NodeRole.id,
+            NodeRole.node_id,
+            Node.name.label("node"),
+            NodeRole.role_id,
+            RoleRow.name.label("role"),
+            RoleRow.jig_name.label("jig"),
+            NodeRole.deployment_id,
+            Deployment.name.label("deployment"),
+            NodeRole.state,
+            NodeRole.cohort,
+            NodeRole.available,
+            NodeRole.rerun,
+            NodeRole.blockers,
+            NodeRole.run_count,
+            NodeRole.status,
+            NodeRole.updated_at,
+        )
+        .join(Node, Node.id == NodeRole.node_id)
+        .join(RoleRow, RoleRow.id == NodeRole.role_id)
+        .join(Deployment, Deployment.id == NodeRole.deployment_id)
+    )
+
+
+def _node_role_lines(session: Session, query: Select[*tuple[Any, ...]]) -> list[NodeRoleLine]:
+    return [NodeRoleLine(**{**row._mapping, "state": State(row.state)}) for row in session.execute(query)]
+
+
+def node_role_line(session: Session, node_role_id: int) -> NodeRoleLine | None:
+    found = _node_role_lines(session, _node_roles().where(NodeRole.id == node_role_id))
+    return found[0] if found else None
+
+
+def node_role_lines(session: Session, node_role_ids: Sequence[int]) -> list[NodeRoleLine]:
+    return _node_role_lines(
+        session, _node_roles().where(NodeRole.id.in_(node_role_ids)).order_by(NodeRole.cohort, NodeRole.id)
+    )
+
+
+def node_roles_of_node(session: Session, node_id: int) -> list[NodeRoleLine]:
+    """In the order in which the annealer works on them."""
+    return _node_role_lines(
+        session, _node_roles().where(NodeRole.node_id == node_id).order_by(NodeRole.cohort, NodeRole.id)
+    )
+
+
+def node_roles_page(
+    session: Session,
+    *,
+    after: int = 0,
+    state: State | None = None,
+    role_id: int | None = None,
+    deployment_id: int | None = None,
+    limit: int = 100,
+) -> list[NodeRoleLine]:
+    query = _node_roles().where(NodeRole.id > after).order_by(NodeRole.id).limit(limit)
+    if state is not None:
+        query = query.where(NodeRole.state == int(state))
+    if role_id is not None:
+        query = query.where(NodeRole.role_id == role_id)
+    if deployment_id is not None:
+        query = query.where(NodeRole.deployment_id == deployment_id)
+    return _node_role_lines(session, query)
+
+
+def parents(session: Session, node_role_id: int, *, limit: int = 200) -> list[NodeRoleLine]:
+    query = (
+        _node_roles()
+        .join(Edge, Edge.parent_id == NodeRole.id)
+        .where(Edge.child_id == node_role_id)
+        .order_by(NodeRole.cohort, NodeRole.id)
+        .limit(limit)
+    )
+    return _node_role_lines(session, query)
+
+
+def children(session: Session, node_role_id: int, *, limit: int = 200) -> list[NodeRoleLine]:
+    query = (
+        _node_roles()
+        .join(Edge, Edge.child_id == NodeRole.id)
+        .where(Edge.parent_id == node_role_id)
+        .order_by(NodeRole.cohort, NodeRole.id)
+        .limit(limit)
+    )
+    return _node_role_lines(session, query)
+
+
+def blocked_by(session: Session, node_role_id: int, *, limit: int = 200) -> list[NodeRoleLine]:
+    """All that waits, directly or through others, for this noderole; nearest first."""
+    waiting = aliased(NodeRole)
+    reach = select(Edge.child_id.label("id")).where(Edge.parent_id == node_role_id).cte("reach", recursive=True)
+    reach = reach.union(  # not union_all: in a graph with diamonds each noderole is visited once
+        select(Edge.child_id)
+        .join(reach, Edge.parent_id == reach.c.id)
+        .join(waiting, and_(waiting.id == Edge.child_id, waiting.state == int(State.BLOCKED)))
+    )
+    query = (
+        _node_roles()
+        .where(NodeRole.id.in_(select(reach.c.id)), NodeRole.state == int(State.BLOCKED))
+        .order_by(NodeRole.cohort, NodeRole.id)
+        .limit(limit)
+    )
+    return _node_role_lines(session, query)

@@ -1,0 +1,238 @@
+"""Runs: which noderoles are runnable, making, claiming, holding and ending runs. Rows only; states are
+moved elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    bindparam,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.orm import Session
+
+from crowbar_core.domain.states import OPEN_RUN_STATES, RunState, State
+from crowbar_core.store.db import Store
+from crowbar_core.store.models import (
+    RUNNABLE_INDEX,
+    Data,
+    Deployment,
+    Node,
+    NodeRole,
+    RoleRow,
+    Run,
+    RunLog,
+    UtcDateTime,
+    table,
+)
+
+nodes, roles, deployments = table(Node), table(RoleRow), table(Deployment)
+node_roles, runs, run_logs = table(NodeRole), table(Run), table(RunLog)
+
+OPEN = tuple(str(state) for state in OPEN_RUN_STATES)
+_INDEXED: ColumnElement[bool] = literal_column(
+    f"({RUNNABLE_INDEX.replace('state', 'node_roles.state').replace('rerun', 'node_roles.rerun')})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Runnable:
+    """A noderole that may run now: the first of its node."""
+
+    id: int
+    node_id: int
+    role_id: int
+    deployment_id: int
+    state: int
+    done: bool
+    attempts: int
+    role: str
+    destructive: bool
+
+
+def _runnable(now: datetime) -> Select[Any]:
+    open_run = exists().where(runs.c.node_id == nodes.c.id, runs.c.state.in_(OPEN))
+    return (
+        select(node_roles.c.node_id)
+        .join(nodes, nodes.c.id == node_roles.c.node_id)
+        .join(deployments, deployments.c.id == node_roles.c.deployment_id)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(
+            _INDEXED,
+            node_roles.c.available,
+            nodes.c.alive,
+            nodes.c.available,
+            deployments.c.committed,
+            roles.c.ready,
+            or_(node_roles.c.not_before.is_(None), node_roles.c.not_before <= now),
+            ~open_run,
+        )
+    )
+
+
+def first_runnable(session: Session, store: Store, now: datetime, node_ids: Collection[int]) -> list[Runnable]:
+    """For each of these nodes that has no open run: the first runnable noderole by (cohort, id)."""
+    place = func.row_number().over(partition_by=node_roles.c.node_id, order_by=(node_roles.c.cohort, node_roles.c.id))
+    ranked = (
+        _runnable(now)
+        .add_columns(
+            node_roles.c.id, node_roles.c.cohort, node_roles.c.role_id, node_roles.c.deployment_id, node_roles.c.state,
+            node_roles.c.done, node_roles.c.attempts, roles.c.name.label("role"), roles.c.destructive,
+            place.label("place"),
+        )
+        .where(store.ids(node_roles.c.node_id, node_ids))
+        .subquery()
+    )  # fmt: skip
+    rows = session.execute(select(ranked).where(ranked.c.place == 1).order_by(ranked.c.cohort, ranked.c.id)).all()
+    return [
+        Runnable(r.id, r.node_id, r.role_id, r.deployment_id, r.state, r.done, r.attempts, r.role, r.destructive)
+        for r in rows
+    ]
+
+
+def idle_nodes_with_work(session: Session, now: datetime, limit: int) -> list[int]:
+    """Nodes on which something is runnable though nothing runs: what a crash left lying."""
+    return list(session.scalars(_runnable(now).distinct().limit(limit)))
+
+
+def next_retry_at(session: Session, now: datetime) -> datetime | None:
+    """When the next delayed retry is due."""
+    moment = session.scalar(select(func.min(node_roles.c.not_before)).where(_INDEXED, node_roles.c.not_before > now))
+    return moment if isinstance(moment, datetime) else None
+
+
+def make(
+    session: Session, store: Store, now: datetime, chosen: Sequence[Runnable], inputs: Mapping[int, dict[str, Any]]
+) -> dict[int, int]:
+    """Queue a run for each; a node that has an open run after all is passed over. Returns noderole id -> run id."""
+    if not chosen:
+        return {}
+    dialect_insert: Any = postgresql_insert if store.postgresql else sqlite_insert
+    made = (
+        select(
+            node_roles.c.id, node_roles.c.node_id, literal(str(RunState.QUEUED)),
+            node_roles.c.state == int(State.ACTIVE),
+            node_roles.c.attempts + 1, literal({}, Data), literal(now, UtcDateTime()), literal(now, UtcDateTime()),
+        )
+        .where(store.ids(node_roles.c.id, [one.id for one in chosen]))
+        .order_by(node_roles.c.node_id)
+    )  # fmt: skip
+    rows = session.execute(
+        dialect_insert(runs)
+        .from_select(
+            ["node_role_id", "node_id", "state", "refresh", "attempt", "input", "queued_at", "rung_at"],
+            made, include_defaults=False,
+        )
+        .on_conflict_do_nothing()
+        .returning(runs.c.id, runs.c.node_role_id)
+    ).all()  # fmt: skip
+    run_ids = {row.node_role_id: row.id for row in rows}
+    with_input = [{"run": run_ids[ref], "data": tree} for ref, tree in inputs.items() if ref in run_ids]
+    if with_input:
+        session.connection().execute(
+            update(runs).where(runs.c.id == bindparam("run")).values(input=bindparam("data", type_=Data)), with_input
+        )
+    return run_ids
+
+
+def claim(
+    session: Session, store: Store, now: datetime, run_ids: Collection[int], worker: str, lease_seconds: float
+) -> list[int]:
+    """Take queued runs for ``worker``. Those that somebody else has, or that have ended, are not among the answer."""
+    return list(
+        session.scalars(
+            update(runs)
+            .where(store.ids(runs.c.id, run_ids), runs.c.state == str(RunState.QUEUED))
+            .values(
+                state=str(RunState.RUNNING),
+                worker=worker,
+                started_at=now,
+                lease_until=now + timedelta(seconds=lease_seconds),
+            )
+            .returning(runs.c.id)
+        ).all()
+    )
+
+
+def renew(
+    session: Session, store: Store, now: datetime, run_ids: Collection[int], worker: str, lease_seconds: float
+) -> set[int]:
+    """Renew the leases that ``worker`` holds. Runs missing from the answer are no longer its own."""
+    return set(
+        session.scalars(
+            update(runs)
+            .where(store.ids(runs.c.id, run_ids), runs.c.worker == worker, runs.c.finished_at.is_(None))
+            .values(lease_until=now + timedelta(seconds=lease_seconds))
+            .returning(runs.c.id)
+        )
+    )
+
+
+def to_be_stopped(session: Session, store: Store, run_ids: Collection[int]) -> list[int]:
+    """Those of these runs that are to be cancelled, or have ended behind their worker's back."""
+    return list(
+        session.scalars(select(runs.c.id).where(store.ids(runs.c.id, run_ids), runs.c.state != str(RunState.RUNNING)))
+    )
+
+
+def queued(session: Session, limit: int, *, rung_before: datetime | None = None) -> list[int]:
+    """Queued runs in the order in which they were made."""
+    statement = select(runs.c.id).where(runs.c.state == str(RunState.QUEUED)).order_by(runs.c.id).limit(limit)
+    if rung_before is not None:
+        statement = statement.where(runs.c.rung_at < rung_before)
+    return list(session.scalars(statement))
+
+
+def rung(session: Session, store: Store, now: datetime, run_ids: Collection[int]) -> None:
+    session.execute(update(runs).where(store.ids(runs.c.id, run_ids)).values(rung_at=now))
+
+
+def overdue(session: Session, now: datetime) -> list[tuple[int, bool]]:
+    """(run id, pending) of runs whose lease, or whose deadline when pending, has passed."""
+    rows = session.execute(
+        select(runs.c.id, runs.c.pending).where(
+            runs.c.state.in_((str(RunState.RUNNING), str(RunState.CANCELLING))),
+            or_(runs.c.lease_until < now, runs.c.deadline < now),
+        )
+    )
+    return [(row.id, row.pending) for row in rows]
+
+
+def holders(session: Session) -> dict[str, list[int]]:
+    """Worker -> the runs that it holds now (pending ones are held by nobody)."""
+    found: dict[str, list[int]] = {}
+    for row in session.execute(
+        select(runs.c.worker, runs.c.id).where(
+            runs.c.state.in_((str(RunState.RUNNING), str(RunState.CANCELLING))), ~runs.c.pending
+        )
+    ):
+        found.setdefault(row.worker, []).append(row.id)
+    return found
+
+
+def append_log(session: Session, rows: Sequence[Mapping[str, Any]], counts: Mapping[int, int]) -> None:
+    """Add lines (run_id, seq, at, stream, line). ``counts``: run id -> lines it has now. A run deleted meanwhile is
+    passed over, and so is a line that is there already: the connection was lost when its commit had just been done.
+    """
+    there = set(session.scalars(select(runs.c.id).where(runs.c.id.in_(list(counts)))))
+    kept = [dict(row) for row in rows if row["run_id"] in there]
+    if not kept:
+        return
+    dialect_insert: Any = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
+    session.execute(dialect_insert(run_logs).on_conflict_do_nothing(), kept)
+    for run_id, count in counts.items():
+        session.execute(update(runs).where(runs.c.id == run_id).values(log_lines=count))

@@ -1,0 +1,388 @@
+"""The only writer of ``node_roles.state`` and of the blocker counts.
+
+Every function works on sets, costs in proportion to the noderoles it touches, and leaves invariants 1 and 5 true when
+it
+returns. A ``Moves`` collects what happened, for the events and for those who must be woken afterwards.
+Callers hold the write lock (``Store.write``), so what is read here cannot change before it is written; the compare-and-
+swap
+is kept all the same, and zero rows mean ``StaleState``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, case, delete, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from crowbar_core.domain.states import (
+    ACTIVE,
+    BLOCKED,
+    NEEDS_PARENTS_ACTIVE,
+    PROPOSED,
+    TODO,
+    TRANSITION,
+    RunState,
+    State,
+    check_transition,
+)
+from crowbar_core.errors import StaleState
+from crowbar_core.store.db import Store
+from crowbar_core.store.models import Edge, Node, NodeRole, RoleRow, Run, table
+
+node_roles = table(NodeRole)
+edges = table(Edge)
+runs = table(Run)
+nodes = table(Node)
+roles = table(RoleRow)
+
+_PARENTS_MATTER = [int(state) for state in NEEDS_PARENTS_ACTIVE]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A noderole that changed its state. ``silent``: nobody is told (a destructive role passed over)."""
+
+    node_role_id: int
+    node_id: int
+    role_id: int
+    to: State
+    silent: bool = False
+
+
+@dataclass
+class Moves:
+    """What one transaction did to states and runs."""
+
+    store: Store
+    session: Session
+    now: datetime
+    moved: list[Moved] = field(default_factory=list)
+    woken: set[int] = field(default_factory=set)
+    """Nodes on which something may have become runnable."""
+    cancelling: list[int] = field(default_factory=list)
+    """Runs that a worker must be told to stop."""
+    ended_runs: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A noderole as it stands inside this transaction."""
+
+    id: int
+    node_id: int
+    role_id: int
+    state: State
+
+
+def standing(moves: Moves, ids: Collection[int]) -> dict[int, Standing]:
+    """The noderoles with these ids, as they stand."""
+    columns = (node_roles.c.id, node_roles.c.node_id, node_roles.c.role_id, node_roles.c.state)
+    found = moves.session.execute(select(*columns).where(moves.store.ids(node_roles.c.id, ids)))
+    return {row.id: Standing(row.id, row.node_id, row.role_id, State(row.state)) for row in found}
+
+
+def propose_new(moves: Moves, *, node_id: int, role_id: int, deployment_id: int, **values: Any) -> int:
+    """A new noderole, PROPOSED, without edges. Returns its id."""
+    row = moves.session.execute(
+        insert(node_roles)
+        .values(
+            node_id=node_id, role_id=role_id, deployment_id=deployment_id, state=int(PROPOSED),
+            created_at=moves.now, updated_at=moves.now, **values,
+        )
+        .returning(node_roles.c.id)
+    ).one()  # fmt: skip
+    moves.moved.append(Moved(row.id, node_id, role_id, PROPOSED))
+    return int(row.id)
+
+
+def connect(moves: Moves, links: Iterable[tuple[int, int, str]]) -> None:
+    """Draw edges (parent, child, kind). Children of parents that are not ACTIVE get blocked; cohorts
+    are pushed down.
+    """
+    wanted = {(parent, child): kind for parent, child, kind in links}
+    if not wanted:
+        return
+    session, store = moves.session, moves.store
+    ends = {end for pair in wanted for end in pair}
+    there = {
+        (row.parent_id, row.child_id): row.kind
+        for row in session.execute(
+            select(edges.c.parent_id, edges.c.child_id, edges.c.kind).where(
+                store.ids(edges.c.parent_id, {p for p, _ in wanted}),
+                store.ids(edges.c.child_id, {c for _, c in wanted}),
+            )
+        )
+    }
+    for (parent, child), kind in wanted.items():
+        if kind == "data" and there.get((parent, child)) == "order":
+            session.execute(
+                update(edges).where(edges.c.parent_id == parent, edges.c.child_id == child).values(kind="data")
+            )
+    new = {pair: kind for pair, kind in wanted.items() if pair not in there}
+    if not new:
+        return
+    session.execute(insert(edges), [{"parent_id": p, "child_id": c, "kind": kind} for (p, c), kind in new.items()])
+    now_at = standing(moves, ends)
+    more: dict[int, int] = defaultdict(int)
+    for parent, child in new:
+        if now_at[parent].state is not ACTIVE:
+            more[child] += 1
+    _block(moves, more, "a new parent is not ACTIVE")
+    push_cohorts(moves, {child for _, child in new})
+
+
+def push_cohorts(moves: Moves, ids: Collection[int]) -> None:
+    """Make each cohort greater than every parent's, from these noderoles down."""
+    touched = set(ids)
+    while touched:
+        needed = (
+            select(edges.c.child_id.label("id"), (func.max(node_roles.c.cohort) + 1).label("cohort"))
+            .join(node_roles, node_roles.c.id == edges.c.parent_id)
+            .where(moves.store.ids(edges.c.child_id, touched))
+            .group_by(edges.c.child_id)
+            .subquery()
+        )
+        raised = moves.session.scalars(
+            update(node_roles)
+            .where(node_roles.c.id == needed.c.id, node_roles.c.cohort < needed.c.cohort)
+            .values(cohort=needed.c.cohort)
+            .returning(node_roles.c.id)
+        ).all()
+        if not raised:
+            return
+        touched = set(moves.session.scalars(select(edges.c.child_id).where(moves.store.ids(edges.c.parent_id, raised))))
+
+
+def move(moves: Moves, seen: Sequence[Standing], to: State, *, silent: bool = False, **values: Any) -> None:
+    """Take these noderoles, each as it was seen, to ``to``, with all that follows for their children.
+
+    ``values`` are further columns to set. Raises ``InvalidTransition`` for an edge that does not exist and
+    ``StaleState``
+    if one of them is not as it was seen.
+    """
+    by_state: dict[State, list[Standing]] = defaultdict(list)
+    for one in seen:
+        by_state[one.state].append(one)
+    for state, group in by_state.items():
+        check_transition(f"#{group[0].id}", state, to)
+        ids = [one.id for one in group]
+        changed = moves.session.execute(
+            update(node_roles)
+            .where(moves.store.ids(node_roles.c.id, ids), node_roles.c.state == int(state))
+            .values(state=int(to), updated_at=moves.now, **values)
+        )
+        if changed.rowcount != len(ids):  # type: ignore[attr-defined]
+            raise StaleState(f"Of {len(ids)} noderoles seen in {state.name}, some have moved on. Read them again.")
+        moves.moved.extend(Moved(one.id, one.node_id, one.role_id, to, silent) for one in group)
+        moves.woken.update(one.node_id for one in group)
+        if to is ACTIVE:
+            _release(moves, ids)
+        elif state is ACTIVE:
+            _block_children(moves, ids)
+
+
+def send_back(moves: Moves, ids: Collection[int], **values: Any) -> list[int]:
+    """Take committed noderoles to TODO or BLOCKED, whichever their parents allow; PROPOSED ones and those already there
+    stay.
+
+    Their runs are not touched. Returns the ids that moved.
+    """
+    moved: list[int] = []
+    left = set(ids)
+    # In order of cohort: sending a parent back blocks its children, which must be seen as they then stand.
+    while left:
+        rows = moves.session.execute(
+            select(node_roles.c.id, node_roles.c.cohort, node_roles.c.blockers, node_roles.c.state).where(
+                moves.store.ids(node_roles.c.id, left),
+                node_roles.c.state.not_in([int(PROPOSED), int(TODO), int(BLOCKED)]),
+            )
+        ).all()
+        if not rows:
+            break
+        lowest = min(row.cohort for row in rows)
+        now_at = standing(moves, [row.id for row in rows if row.cohort == lowest])
+        for to, blocked in ((TODO, False), (BLOCKED, True)):
+            group = [now_at[r.id] for r in rows if r.cohort == lowest and (r.blockers > 0) == blocked]
+            move(moves, group, to, **values)
+            moved.extend(one.id for one in group)
+        left -= {row.id for row in rows if row.cohort == lowest}
+    return moved
+
+
+def commit_proposed(moves: Moves, ids: Collection[int], **values: Any) -> list[int]:
+    """Take those of these noderoles that are PROPOSED to TODO or BLOCKED. Returns their ids."""
+    rows = moves.session.execute(
+        select(node_roles.c.id, node_roles.c.node_id, node_roles.c.role_id, node_roles.c.blockers).where(
+            moves.store.ids(node_roles.c.id, ids), node_roles.c.state == int(PROPOSED)
+        )
+    ).all()
+    for to, blocked in ((TODO, False), (BLOCKED, True)):
+        group = [Standing(r.id, r.node_id, r.role_id, PROPOSED) for r in rows if (r.blockers > 0) == blocked]
+        move(moves, group, to, **values)
+    return [row.id for row in rows]
+
+
+def remove(moves: Moves, ids: Collection[int]) -> None:
+    """Delete noderoles. Children that stay no longer wait for them: they are released as if the parent had become
+    ACTIVE.
+    """
+    gone = set(ids)
+    if not gone:
+        return
+    session, store = moves.session, moves.store
+    now_at = standing(moves, gone)
+    waiting: dict[int, int] = defaultdict(int)
+    for row in session.execute(select(edges.c.parent_id, edges.c.child_id).where(store.ids(edges.c.parent_id, gone))):
+        if row.child_id not in gone and now_at[row.parent_id].state is not ACTIVE:
+            waiting[row.child_id] += 1
+    moves.woken.update(one.node_id for one in now_at.values())
+    session.execute(delete(edges).where(store.ids(edges.c.parent_id, gone) | store.ids(edges.c.child_id, gone)))
+    session.execute(delete(node_roles).where(store.ids(node_roles.c.id, gone)))
+    _unblock(moves, waiting)
+
+
+def _release(moves: Moves, parents: Collection[int]) -> None:
+    """These parents became ACTIVE: their children have that many blockers less; BLOCKED ones without
+    any become TODO.
+    """
+    freed = (
+        select(edges.c.child_id.label("id"), func.count().label("n"))
+        .where(moves.store.ids(edges.c.parent_id, parents))
+        .group_by(edges.c.child_id)
+        .subquery()
+    )
+    left = node_roles.c.blockers - freed.c.n
+    changed = moves.session.execute(
+        update(node_roles)
+        .where(node_roles.c.id == freed.c.id)
+        .values(
+            blockers=left,
+            state=case((and_(node_roles.c.state == int(BLOCKED), left == 0), int(TODO)), else_=node_roles.c.state),
+            updated_at=moves.now,
+        )
+        .returning(
+            node_roles.c.id, node_roles.c.node_id, node_roles.c.role_id, node_roles.c.state, node_roles.c.blockers
+        )
+    ).all()
+    for row in changed:
+        # A child that waited for one of these parents was in BLOCKED, ERROR or PROPOSED; TODO means that it just left
+        # BLOCKED.
+        if row.state == TODO:
+            moves.moved.append(Moved(row.id, row.node_id, row.role_id, TODO))
+            moves.woken.add(row.node_id)
+
+
+def _unblock(moves: Moves, fewer: Mapping[int, int]) -> None:
+    """Take blockers away from noderoles one by one (removal of parents: rare)."""
+    for child, n in fewer.items():
+        row = moves.session.execute(
+            update(node_roles)
+            .where(node_roles.c.id == child)
+            .values(
+                blockers=node_roles.c.blockers - n,
+                state=case(
+                    (and_(node_roles.c.state == int(BLOCKED), node_roles.c.blockers == n), int(TODO)),
+                    else_=node_roles.c.state,
+                ),
+                updated_at=moves.now,
+            )
+            .returning(node_roles.c.id, node_roles.c.node_id, node_roles.c.role_id, node_roles.c.state)
+        ).one()
+        if row.state == TODO:
+            moves.moved.append(Moved(row.id, row.node_id, row.role_id, TODO))
+            moves.woken.add(row.node_id)
+
+
+def _block_children(moves: Moves, parents: Collection[int]) -> None:
+    """These parents left ACTIVE: their children have that many blockers more, and so on down."""
+    rows = moves.session.execute(
+        select(edges.c.child_id, func.count().label("n"))
+        .where(moves.store.ids(edges.c.parent_id, parents))
+        .group_by(edges.c.child_id)
+    )
+    _block(moves, {row.child_id: row.n for row in rows}, "a parent left ACTIVE")
+
+
+def _block(moves: Moves, more: Mapping[int, int], reason: str) -> None:
+    """Give noderoles more blockers. Those that need ACTIVE parents become BLOCKED, their runs are cancelled, and it
+    ripples down.
+    """
+    if not more:
+        return
+    session, store = moves.session, moves.store
+    before = standing(moves, more)
+    by_count: dict[int, list[int]] = defaultdict(list)
+    for child, n in more.items():
+        by_count[n].append(child)
+    for n, children in by_count.items():
+        session.execute(
+            update(node_roles)
+            .where(store.ids(node_roles.c.id, children))
+            .values(
+                blockers=node_roles.c.blockers + n,
+                state=case((node_roles.c.state.in_(_PARENTS_MATTER), int(BLOCKED)), else_=node_roles.c.state),
+                updated_at=moves.now,
+            )
+        )
+    blocked = [one for one in before.values() if one.state in NEEDS_PARENTS_ACTIVE]
+    moves.moved.extend(Moved(one.id, one.node_id, one.role_id, BLOCKED) for one in blocked)
+    with_runs = [one.id for one in blocked if one.state in (TRANSITION, ACTIVE)]
+    if with_runs:
+        cancel_runs(moves, with_runs, reason)
+    _block_children_if_any(moves, [one.id for one in blocked if one.state is ACTIVE])
+
+
+def _block_children_if_any(moves: Moves, parents: Collection[int]) -> None:
+    if parents:
+        _block_children(moves, parents)
+
+
+def cancel_runs(moves: Moves, node_role_ids: Collection[int], reason: str, *, queued_only: bool = False) -> list[int]:
+    """Cancel the open runs of noderoles that are no longer in TRANSITION, or are about to leave it.
+
+    A run that no worker holds (queued, or pending) ends at once; a running one becomes ``cancelling`` and stays open
+    until
+    its worker says that what it started is gone. Returns the noderoles whose runs were touched.
+    """
+    free = runs.c.state == RunState.QUEUED
+    if not queued_only:
+        free |= runs.c.pending
+    states = (RunState.QUEUED,) if queued_only else (RunState.QUEUED, RunState.RUNNING)
+    rows = moves.session.execute(
+        update(runs)
+        .where(moves.store.ids(runs.c.node_role_id, node_role_ids), runs.c.state.in_(states))
+        .values(
+            state=case((free, RunState.CANCELLED), else_=RunState.CANCELLING),
+            finished_at=case((free, moves.now), else_=None),
+            exit_reason=reason,
+        )
+        .returning(runs.c.id, runs.c.node_id, runs.c.node_role_id, runs.c.state)
+    ).all()
+    _note_cancelled(moves, rows)
+    return [row.node_role_id for row in rows]
+
+
+def abandon_runs(moves: Moves, node_id: int, reason: str) -> None:
+    """The node is dead, so nothing runs on it: all its open runs are cancelled at once."""
+    rows = moves.session.execute(
+        update(runs)
+        .where(runs.c.node_id == node_id, runs.c.state.in_((RunState.QUEUED, RunState.RUNNING, RunState.CANCELLING)))
+        .values(state=RunState.CANCELLED, finished_at=moves.now, exit_reason=reason)
+        .returning(runs.c.id, runs.c.node_id, runs.c.node_role_id, runs.c.state)
+    ).all()
+    _note_cancelled(moves, rows)
+    moves.cancelling.extend(row.id for row in rows)  # its worker may still wait for an answer
+
+
+def _note_cancelled(moves: Moves, rows: Iterable[Any]) -> None:
+    for row in rows:
+        if row.state == RunState.CANCELLING:
+            moves.cancelling.append(row.id)
+        else:
+            moves.ended_runs.append(row.id)
+            moves.woken.add(row.node_id)

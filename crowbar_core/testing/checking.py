@@ -1,0 +1,456 @@
+"""What can be said of a barclamp without a cluster: all that would otherwise be found out on somebody's nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import importlib.metadata
+import inspect
+import io
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import traceback
+from collections.abc import Collection, Iterable, Iterator
+from importlib import resources
+from importlib.abc import Traversable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+from flask import Blueprint
+from jinja2 import TemplateError
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+
+from crowbar_core import hookspecs, plugins
+from crowbar_core.barclamp import Barclamp, NavItem, Periodic, Problem, Role
+from crowbar_core.errors import BadInput, CrowbarError
+from crowbar_core.plugins import LoadedBarclamp, Registry
+from crowbar_core.services.build import build_parts
+from crowbar_core.services.parts import Parts
+from crowbar_core.settings import Settings, load_settings
+from crowbar_core.web.app import add_blueprint, create_app, permissions
+
+SCRIPT_JIG = "script"
+_SHELLS = frozenset(("sh", "bash", "dash", "ash", "ksh"))
+_HOOKS = frozenset(name for name, _ in inspect.getmembers(hookspecs, inspect.isfunction) if name[0] != "_")
+
+
+def check_barclamp(what: ModuleType | object | str, *, taken_commands: Collection[str] = ()) -> list[Problem]:
+    """All that is wrong with a barclamp, errors first; nothing is when the list is empty.
+
+    ``what`` is a module or plugin object, the name of an installed entry point, or that of an importable module. What
+    its roles require is looked for in all installed barclamps. ``taken_commands``: what its commands may not be called.
+    """
+    checker = _Checker(taken_commands)
+    checker.check(what)
+    return sorted(checker.problems, key=lambda problem: problem.severity)
+
+
+def check_package(directory: Path, *, taken_commands: Collection[str] = ()) -> dict[str, list[Problem]]:
+    """The same for each barclamp of a package that need not be installed: entry-point name -> what is wrong.
+
+    ``directory`` is where its pyproject.toml is; it stays importable in this process. Raises ``BadInput`` when there is
+    no barclamp in it.
+    """
+    try:
+        project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+        entries: dict[str, str] = project["entry-points"][plugins.BARCLAMPS]
+    except OSError as error:
+        raise BadInput(f"There is no package in {directory}: its pyproject.toml cannot be read.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{directory}/pyproject.toml is not TOML: {error}.") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadInput(
+            f'{directory}/pyproject.toml names no barclamp: it has no [project.entry-points."{plugins.BARCLAMPS}"].'
+        ) from error
+    for place in (directory / "src", directory):
+        if place.is_dir() and str(place.resolve()) not in sys.path:
+            sys.path.insert(0, str(place.resolve()))
+    importlib.invalidate_caches()
+    found: dict[str, list[Problem]] = {}
+    for name, target in entries.items():
+        entry = importlib.metadata.EntryPoint(name, target, plugins.BARCLAMPS)
+        checker = _Checker(taken_commands, entry=entry, needs=project.get("dependencies", ()))
+        checker.check(name)
+        found[name] = sorted(checker.problems, key=lambda problem: problem.severity)
+    return found
+
+
+class _Checker:
+    def __init__(
+        self, taken_commands: Collection[str], *, entry: importlib.metadata.EntryPoint | None = None,
+        needs: Iterable[str] = (),
+    ) -> None:  # fmt: skip
+        self.problems: list[Problem] = []
+        self.taken_commands = frozenset(taken_commands)
+        self.entry = entry
+        self.needs = tuple(needs)
+
+    def error(self, detail: str) -> None:
+        self.problems.append(Problem(detail=detail))
+
+    def warn(self, detail: str) -> None:
+        self.problems.append(Problem(detail=detail, severity="warning"))
+
+    # ------------------------------------------------------------ one after another, as far as it leads
+
+    def check(self, what: ModuleType | object | str) -> None:
+        plugin = self._import(what) if isinstance(what, str) else what
+        if plugin is None:
+            return
+        definition = self._definition(plugin)
+        if definition is None:
+            return
+        self._hooks(plugin, definition)
+        self._roles(definition)
+        with tempfile.TemporaryDirectory(prefix="crowbar-check-") as directory:
+            settings = load_settings(environ={}, data_dir=directory, disabled_barclamps=(definition.name,))
+            loaded = self._load(plugin, definition, settings)
+            if loaded is None:
+                return
+            one, registry = loaded
+            self._entry_point(plugin, definition)
+            self._relations(definition, registry)
+            self._jigs(definition, registry)
+            self._scripts(definition, one.package)
+            self._commands(registry, definition.name)
+            self._periodic(registry, definition.name)
+            self._on_a_core(plugin, definition, settings)
+
+    def _import(self, name: str) -> Any:
+        """The plugin behind the name of an entry point, else of a module."""
+        known = importlib.metadata.entry_points(group=plugins.BARCLAMPS)
+        entries = [entry for entry in known if entry.name == name] if self.entry is None else [self.entry]
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(said):
+                plugin = entries[0].load() if entries else importlib.import_module(name)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  an import may raise anything
+            if not entries and isinstance(error, ModuleNotFoundError) and _is_part(error.name, name):
+                self.error(
+                    f"There is neither an installed barclamp nor a module {name!r}. "
+                    f"Installed are: {', '.join(sorted(one.name for one in known)) or 'none'}."
+                )
+            else:
+                where = entries[0].value if entries else name
+                self.error(f"{where} cannot be imported: {_where(error)}{type(error).__name__}: {error}.")
+            return None
+        if entries:
+            self.entry = entries[0]
+        if said.getvalue():
+            self.warn(f"{name} prints while it is imported: {said.getvalue().strip().splitlines()[0][:80]!r}.")
+        return plugin
+
+    def _definition(self, plugin: Any) -> Barclamp | None:
+        register = getattr(plugin, "register_barclamp", None)
+        if register is None:
+            self.error("It has no register_barclamp, the one hook that every barclamp must have.")
+            return None
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                definition = register()
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a hook may raise anything
+            self.error(f"register_barclamp raises: {_where(error)}{type(error).__name__}: {error}.")
+            return None
+        if not isinstance(definition, Barclamp):
+            self.error(f"register_barclamp returns {type(definition).__name__}, not a Barclamp.")
+            return None
+        if self.entry is not None and self.entry.name != definition.name:
+            self.error(f"It is called {definition.name!r}, but its entry point {self.entry.name!r}.")
+            return None
+        return definition
+
+    def _load(self, plugin: Any, definition: Barclamp, settings: Settings) -> tuple[LoadedBarclamp, Registry] | None:
+        """As the core loads it, beside all that is installed. Schemas, defaults, cycles and hooks are checked there."""
+        try:
+            registry = plugins.load(settings, extra=[(definition.name, plugin)])
+        except CrowbarError as error:
+            self.error(error.detail)
+            return None
+        one = next(one for one in registry.barclamps if one.name == definition.name and one.state != "disabled")
+        if one.state != "loaded":
+            self.error(f"It cannot be loaded: {_last_sentence(one.error)}")
+            return None
+        return one, registry
+
+    # ------------------------------------------------------------ names and hooks
+
+    def _hooks(self, plugin: Any, definition: Barclamp) -> None:
+        own = {role.name for role in definition.roles}
+        for name in dir(plugin):
+            function = getattr(plugin, name, None)
+            marked = hasattr(function, "crowbar_impl")
+            if name in _HOOKS and callable(function) and not marked and name != "register_barclamp":
+                self.error(f"{name} is not marked with @hookimpl, so that nobody calls it.")
+            for role in sorted(getattr(function, "crowbar_roles", frozenset()) - own) if marked else ():
+                self.warn(f"{name} is limited to the role {role!r}, which is not its own{_near(role, own)}")
+
+    def _entry_point(self, plugin: Any, definition: Barclamp) -> None:
+        if self.entry is not None or not isinstance(plugin, ModuleType):
+            return
+        entries = importlib.metadata.entry_points(group=plugins.BARCLAMPS)
+        if not any(entry.module.partition(":")[0] == plugin.__name__ for entry in entries):
+            line = f'{definition.name} = "{plugin.__name__}"'
+            self.warn(
+                f"No installed package has an entry point for {plugin.__name__}: put {line} into "
+                f'[project.entry-points."{plugins.BARCLAMPS}"], and install it with pip.'
+            )
+
+    # ------------------------------------------------------------ roles
+
+    def _roles(self, definition: Barclamp) -> None:
+        for role in definition.roles:
+            for name, times in _repeated((*role.requires, *role.wants)):
+                self.warn(f"Role {role.name} names {name} {times} times.")
+            if role.name in (*role.requires, *role.attaches, *role.precedes, *role.conflicts):
+                self.error(f"Role {role.name} names itself among its relations.")
+            if role.timeout is not None and not role.timeout > 0:
+                self.error(f"Role {role.name} has a timeout of {role.timeout!r} seconds; it must be more than 0.")
+            if role.max_attempts < 1:
+                self.error(f"Role {role.name} may be tried {role.max_attempts!r} times; it must be 1 at least.")
+            if role.run is not None and role.jig != "python":
+                self.error(f"Role {role.name} has a function (run=), which its jig {role.jig!r} does not call.")
+
+    def _relations(self, definition: Barclamp, registry: Registry) -> None:
+        answering = {name for one in registry.roles.values() for name in (one.role.name, *one.role.provides)}
+        homes = {name: one.barclamp for name, one in registry.roles.items()}
+        dependencies = self._dependencies(registry, definition)
+        for role in definition.roles:
+            for name in role.requires:
+                if name not in answering:
+                    self.error(
+                        f"Role {role.name} requires {name!r}, which no installed barclamp brings"
+                        f"{_near(name, answering)}"
+                    )
+                elif not _providers(registry, name):
+                    self.error(f"Role {role.name} requires {name}, which is abstract, and nothing provides it.")
+                else:
+                    self._foreign(role, "requires", name, homes.get(name), dependencies, registry)
+            for name in role.wants:
+                if name not in registry.attributes:
+                    self.error(
+                        f"Role {role.name} wants the attribute {name!r}, which no installed barclamp brings"
+                        f"{_near(name, registry.attributes)}"
+                    )
+                else:
+                    home = registry.attributes[name].barclamp
+                    self._foreign(role, "wants", name, home, dependencies, registry)
+            for relation in ("attaches", "precedes", "conflicts"):
+                for name in getattr(role, relation):
+                    if name not in answering:
+                        self.warn(
+                            f"Role {role.name} {relation} {name!r}, which no installed barclamp brings"
+                            f"{_near(name, answering)}"
+                        )
+
+    def _foreign(
+        self, role: Role, relation: str, name: str, home: str | None, dependencies: frozenset[str], registry: Registry
+    ) -> None:
+        """Something of another barclamp is needed: does the package say so?"""
+        if home is None or home in (plugins.CORE, *dependencies):
+            return
+        distribution = next(one.distribution for one in registry.barclamps if one.name == home)
+        if _plain(distribution) not in dependencies:
+            self.warn(
+                f"Role {role.name} {relation} {name} of the barclamp {home}: "
+                f"name {distribution} among the dependencies of the package."
+            )
+
+    def _dependencies(self, registry: Registry, definition: Barclamp) -> frozenset[str]:
+        """Barclamps that it needs by name, and distributions that its own depends on."""
+        found = {definition.name, *definition.requires}
+        found |= {_plain(re.split(r"[^A-Za-z0-9._-]", need)[0]) for need in self.needs}
+        for entry in importlib.metadata.entry_points(group=plugins.BARCLAMPS):
+            if entry.name == definition.name and entry.dist is not None:
+                found |= {_plain(re.split(r"[^A-Za-z0-9._-]", need)[0]) for need in entry.dist.requires or ()}
+        return frozenset(found)
+
+    def _jigs(self, definition: Barclamp, registry: Registry) -> None:
+        for role in definition.roles:
+            if role.jig in registry.failed_jigs:
+                said = _last_sentence(registry.failed_jigs[role.jig])
+                self.error(f"Role {role.name} names the jig {role.jig!r}, which cannot be loaded: {said}")
+            elif role.jig not in registry.jigs and not role.abstract:
+                self.error(
+                    f"Role {role.name} names the jig {role.jig!r}, which no installed package brings"
+                    f"{_near(role.jig, registry.jigs)}"
+                )
+
+    # ------------------------------------------------------------ scripts
+
+    def _scripts(self, definition: Barclamp, package: str) -> None:
+        try:
+            home = resources.files(package) / "scripts"
+        except (ImportError, TypeError):
+            return
+        scripted = {role.name for role in definition.roles if role.jig == SCRIPT_JIG and not role.abstract}
+        for role in sorted(scripted):
+            scripts = [one for one in _entries(home / role) if one.name.endswith(".sh")]
+            if not scripts:
+                self.error(f"Role {role} has no scripts: expected {package}/scripts/{role}/*.sh.")
+            for script in scripts:
+                self._script(f"scripts/{role}/{script.name}", script)
+        for folder in _entries(home):
+            if folder.is_dir() and folder.name not in scripted and not folder.name.startswith(("_", ".")):
+                self.warn(
+                    f"scripts/{folder.name}/ belongs to no role of that name with the jig 'script'"
+                    f"{_near(folder.name, scripted)}"
+                )
+
+    def _script(self, where: str, script: Traversable) -> None:
+        try:
+            text = script.read_bytes().decode()
+        except UnicodeDecodeError:
+            self.error(f"{where} is not UTF-8 text.")
+            return
+        if not any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
+            self.error(f"{where} does nothing: it holds no command.")
+            return
+        words = text.partition("\n")[0].removeprefix("#!").split() if text.startswith("#!") else ["sh"]
+        shells = [name for word in words if (name := word.rpartition("/")[2]) in _SHELLS]
+        program = shutil.which(shells[0]) if shells else None
+        if program is None:
+            return  # for an interpreter that may be on the nodes and is not here
+        done = subprocess.run(
+            [program, "-n"], input=text, capture_output=True, text=True, timeout=30, env={"LC_ALL": "C"}, check=False
+        )
+        if done.returncode != 0:
+            said = (done.stderr.strip().splitlines() or ["it is no shell script"])[0]
+            self.error(f"{where} cannot be read by {shells[0]}: {said}.")
+
+    # ------------------------------------------------------------ what it registers
+
+    def _answers(self, registry: Registry, hook: str, barclamp: str) -> list[Any]:
+        found = [answer for plugin, answer in registry.ask(hook) if plugin == barclamp]
+        for answer in found:
+            if isinstance(answer, plugins.Failure):
+                self.error(f"{hook} raises: {answer.error}.")
+            elif answer is not None and (isinstance(answer, str) or not isinstance(answer, Iterable)):
+                self.error(f"{hook} returns {type(answer).__name__}, not several things.")
+            else:
+                return list(answer or ())
+        return []
+
+    def _commands(self, registry: Registry, barclamp: str) -> None:
+        for command in self._answers(registry, "register_commands", barclamp):
+            if not isinstance(command, click.Command) or not command.name:
+                self.error(f"register_commands returns {command!r}, which is no named click command.")
+            elif command.name in self.taken_commands:
+                self.error(f"It brings a command {command.name!r}, which crowbar has already.")
+
+    def _periodic(self, registry: Registry, barclamp: str) -> None:
+        for job in self._answers(registry, "register_periodic", barclamp):
+            if not isinstance(job, Periodic):
+                self.error(f"register_periodic returns {job!r}, which is no Periodic.")
+            elif not job.seconds > 0:
+                self.error(f"The periodic job {job.name} is called every {job.seconds!r} seconds.")
+
+    def _on_a_core(self, plugin: Any, definition: Barclamp, settings: Settings) -> None:
+        """Its tables and its pages, on a core of its own: migrations are run, routes are added."""
+        try:
+            parts = build_parts(settings, extra_plugins=[(definition.name, plugin)])
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a migration may raise anything
+            self.error(f"Its tables cannot be made: {getattr(error, 'detail', f'{type(error).__name__}: {error}')}")
+            return
+        try:
+            self._pages(parts, definition.name)
+        finally:
+            parts.close()
+
+    def _pages(self, parts: Parts, barclamp: str) -> None:
+        blueprints = self._answers(parts.registry, "register_blueprints", barclamp)
+        app = create_app(parts.settings, parts=parts, barclamps=False)
+        core = list(app.url_map.iter_rules())
+        for blueprint in blueprints:
+            try:
+                add_blueprint(app, barclamp, blueprint, core)
+            except CrowbarError as error:
+                self.error(error.detail)
+                continue
+            if isinstance(blueprint, Blueprint) and blueprint.jinja_loader is not None:
+                for name in blueprint.jinja_loader.list_templates():
+                    try:
+                        app.jinja_env.get_template(name)
+                    except TemplateError as error:
+                        self.error(f"The template {name} cannot be read: {error}.")
+        known = {rule.endpoint for rule in core}
+        for rule in app.url_map.iter_rules():
+            if rule.endpoint not in known:
+                try:
+                    permissions(app, only=rule.endpoint)
+                except CrowbarError as error:
+                    self.error(error.detail)
+        for item in self._answers(parts.registry, "register_nav", barclamp):
+            if not isinstance(item, NavItem):
+                self.error(f"register_nav returns {item!r}, which is no NavItem.")
+            elif not item.url.startswith("/") or not _answers_get(app, item.url):
+                self.error(f"The navigation's entry {item.label!r} leads to {item.url}, where there is no page.")
+
+
+# ---------------------------------------------------------------- parts of the above
+
+
+def _answers_get(app: Any, url: str) -> bool:
+    try:
+        app.url_map.bind("crowbar.invalid").match(url.partition("?")[0], method="GET")
+    except RequestRedirect:
+        return True
+    except HTTPException:
+        return False
+    return True
+
+
+def _providers(registry: Registry, name: str) -> bool:
+    own = registry.roles.get(name)
+    if own is not None and not own.role.abstract:
+        return True
+    return any(name in one.role.provides and not one.role.abstract for one in registry.roles.values())
+
+
+def _entries(folder: Traversable) -> Iterator[Traversable]:
+    try:
+        found = sorted(folder.iterdir(), key=lambda one: one.name)
+    except OSError:
+        return
+    yield from found
+
+
+def _repeated(names: Iterable[str]) -> list[tuple[str, int]]:
+    listed = list(names)
+    return [(name, listed.count(name)) for name in sorted(set(listed)) if listed.count(name) > 1]
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {near[0]}?" if near else "."
+
+
+def _is_part(missing: str | None, name: str) -> bool:
+    return missing is not None and (name == missing or name.startswith(f"{missing}."))
+
+
+def _plain(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def _where(error: BaseException) -> str:
+    """The file and line of a barclamp's own code in which an error arose."""
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if "importlib" not in one.filename]
+    own = [one for one in frames if one.filename != __file__ and one.filename not in _own_files()]
+    return f"{own[-1].filename}, line {own[-1].lineno}: " if own else ""
+
+
+def _own_files() -> frozenset[str]:
+    return frozenset(filter(None, (getattr(module, "__file__", "") for module in (plugins, sys.modules[__name__]))))
+
+
+def _last_sentence(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else "nobody said why."

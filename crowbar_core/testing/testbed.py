@@ -1,0 +1,420 @@
+"""A whole core for a test: real services on a temporary SQLite, whose annealing happens where the test asks for it."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+from flask.testing import FlaskClient
+from sqlalchemy import func, select
+
+from crowbar_core import plugins
+from crowbar_core.barclamp import Intent, Jig, Json, NodeRoleView, NodeView, RunView, serving
+from crowbar_core.domain.states import ACTIVE, ERROR, State
+from crowbar_core.errors import BarclampError, CrowbarError, NotFound
+from crowbar_core.services import attributes, binding, deployments, nodes, steering, users
+from crowbar_core.services.annealer import sweep
+from crowbar_core.services.build import build_parts
+from crowbar_core.services.cluster import LiveCluster
+from crowbar_core.services.deployments import Plan
+from crowbar_core.services.parts import Actor
+from crowbar_core.services.reactions import Reactions
+from crowbar_core.services.runner import Runner
+from crowbar_core.services.steering import Settled
+from crowbar_core.services.views import node_role_views, node_views, run_views
+from crowbar_core.settings import load_settings
+from crowbar_core.store import catalogue, events
+from crowbar_core.store import runs as store_runs
+from crowbar_core.store.catalogue import HookFailure
+from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, RoleRow, Run, RunLog, table
+from crowbar_core.testing.clock import FakeClock
+from crowbar_core.testing.jigs import FakeJig
+from crowbar_core.web.app import create_app
+
+DOMAIN = "example.test"
+MAX_STEPS = 10_000
+"""Runs and deliveries after which ``anneal_until_quiet`` takes it, unless told otherwise, that they go round."""
+_BATCH = 500
+
+node_rows, node_role_rows, role_rows, run_rows = table(Node), table(NodeRole), table(RoleRow), table(Run)
+deployment_rows, deployment_role_rows, log_rows = table(Deployment), table(DeploymentRole), table(RunLog)
+
+
+class NotQuiet(CrowbarError):
+    """The cluster did not come to rest; the message says what goes on, and why."""
+
+    code = "not-quiet"
+
+
+class Testbed:
+    """A core with the barclamps given, and no others; ``close`` it, or use it in ``with``.
+
+    ``barclamps`` are modules, plugin objects or names of installed entry points. ``jigs`` stand in for jigs of their
+    names; any other that a role names and the core does not bring is ``jig``, one ``FakeJig`` for all of them. Time
+    stands still (``clock``). Nodes may be called by the first label of their names: ``n1`` is ``n1.example.test``.
+    ``config`` are the tables ``[plugins.NAME]``, ``settings`` the other settings. ``installed`` loads all that is
+    installed, too, with the jigs that it brings.
+    """
+
+    __test__ = False  # pytest: not a class of tests
+
+    def __init__(
+        self, *barclamps: ModuleType | object | str, jigs: Mapping[str, Jig] | None = None, jig: Jig | None = None,
+        clock: Callable[[], datetime] | None = None, database_url: str = "", installed: bool = False,
+        config: Mapping[str, Mapping[str, Json]] | None = None, **settings: Any,
+    ) -> None:  # fmt: skip
+        self.clock = clock or FakeClock()
+        self.jig = jig or FakeJig()
+        self.actor = Actor("tester")
+        self._directory = tempfile.TemporaryDirectory(prefix="crowbar-testbed-")
+        loaded = [_named(barclamp) for barclamp in barclamps]
+        try:
+            chosen = load_settings(environ={}, data_dir=self._directory.name, database_url=database_url, **settings)
+            chosen = replace(chosen, plugins=config or {})
+            stand_ins = {} if installed else dict.fromkeys(_jigs_of(loaded), self.jig)
+            self.parts = build_parts(
+                chosen, extra_plugins=loaded, clock=self.clock, jigs=stand_ins | dict(jigs or {}), installed=installed
+            )
+        except BaseException:
+            self._directory.cleanup()
+            raise
+        self.runner = Runner(self.parts)
+        self._left = 0
+        self._reactions = Reactions(self.parts, go_on=self._step)
+        for one in self.parts.registry.barclamps:
+            if one.state == "failed" and one.name in dict(loaded):
+                self.close()
+                raise BarclampError(f"Barclamp {one.name} cannot be loaded: {one.error.strip()}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give everything back; the database is gone with it."""
+        self._reactions.close()
+        self.parts.close()
+        self._directory.cleanup()
+
+    # ------------------------------------------------------------ making
+
+    def add_node(self, name: str = "n1", *, alive: bool = True, available: bool = True, **values: Any) -> NodeView:
+        """Register a node; ``values`` are those of the API (``admin``, ``hint``, ``discovery``, ...)."""
+        full = name if "." in name else f"{name}.{DOMAIN}"
+        if isinstance(home := values.pop("deployment", None), str):
+            values["deployment_id"] = self._deployment_id(home)
+        nodes.create_node(self.parts, self.actor, name=full, alive=alive, available=available, **values)
+        return self.node(full)
+
+    def change_node(self, name: str, **changes: Any) -> NodeView:
+        """Change a node's fields: ``alive=False`` is its death."""
+        nodes.change_node(self.parts, self.actor, self.node(name).id, changes)
+        return self.node(changes.get("name", name))
+
+    def delete_node(self, name: str) -> None:
+        nodes.delete_node(self.parts, self.actor, self.node(name).id)
+
+    def add_deployment(self, name: str, *, parent: str = "system") -> None:
+        deployments.create_deployment(
+            self.parts, self.actor, name=name, parent_id=self._deployment_id(parent)
+        )  # fmt: skip
+
+    def bind(self, role: str, node: str | None = None, *, deployment: str | None = None) -> NodeRoleView:
+        """Bind a role to a node; without a node, a service role to the deployment's system node."""
+        home = self._deployment_id(deployment) if deployment else None
+        node_id = self.node(node).id if node is not None else self._system_node(home or self._deployment_id("system"))
+        made = binding.bind(
+            self.parts, self.actor, node_id=node_id, role_id=self._role_id(role), deployment_id=home
+        )  # fmt: skip
+        return self._node_role_views([made.node_role_id])[0]
+
+    def unbind(self, role: str, node: str) -> None:
+        binding.unbind(self.parts, self.actor, self.node_role(role, node).id)
+
+    def plan(self, deployment: str = "system") -> Plan:
+        return deployments.plan(self.parts, self._deployment_id(deployment))
+
+    def commit(self, deployment: str = "system") -> None:
+        """Commit a deployment with all that is proposed in it."""
+        deployments.commit(self.parts, self.actor, self._deployment_id(deployment))
+
+    def set(
+        self, attribute: str, value: Json, *, node: str | None = None, role: str | None = None,
+        deployment: str | None = None,
+    ) -> None:  # fmt: skip
+        """Set an attribute of a node, of a ``role`` on it, or of its role in a deployment (proposed: ``commit`` it)."""
+        target: dict[str, int] = {}
+        if deployment is not None:
+            target["deployment_role_id"] = self._deployment_role_id(attribute, deployment)
+        elif node is not None and role is not None:
+            target["node_role_id"] = self.node_role(role, node).id
+        elif node is not None:
+            target["node_id"] = self.node(node).id
+        attributes.set_value(self.parts, self.actor, attribute=attribute, value=value, **target)
+
+    def apply(self, *intents: Intent) -> None:
+        """Apply intents as if a barclamp had returned them."""
+        LiveCluster(self.parts, self.actor).apply(intents)
+
+    def retry(self, role: str, node: str) -> None:
+        steering.retry(self.parts, self.actor, self.node_role(role, node).id)
+
+    def finish(self, role: str, node: str, *, succeeded: bool = True, wall: Mapping[str, Json] | None = None) -> None:
+        """End the run that waits for something outside (``Pending``), as the API does."""
+        run = self.runs(role, node)[-1]
+        steering.finish_pending(self.parts, self.actor, run.id, succeeded=succeeded, wall=wall)
+
+    # ------------------------------------------------------------ annealing
+
+    def anneal_until_quiet(self, *, within: float = 30.0, steps: int = MAX_STEPS) -> Settled:
+        """Carry out runs and deliver events, each as the real core does, until nothing is left to do; no waiting.
+
+        A ``FakeClock`` is moved on to the next retry when only that is left. ``within``: real seconds one run may take
+        before it is cancelled. Raises ``NotQuiet``, with the reasons, when a run hangs, or when it goes round in a
+        circle: after ``steps`` runs and deliveries.
+        What then is not ACTIVE is in ERROR or waits for something that ``why`` names; that is quiet, too.
+        """
+        self._left = steps
+        while self._left > 0:
+            ran = self._run_queued(within)
+            delivered = self._deliver()
+            if not (ran or delivered or self._swept() or self._moved_on()):
+                return steering.settled(self.parts)
+        raise NotQuiet(f"No rest after {steps} runs and deliveries. {self._what_goes_on()}")
+
+    def deliver(self) -> int:
+        """Deliver the events that are due, without carrying out runs. Returns how many were."""
+        self._left = MAX_STEPS
+        return self._deliver()
+
+    def _step(self) -> bool:
+        self._left -= 1
+        return self._left > 0
+
+    def _deliver(self) -> int:
+        with serving(LiveCluster(self.parts)):
+            return self._reactions.deliver_due()
+
+    def _run_queued(self, within: float) -> int:
+        with self.parts.store.read() as session:
+            queued = store_runs.queued(session, _BATCH)
+        for run_id in queued:
+            self._left -= 1
+            ended, late = threading.Event(), threading.Event()
+            threading.Thread(target=self._watch, args=(run_id, within, ended, late), daemon=True).start()
+            try:
+                self.runner.execute_here([run_id])
+            finally:
+                ended.set()
+            if late.is_set():
+                raise NotQuiet(f"Run {run_id} did not end within {within:g} s. {self._what_goes_on()}")
+        return len(queued)
+
+    def _watch(self, run_id: int, within: float, ended: threading.Event, late: threading.Event) -> None:
+        """Tell a run to stop when its time is over; again and again, because it may only just have been claimed."""
+        if ended.wait(within):
+            return
+        late.set()
+        while not ended.wait(0.05):
+            self.runner.stop_runs([run_id])
+
+    def _swept(self) -> bool:
+        swept = sweep(self.parts)
+        return bool(swept.lost or swept.woken)
+
+    def _moved_on(self) -> bool:
+        """Move a fake clock on to what is put off until later. False: nothing is, or the time is not ours."""
+        if not isinstance(self.clock, FakeClock):
+            return False
+        with self.parts.store.read() as session:
+            retry = session.scalar(
+                select(func.min(node_role_rows.c.not_before))
+                .join(node_rows, node_rows.c.id == node_role_rows.c.node_id)
+                .where(
+                    node_role_rows.c.not_before > self.clock.now, node_role_rows.c.available, node_rows.c.alive,
+                    node_rows.c.available,
+                )
+            )  # fmt: skip
+            delivery = events.next_try_at(session)
+        later = [moment for moment in (retry, delivery) if moment is not None and moment > self.clock.now]
+        if not later:
+            return False
+        self.clock.advance((min(later) - self.clock.now).total_seconds())
+        return True
+
+    def _what_goes_on(self) -> str:
+        with self.parts.store.read() as session:
+            restless = session.execute(
+                select(node_role_rows.c.id, node_rows.c.name.label("node"), role_rows.c.name.label("role"),
+                       node_role_rows.c.state, node_role_rows.c.run_count)
+                .join(node_rows, node_rows.c.id == node_role_rows.c.node_id)
+                .join(role_rows, role_rows.c.id == node_role_rows.c.role_id)
+                .where(node_role_rows.c.state.not_in([int(ACTIVE), int(ERROR)]))
+                .order_by(node_role_rows.c.run_count.desc(), node_role_rows.c.id)
+                .limit(5)
+            ).all()  # fmt: skip
+            waiting = events.due(session, self.parts.store.now(session), 5)
+        said = [
+            f"{row.role} on {row.node} ran {row.run_count} times and is {State(row.state).name}: "
+            f"{steering.why_node_role(self.parts, row.id).summary}"
+            for row in restless
+        ]
+        said += [f"{one.hook} of {one.plugin} is to be called for {one.subject} again." for one in waiting]
+        said += [f"{one.plugin} failed in {one.hook}: {one.error}" for one in self.hook_failures()[:5]]
+        return " ".join(said) or "Everything is ACTIVE now, so something asks for it again and again."
+
+    # ------------------------------------------------------------ looking
+
+    def node(self, name: str) -> NodeView:
+        with self.parts.store.read() as session:
+            found = node_views(self.parts.registry, session, self.parts.store).values()
+        for one in found:
+            if name.lower() in (one.name, one.name.partition(".")[0]):
+                return one
+        raise NotFound(f"There is no node {name!r}; there are: {', '.join(one.name for one in found)}.")
+
+    def node_roles(self, *, role: str | None = None, node: str | None = None) -> tuple[NodeRoleView, ...]:
+        full = self.node(node).name if node is not None else None
+        return LiveCluster(self.parts, self.actor).node_roles(role=role, node=full)
+
+    def node_role(self, role: str, node: str) -> NodeRoleView:
+        found = self.node_roles(role=role, node=node)
+        if not found:
+            raise NotFound(f"Role {role} is not bound to node {node}.")
+        return found[0]
+
+    def state(self, role: str, node: str) -> str:
+        """PROPOSED, BLOCKED, TODO, TRANSITION, ACTIVE or ERROR."""
+        return self.node_role(role, node).state
+
+    def states(self) -> dict[tuple[str, str], str]:
+        """(role, first label of the node's name) -> state, of everything that is bound."""
+        return {(one.role, one.node.name.partition(".")[0]): one.state for one in self.node_roles()}
+
+    def why(self, role: str, node: str) -> str:
+        """Why it is not running now, in one or a few sentences."""
+        return steering.why_node_role(self.parts, self.node_role(role, node).id).summary
+
+    def runs(self, role: str, node: str) -> list[RunView]:
+        """All its runs, oldest first."""
+        node_role_id = self.node_role(role, node).id
+        with self.parts.store.read() as session:
+            ids = session.scalars(
+                select(run_rows.c.id).where(run_rows.c.node_role_id == node_role_id).order_by(run_rows.c.id)
+            ).all()
+            found = run_views(session, self.parts.store, ids)
+        return [found[run_id] for run_id in ids]
+
+    def log(self, role: str, node: str) -> list[str]:
+        """The lines of its last run's log."""
+        runs = self.runs(role, node)
+        with self.parts.store.read() as session:
+            return list(
+                session.scalars(
+                    select(log_rows.c.line)
+                    .where(log_rows.c.run_id == (runs[-1].id if runs else 0))
+                    .order_by(log_rows.c.seq)
+                )
+            )
+
+    def value(self, attribute: str, node: str, *, role: str | None = None) -> Json:
+        """An attribute's value as it stands: of a node, or of a role on it. None when it is not set."""
+        if role is None:
+            known = attributes.node_values(self.parts, self.node(node).id)
+        else:
+            known = attributes.node_role_values(self.parts, self.node_role(role, node).id)
+        for one in known:
+            if one.attribute.name == attribute:
+                return one.value
+        raise NotFound(f"{f'Role {role}' if role else 'A node'} has no attribute {attribute}.")
+
+    def hook_failures(self, barclamp: str = "") -> list[HookFailure]:
+        """Calls of hooks that failed: those given up, and those that wait for their next try; newest first."""
+        with self.parts.store.read() as session:
+            return catalogue.hook_failures(session, plugin=barclamp)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the barclamps themselves, as the dashboard shows it."""
+        return [problem.detail for problem in self.parts.registry.problems()]
+
+    def web(self, user: str = "admin") -> FlaskClient:
+        """A client of the pages and the API (no server, no network), signed in as a user of that role."""
+        app = create_app(self.parts.settings, parts=self.parts)
+        name = f"test-{user}-{secrets.token_hex(4)}"
+        user_id = users.create_user(self.parts, self.actor, name=name, password=secrets.token_urlsafe(16), role=user)
+        token = users.create_token(self.parts, self.actor, user_id=user_id, name="test")
+        client = app.test_client()
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+        return client
+
+    # ------------------------------------------------------------ parts of the above
+
+    def _node_role_views(self, ids: Sequence[int]) -> list[NodeRoleView]:
+        with self.parts.store.read() as session:
+            return list(node_role_views(self.parts.registry, session, self.parts.store, ids).values())
+
+    def _deployment_id(self, name: str) -> int:
+        return self._one(select(deployment_rows.c.id).where(deployment_rows.c.name == name), f"deployment {name}")
+
+    def _role_id(self, name: str) -> int:
+        return self._one(select(role_rows.c.id).where(role_rows.c.name == name), f"role {name}")
+
+    def _system_node(self, deployment_id: int) -> int:
+        query = select(node_rows.c.id).where(node_rows.c.system, node_rows.c.deployment_id == deployment_id)
+        return self._one(query, "system node")
+
+    def _deployment_role_id(self, attribute: str, deployment: str) -> int:
+        owner = self.parts.registry.attribute(attribute).role
+        query = (
+            select(deployment_role_rows.c.id)
+            .join(role_rows, role_rows.c.id == deployment_role_rows.c.role_id)
+            .where(
+                role_rows.c.name == (owner or ""),
+                deployment_role_rows.c.deployment_id == self._deployment_id(deployment),
+            )
+        )
+        return self._one(query, f"role {owner} in deployment {deployment}, which owns {attribute}")
+
+    def _one(self, query: Any, what: str) -> int:
+        with self.parts.store.read() as session:
+            found = session.scalar(query)
+        if found is None:
+            raise NotFound(f"There is no {what}.")
+        return int(found)
+
+
+def memory_cluster(*barclamps: ModuleType | object | str, **options: Any) -> Testbed:
+    """A ``Testbed``, by the name of what it is."""
+    return Testbed(*barclamps, **options)
+
+
+def _named(barclamp: ModuleType | object | str) -> tuple[str, Any]:
+    """(name, plugin object), as the registry wants it."""
+    plugin: Any = plugins.load_one(plugins.BARCLAMPS, barclamp) if isinstance(barclamp, str) else barclamp
+    if isinstance(barclamp, str):
+        return barclamp, plugin
+    try:
+        return plugin.register_barclamp().name, plugin
+    except Exception:  # noqa: BLE001  what is wrong with it is said by the loader
+        return getattr(plugin, "__name__", type(plugin).__name__), plugin
+
+
+def _jigs_of(loaded: Sequence[tuple[str, Any]]) -> set[str]:
+    """The jigs that the barclamps' roles name and the core does not bring."""
+    named: set[str] = set()
+    for _, plugin in loaded:
+        try:
+            named |= {role.jig for role in plugin.register_barclamp().roles}
+        except Exception:  # noqa: BLE001  the same
+            continue
+    return named - set(plugins.CORE_JIGS)

@@ -1,0 +1,59 @@
+"""Fixtures for a barclamp's tests: ``crowbar`` (a Testbed with its own barclamp), ``fake_jig``, ``fake_clock``.
+
+Loaded by every pytest where crowbar-core is installed: so it imports next to nothing until a test asks for a fixture.
+"""
+
+from __future__ import annotations
+
+import importlib
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from crowbar_core.testing import FakeClock, FakeJig, Testbed
+
+TESTING = "crowbar_core.testing"
+
+
+@pytest.fixture
+def fake_clock() -> FakeClock:
+    """A clock that stands still; the one of ``crowbar``."""
+    clock: FakeClock = importlib.import_module(TESTING).FakeClock()
+    return clock
+
+
+@pytest.fixture
+def fake_jig() -> FakeJig:
+    """Stands in for every jig that touches nodes, in ``crowbar``: say what it does, and see what it was asked."""
+    jig: FakeJig = importlib.import_module(TESTING).FakeJig()
+    return jig
+
+
+@pytest.fixture
+def crowbar_barclamps(request: pytest.FixtureRequest) -> Sequence[Any]:
+    """The barclamps in ``crowbar``: those of the package that the test belongs to. Override it for others."""
+    project = next((folder for folder in request.path.parents if (folder / "pyproject.toml").is_file()), None)
+    found = _entry_points(project / "pyproject.toml") if project else {}
+    if not found:
+        pytest.fail(
+            'No pyproject.toml above this test has [project.entry-points."crowbar.barclamps"]: '
+            "define a fixture crowbar_barclamps that returns the modules of your barclamps."
+        )
+    return [importlib.import_module(target.partition(":")[0]) for target in found.values()]
+
+
+@pytest.fixture
+def crowbar(crowbar_barclamps: Sequence[Any], fake_jig: FakeJig, fake_clock: FakeClock) -> Iterator[Testbed]:
+    """A whole core with the barclamp of this package, on which nothing happens until ``anneal_until_quiet()``."""
+    with importlib.import_module(TESTING).Testbed(*crowbar_barclamps, jig=fake_jig, clock=fake_clock) as testbed:
+        yield testbed
+
+
+def _entry_points(project: Path) -> dict[str, str]:
+    groups = tomllib.loads(project.read_text()).get("project", {}).get("entry-points", {})
+    found: dict[str, str] = groups.get("crowbar.barclamps", {})
+    return found

@@ -1,0 +1,1 @@
+"""The faces over HTTP: the REST API and the pages."""

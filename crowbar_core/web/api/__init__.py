@@ -1,0 +1,47 @@
+"""The REST API, /api/v2: one module for each resource; each adds its routes to the blueprints in ``routes``."""
+
+from crowbar_core.web.api import (
+    anneal,
+    attribs,
+    audits,
+    barclamps,
+    deployment_roles,
+    deployments,
+    docs,
+    events,
+    groups,
+    hammers,
+    health,
+    node_roles,
+    nodes,
+    roles,
+    runs,
+    status,
+    tokens,
+    users,
+)
+from crowbar_core.web.api.routes import outside, owner_of, v2
+
+__all__ = [
+    "anneal",
+    "attribs",
+    "audits",
+    "barclamps",
+    "deployment_roles",
+    "deployments",
+    "docs",
+    "events",
+    "groups",
+    "hammers",
+    "health",
+    "node_roles",
+    "nodes",
+    "outside",
+    "owner_of",
+    "roles",
+    "runs",
+    "status",
+    "tokens",
+    "users",
+    "v2",
+]

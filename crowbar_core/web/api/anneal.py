@@ -1,0 +1,48 @@
+"""Is everything settled? The question that scripts wait on."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from pydantic import Field
+
+from crowbar_core.services import steering
+from crowbar_core.web.api.operation import Answer, Query, api
+from crowbar_core.web.api.routes import v2
+from crowbar_core.web.api.runs import LOOK_EVERY, waiting
+from crowbar_core.web.auth import parts
+
+WAIT_MAX: Final = 20.0
+STATUS: Final = {"settled": 200, "working": 202, "failed": 409}
+
+
+class AnnealQuery(Query):
+    sync: bool = Field(False, description="Wait until nothing works any more, or the time is over.")
+    timeout: float = Field(WAIT_MAX, ge=0.0, le=WAIT_MAX, description="Seconds to wait at most.")
+
+
+@v2.get("/anneal")
+@api(
+    permission="viewer",
+    summary="200 when all is settled, 202 while something works, 409 when something has failed",
+    query=AnnealQuery,
+    statuses=(202, 409),
+)
+def anneal(query: AnnealQuery) -> Answer:
+    built = parts()
+    found = steering.settled(built)
+    if query.sync and found.state == "working":
+        with waiting().place() as got:
+            deadline = time.monotonic() + query.timeout
+            while got and found.state == "working" and (left := deadline - time.monotonic()) > 0:
+                time.sleep(min(LOOK_EVERY, left))
+                found = steering.settled(built)
+    headers = {"Retry-After": "1"} if found.state == "working" else {}
+    value: dict[str, Any] = {
+        "state": found.state,
+        "working": found.working,
+        "errors": found.errors,
+        "waiting": found.waiting,
+    }
+    return Answer(value=value, status=STATUS[found.state], headers=headers)

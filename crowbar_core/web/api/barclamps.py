@@ -1,0 +1,36 @@
+"""Barclamps and jigs: what is installed, what it brings, what is wrong with it."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from crowbar_core.store.models import BarclampRow
+from crowbar_core.web.api.collection import found_id, listed, reading
+from crowbar_core.web.api.nouns import ATTRIBS, BARCLAMPS, JIGS, ROLES
+from crowbar_core.web.api.operation import Answer, api
+from crowbar_core.web.api.routes import v2
+from crowbar_core.web.auth import parts
+
+reading(v2, BARCLAMPS, parameter="barclamp")
+reading(v2, JIGS, parameter="jig")
+
+
+@v2.get("/barclamps/<barclamp>/roles")
+@api(permission="viewer", summary="The roles that a barclamp brings", listing=ROLES, many=True)
+def roles_of_barclamp(barclamp: str) -> Answer:
+    return listed(ROLES, filters={"barclamp_id": str(found_id(BARCLAMPS, barclamp))})
+
+
+@v2.get("/barclamps/<barclamp>/attribs")
+@api(permission="viewer", summary="The attributes that a barclamp brings", listing=ATTRIBS, many=True)
+def attribs_of_barclamp(barclamp: str) -> Answer:
+    return listed(ATTRIBS, filters={"barclamp_id": str(found_id(BARCLAMPS, barclamp))})
+
+
+@v2.get("/barclamps/<barclamp>/hooks")
+@api(permission="viewer", summary="The hooks that a barclamp implements")
+def hooks_of_barclamp(barclamp: str) -> list[str]:
+    key = found_id(BARCLAMPS, barclamp)
+    with parts().store.read() as session:
+        name = session.scalar(select(BarclampRow.name).where(BarclampRow.id == key))
+    return [hook for one in parts().registry.barclamps if one.name == name for hook in one.hooks]

@@ -1,0 +1,202 @@
+"""Lists and objects over HTTP: paging with Link headers, chosen fields, ETags, and the routes every noun has."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+from flask import Blueprint, request
+from sqlalchemy import ColumnElement
+
+from crowbar_core.barclamp import Permission
+from crowbar_core.errors import BadInput, FieldError, PreconditionFailed
+from crowbar_core.store import listing as lists
+from crowbar_core.store.listing import Field, Later, Listing
+from crowbar_core.web.api.operation import Answer, api, arguments
+from crowbar_core.web.auth import parts
+
+OWN = ("limit", "after", "sort", "fields", "count")
+Where = Sequence[ColumnElement[bool]]
+EXAMPLE_TIME = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def listed(listing: Listing, *, where: Where = (), filters: Mapping[str, str] | None = None) -> Answer:
+    """One page of a list, as the query parameters ask for it."""
+    given = arguments()
+    limit = _limit(given.get("limit"))
+    asked = dict(filters or {}) | {name: value for name, value in given.items() if name not in OWN}
+    with parts().store.read() as session:
+        found = lists.page(
+            session,
+            listing,
+            filters=asked,
+            where=where,
+            sort=given.get("sort", ""),
+            after=given.get("after", ""),
+            limit=limit,
+            fields=chosen_fields(),
+            count=given.get("count", "").lower() in ("true", "1"),
+        )
+    headers = {}
+    if found.after is not None:
+        query = urlencode({**given, "limit": str(limit), "after": found.after})
+        headers["Link"] = f'<{request.path}?{query}>; rel="next"'
+    if found.total is not None:
+        headers["X-Total-Count"] = str(found.total)
+    return Answer(value=found.rows, headers=headers)
+
+
+def single(listing: Listing, ref: str | int, *, where: Where = (), status: int = 200) -> Answer:
+    """One object with its ETag; 304 when the client has it already."""
+    whole = _whole(listing, ref, where)
+    tag = _tag(whole)
+    headers = {"ETag": tag}
+    if request.method == "GET" and request.if_none_match.contains_weak(tag.strip('"')):
+        return Answer(status=304, headers=headers)
+    fields = chosen_fields()
+    for name in fields:
+        if listing.field(name) is None:
+            raise _refused("fields", f"A {listing.noun} has no such field; it has {', '.join(listing.names)}.")
+    value = {name: whole[name] for name in fields} if fields else whole
+    return Answer(value=value, status=status, headers=headers)
+
+
+def created(listing: Listing, key: int, *, extra: Mapping[str, Any] | None = None) -> Answer:
+    """The answer to a POST that made an object: 201, where it is, and the object."""
+    answer = single(listing, key)
+    value = {**answer.value, **extra} if extra else answer.value
+    return Answer(value=value, status=201, headers={**answer.headers, "Location": f"/api/v2/{listing.plural}/{key}"})
+
+
+def found_id(listing: Listing, ref: str | int, *, where: Where = ()) -> int:
+    """The id behind an id or a name in the path. Raises ``NotFound``."""
+    with parts().store.read() as session:
+        return lists.find_id(session, listing, ref, where=where)
+
+
+def to_change(listing: Listing, ref: str | int, *, where: Where = ()) -> int:
+    """The id of the object about to be changed, after If-Match (if given) was found to hold."""
+    if not request.if_match:
+        return found_id(listing, ref, where=where)
+    key = found_id(listing, ref, where=where)
+    tag = _tag(_whole(listing, key, where))
+    if not (request.if_match.star_tag or tag.strip('"') in request.if_match):
+        raise PreconditionFailed(
+            f"The {listing.noun} has changed since you read it (If-Match does not hold): read it again, then repeat."
+        )
+    return key
+
+
+def chosen_fields() -> list[str]:
+    """The fields asked for by ``?fields=a,b``, or by the ancestor's header ``x-return-attributes`` (a list or JSON)."""
+    text = request.args.get("fields", "")
+    if not text:
+        text = request.headers.get("x-return-attributes", "")
+        if text.startswith("{"):
+            try:
+                held = orjson.loads(text)["attributes"]
+                text = ",".join(name for name in held if isinstance(name, str))
+            except (ValueError, KeyError, TypeError):
+                raise _refused(
+                    "x-return-attributes", 'x-return-attributes is a list, or {"attributes": [...]}.'
+                ) from None
+    return [name.strip() for name in text.split(",") if name.strip()][:100]
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return lists.LIMIT_DEFAULT
+    if not (text.isascii() and text.isdigit()) or len(text) > 5 or not 1 <= int(text) <= lists.LIMIT_MAX:
+        raise _refused("limit", f"limit is a whole number from 1 to {lists.LIMIT_MAX}.")
+    return int(text)
+
+
+def _refused(parameter: str, detail: str) -> BadInput:
+    return BadInput(detail, errors=(FieldError(pointer=f"?{parameter}", detail=detail),))
+
+
+def _whole(listing: Listing, ref: str | int, where: Where) -> dict[str, Any]:
+    with parts().store.read() as session:
+        return lists.one(session, listing, ref, where=where)
+
+
+def _tag(value: Mapping[str, Any]) -> str:
+    return f'"{hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]}"'
+
+
+# ---------------------------------------------------------------- the routes that every noun has
+
+
+def sample(listing: Listing) -> dict[str, Any]:
+    """An object as it could be: what to expect in the answers, and which fields there are."""
+    return {item.name: _example(item) for item in listing.items}
+
+
+def _example(item: Field | Later) -> Any:
+    if item.example is not None:
+        return item.example
+    if item.type is datetime:
+        return EXAMPLE_TIME
+    return {bool: False, int: 1, float: 1.0, str: "", dict: {}, list: []}.get(item.type)
+
+
+def match(listing: Listing, body: Mapping[str, Any], *, where: Where = ()) -> Answer:
+    """All objects whose fields equal the given ones."""
+    filters = {}
+    for name, value in body.items():
+        if value is None:
+            filters[name] = "null"
+        elif isinstance(value, bool):
+            filters[name] = "true" if value else "false"
+        elif isinstance(value, int | str):
+            filters[name] = str(value)
+        else:
+            detail = "Only text, whole numbers, true, false and null can be matched."
+            raise BadInput(
+                detail, errors=(FieldError(pointer="/" + (name if listing.field(name) else "…"), detail=detail),)
+            )
+    return listed(listing, where=where, filters=filters)
+
+
+def reading(
+    blueprint: Blueprint, listing: Listing, *, parameter: str, permission: Permission = "viewer", own: bool = False
+) -> None:
+    """Add the list, one object, the sample and the match of a noun. ``own``: a node's token may read its own object."""
+    base = f"/{listing.plural}"
+
+    def rows() -> Answer:
+        return listed(listing)
+
+    def example() -> dict[str, Any]:
+        return sample(listing)
+
+    def matching(body: Mapping[str, Any]) -> Answer:
+        return match(listing, body)
+
+    def row(**path: str) -> Answer:
+        return single(listing, path[parameter])
+
+    noun, plural = listing.noun, listing.plural
+    article = "an" if noun[0] in "aeiou" else "a"
+    many = api(permission=permission, summary=f"List the {plural}", listing=listing, many=True)
+    like = api(permission=permission, summary=f"What {article} {noun} looks like", listing=listing)
+    same = api(
+        permission=permission,
+        summary=f"The {plural} with these field values",
+        listing=listing,
+        many=True,
+        takes_match=True,
+    )
+    one = api(permission="node" if own else permission, summary=f"Show one {noun}", listing=listing)
+    routes: tuple[tuple[str, str, str, Callable[..., Any]], ...] = (
+        ("GET", base, "list", many(rows)),
+        ("GET", f"{base}/sample", "sample", like(example)),
+        ("POST", f"{base}/match", "match", same(matching)),
+        ("GET", f"{base}/<{parameter}>", "show", one(row)),
+    )
+    for method, path, verb, view in routes:
+        blueprint.add_url_rule(path, f"{verb}_{plural.replace('/', '_')}", view, methods=[method])

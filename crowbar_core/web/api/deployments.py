@@ -1,0 +1,183 @@
+"""Deployments: make, change, propose, plan, commit, recall, remove; and what is in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+from sqlalchemy import exists, or_, select
+
+from crowbar_core.domain.states import State
+from crowbar_core.errors import BadInput
+from crowbar_core.services import deployments as service
+from crowbar_core.store.models import AttribRow, DeploymentRole, Edge, Node, NodeRole, RoleRow, table
+from crowbar_core.web.api.bodies import DeploymentName, Description, Reference, given, resolve
+from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
+from crowbar_core.web.api.nouns import ATTRIBS, DEPLOYMENT_ROLES, DEPLOYMENTS, NODE_ROLES, NODES, ROLES
+from crowbar_core.web.api.operation import Answer, Body, Query, api
+from crowbar_core.web.api.routes import v2
+from crowbar_core.web.auth import current_actor, parts
+
+GRAPH_MAX = 20_000
+
+
+class NewDeployment(Body):
+    name: DeploymentName
+    description: Description = ""
+    parent_id: Reference | None = Field(None, description="The system deployment when left out.")
+
+
+class ChangedDeployment(Body):
+    name: DeploymentName = ""
+    description: Description = ""
+
+
+class CommitQuery(Query):
+    plan: str | None = Field(None, max_length=128, description="Commit only if the plan with this id still holds.")
+
+
+reading(v2, DEPLOYMENTS, parameter="deployment")
+
+
+@v2.post("/deployments")
+@api(permission="operator", summary="Make a deployment", body=NewDeployment, listing=DEPLOYMENTS, status=201)
+def create_deployment(body: NewDeployment) -> Answer:
+    parent = None if body.parent_id is None else resolve(DEPLOYMENTS, body.parent_id, "parent_id")
+    made = service.create_deployment(
+        parts(), current_actor(), name=body.name, description=body.description, parent_id=parent
+    )
+    return created(DEPLOYMENTS, made)
+
+
+def _change(deployment: str, body: ChangedDeployment) -> Answer:
+    key = to_change(DEPLOYMENTS, deployment)
+    service.change_deployment(parts(), current_actor(), key, given(body))
+    return single(DEPLOYMENTS, key)
+
+
+@v2.put("/deployments/<deployment>")
+@api(permission="operator", summary="Change a deployment", body=ChangedDeployment, listing=DEPLOYMENTS)
+def put_deployment(deployment: str, body: ChangedDeployment) -> Answer:
+    return _change(deployment, body)
+
+
+@v2.patch("/deployments/<deployment>")
+@api(permission="operator", summary="Change a deployment", body=ChangedDeployment, listing=DEPLOYMENTS)
+def patch_deployment(deployment: str, body: ChangedDeployment) -> Answer:
+    return _change(deployment, body)
+
+
+@v2.delete("/deployments/<deployment>")
+@api(permission="operator", summary="Unbind all of a deployment and remove it", status=204)
+def delete_deployment(deployment: str) -> None:
+    service.delete_deployment(parts(), current_actor(), to_change(DEPLOYMENTS, deployment))
+
+
+@v2.put("/deployments/<deployment>/propose")
+@api(permission="operator", summary="Take a deployment back to PROPOSED", listing=DEPLOYMENTS)
+def propose_deployment(deployment: str) -> Answer:
+    key = to_change(DEPLOYMENTS, deployment)
+    service.propose(parts(), current_actor(), key)
+    return single(DEPLOYMENTS, key)
+
+
+@v2.put("/deployments/<deployment>/recall")
+@api(permission="operator", summary="Take a committed deployment back to PROPOSED", listing=DEPLOYMENTS)
+def recall_deployment(deployment: str) -> Answer:
+    key = to_change(DEPLOYMENTS, deployment)
+    service.recall(parts(), current_actor(), key)
+    return single(DEPLOYMENTS, key)
+
+
+@v2.put("/deployments/<deployment>/commit")
+@api(
+    permission="operator",
+    summary="Commit a deployment: its noderoles go to work",
+    query=CommitQuery,
+    listing=DEPLOYMENTS,
+)
+def commit_deployment(deployment: str, query: CommitQuery) -> Answer:
+    key = to_change(DEPLOYMENTS, deployment)
+    service.commit(parts(), current_actor(), key, plan=query.plan)
+    return single(DEPLOYMENTS, key)
+
+
+@v2.get("/deployments/<deployment>/plan")
+@api(permission="viewer", summary="What a commit would do, in order")
+def plan_deployment(deployment: str) -> Any:
+    return service.plan(parts(), found_id(DEPLOYMENTS, deployment))
+
+
+# ---------------------------------------------------------------- what is in a deployment
+
+
+@v2.get("/deployments/<deployment>/node_roles")
+@api(permission="viewer", summary="The noderoles of a deployment", listing=NODE_ROLES, many=True)
+def node_roles_of_deployment(deployment: str) -> Answer:
+    return listed(NODE_ROLES, filters={"deployment_id": str(found_id(DEPLOYMENTS, deployment))})
+
+
+@v2.get("/deployments/<deployment>/deployment_roles")
+@api(
+    permission="viewer",
+    summary="The roles of a deployment with its values for them",
+    listing=DEPLOYMENT_ROLES,
+    many=True,
+)
+def deployment_roles_of_deployment(deployment: str) -> Answer:
+    return listed(DEPLOYMENT_ROLES, filters={"deployment_id": str(found_id(DEPLOYMENTS, deployment))})
+
+
+@v2.get("/deployments/<deployment>/nodes")
+@api(permission="viewer", summary="The nodes of a deployment, and those with noderoles in it", listing=NODES, many=True)
+def nodes_of_deployment(deployment: str) -> Answer:
+    key = found_id(DEPLOYMENTS, deployment)
+    nodes, bound = table(Node), table(NodeRole).alias("bound")
+    here = exists(select(bound.c.id).where(bound.c.node_id == nodes.c.id, bound.c.deployment_id == key))
+    return listed(NODES, where=(or_(nodes.c.deployment_id == key, here),))
+
+
+@v2.get("/deployments/<deployment>/roles")
+@api(permission="viewer", summary="The roles that were added to a deployment", listing=ROLES, many=True)
+def roles_of_deployment(deployment: str) -> Answer:
+    key = found_id(DEPLOYMENTS, deployment)
+    roles, added = table(RoleRow), table(DeploymentRole).alias("added")
+    return listed(ROLES, where=(roles.c.id.in_(select(added.c.role_id).where(added.c.deployment_id == key)),))
+
+
+@v2.get("/deployments/<deployment>/attribs")
+@api(permission="viewer", summary="The attributes of the roles of a deployment", listing=ATTRIBS, many=True)
+def attribs_of_deployment(deployment: str) -> Answer:
+    key = found_id(DEPLOYMENTS, deployment)
+    attribs, added = table(AttribRow), table(DeploymentRole).alias("added")
+    return listed(ATTRIBS, where=(attribs.c.role_id.in_(select(added.c.role_id).where(added.c.deployment_id == key)),))
+
+
+@v2.get("/deployments/<deployment>/graph")
+@api(permission="viewer", summary="The noderoles of a deployment and the edges between them")
+def graph_of_deployment(deployment: str) -> dict[str, Any]:
+    key = found_id(DEPLOYMENTS, deployment)
+    bound, nodes, roles, edges = table(NodeRole), table(Node), table(RoleRow), table(Edge)
+    parent = bound.alias("parent")
+    with parts().store.read() as session:
+        rows = session.execute(
+            select(bound.c.id, bound.c.state, bound.c.cohort, nodes.c.name.label("node"), roles.c.name.label("role"))
+            .join(nodes, nodes.c.id == bound.c.node_id)
+            .join(roles, roles.c.id == bound.c.role_id)
+            .where(bound.c.deployment_id == key)
+            .order_by(bound.c.cohort, bound.c.id)
+            .limit(GRAPH_MAX + 1)
+        ).all()
+        if len(rows) > GRAPH_MAX:
+            raise BadInput(f"The graph has more than {GRAPH_MAX} noderoles: read it in pages from node_roles instead.")
+        links = session.execute(
+            select(edges.c.parent_id, edges.c.child_id, edges.c.kind)
+            .join(parent, parent.c.id == edges.c.parent_id)
+            .join(bound, bound.c.id == edges.c.child_id)
+            .where(bound.c.deployment_id == key, parent.c.deployment_id == key)
+            .order_by(edges.c.parent_id, edges.c.child_id)
+        ).all()
+    return {
+        "vertices": [{**row._mapping, "state_name": State(row.state).name} for row in rows],
+        "edges": [dict(link._mapping) for link in links],
+    }

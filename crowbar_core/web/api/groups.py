@@ -1,0 +1,94 @@
+"""Groups of nodes, and who is in them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sqlalchemy import select
+
+from crowbar_core.services import groups as service
+from crowbar_core.store.models import Node, NodeGroup, table
+from crowbar_core.web.api.bodies import Description, GroupName, given
+from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
+from crowbar_core.web.api.nouns import GROUPS, NODES
+from crowbar_core.web.api.operation import Answer, Body, api
+from crowbar_core.web.api.routes import v2
+from crowbar_core.web.auth import current_actor, parts
+
+Category = Literal["class", "rack", "tag", "ui"]
+
+
+class NewGroup(Body):
+    name: GroupName
+    category: Category = "tag"
+    description: Description = ""
+
+
+class ChangedGroup(Body):
+    name: GroupName = ""
+    category: Category = "tag"
+    description: Description = ""
+
+
+reading(v2, GROUPS, parameter="group")
+
+
+@v2.post("/groups")
+@api(permission="operator", summary="Make a group", body=NewGroup, listing=GROUPS, status=201)
+def create_group(body: NewGroup) -> Answer:
+    made = service.create_group(
+        parts(), current_actor(), name=body.name, category=body.category, description=body.description
+    )
+    return created(GROUPS, made)
+
+
+def _change(group: str, body: ChangedGroup) -> Answer:
+    key = to_change(GROUPS, group)
+    service.change_group(parts(), current_actor(), key, given(body))
+    return single(GROUPS, key)
+
+
+@v2.put("/groups/<group>")
+@api(permission="operator", summary="Change a group", body=ChangedGroup, listing=GROUPS)
+def put_group(group: str, body: ChangedGroup) -> Answer:
+    return _change(group, body)
+
+
+@v2.patch("/groups/<group>")
+@api(permission="operator", summary="Change a group", body=ChangedGroup, listing=GROUPS)
+def patch_group(group: str, body: ChangedGroup) -> Answer:
+    return _change(group, body)
+
+
+@v2.delete("/groups/<group>")
+@api(permission="operator", summary="Remove a group; its nodes stay", status=204)
+def delete_group(group: str) -> None:
+    service.delete_group(parts(), current_actor(), to_change(GROUPS, group))
+
+
+@v2.get("/groups/<group>/nodes")
+@api(permission="viewer", summary="The nodes of a group", listing=NODES, many=True)
+def nodes_of_group(group: str) -> Answer:
+    key, members = found_id(GROUPS, group), table(NodeGroup).alias("members")
+    return listed(NODES, where=(table(Node).c.id.in_(select(members.c.node_id).where(members.c.group_id == key)),))
+
+
+@v2.put("/groups/<group>/nodes/<node>")
+@api(permission="operator", summary="Put a node into a group", listing=GROUPS)
+def add_node(group: str, node: str) -> Answer:
+    key = found_id(GROUPS, group)
+    service.add_node(parts(), current_actor(), key, found_id(NODES, node))
+    return single(GROUPS, key)
+
+
+@v2.delete("/groups/<group>/nodes/<node>")
+@api(permission="operator", summary="Take a node out of a group", status=204)
+def remove_node(group: str, node: str) -> None:
+    service.remove_node(parts(), current_actor(), found_id(GROUPS, group), found_id(NODES, node))
+
+
+@v2.get("/nodes/<node>/groups")
+@api(permission="viewer", summary="The groups of a node", listing=GROUPS, many=True)
+def groups_of_node(node: str) -> Answer:
+    key, members = found_id(NODES, node), table(NodeGroup).alias("members")
+    return listed(GROUPS, where=(GROUPS.key.in_(select(members.c.group_id).where(members.c.node_id == key)),))

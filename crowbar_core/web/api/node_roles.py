@@ -1,0 +1,142 @@
+"""Noderoles: bind a role to a node, watch it, steer it, unbind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import select
+
+from crowbar_core.services import binding, steering
+from crowbar_core.store.models import Edge, NodeRole, table
+from crowbar_core.web.api.bodies import Reference, resolve
+from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
+from crowbar_core.web.api.nouns import DEPLOYMENTS, NODE_ROLES, NODES, ROLES, RUNS
+from crowbar_core.web.api.operation import Answer, Body, Query, api
+from crowbar_core.web.api.routes import v2
+from crowbar_core.web.auth import current_actor, parts
+
+
+class NewNodeRole(Body):
+    node_id: Reference
+    role_id: Reference
+    deployment_id: Reference | None = None
+
+
+class UnbindQuery(Query):
+    dry_run: bool = False
+
+
+reading(v2, NODE_ROLES, parameter="node_role")
+
+
+@v2.post("/node_roles")
+@api(
+    permission="operator",
+    summary="Bind a role to a node, with all that it needs",
+    body=NewNodeRole,
+    listing=NODE_ROLES,
+    status=201,
+)
+def bind(body: NewNodeRole) -> Answer:
+    deployment = None if body.deployment_id is None else resolve(DEPLOYMENTS, body.deployment_id, "deployment_id")
+    bound = binding.bind(
+        parts(),
+        current_actor(),
+        node_id=resolve(NODES, body.node_id, "node_id"),
+        role_id=resolve(ROLES, body.role_id, "role_id"),
+        deployment_id=deployment,
+    )
+    return created(NODE_ROLES, bound.node_role_id, extra={"created": list(bound.created)})
+
+
+@v2.delete("/node_roles/<node_role>")
+@api(permission="operator", summary="Unbind a role from a node; dry_run tells what would go", query=UnbindQuery)
+def unbind(node_role: str, query: UnbindQuery) -> dict[str, Any]:
+    key = to_change(NODE_ROLES, node_role)
+    gone = binding.unbind(parts(), current_actor(), key, dry_run=query.dry_run)
+    return {"node_roles": list(gone), "dry_run": query.dry_run}
+
+
+def _act(node_role: str, act: Callable[..., Any]) -> Answer:
+    key = to_change(NODE_ROLES, node_role)
+    act(parts(), current_actor(), key)
+    return single(NODE_ROLES, key)
+
+
+@v2.put("/node_roles/<node_role>/retry")
+@api(permission="operator", summary="Try a failed noderole again", listing=NODE_ROLES)
+def retry(node_role: str) -> Answer:
+    return _act(node_role, steering.retry)
+
+
+@v2.put("/node_roles/<node_role>/propose")
+@api(permission="operator", summary="Take a noderole back to PROPOSED", listing=NODE_ROLES)
+def propose_node_role(node_role: str) -> Answer:
+    return _act(node_role, steering.propose)
+
+
+@v2.put("/node_roles/<node_role>/commit")
+@api(permission="operator", summary="Commit one noderole", listing=NODE_ROLES)
+def commit_node_role(node_role: str) -> Answer:
+    return _act(node_role, steering.commit)
+
+
+@v2.put("/node_roles/<node_role>/hold")
+@api(permission="operator", summary="Keep a noderole from being run", listing=NODE_ROLES)
+def hold(node_role: str) -> Answer:
+    return _act(node_role, steering.hold)
+
+
+@v2.put("/node_roles/<node_role>/release")
+@api(permission="operator", summary="Let a held noderole run again", listing=NODE_ROLES)
+def release(node_role: str) -> Answer:
+    return _act(node_role, steering.release)
+
+
+@v2.put("/node_roles/<node_role>/rerun")
+@api(permission="operator", summary="Run an ACTIVE noderole again; its children wait", listing=NODE_ROLES)
+def rerun(node_role: str) -> Answer:
+    return _act(node_role, steering.rerun)
+
+
+@v2.put("/node_roles/<node_role>/refresh")
+@api(permission="operator", summary="Run an ACTIVE noderole again; its children are not disturbed", listing=NODE_ROLES)
+def refresh(node_role: str) -> Answer:
+    return _act(node_role, steering.refresh)
+
+
+@v2.put("/node_roles/<node_role>/error")
+@api(permission="operator", summary="Put a noderole into ERROR by hand", listing=NODE_ROLES)
+def force_error(node_role: str) -> Answer:
+    return _act(node_role, steering.force_error)
+
+
+@v2.get("/node_roles/<node_role>/why")
+@api(permission="viewer", summary="Why a noderole is not running")
+def why_node_role(node_role: str) -> Any:
+    return steering.why_node_role(parts(), found_id(NODE_ROLES, node_role))
+
+
+@v2.get("/node_roles/<node_role>/runs")
+@api(permission="viewer", summary="The runs of a noderole, newest first", listing=RUNS, many=True)
+def runs_of_node_role(node_role: str) -> Answer:
+    return listed(RUNS, filters={"node_role_id": str(found_id(NODE_ROLES, node_role))})
+
+
+@v2.get("/node_roles/<node_role>/parents")
+@api(permission="viewer", summary="What a noderole waits for", listing=NODE_ROLES, many=True)
+def parents(node_role: str) -> Answer:
+    key, edges = found_id(NODE_ROLES, node_role), table(Edge)
+    return listed(
+        NODE_ROLES, where=(table(NodeRole).c.id.in_(select(edges.c.parent_id).where(edges.c.child_id == key)),)
+    )
+
+
+@v2.get("/node_roles/<node_role>/children")
+@api(permission="viewer", summary="What waits for a noderole", listing=NODE_ROLES, many=True)
+def children(node_role: str) -> Answer:
+    key, edges = found_id(NODE_ROLES, node_role), table(Edge)
+    return listed(
+        NODE_ROLES, where=(table(NodeRole).c.id.in_(select(edges.c.child_id).where(edges.c.parent_id == key)),)
+    )

@@ -1,0 +1,239 @@
+"""Nodes: register, change, remove, commit, power, liveness."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from crowbar_core.services import nodes as service
+from crowbar_core.services import steering
+from crowbar_core.web.api.bodies import BootEnv, Description, NodeName, Reference, Small, given, resolve
+from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
+from crowbar_core.web.api.nouns import DEPLOYMENTS, HAMMERS, NODE_ROLES, NODES, ROLES, RUNS
+from crowbar_core.web.api.operation import Answer, Body, api
+from crowbar_core.web.api.routes import v2
+from crowbar_core.web.auth import current_actor, parts
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
+
+
+def _address(value: str) -> str:
+    """An IPv4 or IPv6 address with or without prefix length, in its one written form."""
+    try:
+        return str(ipaddress.ip_interface(value) if "/" in value else ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError("This is no IPv4 or IPv6 address, for example 192.168.124.81 or 192.168.124.81/24.") from None
+
+
+def _mac(value: str) -> str:
+    mac = value.lower().replace("-", ":")
+    if not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1:
+        raise ValueError("This is no MAC address of one network card, for example 52:54:00:12:34:56.")
+    return mac
+
+
+HostKey = Annotated[
+    str, Field(max_length=4096, pattern=r"^[a-z0-9@.-]+ [A-Za-z0-9+/=]+$"), Field(description='"ssh-ed25519 AAAA..."')
+]
+
+
+class HammerBody(Body):
+    name: str = Field(max_length=64)
+    priority: Small = 0
+    config: dict[str, Any] = Field(default_factory=dict)
+
+
+class NodeFields(Body):
+    description: Description = ""
+    deployment_id: Reference | None = None
+    available: bool = False
+    alive: bool = False
+    bootenv: BootEnv = "local"
+    order: Small = 1000
+    hint: dict[str, Any] = Field(default_factory=dict)
+    discovery: dict[str, Any] = Field(default_factory=dict)
+    host_keys: list[HostKey] = Field(default_factory=list, max_length=32)
+
+
+class NewNode(NodeFields):
+    name: NodeName
+    admin: bool = False
+    ip: Annotated[str, AfterValidator(_address)] | None = Field(None, description="Short for a hint: its address.")
+    mac: Annotated[str, AfterValidator(_mac)] | None = Field(None, description="Short for a hint: its MAC address.")
+    network: str = Field("admin", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="The network of ip.")
+    hammers: list[HammerBody] = Field(default_factory=list, max_length=32)
+
+
+class ChangedNode(NodeFields):
+    name: NodeName = ""
+    target_role_id: Reference | None = None
+    allocated: bool = False
+
+
+class Alive(Body):
+    alive: bool
+
+
+class Discovery(Body):
+    discovery: dict[str, Any]
+
+
+class PowerAction(Body):
+    action: str = Field(min_length=1, max_length=64)
+
+
+reading(v2, NODES, parameter="node", own=True)
+
+
+@v2.post("/nodes")
+@api(permission="operator", summary="Register a node", body=NewNode, listing=NODES, status=201)
+def create_node(body: NewNode) -> Answer:
+    hint = dict(body.hint)
+    if body.ip is not None:
+        key = "v6addr" if ipaddress.ip_interface(body.ip).version == 6 else "v4addr"
+        hint[f"hint-{body.network}-{key}"] = body.ip
+    if body.mac is not None:
+        hint["hint-admin-macs"] = [body.mac]
+    deployment = None if body.deployment_id is None else resolve(DEPLOYMENTS, body.deployment_id, "deployment_id")
+    made = service.create_node(
+        parts(),
+        current_actor(),
+        name=body.name,
+        description=body.description,
+        admin=body.admin,
+        deployment_id=deployment,
+        hint=hint,
+        discovery=body.discovery,
+        host_keys=tuple(body.host_keys),
+        bootenv=body.bootenv,
+        alive=body.alive,
+        available=body.available,
+        order=body.order,
+        hammers=tuple((hammer.name, hammer.priority, hammer.config) for hammer in body.hammers),
+    )
+    return created(NODES, made)
+
+
+def _change(node: str, body: ChangedNode) -> Answer:
+    key = to_change(NODES, node)
+    changes = given(body)
+    if changes.get("deployment_id") is not None:
+        changes["deployment_id"] = resolve(DEPLOYMENTS, changes["deployment_id"], "deployment_id")
+    if changes.get("target_role_id") is not None:
+        changes["target_role_id"] = resolve(ROLES, changes["target_role_id"], "target_role_id")
+    service.change_node(parts(), current_actor(), key, changes)
+    return single(NODES, key)
+
+
+@v2.put("/nodes/<node>")
+@api(permission="operator", summary="Change fields of a node", body=ChangedNode, listing=NODES)
+def put_node(node: str, body: ChangedNode) -> Answer:
+    return _change(node, body)
+
+
+@v2.patch("/nodes/<node>")
+@api(permission="operator", summary="Change fields of a node", body=ChangedNode, listing=NODES)
+def patch_node(node: str, body: ChangedNode) -> Answer:
+    return _change(node, body)
+
+
+@v2.delete("/nodes/<node>")
+@api(permission="operator", summary="Remove a node; its running run is cancelled first", status=204)
+def delete_node(node: str) -> None:
+    service.delete_node(parts(), current_actor(), to_change(NODES, node))
+
+
+@v2.put("/nodes/<node>/commit")
+@api(permission="operator", summary="Commit all proposed noderoles of a node", listing=NODES)
+def commit_node(node: str) -> Answer:
+    key = to_change(NODES, node)
+    service.commit_node(parts(), current_actor(), key)
+    return single(NODES, key)
+
+
+@v2.put("/nodes/<node>/propose")
+@api(permission="operator", summary="Take all noderoles of a node back to PROPOSED", listing=NODES)
+def propose_node(node: str) -> Answer:
+    key = to_change(NODES, node)
+    service.propose_node(parts(), current_actor(), key)
+    return single(NODES, key)
+
+
+@v2.put("/nodes/<node>/redeploy")
+@api(permission="operator", summary="Do all of a node again, destructive roles too", listing=NODES)
+def redeploy_node(node: str) -> Answer:
+    key = to_change(NODES, node)
+    service.redeploy_node(parts(), current_actor(), key)
+    return single(NODES, key)
+
+
+@v2.put("/nodes/<node>/probe")
+@api(permission="operator", summary="Test now whether a node is alive")
+def probe_node(node: str) -> dict[str, Any]:
+    found = service.probe(parts(), found_id(NODES, node))
+    return {"alive": found.alive, "address": found.address, "reason": found.reason, "host_keys": list(found.host_keys)}
+
+
+@v2.put("/nodes/<node>/alive")
+@api(permission="node", summary="A node says that it is up, or about to go down", body=Alive, listing=NODES)
+def report_alive(node: str, body: Alive) -> Answer:
+    key = found_id(NODES, node)
+    service.change_node(parts(), current_actor(), key, {"alive": body.alive})
+    return single(NODES, key)
+
+
+@v2.put("/nodes/<node>/discovery")
+@api(permission="node", summary="A node reports what it found in itself", body=Discovery, listing=NODES)
+def report_discovery(node: str, body: Discovery) -> Answer:
+    key = found_id(NODES, node)
+    service.change_node(parts(), current_actor(), key, {"discovery": body.discovery})
+    return single(NODES, key)
+
+
+@v2.get("/nodes/<node>/power")
+@api(permission="viewer", summary="What can be done with a node's power")
+def power_actions(node: str) -> dict[str, Any]:
+    return {"actions": list(service.power_actions(parts(), found_id(NODES, node)))}
+
+
+@v2.put("/nodes/<node>/power")
+@api(permission="operator", summary="Switch a node on or off, or reset it", body=PowerAction)
+def power(node: str, body: PowerAction) -> dict[str, Any]:
+    key = found_id(NODES, node)
+    return {"action": body.action, "result": service.power(parts(), current_actor(), key, body.action)}
+
+
+@v2.get("/nodes/<node>/why")
+@api(permission="node", summary="Why a node is not working")
+def why_node(node: str) -> Any:
+    return steering.why_node(parts(), found_id(NODES, node))
+
+
+# ---------------------------------------------------------------- what belongs to a node
+
+
+@v2.get("/nodes/<node>/node_roles")
+@api(permission="viewer", summary="The noderoles of a node", listing=NODE_ROLES, many=True)
+def node_roles_of_node(node: str) -> Answer:
+    return listed(NODE_ROLES, filters={"node_id": str(found_id(NODES, node))})
+
+
+@v2.get("/nodes/<node>/runs")
+@api(permission="viewer", summary="The runs of a node, newest first", listing=RUNS, many=True)
+def runs_of_node(node: str) -> Answer:
+    return listed(RUNS, filters={"node_id": str(found_id(NODES, node))})
+
+
+@v2.get("/nodes/<node>/hammers")
+@api(permission="viewer", summary="The hammers of a node", listing=HAMMERS, many=True)
+def hammers_of_node(node: str) -> Answer:
+    return listed(HAMMERS, filters={"node_id": str(found_id(NODES, node))})
+
+
+@v2.get("/nodes/<node>/addresses")
+@api(permission="viewer", summary="A node's addresses on the admin network, best first")
+def addresses_of_node(node: str) -> list[str]:
+    return list(service.addresses(parts(), found_id(NODES, node)))

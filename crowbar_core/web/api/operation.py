@@ -1,0 +1,211 @@
+"""The decorator of every API view: what it takes, gives and allows, said once, checked, and told in OpenAPI."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from flask import Response, request
+from pydantic import BaseModel, ConfigDict
+
+from crowbar_core.barclamp import Permission
+from crowbar_core.errors import BadInput, CrowbarError, FieldError
+from crowbar_core.store.listing import Listing
+from crowbar_core.web.api import strict
+
+JSON_TYPES = ("application/json", "application/merge-patch+json")
+
+
+class NotJson(CrowbarError):
+    """The body is of a type that is not taken."""
+
+    code = "unsupported-media-type"
+    status = 415
+
+
+class Body(BaseModel):
+    """What request bodies have in common: no unknown fields, no conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Query(BaseModel):
+    """What query parameters have in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a view gives back when it is more than a value with the declared status."""
+
+    value: Any = None
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """What is known of one view. ``statuses`` are further ones that carry the same answer."""
+
+    summary: str
+    permission: Permission
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    listing: Listing | None = None
+    many: bool = False
+    returns: Any = None
+    status: int = 200
+    statuses: tuple[int, ...] = ()
+    sensitive: bool = False
+    takes_match: bool = False
+    """A POST /match: any field of the listing that can be filtered by is taken as body."""
+
+
+View = Callable[..., Any]
+
+
+def api(
+    *,
+    permission: Permission,
+    summary: str,
+    body: type[BaseModel] | None = None,
+    query: type[BaseModel] | None = None,
+    listing: Listing | None = None,
+    many: bool = False,
+    returns: Any = None,
+    status: int = 200,
+    statuses: tuple[int, ...] = (),
+    sensitive: bool = False,
+    takes_match: bool = False,
+) -> Callable[[View], View]:
+    """Make a view of the API.
+
+    The view gets its path parameters, ``body`` and ``query`` (if declared) by keyword, and returns a JSON value, an
+    ``Answer``, or None (204). With ``listing`` it answers with objects of that noun, and with ``many`` it reads the
+    query parameters of a list itself. The answer of a ``sensitive`` operation holds a secret and is kept nowhere.
+    """
+    operation = Operation(
+        summary=summary,
+        permission=permission,
+        body=body,
+        query=query,
+        listing=listing,
+        many=many,
+        returns=returns,
+        status=status,
+        statuses=statuses,
+        sensitive=sensitive,
+        takes_match=takes_match,
+    )
+
+    def decorate(view: View) -> View:
+        @functools.wraps(view)
+        def called(**path: Any) -> Response:
+            given = dict(path)
+            if query is not None:
+                given["query"] = strict.query(query, arguments())
+            elif not many:
+                _check_arguments(listing)
+            if takes_match:
+                given["body"] = json_object()
+            elif body is not None:
+                given["body"] = strict.model(body, _json(or_empty=_all_optional(body)))
+            else:
+                _check_no_body()
+            return respond(view(**given), status)
+
+        called.crowbar_permission = permission  # type: ignore[attr-defined]
+        called.crowbar_operation = operation  # type: ignore[attr-defined]
+        return called
+
+    return decorate
+
+
+def respond(value: Any, status: int = 200) -> Response:
+    """A view's result as an answer."""
+    headers: Mapping[str, str] = {}
+    if isinstance(value, Response):
+        return value
+    if isinstance(value, Answer):
+        status, headers, value = value.status or status, value.headers, value.value
+    if value is None and status in (200, 204, 304):
+        answer = Response(status=304 if status == 304 else 204)
+        del answer.headers["Content-Type"]
+    else:
+        answer = Response(orjson.dumps(value, default=_plain), status=status, mimetype="application/json")
+    for name, text in headers.items():
+        answer.headers[name] = text
+    return answer
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+# ---------------------------------------------------------------- what came with the request
+
+
+def arguments() -> dict[str, str]:
+    """The query parameters, each given once. Raises ``BadInput`` for repeated ones and for NUL."""
+    found: dict[str, str] = {}
+    for name, values in request.args.lists():
+        if len(values) > 1:
+            raise _refused("A query parameter is given more than once: give it once.")
+        if "\x00" in name + values[0]:
+            raise _refused("A query parameter may not hold a NUL character.")
+        found[name] = values[0]
+    return found
+
+
+def _check_arguments(listing: Listing | None) -> None:
+    allowed = {"fields"} if listing is not None else set()
+    if set(arguments()) - allowed:
+        known = "fields" if allowed else "none"
+        raise _refused(f"There is a query parameter that is not known here; known: {known}.")
+
+
+def _refused(detail: str) -> BadInput:
+    return BadInput(detail, errors=(FieldError(pointer="?", detail=detail),))
+
+
+def _all_optional(model: type[BaseModel]) -> bool:
+    return not any(item.is_required() for item in model.model_fields.values())
+
+
+def _json(*, or_empty: bool = False) -> Any:
+    if or_empty and not request.get_data(cache=True):
+        return {}
+    if request.mimetype not in JSON_TYPES:
+        raise NotJson("The body must be JSON: send it with the header Content-Type: application/json.")
+    return strict.parse(request.get_data(cache=True))
+
+
+def json_object() -> dict[str, Any]:
+    """The body, which must be a JSON object."""
+    value = _json()
+    if not isinstance(value, dict):
+        raise BadInput("The body must be a JSON object.", errors=(FieldError(pointer="", detail="This is no object."),))
+    return value
+
+
+def _check_no_body() -> None:
+    """Nothing, or an empty object (what many clients send with every PUT)."""
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return
+    raw = request.get_data(cache=True)
+    # A page's own form carries its CSRF token and nothing else.
+    if not raw.strip() or request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        return
+    if _json() not in ({}, None):
+        detail = "This takes no fields: send no body, or an empty object."
+        raise BadInput(detail, errors=(FieldError(pointer="", detail=detail),))

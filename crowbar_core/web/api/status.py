@@ -1,0 +1,144 @@
+"""The state of the whole at a glance, for dashboards and scripts: nodes, deployments, queue, heartbeat, inventory."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlalchemy import func, select
+
+from crowbar_core.domain.states import OPEN_RUN_STATES, NodeState, RunState
+from crowbar_core.services.views import node_views
+from crowbar_core.store import boards
+from crowbar_core.store.counts import backlog, by_name
+from crowbar_core.store.models import Group, Lease, NodeGroup, NodeRole, RoleRow, Run, table
+from crowbar_core.web.api.operation import api
+from crowbar_core.web.api.routes import outside, v2
+from crowbar_core.web.auth import parts
+
+_NOT_A_WORD: Final = re.compile(r"[^a-z0-9_]", re.ASCII)
+
+
+def _nodes() -> dict[str, Any]:
+    with parts().store.read() as session:
+        counts = boards.node_counts(session)
+    return {
+        "total": counts.total,
+        "states": {state.name: counts.states.get(state, 0) for state in NodeState},
+        "not_alive": counts.dead,
+        "not_available": counts.unavailable,
+    }
+
+
+def _deployments() -> list[dict[str, Any]]:
+    with parts().store.read() as session:
+        lines = boards.deployment_lines(session)
+    return [
+        {
+            "id": line.id,
+            "name": line.name,
+            "committed": line.committed,
+            "nodes": line.nodes,
+            "node_roles": by_name(line.states),
+        }
+        for line in lines
+    ]
+
+
+def _queue() -> dict[str, Any]:
+    built = parts()
+    runs = table(Run)
+    with built.store.read() as session:
+        waiting = backlog(session)
+        oldest = session.scalar(select(func.min(runs.c.queued_at)).where(runs.c.state == RunState.QUEUED))
+        now = built.store.now(session)
+    return {
+        "kind": built.settings.queue,
+        "problem": built.queue.problem(),
+        **{str(state): waiting.runs.get(state, 0) for state in OPEN_RUN_STATES},
+        "oldest_queued_seconds": (now - oldest).total_seconds() if oldest else None,
+        "deliveries_waiting": waiting.deliveries_waiting,
+        "deliveries_failed": waiting.deliveries_failed,
+    }
+
+
+def _heartbeat() -> dict[str, Any]:
+    built = parts()
+    leases, runs = table(Lease), table(Run)
+    with built.store.read() as session:
+        now = built.store.now(session)
+        held = session.execute(select(leases.c.name, leases.c.holder, leases.c.until).order_by(leases.c.name)).all()
+        workers = session.execute(
+            select(runs.c.worker, func.count(), func.min(runs.c.lease_until))
+            .where(runs.c.state.in_([RunState.RUNNING, RunState.CANCELLING]))
+            .group_by(runs.c.worker)
+            .order_by(runs.c.worker)
+        ).all()
+    return {
+        "now": now,
+        "leases": [
+            {"name": row.name, "holder": row.holder, "until": row.until, "holds": row.until > now} for row in held
+        ],
+        "workers": [{"name": name, "runs": count, "lease_until": until} for name, count, until in workers],
+    }
+
+
+def _word(kind: str, name: str) -> str:
+    """A group's name as Ansible takes it: a word."""
+    return f"{kind}_{_NOT_A_WORD.sub('_', name.lower())}"
+
+
+def _inventory() -> dict[str, Any]:
+    built = parts()
+    bound, roles, groups, members = table(NodeRole), table(RoleRow), table(Group), table(NodeGroup)
+    with built.store.read() as session:
+        views = node_views(built.registry, session, built.store)
+        by_role = session.execute(
+            select(roles.c.name, bound.c.node_id).join(bound, bound.c.role_id == roles.c.id).order_by(bound.c.node_id)
+        ).all()
+        by_group = session.execute(
+            select(groups.c.name, members.c.node_id)
+            .join(members, members.c.group_id == groups.c.id)
+            .order_by(members.c.node_id)
+        ).all()
+    hosts = {key: view for key, view in views.items() if not view.system}
+    found: dict[str, list[str]] = defaultdict(list)
+    for view in hosts.values():
+        found[_word("deployment", view.deployment)].append(view.name)
+    for kind, pairs in (("role", by_role), ("group", by_group)):
+        for name, key in pairs:
+            if key in hosts:
+                found[_word(kind, name)].append(hosts[key].name)
+    hostvars = {}
+    for view in hosts.values():
+        variables: dict[str, Any] = {
+            "crowbar_id": view.id,
+            "crowbar_alive": view.alive,
+            "crowbar_available": view.available,
+            "crowbar_deployment": view.deployment,
+            "ansible_user": "root",
+        }
+        if view.addresses:
+            variables["ansible_host"] = view.addresses[0]
+        hostvars[view.name] = variables
+    return {
+        "_meta": {"hostvars": hostvars},
+        "all": {"hosts": sorted(hostvars), "children": sorted(found)},
+        **{name: {"hosts": sorted(set(names))} for name, names in sorted(found.items())},
+    }
+
+
+def _add(name: str, summary: str, view: Callable[[], Any]) -> None:
+    """The same question below /api/status, as the ancestor had it, and below /api/v2."""
+    called = api(permission="viewer", summary=summary)(view)
+    v2.add_url_rule(f"/status/{name}", f"status_{name}", called, methods=["GET"])
+    outside.add_url_rule(f"/api/status/{name}", f"status_{name}", called, methods=["GET"])
+
+
+_add("nodes", "How many nodes are in which state", _nodes)
+_add("deployments", "The deployments with their noderoles by state", _deployments)
+_add("queue", "What waits to be run, and what waits to be told to plugins", _queue)
+_add("heartbeat", "Who holds which lease, and which workers are at work", _heartbeat)
+_add("inventory", "The nodes as an Ansible dynamic inventory", _inventory)

@@ -1,0 +1,111 @@
+"""Users: who may come in, and what they may do."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from crowbar_core.errors import Forbidden, Unauthenticated
+from crowbar_core.services import users as service
+from crowbar_core.web.api.bodies import UserName, given
+from crowbar_core.web.api.collection import created, found_id, reading, single, to_change
+from crowbar_core.web.api.nouns import USERS
+from crowbar_core.web.api.operation import Answer, Body, api
+from crowbar_core.web.api.routes import v2
+from crowbar_core.web.auth import check_password, current_actor, current_identity, may, parts
+
+Role = Literal["admin", "operator", "viewer"]
+
+
+class NewUser(Body):
+    name: UserName
+    password: str = Field(min_length=service.PASSWORD_MIN, max_length=service.PASSWORD_MAX)
+    role: Role = "viewer"
+
+
+class ChangedUser(Body):
+    name: UserName = ""
+    role: Role = "viewer"
+
+
+class NewPassword(Body):
+    password: str = Field(min_length=service.PASSWORD_MIN, max_length=service.PASSWORD_MAX)
+    old_password: str = Field("", description="Needed for one's own, unless one is an administrator.")
+
+
+reading(v2, USERS, parameter="user", permission="admin")
+
+
+@v2.get("/whoami")
+@api(permission="viewer", summary="Who the credentials of this request belong to")
+def whoami() -> dict[str, str | int | None]:
+    identity = current_identity()
+    assert identity is not None
+    return {"name": identity.name, "role": identity.role, "user_id": identity.user_id}
+
+
+@v2.post("/users")
+@api(permission="admin", summary="Make a user", body=NewUser, listing=USERS, status=201)
+def create_user(body: NewUser) -> Answer:
+    made = service.create_user(parts(), current_actor(), name=body.name, password=body.password, role=body.role)
+    return created(USERS, made)
+
+
+def _change(user: str, body: ChangedUser) -> Answer:
+    key = to_change(USERS, user)
+    service.change_user(parts(), current_actor(), key, given(body))
+    return single(USERS, key)
+
+
+@v2.put("/users/<user>")
+@api(permission="admin", summary="Change a user's name or role", body=ChangedUser, listing=USERS)
+def put_user(user: str, body: ChangedUser) -> Answer:
+    return _change(user, body)
+
+
+@v2.patch("/users/<user>")
+@api(permission="admin", summary="Change a user's name or role", body=ChangedUser, listing=USERS)
+def patch_user(user: str, body: ChangedUser) -> Answer:
+    return _change(user, body)
+
+
+@v2.delete("/users/<user>")
+@api(permission="admin", summary="Remove a user and their tokens", status=204)
+def delete_user(user: str) -> None:
+    service.delete_user(parts(), current_actor(), to_change(USERS, user))
+
+
+@v2.put("/users/<user>/lock")
+@api(permission="admin", summary="Keep a user out", listing=USERS)
+def lock_user(user: str) -> Answer:
+    key = found_id(USERS, user)
+    service.lock(parts(), current_actor(), key)
+    return single(USERS, key)
+
+
+@v2.put("/users/<user>/unlock")
+@api(permission="admin", summary="Let a locked user in again", listing=USERS)
+def unlock_user(user: str) -> Answer:
+    key = found_id(USERS, user)
+    service.unlock(parts(), current_actor(), key)
+    return single(USERS, key)
+
+
+@v2.put("/users/<user>/reset_password")
+@api(
+    permission="viewer",
+    summary="Give a user a new password (one's own, or as administrator anybody's)",
+    body=NewPassword,
+)
+def reset_password(user: str, body: NewPassword) -> None:
+    identity = current_identity()
+    assert identity is not None
+    if not may(identity, "admin"):
+        if user.lower() not in (identity.name.lower(), str(identity.user_id)):
+            raise Forbidden("Only administrators change the passwords of others.")
+        try:  # a token or an open session alone must not be enough to take the account over
+            check_password(identity.name, body.old_password)
+        except Unauthenticated:
+            raise Forbidden("old_password is not your present password.") from None
+    service.set_password(parts(), current_actor(), found_id(USERS, user), body.password)

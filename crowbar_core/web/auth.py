@@ -1,0 +1,249 @@
+"""Who is asking: Basic, bearer token or session cookie; what they may do; and signing in and out of the pages."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from flask import Flask, current_app, g, request, session
+from flask.sessions import SecureCookieSessionInterface
+
+from crowbar_core.barclamp import Permission
+from crowbar_core.errors import CrowbarError, Forbidden, Unauthenticated
+from crowbar_core.services import users
+from crowbar_core.services.parts import Actor, Parts
+from crowbar_core.services.users import Identity
+
+Via = Literal["", "basic", "bearer", "session"]
+
+RANKS = {"viewer": 1, "operator": 2, "admin": 3}
+FAILURES_ALLOWED = 10
+FAILURE_WINDOW_SECONDS = 60.0
+REMEMBER_SECONDS = 60.0
+TABLE_SIZE = 10_000
+
+
+class TooManyAttempts(CrowbarError):
+    """Wrong passwords came too often from one address for one name."""
+
+    code: ClassVar[str] = "too-many-attempts"
+    status: ClassVar[int] = 429
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"Too many failed attempts to sign in; try again in {int(retry_after) + 1} seconds.")
+        self.retry_after = retry_after
+
+
+@dataclass
+class Door:
+    """What one application remembers of sign-ins: recent failures (to bound guessing) and recent successes.
+
+    A password hash is slow on purpose; a client that sends Basic with every request would pay it every time. The
+    success is remembered under a keyed digest for a minute, and holds only while the user's epoch is the same.
+    """
+
+    key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    failures: OrderedDict[str, list[float]] = field(default_factory=OrderedDict)
+    known: OrderedDict[bytes, tuple[float, int, int]] = field(default_factory=OrderedDict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def digest(self, name: str, password: str) -> bytes:
+        message = name.encode(errors="replace") + b"\0" + password.encode(errors="replace")
+        return hmac.new(self.key, message, hashlib.sha256).digest()
+
+    def check(self, subject: str) -> None:
+        """Raise ``TooManyAttempts`` when ``subject`` (address and name) has failed too often lately."""
+        now = time.monotonic()
+        with self.lock:
+            recent = [at for at in self.failures.get(subject, ()) if now - at < FAILURE_WINDOW_SECONDS]
+            if recent:
+                self.failures[subject] = recent
+            else:
+                self.failures.pop(subject, None)
+            if len(recent) >= FAILURES_ALLOWED:
+                raise TooManyAttempts(FAILURE_WINDOW_SECONDS - (now - recent[0]))
+
+    def failed(self, subject: str) -> None:
+        with self.lock:
+            self.failures.setdefault(subject, []).append(time.monotonic())
+            self.failures.move_to_end(subject)
+            while len(self.failures) > TABLE_SIZE:
+                self.failures.popitem(last=False)
+
+    def succeeded(self, subject: str, digest: bytes, identity: Identity) -> None:
+        with self.lock:
+            self.failures.pop(subject, None)
+            if identity.user_id is not None:
+                self.known[digest] = (time.monotonic() + REMEMBER_SECONDS, identity.user_id, identity.epoch)
+            while len(self.known) > TABLE_SIZE:
+                self.known.popitem(last=False)
+
+    def remembered(self, digest: bytes) -> tuple[int, int] | None:
+        """The user id and epoch that this name and password proved to be within the last minute."""
+        with self.lock:
+            found = self.known.get(digest)
+            if found is None:
+                return None
+            until, user_id, epoch = found
+            if until < time.monotonic():
+                del self.known[digest]
+                return None
+            return user_id, epoch
+
+
+class CookieSessions(SecureCookieSessionInterface):
+    """Flask's signed cookies, marked Secure whenever the request came over TLS."""
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return request.is_secure or super().get_cookie_secure(app)
+
+
+def parts() -> Parts:
+    """The parts of the running application."""
+    found = current_app.extensions["crowbar"]
+    assert isinstance(found, Parts)
+    return found
+
+
+def _door() -> Door:
+    found = current_app.extensions["crowbar-door"]
+    assert isinstance(found, Door)
+    return found
+
+
+# ---------------------------------------------------------------- who is asking
+
+
+def identify() -> None:
+    """Find out who sent the current request; called once, before anything else looks at it.
+
+    Wrong credentials are an error even where none are needed: a client that thinks it is someone should know it is not.
+    """
+    g.crowbar_identity, g.crowbar_via = _identify()
+
+
+def _identify() -> tuple[Identity | None, Via]:
+    header = request.headers.get("Authorization", "")
+    if header:
+        scheme, _, rest = header.partition(" ")
+        if scheme.lower() == "bearer":
+            return users.identity_of_token(parts(), rest.strip()), "bearer"
+        given = request.authorization
+        if given is not None and given.type == "basic" and given.username is not None:
+            return check_password(given.username, given.password or ""), "basic"
+        raise Unauthenticated("The Authorization header is neither Basic nor Bearer; use one of these.")
+    user_id, epoch = session.get("user_id"), session.get("epoch")
+    if isinstance(user_id, int) and isinstance(epoch, int):
+        identity = users.identity_of_session(parts(), user_id=user_id, epoch=epoch)
+        if identity is not None:
+            return identity, "session"
+        session.clear()
+    return None, ""
+
+
+def check_password(name: str, password: str) -> Identity:
+    """Whose name and password these are. Raises ``Unauthenticated``, or ``TooManyAttempts`` after many wrong ones."""
+    door = _door()
+    digest = door.digest(name, password)
+    subject = f"{request.remote_addr or ''} {name[:64].lower()}"
+    known = door.remembered(digest)
+    if known is not None:
+        identity = users.identity_of_session(parts(), user_id=known[0], epoch=known[1])
+        if identity is not None:
+            return identity
+    door.check(subject)
+    try:
+        identity = users.authenticate(parts(), name, password)
+    except Unauthenticated:
+        door.failed(subject)
+        raise
+    door.succeeded(subject, digest, identity)
+    return identity
+
+
+def current_identity() -> Identity | None:
+    """Who sent the current request; None for someone who did not sign in."""
+    found = g.get("crowbar_identity")
+    return found if isinstance(found, Identity) else None
+
+
+def current_via() -> Via:
+    """How they proved it."""
+    via: Via = g.get("crowbar_via", "")
+    return via
+
+
+def current_actor() -> Actor:
+    """The current request's sender, as the audit trail names them."""
+    identity = current_identity()
+    if identity is None:
+        return Actor(name="anonymous", remote=request.remote_addr or "", role="")
+    return Actor(name=identity.name, remote=request.remote_addr or "", role=identity.role)
+
+
+# ---------------------------------------------------------------- what they may do
+
+
+def may(identity: Identity | None, permission: Permission, *, method: str = "GET") -> bool:
+    """Whether someone may call a route that declares ``permission``.
+
+    Routes with ``node`` are for the node's own token; of people, viewers may read there and operators may change.
+    """
+    if permission == "public":
+        return True
+    if identity is None:
+        return False
+    if permission == "node":
+        if identity.node_id is not None:
+            return True
+        permission = "viewer" if method in {"GET", "HEAD", "OPTIONS"} else "operator"
+    return RANKS.get(identity.role, 0) >= RANKS[permission]
+
+
+def demand(permission: Permission, *, method: str = "GET") -> None:
+    """Raise ``Unauthenticated`` or ``Forbidden`` unless the current request may do this."""
+    identity = current_identity()
+    if may(identity, permission, method=method):
+        return
+    if identity is None:
+        raise Unauthenticated("Sign in first: with Basic authentication, a bearer token, or on the login page.")
+    if identity.node_id is not None:
+        raise Forbidden("A node's token reaches only the endpoints of its own node.")
+    needed = permission if permission != "node" else "operator"
+    raise Forbidden(f"This needs the role {needed}; {identity.name} is {identity.role} here.")
+
+
+# ---------------------------------------------------------------- sessions of the pages
+
+
+def login(identity: Identity) -> None:
+    """Begin a session for this user. Whatever the cookie held before is gone, the CSRF token too."""
+    if identity.user_id is None:
+        raise Forbidden("Only people have sessions; a node uses its token.")
+    session.clear()
+    g.pop("csrf_token", None)  # Flask-WTF keeps the old one here for the rest of the request
+    session.permanent = True
+    session["user_id"] = identity.user_id
+    session["epoch"] = identity.epoch
+    session["born"] = secrets.token_hex(8)  # two sessions of one user never look alike
+    g.crowbar_identity, g.crowbar_via = identity, "session"
+
+
+def logout() -> None:
+    """End the session of the current request."""
+    session.clear()
+    g.pop("csrf_token", None)
+    g.crowbar_identity, g.crowbar_via = None, ""
+
+
+def sign_in(name: str, password: str) -> Identity:
+    """What the login form does: check the password (bounded in rate), then begin a session."""
+    identity = check_password(name, password)
+    login(identity)
+    return identity

@@ -1,0 +1,32 @@
+"""The pages: Flask's blueprint ``ui``, useful without JavaScript and alive with it."""
+
+from crowbar_core.web.ui import (
+    annealer,
+    attributes,
+    catalogue,
+    dashboard,
+    deployments,
+    history,
+    noderoles,
+    nodes,
+    runs,
+    session,
+    users,
+)
+from crowbar_core.web.ui.shell import error_page, ui
+
+__all__ = [
+    "annealer",
+    "attributes",
+    "catalogue",
+    "dashboard",
+    "deployments",
+    "error_page",
+    "history",
+    "noderoles",
+    "nodes",
+    "runs",
+    "session",
+    "ui",
+    "users",
+]

@@ -1,0 +1,71 @@
+"""One attribute of a node or a noderole: what it is, which source says so and since when, and setting it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, request
+from werkzeug.wrappers import Response as BaseResponse
+
+from crowbar_core.barclamp import requires
+from crowbar_core.services import attributes as service
+from crowbar_core.store import node_pages
+from crowbar_core.web import auth
+from crowbar_core.web.ui.shell import act, actor, found, json_value, page, ui
+
+_KEYS = {"nodes": "node_id", "noderoles": "node_role_id"}
+
+
+@ui.get("/<any(nodes, noderoles):kind>/<int:subject_id>/attribs/<name>")
+@requires("viewer")
+def attribute(kind: str, subject_id: int, name: str) -> Response:
+    parts = auth.parts()
+    with parts.store.read() as session:
+        if kind == "nodes":
+            node = found(node_pages.node_page(session, subject_id), f"node {subject_id}", "/nodes")
+            title, api, cli = node.name, f"/api/v2/nodes/{subject_id}", f"--node {node.name}"
+        else:
+            line = found(node_pages.node_role_line(session, subject_id), f"noderole {subject_id}", "/noderoles")
+            title, api, cli = (
+                f"{line.role} on {line.node}",
+                f"/api/v2/node_roles/{subject_id}",
+                f"--noderole {subject_id}",
+            )
+    key: dict[str, Any] = {_KEYS[kind]: subject_id}
+    layers = service.explain(parts, attribute=name, **key)
+    declared = parts.registry.attribute(name).attribute
+    return page(
+        "attribute.html",
+        kind=kind,
+        subject_id=subject_id,
+        subject=title,
+        attribute=declared,
+        layers=layers,
+        winner=next((layer for layer in layers if layer.wins), None),
+        same=[
+            {"label": label, "api": f"{method} {api}/attribs/{name}{rest}", "cli": f"crowbar attribs {verb} {cli}"}
+            for label, method, rest, verb in (
+                ("Explain", "GET", "?explain=true", f"explain {name}"),
+                ("Set", "PUT", ' {"value": VALUE}', f"set {name} VALUE"),
+                ("Unset", "DELETE", "", f"unset {name}"),
+            )
+        ],
+    )
+
+
+@ui.post("/<any(nodes, noderoles):kind>/<int:subject_id>/attribs/<name>")
+@requires("operator")
+def set_attribute(kind: str, subject_id: int, name: str) -> BaseResponse:
+    key: dict[str, Any] = {_KEYS[kind]: subject_id}
+    to = f"/{kind}/{subject_id}/attribs/{name}"
+
+    def work() -> None:
+        if request.form.get("do") == "unset":
+            service.unset_value(auth.parts(), actor(), attribute=name, **key)
+            return
+        text = request.form.get("value", "")
+        value = text if request.form.get("text") else json_value(text, f"The value of {name}")
+        service.set_value(auth.parts(), actor(), attribute=name, value=value, **key)
+
+    unset = request.form.get("do") == "unset"
+    return act(work, "The value is unset: the next source shows through." if unset else "The value is set.", to)

@@ -1,0 +1,70 @@
+"""What is installed: barclamps with what they bring and what is wrong with them, and roles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, request
+
+from crowbar_core.barclamp import requires
+from crowbar_core.store import catalogue, node_pages
+from crowbar_core.web import auth
+from crowbar_core.web.ui.shell import found, page, ui
+
+
+@ui.get("/roles")
+@requires("viewer")
+def roles() -> Response:
+    with auth.parts().store.read() as session:
+        lines = catalogue.roles(session)
+    return page("roles.html", roles=lines)
+
+
+@ui.get("/roles/<reference>")
+@requires("viewer")
+def role(reference: str) -> Response:
+    after = request.args.get("after", "0")
+    with auth.parts().store.read() as session:
+        every = catalogue.roles(session, role_id=int(reference)) if reference.isascii() and reference.isdigit() else []
+        line = next(iter(every), None) or next((one for one in catalogue.roles(session) if one.name == reference), None)
+        line = found(line, f"role {reference[:100]}", "/roles")
+        context: dict[str, Any] = {
+            "role": line,
+            "attributes": catalogue.attributes(session, role_id=line.id),
+            "node_roles": node_pages.node_roles_page(
+                session, role_id=line.id, after=int(after) if after.isascii() and after.isdigit() else 0, limit=100
+            ),
+        }
+    return page("role.html", **context)
+
+
+@ui.get("/barclamps")
+@requires("viewer")
+def barclamps() -> Response:
+    with auth.parts().store.read() as session:
+        context: dict[str, Any] = {
+            "barclamps": catalogue.barclamps(session),
+            "jigs": catalogue.jigs(session),
+            "failures": catalogue.hook_failures(session, limit=20),
+        }
+    return page("barclamps.html", **context)
+
+
+@ui.get("/barclamps/<name>")
+@requires("viewer")
+def barclamp(name: str) -> Response:
+    parts = auth.parts()
+    with parts.store.read() as session:
+        line = found(
+            next((one for one in catalogue.barclamps(session) if one.name == name), None),
+            f"barclamp {name[:100]}",
+            "/barclamps",
+        )
+        context: dict[str, Any] = {
+            "barclamp": line,
+            "roles": catalogue.roles(session, barclamp_id=line.id),
+            "attributes": catalogue.attributes(session, barclamp_id=line.id),
+            "failures": catalogue.hook_failures(session, plugin=name, limit=20),
+        }
+    loaded = next((one for one in parts.registry.barclamps if one.name == name), None)
+    return page("barclamp.html", loaded=loaded, **context)

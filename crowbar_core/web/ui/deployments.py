@@ -1,0 +1,233 @@
+"""Deployments: the tree, and a deployment's board where roles are bound to nodes, planned and committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Response, redirect, request
+from werkzeug.wrappers import Response as BaseResponse
+
+from crowbar_core.barclamp import requires
+from crowbar_core.domain.states import DeploymentState, State, deployment_state
+from crowbar_core.errors import BadInput
+from crowbar_core.services import binding
+from crowbar_core.services import deployments as service
+from crowbar_core.services import nodes as node_service
+from crowbar_core.services.parts import Actor, Parts
+from crowbar_core.store import boards, catalogue, node_pages
+from crowbar_core.web import auth
+from crowbar_core.web.ui.nodes import bound
+from crowbar_core.web.ui.shell import Action, act, actor, field, found, number, page, ui, whole
+
+NODES_PER_PAGE = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    line: boards.DeploymentLine
+    state: DeploymentState
+    children: tuple[Branch, ...]
+
+
+def tree(lines: list[boards.DeploymentLine], parent_id: int | None = None) -> tuple[Branch, ...]:
+    below: dict[int | None, list[boards.DeploymentLine]] = {}
+    for line in lines:
+        below.setdefault(line.parent_id, []).append(line)
+
+    def branch(line: boards.DeploymentLine) -> Branch:
+        return Branch(
+            line=line,
+            state=deployment_state(line.committed, line.states),
+            children=tuple(branch(child) for child in below.get(line.id, ())),
+        )
+
+    return tuple(branch(line) for line in below.get(parent_id, ()))
+
+
+@ui.get("/deployments")
+@requires("viewer")
+def deployments() -> Response:
+    with auth.parts().store.read() as session:
+        lines = boards.deployment_lines(session)
+    return page("deployments.html", live="_deployments.html", tree=tree(lines), deployments=lines)
+
+
+@ui.post("/deployments")
+@requires("operator")
+def create_deployment() -> BaseResponse:
+    made: list[int] = []
+
+    def work() -> int:
+        parent = request.form.get("parent_id", "")
+        made.append(
+            service.create_deployment(
+                auth.parts(),
+                actor(),
+                name=field("name"),
+                description=request.form.get("description", "").strip(),
+                parent_id=whole(parent, "the parent") if parent else None,
+            )
+        )
+        return made[0]
+
+    answer = act(work, "The deployment is made. Bind roles to nodes, look at the plan, commit.", "/deployments")
+    return redirect(f"/deployments/{made[0]}", code=303) if made else answer
+
+
+def _line(reference: str | int) -> tuple[boards.DeploymentLine, list[boards.DeploymentLine]]:
+    with auth.parts().store.read() as session:
+        lines = boards.deployment_lines(session)
+    wanted = str(reference).lower()
+    line = next((one for one in lines if str(one.id) == wanted or one.name.lower() == wanted), None)
+    return found(line, f"deployment {str(reference)[:255]}", "/deployments"), lines
+
+
+@ui.get("/deployments/<reference>")
+@requires("viewer")
+def board(reference: str) -> Response:
+    line, lines = _line(reference)
+    with auth.parts().store.read() as session:
+        grid = boards.board(session, line.id, after=request.args.get("after", "")[:255], limit=NODES_PER_PAGE)
+        roles = catalogue.bindable_roles(session)
+        names = node_pages.node_names(session)
+    here = {column.role_id for column in grid.columns}
+    return page(
+        "board.html",
+        live="_board.html",
+        deployment=line,
+        state=deployment_state(line.committed, line.states),
+        parent=next((one for one in lines if one.id == line.parent_id), None),
+        children=[one for one in lines if one.parent_id == line.id],
+        grid=grid,
+        roles=roles,
+        palette=[role for role in roles if role.id not in here],
+        names=names,
+        proposed=line.states.get(State.PROPOSED, 0),
+        actions=_actions(line),
+        danger=_danger(line),
+    )
+
+
+def _actions(line: boards.DeploymentLine) -> list[Action]:
+    path = f"PUT /api/v2/deployments/{line.id}"
+    proposed = line.states.get(State.PROPOSED, 0)
+    actions = []
+    if not line.committed or proposed:
+        actions.append(
+            Action(
+                label=f"Commit {proposed or ''}".strip(),
+                url=f"/deployments/{line.id}/commit",
+                api=f"{path}/commit",
+                cli=f"crowbar deployments commit {line.name}",
+                kind="primary",
+            )
+        )
+    if line.committed and not line.system:
+        for verb, label in (("propose", "Propose"), ("recall", "Recall")):
+            actions.append(
+                Action(
+                    label=label,
+                    url=f"/deployments/{line.id}/{verb}",
+                    api=f"{path}/{verb}",
+                    cli=f"crowbar deployments {verb} {line.name}",
+                )
+            )
+    return actions
+
+
+def _danger(line: boards.DeploymentLine) -> list[Action]:
+    if line.system:
+        return []
+    return [
+        Action(
+            label="Delete",
+            url=f"/deployments/{line.id}/delete",
+            api=f"DELETE /api/v2/deployments/{line.id}",
+            cli=f"crowbar deployments destroy {line.name}",
+            kind="danger",
+            confirm="Its noderoles are unbound, and its nodes go to its parent.",
+            typed=line.name,
+        )
+    ]
+
+
+@ui.post("/deployments/<int:deployment_id>/bind")
+@requires("operator")
+def bind_in(deployment_id: int) -> BaseResponse:
+    """A node onto a role: from the board as ``cell=node:role``, or from the form's two fields."""
+
+    def work() -> binding.BindResult:
+        node, _, role = request.form.get("cell", "").partition(":")
+        node_id = whole(node, "the node") if node else _node_id()
+        role_id = whole(role, "the role") if role else number("role_id", "the role")
+        return binding.bind(auth.parts(), actor(), node_id=node_id, role_id=role_id, deployment_id=deployment_id)
+
+    return act(work, bound, f"/deployments/{deployment_id}")
+
+
+def _node_id() -> int:
+    name = field("node", "the node")
+    with auth.parts().store.read() as session:
+        return found(node_pages.node_id_named(session, name), f"node {name[:255]}", "the list of nodes")
+
+
+@ui.post("/deployments/<int:deployment_id>/nodes")
+@requires("operator")
+def move_here(deployment_id: int) -> BaseResponse:
+    return act(
+        lambda: node_service.change_node(auth.parts(), actor(), _node_id(), {"deployment_id": deployment_id}),
+        "The node is in this deployment now.",
+        f"/deployments/{deployment_id}",
+    )
+
+
+@ui.post("/deployments/<int:deployment_id>/roles")
+@requires("operator")
+def add_role(deployment_id: int) -> BaseResponse:
+    return act(
+        lambda: service.add_role(
+            auth.parts(), actor(), deployment_id=deployment_id, role_id=number("role_id", "the role")
+        ),
+        "The role is in this deployment; bind it to nodes.",
+        f"/deployments/{deployment_id}",
+    )
+
+
+@ui.get("/deployments/<int:deployment_id>/plan")
+@requires("viewer")
+def plan(deployment_id: int) -> Response:
+    line, _ = _line(deployment_id)
+    return page("plan.html", deployment=line, plan=service.plan(auth.parts(), deployment_id))
+
+
+@ui.post("/deployments/<int:deployment_id>/<any(commit, propose, recall):verb>")
+@requires("operator")
+def steer_deployment(deployment_id: int, verb: str) -> BaseResponse:
+    def commit(parts: Parts, who: Actor, deployment_id: int) -> None:
+        service.commit(parts, who, deployment_id, plan=request.form.get("plan") or None)
+
+    verbs: dict[str, tuple[Callable[[Parts, Actor, int], Any], str]] = {
+        "commit": (commit, "Committed. The annealer works on it."),
+        "propose": (service.propose, "Proposed: nothing new is started in it until you commit."),
+        "recall": (service.recall, "Recalled: nothing new is started in it until you commit."),
+    }
+    work, said = verbs[verb]
+    return act(lambda: work(auth.parts(), actor(), deployment_id), said, f"/deployments/{deployment_id}")
+
+
+@ui.post("/deployments/<int:deployment_id>/delete")
+@requires("operator")
+def delete_deployment(deployment_id: int) -> BaseResponse:
+    gone = []
+
+    def work() -> None:
+        line, _ = _line(deployment_id)
+        if request.form.get("typed", "").strip().lower() != line.name.lower():
+            raise BadInput(f"Nothing was done: the name that you typed is not {line.name}.")
+        service.delete_deployment(auth.parts(), actor(), deployment_id)
+        gone.append(deployment_id)
+
+    answer = act(work, "The deployment is deleted.", f"/deployments/{deployment_id}")
+    return redirect("/deployments", code=303) if gone else answer

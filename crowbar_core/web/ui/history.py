@@ -1,0 +1,42 @@
+"""What happened: events and what plugins made of them, and the audit trail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, request
+
+from crowbar_core.barclamp import requires
+from crowbar_core.store import catalogue
+from crowbar_core.web import auth
+from crowbar_core.web.ui.shell import before_id, page, ui
+
+LINES_PER_PAGE = 100
+DELIVERY_STATES = ("waiting", "done", "failed")
+
+
+@ui.get("/events")
+@requires("viewer")
+def events() -> Response:
+    state, plugin = request.args.get("state", ""), request.args.get("plugin", "")[:128]
+    state = state if state in DELIVERY_STATES else ""
+    with auth.parts().store.read() as session:
+        context: dict[str, Any] = {
+            "events": catalogue.events_page(
+                session, before=before_id(), state=state, plugin=plugin, limit=LINES_PER_PAGE
+            ),
+            "failures": catalogue.hook_failures(session, limit=20),
+        }
+    filters = {"state": state, "plugin": plugin}
+    return page(
+        "events.html", live="_events.html", filters=filters, states=DELIVERY_STATES, limit=LINES_PER_PAGE, **context
+    )
+
+
+@ui.get("/audit")
+@requires("operator")
+def audit() -> Response:
+    filters = {"actor": request.args.get("actor", "")[:255], "subject": request.args.get("subject", "")[:255]}
+    with auth.parts().store.read() as session:
+        lines = catalogue.audits_page(session, before=before_id(), limit=LINES_PER_PAGE, **filters)
+    return page("audit.html", lines=lines, filters=filters, limit=LINES_PER_PAGE)

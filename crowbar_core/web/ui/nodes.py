@@ -1,0 +1,249 @@
+"""Nodes: the list, and a node's page with all that can be done to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Response, redirect, request
+from werkzeug.wrappers import Response as BaseResponse
+
+from crowbar_core.barclamp import requires
+from crowbar_core.domain.attributes import masked
+from crowbar_core.domain.states import NodeState, node_state
+from crowbar_core.errors import BadInput, CrowbarError
+from crowbar_core.services import attributes as values
+from crowbar_core.services import binding, steering, views
+from crowbar_core.services import nodes as service
+from crowbar_core.services.parts import Actor, Parts
+from crowbar_core.store import boards, catalogue, node_pages, run_pages
+from crowbar_core.web import auth
+from crowbar_core.web.ui.shell import Action, act, actor, field, found, number, page, ui
+
+NODES_PER_PAGE = 100
+YES_NO = {"yes": True, "no": False}
+
+
+@ui.get("/nodes")
+@requires("viewer")
+def nodes() -> Response:
+    wanted = request.args.get("state", "").upper()
+    deployment = request.args.get("deployment", "")
+    filters = {name: request.args.get(name, "")[:255] for name in ("q", "state", "deployment", "alive", "available")}
+    with auth.parts().store.read() as session:
+        lines = node_pages.nodes_page(
+            session,
+            after=request.args.get("after", "")[:255],
+            search=filters["q"].strip(),
+            state=NodeState(wanted) if wanted in NodeState.__members__ else None,
+            deployment_id=int(deployment) if deployment.isascii() and deployment.isdigit() else None,
+            alive=YES_NO.get(filters["alive"]),
+            available=YES_NO.get(filters["available"]),
+            limit=NODES_PER_PAGE + 1,
+        )
+        deployments = boards.deployment_lines(session)
+    more = lines[NODES_PER_PAGE - 1].name if len(lines) > NODES_PER_PAGE else ""
+    return page(
+        "nodes.html",
+        live="_nodes.html",
+        nodes=lines[:NODES_PER_PAGE],
+        more=more,
+        filters=filters,
+        deployments=deployments,
+    )
+
+
+@ui.post("/nodes")
+@requires("operator")
+def create_node() -> BaseResponse:
+    def work() -> int:
+        hint = {"hint-admin-v4addr": request.form["ip"].strip()} if request.form.get("ip", "").strip() else None
+        return service.create_node(
+            auth.parts(), actor(), name=field("name"), description=request.form.get("description", ""), hint=hint
+        )
+
+    return act(work, "The node is made. It is worked on when it is alive and you make it available.", "/nodes")
+
+
+@ui.get("/nodes/<reference>")
+@requires("viewer")
+def node(reference: str) -> Response:
+    parts = auth.parts()
+    with parts.store.read() as session:
+        is_id = reference.isascii() and reference.isdigit() and len(reference) < 10
+        node_id = int(reference) if is_id else node_pages.node_id_named(session, reference)
+        line = found(node_pages.node_page(session, node_id) if node_id else None, f"node {reference[:255]}", "/nodes")
+        context: dict[str, Any] = {
+            "node": line,
+            "node_roles": node_pages.node_roles_of_node(session, line.id),
+            "runs": run_pages.runs_of(session, node_id=line.id, limit=15),
+            "roles": catalogue.bindable_roles(session),
+            "deployments": boards.deployment_lines(session),
+            "addresses": views.node_views(parts.registry, session, parts.store, [line.id])[line.id].addresses,
+        }
+    for tree in ("hint", "discovery"):
+        context[tree] = masked(getattr(line, tree))
+    context["state"] = node_state(one.state for one in context["node_roles"])
+    context["why"] = steering.why_node(parts, line.id)
+    context["values"] = values.node_values(parts, line.id)
+    context["power"] = _power_actions(parts, line.id)
+    return page("node.html", live="_node.html", actions=_actions(line), danger=_danger(line), **context)
+
+
+def _power_actions(parts: Parts, node_id: int) -> tuple[str, ...]:
+    try:
+        return service.power_actions(parts, node_id)
+    except CrowbarError:  # a hammer that is not installed any more must not hide the rest of the node
+        return ()
+
+
+def _actions(node: node_pages.NodePage) -> list[Action]:
+    path, name = f"PUT /api/v2/nodes/{node.id}", node.name
+    flag = "false" if node.available else "true"
+    actions = [
+        Action(
+            label="Make unavailable" if node.available else "Make available",
+            url=f"/nodes/{node.id}/available",
+            api=f'PATCH /api/v2/nodes/{node.id} {{"available": {flag}}}',
+            cli=f"crowbar nodes update {name} --{'no-' if node.available else ''}available",
+            kind="" if node.available else "primary",
+            fields={"available": "no" if node.available else "yes"},
+        )
+    ]
+    for verb, label in (("commit", "Commit"), ("propose", "Propose"), ("probe", "Probe now")):
+        actions.append(
+            Action(
+                label=label,
+                url=f"/nodes/{node.id}/{verb}",
+                api=f"{path}/{verb}",
+                cli=f"crowbar nodes {verb} {name}",
+            )
+        )
+    return actions
+
+
+def _danger(node: node_pages.NodePage) -> list[Action]:
+    if node.system:
+        return []
+    return [
+        Action(
+            label="Redeploy",
+            url=f"/nodes/{node.id}/redeploy",
+            api=f"PUT /api/v2/nodes/{node.id}/redeploy",
+            cli=f"crowbar nodes redeploy {node.name}",
+            kind="danger",
+            confirm="Everything on this node runs again from the start, also what destroys data.",
+            typed=node.name,
+        ),
+        Action(
+            label="Delete",
+            url=f"/nodes/{node.id}/delete",
+            api=f"DELETE /api/v2/nodes/{node.id}",
+            cli=f"crowbar nodes destroy {node.name}",
+            kind="danger",
+            confirm="The node, its noderoles and their history go. What runs on it is cancelled first.",
+            typed=node.name,
+        ),
+    ]
+
+
+def _typed(node_id: int) -> None:
+    with auth.parts().store.read() as session:
+        line = found(node_pages.node_page(session, node_id), f"node {node_id}", "/nodes")
+    if request.form.get("typed", "").strip().lower() != line.name.lower():
+        raise BadInput(f"Nothing was done: the name that you typed is not {line.name}.")
+
+
+@ui.post("/nodes/<int:node_id>/available")
+@requires("operator")
+def set_available(node_id: int) -> BaseResponse:
+    available = request.form.get("available") == "yes"
+    said = "The annealer may work on it." if available else "Nothing new is started on it."
+    return act(
+        lambda: service.change_node(auth.parts(), actor(), node_id, {"available": available}), said, f"/nodes/{node_id}"
+    )
+
+
+@ui.post("/nodes/<int:node_id>/<any(commit, propose, redeploy):what>")
+@requires("operator")
+def steer_node(node_id: int, what: str) -> BaseResponse:
+    verbs: dict[str, tuple[Callable[[Parts, Actor, int], Any], str]] = {
+        "commit": (service.commit_node, "What was proposed on the node is committed."),
+        "propose": (service.propose_node, "What is on the node is proposed, for editing."),
+        "redeploy": (service.redeploy_node, "The node is redeployed."),
+    }
+    verb, said = verbs[what]
+
+    def work() -> None:
+        if what == "redeploy":
+            _typed(node_id)
+        verb(auth.parts(), actor(), node_id)
+
+    return act(work, said, f"/nodes/{node_id}")
+
+
+@ui.post("/nodes/<int:node_id>/probe")
+@requires("operator")
+def probe(node_id: int) -> BaseResponse:
+    return act(
+        lambda: service.probe(auth.parts(), node_id),
+        lambda probe: (
+            f"It is alive, at {probe.address or 'an address it did not tell'}."
+            if probe.alive
+            else f"It is not alive: {probe.reason or 'it does not say why'}"
+        ),
+        f"/nodes/{node_id}",
+    )
+
+
+@ui.post("/nodes/<int:node_id>/power")
+@requires("operator")
+def power(node_id: int) -> BaseResponse:
+    return act(
+        lambda: service.power(auth.parts(), actor(), node_id, field("action")),
+        lambda said: f"Power: {said}",
+        f"/nodes/{node_id}",
+    )
+
+
+@ui.post("/nodes/<int:node_id>/change")
+@requires("operator")
+def change(node_id: int) -> BaseResponse:
+    def work() -> None:
+        changes: dict[str, Any] = {}
+        for name in ("name", "description", "bootenv"):
+            if name in request.form:
+                changes[name] = request.form[name].strip()
+        if "deployment_id" in request.form:
+            changes["deployment_id"] = number("deployment_id", "the deployment")
+        service.change_node(auth.parts(), actor(), node_id, changes)
+
+    return act(work, "The node is changed.", f"/nodes/{node_id}")
+
+
+@ui.post("/nodes/<int:node_id>/bind")
+@requires("operator")
+def bind(node_id: int) -> BaseResponse:
+    def work() -> binding.BindResult:
+        return binding.bind(auth.parts(), actor(), node_id=node_id, role_id=number("role_id", "the role"))
+
+    return act(work, bound, f"/nodes/{node_id}")
+
+
+def bound(result: binding.BindResult) -> str:
+    drawn = len(result.created) - 1
+    more = f" It drew in {drawn} more that it needs." if drawn > 0 else ""
+    return f"The role is proposed on the node.{more} Commit to make it true."
+
+
+@ui.post("/nodes/<int:node_id>/delete")
+@requires("operator")
+def delete(node_id: int) -> BaseResponse:
+    def work() -> None:
+        _typed(node_id)
+        service.delete_node(auth.parts(), actor(), node_id)
+
+    answer = act(work, "The node is deleted.", f"/nodes/{node_id}")
+    with auth.parts().store.read() as session:
+        is_gone = node_pages.node_page(session, node_id) is None
+    return redirect("/nodes", code=303) if is_gone else answer

@@ -1,0 +1,92 @@
+"""Runs: what was executed, how it ended, and its log while it is being written."""
+
+from __future__ import annotations
+
+from flask import Response, make_response, render_template, request
+from werkzeug.wrappers import Response as BaseResponse
+
+from crowbar_core.barclamp import requires
+from crowbar_core.domain.attributes import masked
+from crowbar_core.domain.states import OPEN_RUN_STATES, RunState
+from crowbar_core.services import steering
+from crowbar_core.store import run_pages
+from crowbar_core.web import auth
+from crowbar_core.web.ui.shell import Action, act, actor, before_id, found, page, ui, whole
+
+LINES_SHOWN = 2000
+LINES_AT_ONCE = 1000
+RUNS_PER_PAGE = 100
+
+
+@ui.get("/runs")
+@requires("viewer")
+def runs() -> Response:
+    state = request.args.get("state", "")
+    state = state if state in tuple(RunState) else ""
+    with auth.parts().store.read() as session:
+        lines = run_pages.runs_page(session, before=before_id(), state=state, limit=RUNS_PER_PAGE)
+    return page("runs.html", live="_runs.html", runs=lines, state=state, states=tuple(RunState), limit=RUNS_PER_PAGE)
+
+
+@ui.get("/runs/<int:run_id>")
+@requires("viewer")
+def run(run_id: int) -> Response:
+    with auth.parts().store.read() as session:
+        line = found(run_pages.run_line(session, run_id), f"run {run_id}", "/runs")
+        whole_log = "all" in request.args
+        log = run_pages.log_tail(session, run_id, limit=100_000 if whole_log else LINES_SHOWN)
+        given = masked(run_pages.run_input(session, run_id))
+        telling = run_pages.telling_lines(session, [run_id]).get(run_id) if line.state == "failed" else None
+    return page(
+        "run.html",
+        run=line,
+        log=log,
+        input=given,
+        is_open=line.state in OPEN_RUN_STATES,
+        telling=telling[0] if telling else None,
+        actions=_actions(line),
+    )
+
+
+def _actions(line: run_pages.RunLine) -> list[Action]:
+    if line.state not in OPEN_RUN_STATES:
+        return []
+    api, cli = f"PUT /api/v2/runs/{line.id}/cancel", f"crowbar runs cancel {line.id}"
+    return [
+        Action(label="Cancel and hold", url=f"/runs/{line.id}/cancel", api=api, cli=cli, kind="danger"),
+        Action(
+            label="Cancel, then run again",
+            url=f"/runs/{line.id}/cancel",
+            api=f'{api} {{"hold": false}}',
+            cli=f"{cli} --no-hold",
+            fields={"hold": "no"},
+        ),
+    ]
+
+
+@ui.get("/runs/<int:run_id>/log")
+@requires("viewer")
+def log(run_id: int) -> Response:
+    """The lines after ``after``, for the live tail. ``Crowbar-Pace: ended`` says that no more will come."""
+    after = whole(request.args.get("after", "0"), "the line number")
+    with auth.parts().store.read() as session:
+        line = found(run_pages.run_line(session, run_id), f"run {run_id}", "/runs")
+        lines = run_pages.log_lines(session, run_id, after=after, limit=LINES_AT_ONCE)
+    answer = make_response(
+        render_template("crowbar/_log.html", run=line, log=lines, telling=None), 200 if lines else 204
+    )
+    is_open = line.state in OPEN_RUN_STATES
+    answer.headers["Crowbar-Pace"] = "working" if is_open or len(lines) == LINES_AT_ONCE else "ended"
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+@ui.post("/runs/<int:run_id>/cancel")
+@requires("operator")
+def cancel(run_id: int) -> BaseResponse:
+    hold = request.form.get("hold") != "no"
+    return act(
+        lambda: steering.cancel_run(auth.parts(), actor(), run_id, hold=hold),
+        f"Run {run_id} is being cancelled." + (" Its noderole is held until you release it." if hold else ""),
+        f"/runs/{run_id}",
+    )

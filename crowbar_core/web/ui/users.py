@@ -1,0 +1,112 @@
+"""Users and tokens."""
+
+from __future__ import annotations
+
+from flask import Response, flash, request
+from werkzeug.wrappers import Response as BaseResponse
+
+from crowbar_core.barclamp import requires
+from crowbar_core.errors import Forbidden
+from crowbar_core.services import users as service
+from crowbar_core.store import catalogue
+from crowbar_core.web import auth
+from crowbar_core.web.ui.shell import act, actor, field, number, page, ui
+
+ROLES = ("viewer", "operator", "admin")
+
+
+@ui.get("/users")
+@requires("viewer")
+def users() -> Response:
+    """Administrators see everyone; others themselves and their own tokens."""
+    identity = auth.current_identity()
+    assert identity is not None  # the route's permission says so
+    is_admin = auth.may(identity, "admin")
+    with auth.parts().store.read() as session:
+        everyone = catalogue.users(session)
+        tokens = catalogue.tokens(session, user_name="" if is_admin else identity.name)
+    listed = everyone if is_admin else [one for one in everyone if one.id == identity.user_id]
+    roles = ROLES[: auth.RANKS[identity.role]]
+    return page("users.html", users=listed, tokens=tokens, is_admin=is_admin, roles=roles, me=identity)
+
+
+@ui.post("/users")
+@requires("admin")
+def create_user() -> BaseResponse:
+    def work() -> int:
+        name, password = field("name"), request.form.get("password", "")
+        return service.create_user(
+            auth.parts(), actor(), name=name, password=password, role=request.form.get("role", "viewer")
+        )
+
+    return act(work, "The user is made.", "/users")
+
+
+@ui.post("/users/<int:user_id>/role")
+@requires("admin")
+def change_role(user_id: int) -> BaseResponse:
+    return act(
+        lambda: service.change_user(auth.parts(), actor(), user_id, {"role": request.form.get("role", "")}),
+        "The role is changed.",
+        "/users",
+    )
+
+
+@ui.post("/users/<int:user_id>/password")
+@requires("viewer")
+def set_password(user_id: int) -> BaseResponse:
+    identity = auth.current_identity()
+
+    def work() -> None:
+        # A token may have fewer rights than its user, so it must not be enough to take the user over.
+        own = identity is not None and identity.user_id == user_id and auth.current_via() == "session"
+        if not own and not auth.may(identity, "admin"):
+            raise Forbidden("Only an administrator sets the password of someone else.")
+        service.set_password(auth.parts(), actor(), user_id, request.form.get("password", ""))
+
+    return act(work, "The password is changed. Sessions that were open with the old one have ended.", "/users")
+
+
+@ui.post("/users/<int:user_id>/<any(lock, unlock, delete):what>")
+@requires("admin")
+def steer_user(user_id: int, what: str) -> BaseResponse:
+    work, said = {
+        "lock": (service.lock, "The user is locked."),
+        "unlock": (service.unlock, "The user is unlocked."),
+        "delete": (service.delete_user, "The user is deleted."),
+    }[what]
+    return act(lambda: work(auth.parts(), actor(), user_id), said, "/users")
+
+
+@ui.post("/tokens")
+@requires("viewer")
+def create_token() -> BaseResponse:
+    identity = auth.current_identity()
+
+    def work() -> None:
+        if identity is None or identity.user_id is None:
+            raise Forbidden("Only people make tokens here.")
+        role = request.form.get("role") or identity.role
+        if auth.RANKS.get(role, 99) > auth.RANKS[identity.role]:
+            raise Forbidden(f"A token of yours may be at most {identity.role}, as you are.")
+        token = service.create_token(auth.parts(), actor(), user_id=identity.user_id, name=field("name"), role=role)
+        flash(token, "secret")
+
+    return act(work, "The token is made.", "/users")
+
+
+@ui.post("/tokens/revoke")
+@requires("viewer")
+def revoke_token() -> BaseResponse:
+    identity = auth.current_identity()
+
+    def work() -> None:
+        token_id = number("token_id", "the token")
+        if identity is None or not auth.may(identity, "admin"):
+            with auth.parts().store.read() as session:
+                mine = {one.id for one in catalogue.tokens(session, user_name=identity.name if identity else "\0")}
+            if token_id not in mine:
+                raise Forbidden("Only an administrator revokes the token of someone else.")
+        service.revoke_token(auth.parts(), actor(), token_id)
+
+    return act(work, "The token is revoked.", "/users")
