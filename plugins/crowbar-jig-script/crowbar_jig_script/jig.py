@@ -1,0 +1,305 @@
+"""Carries out a role by running its shell scripts on the node: one channel, one push, and no run left unwatched."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import paramiko
+
+from crowbar_core import (
+    Done,
+    Jig,
+    Json,
+    NodeUnreachable,
+    Outcome,
+    PermanentError,
+    RunCancelled,
+    RunTimeout,
+    Task,
+    TemporaryError,
+)
+from crowbar_jig_script import barclamp
+from crowbar_jig_script.connections import Connections, Kept, connections_for
+from crowbar_jig_script.ending import Ended, end_run
+from crowbar_jig_script.output import Output
+from crowbar_jig_script.payload import Script, find_scripts, run_program
+from crowbar_jig_script.report import read_report
+from crowbar_jig_script.settings import read_settings
+from crowbar_jig_script.stream import LOOK, Stream
+
+TRY_AGAIN = 75
+"""The exit code (EX_TEMPFAIL of sysexits.h) with which a script asks to be tried again later."""
+_LAST_WORDS = 1.0
+_REFUSED = 0.05
+
+
+class ScriptJig(Jig):
+    touches_node = True
+
+    def __init__(self, config: Mapping[str, Json]) -> None:
+        super().__init__(config)
+        # One table configures the hooks and the jig, so that they share connections, whichever of them it was given to.
+        self.connections = connections_for(read_settings(config) if config else barclamp.settings)
+
+    def run(self, task: Task) -> Outcome:
+        return _Run(task, self.connections).carry_out()
+
+    def close(self) -> None:
+        self.connections.close()
+
+
+class _Run:
+    def __init__(self, task: Task, connections: Connections) -> None:
+        self.task = task
+        self.connections = connections
+        self.settings = connections.settings
+        self.deadline = time.monotonic() + task.timeout
+        self.token = ""
+        self.scripts: tuple[Script, ...] = ()
+        self.kept: Kept | None = None
+        self.stream: Stream | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self.boot = ""
+        self.number: int | None = None
+        self.verdict: list[str] = []
+        self.stderr_ended = False
+        self.announced = False
+        self.ending = False
+
+    # ------------------------------------------------------------ the way of a run
+
+    def carry_out(self) -> Outcome:
+        task = self.task
+        self.scripts = find_scripts(task.package, task.role.name)
+        if task.address is None:
+            raise NodeUnreachable(f"{task.node.name} has no address to run role {task.role.name} at.")
+        if task.cancelled.is_set():
+            raise RunCancelled(f"{self.what} was cancelled before it began.")
+        while True:
+            self.token = secrets.token_hex(16)
+            program = run_program(task, self.scripts, token=self.token, grace=self.settings.kill_grace)
+            if len(program) > self.settings.max_payload:
+                raise PermanentError(
+                    f"The scripts and data of role {task.role.name} take {len(program)} bytes; at most"
+                    f" {self.settings.max_payload} can be pushed (max_payload in [plugins.jig-script])."
+                )
+            self.kept, self.stream = self._open(task.address, self._write)
+            with self.connections.using(self.kept):
+                try:
+                    outcome = self._follow(program)
+                finally:
+                    self.stream.finish()
+            if outcome is not None:
+                return outcome
+            self._forget()
+
+    def _open(self, address: str, write: Callable[[str, Literal["stdout", "stderr"]], None]) -> tuple[Kept, Stream]:
+        """A channel on the kept connection; on a new one if that has just broken. Nothing has been sent yet."""
+        giving_up = time.monotonic() + self.settings.connect_timeout
+        broken = False
+        while True:
+            kept = self.connections.open(self.task.node.name, address, known=self.task.node.host_keys)
+            try:
+                session = kept.live()
+                channel = session.open_session(timeout=self.settings.connect_timeout)
+                break
+            except paramiko.ChannelException as problem:
+                # The server may not have put away the last session yet, and allow no other beside it (MaxSessions).
+                if time.monotonic() > giving_up:
+                    raise TemporaryError(f"sshd of {self.task.node.name} refuses a session: {problem.text}.") from None
+                time.sleep(_REFUSED)
+            except (OSError, EOFError, paramiko.SSHException) as problem:
+                self.connections.drop(kept)
+                if broken:
+                    raise NodeUnreachable(f"{self.task.node.name} ({address}) does not answer: {problem}") from None
+                broken = True
+        limit = self.settings.max_report
+        return kept, Stream(
+            session,
+            channel,
+            Output(self.token, line=lambda line: write(line, "stdout"), word=self._hear, max_report=limit),
+            Output(self.token, line=lambda line: write(line, "stderr"), word=self._hear_stderr, max_report=limit),
+        )
+
+    def _follow(self, program: bytes) -> Outcome | None:
+        """None when it must be started again in another way."""
+        try:
+            how = self._watch(program)
+        except (EOFError, OSError, paramiko.SSHException):
+            how = "lost"
+        except _LogFailed as failed:
+            self._try_to_end()
+            raise failed.__cause__ or failed from None
+        except BaseException:
+            # The node talks nonsense, this process must stop: nothing may go on unwatched.
+            self._try_to_end()
+            raise
+        if how == "judged":
+            return self._judge()
+        elif how == "lost":
+            return self._lost()
+        elif how == "cancelled":
+            raise self._ended_by(RunCancelled, "was cancelled")
+        else:
+            raise self._ended_by(RunTimeout, f"timed out after {self.task.timeout:g} s")
+
+    def _watch(self, program: bytes) -> Literal["judged", "lost", "cancelled", "late"]:
+        assert self.kept is not None
+        assert self.stream is not None
+        stream = self.stream
+        stream.start("exec setsid sh" if self.kept.setsid else "exec sh", program, timeout=self._send_timeout())
+        exited = 0.0
+        while True:
+            more = stream.pump()
+            if self.verdict and (self.stderr_ended or not more):
+                return "judged"
+            if not more:
+                return "lost"
+            if stream.channel.exit_status_ready():
+                # What was said before the end may still be on its way; what is left of the run may never be silent.
+                exited = exited or time.monotonic()
+                if time.monotonic() - exited > _LAST_WORDS:
+                    return "lost"
+            if self.task.cancelled.is_set():
+                return "cancelled"
+            left = self.deadline - time.monotonic()
+            if left <= 0:
+                return "late"
+            stream.wake.wait(min(left, LOOK))
+
+    def _send_timeout(self) -> float:
+        return max(1.0, min(30.0, self.deadline - time.monotonic()))
+
+    # ------------------------------------------------------------ what the node says
+
+    def _write(self, line: str, stream: Literal["stdout", "stderr", "crowbar"] = "crowbar") -> None:
+        try:
+            self.task.log(line, stream=stream)
+        except Exception as problem:
+            # While the run is being ended, no line is worth leaving anything behind.
+            if not self.ending:
+                raise _LogFailed from problem
+
+    def _hear(self, text: str) -> None:
+        word, *rest = text.split() or [""]
+        match word, rest:
+            case "start", [boot]:
+                self.boot = boot
+            case "ended", [count]:
+                self._write(f"ended {count} processes that an earlier run had left on the node")
+            case "script", [number] if number.isdecimal() and int(number) < len(self.scripts):
+                self.number = int(number)
+                self._write(f"{self.script}: begins")
+            case "reboot", []:
+                self.announced = True
+                self._write(f"{self.script}: announces that it reboots the node")
+            case (("end" | "stuck" | "full" | "nosession"), _):
+                self.verdict = [word, *rest]
+            case _:
+                self._write(f"the node said what nobody understands: {text[:200]!r}")
+
+    def _hear_stderr(self, text: str) -> None:
+        self.stderr_ended = True
+
+    @property
+    def script(self) -> str:
+        return "the run" if self.number is None else self.scripts[self.number].name
+
+    @property
+    def what(self) -> str:
+        of = "" if self.number is None else f"script {self.script} of "
+        return f"{of}role {self.task.role.name} on node {self.task.node.name}"
+
+    # ------------------------------------------------------------ how a run ends
+
+    def _judge(self) -> Outcome | None:
+        assert self.kept is not None
+        assert self.stream is not None
+        node, role, delay = self.task.node.name, self.task.role.name, self.settings.retry_delay
+        match self.verdict:
+            case ["end", code, _]:
+                if code == "0":
+                    if self.announced:
+                        self.connections.drop(self.kept)
+                    return Done(wall=read_report(self.stream.out.report, longest=self.settings.max_report))
+                if code == str(TRY_AGAIN):
+                    raise TemporaryError(f"{self.what} asked to be tried again (exit code {code})", delay=delay)
+                raise PermanentError(f"{self.what} {_how_it_exited(code)}")
+            case ["nosession"] if not self.kept.setsid:
+                self.kept.setsid = True
+                return None
+            case ["nosession"]:
+                raise PermanentError(
+                    f"node {node} cannot start a session of processes: it needs setsid (util-linux or busybox)."
+                )
+            case ["stuck", *pids]:
+                raise TemporaryError(
+                    f"what an earlier run left on node {node} cannot be killed (processes {', '.join(pids)}),"
+                    f" so role {role} was not started beside it",
+                    delay=delay,
+                )
+        raise TemporaryError(f"node {node} has no room in /run/crowbar for the scripts of role {role}", delay=delay)
+
+    def _lost(self) -> Outcome:
+        """The channel is gone without a verdict: the connection broke, or what ran the scripts was killed."""
+        assert self.kept is not None
+        assert self.stream is not None
+        node = self.task.node.name
+        if self.announced:
+            self.connections.drop(self.kept)
+            return Done(wall=read_report(self.stream.out.report, longest=self.settings.max_report))
+        try:
+            ended = self._end()
+        except NodeUnreachable as problem:
+            raise NodeUnreachable(
+                f"the connection to node {node} was lost during {self.what}, and: {problem.detail}"
+            ) from None
+        if self.boot and ended.boot != self.boot:
+            raise TemporaryError(
+                f"interrupted: node {node} was rebooted during {self.what}", delay=self.settings.retry_delay
+            )
+        if not self.boot:
+            raise TemporaryError(f"node {node} did not start role {self.task.role.name}: its shell ended at once.")
+        raise TemporaryError(
+            f"interrupted: {self.what} lost its connection or was killed from outside; its rest was ended."
+        )
+
+    def _ended_by(self, kind: type[RunCancelled | RunTimeout], how: str) -> RunCancelled | RunTimeout:
+        try:
+            ended = self._end()
+        except NodeUnreachable as problem:
+            raise NodeUnreachable(f"{self.what} {how}, and could not be ended: {problem.detail}") from None
+        if not ended.gone:
+            return kind(f"{self.what} {how}; processes {', '.join(ended.left)} withstood being killed.")
+        return kind(f"{self.what} {how}; what it had started was ended.")
+
+    def _try_to_end(self) -> None:
+        try:
+            self._end()
+        except NodeUnreachable:
+            pass  # the next run on the node ends it before it begins
+
+    def _end(self) -> Ended:
+        assert self.kept is not None
+        assert self.stream is not None
+        self.ending = True
+        return end_run(self.connections, self.kept, self.stream, token=self.token, begun=self.number is not None)
+
+
+class _LogFailed(Exception):
+    """The core did not take a line; told apart from what goes wrong with the connection."""
+
+
+def _how_it_exited(code: str) -> str:
+    if code.isdecimal() and 128 < int(code) <= 128 + signal.NSIG:
+        try:
+            return f"was ended by {signal.Signals(int(code) - 128).name} (exit code {code})"
+        except ValueError:
+            pass
+    return f"exited with {code[:20]}"

@@ -1,0 +1,180 @@
+"""What is pushed to a node: one program for sh that holds the scripts, the role's data and the part that runs them.
+
+Everything that comes from data is a single-quoted literal in it, which no shell looks into.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import PurePosixPath
+
+from crowbar_core import Json, PermanentError, Task
+
+# bash reads a program on its standard input byte by byte; so it gets the rest in one piece.
+_IN_ONE_PIECE = 'if [ -n "${BASH_VERSION-}" ]; then eval "$(cat)"; exit; fi\n'
+_SHELLS = frozenset({"sh", "dash", "bash", "ash", "ksh", "mksh"})
+_PRINT = r"printf '%s\n'"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    name: str
+    text: str
+
+    @property
+    def interpreter(self) -> tuple[str, ...]:
+        """As the kernel reads the first line: a program and at most one argument. ``sh`` without one."""
+        first, _, _ = self.text.partition("\n")
+        if not first.startswith("#!"):
+            return ("sh",)
+        words = tuple(first[2:].strip().split(None, 1))
+        return ("sh", *words[1:]) if words and words[0] == "/bin/sh" else words or ("sh",)
+
+    @property
+    def speaks_sh(self) -> bool:
+        return any(PurePosixPath(word).name in _SHELLS for part in self.interpreter[:2] for word in part.split())
+
+    @property
+    def prepared(self) -> str:
+        """With the functions at hand for a shell; put on the first line, so that line numbers stay true."""
+        if not self.speaks_sh:
+            return self.text
+        first, newline, rest = self.text.partition("\n")
+        return '. "$CROWBAR_LIB"' + ("" if first.startswith("#!") else f"; {first}") + newline + rest
+
+
+def find_scripts(package: str, role: str) -> tuple[Script, ...]:
+    """``scripts/<role>/*.sh`` of the package, in lexical order. Read for each run: an edited script counts at once."""
+    if not _NAME.fullmatch(role):
+        raise PermanentError(f"Role {role!r} cannot have scripts: its name is not a plain file name.")
+    where = f"{package}/scripts/{role}/"
+    try:
+        folder = resources.files(package) / "scripts" / role
+        files = sorted(
+            (entry for entry in folder.iterdir() if entry.name.endswith(".sh")), key=lambda entry: entry.name
+        )
+    except (ModuleNotFoundError, FileNotFoundError, NotADirectoryError):
+        files = []
+    if not files:
+        raise PermanentError(f"Role {role} has no scripts: expected {where}*.sh in the barclamp's package.")
+    scripts = []
+    for file in files:
+        if not _NAME.fullmatch(file.name):
+            raise PermanentError(
+                f"{where}{file.name!r} is no name for a script: letters, digits, dot, dash and underscore."
+            )
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise PermanentError(f"{where}{file.name} is not UTF-8 text.") from None
+        if "\0" in text:
+            raise PermanentError(f"{where}{file.name} contains a NUL.")
+        # A byte order mark or DOS line ends would make the first line unreadable to sh.
+        scripts.append(Script(name=file.name, text=text.removeprefix("\ufeff").replace("\r\n", "\n")))
+    return tuple(scripts)
+
+
+def run_program(task: Task, scripts: Sequence[Script], *, token: str, grace: float) -> bytes:
+    environment = {
+        "CROWBAR_NODE": task.node.name,
+        "CROWBAR_ROLE": task.role.name,
+        "CROWBAR_DEPLOYMENT": task.deployment,
+        "CROWBAR_RUN_ID": str(task.run_id),
+        "CROWBAR_ATTEMPT": str(task.attempt),
+        "CROWBAR_REFRESH": "1" if task.refresh else "",
+    }
+    unpack = [f"crowbar_put lib {quote(helpers(task.data))}", 'crowbar_put call \'. "$CROWBAR_LIB"\n"$@"\n\'']
+    unpack += [f"crowbar_put {script.name} {quote(script.prepared)}" for script in scripts]
+    unpack += [f"export {name}={quote(value)}" for name, value in environment.items()]
+    play = []
+    for number, script in enumerate(scripts):
+        if number == len(scripts) - 1:
+            play.append("export CROWBAR_LAST=1")
+        words = " ".join(quote(word) for word in script.interpreter)
+        play.append(f'crowbar_play {number} {words} "$dir/"{script.name}')
+    return _program(
+        "session",
+        "driver",
+        f"token={token} grace={round(grace)}",
+        _function("crowbar_unpack", unpack),
+        _function("crowbar_scripts", play),
+        last="crowbar_run",
+    )
+
+
+def end_program(*, token: str, grace: float, begun: bool) -> bytes:
+    return _program(
+        "session", "end", f"token={token} grace={round(grace)} begun={'yes' if begun else ''}", last="crowbar_stop"
+    )
+
+
+def _program(*parts: str, last: str) -> bytes:
+    """Only the last line does anything: of a program that arrives in part, nothing is run."""
+    texts = [_shell(part) if part.isalpha() else part for part in parts]
+    try:
+        return (_IN_ONE_PIECE + "\n".join(texts) + f"\n{last}\n").encode()
+    except UnicodeEncodeError:
+        raise PermanentError("The role's data contains half a surrogate pair, which is no text.") from None
+
+
+@cache
+def _shell(name: str) -> str:
+    """A part of the program as it lies beside this module, without the comments, which no node needs."""
+    text = (resources.files(__package__) / "shell" / f"{name}.sh").read_text(encoding="utf-8")
+    return "\n".join(line for line in text.splitlines() if line and not line.lstrip().startswith("#"))
+
+
+def _function(name: str, lines: Sequence[str]) -> str:
+    return "\n".join((f"{name}() {{", *lines, "}"))
+
+
+def quote(text: str) -> str:
+    """A literal for sh. Within single quotes every character stands for itself, but for the quote."""
+    if "\0" in text:
+        raise PermanentError("The role's data contains a NUL, which no shell script can hold.")
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+# ---------------------------------------------------------------- the data, as functions
+
+
+def helpers(data: Mapping[str, Json]) -> str:
+    """The functions that scripts call, with the data written into them."""
+    values, present, names = [], [], []
+    for path, value in _walk("", dict(data)):
+        if value is not None:
+            values.append(f"{quote(path)}) {_PRINT} {quote(as_text(value))} ;;")
+            present.append(quote(path))
+        if isinstance(value, dict | list):
+            keys = value if isinstance(value, dict) else range(len(value))
+            shown = " ".join(quote(str(key)) for key in keys)
+            names.append(f"{quote(path)}) {_PRINT if shown else ':'} {shown} ;;")
+    return "\n".join(
+        (
+            _function("crowbar_value", ['case "$1" in', *values, "*) return 1 ;;", "esac"]),
+            _function("crowbar_has", ['case "$1" in', "|".join(present) + ") return 0 ;;", "*) return 1 ;;", "esac"]),
+            _function("crowbar_names", ['case "$1" in', *names, "*) return 1 ;;", "esac"]),
+            _shell("helpers"),
+            "",
+        )
+    )
+
+
+def _walk(path: str, value: Json) -> Iterator[tuple[str, Json]]:
+    yield path, value
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from _walk(f"{path}/{key}" if path else str(key), inner)
+
+
+def as_text(value: Json) -> str:
+    """A string as it is, everything else as JSON on one line."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

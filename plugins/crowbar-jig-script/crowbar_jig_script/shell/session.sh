@@ -1,0 +1,68 @@
+# Finding and ending what belongs to one session of processes: plain sh and /proc, no forks where it can be helped.
+
+crowbar_state=/run/crowbar
+
+# crowbar_look PID: sets state, session and started of a process; fails when there is none.
+crowbar_look() {
+    { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
+    # The name, in parentheses, may hold anything; what follows the last one are numbers.
+    set -- ${line##*) }
+    state=$1 session=$4 started=${20}
+}
+
+# Seconds since the node started: does not jump when its clock is set.
+crowbar_now() {
+    read -r now line </proc/uptime
+    now=${now%%.*}
+}
+
+# What tells one start of the node from the next. Namespaces share the kernel's boot id, but not their first process.
+crowbar_boot() {
+    read -r boot </proc/sys/kernel/random/boot_id || boot=unknown
+    crowbar_look 1 && boot=$boot.$started
+}
+
+# crowbar_members SESSION TOKEN: sets members to the living processes of the session. While its leader lives, or has been
+# seen, the session is ours; else only those count that carry the run's token, since a number is used again some day.
+crowbar_members() {
+    members=
+    for entry in /proc/[0-9]*; do
+        pid=${entry#/proc/}
+        crowbar_look "$pid" || continue
+        [ "$session" = "$1" ] || continue
+        case $state in Z | X) continue ;; esac
+        if [ -z "$known" ]; then
+            { tr '\000' '\n' <"/proc/$pid/environ"; } 2>/dev/null | grep -qx "CROWBAR_RUN=$2" || continue
+        fi
+        members="$members $pid"
+    done
+}
+
+# crowbar_end SESSION STARTED TOKEN GRACE: TERM, after GRACE seconds KILL, and 5 s later give up. Sets ended to how many
+# processes there were, and members to those that are left.
+crowbar_end() {
+    known= ended=0 signal=TERM members=
+    if crowbar_look "$1"; then
+        [ "$started" = "$2" ] || return 0
+        known=yes
+    fi
+    crowbar_now
+    # These are whole seconds, the first of which may be nearly over.
+    killing=$((now + $4 + 1)) giving_up=$((now + $4 + 6))
+    while crowbar_members "$1" "$3"; [ -n "$members" ]; do
+        crowbar_now
+        if [ "$now" -ge "$giving_up" ]; then
+            return 1
+        elif [ "$now" -ge "$killing" ]; then
+            kill -KILL $members 2>/dev/null
+        elif [ "$signal" = TERM ]; then
+            signal=sent
+            for pid in $members; do ended=$((ended + 1)); done
+            # A stopped process takes note of TERM only when it goes on.
+            kill -TERM $members 2>/dev/null
+            kill -CONT $members 2>/dev/null
+        fi
+        sleep 0.05 2>/dev/null || sleep 1
+    done
+    return 0
+}

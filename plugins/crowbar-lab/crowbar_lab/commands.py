@@ -1,0 +1,206 @@
+"""``crowbar lab``: make a lab, look at it, act on its nodes, remove it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+import yaml
+
+from crowbar_core import CrowbarError
+from crowbar_lab.host import check_root
+from crowbar_lab.lab import Lab
+from crowbar_lab.registration import Server, register
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+DEFAULT_NAME = "lab"
+COLUMNS = ("name", "ipv4", "ipv6", "mac", "power", "pid")
+
+
+class _OneSentence(click.Group):
+    """Turns what goes wrong with a lab into one sentence, whoever calls the group."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CrowbarError as error:
+            raise click.ClickException(error.detail) from error
+
+
+def _find(name: str) -> Lab:
+    check_root()
+    return Lab.load(name)
+
+
+name_option = click.option("--name", default=DEFAULT_NAME, show_default=True, help="Which lab.")
+
+
+def server_options(function: _F) -> _F:
+    for option in (
+        click.option(
+            "--password", envvar="CROWBAR_PASSWORD", default="", help="The user's password (CROWBAR_PASSWORD)."
+        ),
+        click.option("--user", envvar="CROWBAR_USER", default="", help="A user to register as (CROWBAR_USER)."),
+        click.option("--token", envvar="CROWBAR_TOKEN", default="", help="A token to register with (CROWBAR_TOKEN)."),
+        click.option(
+            "--url",
+            envvar="CROWBAR_URL",
+            default="http://127.0.0.1:3000",
+            show_default=True,
+            help="The Crowbar server (CROWBAR_URL).",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group("lab", cls=_OneSentence, no_args_is_help=True)
+def lab() -> None:
+    """A lab of light nodes: machines made of Linux namespaces, for demos, tests and benchmarks. Needs root."""
+
+
+@lab.command("up")
+@name_option
+@click.option(
+    "--nodes", type=click.IntRange(0, 999), default=3, show_default=True, help="Nodes besides the admin node."
+)
+@click.option("--domain", default="lab.test", show_default=True, help="The nodes' domain; at least two labels.")
+@click.option("--ipv4", default="10.77.0.0/16", show_default=True, help="The lab's IPv4 subnet.")
+@click.option("--ipv6", default="fd00:77::/64", show_default=True, help="The lab's IPv6 subnet.")
+@click.option(
+    "--authorized-key",
+    "key_files",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="A public key that is to open the nodes; without one the lab makes its own pair.",
+)
+@click.option(
+    "--hide", type=click.Path(path_type=Path), multiple=True, help="A path of this machine that no node may see."
+)
+@click.option("--register", "registers", is_flag=True, help="Make the nodes known to a running Crowbar server.")
+@server_options
+def up(
+    name: str,
+    nodes: int,
+    domain: str,
+    ipv4: str,
+    ipv6: str,
+    key_files: Sequence[Path],
+    hide: Sequence[Path],
+    registers: bool,
+    **server: str,
+) -> None:
+    """Make a lab with an admin node and more nodes, and boot them."""
+    keys = [line for file in key_files for line in file.read_text().splitlines() if line.strip()]
+    made = Lab.create(name, nodes=nodes + 1, domain=domain, ipv4=ipv4, ipv6=ipv6, authorized_keys=keys, hide=hide)
+    click.echo(f"The lab {name} is up: {nodes + 1} nodes, {made.nodes[0].name} and {nodes} more.", err=True)
+    if registers:
+        _say_registered(made, Server(**server))
+
+
+@lab.command("down")
+@name_option
+def down(name: str) -> None:
+    """Remove a lab, in whatever state it is; nothing of it is left."""
+    check_root()
+    if Lab.remove(name):
+        click.echo(f"The lab {name} is gone.", err=True)
+    else:
+        click.echo(f"There is no lab {name}.", err=True)
+
+
+@lab.command("list")
+def list_() -> None:
+    """List the labs that there are."""
+    for name in Lab.names():
+        click.echo(name)
+
+
+@lab.command("status")
+@name_option
+@click.option("--format", "format_", type=click.Choice(("table", "json", "yaml")), default="table", show_default=True)
+def status(name: str, format_: str) -> None:
+    """Show a lab and its nodes."""
+    described = _find(name).describe()
+    if format_ == "json":
+        click.echo(json.dumps(described, indent=2))
+    elif format_ == "yaml":
+        click.echo(yaml.safe_dump(described, sort_keys=False).rstrip("\n"))
+    else:
+        click.echo(_table([{**node, "power": "on" if node["powered"] else "off"} for node in described["nodes"]]))
+
+
+@lab.command("power")
+@name_option
+@click.argument("node")
+@click.argument("action", type=click.Choice(("on", "off", "reset", "status")))
+def power(name: str, node: str, action: str) -> None:
+    """Turn NODE on or off (as if the plug were pulled), or reset it, and say which it is then."""
+    click.echo(_find(name).power(node, action))
+
+
+@lab.command("add")
+@name_option
+@click.argument("node", required=False)
+def add(name: str, node: str | None) -> None:
+    """Make one more node, called NODE or by the next number, and boot it."""
+    click.echo(_find(name).add_node(node).name)
+
+
+@lab.command("exec", context_settings={"ignore_unknown_options": True})
+@name_option
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(name: str, command: Sequence[str]) -> None:
+    """Run COMMAND inside the lab's network, where it reaches the nodes and they reach it."""
+    found = _find(name)
+    _become(found, command)
+
+
+@lab.command("ssh", context_settings={"ignore_unknown_options": True})
+@name_option
+@click.argument("node")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def ssh(name: str, node: str, command: Sequence[str]) -> None:
+    """Log in to NODE as root, and run COMMAND there if there is one."""
+    found = _find(name)
+    _become(found, found.ssh(node, command))
+
+
+@lab.command("register")
+@name_option
+@server_options
+def register_(name: str, **server: str) -> None:
+    """Make the nodes known to a running Crowbar server, with their addresses, host keys and power."""
+    _say_registered(_find(name), Server(**server))
+
+
+def _say_registered(found: Lab, server: Server) -> None:
+    new = register(found, server)
+    click.echo(
+        f"{len(new)} nodes of the lab {found.name} are registered; {len(found.nodes) - len(new)} were known.", err=True
+    )
+
+
+def _become(found: Lab, command: Sequence[str]) -> NoReturn:
+    # This process becomes the command: its terminal, signals and exit code are the command's own.
+    line = found.enter(command)
+    os.execve(line[0], line, found.environment)
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    cells = [[column.upper() for column in COLUMNS]] + [
+        ["-" if row[column] is None else str(row[column]) for column in COLUMNS] for row in rows
+    ]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(COLUMNS))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
+
+
+if __name__ == "__main__":
+    lab()

@@ -1,0 +1,499 @@
+"""``crowbar demo``: the main job from nothing to ACTIVE, on a lab of its own, and nothing left of it afterwards.
+
+It only does what an operator could do by hand: it runs the commands `crowbar db upgrade` and `crowbar serve`, and asks
+the server over REST. The server runs in the lab's network, where it reaches the nodes, and listens on a socket of this
+machine's loopback address, which it inherits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+import requests
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from crowbar_core import CrowbarError
+from crowbar_lab.errors import LabError
+from crowbar_lab.host import check_host
+from crowbar_lab.lab import Lab
+from crowbar_lab.registration import Server, register
+
+PREFIX = "demo-"
+DEPLOYMENT = "demo"
+BARCLAMP = "example"
+FIRST_PORT = 3000
+PORTS = 100
+READY_SECONDS = 60.0
+STOP_SECONDS = 35.0
+ANSWER_SECONDS = 60.0
+PAUSE = 0.25
+
+GLYPHS: Mapping[str, tuple[str, str]] = {
+    "ACTIVE": ("✓", "green"),
+    "TODO": ("○", "cyan"),
+    "TRANSITION": ("◐", "yellow"),
+    "BLOCKED": ("⊘", "blue"),
+    "PROPOSED": ("◇", "magenta"),
+    "ERROR": ("✕", "red"),
+}
+
+
+class DemoFailed(LabError):
+    """The demo could not do its job; the message says which part and why."""
+
+    code = "demo"
+
+
+class _Stopped(BaseException):
+    """SIGTERM came. Not an ``Exception``: nothing on the way out may take it for a failure of its own."""
+
+
+class _Terminable:
+    """Ends the demo on SIGTERM and Ctrl-C: once, and not while something is made that must not be lost from sight."""
+
+    def __init__(self) -> None:
+        self._held = 0
+        self._came = 0
+        self._over = False
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> _Terminable:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._old[number] = signal.signal(number, self._arrived)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _arrived(self, number: int, _frame: FrameType | None) -> None:
+        if self._over:
+            return  # we are on our way out, and clear up undisturbed
+        self._came = number
+        if not self._held:
+            self._raise()
+
+    def _raise(self) -> None:
+        self._over = True
+        raise _Stopped() if self._came == signal.SIGTERM else KeyboardInterrupt()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """A signal waits until the block is over."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+        if self._came and not self._over and not self._held:
+            self._raise()
+
+    def over(self) -> None:
+        """From now on nothing interrupts."""
+        self._over = True
+
+
+class _Api:
+    """The server as the demo's admin."""
+
+    def __init__(self, url: str, password: str) -> None:
+        self.root = url
+        self._session = requests.Session()
+        self._session.trust_env = False  # neither a proxy nor ~/.netrc
+        self._session.auth = ("admin", password)
+
+    def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        try:
+            response = self._session.request(
+                method, f"{self.root}/api/v2/{path}", json=body, params=query, timeout=ANSWER_SECONDS
+            )
+        except requests.RequestException as error:
+            raise DemoFailed(f"The server does not answer any more ({type(error).__name__}).") from error
+        try:
+            answer = response.json() if response.content else None
+        except ValueError:
+            answer = None
+        # 409 is an answer of `anneal`: something has failed.
+        if not response.ok and not (path == "anneal" and response.status_code == 409):
+            detail = answer.get("detail") if isinstance(answer, dict) else response.reason
+            raise DemoFailed(f"The server refused {method} {path} ({response.status_code}): {detail}")
+        return answer
+
+    def all(self, path: str, **query: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.ask("GET", path, limit=1000, **query)
+        return found
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@dataclass
+class _Story:
+    """Tells what happens, with the seconds since the start: on stderr, so that the table has stdout to itself."""
+
+    started: float = field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def tell(self, text: str) -> None:
+        click.echo(f"{self.seconds():6.1f} s  {_plain(text)}", err=True)
+
+
+@click.command("demo")
+@click.option("--exit", "leaves", is_flag=True, help="End when all is ACTIVE (exit 0) or something is not (exit 1).")
+@click.option("--nodes", type=click.IntRange(1, 99), default=3, show_default=True, help="Nodes besides the admin node.")
+@click.option("--barclamp", default=BARCLAMP, show_default=True, help="Whose roles are bound to the nodes.")
+@click.option("--timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds until ACTIVE.")
+@click.option("--keep", is_flag=True, help="Leave everything running at the end, and say how to remove it.")
+def demo(leaves: bool, nodes: int, barclamp: str, timeout: float, keep: bool) -> None:
+    """Show the main job: a lab of one admin node and more, a deployment, and its annealing, live. Needs root.
+
+    Stays until Ctrl-C, which removes all that it made.
+    """
+    code = 1
+    with _Terminable() as signals:
+        try:
+            code = _Demo(signals, nodes=nodes, barclamp=barclamp, timeout=timeout, leaves=leaves, keep=keep).play()
+        except KeyboardInterrupt:
+            code = 130
+        except _Stopped:
+            code = 143
+        except CrowbarError as error:
+            click.echo(f"Error: {_plain(error.detail)}", err=True)
+    raise click.exceptions.Exit(code)
+
+
+class _Demo:
+    def __init__(
+        self, signals: _Terminable, *, nodes: int, barclamp: str, timeout: float, leaves: bool, keep: bool
+    ) -> None:
+        self.signals = signals
+        self.nodes = nodes
+        self.barclamp = barclamp
+        self.timeout = timeout
+        self.leaves = leaves
+        self.keep = keep
+        self.story = _Story()
+        self.name = f"{PREFIX}{os.getpid()}"
+        self.directory = Path()
+
+    def play(self) -> int:
+        """All of it; returns the exit code. Whatever happens, what was made is removed."""
+        check_host()
+        _remove_orphans()
+        made = contextlib.ExitStack()
+        try:
+            try:
+                return self._perform(made)
+            finally:
+                self.signals.over()
+        finally:
+            # A signal that came before ``over`` was the one that ended us; none comes between us and this.
+            if self.keep:
+                self.story.tell(f"Kept. Remove it with: crowbar lab down --name {self.name}; rm -r {self.directory}")
+            else:
+                self.story.tell("Removing the demo.")
+                made.close()
+                self.story.tell("Nothing of the demo is left.")
+
+    def _perform(self, made: contextlib.ExitStack) -> int:
+        with self.signals.held():
+            self.directory = Path(tempfile.mkdtemp(prefix=f"crowbar-{self.name}-"))
+            made.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self.story.tell(f"Making a lab, one admin node and {self.nodes} more, and a database.")
+        database = self._begin_database(made)
+        made.callback(Lab.remove, self.name)  # by name: it also clears what is half made
+        lab = Lab.create(self.name, nodes=self.nodes + 1, hide=(self.directory,))
+        password = self._password(database)
+        self.story.tell("Starting the server in the lab's network.")
+        server, url = self._start_server(lab, made)
+        api = _Api(url, password)
+        made.callback(api.close)
+        self._wait_ready(server, api)
+        self.story.tell(f"The server is ready: {url}  (user admin, password {password})")
+        self._prepare(lab, api, Server(url=url, user="admin", password=password))
+        began = time.monotonic()
+        api.ask("PUT", f"deployments/{DEPLOYMENT}/commit")
+        self.story.tell("Committed. The annealer is at work.")
+        if not self._watch(api, server):
+            return self._tell_why(api)
+        took = time.monotonic() - began
+        self.story.tell(f"All is ACTIVE: {took:.1f} s after the commit, {self.story.seconds():.1f} s after the start.")
+        if self.leaves or self.keep:
+            return 0
+        self.story.tell(f"Look around at {url} (user admin, password {password}). Ctrl-C ends the demo and removes it.")
+        return self._stay(server)
+
+    # ---- the server
+
+    def _begin_database(self, made: contextlib.ExitStack) -> subprocess.Popen[str]:
+        """`crowbar db upgrade`, which runs while the lab is made."""
+        line = [*_crowbar(), "db", "upgrade", "--format", "json"]
+        with self.signals.held():
+            process = subprocess.Popen(
+                line,
+                env=self._environment(os.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd="/",
+                start_new_session=True,
+            )
+            made.callback(_end, process)
+        return process
+
+    def _password(self, database: subprocess.Popen[str]) -> str:
+        """The password of the user admin, when the database is made."""
+        said, complaint = database.communicate()
+        if database.returncode != 0:
+            raise DemoFailed(f"`crowbar db upgrade` failed: {_last(complaint)}")
+        return str(json.loads(said)["admin_password"])
+
+    def _environment(self, given: Mapping[str, str]) -> dict[str, str]:
+        """The demo's own settings and none of the operator's: what is configured here must not decide what it shows."""
+        kept = {key: value for key, value in given.items() if not key.startswith("CROWBAR_") or "LAB" in key}
+        return {**kept, "CROWBAR_DATA_DIR": str(self.directory / "data")}
+
+    def _start_server(self, lab: Lab, made: contextlib.ExitStack) -> tuple[subprocess.Popen[bytes], str]:
+        listener = _loopback_socket()
+        with listener, open(self.directory / "server.log", "wb") as log:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            line = [*_crowbar(), "serve", "--listen", f"fd://{listener.fileno()}"]
+            environment = self._environment(lab.environment)
+            if lab.private_key is not None:
+                environment["CROWBAR_JIG_SCRIPT_KEY_FILE"] = str(lab.private_key)
+            with self.signals.held():
+                server = lab.popen(
+                    line,
+                    env=environment,
+                    pass_fds=(listener.fileno(),),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd="/",
+                    start_new_session=True,
+                )
+                made.callback(_end, server)
+        return server, url
+
+    def _wait_ready(self, server: subprocess.Popen[bytes], api: _Api) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            self._check_alive(server)
+            with contextlib.suppress(requests.RequestException):
+                session = requests.Session()
+                session.trust_env = False
+                with session:
+                    if session.get(f"{api.root}/readyz", timeout=2).status_code == 200:
+                        return
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"The server was not ready within {READY_SECONDS:g} s: {self._log_end()}")
+            time.sleep(PAUSE)
+
+    def _check_alive(self, server: subprocess.Popen[bytes]) -> None:
+        if server.poll() is not None:
+            raise DemoFailed(f"The server ended by itself (exit code {server.returncode}): {self._log_end()}")
+
+    def _log_end(self) -> str:
+        return _last((self.directory / "server.log").read_text(errors="replace"))
+
+    # ---- the deployment
+
+    def _prepare(self, lab: Lab, api: _Api, server: Server) -> None:
+        names = register(lab, server)
+        self.story.tell(f"Registered {', '.join(names)}.")
+        for name in names:
+            found = api.ask("PUT", f"nodes/{name}/probe")
+            if not found["alive"]:
+                raise DemoFailed(f"Node {name} does not answer: {found['reason'] or 'no barclamp could test it'}.")
+        self.story.tell(f"All {len(names)} nodes answer ping and let root in.")
+        roles = self._roles(api)
+        api.ask("POST", "deployments", {"name": DEPLOYMENT, "description": "What `crowbar demo` shows."})
+        for role, where in roles:
+            for name in names if where == "everywhere" else names[:1]:
+                body = {"node_id": name, "role_id": role, "deployment_id": DEPLOYMENT}
+                if not api.all("node_roles", node=name, role=role):
+                    api.ask("POST", "node_roles", body)
+        told = ", ".join(f"{role} {where}" for role, where in roles)
+        self.story.tell(f"Bound in deployment {DEPLOYMENT}: {told}.")
+        plan = api.ask("GET", f"deployments/{DEPLOYMENT}/plan")
+        self.story.tell(f"The plan {plan['id']}: {len(plan['steps'])} steps.")
+        _print_plan(plan["steps"])
+        # The nodes' own milestones and bootstrap roles are in the system deployment.
+        api.ask("PUT", "deployments/system/commit")
+
+    def _roles(self, api: _Api) -> list[tuple[str, str]]:
+        """Which of the barclamp's roles go where: a cluster's on every node, what builds on them on the first."""
+        roles = api.all("roles", barclamp=self.barclamp)
+        its = [role for role in roles if not role["abstract"] and not role["library"]]
+        brought = {name for role in its for name in role["requires"]}
+        ends = [role["name"] for role in its if role["name"] not in brought and not role["cluster"]]
+        clusters = [role["name"] for role in its if role["cluster"]]
+        if not its:
+            raise DemoFailed(
+                f"The barclamp {self.barclamp} is not installed or brings no role: "
+                f"`pip install crowbar-{self.barclamp}`, or name another with --barclamp."
+            )
+        if not clusters:
+            return [(name, "everywhere") for name in ends]
+        return [(name, "everywhere") for name in clusters] + [(name, "on the admin node") for name in ends]
+
+    # ---- watching
+
+    def _watch(self, api: _Api, server: subprocess.Popen[bytes]) -> bool:
+        """Show the annealing until it is over; True if all of it is ACTIVE."""
+        deadline = time.monotonic() + self.timeout
+        console = Console(highlight=False)
+        seen: dict[tuple[str, str], str] = {}
+        live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        with live or contextlib.nullcontext():
+            while True:
+                self._check_alive(server)
+                settled = api.ask("GET", "anneal")["state"]
+                cells = {(row["node"], row["role"]): row["state_name"] for row in api.all("node_roles")}
+                if live is not None:
+                    live.update(_board(cells), refresh=True)
+                else:
+                    self._tell_changes(seen, cells)
+                if settled != "working":
+                    return all(state == "ACTIVE" for state in cells.values())
+                if time.monotonic() > deadline:
+                    self.story.tell(f"Not settled within {self.timeout:g} s.")
+                    return False
+                time.sleep(PAUSE)
+
+    def _tell_changes(self, seen: dict[tuple[str, str], str], cells: Mapping[tuple[str, str], str]) -> None:
+        for (node, role), state in sorted(cells.items()):
+            if seen.get((node, role)) != state:
+                at, glyph = self.story.seconds(), GLYPHS[state][0]
+                click.echo(f"{at:6.1f} s  {glyph} {state:<10}  {_plain(node)}  {_plain(role)}")
+        seen.update(cells)
+
+    def _tell_why(self, api: _Api) -> int:
+        """What is not ACTIVE, and why."""
+        for row in api.all("node_roles"):
+            if row["state_name"] != "ACTIVE":
+                why = api.ask("GET", f"node_roles/{row['id']}/why")
+                self.story.tell(f"{row['node']}/{row['role']} is {row['state_name']}: {why['summary']}")
+                for line in row["status"].splitlines()[-5:]:
+                    self.story.tell(f"    {line}")
+        return 1
+
+    def _stay(self, server: subprocess.Popen[bytes]) -> int:
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            return 0
+        except _Stopped:
+            return 0
+        raise DemoFailed(f"The server ended by itself (exit code {server.returncode}): {self._log_end()}")
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _crowbar() -> list[str]:
+    """The command line `crowbar` of the installation that this is part of."""
+    script = Path(sys.executable).with_name("crowbar")
+    found = str(script) if script.exists() else shutil.which("crowbar")
+    if found is None:
+        raise DemoFailed(f"There is no command `crowbar` beside {sys.executable}: install crowbar-core there.")
+    return [found]
+
+
+def _loopback_socket() -> socket.socket:
+    """A listening socket on port 3000 of this machine's loopback address, or the next port that is free."""
+    for port in (*range(FIRST_PORT, FIRST_PORT + PORTS), 0):
+        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind(("127.0.0.1", port))
+            made.listen(128)
+        except OSError:
+            made.close()
+        else:
+            return made
+    raise DemoFailed("This machine has no free port on its loopback address.")
+
+
+def _end(server: subprocess.Popen[Any]) -> None:
+    """SIGTERM, and after its grace SIGKILL to whatever is left of the server's session."""
+    if server.poll() is None:
+        server.terminate()
+        try:
+            server.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def _remove_orphans() -> None:
+    """Clear away demos whose process was killed before it could do so itself."""
+    for name in Lab.names():
+        number = name.removeprefix(PREFIX)
+        if name.startswith(PREFIX) and number.isdigit() and not Path(f"/proc/{number}").exists():
+            Lab.remove(name)
+            for left in Path(tempfile.gettempdir()).glob(f"crowbar-{name}-*"):
+                if left.lstat().st_uid == os.geteuid():
+                    shutil.rmtree(left, ignore_errors=True)
+
+
+def _board(cells: Mapping[tuple[str, str], str]) -> Table:
+    """Nodes by roles, each cell a glyph and a word."""
+    nodes, roles = (sorted({key[index] for key in cells}) for index in (0, 1))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("node")
+    for role in roles:
+        table.add_column(_plain(role))
+    for node in nodes:
+        table.add_row(Text(_plain(node)), *(_state(cells.get((node, role))) for role in roles))
+    return table
+
+
+def _state(state: str | None) -> Text:
+    if state is None:
+        return Text("")
+    glyph, colour = GLYPHS[state]
+    return Text(f"{glyph} {state}", style=colour)
+
+
+def _print_plan(steps: Sequence[Mapping[str, Any]]) -> None:
+    for number, step in enumerate(steps, start=1):
+        loses = "  LOSES DATA" if step["destructive"] else ""
+        note = f"  ({_plain(step['note'])})" if step.get("note") else ""
+        click.echo(
+            f"          {number:>3}. {_plain(step['node'])}  {_plain(step['role'])}  {step['action']}{loses}{note}",
+            err=True,
+        )
+
+
+def _last(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return _plain(lines[-1]) if lines else "it said nothing"
+
+
+def _plain(text: str) -> str:
+    """What a machine sent, without what could steer a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in str(text))

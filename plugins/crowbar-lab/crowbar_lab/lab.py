@@ -1,0 +1,444 @@
+"""Labs: make one, find one, act on its nodes, remove it without leaving anything.
+
+    with Lab.create("demo", nodes=3) as lab:
+        lab.exec(["ping", "-c1", lab.nodes[1].ipv4], check=True)
+        lab.power("node-1", "reset")
+
+A lab outlives the process that made it; ``Lab.load`` finds it again and ``Lab.remove`` clears it away, whatever
+state it is in. All that a lab has on the host is one process (see ``keeper``) and one directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from crowbar_lab import linux
+from crowbar_lab.errors import LabError, LabNotFound, LabUnavailable
+from crowbar_lab.guests import KILL_SECONDS, LAB_ID_VARIABLE, end_guests, kill
+from crowbar_lab.host import RUN, SEARCH_PATH, TOOLS, check_host, check_root, default_state_dir, find_tool
+from crowbar_lab.keys import make_key
+from crowbar_lab.plan import Place, Subnets, check_lab_name, check_node_name, place, places, subnets
+
+PER_REQUEST = 50
+START_SECONDS = 60.0
+REQUEST_SECONDS = 300.0
+
+ACTIONS = ("on", "off", "reset", "status")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabNode:
+    """A node of a lab as it stood when it was asked for."""
+
+    number: int
+    name: str
+    admin: bool
+    ipv4: str
+    ipv6: str
+    mac: str
+    host_key: str
+    """Public, ``ssh-ed25519 AAAA...``."""
+    powered: bool
+    pid: int | None
+    """Its first process, as the host counts; None when it is off."""
+    boots: int
+
+
+class Lab:
+    """A lab that stands. ``directory`` holds its description, ``lab.json``, and root's key for the nodes."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self.directory = directory
+
+    def __repr__(self) -> str:
+        return f"Lab({self.name!r}, {str(self.directory)!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.destroy()
+
+    # ---- making and finding
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        *,
+        nodes: int = 4,
+        state_dir: Path | None = None,
+        authorized_keys: Sequence[str] = (),
+        domain: str = "lab.test",
+        ipv4: str = "10.77.0.0/16",
+        ipv6: str = "fd00:77::/64",
+        hide: Sequence[Path] = (),
+    ) -> Lab:
+        """Make a lab; the first of its ``nodes`` is the admin node.
+
+        Without ``authorized_keys`` the lab makes a key pair of its own, ``id_ed25519`` in its directory. ``hide`` names
+        paths of the host that no node may see, over those that are hidden anyway. On any error nothing is left.
+        """
+        check_lab_name(name)
+        nets = subnets(ipv4, ipv6)
+        if nodes < 0:
+            raise LabError(f"A lab cannot have {nodes} nodes.")
+        wanted_places = places(nodes, nets, domain=domain)
+        tools = check_host()
+        directory = (state_dir or default_state_dir()).absolute() / name
+        _check_path(directory)
+        lock = _claim(name, directory)
+        lab = cls(name, directory)
+        try:
+            keys = list(authorized_keys)
+            if not keys:
+                pair = make_key()
+                keys.append(f"{pair.public} root@{name}")
+                _write_private(directory / "id_ed25519", pair.private)
+                (directory / "id_ed25519.pub").write_text(f"{keys[0]}\n")
+            lab._start_keeper(_order(name, domain, nets, keys, not authorized_keys, hide, tools), lock)
+            lock = _closed(lock)
+            lab._add(wanted_places)
+        except BaseException:
+            _closed(lock)
+            cls.remove(name, state_dir=state_dir)
+            raise
+        return lab
+
+    @classmethod
+    def load(cls, name: str, *, state_dir: Path | None = None) -> Lab:
+        """The lab of this name. ``LabNotFound`` when there is none, or only its remains."""
+        directory = (state_dir or default_state_dir()).absolute() / check_lab_name(name)
+        lab = cls(name, directory)
+        if not directory.is_dir():
+            raise LabNotFound(f"There is no lab {name}: make it with `crowbar lab up --name {name}`.")
+        lab.describe()
+        return lab
+
+    @classmethod
+    def names(cls, *, state_dir: Path | None = None) -> list[str]:
+        """The labs that there are, standing or in remains."""
+        directory = state_dir or default_state_dir()
+        return sorted(found.parent.name for found in directory.glob("*/lock")) if directory.is_dir() else []
+
+    # ---- looking
+
+    def describe(self) -> dict[str, Any]:
+        """The lab's description, as in lab.json. ``LabNotFound`` when the lab does not stand (any more)."""
+        try:
+            described: dict[str, Any] = json.loads((self.directory / "lab.json").read_text())
+        except PermissionError as error:
+            raise LabUnavailable(f"The lab {self.name} belongs to root: run the command with sudo.") from error
+        except FileNotFoundError:
+            described = {}
+        if not described or linux.started(described["keeper"]) != described["keeper_started"]:
+            raise LabNotFound(
+                f"The lab {self.name} does not run any more: "
+                f"clear its remains with `crowbar lab down --name {self.name}`."
+            )
+        return described
+
+    @property
+    def nodes(self) -> tuple[LabNode, ...]:
+        """The nodes as they stand now, the admin node first."""
+        return tuple(LabNode(**node) for node in self.describe()["nodes"])
+
+    def node(self, name: str) -> LabNode:
+        """The node with this name, or with this host name."""
+        nodes = self.nodes
+        for node in nodes:
+            if name.lower() in (node.name, node.name.partition(".")[0]):
+                return node
+        known = ", ".join(node.name for node in nodes[:5]) + (", ..." if len(nodes) > 5 else "")
+        raise LabNotFound(f"There is no node {name} in the lab {self.name}, which has: {known or 'none'}.")
+
+    @property
+    def namespace(self) -> str:
+        """The lab's network namespace as a file, for ``setns`` and ``nsenter --net=``. From there nodes are reached."""
+        return f"/proc/{self.describe()['keeper']}/ns/net"
+
+    @property
+    def private_key(self) -> Path | None:
+        """Root's private key on the nodes, when the lab has made it."""
+        return self.directory / "id_ed25519" if self.describe()["private_key"] else None
+
+    # ---- acting
+
+    def add_node(self, name: str | None = None) -> LabNode:
+        """Make and boot one more node."""
+        described = self.describe()
+        nets = Subnets(**_networks(described))
+        number = 1 + max((node["number"] for node in described["nodes"]), default=-1)
+        wanted = place(number, nets, domain=described["domain"], name=check_node_name(name) if name else None)
+        return self._add([wanted])[0]
+
+    def power(self, node: str, action: str) -> str:
+        """``on``, ``off`` (as if the plug were pulled), ``reset`` (both) or ``status``; returns on or off.
+
+        It returns when it is so: no process of a node that is off is left, and the sshd of one that is on listens.
+        What a node has on disk stays; /run, /tmp and /dev are new at each boot.
+        """
+        found = self.node(node)
+        if action == "status":
+            return "on" if found.powered else "off"
+        if action not in ACTIONS:
+            raise LabError(
+                f"A node's power can be turned on, off or reset, or its status asked for; {action!r} is none of these."
+            )
+        return "on" if self._request(do="power", node=found.name, action=action)["powered"] else "off"
+
+    def enter(self, argv: Sequence[str]) -> list[str]:
+        """The command line that runs ``argv`` inside the lab's network namespace, with the host's files."""
+        return [find_tool("nsenter", TOOLS["nsenter"]), f"--net={self.namespace}", "--", *argv]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """This process's environment, with a mark by which ``destroy`` knows what belongs to the lab."""
+        return {**os.environ, LAB_ID_VARIABLE: str(self.describe()["id"])}
+
+    def exec(self, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[Any]:
+        """``subprocess.run`` inside the lab's network namespace, where Crowbar's server runs and reaches the nodes."""
+        options.setdefault("env", self.environment)
+        return subprocess.run(self.enter(argv), **options)
+
+    def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """``subprocess.Popen`` inside the lab's network namespace."""
+        options.setdefault("env", self.environment)
+        return subprocess.Popen(self.enter(argv), **options)
+
+    def ssh(self, node: str, argv: Sequence[str] = (), *, options: Sequence[str] = ()) -> list[str]:
+        """The command line for ``exec`` that logs in to the node as root, sure of its host key."""
+        found = self.node(node)
+        known = self.directory / "known_hosts"
+        lines = [f"{one.name},{one.ipv4},{one.ipv6} {one.host_key}" for one in self.nodes]
+        _write_private(known, "".join(f"{line}\n" for line in lines))
+        command = [find_tool("ssh", "openssh-client"), "-F", "none", "-o", f"UserKnownHostsFile={known}"]
+        command += ["-o", "GlobalKnownHostsFile=none", "-o", "StrictHostKeyChecking=yes", "-o", "LogLevel=ERROR"]
+        if key := self.private_key:
+            command += ["-i", str(key), "-o", "IdentitiesOnly=yes"]
+        return [*command, *options, f"root@{found.ipv4}", *(["--", *argv] if argv else [])]
+
+    # ---- removing
+
+    def destroy(self) -> None:
+        """Remove the lab; nothing of it is left, nor of what was started inside it with ``exec``. Twice is once."""
+        type(self).remove(self.name, state_dir=self.directory.parent)
+
+    @classmethod
+    def remove(cls, name: str, *, state_dir: Path | None = None) -> bool:
+        """Remove a lab in whatever state it is, by its name; False when there was nothing."""
+        base = (state_dir or default_state_dir()).absolute()
+        directory = base / check_lab_name(name)
+        if not directory.is_dir():
+            return False
+        check_root()
+        if not (directory / "lock").exists() and any(directory.iterdir()):
+            raise LabError(f"{directory} is not the directory of a lab: it is left as it is.")
+        described = _read_json(directory / "lab.json")
+        keeper = _read_json(directory / "keeper.json")
+        end_guests(described, keeper)
+        with _lock_taken_from_keeper(directory):
+            shutil.rmtree(directory)
+        if base == RUN:
+            with contextlib.suppress(OSError):
+                base.rmdir()
+        return True
+
+    # ---- talking to the keeper
+
+    def _start_keeper(self, order: Mapping[str, Any], lock: int) -> None:
+        package = str(Path(__file__).parent.parent)
+        starter = subprocess.Popen(
+            [sys.executable, "-m", "crowbar_lab.keeper", str(self.directory), str(lock)],
+            pass_fds=(lock,),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd="/",
+            env={"PATH": SEARCH_PATH, "PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"},
+            start_new_session=True,
+        )
+        said, complaint = starter.communicate(json.dumps(order).encode(), timeout=START_SECONDS)
+        try:
+            answer = json.loads(said)
+        except ValueError:
+            last = complaint.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+            raise LabUnavailable(f"The lab's keeper did not start ({last[0]}).") from None
+        if "unavailable" in answer:
+            raise LabUnavailable(f"No lab can be made: {answer['unavailable']}")
+
+    def _add(self, wanted: Sequence[Place]) -> list[LabNode]:
+        added: list[LabNode] = []
+        for first in range(0, len(wanted), PER_REQUEST):
+            orders = []
+            for one in wanted[first : first + PER_REQUEST]:
+                pair = make_key()
+                addresses = {"ipv4": one.ipv4, "ipv6": one.ipv6, "mac": one.mac}
+                keys = {"host_key": pair.public, "private_key": pair.private}
+                orders.append({"number": one.number, "name": one.name, "admin": one.admin, **addresses, **keys})
+            added += [LabNode(**node) for node in self._request(do="add", nodes=orders)["nodes"]]
+        return added
+
+    def _request(self, **request: Any) -> dict[str, Any]:
+        try:
+            here = os.open(self.directory, os.O_PATH)
+            try:
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                    connection.settimeout(REQUEST_SECONDS)
+                    connection.connect(f"/proc/self/fd/{here}/socket")
+                    with connection.makefile("rwb") as stream:
+                        stream.write(json.dumps(request).encode() + b"\n")
+                        stream.flush()
+                        line = stream.readline()
+            finally:
+                os.close(here)
+        except PermissionError as error:
+            raise LabUnavailable(f"The lab {self.name} belongs to root: run the command with sudo.") from error
+        except OSError as error:
+            raise LabError(
+                f"The lab {self.name} does not answer ({error}): `crowbar lab down --name {self.name}` removes it."
+            ) from error
+        if not line:
+            raise LabError(
+                f"The lab {self.name} ended while it was asked: "
+                f"`crowbar lab down --name {self.name}` clears its remains."
+            )
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise LabError(answer["error"])
+        return answer
+
+
+def _order(
+    name: str,
+    domain: str,
+    nets: Subnets,
+    keys: Sequence[str],
+    private_key: bool,
+    hide: Sequence[Path],
+    tools: Mapping[str, str],
+) -> dict[str, Any]:
+    """What the keeper is told on its standard input."""
+    return {
+        "name": name,
+        "id": secrets.token_hex(16),
+        "domain": domain,
+        "ipv4": str(nets.ipv4),
+        "ipv6": str(nets.ipv6),
+        "server_ipv4": f"{nets.server_ipv4}/{nets.ipv4.prefixlen}",
+        "server_ipv6": f"{nets.server_ipv6}/{nets.ipv6.prefixlen}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "private_key": private_key,
+        "authorized_keys": list(keys),
+        "hide": [str(path.absolute()) for path in hide],
+        **tools,
+    }
+
+
+def _networks(described: Mapping[str, Any]) -> dict[str, Any]:
+    nets = subnets(described["ipv4"], described["ipv6"])
+    return {"ipv4": nets.ipv4, "ipv6": nets.ipv6}
+
+
+def _check_path(directory: Path) -> None:
+    if set(str(directory)) & set(":,\\\n"):
+        raise LabError(
+            f"{directory} cannot hold a lab: its path has one of ':', ',' and '\\', which overlay mounts cannot say."
+        )
+
+
+def _claim(name: str, directory: Path) -> int:
+    """Make the lab's directory, which must not be there, and hold its lock: the open file is returned.
+
+    The lock is handed on to the keeper, so that it is free when, and only when, no process of the lab is left. Remains
+    of a lab that does not run are cleared first.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    base = os.open(directory.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(base, fcntl.LOCK_EX)
+        if (directory / "lock").exists() and _is_free(directory / "lock"):
+            Lab.remove(name, state_dir=directory.parent)
+            directory.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        try:
+            directory.mkdir(mode=0o700)
+        except FileExistsError:
+            raise LabError(
+                f"There is a lab {name} already: "
+                f"remove it with `crowbar lab down --name {name}`, or give another --name."
+            ) from None
+        (directory / "disks").mkdir()
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
+    except FileNotFoundError:
+        raise LabError(f"The lab {name} was removed while it was made.") from None
+    finally:
+        os.close(base)
+
+
+def _closed(fd: int) -> int:
+    if fd >= 0:
+        os.close(fd)
+    return -1
+
+
+def _is_free(lock: Path) -> bool:
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def _lock_taken_from_keeper(directory: Path) -> Iterator[None]:
+    """Kill the keeper, and with it the lab. A lab just being made is waited for, until it has one or gives up."""
+    deadline = time.monotonic() + KILL_SECONDS
+    with (directory / "lock").open("ab") as lock:
+        while True:
+            keeper = _read_json(directory / "keeper.json")
+            if keeper:
+                kill(keeper["pid"], keeper["started"])
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise LabError(
+                        f"The lab in {directory} does not end: its process {keeper.get('pid')} resists being killed."
+                    ) from None
+                time.sleep(0.01)
+        yield
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        read: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return read
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)

@@ -1,0 +1,99 @@
+"""``crowbar lab`` as an operator types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.lab
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def crowbar_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Calls the commands, each in a process of its own, with labs in a directory of the test's."""
+    state_dir = tmp_path_factory.mktemp("labs")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "crowbar_lab.commands", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "CROWBAR_LAB_STATE_DIR": str(state_dir)},
+        )
+
+    try:
+        yield run
+    finally:
+        for name in ("lab", "other"):
+            run("down", "--name", name)
+    assert list(state_dir.iterdir()) == []
+
+
+def test_a_lab_from_up_to_down(crowbar_lab: Run, tmp_path: Path) -> None:
+    up = crowbar_lab("up", "--nodes", "1")
+    assert (up.returncode, up.stderr) == (0, "The lab lab is up: 2 nodes, admin.lab.test and 1 more.\n")
+    lines = crowbar_lab("status").stdout.splitlines()
+    assert lines[0].split() == ["NAME", "IPV4", "IPV6", "MAC", "POWER", "PID"]
+    assert lines[2].split()[:5] == ["node-1.lab.test", "10.77.0.17", "fd00:77::11", "02:77:00:00:00:11", "on"]
+    as_json = json.loads(crowbar_lab("status", "--format", "json").stdout)
+    assert as_json == yaml.safe_load(crowbar_lab("status", "--format", "yaml").stdout)
+    assert [node["name"] for node in as_json["nodes"]] == ["admin.lab.test", "node-1.lab.test"]
+
+    assert crowbar_lab("ssh", "node-1", "--", "hostname", "-f").stdout == "node-1.lab.test\n"
+    assert crowbar_lab("ssh", "node-1", "exit 7").returncode == 7
+    assert crowbar_lab("exec", "--", "ping", "-c1", "-W2", "fd00:77::11").returncode == 0
+    assert "lab0" in crowbar_lab("exec", "ip", "-br", "link").stdout
+
+    assert crowbar_lab("power", "node-1", "off").stdout == "off\n"
+    assert crowbar_lab("power", "node-1", "status").stdout == "off\n"
+    assert crowbar_lab("status").stdout.splitlines()[2].split()[4:] == ["off", "-"]
+    assert crowbar_lab("power", "node-1", "on").stdout == "on\n"
+    assert crowbar_lab("add").stdout == "node-2.lab.test\n"
+    assert crowbar_lab("list").stdout == "lab\n"
+
+    assert crowbar_lab("down").stderr == "The lab lab is gone.\n"
+    again = crowbar_lab("down")
+    assert (again.returncode, again.stderr) == (0, "There is no lab lab.\n")
+
+
+@pytest.mark.parametrize(
+    "arguments, code, sentence",
+    [
+        ("status", 1, "There is no lab lab: make it with `crowbar lab up --name lab`.\n"),
+        ("power node-1 on --name x", 1, "There is no lab x: make it with `crowbar lab up --name x`.\n"),
+        ("up --name ../x", 1, "A lab cannot be called '../x': use up to 63 letters, digits, '-' and '_'.\n"),
+        ("up --domain test", 1, "A node cannot be called 'admin.test': "),
+        ("up --ipv4 10.77.0.0/33", 1, "'10.77.0.0/33' is not an IPv4 subnet "),
+        ("up --ipv4 10.77.0.0/27 --nodes 20", 1, "The subnets 10.77.0.0/27 and fd00:77::/64 have no address"),
+        ("up --nodes 1000", 2, "1000 is not in the range"),
+        ("power node-1 explode", 2, "'explode' is not one of"),
+        ("register --url http://127.0.0.1:1", 1, "There is no lab lab"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(crowbar_lab: Run, arguments: str, code: int, sentence: str) -> None:
+    done = crowbar_lab(*arguments.split())
+    assert done.returncode == code
+    assert f"Error: {sentence}" in done.stderr or (code == 2 and sentence in done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_node_is_named_with_those_that_there_are(crowbar_lab: Run) -> None:
+    crowbar_lab("up", "--nodes", "0", "--name", "other")
+    done = crowbar_lab("power", "node-9", "off", "--name", "other")
+    assert done.stderr == "Error: There is no node node-9 in the lab other, which has: admin.lab.test.\n"
+    second = crowbar_lab("up", "--name", "other")
+    assert second.stderr.startswith("Error: There is a lab other already: remove it")
+    refused = crowbar_lab("register", "--url", "http://127.0.0.1:1", "--name", "other")
+    assert refused.stderr.startswith("Error: No Crowbar server answers at http://127.0.0.1:1/api/v2: ")
+    assert crowbar_lab("down", "--name", "other").returncode == 0
