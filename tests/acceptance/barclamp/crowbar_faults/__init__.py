@@ -1,0 +1,141 @@
+"""A barclamp whose roles leave evidence: who ran what on which node, and whether two ever did at once.
+
+All of it is in the directory $FAULTS_ROOM. ``journal`` has a line for each begin and end; ``locks/NODE`` is locked by
+the kernel while a role works on the node, so that a process killed with -9 lets go; ``violations`` must never appear.
+The files ``open/NAME`` are gates: the role ``slow`` waits for its own. Roles are implicit: each node has its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from crowbar_core import Barclamp, Done, NodeRoleView, Role, Task, hookimpl
+from crowbar_core.errors import RunCancelled, TemporaryError
+
+ROOM = Path(os.environ["FAULTS_ROOM"])
+
+
+def note(*words: object) -> None:
+    """One line at the end of the journal, in one write."""
+    with open(ROOM / "journal", "a") as journal:
+        journal.write(" ".join(str(word) for word in words) + "\n")
+
+
+@contextmanager
+def alone_on(task: Task) -> Iterator[None]:
+    with open(ROOM / "locks" / task.node.name, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with open(ROOM / "violations", "a") as violations:
+                violations.write(f"{task.role.name} on {task.node.name}: run {task.run_id} is not alone\n")
+        note("begin", task.node.name, task.role.name, task.run_id, os.getpid())
+        yield
+
+
+def work(task: Task) -> Done:
+    with alone_on(task):
+        time.sleep(0.02)
+        note("end", task.node.name, task.role.name, task.run_id, os.getpid())
+    return Done(wall={"faults": {task.role.name: task.run_id}})
+
+
+def is_open(task: Task) -> bool:
+    return (ROOM / "open" / task.node.name).exists() or (ROOM / "open" / "all").exists()
+
+
+def wait_for_gate(task: Task) -> Done:
+    """Ends when the gate of the node, or of all, is open, or when it is told to stop."""
+    with alone_on(task):
+        while not is_open(task):
+            if task.cancelled.wait(0.02):
+                note("cancelled", task.node.name, task.role.name, task.run_id, os.getpid())
+                raise RunCancelled("told to stop")
+        note("end", task.node.name, task.role.name, task.run_id, os.getpid())
+    return Done(wall={"faults": {task.role.name: task.run_id}})
+
+
+def wait_deaf(task: Task) -> Done:
+    """Ends when the gate is open, and only then."""
+    note("begin", task.node.name, task.role.name, task.run_id, os.getpid())
+    while not is_open(task):
+        time.sleep(0.02)
+    note("end", task.node.name, task.role.name, task.run_id, os.getpid())
+    return Done(wall={"faults": {task.role.name: task.run_id}})
+
+
+def hang(task: Task) -> Done:
+    """Listens to nobody until its gate opens."""
+    with alone_on(task):
+        while not (ROOM / "open" / "hang").exists():
+            time.sleep(0.05)
+    note("late", task.node.name, task.role.name, task.run_id, os.getpid())
+    return Done(wall={"faults": {"late": True}})
+
+
+def flaky(task: Task) -> Done:
+    if task.attempt < 3:
+        raise TemporaryError("not yet", delay=0.2)
+    return work(task)
+
+
+class Faults:
+    @hookimpl
+    def register_barclamp(self) -> Barclamp:
+        return Barclamp(
+            name="faults",
+            roles=(
+                Role(name="quick", jig="python", run=work, implicit=True),
+                Role(
+                    name="slow",
+                    jig="python",
+                    run=wait_for_gate,
+                    requires=("quick",),
+                    implicit=True,
+                    timeout=120.0,
+                    max_attempts=5,
+                ),
+                Role(name="after", jig="python", run=work, requires=("slow",)),
+                Role(name="deaf", jig="python", run=wait_deaf),
+                Role(name="once", jig="python", run=wait_for_gate, requires=("quick",), destructive=True),
+                Role(name="hang", jig="python", run=hang, timeout=1.0),
+                Role(name="flaky", jig="python", run=flaky),
+                Role(name="s-slow", jig="script", requires=("quick",), implicit=True, timeout=120.0, max_attempts=5),
+                Role(name="s-after", jig="script", requires=("s-slow",)),
+                Role(name="follower", jig="python", run=work, requires=("s-after",)),
+                Role(name="s-hang", jig="script", timeout=2.0),
+            ),
+        )
+
+    @hookimpl(roles=("quick",))
+    def on_active(self, node_role: NodeRoleView) -> None:
+        if (ROOM / "hook-raises").exists():
+            raise RuntimeError("the hook is broken")
+        if (ROOM / "hook-dawdles").exists():
+            time.sleep(1.2)
+        while (ROOM / "hook-hangs").exists():
+            time.sleep(0.05)
+        note("heard", node_role.node.name, node_role.role)
+
+
+faults = Faults()
+
+
+class Witness:
+    """A second plugin that hears of the same things: it must hear them whatever becomes of the first."""
+
+    @hookimpl
+    def register_barclamp(self) -> Barclamp:
+        return Barclamp(name="witness")
+
+    @hookimpl
+    def on_active(self, node_role: NodeRoleView) -> None:
+        note("witnessed", node_role.node.name, node_role.role)
+
+
+witness = Witness()

@@ -1,0 +1,1 @@
+echo "end s-after" >>/root/journal

@@ -1,0 +1,269 @@
+"""What a person does on the pages, in Chromium, against a running server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import NODES, Server, log_in
+
+pytestmark = pytest.mark.browser
+
+ANNEALED_MS = 30_000
+EVERY_PAGE = (
+    "/",
+    "/nodes",
+    "/deployments",
+    "/annealer",
+    "/noderoles",
+    "/runs",
+    "/roles",
+    "/barclamps",
+    "/barclamps/rehearsal",
+    "/events",
+    "/audit",
+    "/users",
+)
+
+
+def cell(page: Page, node: str, role: str) -> Locator:
+    """The cell of the board's grid that belongs to a node and a role."""
+    row = page.locator("#board tbody tr").filter(has=page.locator(f'[data-name="{node}"]'))
+    return row.locator(f'td[data-role="{role}"]')
+
+
+def bind_by_form(page: Page, node: str, role: str) -> None:
+    form = page.locator("section").filter(has=page.get_by_role("heading", name="Bind a role to a node"))
+    form.get_by_label("Node", exact=True).fill(node)
+    form.get_by_label("Role").select_option(role)
+    form.get_by_role("button", name="Bind").click()
+    expect(page.locator(".flash")).to_contain_text("proposed")
+
+
+def test_nobody_sees_a_page_before_logging_in(server: Server, open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    page.goto("/annealer")
+    expect(page).to_have_url(re.compile(r"/login\?next=/annealer"))
+    page.get_by_label("Name").fill("admin")
+    page.get_by_label("Password").fill(server.password)
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(f"{server.url}/annealer")
+    page.get_by_role("button", name="Log out").click()
+    page.goto("/")
+    expect(page).to_have_url(re.compile("/login"))
+
+
+def test_log_in_never_leads_to_another_site(server: Server, open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    page.goto("/login?next=//example.com/")
+    page.get_by_label("Name").fill("admin")
+    page.get_by_label("Password").fill(server.password)
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(f"{server.url}/")
+
+
+def test_every_page_opens_and_fits_a_narrow_screen(page: Page) -> None:
+    for width in (400, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        for path in EVERY_PAGE:
+            answer = page.goto(path)
+            assert answer is not None
+            assert answer.status == 200, path
+            expect(page.locator("h1")).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} at {width} is too wide"
+
+
+def test_every_page_is_useful_without_javascript(server: Server, open_page: Callable[..., Page]) -> None:
+    page = open_page(java_script_enabled=False)
+    log_in(page, server)
+    deployment_id = server.make_nodes("plain")
+    page.goto(f"/deployments/{deployment_id}")
+    bind_by_form(page, f"plain-{NODES[0]}", "stage")
+    expect(cell(page, f"plain-{NODES[0]}", "stage")).to_contain_text("proposed")
+    page.get_by_role("button", name=f"Bind stage to plain-{NODES[1]}").click()
+    expect(cell(page, f"plain-{NODES[1]}", "stage")).to_contain_text("proposed")
+
+
+def test_a_node_dragged_onto_a_role_is_bound_planned_committed_and_annealed(server: Server, page: Page) -> None:
+    deployment_id = server.make_nodes("drag")
+    (server.room / "trapdoor").unlink(missing_ok=True)
+    anna, berta = f"drag-{NODES[0]}", f"drag-{NODES[1]}"
+    page.goto(f"/deployments/{deployment_id}")
+
+    # Onto a role that is not in the deployment yet, then onto the head of a column.
+    page.locator(f'[data-name="{anna}"]').drag_to(page.locator(".palette li").filter(has_text="bow"))
+    expect(page.locator(".flash")).to_contain_text("It drew in 2 more that it needs")
+    for role in ("stage", "walk", "bow"):
+        expect(cell(page, anna, role)).to_contain_text("proposed")
+    page.locator(f'[data-name="{berta}"]').drag_to(page.locator("thead th").filter(has_text="walk"))
+    expect(cell(page, berta, "walk")).to_contain_text("proposed")
+
+    page.get_by_role("link", name="Plan").click()
+    steps = page.locator("tbody tr").all_inner_texts()
+    assert [text.split()[0] for text in steps] == sorted(text.split()[0] for text in steps)
+    assert len(steps) == 4  # berta needs no stage of her own: one in the deployment will do
+    page.get_by_role("button", name="Commit this plan").click()
+    expect(page.locator(".flash")).to_contain_text("Committed")
+
+    # No reload from here on: the page itself has to notice.
+    for node, role in ((anna, "stage"), (anna, "walk"), (anna, "bow"), (berta, "walk")):
+        expect(cell(page, node, role)).to_contain_text("active", timeout=ANNEALED_MS)
+    expect(page.locator(".verdict")).to_contain_text("active", timeout=ANNEALED_MS)
+
+
+def test_a_plan_that_no_longer_holds_is_refused_with_the_way_out(server: Server, page: Page) -> None:
+    deployment_id = server.make_nodes("stale")
+    page.goto(f"/deployments/{deployment_id}")
+    bind_by_form(page, f"stale-{NODES[0]}", "stage")
+    page.get_by_role("link", name="Plan").click()
+    roles = {role["name"]: role["id"] for role in server.ask("GET", "roles")}
+    nodes = {node["name"]: node["id"] for node in server.ask("GET", "nodes")}
+    server.ask("POST", "node_roles", {"node_id": nodes[f"stale-{NODES[1]}"], "role_id": roles["stage"]})
+    page.get_by_role("button", name="Commit this plan").click()
+    expect(page.locator(".flash.refused")).to_be_visible()
+    expect(cell(page, f"stale-{NODES[0]}", "stage")).to_contain_text("proposed")
+
+
+def test_arrow_keys_and_enter_bind_a_role(server: Server, page: Page) -> None:
+    deployment_id = server.make_nodes("keys")
+    page.goto(f"/deployments/{deployment_id}")
+    bind_by_form(page, f"keys-{NODES[0]}", "stage")
+    cell(page, f"keys-{NODES[0]}", "stage").locator("a").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(cell(page, f"keys-{NODES[1]}", "stage")).to_contain_text("proposed")
+
+
+def test_an_error_is_explained_and_retried(server: Server, page: Page) -> None:
+    deployment_id = server.make_nodes("fall")
+    (server.room / "trapdoor").touch()
+    page.goto(f"/deployments/{deployment_id}")
+    bind_by_form(page, f"fall-{NODES[0]}", "bow")
+    page.get_by_role("button", name=re.compile("^Commit")).click()
+    expect(cell(page, f"fall-{NODES[0]}", "walk")).to_contain_text("error", timeout=ANNEALED_MS)
+    expect(cell(page, f"fall-{NODES[0]}", "bow")).to_contain_text("blocked")
+
+    page.goto("/")
+    failed = page.locator("section").filter(has=page.get_by_role("heading", name="What failed")).locator("li")
+    failed = failed.filter(has_text=f"fall-{NODES[0]}")
+    expect(failed).to_contain_text("The actor fell through the trapdoor")
+    expect(failed).to_contain_text("the floor gave way")
+
+    page.goto(f"/deployments/{deployment_id}")
+    cell(page, f"fall-{NODES[0]}", "walk").get_by_role("link", name="error").click()
+    expect(page.locator("#blocks")).to_contain_text("bow")
+    expect(page.locator("li.telling")).to_contain_text("the floor gave way")
+
+    (server.room / "trapdoor").unlink()
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator(".verdict")).to_contain_text("active", timeout=ANNEALED_MS)
+    page.goto(f"/deployments/{deployment_id}")
+    expect(cell(page, f"fall-{NODES[0]}", "bow")).to_contain_text("active", timeout=ANNEALED_MS)
+
+
+def test_retry_all_clears_every_error(server: Server, page: Page) -> None:
+    deployment_id = server.make_nodes("all")
+    (server.room / "trapdoor").touch()
+    page.goto(f"/deployments/{deployment_id}")
+    for node in NODES[:2]:
+        bind_by_form(page, f"all-{node}", "walk")
+    page.get_by_role("button", name=re.compile("^Commit")).click()
+    for node in NODES[:2]:
+        expect(cell(page, f"all-{node}", "walk")).to_contain_text("error", timeout=ANNEALED_MS)
+    (server.room / "trapdoor").unlink()
+    page.goto("/annealer")
+    page.get_by_role("button", name="Retry all").click()
+    expect(page.locator("#failed")).to_have_count(0, timeout=ANNEALED_MS)
+
+
+def test_a_log_grows_while_it_is_read_and_what_a_node_says_stays_text(server: Server, page: Page) -> None:
+    deployment_id = server.make_nodes("log")
+    (server.room / "curtain").unlink(missing_ok=True)
+    page.goto(f"/deployments/{deployment_id}")
+    bind_by_form(page, f"log-{NODES[0]}", "play")
+    page.get_by_role("button", name=re.compile("^Commit")).click()
+    expect(cell(page, f"log-{NODES[0]}", "play")).to_contain_text("transition", timeout=ANNEALED_MS)
+    cell(page, f"log-{NODES[0]}", "play").get_by_role("link").first.click()
+    page.get_by_role("link", name="All of it, live").click()
+
+    lines = page.locator("#log li .text")
+    expect(lines.filter(has_text=re.compile("line 20 of the play"))).to_have_count(1, timeout=ANNEALED_MS)
+    told = [text for text in lines.all_inner_texts() if text.startswith("line ")]
+    assert told == [f"line {number} of the play" for number in range(1, len(told) + 1)]
+    hostile = lines.filter(has_text="stolen").first
+    expect(hostile).to_have_text("<script>document.title='stolen'</script>red")
+    assert "stolen" not in page.title()
+
+    (server.room / "curtain").touch()
+    expect(page.locator(".verdict")).to_contain_text("succeeded", timeout=ANNEALED_MS)
+
+
+def test_a_run_is_cancelled_and_its_noderole_held_and_released(server: Server, page: Page) -> None:
+    deployment_id = server.make_nodes("stop")
+    (server.room / "curtain").unlink(missing_ok=True)
+    page.goto(f"/deployments/{deployment_id}")
+    bind_by_form(page, f"stop-{NODES[0]}", "play")
+    page.get_by_role("button", name=re.compile("^Commit")).click()
+    play = cell(page, f"stop-{NODES[0]}", "play")
+    expect(play).to_contain_text("transition", timeout=ANNEALED_MS)
+    play.get_by_role("link").first.click()
+    page.get_by_role("button", name="Cancel the run").click()
+    expect(page.locator(".verdict")).to_contain_text("held", timeout=ANNEALED_MS)
+    expect(page.locator(".verdict")).to_contain_text("todo", timeout=ANNEALED_MS)
+    (server.room / "curtain").touch()
+    page.get_by_role("button", name="Release").click()
+    expect(page.locator(".verdict")).to_contain_text("active", timeout=ANNEALED_MS)
+
+
+def test_an_attribute_is_set_and_says_where_it_comes_from(server: Server, page: Page) -> None:
+    deployment_id = server.make_nodes("data")
+    page.goto(f"/deployments/{deployment_id}")
+    bind_by_form(page, f"data-{NODES[0]}", "play")
+    cell(page, f"data-{NODES[0]}", "play").get_by_role("link").first.click()
+    page.get_by_role("link", name="play-title").click()
+    expect(page.locator("tr").filter(has_text="counts")).to_contain_text("Hamlet")
+    page.get_by_label("Value").fill("Macbeth")
+    page.get_by_role("button", name="Set", exact=True).click()
+    expect(page.locator("tr").filter(has_text="counts")).to_contain_text("Macbeth")
+    expect(page.locator("tr").filter(has_text="counts")).to_contain_text("admin")
+    page.get_by_label("Value").fill("[1, 2")
+    page.get_by_role("button", name="Set", exact=True).click()
+    expect(page.locator(".flash.refused")).to_contain_text("is not JSON")
+    page.get_by_role("button", name="Unset").click()
+    expect(page.locator("tr").filter(has_text="counts")).to_contain_text("Hamlet")
+
+
+def test_nodes_are_found_and_only_deleted_with_their_name_typed(server: Server, page: Page) -> None:
+    server.make_nodes("find")
+    page.goto("/nodes")
+    page.get_by_label("Name or description").fill(f"find-{NODES[1]}")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_role("link", name=f"find-{NODES[1]}").click()
+    for typed, said in (("something.else.entirely", "Nothing was done"), (f"find-{NODES[1]}", "deleted")):
+        page.locator("summary").filter(has_text="Delete…").click()
+        page.get_by_label(re.compile("to confirm")).last.fill(typed)
+        page.get_by_role("button", name="Delete", exact=True).click()
+        expect(page.locator(".flash")).to_contain_text(said)
+
+
+def test_a_viewer_sees_everything_and_is_offered_nothing(server: Server, open_page: Callable[..., Page]) -> None:
+    deployment_id = server.make_nodes("view")
+    server.ask("POST", "users", {"name": "vera", "role": "viewer", "password": "a long enough secret 17"})
+    page = open_page()
+    page.goto("/login")
+    page.get_by_label("Name").fill("vera")
+    page.get_by_label("Password").fill("a long enough secret 17")
+    page.get_by_role("button", name="Log in").click()
+    page.goto(f"/deployments/{deployment_id}")
+    expect(page.get_by_role("button", name=re.compile("Commit|Bind|Move|Delete"))).to_have_count(0)
+    expect(page.locator("[data-drop], [draggable=true]")).to_have_count(0)
+
+
+def test_barclamps_pages_are_in_the_navigation(page: Page) -> None:
+    page.get_by_role("navigation").get_by_role("link", name="Playbill").click()
+    expect(page.locator("h1")).to_have_text("rehearsal")
+    expect(page.get_by_role("link", name="walk")).to_be_visible()

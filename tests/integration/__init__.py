@@ -1,0 +1,1 @@
+"""Store, services and web, each on SQLite and on PostgreSQL."""

@@ -1,0 +1,692 @@
+"""Bad barclamps are contained and named, good ones called in order: with real distributions, found by
+their entry points.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from crowbar_core import plugins
+from crowbar_core.barclamp import (
+    Attribute,
+    Barclamp,
+    Bind,
+    Intent,
+    MarkAlive,
+    NodeRoleView,
+    NodeView,
+    Power,
+    Refresh,
+    Rerun,
+    Role,
+    SetAttribute,
+    SetBootEnv,
+    Unbind,
+    hookimpl,
+)
+from crowbar_core.errors import ConfigError, CrowbarError, Refused
+from crowbar_core.settings import load_settings
+from crowbar_core.store.catalogue import barclamps as barclamp_lines
+from crowbar_core.store.catalogue import roles as role_lines
+from crowbar_core.store.models import Delivery, Event
+from crowbar_core.testing import FakeClock, NotQuiet, Testbed
+from crowbar_core.web.app import create_app
+
+GOOD = """
+    from crowbar_core import Barclamp, Role, Attribute, hookimpl
+
+    @hookimpl
+    def register_barclamp():
+        return Barclamp(name={name!r}, roles=({roles}), attributes=({attributes}))
+"""
+
+
+class Site:
+    """A directory of installed distributions, each with its dist-info, in front of everything else on the path."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.packages: list[str] = []
+
+    def install(
+        self, name: str, code: str = "", *, roles: str = "", attributes: str = "", target: str = "", more: str = "",
+        distribution: str = "", group: str = plugins.BARCLAMPS,
+    ) -> str:  # fmt: skip
+        """Install a barclamp; ``code`` is its module, else a good one with these roles. Returns its package."""
+        package = f"{distribution or 'crowbar_' + name}".replace("-", "_")
+        text = code or GOOD.format(name=name, roles=roles, attributes=attributes)
+        (self.directory / f"{package}.py").write_text(textwrap.dedent(text) + textwrap.dedent(more))
+        info = self.directory / f"{package}-1.0.dist-info"
+        info.mkdir(exist_ok=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package.replace('_', '-')}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {target or package}\n")
+        self.packages.append(package)
+        return package
+
+    def uninstall(self, name: str) -> None:
+        package = f"crowbar_{name}".replace("-", "_")
+        (self.directory / f"{package}.py").unlink()
+        for file in (self.directory / f"{package}-1.0.dist-info").iterdir():
+            file.unlink()
+        (self.directory / f"{package}-1.0.dist-info").rmdir()
+        self.forget()
+
+    def forget(self) -> None:
+        """As in a process started anew."""
+        for package in self.packages:
+            sys.modules.pop(package, None)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    directory = tmp_path / "site"
+    directory.mkdir()
+    monkeypatch.syspath_prepend(directory)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    # What else is installed in this environment has no part in it.
+    real = importlib.metadata.entry_points
+
+    def entry_points(*, group: str) -> Any:
+        found = real(group=group)
+        return [one for one in found if group != plugins.BARCLAMPS or _lies_in(one.dist, directory)]
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    made = Site(directory)
+    yield made
+    made.forget()
+
+
+def _lies_in(distribution: importlib.metadata.Distribution | None, directory: Path) -> bool:
+    return distribution is not None and Path(str(distribution.locate_file(""))) == directory
+
+
+def loaded(**settings: Any) -> plugins.Registry:
+    return plugins.load(load_settings(environ={}, **settings))
+
+
+def one(registry: plugins.Registry, name: str) -> plugins.LoadedBarclamp:
+    return next(found for found in registry.barclamps if found.name == name)
+
+
+# ---------------------------------------------------------------- barclamps that cannot be loaded
+
+
+@pytest.mark.parametrize(
+    "code, says",
+    [
+        pytest.param("import nothing_of_that_name", "No module named 'nothing_of_that_name'", id="import error"),
+        pytest.param("raise RuntimeError('on purpose')", "RuntimeError: on purpose", id="exception at import"),
+        pytest.param("raise SystemExit(3)", "called exit(3) while it was imported", id="SystemExit at import"),
+        pytest.param("assert 1 == 2, 'sums'", "assertion of crowbar_bad failed", id="failed assertion at import"),
+        pytest.param("def broken(:", "SyntaxError", id="syntax error"),
+        pytest.param("x = 1", "has no register_barclamp", id="no register_barclamp"),
+        pytest.param(
+            GOOD.format(name="other", roles="", attributes=""), "registers the barclamp 'other' under", id="other name",
+        ),
+        pytest.param("def register_barclamp(): return {}", "returned dict, not a Barclamp", id="no Barclamp"),
+        pytest.param("def register_barclamp(): exit(4)", "SystemExit: 4", id="exit in register_barclamp"),
+        pytest.param(
+            GOOD.format(name="bad", roles="Role(name='b', attributes=(Attribute(name='x', schema={'type': 'nope'}),)),",
+                        attributes=""),
+            "Attribute x has an invalid schema", id="invalid schema",
+        ),
+        pytest.param(
+            GOOD.format(name="bad", roles="", attributes="Attribute(name='x', schema={'$ref': 'http://a.b/c'}),"),
+            "$ref out of itself", id="remote schema",
+        ),
+        pytest.param(
+            GOOD.format(name="bad", roles="", attributes="Attribute(name='x', schema={'type': 'string'}, default=5),"),
+            "breaks the rule type", id="default that the schema forbids",
+        ),
+        pytest.param(
+            GOOD.format(name="bad", roles="Role(name='a', requires=('b',)), Role(name='b', requires=('a',)),",
+                        attributes=""),
+            "in a circle: a -> b -> a", id="role cycle",
+        ),
+        pytest.param(
+            GOOD.format(name="bad", roles="Role(name='../../etc'),", attributes=""), "name of a role", id="role's name",
+        ),
+        pytest.param(
+            GOOD.format(name="bad", roles="Role(name='p', jig='python'),", attributes=""),
+            "no function", id="no function",
+        ),
+        pytest.param(
+            GOOD.format(name="bad", roles="", attributes="") + "\n    @hookimpl\n    def on_actve(node_role): ...\n",
+            "There is no hook on_actve; did you mean on_active?", id="misspelt hook",
+        ),
+        pytest.param(
+            GOOD.format(name="bad", roles="", attributes="") + "\n    @hookimpl\n    def on_active(noderole): ...\n",
+            "Argument(s) {'noderole'} are declared", id="unknown argument of a hook",
+        ),
+        pytest.param(
+            GOOD.format(name="bad", roles="", attributes="") + "\n    @hookimpl\n    def register_hookspecs(): 1/0\n",
+            "ZeroDivisionError", id="register_hookspecs raises",
+        ),
+        pytest.param(
+            GOOD.format(name="bad", roles="", attributes="").replace("name='bad'", "name='bad', requires=('gone',)"),
+            "requires the barclamp 'gone'", id="requires what is not there",
+        ),
+    ],
+)  # fmt: skip
+def test_a_broken_barclamp_is_listed_with_its_fault_and_the_rest_goes_on(site: Site, code: str, says: str) -> None:
+    site.install("bad", code)
+    site.install("good", roles="Role(name='fine'),")
+    registry = loaded()
+    assert one(registry, "bad").state == "failed"
+    assert says in one(registry, "bad").error
+    assert one(registry, "good").state == "loaded"
+    assert set(registry.roles) >= {"fine", "crowbar-admin-node"}
+    (problem,) = registry.problems()
+    assert problem.detail.startswith("Barclamp bad (crowbar-bad) could not be loaded: ")
+    assert "\n" not in problem.detail
+
+
+def test_an_entry_point_without_its_target_is_listed_as_failed(site: Site) -> None:
+    site.install("bad", target="crowbar_bad:nothing")
+    registry = loaded()
+    assert "has no attribute 'nothing'" in one(registry, "bad").error
+
+
+def test_two_packages_with_one_barclamp_are_both_named(site: Site) -> None:
+    site.install("twin")
+    site.install("twin", distribution="crowbar-other")
+    with pytest.raises(ConfigError, match=r"Two packages bring .*'twin'.*crowbar-twin.*crowbar-other|.*other.*twin"):
+        loaded()
+
+
+@pytest.mark.parametrize(
+    "kind, extra",
+    [("role", {"roles": "Role(name='same'),"}), ("attribute", {"attributes": "Attribute(name='same'),"})],
+)
+def test_two_packages_with_one_name_for_a_role_or_attribute_are_both_named(
+    site: Site, kind: str, extra: dict[str, str]
+) -> None:
+    site.install("first", **extra)
+    site.install("second", **extra)
+    with pytest.raises(ConfigError, match=f"Two packages bring the {kind} 'same': crowbar-first and crowbar-second"):
+        loaded()
+    assert "same" in {**(registry := loaded(disabled_barclamps=("second",))).roles, **registry.attributes}
+
+
+def test_what_a_barclamp_prints_does_not_reach_standard_output(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.install("noisy", more="\nprint('noise at import')\n")
+    assert one(loaded(), "noisy").state == "loaded"
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "noise at import" in printed.err
+
+
+def test_a_json_command_stays_json_with_a_noisy_barclamp(site: Site, tmp_path: Path) -> None:
+    site.install("noisy", more="\nprint('noise at import')\n")
+    line = [sys.executable, "-m", "crowbar_core.cli", "db", "check", "--format", "json", "--data-dir", str(tmp_path)]
+    done = subprocess.run(
+        line, env={"PYTHONPATH": str(site.directory), "PATH": "/usr/bin:/bin", "CROWBAR_DISABLED_BARCLAMPS": "none"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith("["), done.stderr
+    assert "noise" not in done.stdout
+
+
+# ---------------------------------------------------------------- pages that cannot be
+
+
+PAGES = """
+    from flask import Blueprint
+    from crowbar_core import requires
+
+    pages = Blueprint("pages", __name__)
+
+    @hookimpl
+    def register_blueprints():
+        return [pages]
+"""
+
+
+def app_with(site: Site, route: str) -> None:
+    site.install("paged", more=PAGES + route)
+    with Testbed(installed=True) as bed:
+        create_app(bed.parts.settings, parts=bed.parts)
+
+
+@pytest.mark.parametrize(
+    "route, says",
+    [
+        (
+            '@pages.get("/nodes")\n@requires("viewer")\ndef x(): return ""',
+            "a route /nodes, which overlaps with the core",
+        ),
+        ('@pages.get("/nodes/<x>")\n@requires("viewer")\ndef x(x): return ""', "overlaps with the core"),
+        ('@pages.get("/<path:x>")\n@requires("viewer")\ndef x(x): return ""', "overlaps with the core"),
+        ('@pages.post("/api/v2/nodes")\n@requires("admin")\ndef x(): return ""', "overlaps with the core"),
+        ('@pages.get("/mine")\ndef x(): return ""', "The route /mine .* declares no permission"),
+        ('@pages.get("/mine")\n@requires("everyone")\ndef x(): return ""', "The route /mine .* declares no permission"),
+        ('@pages.get("/mine")\n@requires("node")\ndef x(): return ""', "for nodes, but not for which"),
+    ],
+)
+def test_a_route_that_cannot_be_is_named_with_the_way_out(site: Site, route: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        app_with(site, "\n" + textwrap.indent(route, "    "))
+
+
+def test_a_register_hook_that_raises_takes_nothing_else_along(site: Site) -> None:
+    site.install(
+        "broken",
+        more="""
+            @hookimpl
+            def register_nav():
+                raise RuntimeError("no nav")
+            @hookimpl
+            def register_blueprints():
+                return 5
+            @hookimpl
+            def register_periodic():
+                while True:
+                    yield 1
+        """,
+    )
+    with Testbed(installed=True) as bed:
+        viewer = bed.web("viewer")
+        assert viewer.get("/nodes").status_code == 200
+        assert bed.parts.registry.registered("register_periodic") == []
+        said = "\n".join(bed.problems())
+    assert "failed in register_nav, and what it registers there is missing: RuntimeError: no nav" in said
+    assert "failed in register_blueprints, and what it registers there is missing: it returned int" in said
+    assert "register_periodic, and what it registers there is missing: ValueError: it returned more than" in said
+
+
+# ---------------------------------------------------------------- enabled, disabled, safe, gone
+
+
+def test_a_disabled_barclamp_is_listed_and_not_loaded(site: Site) -> None:
+    site.install("quiet", "raise RuntimeError('it was imported')")
+    assert one(loaded(disabled_barclamps=("quiet",)), "quiet").state == "disabled"
+
+
+def test_safe_mode_starts_without_any_barclamp(site: Site) -> None:
+    site.install("bad", "raise RuntimeError('on purpose')")
+    registry = loaded(safe_mode=True)
+    assert [found.name for found in registry.barclamps] == ["crowbar"]
+    assert "crowbar-admin-node" in registry.roles
+
+
+def test_barclamps_are_called_in_the_order_of_their_requirements(site: Site) -> None:
+    listener = "\n    @hookimpl\n    def on_node_create(node): ...\n    @hookimpl\n    def on_node_delete(node): ...\n"
+    for name, needs in (("aaa", "('mmm',)"), ("mmm", "('zzz',)"), ("zzz", "()")):
+        code = GOOD.format(name=name, roles="", attributes="").replace(
+            f"name='{name}'", f"name='{name}', requires={needs}"
+        )
+        site.install(name, code + listener)
+    registry = loaded()
+    assert [i.plugin for i in registry.implementations("on_node_create")] == ["zzz", "mmm", "aaa"]
+    assert [i.plugin for i in registry.implementations("on_node_delete")] == ["aaa", "mmm", "zzz"]
+
+
+def test_uninstalling_a_barclamp_that_has_data_leaves_the_core_working(site: Site, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/kept.sqlite"
+    site.install("stays", roles="Role(name='base'), Role(name='late', requires=('mid',)),")
+    site.install(
+        "leaves", roles="Role(name='mid', requires=('base',), attributes=(Attribute(name='mid-x', map='mid/x'),)),"
+    )
+    with Testbed(installed=True, database_url=url) as bed:
+        bed.add_node("n1")
+        bed.bind("late", "n1")
+        bed.set("mid-x", "kept", node="n1", role="mid")
+        bed.commit()
+        bed.anneal_until_quiet()
+        assert set(bed.states().values()) == {"ACTIVE"}
+    site.uninstall("leaves")
+    with Testbed(installed=True, database_url=url) as bed:
+        with bed.parts.store.read() as session:
+            assert {line.name: line.state for line in barclamp_lines(session)}["leaves"] == "missing"
+            assert {line.name: line.ready for line in role_lines(session)}["mid"] is False
+        assert bed.states() == {("base", "n1"): "ACTIVE", ("mid", "n1"): "ACTIVE", ("late", "n1"): "ACTIVE"}
+        bed.change_node("n1", alive=False)
+        bed.change_node("n1", alive=True)
+        bed.anneal_until_quiet()
+        assert bed.states() == {("base", "n1"): "ACTIVE", ("mid", "n1"): "TODO", ("late", "n1"): "BLOCKED"}
+        assert "the barclamp that brings it is not loaded" in bed.why("mid", "n1")
+        assert bed.web("viewer").get("/").status_code == 200
+        bed.add_node("n2")
+        bed.bind("base", "n2")
+        bed.commit()
+        bed.anneal_until_quiet()
+        assert bed.state("base", "n2") == "ACTIVE", "the rest anneals"
+        with pytest.raises(Refused, match="the barclamp that brings it is not loaded"):
+            bed.bind("mid", "n2")
+    site.install(
+        "leaves", roles="Role(name='mid', requires=('base',), attributes=(Attribute(name='mid-x', map='mid/x'),)),"
+    )
+    with Testbed(installed=True, database_url=url) as bed:
+        bed.anneal_until_quiet()
+        assert bed.state("late", "n1") == "ACTIVE"
+        assert bed.value("mid-x", "n1", role="mid") == "kept"
+
+
+# ---------------------------------------------------------------- calling hooks
+
+
+class Plugin:
+    """A barclamp made on the spot."""
+
+    def __init__(
+        self, name: str = "tests", *, roles: Iterable[Role] = (), attributes: Iterable[Attribute] = (),
+        requires: tuple[str, ...] = (), **hooks: Callable[..., Any],
+    ) -> None:  # fmt: skip
+        self._definition = Barclamp(name=name, roles=tuple(roles), attributes=tuple(attributes), requires=requires)
+        for hook, function in hooks.items():
+            setattr(self, hook, hookimpl(function))
+
+    @hookimpl
+    def register_barclamp(self) -> Barclamp:
+        return self._definition
+
+
+def deliveries(bed: Testbed) -> list[tuple[str, str, str, int]]:
+    """(hook, plugin, state, attempts) of all, in order."""
+    with bed.parts.store.read() as session:
+        query = (
+            select(Event.hook, Delivery.plugin, Delivery.state, Delivery.attempts)
+            .join(Event, Event.id == Delivery.event_id)
+            .order_by(Delivery.event_id, Delivery.position)
+        )
+        return [(row.hook, row.plugin, row.state, row.attempts) for row in session.execute(query)]
+
+
+def test_a_hook_that_raises_stops_nobody_else_and_is_shown_after_its_last_try() -> None:
+    heard: list[str] = []
+
+    def raises(node: NodeView) -> None:
+        raise RuntimeError("on purpose")
+
+    def hears(node: NodeView) -> None:
+        heard.append(node.name)
+
+    with Testbed(Plugin("aaa", on_node_create=raises), Plugin("bbb", on_node_create=hears), hook_attempts=3) as bed:
+        bed.add_node("n1")
+        bed.deliver()
+        assert heard == ["n1.example.test"]
+        assert deliveries(bed) == [("on_node_create", "aaa", "waiting", 1), ("on_node_create", "bbb", "done", 0)]
+        bed.anneal_until_quiet()
+        assert deliveries(bed)[0] == ("on_node_create", "aaa", "failed", 3)
+        (failure,) = bed.hook_failures("aaa")
+        assert failure.error == "RuntimeError: on purpose"
+        assert 'raise RuntimeError("on purpose")' in failure.traceback
+        assert failure.subject == "node 2"
+        assert bed.node("n1").name == "n1.example.test", "the change stands"
+        assert "RuntimeError: on purpose" in bed.web("viewer").get("/barclamps").text
+
+
+def test_a_hook_that_recovers_is_tried_again_with_growing_delay() -> None:
+    tries: list[Any] = []
+    clock = FakeClock()
+
+    def fails_twice(node: NodeView) -> None:
+        tries.append(clock.now)
+        if len(tries) < 3:
+            raise RuntimeError("not yet")
+
+    with Testbed(Plugin(on_node_create=fails_twice), clock=clock) as bed:
+        bed.add_node("n1")
+        bed.anneal_until_quiet()
+        assert [(later - tries[0]).total_seconds() for later in tries] == [0, 1, 3]
+        assert deliveries(bed) == [("on_node_create", "tests", "done", 2)]
+        assert bed.hook_failures() == []
+
+
+def test_a_hook_that_exits_or_answers_nonsense_is_a_failed_hook() -> None:
+    def exits(node: NodeView) -> None:
+        raise SystemExit(3)
+
+    endless = Plugin("endless", on_node_create=lambda node: itertools.repeat(Rerun(node=node.name, role="x")))
+    nonsense = Plugin("nonsense", on_node_create=lambda node: ["reboot"])
+    number = Plugin("number", on_node_create=lambda node: 42)
+    with Testbed(Plugin("exits", on_node_create=exits), endless, nonsense, number, hook_attempts=1) as bed:
+        bed.add_node("n1")
+        bed.anneal_until_quiet()
+        said = {failure.plugin: failure.error for failure in bed.hook_failures()}
+    assert said["exits"] == "SystemExit: 3"
+    assert "returned more than 1000 intents" in said["endless"]
+    assert "returned str, which is no intent" in said["nonsense"]
+    assert "'int' object is not iterable" in said["number"]
+
+
+def test_what_is_said_of_one_subject_is_said_in_order_and_of_others_meanwhile() -> None:
+    heard: list[tuple[str, str]] = []
+    ready = threading.Event()
+
+    def waits(node: NodeView) -> None:
+        if node.name.startswith("n1") and not ready.is_set():
+            raise RuntimeError("n1 is not ready")
+        heard.append(("create", node.name[:2]))
+
+    def changes(node: NodeView, changed: frozenset[str]) -> None:
+        heard.append((",".join(sorted(changed)), node.name[:2]))
+
+    with Testbed(Plugin(on_node_create=waits, on_node_change=changes)) as bed:
+        bed.add_node("n1")
+        bed.add_node("n2")
+        bed.change_node("n1", description="one")
+        bed.change_node("n1", bootenv="pxe")
+        bed.change_node("n2", description="two")
+        bed.deliver()
+        assert heard == [("create", "n2"), ("description", "n2")], "n1's change waits for its creation to be heard"
+        ready.set()
+        bed.anneal_until_quiet()
+    assert heard[2:] == [("create", "n1"), ("bootenv,description", "n1")], "changes that wait are merged"
+
+
+def test_deletes_are_told_in_the_reverse_order() -> None:
+    heard: list[str] = []
+
+    def listener(name: str, *needs: str) -> Plugin:
+        def say(word: str) -> Callable[[NodeView], None]:
+            def hook(node: NodeView) -> None:
+                heard.append(f"{word} {name}")
+
+            return hook
+
+        return Plugin(name, requires=needs, on_node_create=say("create"), on_node_delete=say("delete"))
+
+    with Testbed(listener("aaa", "bbb"), listener("bbb")) as bed:
+        bed.add_node("n1")
+        bed.anneal_until_quiet()
+        bed.delete_node("n1")
+        bed.anneal_until_quiet()
+    assert heard == ["create bbb", "create aaa", "delete aaa", "delete bbb"]
+
+
+def test_a_hook_that_overruns_again_and_again_is_quarantined_and_holds_up_nobody() -> None:
+    let_go = threading.Event()
+    heard: list[str] = []
+    calls: list[str] = []
+
+    def hangs(node: NodeView) -> None:
+        calls.append(node.name)
+        let_go.wait(30)
+
+    slow = Plugin("slow", on_node_create=hangs)
+    quick = Plugin("quick", on_node_create=lambda node: heard.append(node.name))
+    with Testbed(slow, quick, hook_seconds=0.05, hook_attempts=10) as bed:
+        bed.add_node("n1")
+        bed.deliver()
+        assert heard == ["n1.example.test"]
+        assert "it took longer than 0.05 s" in bed.hook_failures("slow")[0].error
+        bed.add_node("n2")
+        bed.deliver()
+        assert heard[-1] == "n2.example.test"
+        assert calls == ["n1.example.test"], "while it hangs, it is not called again"
+        for _ in range(2):
+            let_go.set()
+            settle_lane(bed, "slow")
+            let_go.clear()
+            bed.clock.advance(600)  # type: ignore[attr-defined]
+            bed.deliver()
+        let_go.set()
+        settle_lane(bed, "slow")
+        bed.anneal_until_quiet()
+        assert len(calls) == 3
+        assert {failure.state for failure in bed.hook_failures("slow")} == {"failed"}
+        assert any("quarantined: it overran" in failure.error for failure in bed.hook_failures("slow"))
+        assert len(heard) == 2
+
+
+def settle_lane(bed: Testbed, plugin: str) -> None:
+    """Wait until the plugin's thread has ended what it was called for."""
+    running = bed._reactions._lanes[plugin].running
+    assert running is not None
+    running.result(timeout=10)
+
+
+def test_a_check_that_raises_or_answers_nonsense_objects_and_nothing_is_done() -> None:
+    def raises(node: NodeView) -> None:
+        raise SystemExit(1)
+
+    broken = Plugin("broken", check_node=raises)
+    nonsense = Plugin("nonsense", check_node=lambda node: "no")
+    endless = Plugin("endless", check_node=lambda node: iter(lambda: 1, 2))
+    with Testbed(broken, nonsense, endless) as bed:
+        with pytest.raises(Refused) as refused:
+            bed.add_node("n1")
+        assert "broken could not check it (SystemExit: 1)" in refused.value.detail
+        assert "nonsense could not check it (check_node returned str, not several things)" in refused.value.detail
+        assert "endless could not check it (ValueError: it returned more than" in refused.value.detail
+        with pytest.raises(CrowbarError):
+            bed.node("n1")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param({"x": "y" * 2_000_000}, id="huge"),
+        pytest.param({"x": object()}, id="no JSON"),
+        pytest.param({1: "x"}, id="keys that are no text"),
+        pytest.param([1], id="no mapping"),
+        pytest.param({"$secret": "x"}, id="a forged secret"),
+    ],
+)
+def test_sysdata_that_cannot_be_kept_is_refused_without_harm(answer: Any) -> None:
+    plugin = Plugin(roles=(Role(name="r"),), node_role_data=lambda node_role: answer)
+    with Testbed(plugin) as bed:
+        bed.add_node("n1")
+        bed.bind("r", "n1")
+        bed.commit()
+        bed.anneal_until_quiet()
+        assert bed.state("r", "n1") == "ACTIVE"
+
+
+# ---------------------------------------------------------------- intents
+
+
+def intending(*intents: Intent) -> Plugin:
+    """A barclamp whose on_active of the role ``trigger`` returns these."""
+    roles = (
+        Role(name="trigger"),
+        Role(name="other", jig="script", attributes=(Attribute(name="other-x", map="other/x"),), on_change="refresh"),
+    )
+    plugin = Plugin(roles=roles, attributes=(Attribute(name="node-x", schema={"type": "integer"}),))
+
+    @hookimpl(roles=("trigger",))
+    def on_active(node_role: NodeRoleView) -> Iterable[Intent]:
+        return intents
+
+    plugin.on_active = on_active  # type: ignore[attr-defined]
+    return plugin
+
+
+NODE = "n1.example.test"
+
+
+def annealed(bed: Testbed, *roles: str) -> Testbed:
+    bed.add_node("n1")
+    for role in (*roles, "trigger"):
+        bed.bind(role, "n1")
+    bed.commit()
+    bed.anneal_until_quiet()
+    return bed
+
+
+def test_a_bind_intent_binds() -> None:
+    with Testbed(intending(Bind(node=NODE, role="other"))) as bed:
+        assert annealed(bed).state("other", "n1") == "PROPOSED"
+
+
+def test_an_unbind_intent_unbinds_and_twice_does_no_harm() -> None:
+    with Testbed(intending(Unbind(node=NODE, role="other"), Unbind(node=NODE, role="other"))) as bed:
+        assert annealed(bed, "other").states() == {("trigger", "n1"): "ACTIVE"}
+
+
+def test_a_set_attribute_intent_sets_it_on_the_node_or_on_its_noderole() -> None:
+    intents = (
+        SetAttribute(node=NODE, attribute="node-x", value=5),
+        SetAttribute(node=NODE, attribute="other-x", value="new", role="other"),
+    )
+    with Testbed(intending(*intents)) as bed:
+        annealed(bed, "other")
+        assert bed.value("node-x", "n1") == 5
+        assert bed.value("other-x", "n1", role="other") == "new"
+        assert bed.jig.ran("other")[-1].data["other"] == {"x": "new"}  # type: ignore[attr-defined]
+
+
+def test_a_boot_environment_intent_sets_it() -> None:
+    with Testbed(intending(SetBootEnv(node=NODE, bootenv="debian-12-install"))) as bed:
+        assert annealed(bed).node("n1").bootenv == "debian-12-install"
+
+
+@pytest.mark.parametrize(
+    "intent, refresh", [(Rerun(node=NODE, role="other"), False), (Refresh(node=NODE, role="other"), True)]
+)
+def test_a_rerun_or_refresh_intent_runs_it_again(intent: Intent, refresh: bool) -> None:
+    with Testbed(intending(intent)) as bed:
+        assert [run.refresh for run in annealed(bed, "other").runs("other", "n1")] == [False, refresh]
+        assert bed.state("other", "n1") == "ACTIVE"
+
+
+def test_a_mark_alive_intent_is_the_nodes_death() -> None:
+    with Testbed(intending(MarkAlive(node=NODE, alive=False))) as bed:
+        annealed(bed)
+        assert bed.node("n1").alive is False
+        assert bed.state("trigger", "n1") == "TODO"
+
+
+def test_a_power_intent_without_a_hammer_is_a_failed_hook_with_the_reason() -> None:
+    with Testbed(intending(Power(node=NODE, action="off")), hook_attempts=1) as bed:
+        (failure,) = annealed(bed).hook_failures()
+        assert "its intents were refused: No hammer of node" in failure.error
+
+
+@pytest.mark.parametrize(
+    "bad, says",
+    [
+        (SetAttribute(node=NODE, attribute="node-x", value="five"), "breaks the rule type"),
+        (SetAttribute(node=NODE, attribute="nobodys", value=1), "No installed barclamp brings an attribute"),
+        (Bind(node="nowhere.example.test", role="other"), "There is no node"),
+        (Bind(node=NODE, role="nobodys"), "the barclamp that brings it is not loaded"),
+        (Rerun(node=NODE, role="other"), "is not bound"),
+        (SetBootEnv(node=None, bootenv="x"), "its intents failed"),  # type: ignore[arg-type]
+    ],
+)
+def test_of_intents_of_which_one_is_refused_none_is_done(bad: Intent, says: str) -> None:
+    with Testbed(intending(SetAttribute(node=NODE, attribute="node-x", value=5), bad), hook_attempts=1) as bed:
+        (failure,) = annealed(bed).hook_failures()
+        assert says in failure.error
+        assert bed.value("node-x", "n1") is None
+
+
+def test_hooks_that_send_each_other_back_for_ever_are_found_out() -> None:
+    with Testbed(intending(Rerun(node=NODE, role="trigger"))) as bed:
+        bed.add_node("n1")
+        bed.bind("trigger", "n1")
+        bed.commit()
+        with pytest.raises(NotQuiet, match=r"No rest after 200 runs and deliveries\..*trigger"):
+            bed.anneal_until_quiet(steps=200)

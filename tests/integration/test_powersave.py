@@ -1,0 +1,80 @@
+"""A node on which a `powersave` role is ACTIVE is powered off when nothing more waits on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+
+from crowbar_core import Barclamp, Hammer, Role, hookimpl
+from crowbar_core.services import nodes
+from crowbar_core.services.housekeeping import save_power
+from crowbar_core.services.parts import Actor
+from crowbar_core.testing import Testbed, memory_cluster
+
+OPERATOR = Actor("operator")
+
+
+class Saving:
+    @hookimpl
+    def register_barclamp(self) -> Barclamp:
+        return Barclamp(
+            name="saving",
+            roles=(Role(name="saving-rest", powersave=True), Role(name="saving-work"), Role(name="saving-other")),
+        )
+
+
+class Switch(Hammer):
+    """Remembers what was asked of it."""
+
+    asked: ClassVar[list[tuple[str, str]]] = []
+
+    def actions(self) -> tuple[str, ...]:
+        return ("on", "off")
+
+    def perform(self, action: str) -> str:
+        self.asked.append((self.config["node"], action))
+        return f"it is {action}"
+
+
+@pytest.fixture
+def cluster() -> Iterator[Testbed]:
+    Switch.asked.clear()
+    with memory_cluster(Saving()) as made:
+        hammers: dict[str, Any] = made.parts.registry._hammers
+        hammers["switch"] = Switch
+        for name in ("one.example.test", "two.example.test"):
+            made.add_node(name, hammers=[("switch", 0, {"node": name})])
+            made.bind("saving-rest", name)
+        yield made
+
+
+def test_a_node_whose_work_is_done_is_powered_off_once(cluster: Testbed) -> None:
+    cluster.commit()
+    cluster.anneal_until_quiet()
+    assert save_power(cluster.parts) == 2
+    assert sorted(Switch.asked) == [("one.example.test", "off"), ("two.example.test", "off")]
+    assert not cluster.node("one.example.test").alive
+    assert save_power(cluster.parts) == 0
+    assert "not alive" in cluster.why("saving-rest", "one.example.test")
+
+
+def test_a_node_with_work_to_do_stays_on(cluster: Testbed) -> None:
+    cluster.bind("saving-work", "one.example.test")
+    cluster.commit()
+    assert save_power(cluster.parts) == 0
+    cluster.anneal_until_quiet()
+    cluster.bind("saving-other", "one.example.test")
+    nodes.change_node(cluster.parts, OPERATOR, cluster.node("two.example.test").id, {"available": False})
+    assert save_power(cluster.parts) == 1, "what is only proposed is no work; what is not available is left alone"
+    assert Switch.asked == [("one.example.test", "off")]
+
+
+def test_the_hint_stay_on_keeps_a_node_on(cluster: Testbed) -> None:
+    for name, wish in (("one.example.test", True), ("two.example.test", False)):
+        nodes.change_node(cluster.parts, OPERATOR, cluster.node(name).id, {"hint": {"stay_on": wish}})
+    cluster.commit()
+    cluster.anneal_until_quiet()
+    save_power(cluster.parts)
+    assert Switch.asked == [("two.example.test", "off")]

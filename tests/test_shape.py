@@ -1,0 +1,273 @@
+"""The shape of the code: who may write what, how modules begin, what no text may say."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CODE = sorted([*ROOT.glob("crowbar_core/**/*.py"), *ROOT.glob("plugins/*/crowbar_*/**/*.py")])
+STATE_WRITERS = ("crowbar_core/store/transitions.py",)
+LONG = 400
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def tracked() -> list[Path]:
+    """Every file that is, or would be, committed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    return sorted({ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()})
+
+
+# ---------------------------------------------------------------- states have one writer
+
+
+def values_keywords(call: ast.Call) -> set[str]:
+    """The columns that `.values(...)` names: keywords, and the keys of dicts given to it."""
+    found = {keyword.arg for keyword in call.keywords if keyword.arg}
+    for argument in [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg is None)]:
+        for item in ast.walk(argument):
+            if isinstance(item, ast.Dict):
+                found |= {
+                    key.value for key in item.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)
+                }
+                found |= {key.attr for key in item.keys if isinstance(key, ast.Attribute)}
+    return found
+
+
+def written_table(statement: ast.expr) -> str:
+    """The table in `update(TABLE)…` or `insert(TABLE)…`, however long the chain of calls; '' if there is none."""
+    while True:
+        if isinstance(statement, ast.Call):
+            if isinstance(statement.func, ast.Name) and statement.func.id in ("update", "insert"):
+                return ast.unparse(statement.args[0]) if statement.args else ""
+            if isinstance(statement.func, ast.Name) and statement.func.id.endswith("insert"):
+                return ast.unparse(statement.args[0]) if statement.args else ""
+            statement = statement.func
+        elif isinstance(statement, ast.Attribute):
+            statement = statement.value
+        else:
+            return ""
+
+
+def aliases_of_node_roles(module: ast.Module) -> set[str]:
+    """Names by which a module knows the table node_roles."""
+    found = {"NodeRole", "NodeRole.__table__"}
+    for item in ast.walk(module):
+        if isinstance(item, ast.Assign):
+            pairs = [(target, item.value) for target in item.targets]
+            for target, value in pairs:
+                if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+                    pairs += list(zip(target.elts, value.elts, strict=False))  # either may have a *rest
+                elif isinstance(target, ast.Name) and ast.unparse(value) in ("table(NodeRole)", "NodeRole.__table__"):
+                    found.add(target.id)
+    return found
+
+
+def writes_to_node_roles(module: ast.Module) -> Iterator[tuple[int, set[str]]]:
+    """(line, columns) of each statement that writes the table; columns `*` when it cannot be seen which."""
+    names = aliases_of_node_roles(module)
+    for item in ast.walk(module):
+        if isinstance(item, ast.Call) and isinstance(item.func, ast.Attribute) and item.func.attr == "values":
+            if written_table(item.func.value) in names:
+                yield item.lineno, values_keywords(item)
+        elif isinstance(item, ast.Assign | ast.AugAssign):
+            targets = item.targets if isinstance(item, ast.Assign) else [item.target]
+            for target in targets:
+                if isinstance(target, ast.Attribute) and target.attr in ("state", "blockers"):
+                    yield item.lineno, {target.attr}
+
+
+GUARDED = {"state", "blockers"}
+
+
+@pytest.mark.parametrize("path", [path for path in CODE if name_of(path) not in STATE_WRITERS], ids=name_of)
+def test_only_transitions_writes_the_state_of_a_noderole_and_its_blockers(path: Path) -> None:
+    found = [
+        f"line {line}: {', '.join(sorted(columns & GUARDED))}"
+        for line, columns in writes_to_node_roles(tree(path))
+        if columns & GUARDED
+    ]
+    assert not found, f"{name_of(path)} writes node_roles by itself: {'; '.join(found)}. Use store/transitions.py."
+
+
+@pytest.mark.parametrize("path", CODE, ids=name_of)
+def test_no_sql_text_writes_node_roles(path: Path) -> None:
+    if "migrations" in path.parts:
+        return
+    for item in ast.walk(tree(path)):
+        if isinstance(item, ast.Constant) and isinstance(item.value, str):
+            assert not re.search(r"(?i)\b(update|insert\s+into|delete\s+from)\s+\"?node_roles\b", item.value), (
+                f"{name_of(path)}, line {item.lineno}: node_roles is written by SQL text"
+            )
+
+
+def test_writing_a_state_elsewhere_would_be_noticed() -> None:
+    for text in (
+        "update(NodeRole).values(state=1)",
+        "node_roles = table(NodeRole)\nsession.execute(update(node_roles).where(x).values(state=1))",
+        "a, nr = table(Run), table(NodeRole)\nsession.execute(update(nr).where(x).values({'blockers': 0}))",
+        "nr = table(NodeRole)\ninsert(nr).values([{'state': 4, 'node_id': 1}])",
+        "node_role.state = State.ACTIVE",
+        "node_role.blockers += 1",
+    ):
+        assert any(columns & GUARDED for _, columns in writes_to_node_roles(ast.parse(text))), text
+    for text in (
+        "runs = table(Run)\nupdate(runs).values(state='lost')",
+        "node_roles = table(NodeRole)\nupdate(node_roles).values(status='', rerun=True)",
+    ):
+        assert not any(columns & GUARDED for _, columns in writes_to_node_roles(ast.parse(text))), text
+
+
+def test_transitions_does_write_them() -> None:
+    """The test above looks in the right place: what it forbids elsewhere is found here."""
+    columns: set[str] = set()
+    for name in STATE_WRITERS:
+        for _, written in writes_to_node_roles(tree(ROOT / name)):
+            columns |= written
+    assert columns >= GUARDED
+
+
+# ---------------------------------------------------------------- how the code is built
+
+
+ENGINE_EVENTS = {"connect", "begin"}
+"""What may be listened to: a connection being opened, a transaction being begun. Nothing that the ORM says."""
+
+
+@pytest.mark.parametrize("path", CODE, ids=name_of)
+def test_nothing_hangs_on_orm_events(path: Path) -> None:
+    for item in ast.walk(tree(path)):
+        if not isinstance(item, ast.Call):
+            continue
+        called = ast.unparse(item.func)
+        if called.endswith(("event.listen", "event.listens_for")):
+            what = item.args[1]
+            assert getattr(what, "value", None) in ENGINE_EVENTS, (
+                f"{name_of(path)}, line {item.lineno}: it listens to {ast.unparse(what)}"
+            )
+        assert not called.endswith((".validates", "signals.connect", "listens_for_all")), (
+            f"{name_of(path)}, line {item.lineno}: {called}"
+        )
+
+
+@pytest.mark.parametrize("path", CODE, ids=name_of)
+def test_a_module_opens_with_a_sentence(path: Path) -> None:
+    said = ast.get_docstring(tree(path))
+    if not tree(path).body:
+        return
+    assert said, f"{name_of(path)} does not say what it is for"
+    first = said.split("\n\n")[0].strip()
+    assert first.endswith((".", ":", "?")), f"{name_of(path)} opens with what is no sentence: {first!r}"
+
+
+@pytest.mark.parametrize("path", CODE, ids=name_of)
+def test_no_import_inside_a_function(path: Path) -> None:
+    for item in ast.walk(tree(path)):
+        if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
+            for below in ast.walk(item):
+                assert not isinstance(below, ast.Import | ast.ImportFrom), f"{name_of(path)}, line {below.lineno}"
+
+
+def test_long_files_are_seen() -> None:
+    """No limit, a question: is it still one idea?"""
+    long = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in CODE}
+    for name, lines in sorted(long.items(), key=lambda item: -item[1]):
+        if lines > LONG and "migrations" not in name:
+            warnings.warn(LongFile(f"{name} has {lines} lines"), stacklevel=1)
+
+
+class LongFile(UserWarning):
+    """A file that has grown past what is read in one go."""
+
+
+pytestmark = pytest.mark.filterwarnings("default::UserWarning")
+
+
+# ---------------------------------------------------------------- plugins are ordinary packages
+
+
+@pytest.mark.parametrize("plugin", sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")))
+def test_a_plugin_has_all_that_a_package_has(plugin: str) -> None:
+    home = ROOT / "plugins" / plugin
+    for needed in ("pyproject.toml", "README.md"):
+        assert (home / needed).is_file(), f"plugins/{plugin} has no {needed}"
+    assert list(home.glob("tests/**/test_*.py")), f"plugins/{plugin} has no tests"
+    packages = [path.parent for path in home.glob("crowbar_*/__init__.py")]
+    assert [package.name for package in packages] == [plugin.replace("-", "_")]
+    assert (packages[0] / "py.typed").is_file(), f"{plugin} has types, and no py.typed that says so"
+
+
+def test_every_directory_of_plugins_is_a_package() -> None:
+    for path in ROOT.glob("plugins/*/"):
+        if any(path.rglob("*.py")):
+            assert (path / "pyproject.toml").is_file(), f"{name_of(path)} has no pyproject.toml"
+
+
+# ---------------------------------------------------------------- what is committed
+
+
+VENDORED = "crowbar_core/web/ui/static/vendor/"
+
+
+def test_nothing_binary_is_committed() -> None:
+    for path in tracked():
+        content = path.read_bytes()
+        assert b"\0" not in content, f"{name_of(path)} is binary"
+        try:
+            content.decode()
+        except UnicodeDecodeError:
+            pytest.fail(f"{name_of(path)} is no UTF-8")
+
+
+def test_vendored_files_come_with_their_licence() -> None:
+    for package in (ROOT / VENDORED).glob("*/"):
+        names = {path.name.upper() for path in package.iterdir()}
+        assert any(name.startswith("LICEN") for name in names), f"{name_of(package)} has no licence"
+
+
+FORBIDDEN = {
+    r"/wor[k]/(?:main|shared|lane)": "a path of one machine",
+    r"/hom[e]/[a-z]+/": "somebody's home directory",
+    r"shared/desig[n]": "a paper that is not in this repository",
+    r"(?i)\bfiles\.pythonhoste[d]\.org|\bpypi\.or[g]/simple": "the address of a registry",
+    r"(?i)index-ur[l]\s*=|\bPIP_INDEX_UR[L]=": "the address of a registry",
+    r"(?i)\bas an A[I]\b|\blanguage mode[l]\b|\bco-authored-b[y]\b": "how it was made",
+}
+
+
+def test_no_file_says_what_belongs_to_one_machine() -> None:
+    found = []
+    for path in tracked():
+        if name_of(path).startswith(VENDORED):
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for pattern, what in FORBIDDEN.items():
+            if hit := re.search(pattern, text):
+                line = text[: hit.start()].count("\n") + 1
+                found.append(f"{name_of(path)}, line {line}: {hit[0]!r} is {what}")
+    assert not found, "\n".join(found)
+
+
+def test_the_changelog_and_the_licence_go_with_the_source() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for name in ("CHANGELOG.md", "LICENSE", "README.md"):
+        assert (ROOT / name).is_file()
+        assert f"/{name}" in text, f"the source distribution leaves out {name}"

@@ -1,0 +1,1 @@
+"""Domain and contracts: no database, no network."""

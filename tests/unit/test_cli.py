@@ -1,0 +1,563 @@
+"""The command line against a real HTTP server that answers what a test says: requests, formats, errors, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Request, Response
+
+from crowbar_core.cli import profiles
+from crowbar_core.cli.root import COMMANDS, root
+from crowbar_core.errors import ConfigError
+
+
+@dataclass
+class Server:
+    """Answers by (method, path), and remembers what it was asked."""
+
+    url: str = ""
+    answers: dict[tuple[str, str], list[Response]] = field(default_factory=dict)
+    asked: list[tuple[str, str, dict[str, str], Any, str]] = field(default_factory=list)
+
+    def on(self, method: str, path: str, body: Any = None, status: int = 200, **headers: str) -> None:
+        """What ``method path`` is answered; said several times, one after the other, the last one for ever."""
+        text = "" if body is None else json.dumps(body)
+        kind = "application/problem+json" if status >= 400 else "application/json"
+        response = Response(
+            text, status=status, content_type=kind, headers={k.replace("_", "-"): v for k, v in headers.items()}
+        )
+        self.answers.setdefault((method, path), []).append(response)
+
+    def __call__(self, environ: Any, start: Any) -> Any:
+        request = Request(environ)
+        text = request.get_data(as_text=True)
+        body = json.loads(text) if text else None
+        self.asked.append(
+            (request.method, request.path, dict(request.args), body, request.headers.get("Authorization", ""))
+        )
+        waiting = self.answers.get((request.method, request.path))
+        if not waiting:
+            missing = {"code": "not-found", "detail": f"There is no {request.path}.", "errors": []}
+            return Response(json.dumps(missing), status=404, content_type="application/problem+json")(environ, start)
+        response = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        return response(environ, start)
+
+    def requests(self) -> list[tuple[str, str]]:
+        return [(method, path) for method, path, *_ in self.asked]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    http = make_server("127.0.0.1", 0, made, threaded=True)
+    made.url = f"http://127.0.0.1:{http.server_port}"
+    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    http.shutdown()
+    thread.join(5)
+    http.server_close()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test sees, or writes to, the configuration of whoever runs it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    return tmp_path
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(server: Server, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("CROWBAR_URL", server.url)
+    monkeypatch.setenv("CROWBAR_TOKEN", "cb_1_secret")
+
+    def call(*args: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(root, args, input=stdin)
+
+    return call
+
+
+NODES = [
+    {"id": 1, "name": "admin.a.test", "state": "ACTIVE", "alive": True, "available": True, "admin": True},
+    {"id": 2, "name": "n1.a.test", "state": "ERROR", "alive": False, "available": True, "admin": False},
+]
+
+
+# ---------------------------------------------------------------- formats
+
+
+def test_a_table_has_a_line_for_each_object_with_its_state_as_glyph_and_word(server: Server, run: Run) -> None:
+    server.on("GET", "/api/v2/nodes", NODES)
+    result = run("nodes", "list")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert len(lines) == 3
+    assert lines[0].split()[:3] == ["ID", "NAME", "STATE"]
+    assert lines[1].split()[:4] == ["1", "admin.a.test", "✓", "ACTIVE"]
+    assert lines[2].split()[:4] == ["2", "n1.a.test", "✕", "ERROR"]
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_json_and_yaml_are_the_objects_as_the_server_gave_them_and_nothing_else(
+    server: Server, run: Run, where: str
+) -> None:
+    server.on("GET", "/api/v2/nodes", NODES)
+    for name, parse in (("json", json.loads), ("yaml", yaml.safe_load)):
+        args = ["--format", name, "nodes", "list"] if where == "before" else ["nodes", "list", "--format", name]
+        result = run(*args)
+        assert parse(result.stdout) == NODES
+        assert result.stderr == ""
+
+
+def test_what_does_not_show_is_escaped_in_every_format(server: Server, run: Run) -> None:
+    evil = "a\x1b[31m\u202eb\x9bc"
+    server.on("GET", "/api/v2/nodes", [{"id": 1, "name": evil}])
+    for name in ("table", "json", "yaml"):
+        printed = run("nodes", "list", "--format", name).stdout
+        assert not {"\x1b", "\u202e", "\x9b"} & set(printed), name
+    assert json.loads(run("nodes", "list", "--format", "json").stdout)[0]["name"] == evil
+    assert yaml.safe_load(run("nodes", "list", "--format", "yaml").stdout)[0]["name"] == evil
+
+
+def test_a_list_follows_the_pages_and_stops_at_the_limit(server: Server, run: Run) -> None:
+    server.on("GET", "/api/v2/nodes", NODES[:1], Link='</api/v2/nodes?after=1&limit=500>; rel="next"')
+    server.on("GET", "/api/v2/nodes", NODES[1:])
+    assert [row["id"] for row in json.loads(run("nodes", "list", "--format", "json").stdout)] == [1, 2]
+    assert [query.get("after") for _, _, query, _, _ in server.asked] == [None, "1"]
+    server.answers.clear()
+    server.asked.clear()
+    server.on("GET", "/api/v2/nodes", NODES)
+    assert len(json.loads(run("nodes", "list", "--limit", "1", "--format", "json").stdout)) == 1
+    assert server.asked[0][2]["limit"] == "1"
+
+
+def test_a_next_page_on_another_server_is_not_asked(server: Server, run: Run) -> None:
+    server.on("GET", "/api/v2/nodes", NODES, Link='<http://127.0.0.1:1/steal>; rel="next"')
+    result = run("nodes", "list")
+    assert result.exit_code == 3
+    assert "another server" in result.stderr
+
+
+# ---------------------------------------------------------------- errors and exit codes
+
+
+def one_sentence(result: Result) -> str:
+    """The error, which stands alone on stderr: no traceback, nothing on stdout."""
+    assert result.stdout == ""
+    assert "Traceback" not in result.output
+    assert result.stderr.startswith("Error: "), result.stderr
+    assert len(result.stderr) < 2500
+    assert result.stderr.count("\nError: ") == 0
+    return result.stderr
+
+
+def test_a_refusal_is_told_in_the_servers_words_with_each_fault_and_exits_1(server: Server, run: Run) -> None:
+    errors = [{"pointer": "/name", "detail": "must have at least three labels"}]
+    server.on("POST", "/api/v2/nodes", {"code": "invalid", "detail": "The node is not valid.", "errors": errors}, 422)
+    result = run("nodes", "create", "x")
+    assert result.exit_code == 1
+    assert one_sentence(result) == "Error: The node is not valid.\n  /name: must have at least three labels\n"
+
+
+def test_wrong_usage_exits_2_and_names_the_help(run: Run) -> None:
+    for args in (
+        ("nodes", "create"),
+        ("nodes", "list", "--nope"),
+        ("noderoles", "show", "x"),
+        ("nodes", "update", "n"),
+    ):
+        result = run(*args)
+        assert result.exit_code == 2, args
+        one_sentence(result)
+    assert "Try `crowbar nodes create --help`." in run("nodes", "create").stderr
+
+
+def test_an_unknown_command_is_told_with_the_nearest_one(run: Run) -> None:
+    result = run("noeds", "list")
+    assert result.exit_code == 2
+    assert "Did you mean `nodes`?" in one_sentence(result)
+
+
+def test_a_server_that_is_not_there_exits_3(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROWBAR_URL", "http://127.0.0.1:1")
+    result = run("nodes", "list")
+    assert result.exit_code == 3
+    assert one_sentence(result).startswith("Error: No server answers at http://127.0.0.1:1 (connection refused).")
+
+
+def test_a_server_that_speaks_no_json_is_no_crowbar(server: Server, run: Run) -> None:
+    server.answers[("GET", "/api/v2/nodes")] = [Response("<html>", content_type="text/html")]
+    result = run("nodes", "list")
+    assert result.exit_code == 3
+    assert "no Crowbar server" in one_sentence(result)
+    server.answers[("GET", "/api/v2/nodes")] = [Response("<html>", status=414, content_type="text/html")]
+    result = run("nodes", "list")
+    assert result.exit_code == 1
+    assert "a name is too long" in one_sentence(result)
+
+
+def test_reading_is_tried_again_while_the_server_cannot_answer_and_changing_is_not(server: Server, run: Run) -> None:
+    busy = {"code": "unavailable", "detail": "The database does not answer."}
+    server.on("GET", "/api/v2/nodes", busy, 503, Retry_After="0")
+    server.on("GET", "/api/v2/nodes", NODES)
+    assert run("nodes", "list").exit_code == 0
+    assert len(server.asked) == 2
+    server.asked.clear()
+    server.on("PUT", "/api/v2/nodes/n/commit", busy, 503, Retry_After="0")
+    result = run("nodes", "commit", "n")
+    assert result.exit_code == 3
+    assert one_sentence(result) == "Error: The database does not answer.\n"
+    assert server.requests() == [("PUT", "/api/v2/nodes/n/commit")]
+
+
+def test_a_missing_token_says_how_to_get_one(server: Server, run: Run) -> None:
+    server.on("GET", "/api/v2/nodes", {"code": "unauthenticated", "detail": "Who are you?"}, 401)
+    result = run("nodes", "list")
+    assert result.exit_code == 1
+    assert "crowbar login" in one_sentence(result)
+
+
+def test_an_unexpected_error_is_a_sentence_and_a_traceback_only_with_debug(server: Server, run: Run) -> None:
+    server.on("GET", "/api/v2/deployments/d/plan", {"unheard": "of"})
+    result = run("deployments", "plan", "d")
+    assert result.exit_code == 1
+    assert "--debug" in one_sentence(result)
+    result = run("deployments", "plan", "d", "--debug")
+    assert result.exit_code == 1
+    assert "Traceback" in result.stderr
+
+
+HOSTILE = [
+    "$(id)",
+    "; reboot",
+    "../../users",
+    "{{7*7}}",
+    "<script>",
+    "a\u202eb",
+    "a\nb",
+    "a\x00b",
+    "x" * 65536,
+    "é" * 10,
+    "'\"",
+    "%2e%2e",
+    "?a=b#c",
+    "nodes/1",
+    "\udc80",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_name_is_one_part_of_the_path_or_one_sentence(server: Server, run: Run, name: str) -> None:
+    result = run("nodes", "show", "--", name)
+    assert result.exit_code in (1, 3), result.output
+    text = one_sentence(result)
+    assert text.rstrip("\n").replace("\n", "").isprintable()
+    for method, path, query, *_ in server.asked:
+        assert (method, query) == ("GET", {})
+        assert path == f"/api/v2/nodes/{name}"
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_a_name_that_would_change_the_path_is_not_sent(server: Server, run: Run, name: str) -> None:
+    result = run("nodes", "destroy", name)
+    assert result.exit_code == 1
+    assert "is no name" in one_sentence(result)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    "value, says",
+    [("[" * 100_000, "nested"), ('{"a": 1, "a": 2}', "twice")],
+)
+def test_a_value_that_is_no_sane_json_is_refused_before_it_is_sent(
+    server: Server, run: Run, value: str, says: str
+) -> None:
+    result = run("attribs", "set", "x", "--node", "n", "--", value)
+    assert result.exit_code == 1
+    assert says in one_sentence(result)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    "typed, sent",
+    [("7", 7), ("true", True), ("hello", "hello"), ('["a"]', ["a"]), ("NaN", "NaN"), ("1e400x", "1e400x"), ("", "")],
+)
+def test_a_value_is_json_if_it_is_json_and_text_otherwise(server: Server, run: Run, typed: str, sent: Any) -> None:
+    server.on("PUT", "/api/v2/nodes/n/attribs/x", {})
+    assert run("attribs", "set", "x", typed, "--node", "n").exit_code == 0
+    assert server.asked[-1][3] == {"value": sent}
+
+
+def test_a_secret_value_comes_from_standard_input(server: Server, run: Run) -> None:
+    server.on("PUT", "/api/v2/nodes/n/attribs/x", {})
+    assert run("attribs", "set", "x", "--file", "-", "--string", "--node", "n", stdin="12 34\n").exit_code == 0
+    assert server.asked[-1][3] == {"value": "12 34"}
+
+
+# ---------------------------------------------------------------- verbs
+
+
+def test_a_noderole_is_found_by_node_and_role(server: Server, run: Run) -> None:
+    server.on("GET", "/api/v2/roles/web", {"id": 5, "name": "web"})
+    server.on("GET", "/api/v2/nodes/n1.a.test/node_roles", [{"id": 77}])
+    server.on("PUT", "/api/v2/node_roles/77/retry", {})
+    assert run("noderoles", "retry", "n1.a.test/web").exit_code == 0
+    assert server.asked[1][2]["role_id"] == "5"
+    assert server.requests()[-1] == ("PUT", "/api/v2/node_roles/77/retry")
+    server.answers[("GET", "/api/v2/nodes/n1.a.test/node_roles")] = [Response("[]", content_type="application/json")]
+    assert "is not bound to node" in one_sentence(run("noderoles", "why", "n1.a.test/web"))
+
+
+def test_a_commit_insists_on_the_plan_that_was_shown(server: Server, run: Run) -> None:
+    server.on("PUT", "/api/v2/deployments/d/commit", {})
+    assert run("deployments", "commit", "d", "--plan", "abc").exit_code == 0
+    assert server.asked[-1][2] == {"plan": "abc"}
+
+
+def test_converge_waits_until_settled_and_fails_with_names_when_something_did(server: Server, run: Run) -> None:
+    server.on("GET", "/api/v2/anneal", {"state": "working", "working": 2, "errors": 0, "waiting": 0}, 202)
+    server.on("GET", "/api/v2/anneal", {"state": "settled", "working": 0, "errors": 0, "waiting": 0})
+    assert run("converge").exit_code == 0
+    assert len(server.asked) == 2
+    server.answers.clear()
+    server.on("GET", "/api/v2/anneal", {"state": "failed", "working": 0, "errors": 1, "waiting": 0}, 409)
+    server.on("GET", "/api/v2/node_roles", [{"id": 1, "node": "n1.a.test", "role": "web", "state_name": "ERROR"}])
+    result = run("converge")
+    assert result.exit_code == 1
+    assert one_sentence(result) == "Error: Failed: n1.a.test/web. `crowbar noderoles why n1.a.test/web` says why.\n"
+
+
+def test_converge_gives_up_after_its_timeout(server: Server, run: Run) -> None:
+    server.on("GET", "/api/v2/anneal", {"state": "working", "working": 3}, 202)
+    result = run("converge", "--timeout", "0.1")
+    assert result.exit_code == 1
+    assert "3 noderoles are still to do" in one_sentence(result)
+
+
+def test_a_followed_log_ends_with_its_run_and_misses_no_line(server: Server, run: Run) -> None:
+    def line(seq: int) -> dict[str, Any]:
+        return {"seq": seq, "at": "2026-01-01T00:00:00.000+00:00", "stream": "stdout", "line": f"line {seq}\x1b[2J"}
+
+    server.on("GET", "/api/v2/runs/9", {"id": 9, "state": "running"})
+    server.on("GET", "/api/v2/runs/9", {"id": 9, "state": "succeeded"})
+    server.on("GET", "/api/v2/runs/9/log", [line(1), line(2)])
+    server.on("GET", "/api/v2/runs/9/log", [line(3)])
+    result = run("runs", "log", "-f", "9")
+    assert result.exit_code == 0
+    assert [text.split()[2:4] for text in result.stdout.splitlines()] == [["line", f"{n}\\x1b[2J"] for n in (1, 2, 3)]
+    assert server.asked[-1][2]["after"] == "2"
+
+
+def test_a_token_is_the_only_thing_on_stdout(server: Server, run: Run) -> None:
+    server.on("POST", "/api/v2/tokens", {"id": 4, "token": "cb_4_xyz"}, 201)
+    result = run("tokens", "create", "ci")
+    assert result.stdout == "cb_4_xyz\n"
+
+
+def test_a_password_is_read_from_standard_input_and_never_an_argument(server: Server, run: Run) -> None:
+    server.on("POST", "/api/v2/users", {"id": 3, "name": "eve"}, 201)
+    assert run("users", "create", "eve", "--role", "operator", stdin="long enough\n").exit_code == 0
+    assert server.asked[-1][3] == {"name": "eve", "role": "operator", "password": "long enough"}
+    assert run("users", "create", "eve", "--password-of", "x").exit_code == 2
+
+
+# ---------------------------------------------------------------- who asks whom
+
+
+def test_login_keeps_a_token_for_its_owner_alone_and_later_calls_use_it(
+    server: Server, run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CROWBAR_TOKEN")
+    server.on("POST", "/api/v2/tokens", {"id": 4, "token": "cb_4_xyz"}, 201)
+    server.on("GET", "/api/v2/nodes", NODES)
+    result = run("login", "--user", "admin", stdin="pass word\n")
+    assert result.exit_code == 0, result.output
+    assert server.asked[0][4].startswith("Basic ")
+    path = home / ".config" / "crowbar" / "config.toml"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "pass word" not in path.read_text()
+    monkeypatch.delenv("CROWBAR_URL")
+    assert run("nodes", "list").exit_code == 0
+    assert server.asked[-1][4] == "Bearer cb_4_xyz"
+
+
+def test_a_profiles_token_is_not_sent_to_another_server(
+    server: Server, run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CROWBAR_TOKEN")
+    monkeypatch.delenv("CROWBAR_URL")
+    path = home / ".config" / "crowbar" / "config.toml"
+    profiles.save_profile(path, "default", {"url": "http://crowbar.test:3000", "token": "cb_9_home"})
+    server.on("GET", "/api/v2/nodes", NODES)
+    assert run("nodes", "list", "--url", server.url).exit_code == 0
+    assert server.asked[-1][4] == ""
+
+
+def test_netrc_does_not_replace_the_token(server: Server, run: Run, home: Path) -> None:
+    netrc = home / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login other password other\n")
+    netrc.chmod(0o600)
+    server.on("GET", "/api/v2/nodes", NODES)
+    assert run("nodes", "list").exit_code == 0
+    assert server.asked[-1][4] == "Bearer cb_1_secret"
+
+
+def test_flags_win_over_the_environment_and_that_over_the_profile(home: Path) -> None:
+    path = home / ".config" / "crowbar" / "config.toml"
+    profiles.save_profile(path, "lab", {"url": "http://lab:1", "token": "t-profile"})
+    environ = {"HOME": str(home), "CROWBAR_PROFILE": "lab"}
+    assert profiles.resolve({}, environ).token == "t-profile"
+    assert profiles.resolve({}, environ | {"CROWBAR_TOKEN": "t-env"}).token == "t-env"
+    assert profiles.resolve({"token": "t-flag"}, environ | {"CROWBAR_TOKEN": "t-env"}).token == "t-flag"
+    asked = profiles.resolve({"user": "eve"}, environ | {"CROWBAR_PASSWORD": "pw"})
+    assert (asked.token, asked.user, asked.password, asked.url) == ("", "eve", "pw", "http://lab:1")
+    with pytest.raises(ConfigError, match="no profile 'nope'"):
+        profiles.resolve({"profile": "nope"}, environ)
+
+
+@pytest.mark.parametrize("url", ["localhost:3000", "ftp://x", "http://", "http://eve:pw@host", "http://a b"])
+def test_an_address_that_is_no_url_is_refused(home: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match="is no URL"):
+        profiles.resolve({"url": url}, {"HOME": str(home)})
+
+
+@pytest.mark.parametrize("text", ["profiles = 3", "[profiles.x]\nurl = 3", "[profiles.x]\nunknown = 'y'", "= broken"])
+def test_a_broken_configuration_is_one_sentence(run: Run, home: Path, text: str) -> None:
+    path = home / ".config" / "crowbar" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    result = run("nodes", "list")
+    assert result.exit_code == 1
+    assert str(path) in one_sentence(result)
+
+
+def test_a_profile_with_odd_characters_is_read_back_as_it_was_saved(home: Path) -> None:
+    path = home / "c" / "config.toml"
+    token = 'a"b\\c\n\x7fé'
+    profiles.save_profile(path, 'na.me"', {"url": "http://x", "token": token})
+    profiles.save_profile(path, "other", {"url": "http://y"})
+    assert profiles.read_config(path)["profiles"]['na.me"']["token"] == token
+
+
+# ---------------------------------------------------------------- the process
+
+
+def crowbar(*args: str, **extra: Any) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "crowbar_core.cli", *args], capture_output=True, timeout=60, **extra)
+
+
+def test_a_core_command_imports_neither_flask_nor_sqlalchemy_nor_plugins(server: Server) -> None:
+    server.on("GET", "/api/v2/nodes", NODES)
+    code = (
+        "import sys\nfrom crowbar_core.cli import root\n"
+        "try:\n    root.main(['nodes', 'list'])\nexcept SystemExit as ending:\n    assert not ending.code\n"
+        "print(sorted({'flask', 'sqlalchemy', 'stevedore', 'gunicorn', 'crowbar_core.plugins'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=60, env={**os.environ, "CROWBAR_URL": server.url}
+    )
+    assert done.stdout.splitlines()[-1] == b"[]", done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(server: Server) -> None:
+    server.on("GET", "/api/v2/nodes", [{"id": n, "name": "x" * 200} for n in range(5000)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crowbar_core.cli", "nodes", "list"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "CROWBAR_URL": server.url},
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(60) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_ctrl_c_ends_quietly_with_130(server: Server) -> None:
+    server.on("GET", "/api/v2/anneal", {"state": "working", "working": 1}, 202)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crowbar_core.cli", "converge"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "CROWBAR_URL": server.url},
+    )  # fmt: skip
+    asked = threading.Event()
+    answer = Server.__call__
+
+    def noted(self: Server, environ: Any, start: Any) -> Any:
+        asked.set()
+        return answer(self, environ, start)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Server, "__call__", noted)
+        assert asked.wait(30)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, b"", b"")
+
+
+def test_the_version_and_the_completion_scripts_are_printed() -> None:
+    assert crowbar("--version").stdout.startswith(b"crowbar ")
+    for shell in ("bash", "zsh", "fish"):
+        assert b"_CROWBAR_COMPLETE" in crowbar("completion", shell).stdout
+    words = {**os.environ, "_CROWBAR_COMPLETE": "bash_complete", "COMP_WORDS": "crowbar nod", "COMP_CWORD": "1"}
+    assert crowbar(env=words).stdout.split() == [b"plain,noderoles", b"plain,nodes"]
+
+
+def test_bytes_that_are_no_utf_8_are_one_sentence() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "crowbar_core.cli", b"nodes", b"show", b"\xff\xfe"], capture_output=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr == b"Error: A name must be valid UTF-8.\n"
+
+
+# ---------------------------------------------------------------- the shape of it
+
+
+def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, inner in sorted(command.commands.items()):
+            yield from _commands(inner, (*path, name))
+
+
+def test_every_command_says_what_it_does_and_every_option_has_help() -> None:
+    context = click.Context(root)
+    for name in COMMANDS:
+        made = root.get_command(context, name)
+        assert made is not None
+        assert made.name == name
+        for path, command in _commands(made, (name,)):
+            assert command.help, path
+            for parameter in command.params:
+                if isinstance(parameter, click.Option):
+                    assert parameter.help, (path, parameter.name)
+
+
+def test_every_rest_command_takes_the_shared_options() -> None:
+    context = click.Context(root)
+    for name in COMMANDS:
+        made = root.get_command(context, name)
+        assert made is not None
+        for path, command in _commands(made, (name,)):
+            if not isinstance(command, click.Group) and name != "completion":
+                known = {flag for parameter in command.params for flag in parameter.opts}
+                assert {"--format", "--url", "--token", "--profile", "--debug"} <= known, path
