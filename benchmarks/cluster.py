@@ -1,0 +1,102 @@
+"""A cluster of any size for benchmarks: chains of ``noop`` roles on many nodes, with edges across nodes, loaded in
+bulk.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from crowbar_core import Barclamp, Role, hookimpl
+from crowbar_core.domain.states import PROPOSED
+from crowbar_core.services import deployments
+from crowbar_core.services.build import build_parts
+from crowbar_core.services.parts import Actor, Parts
+from crowbar_core.settings import load_settings
+from crowbar_core.store.models import Deployment, DeploymentRole, Edge, Node, NodeRole, RoleRow, table
+
+OPERATOR = Actor("benchmark")
+CROSS_EVERY = 5
+"""Every fifth role of a chain also waits for the role before it on the neighbouring node."""
+
+
+class Chain:
+    """A barclamp with ``length`` noop roles, each requiring the one before it."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    @hookimpl
+    def register_barclamp(self) -> Barclamp:
+        return Barclamp(
+            name="chain",
+            roles=tuple(
+                Role(name=f"step-{n:02}", requires=(f"step-{n - 1:02}",) if n else ()) for n in range(self.length)
+            ),
+        )
+
+
+@contextmanager
+def cluster(database_url: str | None, *, length: int, **settings: Any) -> Iterator[Parts]:
+    """A core on a fresh database (None: SQLite in a temporary folder), without nodes."""
+    with tempfile.TemporaryDirectory(prefix="crowbar-bench-") as folder:
+        made = load_settings(
+            environ={}, data_dir=folder, database_url=database_url or f"sqlite:///{Path(folder) / 'bench.sqlite'}",
+            log_level="warning", **settings,
+        )  # fmt: skip
+        parts = build_parts(made, extra_plugins=[("chain", Chain(length))])
+        try:
+            yield parts
+        finally:
+            parts.close()
+
+
+def _ref(node: int, step: int, length: int) -> int:
+    """The id of a noderole."""
+    return 1 + node * length + step
+
+
+def load(parts: Parts, *, nodes: int, length: int) -> int:
+    """``nodes`` nodes with ``length`` noderoles each, all PROPOSED in one deployment. Returns the deployment's id."""
+    home = deployments.create_deployment(parts, OPERATOR, name="bench")
+    with parts.store.write() as session:
+        now = parts.store.now(session)
+        roles = dict(session.execute(select(RoleRow.name, RoleRow.id)).all())
+        root = session.scalars(select(Deployment.id).where(Deployment.system)).one()
+        role_ids = [roles[f"step-{n:02}"] for n in range(length)]
+        session.execute(insert(table(DeploymentRole)), [{"deployment_id": home, "role_id": ref} for ref in role_ids])
+        first_node = (session.scalars(select(Node.id).order_by(Node.id.desc()).limit(1)).first() or 0) + 1
+        for start in range(0, nodes, 1000):
+            count = min(1000, nodes - start)
+            session.execute(
+                insert(table(Node)),
+                [
+                    {"id": first_node + start + n, "name": f"n{start + n:05}.bench.test", "alive": True,
+                     "available": True, "deployment_id": root}
+                    for n in range(count)
+                ],
+            )  # fmt: skip
+        for start in range(0, nodes, 500):
+            rows, links = [], []
+            for node in range(start, min(start + 500, nodes)):
+                for step in range(length):
+                    parents = [_ref(node, step - 1, length)] if step else []
+                    if node and step and step % CROSS_EVERY == 0:
+                        parents.append(_ref(node - 1, step - 1, length))
+                    links += [
+                        {"parent_id": parent, "child_id": _ref(node, step, length), "kind": "data"}
+                        for parent in parents
+                    ]
+                    rows.append(
+                        {"id": _ref(node, step, length), "node_id": first_node + node, "role_id": role_ids[step],
+                         "deployment_id": home, "state": int(PROPOSED), "blockers": len(parents), "cohort": step + 1,
+                         "created_at": now, "updated_at": now}
+                    )  # fmt: skip
+            session.execute(insert(table(NodeRole)), rows)
+            session.execute(insert(table(Edge)), links)
+    return home
