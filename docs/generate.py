@@ -1,0 +1,479 @@
+"""Writes the parts of the reference that are made from the code: `python docs/generate.py` (`--check`: only compares).
+
+A page says where such a part stands, with two comments around it; everything outside of them is written by hand.
+Nothing here depends on the machine, the time, or which barclamps are installed: the same code gives the same pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+import crowbar_core
+from crowbar_core import barclamp, errors, hookspecs
+from crowbar_core.cli.context import shared_options
+from crowbar_core.cli.local import settings_options
+from crowbar_core.cli.root import COMMANDS, root
+from crowbar_core.domain.states import (
+    OPEN_RUN_STATES,
+    TRANSITIONS,
+    DeploymentState,
+    NodeState,
+    RunState,
+    State,
+)
+from crowbar_core.errors import CrowbarError
+from crowbar_core.settings import Settings
+from crowbar_core.web.api.openapi import document
+from crowbar_core.web.app import create_app
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+BEGIN, END = "<!-- generated from the code: {name} -->", "<!-- end of what is generated -->"
+_REGION = re.compile(r"<!-- generated from the code: ([a-z-]+) -->\n(.*?)<!-- end of what is generated -->", re.DOTALL)
+
+
+# ---------------------------------------------------------------- Markdown
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join(_cell(text) for text in row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").strip()
+
+
+def code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def prose(text: str) -> str:
+    """A docstring as Markdown: double backquotes become single ones, indented lines are joined."""
+    return inspect.cleandoc(text).replace("``", "`")
+
+
+# ---------------------------------------------------------------- hooks
+
+
+def hooks() -> dict[str, Callable[..., Any]]:
+    """Every hook of the core, in the order of hookspecs.py."""
+    found = {
+        name: value
+        for name, value in vars(hookspecs).items()
+        if inspect.isfunction(value) and value.__module__ == hookspecs.__name__
+    }
+    return dict(sorted(found.items(), key=lambda item: item[1].__code__.co_firstlineno))
+
+
+def hook_sections() -> dict[str, list[str]]:
+    """The headings between the hooks in hookspecs.py -> the hooks below them."""
+    sections: dict[str, list[str]] = {}
+    heading = ""
+    for line in inspect.getsource(hookspecs).splitlines():
+        if found := re.match(r"# -{10,} (.+)", line):
+            heading = found[1]
+            sections[heading] = []
+        elif found := re.match(r"def (\w+)\(", line):
+            sections[heading].append(found[1])
+    return sections
+
+
+def implementing_packages(hook: str) -> list[str]:
+    """The packages of this checkout that implement a hook."""
+    return sorted({path.relative_to(ROOT).parts[1] for path in implementations_of(hook)})
+
+
+def implementations_of(hook: str) -> list[Path]:
+    """The modules under plugins/ (their tests apart) with an implementation of the hook."""
+    found = []
+    for path in sorted(ROOT.glob("plugins/*/crowbar_*/**/*.py")):
+        for item in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(item, ast.FunctionDef) and item.name == hook and _is_hookimpl(item):
+                found.append(path)
+    return found
+
+
+def _is_hookimpl(function: ast.FunctionDef) -> bool:
+    marks = [mark.func if isinstance(mark, ast.Call) else mark for mark in function.decorator_list]
+    return any(isinstance(mark, ast.Name) and mark.id == "hookimpl" for mark in marks)
+
+
+def hooks_page() -> str:
+    known = hooks()
+    parts = []
+    for heading, names in hook_sections().items():
+        parts.append(f"## {heading[0].upper()}{heading[1:]}\n")
+        for name in names:
+            signature = str(inspect.signature(known[name])).replace("'", "")
+            parts.append(
+                f"### {name}\n\n```text\n{name}{_short_types(signature)}\n```\n\n{prose(known[name].__doc__ or '')}\n"
+            )
+            if packages := implementing_packages(name):
+                parts.append(f"Implemented by {', '.join(f'[{one}](../../plugins/{one})' for one in packages)}.\n")
+    return "\n".join(parts)
+
+
+def _short_types(text: str) -> str:
+    return re.sub(r"\b(?:crowbar_core\.\w+|collections\.abc|typing|types)\.", "", text)
+
+
+# ---------------------------------------------------------------- settings
+
+
+def settings_table() -> str:
+    rows = []
+    for item in fields(Settings):
+        default = "" if item.default is MISSING else _toml(item.default)
+        variable = (
+            code(f"CROWBAR_{item.name.upper()}") if item.name != "plugins" else code("CROWBAR_PLUGINS__NAME__KEY")
+        )
+        rows.append((code(item.name), code(default), variable, item.metadata["help"]))
+    return table(("setting", "default", "in the environment", "what it does"), rows)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(one) for one in value) + "]"
+    return f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+# ---------------------------------------------------------------- command line
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command of the core with its full name, in alphabetical order; those of barclamps are not among them."""
+    top = click.Context(root, info_name="crowbar")
+    for name in sorted(COMMANDS):
+        command = root.get_command(top, name)
+        assert command is not None
+        yield from _walk(command, f"crowbar {name}", top)
+
+
+def _walk(command: click.Command, name: str, parent: click.Context) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    context = click.Context(command, parent=parent, info_name=name)
+    for verb in command.list_commands(context):
+        found = command.get_command(context, verb)
+        assert found is not None
+        yield from _walk(found, f"{name} {verb}", context)
+
+
+def cli_page() -> str:
+    everywhere = {option.name for option in _shared_options()}
+    settings = [option for option in _added_by(settings_options) if option.name not in everywhere]
+    local = {option.name for option in settings}
+    parts = ["## Options of every command\n", _options(_shared_options())]
+    parts.append("## Options for the settings\n\nOf the commands that work here, without a server to ask.\n")
+    parts.append(_options(settings))
+    noun = ""
+    for name, command in commands():
+        if (first := name.split()[1]) != noun:
+            noun = first
+            parts.append(f"## crowbar {noun}\n\n{COMMANDS[noun][1]}\n")
+        usage = " ".join(
+            piece for piece in command.collect_usage_pieces(click.Context(command)) if piece != "[OPTIONS]"
+        )
+        heading = f"### {name}\n\n" if name.count(" ") > 1 else ""
+        line = f"{name} [OPTIONS] {usage}".rstrip()
+        parts.append(f"{heading}```text\n{line}\n```\n\n{prose(command.help or '')}\n")
+        own = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
+        own = [one for one in own if one.name not in everywhere]
+        if local <= {one.name for one in own}:
+            own = [one for one in own if one.name not in local]
+            parts.append(f"{'It takes' if not own else 'Beside its own, it takes'} the options for the settings.\n")
+        if own:
+            parts.append(_options(own))
+    return "\n".join(parts)
+
+
+def _shared_options() -> list[click.Option]:
+    return _added_by(shared_options(hidden=False))
+
+
+def _added_by(decorator: Callable[[Callable[..., Any]], Any]) -> list[click.Option]:
+    def bare(**_given: Any) -> None:
+        """A command without options of its own."""
+
+    return [one for one in click.command("bare")(decorator(bare)).params if isinstance(one, click.Option)]
+
+
+def _options(options: list[click.Option]) -> str:
+    rows = []
+    for option in options:
+        names = ", ".join(code(name) for name in (*option.opts, *option.secondary_opts))
+        value = "" if option.is_flag else f" {option.metavar or _choices(option.type)}"
+        rows.append((f"{names}{value}", option.help or ""))
+    return table(("option", ""), rows)
+
+
+def _choices(kind: Any) -> str:
+    return " / ".join(map(str, kind.choices)) if isinstance(kind, click.Choice) else kind.name.upper()
+
+
+# ---------------------------------------------------------------- REST
+
+
+def api_document() -> dict[str, Any]:
+    """The OpenAPI document of the core alone."""
+    with tempfile.TemporaryDirectory(prefix="crowbar-docs-") as directory:
+        app = create_app(Settings(data_dir=directory, safe_mode=True))
+        try:
+            return document(app, crowbar_core.__version__)
+        finally:
+            app.extensions["crowbar"].close()
+
+
+def rest_page() -> str:
+    described = api_document()
+    groups: dict[str, list[tuple[str, str, Mapping[str, Any]]]] = {}
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            groups.setdefault(_resource(path), []).append((method.upper(), path, operation))
+    parts = []
+    for resource, operations in sorted(groups.items()):
+        parts.append(f"## {resource}\n")
+        rows = []
+        for method, path, operation in operations:
+            rows.append(
+                (
+                    code(f"{method} {path}"),
+                    operation["x-crowbar-permission"],
+                    operation["summary"],
+                    _takes(operation, described),
+                )
+            )
+        parts.append(table(("operation", "who", "what it does", "what it takes"), rows))
+        shown = {_answered(operation) for _, _, operation in operations} - {""}
+        for name in sorted(shown):
+            if _plain_name(name) == _plain_name(resource.removesuffix("s")):
+                names = ", ".join(code(one) for one in described["components"]["schemas"][name]["properties"])
+                parts.append(f"Fields: {names}.\n")
+    return "\n".join(parts)
+
+
+def _plain_name(text: str) -> str:
+    return re.sub(r"[^a-z]", "", text.lower()).replace("attribute", "attrib").replace("auditentry", "audit")
+
+
+def _resource(path: str) -> str:
+    parts = path.strip("/").split("/")
+    if parts[:2] == ["api", "v2"]:
+        return parts[2].partition(".")[0]
+    return "status" if parts[:2] == ["api", "status"] else "outside /api/v2"
+
+
+def _answered(operation: Mapping[str, Any]) -> str:
+    for response in operation["responses"].values():
+        schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+        if "$ref" in schema:
+            return str(schema["$ref"]).rpartition("/")[2]
+    return ""
+
+
+def _takes(operation: Mapping[str, Any], described: Mapping[str, Any]) -> str:
+    """Body fields (those that must be there in bold), then query parameters beyond those that every list has."""
+    said = []
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    if "$ref" in body:
+        model = described["components"]["schemas"][body["$ref"].rpartition("/")[2]]
+        must = model.get("required", [])
+        names = [f"**{code(name)}**" if name in must else code(name) for name in model.get("properties", {})]
+        said.append(", ".join(names))
+    elif body:
+        said.append("any fields of the object")
+    query = [item["name"] for item in operation["parameters"] if item["in"] == "query"]
+    own = [name for name in query if name not in ("limit", "after", "sort", "count", "fields")]
+    if own:
+        said.append("?" + ", ".join(code(name) for name in own))
+    return "; ".join(said)
+
+
+# ---------------------------------------------------------------- states
+
+
+def state_diagram() -> str:
+    """TRANSITIONS as a Mermaid state diagram, one arrow for each edge."""
+    lines = ["```mermaid", "stateDiagram-v2", "    [*] --> PROPOSED: bound to a node"]
+    lines += [f"    {start.name} --> {end.name}: {_label(why)}" for (start, end), why in TRANSITIONS.items()]
+    return "\n".join([*lines, "```", ""])
+
+
+def _label(text: str) -> str:
+    """Mermaid takes a semicolon for the end of a statement and a colon for the start of a label."""
+    return text.replace(";", ",").replace(":", ",")
+
+
+def transitions_table() -> str:
+    rows = [(start.name, end.name, why) for (start, end), why in TRANSITIONS.items()]
+    return table(("from", "to", "when"), rows)
+
+
+def numbers_table() -> str:
+    return table(("state", "in the API"), [(state.name, str(int(state))) for state in sorted(State)])
+
+
+def run_states_table() -> str:
+    rows = [(code(state), "open" if state in OPEN_RUN_STATES else "finished") for state in RunState]
+    return table(("state of a run", ""), rows)
+
+
+def derived_states() -> str:
+    nodes = ", ".join(code(state.name) for state in NodeState)
+    deployments = ", ".join(f"{code(state.name)} ({int(state)})" for state in DeploymentState)
+    return f"A node is, in this order of precedence: {nodes}. A deployment is {deployments}.\n"
+
+
+# ---------------------------------------------------------------- errors
+
+
+def error_classes() -> list[type[CrowbarError]]:
+    """Every error class of the core, the public ones first."""
+    for module in pkgutil.walk_packages(crowbar_core.__path__, "crowbar_core."):
+        if "migrations" not in module.name and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found: dict[type[CrowbarError], None] = {}
+    todo: list[type[CrowbarError]] = [CrowbarError]
+    while todo:
+        one = todo.pop(0)
+        if one.__module__.startswith("crowbar_core"):
+            found[one] = None
+            todo += sorted(one.__subclasses__(), key=lambda kind: kind.__name__)
+    return sorted(found, key=lambda one: one.__module__ != errors.__name__)
+
+
+def errors_page() -> str:
+    tree = inspect.cleandoc(errors.__doc__ or "").partition("\n\n")[2]
+    rows = []
+    for one in error_classes():
+        status = str(one.status) if "status" in vars(one) or one.status != CrowbarError.status else ""
+        where = "" if one.__module__ == errors.__name__ else code(one.__module__)
+        own = (one.__doc__ or "").strip() if one.__doc__ != one.__mro__[1].__doc__ else ""
+        rows.append((code(one.__name__), code(one.code), status, where, prose(own).replace("\n", " ")))
+    return f"```text\n{tree}\n```\n\n" + table(("class", "code", "HTTP", "module", ""), rows)
+
+
+# ---------------------------------------------------------------- the vocabulary of barclamps
+
+
+def vocabulary_page() -> str:
+    tree = ast.parse(inspect.getsource(barclamp))
+    parts = []
+    for item in tree.body:
+        if not isinstance(item, ast.ClassDef) or item.name.startswith("_") or not hasattr(crowbar_core, item.name):
+            continue
+        kind = getattr(barclamp, item.name)
+        parts.append(f"## {item.name}\n")
+        if item.body and (doc := ast.get_docstring(item)):
+            parts.append(f"{prose(doc)}\n")
+        if dataclasses.is_dataclass(kind):
+            if rows := _fields_of(item):
+                parts.append(table(("field", "type", "default", ""), rows))
+        elif methods := [one for one in item.body if isinstance(one, ast.FunctionDef)]:
+            rows = [
+                (code(f"{one.name}({_arguments(one)})"), prose(ast.get_docstring(one) or "").replace("\n", " "))
+                for one in methods
+            ]
+            parts.append(table(("method", ""), [row for row in rows if not row[0].startswith("`__")]))
+            if rows := _fields_of(item):
+                parts.append(table(("attribute of the class", "type", "default", ""), rows))
+    for name in ("hookimpl", "requires", "cluster"):
+        function = getattr(barclamp, name)
+        parts.append(f"## {name}\n\n{prose(function.__doc__ or '')}\n")
+    return "\n".join(parts)
+
+
+def _arguments(function: ast.FunctionDef) -> str:
+    text = ast.unparse(function.args)
+    return re.sub(r"^self(, )?", "", text)
+
+
+def _fields_of(item: ast.ClassDef) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for one, following in zip(item.body, [*item.body[1:], None], strict=True):
+        if not isinstance(one, ast.AnnAssign) or not isinstance(one.target, ast.Name):
+            continue
+        said = ""
+        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            said = prose(str(following.value.value)).replace("\n", " ")
+        default = ast.unparse(one.value) if one.value is not None else ""
+        default = {"field(default_factory=dict)": "{}"}.get(default, default)
+        rows.append((code(one.target.id), code(ast.unparse(one.annotation)), code(default), said))
+    return rows
+
+
+# ---------------------------------------------------------------- the script jig's own README
+
+
+def scripts_page() -> str:
+    text = (ROOT / "plugins" / "crowbar-jig-script" / "README.md").read_text(encoding="utf-8")
+    start = text.index("## A role with scripts")
+    return text[start:]
+
+
+REGIONS: Mapping[str, Callable[[], str]] = {
+    "hooks": hooks_page,
+    "settings": settings_table,
+    "command-line": cli_page,
+    "rest": rest_page,
+    "state-diagram": state_diagram,
+    "transitions": transitions_table,
+    "state-numbers": numbers_table,
+    "run-states": run_states_table,
+    "derived-states": derived_states,
+    "errors": errors_page,
+    "vocabulary": vocabulary_page,
+    "scripts": scripts_page,
+}
+
+
+def renewed(text: str) -> str:
+    """A page with all its generated parts as the code says them now."""
+
+    def make(found: re.Match[str]) -> str:
+        name = found[1]
+        if name not in REGIONS:
+            raise SystemExit(f"There is no part {name!r}; there are: {', '.join(sorted(REGIONS))}.")
+        return f"{BEGIN.format(name=name)}\n\n{REGIONS[name]().strip()}\n\n{END}"
+
+    return _REGION.sub(make, text)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a page is not as the code says")
+    check = parser.parse_args().check
+    stale = []
+    for path in sorted(DOCS.rglob("*.md")):
+        old = path.read_text(encoding="utf-8")
+        new = renewed(old)
+        if new != old:
+            stale.append(path.relative_to(ROOT))
+            if not check:
+                path.write_text(new, encoding="utf-8")
+    for name in stale:
+        print(f"{'not as the code says' if check else 'written'}: {name}")
+    return 1 if stale and check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
