@@ -1,9 +1,9 @@
 """The ancestor's annealing loop, in the shape of its SQL: the other side of the ``anneal`` benchmark.
 
 Crowbar 2 asked the whole table for what could run before each pass, took at most ten, and wrote each step of each run
-in a
-transaction of its own; a noderole that became active asked each child for the states of all its parents. The statements
-here do the same work on the same tables and the same database as ours, without the cost of its language and its ORM.
+in a transaction of its own; a noderole that became active asked each child for the states of all its parents. The
+statements here do the same work on the same tables and the same database as ours, without the cost of its language and
+its ORM.
 """
 
 from __future__ import annotations

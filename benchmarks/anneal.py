@@ -1,9 +1,8 @@
 """Benchmark ``anneal``: convergence of ``noop`` noderoles, against the ancestor's loop on the same database.
 
 200 nodes x 10 and 10,000 x 20, on SQLite and on PostgreSQL (durable), interleaved, three rounds. Each side runs in a
-process
-of its own on a freshly loaded database. The ancestor's rate at the large size is taken from its first runs only.
-Run it with ``./dev bench anneal`` (``-- --quick`` leaves the large size out).
+process of its own on a freshly loaded database. The ancestor's rate at the large size is taken from its first runs
+only. Run it with ``./dev bench anneal`` (``-- --quick`` leaves the large size out).
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Benchmark ``scale``: what one transition costs at 200,000 noderoles against 2,000, on SQLite and on PostgreSQL.
 
 A transition here is a run that ends: claimed, finished, its children released, the next runs made. Both sizes are
-loaded
-once; then the same number of runs is ended on each, one by one and in batches of 100, turn about, in five rounds.
-An idle sweep is timed too. Run it with ``./dev bench scale``.
+loaded once; then the same number of runs is ended on each, one by one and in batches of 100, turn about, in five
+rounds. An idle sweep is timed too. Run it with ``./dev bench scale``.
 """
 
 from __future__ import annotations

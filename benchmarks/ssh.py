@@ -1,14 +1,11 @@
 """Benchmark ``ssh``: ten small scripts on each of 100 nodes, by Crowbar, ansible-playbook, pyinfra and
 a bare asyncssh loop.
 
-The nodes are a lab's, each with an sshd of its own; every side works from inside the lab's network, in
-a fresh process, with
-no connection open, and knows the host keys. After each turn the nodes are asked whether every script
-was done, once and in
-order. Crowbar's side is measured from the commit of a deployment until all is ACTIVE, once with one
-role of ten scripts and
-once with ten roles of one script. Ansible's is the whole command; the time to import a library counts for nobody else.
-Run it with ``./dev bench ssh`` (``--quick``: 30 nodes, one round; ``--without ansible``: minutes
+The nodes are a lab's, each with an sshd of its own; every side works from inside the lab's network, in a fresh process,
+with no connection open, and knows the host keys. After each turn the nodes are asked whether every script was done,
+once and in order. Crowbar's side is measured from the commit of a deployment until all is ACTIVE, once with one role of
+ten scripts and once with ten roles of one script. Ansible's is the whole command; the time to import a library counts
+for nobody else. Run it with ``./dev bench ssh`` (``--quick``: 30 nodes, one round; ``--without ansible``: minutes
 instead of half an hour).
 """
 

@@ -1,10 +1,8 @@
 """Finding, loading, checking and calling plugins, with every failure contained to the plugin that made it.
 
 pluggy loses all results when one implementation raises, so hooks are called plugin by plugin, in the dependency order
-of
-the barclamps. A barclamp that cannot be loaded is listed with its traceback, and the rest goes on; two packages that
-claim
-the same name stop the start, because nobody could say which of them is meant.
+of the barclamps. A barclamp that cannot be loaded is listed with its traceback, and the rest goes on; two packages that
+claim the same name stop the start, because nobody could say which of them is meant.
 """
 
 from __future__ import annotations

@@ -48,11 +48,9 @@ class Situation:
     """What binding must know of the cluster.
 
     ``deployments``: the deployment's id, then its ancestors' up to the root. ``bound``: the noderoles on the node and
-    on
-    the deployments' system nodes, and those in these deployments whose role may be needed (of roles that are no
-    cluster,
-    the first is enough). ``peer_children``: role -> noderoles that are children of that cluster role's peers in the
-    deployment.
+    on the deployments' system nodes, and those in these deployments whose role may be needed (of roles that are no
+    cluster, the first is enough). ``peer_children``: role -> noderoles that are children of that cluster role's peers
+    in the deployment.
     """
 
     roles: Mapping[str, Role]

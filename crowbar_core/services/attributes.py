@@ -186,8 +186,7 @@ def set_value(
     """Set an attribute: a node's hint, a noderole's user data, or a deployment role's proposed data.
 
     On a committed noderole it takes effect at once; on a deployment role when that is committed. Raises ``BadInput``
-    for a
-    value that the schema forbids, ``NotFound``, ``Refused`` for an attribute that is not writable.
+    for a value that the schema forbids, ``NotFound``, ``Refused`` for an attribute that is not writable.
     """
     loaded = parts.registry.attribute(attribute)
     if not loaded.attribute.writable:

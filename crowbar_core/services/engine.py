@@ -1,8 +1,7 @@
 """The annealer of one process: its threads, and its part in the lease that one process at a time holds.
 
 The holder sweeps, probes, delivers events and runs periodic jobs. A holder that dies is noticed at once on the same
-machine,
-and after ``leader_seconds`` from another.
+machine, and after ``leader_seconds`` from another.
 """
 
 from __future__ import annotations

@@ -209,8 +209,7 @@ def delete_node(parts: Parts, actor: Actor, node_id: int, *, wait: float = DELET
     """Remove a node: its running run is cancelled first, and when that is over the node goes.
 
     Refused while a noderole on another node depends on one of its own and has run, and while its run has not ended
-    after
-    ``wait`` seconds (it goes on being cancelled).
+    after ``wait`` seconds (it goes on being cancelled).
     """
     with change(parts, actor) as turn:
         row = _node(turn.session, node_id)

@@ -1,8 +1,8 @@
 """What a running Crowbar consists of, and the transaction in which services change the cluster.
 
 ``Turn`` is the one shape of a change: take the write lock, change, make the runs that became possible, write the
-events,
-commit; then ring the queue and wake the reactions. What is after the commit may be lost: the sweep finds it again.
+events, commit; then ring the queue and wake the reactions. What is after the commit may be lost: the sweep finds it
+again.
 """
 
 from __future__ import annotations

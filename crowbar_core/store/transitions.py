@@ -1,11 +1,9 @@
 """The only writer of ``node_roles.state`` and of the blocker counts.
 
 Every function works on sets, costs in proportion to the noderoles it touches, and leaves invariants 1 and 5 true when
-it
-returns. A ``Moves`` collects what happened, for the events and for those who must be woken afterwards.
-Callers hold the write lock (``Store.write``), so what is read here cannot change before it is written; the compare-and-
-swap
-is kept all the same, and zero rows mean ``StaleState``.
+it returns. A ``Moves`` collects what happened, for the events and for those who must be woken afterwards. Callers hold
+the write lock (``Store.write``), so what is read here cannot change before it is written; the compare-and- swap is kept
+all the same, and zero rows mean ``StaleState``.
 """
 
 from __future__ import annotations
@@ -162,8 +160,7 @@ def move(moves: Moves, seen: Sequence[Standing], to: State, *, silent: bool = Fa
     """Take these noderoles, each as it was seen, to ``to``, with all that follows for their children.
 
     ``values`` are further columns to set. Raises ``InvalidTransition`` for an edge that does not exist and
-    ``StaleState``
-    if one of them is not as it was seen.
+    ``StaleState`` if one of them is not as it was seen.
     """
     by_state: dict[State, list[Standing]] = defaultdict(list)
     for one in seen:
@@ -346,8 +343,7 @@ def cancel_runs(moves: Moves, node_role_ids: Collection[int], reason: str, *, qu
     """Cancel the open runs of noderoles that are no longer in TRANSITION, or are about to leave it.
 
     A run that no worker holds (queued, or pending) ends at once; a running one becomes ``cancelling`` and stays open
-    until
-    its worker says that what it started is gone. Returns the noderoles whose runs were touched.
+    until its worker says that what it started is gone. Returns the noderoles whose runs were touched.
     """
     free = runs.c.state == RunState.QUEUED
     if not queued_only:
