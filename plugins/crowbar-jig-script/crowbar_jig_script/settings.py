@@ -59,7 +59,9 @@ def read_settings(config: Mapping[str, Json], environment: Mapping[str, str] = o
         if from_environment is not None:
             values[name] = _parse(ENVIRONMENT + name.upper(), kind, from_environment)
         elif name in config:
-            values[name] = _check(f"[plugins.jig-script] {name}", kind, config[name])
+            where, value = f"[plugins.jig-script] {name}", config[name]
+            # CROWBAR_PLUGINS__JIG_SCRIPT__<NAME> arrives here as text.
+            values[name] = _parse(where, kind, value) if isinstance(value, str) else _check(where, kind, value)
     return Settings(**values)
 
 

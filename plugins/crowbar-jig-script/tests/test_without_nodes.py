@@ -152,13 +152,16 @@ def test_settings_come_from_the_environment_then_the_table_then_the_defaults() -
     table = {"port": 2222, "kill_grace": 3, "key_file": "/a"}
     over = {"CROWBAR_JIG_SCRIPT_KEY_FILE": "/b", "CROWBAR_JIG_SCRIPT_PING": "false"}
     assert read_settings(table, over) == Settings(port=2222, kill_grace=3.0, key_file="/b", ping=False)
+    as_text: dict[str, Any] = {"port": "2222", "kill_grace": "3", "key_file": "/a", "ping": "false"}
+    assert read_settings(as_text, {}) == Settings(port=2222, kill_grace=3.0, key_file="/a", ping=False)
 
 
 @pytest.mark.parametrize(
     "table, environment, says",
     [
         ({"prot": 22}, {}, "no setting 'prot'"),
-        ({"port": "22"}, {}, "port must be of type int, not '22'"),
+        ({"port": "ssh"}, {}, "[plugins.jig-script] port must be a number, not 'ssh'"),
+        ({"key_file": 7}, {}, "key_file must be of type str, not 7"),
         ({"port": True}, {}, "port must be of type int, not True"),
         ({"connect_timeout": -1}, {}, "connect_timeout must be more than 0"),
         ({"connect_timeout": float("nan")}, {}, "must be more than 0"),
