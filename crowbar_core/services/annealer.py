@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -357,25 +357,41 @@ def _claim(parts: Parts, session: Session, now: datetime, run_ids: Collection[in
         .join(roles, roles.c.id == node_roles.c.role_id)
         .where(parts.store.ids(runs.c.id, held), node_roles.c.rerun)
     ).all()
-    if stale:
-        fresh = run_inputs(
-            parts.registry, session, parts.store, [(row.node_role_id, row.node_id, row.name) for row in stale]
-        )
-        for row in stale:
-            session.execute(update(runs).where(runs.c.id == row.id).values(input=fresh.get(row.node_role_id, {})))
-        session.execute(
-            update(node_roles)
-            .where(parts.store.ids(node_roles.c.id, [row.node_role_id for row in stale]))
-            .values(rerun=False)
-        )
+    _renew_inputs(parts, session, {row.id: (row.node_role_id, row.node_id, row.name) for row in stale})
     return held
 
 
+def _renew_inputs(parts: Parts, session: Session, stale: Mapping[int, tuple[int, int, str]]) -> None:
+    """Take the input of these runs (id -> noderole id, node id, role) afresh: it has changed since they were made."""
+    if not stale:
+        return
+    fresh = run_inputs(parts.registry, session, parts.store, list(stale.values()))
+    for run_id, (node_role_id, _, _) in stale.items():
+        session.execute(update(runs).where(runs.c.id == run_id).values(input=fresh.get(node_role_id, {})))
+    session.execute(
+        update(node_roles)
+        .where(parts.store.ids(node_roles.c.id, [one[0] for one in stale.values()]))
+        .values(rerun=False)
+    )
+
+
 def pass_through(parts: Parts, run_ids: Collection[int], worker: str) -> None:
-    """Claim runs of a jig that does nothing and end them as succeeded, all in one transaction."""
-    with change(parts, Actor("annealer")) as turn:
-        held = _claim(parts, turn.session, turn.now, run_ids, worker)
-        finish_in_turn(turn, [Outcome(run_id=run_id, kind="succeeded", worker=worker) for run_id in held])
+    """Take queued runs of a jig that does nothing and end them as succeeded, all in one transaction: nobody could see
+    them run.
+    """
+    with change(parts, ANNEALER) as turn:
+        taken = [run for run in _open_runs(turn, run_ids) if run.state == RunState.QUEUED]
+        stale = {run.id: (run.node_role_id, run.node_id, run.role) for run in taken if run.rerun}
+        _renew_inputs(parts, turn.session, stale)
+        ids = [run.id for run in taken]
+        turn.session.execute(
+            update(runs)
+            .where(turn.store.ids(runs.c.id, ids))
+            .values(state=str(RunState.SUCCEEDED), worker=worker, started_at=turn.now, finished_at=turn.now)
+        )
+        _succeed(turn, [replace(run, rerun=False) if run.rerun else run for run in taken])
+        turn.moves.ended_runs.extend(ids)
+        turn.moves.woken.update(run.node_id for run in taken)
 
 
 # ---------------------------------------------------------------- sweeping up

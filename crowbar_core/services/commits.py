@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import update
-
 from crowbar_core.barclamp import DeploymentView
 from crowbar_core.domain.states import ACTIVE, PROPOSED
 from crowbar_core.errors import NotFound, Refused
@@ -25,12 +23,9 @@ def commit_in_turn(turn: Turn, ids: Collection[int]) -> list[int]:
     """
     if not ids:
         return []
-    turn.session.execute(
-        update(node_roles)
-        .where(turn.store.ids(node_roles.c.id, ids), node_roles.c.state == int(PROPOSED))
-        .values(committed_data=node_roles.c.proposed_data)
+    committed = transitions.commit_proposed(
+        turn.moves, ids, committed_data=node_roles.c.proposed_data, attempts=0, not_before=None, status="", rerun=False
     )
-    committed = transitions.commit_proposed(turn.moves, ids, attempts=0, not_before=None, status="", rerun=False)
     if not committed:
         return []
     refresh_sysdata(turn, peers_of(turn, committed))

@@ -11,6 +11,7 @@ from.
 from __future__ import annotations
 
 import re
+import secrets
 import sqlite3
 import threading
 import time
@@ -51,6 +52,8 @@ class Store:
         self.cannot_write: str | None = None
         """Why the last writing transaction failed, when it was for the database's sake."""
         self._writer = threading.Lock()
+        self.token = secrets.token_hex(8)
+        """Tells this store's notifications from those of other processes."""
 
     def now(self, session: Session) -> datetime:
         """The database's time, aware, UTC. Leases compare with nothing else."""
@@ -105,7 +108,7 @@ class Store:
     def notify(self, session: Session) -> None:
         """Wake the annealers of other processes when this transaction commits (PostgreSQL; elsewhere they poll)."""
         if self.postgresql:
-            session.execute(text(f"NOTIFY {CHANNEL}"))
+            session.execute(text(f"NOTIFY {CHANNEL}, '{self.token}'"))
 
     def ids(self, column: Any, values: Iterable[int], name: str = "ids") -> ColumnElement[bool]:
         """``column IN values`` with one parameter, however many values there are."""
@@ -211,7 +214,7 @@ class Listener:
             if not select_([self._connection], timeout):
                 return False
             self._connection.poll()
-            heard = bool(self._connection.notifies)
+            heard = any(one.payload != self._store.token for one in self._connection.notifies)
             self._connection.notifies.clear()
             return heard
         except psycopg2.Error:
