@@ -16,10 +16,10 @@ from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Json
-from crowbar_core.domain.states import ACTIVE, BLOCKED, ERROR, PROPOSED, TODO, TRANSITION, RunState, State
+from crowbar_core.domain.states import ACTIVE, ERROR, TODO, TRANSITION, RunState, State
 from crowbar_core.services.changes import mark_stale, merge_walls, refresh_sysdata
 from crowbar_core.services.layers import run_inputs
-from crowbar_core.services.parts import Actor, Parts, Turn, log, open_turn
+from crowbar_core.services.parts import HOOKS_OF_STATES, Actor, Parts, Turn, log, open_turn
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store import transitions
 from crowbar_core.store.events import merge_into_waiting
@@ -30,9 +30,8 @@ from crowbar_core.store.transitions import Standing
 node_roles, roles, runs = table(NodeRole), table(RoleRow), table(Run)
 
 ANNEALER = Actor("annealer")
-_HOOKS = {PROPOSED: "on_proposed", TODO: "on_todo", TRANSITION: "on_transition", ACTIVE: "on_active",
-          BLOCKED: "on_blocked", ERROR: "on_error"}  # fmt: skip
-
+PORTION = 2000
+"""How many nodes are given their next runs at a time."""
 Kind = Literal["succeeded", "failed", "retry", "lost", "cancelled", "pending", "handed back"]
 
 
@@ -74,30 +73,32 @@ def schedule(turn: Turn, node_ids: Collection[int]) -> None:
     todo = set(node_ids)
     while todo:
         turn.moves.woken -= todo
-        chosen = store_runs.first_runnable(turn.session, turn.store, turn.now, todo)
-        if not chosen:
-            return
-        past = [one for one in chosen if one.destructive and one.done and one.state == TODO]
-        if past:
-            transitions.move(
-                turn.moves, [Standing(o.id, o.node_id, o.role_id, TODO) for o in past], ACTIVE, silent=True,
-                status="passed over: it has succeeded before", attempts=0,
-            )  # fmt: skip
-        _make_runs(turn, [one for one in chosen if one not in past] if past else chosen)
+        for portion in transitions.batched(todo, PORTION):
+            _schedule_portion(turn, portion)
         # Passing over released others; what barclamps said of the new runs may have sent others back to work.
         todo = set(turn.moves.woken)
-    turn.moves.woken.clear()
+
+
+def _schedule_portion(turn: Turn, node_ids: Collection[int]) -> None:
+    chosen = store_runs.first_runnable(turn.session, turn.store, turn.now, node_ids)
+    past = [one for one in chosen if one.destructive and one.done and one.state == TODO]
+    if past:
+        transitions.move(
+            turn.moves, [Standing(o.id, o.node_id, o.role_id, TODO) for o in past], ACTIVE, silent=True,
+            status="passed over: it has succeeded before", attempts=0,
+        )  # fmt: skip
+    _make_runs(turn, [one for one in chosen if one not in past] if past else chosen)
 
 
 def _make_runs(turn: Turn, chosen: Sequence[Runnable]) -> None:
     if not chosen:
         return
-    before = len(turn.moves.moved)
+    before = turn.moves.count
     asking = {
         role for role in {one.role for one in chosen} if turn.registry.implementations("node_role_data", role=role)
     }
     refresh_sysdata(turn, [one.id for one in chosen if one.role in asking], quiet=True)
-    if len(turn.moves.moved) > before:  # what barclamps said of one may have sent another of these back to work
+    if turn.moves.count > before:  # what barclamps said of one may have sent another of these back to work
         now_at = transitions.standing(turn.moves, [one.id for one in chosen])
         turn.moves.woken.update(one.node_id for one in chosen if now_at[one.id].state != one.state)
         chosen = [one for one in chosen if now_at[one.id].state == one.state]
@@ -452,11 +453,11 @@ def _still_overdue(turn: Turn, outcomes: Sequence[Outcome], overdue: Sequence[tu
 def _tell(turn: Turn) -> None:
     """Write the events for all that moved. Each noderole's last state is told once for each state it passed through."""
     registry = turn.registry
-    if turn.moves.moved and any(registry.listens(hook) for hook in _HOOKS.values()):
+    if turn.moves.moved:
         names = dict(turn.session.execute(select(roles.c.id, roles.c.name)).all())
         told: dict[tuple[State, int], bool] = {}
         for moved in turn.moves.moved:
-            key, hook = (moved.to, moved.role_id), _HOOKS[moved.to]
+            key, hook = (moved.to, moved.role_id), HOOKS_OF_STATES[moved.to]
             if key not in told:
                 told[key] = bool(registry.implementations(hook, role=names.get(moved.role_id)))
             if told[key] and not moved.silent:

@@ -134,17 +134,20 @@ def refresh_sysdata(turn: Turn, ids: Collection[int], *, quiet: bool = False) ->
     registry = turn.registry
     if not registry.listens("node_role_data"):
         return
-    names = _role_names(turn, ids)
-    asked = [ref for ref, role in names.items() if registry.implementations("node_role_data", role=role)]
-    if not asked:
-        return
+    asked = [
+        row.id
+        for row in turn.session.execute(select(roles.c.id, roles.c.name))
+        if registry.implementations("node_role_data", role=row.name)
+    ]
     old = dict(
         turn.session.execute(
-            select(node_roles.c.id, node_roles.c.sysdata).where(turn.store.ids(node_roles.c.id, asked))
+            select(node_roles.c.id, node_roles.c.sysdata).where(
+                turn.store.ids(node_roles.c.id, ids), node_roles.c.role_id.in_(asked)
+            )
         ).all()
     )
     new: dict[int, Mapping[str, Json]] = {}
-    for ref, view in node_role_views(registry, turn.session, turn.store, asked).items():
+    for ref, view in node_role_views(registry, turn.session, turn.store, old).items():
         tree: dict[str, Json] = {}
         for plugin, answer in registry.ask("node_role_data", of=view.role, node_role=view):
             data = answer.error if isinstance(answer, Failure) else _as_sysdata(plugin, answer)
@@ -180,22 +183,23 @@ def _mapping(value: Any) -> dict[str, Json]:
 
 
 def peers_of(turn: Turn, ids: Collection[int]) -> set[int]:
-    """The committed noderoles of the same cluster role in the same deployment as any of these, with
-    these themselves.
-    """
-    pairs = turn.session.execute(
-        select(node_roles.c.role_id, node_roles.c.deployment_id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(turn.store.ids(node_roles.c.id, ids), roles.c.cluster)
-        .distinct()
-    ).all()
-    found = set(ids)
-    for pair in pairs:
+    """The committed noderoles of the cluster roles among these, in the same deployments, with these themselves."""
+    pairs: set[tuple[int, int]] = set()
+    for portion in transitions.batched(ids, transitions.PORTION):
+        rows = turn.session.execute(
+            select(node_roles.c.role_id, node_roles.c.deployment_id)
+            .join(roles, roles.c.id == node_roles.c.role_id)
+            .where(turn.store.ids(node_roles.c.id, portion), roles.c.cluster)
+            .distinct()
+        )
+        pairs.update((row.role_id, row.deployment_id) for row in rows)
+    found: set[int] = set()
+    for role_id, deployment_id in pairs:
         found.update(
             turn.session.scalars(
                 select(node_roles.c.id).where(
-                    node_roles.c.role_id == pair.role_id,
-                    node_roles.c.deployment_id == pair.deployment_id,
+                    node_roles.c.role_id == role_id,
+                    node_roles.c.deployment_id == deployment_id,
                     node_roles.c.state != int(State.PROPOSED),
                 )
             )

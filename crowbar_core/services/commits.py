@@ -28,7 +28,11 @@ def commit_in_turn(turn: Turn, ids: Collection[int]) -> list[int]:
     )
     if not committed:
         return []
-    refresh_sysdata(turn, peers_of(turn, committed))
+    if turn.registry.listens("node_role_data"):
+        peers = peers_of(turn, committed)
+        refresh_sysdata(turn, peers)
+        for portion in transitions.batched(committed, transitions.PORTION):
+            refresh_sysdata(turn, [ref for ref in portion if ref not in peers])
     if turn.registry.listens("on_commit"):
         for view in node_role_views(turn.registry, turn.session, turn.store, committed).values():
             turn.registry.veto("on_commit", of=view.role, obj=view, session=turn.session)

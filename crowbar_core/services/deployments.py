@@ -25,6 +25,7 @@ from crowbar_core.services.parts import Actor, Parts, Turn
 from crowbar_core.services.secrets import keep_seals, seal
 from crowbar_core.services.views import deployment_role_view, deployment_view
 from crowbar_core.store.models import Deployment, DeploymentRole, Edge, Node, NodeRole, RoleRow, Run, table
+from crowbar_core.store.transitions import PORTION
 
 nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
 deployments, deployment_roles = table(Deployment), table(DeploymentRole)
@@ -212,9 +213,10 @@ def commit(parts: Parts, actor: Actor, deployment_id: int, *, plan: str | None =
         ids = turn.session.scalars(
             select(node_roles.c.id).where(
                 node_roles.c.deployment_id == deployment_id, node_roles.c.state == int(PROPOSED)
-            )
-        ).all()
-        committed = commit_in_turn(turn, ids)
+            ),
+            execution_options={"yield_per": PORTION},
+        )
+        committed = commit_in_turn(turn, list(ids))
         turn.moves.woken.update(
             turn.session.scalars(
                 select(node_roles.c.node_id).where(node_roles.c.deployment_id == deployment_id).distinct()

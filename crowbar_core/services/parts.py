@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
+from crowbar_core.domain.states import State
 from crowbar_core.plugins import Registry
 from crowbar_core.services.secrets import load_key
 from crowbar_core.settings import Settings
@@ -29,6 +30,12 @@ from crowbar_core.store.transitions import Moves
 
 log = structlog.get_logger("crowbar")
 audits = table(Audit)
+
+
+HOOKS_OF_STATES = {
+    State.PROPOSED: "on_proposed", State.TODO: "on_todo", State.TRANSITION: "on_transition",
+    State.ACTIVE: "on_active", State.BLOCKED: "on_blocked", State.ERROR: "on_error",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,8 @@ def open_turn(parts: Parts, actor: Actor, settle: Settle) -> Iterator[Turn]:
     """The transaction of a change. ``settle`` is called before the commit; the doorbells are rung after it."""
     with parts.store.write() as session:
         now = parts.store.now(session)
-        turn = Turn(parts, actor, session, now, Moves(parts.store, session, now))
+        heard = frozenset(state for state, hook in HOOKS_OF_STATES.items() if parts.registry.listens(hook))
+        turn = Turn(parts, actor, session, now, Moves(parts.store, session, now, heard))
         yield turn
         settle(turn)
         events.append(session, now, turn.events)

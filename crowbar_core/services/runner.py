@@ -177,16 +177,20 @@ class Runner:
     # ------------------------------------------------------------ taking on
 
     def execute_forever(self, take: Any) -> None:
-        """Take ids from ``take(timeout, most)``, claim and execute, until stopped. The loop of the in-process queue."""
+        """Take ids from ``take(timeout, most)``, claim and execute, until stopped. The loop of the in-process queue.
+
+        When none come, the database is asked: runs that were queued before this process started, or by others.
+        """
         waiting: deque[int] = deque()
         while not self._stopping.is_set():
             if not waiting:
                 waiting.extend(take(0.5, BATCH))
-            if not waiting:
-                continue
             try:
-                batch = [waiting.popleft() for _ in range(min(len(waiting), BATCH))]
-                waiting.extendleft(reversed(self.execute(batch)))
+                if not waiting:
+                    waiting.extend(self._left_lying())
+                if waiting:
+                    batch = [waiting.popleft() for _ in range(min(len(waiting), BATCH))]
+                    waiting.extendleft(reversed(self.execute(batch)))
             except CrowbarError as error:
                 log.warning("taking on runs failed; it will be tried again", error=error.detail)
                 waiting.clear()  # the sweep rings them again
@@ -195,6 +199,10 @@ class Runner:
                 log.exception("taking on runs failed")
                 waiting.clear()
                 self._stopping.wait(1.0)
+
+    def _left_lying(self) -> list[int]:
+        with self.parts.store.read() as session:
+            return store_runs.queued(session, BATCH)
 
     def execute(self, run_ids: Sequence[int]) -> list[int]:
         """Claim what there is room for and begin it; blocks while no worker is free. Returns the ids that must wait."""

@@ -9,9 +9,10 @@ all the same, and zero rows mean ``StaleState``.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import and_, case, delete, func, insert, select, update
@@ -38,7 +39,16 @@ runs = table(Run)
 nodes = table(Node)
 roles = table(RoleRow)
 
+PORTION = 5000
+"""How many rows a change of very many is held in memory for at a time."""
 _PARENTS_MATTER = [int(state) for state in NEEDS_PARENTS_ACTIVE]
+
+
+def batched(ids: Iterable[int], most: int) -> Iterator[list[int]]:
+    """The ids in lists of at most so many."""
+    left = iter(ids)
+    while portion := list(islice(left, most)):
+        yield portion
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +69,25 @@ class Moves:
     store: Store
     session: Session
     now: datetime
+    heard: frozenset[State] = frozenset(State)
+    """The states whose being reached anybody wants to hear of: only these moves are remembered one by one."""
     moved: list[Moved] = field(default_factory=list)
+    count: int = 0
+    """How many moves there were."""
     woken: set[int] = field(default_factory=set)
     """Nodes on which something may have become runnable."""
     cancelling: list[int] = field(default_factory=list)
     """Runs that a worker must be told to stop."""
     ended_runs: list[int] = field(default_factory=list)
+
+    def note(self, to: State, group: Iterable[tuple[int, int, int]], *, silent: bool = False) -> None:
+        """Remember that these (noderole id, node id, role id) have come to ``to``."""
+        before = len(self.moved)
+        if to in self.heard:
+            self.moved.extend(Moved(*one, to, silent) for one in group)
+            self.count += len(self.moved) - before
+        else:
+            self.count += sum(1 for _ in group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +117,7 @@ def propose_new(moves: Moves, *, node_id: int, role_id: int, deployment_id: int,
         )
         .returning(node_roles.c.id)
     ).one()  # fmt: skip
-    moves.moved.append(Moved(row.id, node_id, role_id, PROPOSED))
+    moves.note(PROPOSED, [(row.id, node_id, role_id)])
     return int(row.id)
 
 
@@ -175,7 +198,7 @@ def move(moves: Moves, seen: Sequence[Standing], to: State, *, silent: bool = Fa
         )
         if changed.rowcount != len(ids):  # type: ignore[attr-defined]
             raise StaleState(f"Of {len(ids)} noderoles seen in {state.name}, some have moved on. Read them again.")
-        moves.moved.extend(Moved(one.id, one.node_id, one.role_id, to, silent) for one in group)
+        moves.note(to, ((one.id, one.node_id, one.role_id) for one in group), silent=silent)
         moves.woken.update(one.node_id for one in group)
         if to is ACTIVE:
             _release(moves, ids)
@@ -213,6 +236,13 @@ def send_back(moves: Moves, ids: Collection[int], **values: Any) -> list[int]:
 
 def commit_proposed(moves: Moves, ids: Collection[int], **values: Any) -> list[int]:
     """Take those of these noderoles that are PROPOSED to TODO or BLOCKED. Returns their ids."""
+    committed: list[int] = []
+    for portion in batched(ids, PORTION):
+        committed.extend(_commit_portion(moves, portion, values))
+    return committed
+
+
+def _commit_portion(moves: Moves, ids: Collection[int], values: Mapping[str, Any]) -> list[int]:
     rows = moves.session.execute(
         select(node_roles.c.id, node_roles.c.node_id, node_roles.c.role_id, node_roles.c.blockers).where(
             moves.store.ids(node_roles.c.id, ids), node_roles.c.state == int(PROPOSED)
@@ -270,7 +300,7 @@ def _release(moves: Moves, parents: Collection[int]) -> None:
         # A child that waited for one of these parents was in BLOCKED, ERROR or PROPOSED; TODO means that it just left
         # BLOCKED.
         if row.state == TODO:
-            moves.moved.append(Moved(row.id, row.node_id, row.role_id, TODO))
+            moves.note(TODO, [(row.id, row.node_id, row.role_id)])
             moves.woken.add(row.node_id)
 
 
@@ -291,7 +321,7 @@ def _unblock(moves: Moves, fewer: Mapping[int, int]) -> None:
             .returning(node_roles.c.id, node_roles.c.node_id, node_roles.c.role_id, node_roles.c.state)
         ).one()
         if row.state == TODO:
-            moves.moved.append(Moved(row.id, row.node_id, row.role_id, TODO))
+            moves.note(TODO, [(row.id, row.node_id, row.role_id)])
             moves.woken.add(row.node_id)
 
 
@@ -327,7 +357,7 @@ def _block(moves: Moves, more: Mapping[int, int], reason: str) -> None:
             )
         )
     blocked = [one for one in before.values() if one.state in NEEDS_PARENTS_ACTIVE]
-    moves.moved.extend(Moved(one.id, one.node_id, one.role_id, BLOCKED) for one in blocked)
+    moves.note(BLOCKED, ((one.id, one.node_id, one.role_id) for one in blocked))
     with_runs = [one.id for one in blocked if one.state in (TRANSITION, ACTIVE)]
     if with_runs:
         cancel_runs(moves, with_runs, reason)
