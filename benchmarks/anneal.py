@@ -39,7 +39,7 @@ def one_side(side: str, url: str, nodes: int, length: int) -> dict[str, Any]:
     """Load, commit and anneal in this process; noderoles per second from the commit to rest, and the
     peak memory in MB.
     """
-    with cluster(url or None, length=length) as parts:
+    with cluster(url or None, length=length, probe_seconds=0.0) as parts:  # there is nobody to probe
         home = load(parts, nodes=nodes, length=length)
         if side == "ancestor":
             ancestor.commit(parts, home)
@@ -50,7 +50,7 @@ def one_side(side: str, url: str, nodes: int, length: int) -> dict[str, Any]:
         begun = time.perf_counter()
         deployments.commit(parts, OPERATOR, home)
         while _any_open_run(parts):  # cheap at any size, and each change that leaves work leaves an open run
-            time.sleep(0.02)
+            time.sleep(0.02 if nodes < 1000 else 0.2)
         seconds = time.perf_counter() - begun
         now = steering.settled(parts)
         engine.stop()

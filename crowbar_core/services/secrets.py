@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -38,15 +40,11 @@ def load_key(settings: Settings, name: str = "secret.key") -> bytes:
 
 
 def _make(path: Path) -> None:
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_bytes(Fernet.generate_key())
-    try:
-        os.link(draft, path)  # fails if somebody was faster: then theirs is the key
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.") as draft:  # for its owner's eyes only
+        draft.write(Fernet.generate_key())
+        draft.flush()
+        with suppress(FileExistsError):  # somebody was faster: then theirs is the key
+            os.link(draft.name, path)
 
 
 def seal(cipher: Fernet, value: Json) -> Json:
