@@ -26,7 +26,6 @@ from crowbar_core.services.engine import Engine
 from crowbar_core.services.parts import Parts
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.models import Run, table
-from tests.services import PostgresServer
 
 runs = table(Run)
 
@@ -88,6 +87,8 @@ def main() -> None:
     if options.side:
         print(json.dumps(one_side(options.side, options.url, options.nodes, options.length)))
         return
+    from tests.services import PostgresServer  # not in the processes whose memory is measured
+
     sizes = {"200x10": SIZES["200x10"]} if options.quick else SIZES
     results: dict[str, Any] = {}
     with PostgresServer(durable=True) as postgres:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
 from crowbar_core import Barclamp, Role, hookimpl
 from crowbar_core.domain.states import PROPOSED
@@ -99,4 +99,6 @@ def load(parts: Parts, *, nodes: int, length: int) -> int:
                     )  # fmt: skip
             session.execute(insert(table(NodeRole)), rows)
             session.execute(insert(table(Edge)), links)
+    with parts.store.write() as session:
+        session.execute(text("ANALYZE"))  # as autovacuum would have done while a cluster of this size came to be
     return home

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import click
@@ -72,10 +72,12 @@ def worker(settings: Settings) -> None:
 
 def _take(runner: Runner, run_ids: list[int], stopped: threading.Event) -> None:
     """Begin these runs; waits while the runner has no room, so that other workers get what this one cannot do yet."""
-    waiting = list(run_ids)
+    waiting: Sequence[int] = run_ids
     try:
         while waiting and not stopped.is_set():
             waiting = runner.execute(waiting)
+            if waiting:
+                runner.room(1, wait=0.5)
     except CrowbarError as error:
         # The sweep rings them again.
         log.warning("taking on runs failed", error=error.detail, runs=waiting)

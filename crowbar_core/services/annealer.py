@@ -6,14 +6,13 @@ transaction, so progress waits for no timer. ``finish`` takes in outcomes, many 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal
 
 from sqlalchemy import case, select, update
-from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Json
 from crowbar_core.domain.states import ACTIVE, ERROR, TODO, TRANSITION, RunState, State
@@ -134,6 +133,7 @@ class _OpenRun:
     worker: str
     role_id: int
     role: str
+    jig: str
     node_role_state: State
     rerun: bool
     attempts: int
@@ -191,8 +191,8 @@ def _open_runs(turn: Turn, ids: Collection[int]) -> list[_OpenRun]:
     rows = turn.session.execute(
         select(
             runs.c.id, runs.c.node_role_id, runs.c.node_id, runs.c.state, runs.c.refresh, runs.c.pending, runs.c.worker,
-            node_roles.c.role_id, roles.c.name, node_roles.c.state.label("node_role_state"), node_roles.c.rerun,
-            node_roles.c.attempts, roles.c.max_attempts, roles.c.destructive, roles.c.on_change,
+            node_roles.c.role_id, roles.c.name, roles.c.jig_name, node_roles.c.state.label("node_role_state"),
+            node_roles.c.rerun, node_roles.c.attempts, roles.c.max_attempts, roles.c.destructive, roles.c.on_change,
         )
         .join(node_roles, node_roles.c.id == runs.c.node_role_id)
         .join(roles, roles.c.id == node_roles.c.role_id)
@@ -202,7 +202,7 @@ def _open_runs(turn: Turn, ids: Collection[int]) -> list[_OpenRun]:
     return [
         _OpenRun(
             r.id, r.node_role_id, r.node_id, r.state, r.refresh, r.pending, r.worker, r.role_id, r.name,
-            State(r.node_role_state), r.rerun, r.attempts, r.max_attempts, r.destructive, r.on_change,
+            r.jig_name, State(r.node_role_state), r.rerun, r.attempts, r.max_attempts, r.destructive, r.on_change,
         )
         for r in rows
     ]  # fmt: skip
@@ -342,57 +342,68 @@ def cancel(turn: Turn, node_role_ids: Collection[int], reason: str, *, queued_on
 # ---------------------------------------------------------------- claiming
 
 
-def claim(parts: Parts, run_ids: Collection[int], worker: str) -> list[int]:
-    """Take queued runs for ``worker``; input that has changed since a run was made is taken afresh. Returns those it
-    now holds.
-    """
-    with parts.store.write() as session:
-        return _claim(parts, session, parts.store.now(session), run_ids, worker)
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of queued runs that were offered to a worker; those that were not queued any more are in none."""
+
+    held: Sequence[int] = ()
+    """It holds them now and is to carry them out."""
+    passed: Sequence[int] = ()
+    """Their jigs do nothing: they have succeeded."""
+    left: Sequence[int] = ()
+    """There was no room for them: they are still queued."""
 
 
-def _claim(parts: Parts, session: Session, now: datetime, run_ids: Collection[int], worker: str) -> list[int]:
-    held = store_runs.claim(session, parts.store, now, run_ids, worker, parts.settings.lease_seconds)
-    stale = session.execute(
-        select(runs.c.id, runs.c.node_role_id, runs.c.node_id, roles.c.name)
-        .join(node_roles, node_roles.c.id == runs.c.node_role_id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(parts.store.ids(runs.c.id, held), node_roles.c.rerun)
-    ).all()
-    _renew_inputs(parts, session, {row.id: (row.node_role_id, row.node_id, row.name) for row in stale})
-    return held
+def claim(parts: Parts, run_ids: Collection[int], worker: str) -> Sequence[int]:
+    """Take queued runs for ``worker``, whatever their jigs. Returns those it now holds."""
+    return take_on(parts, run_ids, worker, room=len(run_ids)).held
 
 
-def _renew_inputs(parts: Parts, session: Session, stale: Mapping[int, tuple[int, int, str]]) -> None:
-    """Take the input of these runs (id -> noderole id, node id, role) afresh: it has changed since they were made."""
-    if not stale:
-        return
-    fresh = run_inputs(parts.registry, session, parts.store, list(stale.values()))
-    for run_id, (node_role_id, _, _) in stale.items():
-        session.execute(update(runs).where(runs.c.id == run_id).values(input=fresh.get(node_role_id, {})))
-    session.execute(
-        update(node_roles)
-        .where(parts.store.ids(node_roles.c.id, [one[0] for one in stale.values()]))
-        .values(rerun=False)
-    )
+def take_on(
+    parts: Parts, run_ids: Collection[int], worker: str, *, room: int, passes: Callable[[str], bool] = lambda jig: False
+) -> Taken:
+    """Take at most ``room`` of these runs for ``worker``, and end those whose jig ``passes``, all in one transaction.
 
-
-def pass_through(parts: Parts, run_ids: Collection[int], worker: str) -> None:
-    """Take queued runs of a jig that does nothing and end them as succeeded, all in one transaction: nobody could see
-    them run.
+    Input that has changed since a run was made is taken afresh.
     """
     with change(parts, ANNEALER) as turn:
-        taken = [run for run in _open_runs(turn, run_ids) if run.state == RunState.QUEUED]
-        stale = {run.id: (run.node_role_id, run.node_id, run.role) for run in taken if run.rerun}
-        _renew_inputs(parts, turn.session, stale)
-        ids = [run.id for run in taken]
-        turn.session.execute(
-            update(runs)
-            .where(turn.store.ids(runs.c.id, ids))
-            .values(state=str(RunState.SUCCEEDED), worker=worker, started_at=turn.now, finished_at=turn.now)
-        )
-        _succeed(turn, [replace(run, rerun=False) if run.rerun else run for run in taken])
-        turn.moves.ended_runs.extend(ids)
-        turn.moves.woken.update(run.node_id for run in taken)
+        queued = [run for run in _open_runs(turn, run_ids) if run.state == RunState.QUEUED]
+        passing = [run for run in queued if passes(run.jig)]
+        over = {run.id for run in passing}
+        others = [run for run in queued if run.id not in over]
+        _renew_inputs(turn, [run for run in (*passing, *others[:room]) if run.rerun])
+        _pass_through(turn, passing, worker)
+        held = [run.id for run in others[:room]]
+        if held:
+            store_runs.claim(turn.session, turn.store, turn.now, held, worker, parts.settings.lease_seconds)
+    return Taken(held, [run.id for run in passing], [run.id for run in others[room:]])
+
+
+def _renew_inputs(turn: Turn, stale: Sequence[_OpenRun]) -> None:
+    if not stale:
+        return
+    fresh = run_inputs(
+        turn.registry, turn.session, turn.store, [(run.node_role_id, run.node_id, run.role) for run in stale]
+    )
+    for run in stale:
+        turn.session.execute(update(runs).where(runs.c.id == run.id).values(input=fresh.get(run.node_role_id, {})))
+    refs = [run.node_role_id for run in stale]
+    turn.session.execute(update(node_roles).where(turn.store.ids(node_roles.c.id, refs)).values(rerun=False))
+
+
+def _pass_through(turn: Turn, passing: Sequence[_OpenRun], worker: str) -> None:
+    """Nobody could see these runs run: they succeed at once."""
+    if not passing:
+        return
+    ids = [run.id for run in passing]
+    turn.session.execute(
+        update(runs)
+        .where(turn.store.ids(runs.c.id, ids))
+        .values(state=str(RunState.SUCCEEDED), worker=worker, started_at=turn.now, finished_at=turn.now)
+    )
+    _succeed(turn, [replace(run, rerun=False) if run.rerun else run for run in passing])
+    turn.moves.ended_runs.extend(ids)
+    turn.moves.woken.update(run.node_id for run in passing)
 
 
 # ---------------------------------------------------------------- sweeping up

@@ -132,7 +132,7 @@ def refresh_sysdata(turn: Turn, ids: Collection[int], *, quiet: bool = False) ->
     ``quiet``: the noderole is about to run anyway, so that it is not sent back to work itself.
     """
     registry = turn.registry
-    if not registry.listens("node_role_data"):
+    if not ids or not registry.listens("node_role_data"):
         return
     asked = [
         row.id

@@ -25,7 +25,7 @@ from crowbar_core.barclamp import Done, Jig, Json, NodeView, Pending, Role, Task
 from crowbar_core.domain.attributes import MASK, SECRET
 from crowbar_core.errors import CrowbarError, NodeUnreachable, PermanentError, RunCancelled, RunTimeout, TemporaryError
 from crowbar_core.plugins import LoadedRole
-from crowbar_core.services.annealer import ANNEALER, Kind, Outcome, change, claim, finish_in_turn, pass_through
+from crowbar_core.services.annealer import ANNEALER, Kind, Outcome, change, claim, finish_in_turn, take_on
 from crowbar_core.services.nodes import look
 from crowbar_core.services.parts import Parts, log
 from crowbar_core.services.secrets import open_secrets
@@ -181,99 +181,87 @@ class Runner:
 
         When none come, the database is asked: runs that were queued before this process started, or by others.
         """
-        waiting: deque[int] = deque()
+        fresh: deque[int] = deque()
+        held_up: deque[int] = deque()  # known to need a worker thread
         while not self._stopping.is_set():
-            if not waiting:
-                waiting.extend(take(0.5, BATCH))
+            fresh.extend(take(0.0 if fresh or held_up else 0.5, BATCH))
             try:
-                if not waiting:
-                    waiting.extend(self._left_lying())
-                if waiting:
-                    batch = [waiting.popleft() for _ in range(min(len(waiting), BATCH))]
-                    waiting.extendleft(reversed(self.execute(batch)))
+                if not (fresh or held_up):
+                    fresh.extend(self._left_lying())
+                if held_up and (room := self.room(len(held_up), wait=0.0 if fresh else 0.1)):
+                    held_up.extendleft(reversed(self.execute(_some(held_up, room))))
+                if fresh:
+                    held_up.extend(self.execute(_some(fresh, BATCH)))
             except CrowbarError as error:
                 log.warning("taking on runs failed; it will be tried again", error=error.detail)
-                waiting.clear()  # the sweep rings them again
+                fresh.clear()  # the database is asked for them again
+                held_up.clear()
                 self._stopping.wait(1.0)
             except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
                 log.exception("taking on runs failed")
-                waiting.clear()
+                fresh.clear()
+                held_up.clear()
                 self._stopping.wait(1.0)
 
     def _left_lying(self) -> list[int]:
         with self.parts.store.read() as session:
             return store_runs.queued(session, BATCH)
 
-    def execute(self, run_ids: Sequence[int]) -> list[int]:
-        """Claim what there is room for and begin it; blocks while no worker is free. Returns the ids that must wait."""
-        if self._stopping.is_set():
-            return list(run_ids)
-        jig_names = self._jigs_of(run_ids)
-        idle = {name for name in set(jig_names.values()) if self._passes(name)}
-        passing = [run_id for run_id, name in jig_names.items() if name in idle]
-        if passing:
-            self._pass_through(passing)
-        over = set(passing)
-        others = [run_id for run_id in run_ids if run_id in jig_names and run_id not in over]
-        if not others:
-            return []
-        free = self._take_slots(len(others))
-        if not free:
-            return others
-        now, later = others[:free], others[free:]
+    def execute(self, run_ids: Sequence[int]) -> Sequence[int]:
+        """Take on what there is room for and begin it. Returns the ids that must wait."""
+        if self._stopping.is_set() or not run_ids:
+            return run_ids
+        try:
+            return self._take_on(run_ids)
+        except CrowbarError:
+            raise
+        except Exception:
+            if len(run_ids) == 1:
+                raise
+            log.exception("taking on runs failed; trying one by one", runs=len(run_ids))
+        return [left for run_id in run_ids for left in self.execute([run_id])]
+
+    def _take_on(self, run_ids: Sequence[int]) -> Sequence[int]:
+        room = self._take_slots(len(run_ids))
         jobs: list[Job] = []
         try:
-            jobs = self._claim(now)
+            taken = take_on(self.parts, run_ids, self.worker, room=room, passes=self._passes)
+            jobs = self._load(taken.held)
         finally:
-            for _ in range(free - len(jobs)):
-                self._slots.release()
+            if room > len(jobs):
+                self._slots.release(room - len(jobs))
+        with self._lock:
+            self._jobs.update({job.run_id: job for job in jobs})
         for job in jobs:
             self._todo.put(job)
-        return later
+        return taken.left
 
     def execute_here(self, run_ids: Sequence[int]) -> None:
         """Claim these runs and carry them out in this thread, one after another; outcomes are handed in at the end."""
-        jobs = self._claim(run_ids)
+        jobs = self._load(claim(self.parts, run_ids, self.worker))
+        with self._lock:
+            self._jobs.update({job.run_id: job for job in jobs})
         outcomes = [self._outcome(job) for job in jobs]
         self._hand_in(list(zip(jobs, outcomes, strict=True)))
 
-    def run_all(self, run_ids: Sequence[int]) -> None:
-        """Claim and execute these runs, and return when each has ended or begun to wait (a remote worker's task)."""
-        waiting = list(run_ids)
-        while waiting and not self._stopping.is_set():
-            waiting = self.execute(waiting)
-        while any(run_id in self._jobs for run_id in run_ids):
-            time.sleep(0.01)
+    def room(self, most: int, *, wait: float) -> int:
+        """How many worker threads are free, counted up to ``most``; waits ``wait`` seconds for the first one."""
+        free = self._take_slots(most, wait=wait)
+        if free:
+            self._slots.release(free)
+        return free
 
-    def _take_slots(self, most: int) -> int:
-        if not self._slots.acquire(timeout=0.5):
-            return 0
-        taken = 1
-        while taken < most and self._slots.acquire(blocking=False):
+    def _take_slots(self, most: int, *, wait: float = 0.0) -> int:
+        got = self._slots.acquire(timeout=wait) if wait else self._slots.acquire(blocking=False)
+        taken = int(got)
+        while got and taken < most and self._slots.acquire(blocking=False):
             taken += 1
         return taken
-
-    def _jigs_of(self, run_ids: Sequence[int]) -> dict[int, str]:
-        with self.parts.store.read() as session:
-            rows = session.execute(
-                select(runs.c.id, roles.c.jig_name)
-                .join(node_roles, node_roles.c.id == runs.c.node_role_id)
-                .join(roles, roles.c.id == node_roles.c.role_id)
-                .where(self.parts.store.ids(runs.c.id, run_ids), runs.c.state == "queued")
-            )
-            return {row.id: row.jig_name for row in rows}
 
     def _passes(self, jig_name: str) -> bool:
         registry = self.parts.registry
         jig = registry.jigs.get(jig_name)
         return jig is not None and jig.does_nothing and not registry.listens("jig_run")
-
-    def _claim(self, run_ids: Sequence[int]) -> list[Job]:
-        held = claim(self.parts, run_ids, self.worker)
-        jobs = self._load(held)
-        with self._lock:
-            self._jobs.update({job.run_id: job for job in jobs})
-        return jobs
 
     def _load(self, run_ids: Sequence[int]) -> list[Job]:
         parts, settings = self.parts, self.parts.settings
@@ -308,19 +296,6 @@ class Runner:
         ]  # fmt: skip
 
     # ------------------------------------------------------------ executing
-
-    def _pass_through(self, run_ids: Sequence[int]) -> None:
-        """End runs of jigs that do nothing. What one of them does wrong is found by trying them one by one."""
-        try:
-            pass_through(self.parts, run_ids, self.worker)
-        except CrowbarError:
-            raise
-        except Exception:
-            if len(run_ids) == 1:
-                raise
-            log.exception("passing runs through failed; trying one by one", runs=len(run_ids))
-            for run_id in run_ids:
-                self._pass_through([run_id])
 
     def _work(self) -> None:
         while (job := self._todo.get()) is not None:
@@ -563,6 +538,10 @@ class Runner:
     def _jig_times_itself(self, job: Job) -> bool:
         jig = self.parts.registry.jigs.get(job.jig_name)
         return jig is not None and jig.touches_node
+
+
+def _some(waiting: deque[int], most: int) -> list[int]:
+    return [waiting.popleft() for _ in range(min(len(waiting), most))]
 
 
 def _as_json(job: Job, wall: Any) -> dict[str, Json]:

@@ -234,5 +234,7 @@ def append_log(session: Session, rows: Sequence[Mapping[str, Any]], counts: Mapp
         return
     dialect_insert: Any = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
     session.execute(dialect_insert(run_logs).on_conflict_do_nothing(), kept)
-    for run_id, count in counts.items():
-        session.execute(update(runs).where(runs.c.id == run_id).values(log_lines=count))
+    session.connection().execute(
+        update(runs).where(runs.c.id == bindparam("run")).values(log_lines=bindparam("lines")),
+        [{"run": run_id, "lines": count} for run_id, count in counts.items()],
+    )
