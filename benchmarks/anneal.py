@@ -87,7 +87,7 @@ def main() -> None:
     if options.side:
         print(json.dumps(one_side(options.side, options.url, options.nodes, options.length)))
         return
-    from tests.services import PostgresServer  # not in the processes whose memory is measured
+    from tests.services import PostgresServer  # noqa: PLC0415  not in the processes whose memory is measured
 
     sizes = {"200x10": SIZES["200x10"]} if options.quick else SIZES
     results: dict[str, Any] = {}
