@@ -29,6 +29,7 @@ from crowbar_core.barclamp import PROJECT, Attribute, Barclamp, Hammer, Jig, Jso
 from crowbar_core.domain.attributes import check_schema
 from crowbar_core.domain.names import plain_name
 from crowbar_core.errors import BarclampError, ConfigError, CrowbarError, NotFound
+from crowbar_core.questions import REMEMBERED, Questions, Unanswered, subject_of
 from crowbar_core.settings import Settings
 
 BARCLAMPS, JIGS, HAMMERS, QUEUES = "crowbar.barclamps", "crowbar.jigs", "crowbar.hammers", "crowbar.queues"
@@ -166,6 +167,7 @@ class Registry:
         self.attributes: Mapping[str, LoadedAttribute] = _attributes(barclamps)
         self._hooks = _implementations(barclamps, specs)
         self._unregistered: dict[tuple[str, str], str] = {}
+        self.questions = Questions()
         self._hammers, self.failed_hammers = _classes(HAMMERS, Hammer, installed=installed)
         classes, self.failed_jigs = _classes(JIGS, Jig, installed=installed)
         self.jigs: dict[str, Jig] = {}
@@ -232,7 +234,19 @@ class Registry:
                 answer = Failure(
                     implementation.plugin, hook, f"{type(error).__name__}: {error}", traceback.format_exc()
                 )
+                self.note_unanswered(answer, **arguments)
             yield implementation.plugin, answer
+
+    def note_unanswered(self, failure: Failure, **arguments: Any) -> None:
+        """Remember that a plugin could not answer, or answered nonsense, so that operators are shown it."""
+        if failure.hook in REMEMBERED:
+            about = subject_of(arguments)
+            self.questions.note(
+                Unanswered(
+                    plugin=failure.plugin, hook=failure.hook, subject=about, error=failure.error,
+                    traceback=failure.traceback,
+                )
+            )  # fmt: skip
 
     def objections(self, hook: str, *, of: str | None = None, **arguments: Any) -> list[str]:
         """All objections of a ``check_…`` hook. An implementation that raises objects thereby."""

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from crowbar_core.barclamp import Attribute, Role
 from crowbar_core.plugins import LoadedBarclamp, Registry
 from crowbar_core.services.parts import Parts
+from crowbar_core.store import events
 from crowbar_core.store.models import (
     AttribRow,
     BarclampRow,
@@ -45,6 +46,7 @@ def synchronise(parts: Parts) -> None:
         _synchronise_jigs(session, registry)
         _synchronise_roles(session, registry, now)
         _ensure_system(session)
+        events.forget_unanswered(session)
 
 
 def _synchronise_barclamps(session: Session, registry: Registry, now: Any) -> None:

@@ -18,7 +18,7 @@ from crowbar_core.domain.states import ACTIVE, TRANSITION, State
 from crowbar_core.errors import BadInput
 from crowbar_core.plugins import Failure
 from crowbar_core.services.layers import node_layers, own_trees
-from crowbar_core.services.parts import Turn, log
+from crowbar_core.services.parts import Turn
 from crowbar_core.services.secrets import keep_seals, seal
 from crowbar_core.services.views import node_role_views
 from crowbar_core.store import transitions
@@ -152,7 +152,8 @@ def refresh_sysdata(turn: Turn, ids: Collection[int], *, quiet: bool = False) ->
         for plugin, answer in registry.ask("node_role_data", of=view.role, node_role=view):
             data = answer.error if isinstance(answer, Failure) else _as_sysdata(plugin, answer)
             if isinstance(data, str):
-                log.error("hook failed", hook="node_role_data", plugin=plugin, node_role=ref, error=data)
+                if not isinstance(answer, Failure):
+                    registry.note_unanswered(Failure(plugin, "node_role_data", data, ""), node_role=view)
                 tree = dict(old[ref])
                 break
             tree = rules.merge(tree, data)

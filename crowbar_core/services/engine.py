@@ -215,6 +215,7 @@ class Engine:
             retry_at = store_runs.next_retry_at(session, now)
         sweep(self.parts, dead_workers=[holder for holder in holders if has_died(holder)], spare=self._sparing)
         housekeeping.save_power(self.parts)
+        housekeeping.note_unanswered(self.parts)
         self.parts.woken.set()
         soon = now + timedelta(seconds=self.parts.settings.sweep_seconds)
         if retry_at is not None and retry_at < soon and self._scheduler is not None:

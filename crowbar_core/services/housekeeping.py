@@ -10,6 +10,7 @@ from crowbar_core.domain.states import ACTIVE, ERROR, PROPOSED
 from crowbar_core.errors import CrowbarError
 from crowbar_core.services.nodes import power
 from crowbar_core.services.parts import Actor, Parts, log
+from crowbar_core.store import events as store_events
 from crowbar_core.store.models import (
     Delivery,
     Event,
@@ -46,6 +47,20 @@ def clean(parts: Parts) -> int:
         ):
             gone += session.execute(statement).rowcount  # type: ignore[attr-defined]
     return gone
+
+
+def note_unanswered(parts: Parts) -> int:
+    """Write down what barclamps of this process could not answer, so that the pages show it. Returns how many."""
+    found = parts.registry.questions.take()
+    if not found:
+        return 0
+    for one in found:
+        log.error(
+            "hook failed", hook=one.hook, plugin=one.plugin, subject=one.subject, error=one.error, times=one.count
+        )
+    with parts.store.write(graph=False) as session:
+        store_events.note_unanswered(session, parts.store.now(session), found)
+    return len(found)
 
 
 def save_power(parts: Parts) -> int:

@@ -16,7 +16,7 @@ from crowbar_core.domain import names
 from crowbar_core.domain.attributes import check_size, check_value, lookup, merge, place
 from crowbar_core.domain.states import ACTIVE, ERROR, PROPOSED, TRANSITION
 from crowbar_core.errors import BadInput, NotFound, Refused
-from crowbar_core.plugins import Failure, LoadedAttribute
+from crowbar_core.plugins import LoadedAttribute
 from crowbar_core.services.annealer import cancel, change
 from crowbar_core.services.binding import bind_in_turn, remove_in_turn
 from crowbar_core.services.changes import record, watch_nodes
@@ -371,10 +371,8 @@ def ask_probe(parts: Parts, view: NodeView) -> Probe | None:
     """The first answer of a barclamp to "is it alive?". Outside any transaction."""
     if view.system:
         return None
-    for plugin, answer in parts.registry.ask("probe_node", node=view):
-        if isinstance(answer, Failure):
-            log.error("hook failed", hook="probe_node", plugin=plugin, node=view.name, error=answer.error)
-        elif isinstance(answer, Probe):
+    for _, answer in parts.registry.ask("probe_node", node=view):
+        if isinstance(answer, Probe):
             return answer
     return None
 

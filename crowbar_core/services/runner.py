@@ -26,6 +26,7 @@ from crowbar_core.domain.attributes import MASK, SECRET
 from crowbar_core.errors import CrowbarError, NodeUnreachable, PermanentError, RunCancelled, RunTimeout, TemporaryError
 from crowbar_core.plugins import LoadedRole
 from crowbar_core.services.annealer import ANNEALER, Kind, Outcome, change, claim, finish_in_turn, take_on
+from crowbar_core.services.housekeeping import note_unanswered
 from crowbar_core.services.nodes import look
 from crowbar_core.services.parts import Parts, log
 from crowbar_core.services.secrets import open_secrets
@@ -497,6 +498,7 @@ class Runner:
                 renewed = time.monotonic()
                 continue
             try:
+                note_unanswered(self.parts)
                 with self.parts.store.read() as session:
                     self.stop_runs(store_runs.to_be_stopped(session, self.parts.store, ids))
                 if time.monotonic() - renewed >= settings.heartbeat_seconds:

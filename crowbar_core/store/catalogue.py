@@ -20,6 +20,7 @@ from crowbar_core.store.models import (
     Deployment,
     DeploymentRole,
     Event,
+    HookError,
     JigRow,
     Node,
     NodeRole,
@@ -302,11 +303,12 @@ def events_page(
 
 @dataclass(frozen=True, kw_only=True)
 class HookFailure:
-    event_id: int
+    event_id: int | None
     hook: str
     subject: str
     plugin: str
     state: str
+    """``failed``: given up. ``waiting``: to be tried again. ``asked``: could not answer a question, so many times."""
     attempts: int
     next_try_at: datetime | None
     error: str
@@ -315,7 +317,19 @@ class HookFailure:
 
 
 def hook_failures(session: Session, *, plugin: str = "", limit: int = 50) -> list[HookFailure]:
-    """Deliveries given up, and those that raised and wait for their next try; newest first."""
+    """Questions that plugins could not answer; deliveries given up, and those that raised and wait for their next
+    try. Newest first.
+    """
+    asked = select(HookError).order_by(HookError.at.desc()).limit(limit)
+    if plugin:
+        asked = asked.where(HookError.plugin == plugin)
+    found = [
+        HookFailure(
+            event_id=None, hook=one.hook, subject=one.subject, plugin=one.plugin, state="asked", attempts=one.count,
+            next_try_at=None, error=one.error, traceback=one.traceback, created_at=one.at,
+        )
+        for one in session.scalars(asked)
+    ]  # fmt: skip
     query = (
         select(
             Delivery.event_id,
@@ -336,7 +350,8 @@ def hook_failures(session: Session, *, plugin: str = "", limit: int = 50) -> lis
     )
     if plugin:
         query = query.where(Delivery.plugin == plugin)
-    return [HookFailure(**row._mapping) for row in session.execute(query)]
+    found += [HookFailure(**row._mapping) for row in session.execute(query)]
+    return found[:limit]
 
 
 # ---------------------------------------------------------------- audit, users, tokens

@@ -8,11 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
-from crowbar_core.store.models import Delivery, Event, table
+from crowbar_core.questions import Unanswered
+from crowbar_core.store.models import Delivery, Event, HookError, table
 
-events, deliveries = table(Event), table(Delivery)
+events, deliveries, hook_errors = table(Event), table(Delivery), table(HookError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,3 +191,22 @@ def drop_of_plugins(session: Session, plugins: Iterable[str]) -> int:
 
 def plugins_with_waiting(session: Session) -> list[str]:
     return list(session.scalars(select(deliveries.c.plugin).where(deliveries.c.state == "waiting").distinct()))
+
+
+def note_unanswered(session: Session, now: datetime, found: Iterable[Unanswered]) -> None:
+    """Write down which plugins could not answer a question."""
+    dialect_insert: Any = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
+    for one in found:
+        values = {"subject": one.subject, "error": one.error, "traceback": one.traceback, "at": now}
+        session.execute(
+            dialect_insert(hook_errors)
+            .values(plugin=one.plugin, hook=one.hook, count=one.count, **values)
+            .on_conflict_do_update(
+                index_elements=["plugin", "hook"], set_={**values, "count": hook_errors.c.count + one.count}
+            )
+        )
+
+
+def forget_unanswered(session: Session) -> None:
+    """A process starts, maybe with another version of a plugin: what still goes wrong will be seen again."""
+    session.execute(delete(hook_errors))

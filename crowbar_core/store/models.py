@@ -483,6 +483,19 @@ class Delivery(Base):
     settled_at: Mapped[datetime | None]
 
 
+class HookError(Base):
+    """A plugin that could not answer a question: the last time, and how often since the processes were started."""
+
+    __tablename__ = "hook_errors"
+    plugin: Mapped[str] = mapped_column(String(128), primary_key=True)
+    hook: Mapped[str] = mapped_column(String(64), primary_key=True)
+    subject: Mapped[str]
+    error: Mapped[str]
+    traceback: Mapped[str]
+    count: Mapped[int] = _number(1)
+    at: Mapped[datetime]
+
+
 class User(Base):
     __tablename__ = "users"
     __table_args__ = (

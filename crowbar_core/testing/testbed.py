@@ -18,7 +18,7 @@ from crowbar_core import plugins
 from crowbar_core.barclamp import Intent, Jig, Json, NodeRoleView, NodeView, RunView, serving
 from crowbar_core.domain.states import ACTIVE, ERROR, State
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound
-from crowbar_core.services import attributes, binding, deployments, nodes, steering, users
+from crowbar_core.services import attributes, binding, deployments, housekeeping, nodes, steering, users
 from crowbar_core.services.annealer import sweep
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import LiveCluster
@@ -339,7 +339,10 @@ class Testbed:
         raise NotFound(f"{f'Role {role}' if role else 'A node'} has no attribute {attribute}.")
 
     def hook_failures(self, barclamp: str = "") -> list[HookFailure]:
-        """Calls of hooks that failed: those given up, and those that wait for their next try; newest first."""
+        """Calls of hooks that failed: questions that could not be answered, events given up, and those that wait for
+        their next try; newest first.
+        """
+        housekeeping.note_unanswered(self.parts)
         with self.parts.store.read() as session:
             return catalogue.hook_failures(session, plugin=barclamp)
 

@@ -40,6 +40,7 @@ from crowbar_core import (
     requires,
 )
 from crowbar_core.services import deployments, nodes
+from crowbar_core.services.catalogue import synchronise
 from crowbar_core.services.engine import Engine
 from crowbar_core.testing import FakeJig, Testbed
 
@@ -329,6 +330,39 @@ def test_node_role_data_of_a_role_reaches_its_runs() -> None:
         bed.anneal_until_quiet()
     assert jig.ran("web")[0].data == {"web": {"port": 8000 + len("n1.example.test")}}
     assert jig.ran("plain")[0].data == {}
+
+
+def test_a_question_that_is_not_answered_is_shown_until_the_next_start_and_harms_nobody() -> None:
+    @hookimpl
+    def node_role_data(node_role: NodeRoleView) -> Mapping[str, Json]:
+        raise RuntimeError("the wheel came off")
+
+    @hookimpl
+    def node_addresses(node: NodeView) -> Iterable[str]:
+        raise KeyError("address")
+
+    with Testbed(barclamp(node_role_data, node_addresses, roles=(Role(name="web"),))) as bed:
+        bed.add_node("n1")
+        bed.bind("web", "n1")
+        bed.commit()
+        bed.anneal_until_quiet()
+        assert bed.state("web", "n1") == "ACTIVE"
+        failed = {one.hook: one for one in bed.hook_failures("listener")}
+        assert set(failed) == {"node_role_data", "node_addresses"}
+        data = failed["node_role_data"]
+        assert (data.state, data.error) == ("asked", "RuntimeError: the wheel came off")
+        assert data.subject == f"node_role {bed.node_role('web', 'n1').id}"
+        assert "in node_role_data" in data.traceback
+        asked = data.attempts
+        bed.anneal_until_quiet()
+        bed.node("n1")
+        assert {one.hook: one for one in bed.hook_failures("listener")}["node_role_data"].attempts == asked
+        shown = bed.web().get("/barclamps/listener").get_data(as_text=True)
+        assert "could not answer" in shown
+        assert "the wheel came off" in shown
+        assert "the wheel came off" in bed.web().get("/").get_data(as_text=True)
+        synchronise(bed.parts)
+        assert bed.hook_failures("listener") == []
 
 
 def test_node_addresses_of_all_barclamps_are_joined_without_repeats() -> None:

@@ -583,6 +583,8 @@ def test_sysdata_that_cannot_be_kept_is_refused_without_harm(answer: Any) -> Non
         bed.commit()
         bed.anneal_until_quiet()
         assert bed.state("r", "n1") == "ACTIVE"
+        (failed,) = bed.hook_failures()
+        assert (failed.hook, failed.state) == ("node_role_data", "asked")
 
 
 # ---------------------------------------------------------------- intents

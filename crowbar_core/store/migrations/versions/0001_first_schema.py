@@ -483,5 +483,16 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_logs_run_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_id", "seq", name=op.f("pk_run_logs")),
     )
+    op.create_table(
+        "hook_errors",
+        sa.Column("plugin", sa.String(length=128), nullable=False),
+        sa.Column("hook", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("traceback", sa.Text(), nullable=False),
+        sa.Column("count", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("plugin", "hook", name=op.f("pk_hook_errors")),
+    )
     for name in ("deployments", "nodes", "users"):
         op.create_index(f"uq_{name}_lower_name", name, [sa.text("lower(name)")], unique=True)
