@@ -61,5 +61,5 @@ def test_every_operation_answers_as_its_text_says(crowd: Api, mode: GenerationMo
             continue  # it takes nothing that could be wrong
         except FailureGroup as group:
             broken += [f"{operation.label}: {one.title}\n{one.message}" for one in group.exceptions]
-    assert not broken, f"{len(broken)} of {count}:\n" + "\n\n".join(broken)
+    assert not broken, f"{len(broken)} failures in {count} requests:\n" + "\n\n".join(broken)
     assert count > 200
