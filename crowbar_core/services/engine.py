@@ -21,8 +21,8 @@ from crowbar_core.queues.threads import ThreadsQueue
 from crowbar_core.services import housekeeping
 from crowbar_core.services.annealer import sweep
 from crowbar_core.services.cluster import LiveCluster
+from crowbar_core.services.liveness import probe_all
 from crowbar_core.services.parts import Parts, log
-from crowbar_core.services.probing import probe_all
 from crowbar_core.services.reactions import Reactions
 from crowbar_core.services.runner import Runner
 from crowbar_core.services.workers import has_died, worker_name

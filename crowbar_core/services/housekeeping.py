@@ -8,7 +8,7 @@ from sqlalchemy import delete, exists, or_, select
 
 from crowbar_core.domain.states import ACTIVE, ERROR, PROPOSED
 from crowbar_core.errors import CrowbarError
-from crowbar_core.services.nodes import power
+from crowbar_core.services.hammers import power
 from crowbar_core.services.parts import Actor, Parts, log
 from crowbar_core.store import events as store_events
 from crowbar_core.store.models import (

@@ -1,29 +1,29 @@
-"""Nodes: registered, changed, probed, powered, removed."""
+"""Nodes: registered, changed, moved, committed, removed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
-import orjson
-from sqlalchemy import delete, func, insert, select, true, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from crowbar_core.barclamp import Hammer, Json, NodeView, Probe
+from crowbar_core.barclamp import Json, NodeView
 from crowbar_core.domain import names
 from crowbar_core.domain.attributes import check_size, check_value, lookup, merge, place
-from crowbar_core.domain.states import ACTIVE, ERROR, PROPOSED, TRANSITION
+from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import BadInput, NotFound, Refused
 from crowbar_core.plugins import LoadedAttribute
 from crowbar_core.services.annealer import cancel, change
 from crowbar_core.services.binding import bind_in_turn, remove_in_turn
 from crowbar_core.services.changes import record, watch_nodes
 from crowbar_core.services.commits import commit_in_turn, propose_in_turn
-from crowbar_core.services.parts import Actor, Parts, Turn, log
+from crowbar_core.services.hammers import insert_hammer
+from crowbar_core.services.liveness import mark_alive
+from crowbar_core.services.parts import Actor, Parts, Turn
 from crowbar_core.services.secrets import keep_seals, seal
-from crowbar_core.services.views import node_views
+from crowbar_core.services.views import node_row, node_views
 from crowbar_core.store import transitions
 from crowbar_core.store.models import Deployment, Edge, HammerRow, Node, NodeRole, RoleRow, Run, table
 
@@ -71,7 +71,7 @@ def create_node(
         for layer, tree in (("hint", hint), ("discovery", discovery)):
             record(turn, "node", node_id, layer, list(tree or ()))
         for hammer, priority, config in hammers:
-            _insert_hammer(turn, node_id, hammer, priority, config)
+            insert_hammer(turn, node_id, hammer, priority, config)
         for role in sorted(parts.registry.roles.values(), key=lambda one: one.role.name):
             if role.role.bootstrap if admin else role.role.discovery:
                 bind_in_turn(turn, node_id=node_id, role=role.role.name, deployment_id=home)
@@ -94,7 +94,7 @@ def change_node(parts: Parts, actor: Actor, node_id: int, changes: Mapping[str, 
 
 def change_in_turn(turn: Turn, node_id: int, changes: Mapping[str, Any]) -> None:
     """The same inside a running turn."""
-    row = _node(turn.session, node_id)
+    row = node_row(turn.session, node_id)
     parts, values = turn.parts, dict(changes)
     if "name" in values:
         values["name"] = names.node_name(values["name"])
@@ -133,35 +133,6 @@ def change_in_turn(turn: Turn, node_id: int, changes: Mapping[str, Any]) -> None
     _refuse_objections(turn, node_id)
     turn.tell("on_node_change", f"node {node_id}", id=node_id, changed=sorted(changed))
     turn.audit("node.change", f"node {row.name}", fields=sorted(changed))
-
-
-def mark_alive(turn: Turn, node_id: int, alive: bool, reason: str) -> bool:
-    """Set a node alive or dead, with all that follows for its noderoles and their descendants. False: it was so
-    already.
-    """
-    row = _node(turn.session, node_id)
-    if row.alive == alive:
-        return False
-    if row.system:
-        raise Refused(f"Node {row.name} is a system node, which is always alive.")
-    turn.session.execute(
-        update(nodes)
-        .where(nodes.c.id == node_id)
-        .values(alive=alive, status="" if alive else reason, updated_at=turn.now)
-    )
-    log.info("node is alive" if alive else "node is dead", node=row.name, reason=reason)
-    if not alive:
-        transitions.abandon_runs(turn.moves, node_id, f"the node died: {reason}")
-        ids = turn.session.scalars(
-            select(node_roles.c.id).where(
-                node_roles.c.node_id == node_id,
-                node_roles.c.state.in_([int(s) for s in (ERROR, ACTIVE, TRANSITION)]),
-            )
-        ).all()
-        transitions.send_back(turn.moves, ids, status="", attempts=0, not_before=None, rerun=False)
-        log.info("noderoles go back to work", node=row.name, count=len(ids))
-    turn.moves.woken.add(node_id)
-    return True
 
 
 def _cancel_queued(turn: Turn, node_id: int) -> None:
@@ -212,7 +183,7 @@ def delete_node(parts: Parts, actor: Actor, node_id: int, *, wait: float = DELET
     after ``wait`` seconds (it goes on being cancelled).
     """
     with change(parts, actor) as turn:
-        row = _node(turn.session, node_id)
+        row = node_row(turn.session, node_id)
         if row.system:
             raise Refused(f"Node {row.name} is a system node: it goes with its deployment.")
         _refuse_dependants(turn, row)
@@ -231,7 +202,7 @@ def delete_node(parts: Parts, actor: Actor, node_id: int, *, wait: float = DELET
             f"Node {row.name} still has run {run_id}, which is being cancelled. Delete it again when that has ended."
         )
     with change(parts, actor) as turn:
-        row = _node(turn.session, node_id)
+        row = node_row(turn.session, node_id)
         _refuse_dependants(turn, row)
         view = node_views(parts.registry, turn.session, parts.store, [node_id])[node_id]
         ids = turn.session.scalars(select(node_roles.c.id).where(node_roles.c.node_id == node_id)).all()
@@ -285,7 +256,7 @@ def _has_other_peer(child: Any) -> Any:
 def commit_node(parts: Parts, actor: Actor, node_id: int) -> None:
     """Accept a node: all its PROPOSED noderoles are committed and it becomes available."""
     with change(parts, actor) as turn:
-        row = _node(turn.session, node_id)
+        row = node_row(turn.session, node_id)
         ids = turn.session.scalars(
             select(node_roles.c.id).where(node_roles.c.node_id == node_id, node_roles.c.state == int(PROPOSED))
         ).all()
@@ -300,7 +271,7 @@ def commit_node(parts: Parts, actor: Actor, node_id: int) -> None:
 def propose_node(parts: Parts, actor: Actor, node_id: int) -> None:
     """Take all of a node's noderoles back to PROPOSED. Refused while one of them runs."""
     with change(parts, actor) as turn:
-        row = _node(turn.session, node_id)
+        row = node_row(turn.session, node_id)
         ids = turn.session.scalars(
             select(node_roles.c.id).where(node_roles.c.node_id == node_id, node_roles.c.state != int(PROPOSED))
         ).all()
@@ -312,7 +283,7 @@ def propose_node(parts: Parts, actor: Actor, node_id: int) -> None:
 def redeploy_node(parts: Parts, actor: Actor, node_id: int) -> None:
     """Do all of a node's work again, the destructive roles' too. Refused while one of them runs."""
     with change(parts, actor) as turn:
-        row = _node(turn.session, node_id)
+        row = node_row(turn.session, node_id)
         busy = turn.session.scalar(
             select(runs.c.id).where(runs.c.node_id == node_id, runs.c.state.in_(["running", "cancelling"]))
         )
@@ -326,178 +297,7 @@ def redeploy_node(parts: Parts, actor: Actor, node_id: int) -> None:
         turn.audit("node.redeploy", f"node {row.name}")
 
 
-# ---------------------------------------------------------------- liveness
-
-
-def probe(parts: Parts, node_id: int, *, grace: int = 1) -> Probe:
-    """Ask the barclamps whether the node is alive, and mark it so. Takes seconds when it is not.
-
-    ``grace``: after how many failures in a row it is taken for dead. When no barclamp can tell, the node stays as it
-    is.
-    """
-    with parts.store.read() as session:
-        view = node_views(parts.registry, session, parts.store, [node_id]).get(node_id)
-    if view is None:
-        raise NotFound(f"There is no node {node_id}.")
-    found = look(parts, view)
-    if found is None:
-        return Probe(alive=view.alive, address=next(iter(view.addresses), None), reason="no barclamp can tell")
-    return found
-
-
-def look(parts: Parts, view: NodeView) -> Probe | None:
-    """Ask whether the node is alive, and mark it so. None: no barclamp can tell."""
-    asked_at = asking(parts)
-    found = ask_probe(parts, view)
-    return None if found is None else take_in_probe(parts, view, found, asked_at=asked_at)
-
-
-def asking(parts: Parts) -> datetime:
-    """The moment, by the database's clock, at which a probe begins."""
-    with parts.store.read() as session:
-        return parts.store.now(session)
-
-
-def addresses(parts: Parts, node_id: int) -> tuple[str, ...]:
-    """The node's addresses on the admin network, as the barclamps know them, best first."""
-    with parts.store.read() as session:
-        view = node_views(parts.registry, session, parts.store, [node_id]).get(node_id)
-    if view is None:
-        raise NotFound(f"There is no node {node_id}.")
-    return view.addresses
-
-
-def ask_probe(parts: Parts, view: NodeView) -> Probe | None:
-    """The first answer of a barclamp to "is it alive?". Outside any transaction."""
-    if view.system:
-        return None
-    for _, answer in parts.registry.ask("probe_node", node=view):
-        if isinstance(answer, Probe):
-            return answer
-    return None
-
-
-def take_in_probe(parts: Parts, view: NodeView, found: Probe, *, asked_at: datetime) -> Probe:
-    """Mark the node alive or dead as the probe says; host keys seen for the first time become the known ones.
-
-    Several probes of a node may be under way. One that was overtaken says how it was, not how it is: while a dead
-    node's answer is waited for, the node may have come back, and the runs that it has by now must not suffer for it.
-    """
-    first_keys = found.alive and bool(found.host_keys) and not view.host_keys
-    if found.alive == view.alive and not first_keys:
-        return found
-    with change(parts, Actor("probe")) as turn:
-        row = turn.session.execute(
-            select(nodes.c.host_keys, nodes.c.alive, nodes.c.updated_at).where(nodes.c.id == view.id)
-        ).one_or_none()
-        if row is None or (row.updated_at > asked_at and (row.alive != view.alive or not found.alive)):
-            return found
-        if first_keys and not row.host_keys:
-            turn.session.execute(
-                update(nodes).where(nodes.c.id == view.id).values(host_keys=list(found.host_keys), updated_at=turn.now)
-            )
-            turn.audit("node.host_keys", f"node {view.name}", taken=list(found.host_keys))
-        if mark_alive(
-            turn, view.id, found.alive, found.reason or ("it answers" if found.alive else "the probe failed")
-        ):
-            turn.tell("on_node_change", f"node {view.id}", id=view.id, changed=["alive"])
-    return found
-
-
-# ---------------------------------------------------------------- power
-
-
-def add_hammer(
-    parts: Parts, actor: Actor, node_id: int, *, name: str, priority: int = 0, config: Mapping[str, Json] | None = None
-) -> int:
-    """Give a node a hammer; ``config`` is encrypted. Returns its id."""
-    with change(parts, actor) as turn:
-        row = _node(turn.session, node_id)
-        made = _insert_hammer(turn, node_id, name, priority, config or {})
-        turn.audit("hammer.add", f"node {row.name}", hammer=name)
-        return made
-
-
-def _insert_hammer(turn: Turn, node_id: int, name: str, priority: int, config: Mapping[str, Json]) -> int:
-    turn.registry.hammer(name, config)
-    taken = turn.session.scalar(select(hammers.c.id).where(hammers.c.node_id == node_id, hammers.c.name == name))
-    if taken is not None:
-        raise Refused(f"Node {node_id} has a hammer {name!r} already (hammer {taken}). Remove that first.")
-    made: int = turn.session.scalars(
-        insert(hammers)
-        .values(node_id=node_id, name=name, priority=priority, config=_encrypted(turn.parts, config))
-        .returning(hammers.c.id)
-    ).one()
-    return made
-
-
-def _encrypted(parts: Parts, config: Mapping[str, Json]) -> str:
-    return parts.cipher.encrypt(orjson.dumps(dict(config))).decode()
-
-
-def remove_hammer(parts: Parts, actor: Actor, hammer_id: int) -> None:
-    with change(parts, actor) as turn:
-        if not turn.session.execute(delete(hammers).where(hammers.c.id == hammer_id)).rowcount:  # type: ignore[attr-defined]
-            raise NotFound(f"There is no hammer {hammer_id}.")
-        turn.audit("hammer.remove", f"hammer {hammer_id}")
-
-
-def _hammers(parts: Parts, node_id: int, *, hammer_id: int | None = None) -> list[Hammer]:
-    """The node's hammers, highest priority first."""
-    with parts.store.read() as session:
-        _node(session, node_id)
-        rows = session.execute(
-            select(hammers.c.id, hammers.c.name, hammers.c.config)
-            .where(hammers.c.node_id == node_id, true() if hammer_id is None else hammers.c.id == hammer_id)
-            .order_by(hammers.c.priority.desc(), hammers.c.id)
-        ).all()
-    return [parts.registry.hammer(row.name, orjson.loads(parts.cipher.decrypt(row.config.encode()))) for row in rows]
-
-
-def power_actions(parts: Parts, node_id: int) -> tuple[str, ...]:
-    """What the node's hammers can do."""
-    return tuple(sorted({action for hammer in _hammers(parts, node_id) for action in hammer.actions()}))
-
-
-def power(parts: Parts, actor: Actor, node_id: int, action: str) -> str:
-    """Perform an action through the node's best hammer that can. Returns its line. Raises ``Refused`` when none can."""
-    for hammer in _hammers(parts, node_id):
-        if action in hammer.actions():
-            return _perform(parts, actor, node_id, hammer, action)
-    able = ", ".join(power_actions(parts, node_id))
-    raise Refused(f"No hammer of node {node_id} can {action!r}; {f'they can: {able}' if able else 'it has none'}.")
-
-
-def perform(parts: Parts, actor: Actor, hammer_id: int, action: str) -> str:
-    """Perform an action through one particular hammer."""
-    with parts.store.read() as session:
-        node_id = session.scalar(select(hammers.c.node_id).where(hammers.c.id == hammer_id))
-    if node_id is None:
-        raise NotFound(f"There is no hammer {hammer_id}.")
-    (hammer,) = _hammers(parts, node_id, hammer_id=hammer_id)
-    if action not in hammer.actions():
-        raise Refused(f"Hammer {hammer_id} cannot {action!r}; it can: {', '.join(hammer.actions())}.")
-    return _perform(parts, actor, node_id, hammer, action)
-
-
-def _perform(parts: Parts, actor: Actor, node_id: int, hammer: Hammer, action: str) -> str:
-    said = hammer.perform(action)
-    if action != "status":
-        with change(parts, actor) as turn:
-            turn.audit("node.power", f"node {_node(turn.session, node_id).name}", action=action, result=said)
-            if action == "off" and mark_alive(turn, node_id, False, "it was powered off"):
-                turn.tell("on_node_change", f"node {node_id}", id=node_id, changed=["alive"])
-    return said
-
-
 # ---------------------------------------------------------------- parts of the above
-
-
-def _node(session: Session, node_id: int) -> Any:
-    row = session.execute(select(nodes).where(nodes.c.id == node_id)).one_or_none()
-    if row is None:
-        raise NotFound(f"There is no node {node_id}.")
-    return row
 
 
 def _root(session: Session) -> int:

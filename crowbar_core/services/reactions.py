@@ -35,6 +35,7 @@ from crowbar_core.errors import CrowbarError, NotFound
 from crowbar_core.plugins import Implementation
 from crowbar_core.services import attributes, binding, nodes, steering
 from crowbar_core.services.annealer import change
+from crowbar_core.services.hammers import power
 from crowbar_core.services.parts import Actor, Parts, Turn, log
 from crowbar_core.services.views import deployment_role_view, node_role_views, node_views, run_views
 from crowbar_core.store import events
@@ -158,7 +159,7 @@ class Reactions:
         try:
             for intent in intents:
                 if isinstance(intent, Power):
-                    nodes.power(self.parts, actor, self._node_id(intent.node), intent.action)
+                    power(self.parts, actor, self._node_id(intent.node), intent.action)
             with change(self.parts, actor) as turn:
                 if events.settle(turn.session, turn.now, one.id):
                     for intent in intents:
@@ -224,7 +225,7 @@ def apply_intents(parts: Parts, actor: Actor, intents: Sequence[Intent]) -> None
         if isinstance(intent, Power):
             with parts.store.read() as session:
                 node_id = node_id_of(session, intent.node)
-            nodes.power(parts, actor, node_id, intent.action)
+            power(parts, actor, node_id, intent.action)
     with change(parts, actor) as turn:
         for intent in intents:
             apply_intent(turn, intent)

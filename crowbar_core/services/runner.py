@@ -12,23 +12,21 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 from sqlalchemy import select
 
 from crowbar_core.barclamp import Done, Jig, Json, NodeView, Pending, Role, Task
-from crowbar_core.domain.attributes import MASK, SECRET
 from crowbar_core.errors import CrowbarError, NodeUnreachable, PermanentError, RunCancelled, RunTimeout, TemporaryError
 from crowbar_core.plugins import LoadedRole
 from crowbar_core.services.annealer import ANNEALER, Kind, Outcome, change, claim, finish_in_turn, take_on
 from crowbar_core.services.housekeeping import note_unanswered
-from crowbar_core.services.nodes import look
+from crowbar_core.services.liveness import look
 from crowbar_core.services.parts import Parts, log
+from crowbar_core.services.run_logs import RunLogBuffer, RunLogs, has_secrets, secret_texts
 from crowbar_core.services.secrets import open_secrets
 from crowbar_core.services.views import node_view
 from crowbar_core.services.workers import worker_name
@@ -49,42 +47,6 @@ FLUSH_SECONDS = 0.25
 GATHER_SECONDS = 0.05
 MANY_LINES = 1000
 _BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
-_TRUNCATED = "(the log is cut off here: it has reached its limit)"
-
-
-@dataclass
-class RunLogBuffer:
-    """The lines of one run on their way to the database, masked and bounded."""
-
-    run_id: int
-    max_lines: int
-    max_bytes: int
-    secrets: tuple[str, ...] = ()
-    seq: int = 0
-    size: int = 0
-    cut: bool = False
-    lines: list[dict[str, Any]] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __call__(self, line: str, /, *, stream: Literal["stdout", "stderr", "crowbar"] = "crowbar") -> None:
-        at = datetime.now(UTC)
-        with self.lock:
-            if self.cut:
-                return
-            for secret in self.secrets:
-                line = line.replace(secret, MASK)
-            line = line.replace("\x00", "\ufffd").rstrip("\r\n")
-            self.size += len(line.encode(errors="replace"))
-            if self.seq >= self.max_lines - 1 or self.size > self.max_bytes:
-                self.cut, line, stream = True, _TRUNCATED, "crowbar"
-            self.seq += 1
-            row = {"run_id": self.run_id, "seq": self.seq, "at": at, "stream": stream}
-            self.lines.append(row | {"line": line.encode(errors="replace").decode()})
-
-    def take(self) -> list[dict[str, Any]]:
-        with self.lock:
-            taken, self.lines = self.lines, []
-            return taken
 
 
 @dataclass
@@ -125,7 +87,7 @@ class Runner:
         self._stopping = threading.Event()
         self._handing_back = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._flush_lock = threading.Lock()
+        self._logs = RunLogs(parts.store)
 
     # ------------------------------------------------------------ life
 
@@ -360,9 +322,9 @@ class Runner:
     def _task(self, job: Job, loaded: LoadedRole, address: str | None) -> Task:
         role: Role = loaded.role
         data = job.input
-        if data and _has_secrets(data):
+        if data and has_secrets(data):
             data = open_secrets(self.parts.cipher, data)
-            job.log.secrets = tuple(sorted(_secret_texts(job.input, data), key=len, reverse=True))
+            job.log.secrets = tuple(sorted(secret_texts(job.input, data), key=len, reverse=True))
         return Task(
             run_id=job.run_id, node_role_id=job.node_role_id, attempt=job.attempt, node=job.node, address=address,
             role=role, barclamp=loaded.barclamp, package=loaded.package, deployment=job.deployment, data=data,
@@ -445,9 +407,9 @@ class Runner:
 
     def _flush(self) -> None:
         with self._lock:
-            jobs = [job for job in self._jobs.values() if job.log.lines]
+            logs = [job.log for job in self._jobs.values() if job.log.lines]
         try:
-            self._write_logs(jobs)
+            self._logs.write(logs)
         except CrowbarError as error:
             log.warning("writing logs failed; they are kept", error=error.detail)
         except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
@@ -455,35 +417,13 @@ class Runner:
 
     def _finish(self, done: Sequence[tuple[Job, Outcome]]) -> None:
         """The last lines of these runs and their outcomes, in one transaction."""
-        jobs = [job for job, _ in done]
-        if sum(len(job.log.lines) for job in jobs) > MANY_LINES:
-            self._write_logs(jobs)  # not while everybody waits for the graph's lock
-        with self._lines_of(jobs) as (rows, counts), change(self.parts, ANNEALER) as turn:
+        logs = [job.log for job, _ in done]
+        if sum(len(log.lines) for log in logs) > MANY_LINES:
+            self._logs.write(logs)  # not while everybody waits for the graph's lock
+        with self._logs.lines_of(logs) as (rows, counts), change(self.parts, ANNEALER) as turn:
             if rows:
                 store_runs.append_log(turn.session, rows, counts)
             finish_in_turn(turn, [outcome for _, outcome in done])
-
-    def _write_logs(self, jobs: Sequence[Job]) -> None:
-        with self._lines_of(jobs) as (rows, counts):
-            if rows:
-                with self.parts.store.write(graph=False) as session:
-                    store_runs.append_log(session, rows, counts)
-
-    @contextmanager
-    def _lines_of(self, jobs: Sequence[Job]) -> Iterator[tuple[list[dict[str, Any]], dict[int, int]]]:
-        """Their unwritten lines, and how many each then has; what the block fails to write is kept."""
-        with self._flush_lock:
-            taken = [(job, lines) for job in jobs if (lines := job.log.take())]
-            try:
-                yield (
-                    [row for _, lines in taken for row in lines],
-                    {job.run_id: lines[-1]["seq"] for job, lines in taken},
-                )
-            except Exception:
-                for job, lines in taken:
-                    with job.log.lock:
-                        job.log.lines[:0] = lines
-                raise
 
     # ------------------------------------------------------------ watching
 
@@ -556,30 +496,3 @@ def _as_json(job: Job, wall: Any) -> dict[str, Json]:
         raise PermanentError(f"Role {job.role_name} reported something that is no JSON object: {error}.") from error
     assert isinstance(read, dict)
     return read
-
-
-def _has_secrets(tree: Json) -> bool:
-    if isinstance(tree, dict):
-        return SECRET in tree or any(_has_secrets(value) for value in tree.values())
-    return isinstance(tree, list) and any(_has_secrets(value) for value in tree)
-
-
-def _secret_texts(sealed: Json, opened: Json) -> set[str]:
-    """The secret strings (of at least four characters) that must not appear in a log."""
-    if isinstance(sealed, dict):
-        if SECRET in sealed:
-            return _texts(opened)
-        return {text for key, value in sealed.items() for text in _secret_texts(value, opened[key])}
-    if isinstance(sealed, list):
-        return {text for low, high in zip(sealed, opened, strict=True) for text in _secret_texts(low, high)}
-    return set()
-
-
-def _texts(value: Json) -> set[str]:
-    if isinstance(value, str):
-        return {value} if len(value) >= 4 else set()
-    if isinstance(value, dict):
-        return {text for below in value.values() for text in _texts(below)}
-    if isinstance(value, list):
-        return {text for below in value for text in _texts(below)}
-    return set()

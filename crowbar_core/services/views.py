@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from crowbar_core.barclamp import DeploymentRoleView, DeploymentView, NodeRoleView, NodeView, RunView
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import PROPOSED, State
+from crowbar_core.errors import NotFound
 from crowbar_core.plugins import Failure, Registry
 from crowbar_core.services.layers import own_trees
 from crowbar_core.store.db import Store
@@ -26,6 +27,14 @@ def _node_select() -> Select[Any]:
         nodes.c.id, nodes.c.name, nodes.c.admin, nodes.c.system, nodes.c.alive, nodes.c.available, nodes.c.bootenv,
         nodes.c.discovery, nodes.c.hint, nodes.c.host_keys, deployments.c.name.label("deployment"),
     ).join(deployments, deployments.c.id == nodes.c.deployment_id)  # fmt: skip
+
+
+def node_row(session: Session, node_id: int) -> Any:
+    """The node's whole row. Raises ``NotFound``."""
+    row = session.execute(select(nodes).where(nodes.c.id == node_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no node {node_id}.")
+    return row
 
 
 def node_view(registry: Registry, row: Row[Any] | Any) -> NodeView:

@@ -39,7 +39,7 @@ from crowbar_core import (
     hookspec,
     requires,
 )
-from crowbar_core.services import deployments, nodes
+from crowbar_core.services import deployments, liveness
 from crowbar_core.services.catalogue import synchronise
 from crowbar_core.services.engine import Engine
 from crowbar_core.testing import FakeJig, Testbed
@@ -392,7 +392,7 @@ def test_probe_node_first_answer_wins_and_decides_whether_a_node_is_alive() -> N
         bed.bind("base", "n1")
         bed.commit()
         bed.anneal_until_quiet()
-        assert not nodes.probe(bed.parts, node.id).alive
+        assert not liveness.probe(bed.parts, node.id).alive
         assert not bed.node("n1").alive
         assert bed.state("base", "n1") == "TODO"
         assert "no answer to ping" in bed.why("base", "n1")

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from crowbar_core.services import hammers, liveness, steering
 from crowbar_core.services import nodes as service
-from crowbar_core.services import steering
 from crowbar_core.web.api.bodies import BootEnv, Description, NodeName, Reference, Small, given, resolve
 from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import DEPLOYMENTS, HAMMERS, NODE_ROLES, NODES, ROLES, RUNS
@@ -173,7 +173,7 @@ def redeploy_node(node: str) -> Answer:
 @v2.put("/nodes/<node>/probe")
 @api(permission="operator", summary="Test now whether a node is alive")
 def probe_node(node: str) -> dict[str, Any]:
-    found = service.probe(parts(), found_id(NODES, node))
+    found = liveness.probe(parts(), found_id(NODES, node))
     return {"alive": found.alive, "address": found.address, "reason": found.reason, "host_keys": list(found.host_keys)}
 
 
@@ -196,14 +196,14 @@ def report_discovery(node: str, body: Discovery) -> Answer:
 @v2.get("/nodes/<node>/power")
 @api(permission="viewer", summary="What can be done with a node's power")
 def power_actions(node: str) -> dict[str, Any]:
-    return {"actions": list(service.power_actions(parts(), found_id(NODES, node)))}
+    return {"actions": list(hammers.power_actions(parts(), found_id(NODES, node)))}
 
 
 @v2.put("/nodes/<node>/power")
 @api(permission="operator", summary="Switch a node on or off, or reset it", body=PowerAction)
 def power(node: str, body: PowerAction) -> dict[str, Any]:
     key = found_id(NODES, node)
-    return {"action": body.action, "result": service.power(parts(), current_actor(), key, body.action)}
+    return {"action": body.action, "result": hammers.power(parts(), current_actor(), key, body.action)}
 
 
 @v2.get("/nodes/<node>/why")
@@ -236,4 +236,4 @@ def hammers_of_node(node: str) -> Answer:
 @v2.get("/nodes/<node>/addresses")
 @api(permission="viewer", summary="A node's addresses on the admin network, best first")
 def addresses_of_node(node: str) -> list[str]:
-    return list(service.addresses(parts(), found_id(NODES, node)))
+    return list(liveness.addresses(parts(), found_id(NODES, node)))

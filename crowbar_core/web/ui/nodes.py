@@ -13,7 +13,7 @@ from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import NodeState, node_state
 from crowbar_core.errors import BadInput, CrowbarError
 from crowbar_core.services import attributes as values
-from crowbar_core.services import binding, steering, views
+from crowbar_core.services import binding, hammers, liveness, steering, views
 from crowbar_core.services import nodes as service
 from crowbar_core.services.parts import Actor, Parts
 from crowbar_core.store import boards, catalogue, node_pages, run_pages
@@ -92,7 +92,7 @@ def node(reference: str) -> Response:
 
 def _power_actions(parts: Parts, node_id: int) -> tuple[str, ...]:
     try:
-        return service.power_actions(parts, node_id)
+        return hammers.power_actions(parts, node_id)
     except CrowbarError:  # a hammer that is not installed any more must not hide the rest of the node
         return ()
 
@@ -186,7 +186,7 @@ def steer_node(node_id: int, what: str) -> BaseResponse:
 @requires("operator")
 def probe(node_id: int) -> BaseResponse:
     return act(
-        lambda: service.probe(auth.parts(), node_id),
+        lambda: liveness.probe(auth.parts(), node_id),
         lambda probe: (
             f"It is alive, at {probe.address or 'an address it did not tell'}."
             if probe.alive
@@ -200,7 +200,7 @@ def probe(node_id: int) -> BaseResponse:
 @requires("operator")
 def power(node_id: int) -> BaseResponse:
     return act(
-        lambda: service.power(auth.parts(), actor(), node_id, field("action")),
+        lambda: hammers.power(auth.parts(), actor(), node_id, field("action")),
         lambda said: f"Power: {said}",
         f"/nodes/{node_id}",
     )
