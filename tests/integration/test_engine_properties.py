@@ -24,6 +24,7 @@ from crowbar_core import plugins
 from crowbar_core.barclamp import Attribute, NodeRoleView, Role
 from crowbar_core.domain.states import ACTIVE, ERROR, RunState
 from crowbar_core.errors import Refused
+from crowbar_core.plugins import entry_points, loading
 from crowbar_core.services import attributes, binding, deployments, nodes, steering
 from crowbar_core.services.annealer import Kind, Outcome, claim, finish, sweep
 from crowbar_core.services.parts import Parts
@@ -485,7 +486,9 @@ class Engine(RuleBasedStateMachine):
 def quick_and_quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A walk of thousands of steps would log as many lines."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    monkeypatch.setattr(plugins, "find", functools.cache(plugins.find))  # what is installed does not change meanwhile
+    cached = functools.cache(plugins.find)  # what is installed does not change meanwhile
+    for module in (loading, entry_points):
+        monkeypatch.setattr(module, "find", cached)
     yield
     structlog.reset_defaults()
 

@@ -1,0 +1,105 @@
+"""Entry points: what the installed packages bring, and why one of them could not be loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import sys
+import traceback
+from typing import Any
+
+from stevedore.extension import ExtensionManager
+
+from crowbar_core.errors import ConfigError
+
+BARCLAMPS, JIGS, HAMMERS, QUEUES = "crowbar.barclamps", "crowbar.jigs", "crowbar.hammers", "crowbar.queues"
+CORE_JIGS = ("noop", "python")
+
+
+class _EntryPoint:
+    """An entry point whose loading raises nothing but ``Exception``, and prints nothing on standard output."""
+
+    def __init__(self, inner: importlib.metadata.EntryPoint) -> None:
+        self.name, self.value, self.group, self.dist = inner.name, inner.value, inner.group, inner.dist
+        self._inner = inner
+
+    def load(self) -> Any:
+        with contextlib.redirect_stdout(sys.stderr or io.StringIO()):
+            try:
+                return self._inner.load()
+            except SystemExit as error:
+                raise ImportError(f"{self.value} called exit({error.code}) while it was imported") from error
+            except AssertionError as error:  # stevedore lets these through, and nothing would start
+                raise ImportError(f"an assertion of {self.value} failed while it was imported: {error}") from error
+
+
+class _Extensions(ExtensionManager[Any]):
+    """stevedore's manager over the live list of entry points: its own cache in the home directory is not used."""
+
+    def list_entry_points(self) -> list[Any]:
+        return [_EntryPoint(found) for found in importlib.metadata.entry_points(group=self.namespace)]
+
+
+def find(group: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+    """All entry points of a group: (name -> entry point, name -> loaded object, name -> traceback of a failed load).
+
+    Raises ``ConfigError`` if two distributions claim one name.
+    """
+    failed: dict[str, str] = {}
+
+    def note(_manager: Any, entry_point: Any, error: BaseException) -> None:
+        failed[entry_point.name] = "".join(traceback.format_exception(error))
+
+    manager = _Extensions(group, on_load_failure_callback=note)
+    entries: dict[str, Any] = {}
+    for entry in manager.list_entry_points():
+        if (other := entries.get(entry.name)) is not None and other.value != entry.value:
+            raise ConfigError(
+                f"Two packages bring {group} named {entry.name!r}: {distribution_of(other)[0]} and "
+                f"{distribution_of(entry)[0]}. Uninstall one."
+            )
+        entries[entry.name] = entry
+    return entries, {extension.name: extension.plugin for extension in manager.extensions}, failed
+
+
+def load_one(group: str, name: str) -> Any:
+    """The object behind one entry point. Raises ``ConfigError`` when there is none or it cannot be loaded."""
+    for entry in importlib.metadata.entry_points(group=group):
+        if entry.name == name:
+            try:
+                return _EntryPoint(entry).load()
+            except Exception as error:
+                raise ConfigError(f"{group} {name!r} cannot be loaded: {type(error).__name__}: {error}.") from error
+    known = sorted({entry.name for entry in importlib.metadata.entry_points(group=group)})
+    raise ConfigError(f"There is no {group} named {name!r}; there are: {', '.join(known) or 'none'}.")
+
+
+def classes(group: str, base: type, *, installed: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    if installed:
+        _, classes, failed = find(group)
+    else:
+        classes, failed = {name: load_one(group, name) for name in CORE_JIGS if group == JIGS}, {}
+    good: dict[str, Any] = {}
+    for name, found in classes.items():
+        if isinstance(found, type) and issubclass(found, base):
+            good[name] = found
+        else:
+            failed[name] = f"{found!r} is no subclass of {base.__name__}."
+    return good, failed
+
+
+def package_of(module: str) -> str:
+    """The package that a loaded module is in: where the scripts of its roles lie."""
+    return getattr(sys.modules.get(module), "__package__", None) or module
+
+
+def distribution_of(entry: Any) -> tuple[str, str]:
+    return (entry.dist.name, entry.dist.version) if entry.dist is not None else (entry.value, "")
+
+
+def version_of(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,137 @@
+"""Finding and loading barclamps. One that cannot be loaded is listed with its traceback, and the rest goes on.
+
+Two packages that claim the same name stop the start, because nobody could say which of them is meant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from crowbar_core import builtin, hookspecs
+from crowbar_core.barclamp import PROJECT, Barclamp, Jig
+from crowbar_core.domain.attributes import check_schema
+from crowbar_core.domain.names import plain_name
+from crowbar_core.errors import BarclampError
+from crowbar_core.plugins.entry_points import BARCLAMPS, distribution_of, find, package_of, version_of
+from crowbar_core.plugins.loaded import CORE, LoadedBarclamp
+from crowbar_core.plugins.order import in_order, refuse_duplicates, without_role_cycles
+from crowbar_core.plugins.registry import Registry, plugin_manager
+from crowbar_core.settings import Settings
+
+
+def load(
+    settings: Settings, *, extra: Iterable[tuple[str, Any]] = (), jigs: Mapping[str, Jig] | None = None,
+    installed: bool = True,
+) -> Registry:  # fmt: skip
+    """Find and load everything that is installed and enabled.
+
+    For tests: ``extra`` are (name, plugin object) beside it, ``jigs`` stand in for those of the same names, and without
+    ``installed`` only the core's own is loaded with them.
+    Raises ``ConfigError`` for names that two packages claim.
+    """
+    found = [_load_barclamp(CORE, builtin, "crowbar-core", version_of("crowbar-core"), settings)]
+    if not settings.safe_mode:
+        entries, plugins, failed = find(BARCLAMPS) if installed else ({}, {}, {})
+        for name, entry in sorted(entries.items()):
+            distribution, version = distribution_of(entry)
+            package = package_of(entry.value.partition(":")[0])
+            if name in settings.disabled_barclamps:
+                found.append(
+                    LoadedBarclamp(
+                        name=name, distribution=distribution, version=version, package=package, state="disabled"
+                    )
+                )
+            elif name in failed:
+                found.append(
+                    LoadedBarclamp(
+                        name=name, distribution=distribution, version=version, package=package, state="failed",
+                        error=failed[name],
+                    )
+                )  # fmt: skip
+            else:
+                found.append(_load_barclamp(name, plugins[name], distribution, version, settings, package))
+        found.extend(_load_barclamp(name, plugin, name, "", settings) for name, plugin in extra)
+    refuse_duplicates(found)
+    ordered = in_order(without_role_cycles(found))
+    specs = [hookspecs]
+    for place, one in enumerate(ordered):
+        if one.state == "loaded" and hasattr(one.plugin, "register_hookspecs"):
+            try:
+                spec = one.plugin.register_hookspecs()
+                pluggy.PluginManager(PROJECT).add_hookspecs(spec)  # raises unless there is a hook in it
+                specs.append(spec)
+            except (Exception, SystemExit):  # noqa: BLE001  a package may do anything when it is loaded or called
+                ordered[place] = replace(
+                    one, state="failed", error=traceback.format_exc(), plugin=None, definition=None
+                )
+    ordered = [_checked(one, specs) for one in ordered]
+    return Registry(settings, ordered, specs, jigs=jigs, installed=installed)
+
+
+def _load_barclamp(
+    name: str, plugin: Any, distribution: str, version: str, settings: Settings, package: str = ""
+) -> LoadedBarclamp:
+    package = package or getattr(plugin, "__package__", None) or package_of(type(plugin).__module__)
+    base = LoadedBarclamp(name=name, distribution=distribution, version=version, package=package, plugin=plugin)
+    try:
+        with contextlib.redirect_stdout(sys.stderr or io.StringIO()):
+            if callable(configure := getattr(plugin, "configure", None)):
+                configure(settings.plugins.get(name, {}))
+            register = getattr(plugin, "register_barclamp", None)
+            if register is None:
+                raise BarclampError(
+                    f"{distribution} has no register_barclamp; it is the one hook every barclamp must have."
+                )
+            definition = register()
+        if not isinstance(definition, Barclamp):
+            raise BarclampError(
+                f"register_barclamp of {distribution} returned {type(definition).__name__}, not a Barclamp."
+            )
+        if definition.name != name:
+            raise BarclampError(
+                f"{distribution} registers the barclamp {definition.name!r} under the entry point {name!r}."
+            )
+        for attribute in (*definition.attributes, *(a for role in definition.roles for a in role.attributes)):
+            plain_name(attribute.name, what="attribute")
+            check_schema(attribute)
+        for role in definition.roles:
+            plain_name(role.name, what="role")
+            if role.jig == "python" and role.run is None:
+                raise BarclampError(f"Role {role.name} has the jig 'python' but no function: set run=.")
+    except (Exception, SystemExit):  # noqa: BLE001  a package may do anything when it is loaded or called
+        return replace(base, state="failed", error=traceback.format_exc(), plugin=None)
+    return replace(base, help=definition.help, requires=definition.requires, definition=definition)
+
+
+def _checked(one: LoadedBarclamp, specs: Sequence[ModuleType]) -> LoadedBarclamp:
+    """The barclamp with the names of its hooks; failed, if one of them is no hook."""
+    if one.state != "loaded":
+        return one
+    pm = plugin_manager(specs)
+    try:
+        pm.register(one.plugin, one.name)
+        pm.check_pending()
+    except (pluggy.PluginValidationError, ValueError) as error:
+        return replace(one, state="failed", error=_hook_error(str(error), specs), plugin=None)
+    return replace(one, hooks=tuple(sorted(caller.name for caller in pm.get_hookcallers(one.plugin) or ())))
+
+
+def _hook_error(said: str, specs: Sequence[ModuleType]) -> str:
+    """pluggy's words in one line, with the hook that was probably meant."""
+    known = [name for spec in specs for name in dir(spec) if hasattr(getattr(spec, name), f"{PROJECT}_spec")]
+    name = re.match(r"unknown hook '([^']+)'", said)
+    if name is None:
+        return " ".join(said.split())
+    near = difflib.get_close_matches(name[1], known, n=1)
+    return f"There is no hook {name[1]}{f'; did you mean {near[0]}?' if near else '.'} The reference lists them all."

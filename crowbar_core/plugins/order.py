@@ -1,0 +1,81 @@
+"""Which barclamps fit together: no name twice, no circle, each after what it requires."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
+
+from crowbar_core.errors import ConfigError
+from crowbar_core.plugins.loaded import CORE, LoadedBarclamp
+
+
+def refuse_duplicates(barclamps: Sequence[LoadedBarclamp]) -> None:
+    seen: dict[tuple[str, str], str] = {}
+    for one in barclamps:
+        definition = one.definition
+        if definition is None:
+            continue
+        names = [("barclamp", one.name), *(("role", role.name) for role in definition.roles)]
+        names += [("attribute", a.name) for a in definition.attributes]
+        names += [("attribute", a.name) for role in definition.roles for a in role.attributes]
+        for kind, name in names:
+            if (other := seen.get((kind, name))) is not None:
+                raise ConfigError(
+                    f"Two packages bring the {kind} {name!r}: {other} and {one.distribution}. "
+                    f"Uninstall one, or list its barclamp in disabled_barclamps."
+                )
+            seen[(kind, name)] = one.distribution
+
+
+def without_role_cycles(barclamps: Sequence[LoadedBarclamp]) -> list[LoadedBarclamp]:
+    """Fail the barclamps whose roles require each other in a circle, naming the path."""
+    kept = list(barclamps)
+    while True:
+        roles = {role.name: (one, role) for one in kept if one.definition for role in one.definition.roles}
+        owners = {a.name: role.name for _, role in roles.values() for a in role.attributes}
+        graph = {
+            name: {
+                parent
+                for parent in (*role.requires, *(owners.get(w, "") for w in role.wants))
+                if parent in roles and parent != name
+            }
+            | {other for other, (_, o) in roles.items() if name in (*o.attaches, *o.precedes)}
+            for name, (_, role) in roles.items()
+        }
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            path = list(reversed(error.args[1]))
+            culprits = {roles[name][0].name for name in path}
+            message = f"Its roles require each other in a circle: {' -> '.join(path)}."
+            kept = [
+                replace(one, state="failed", error=message, definition=None, plugin=None)
+                if one.name in culprits
+                else one
+                for one in kept
+            ]
+            continue
+        return kept
+
+
+def in_order(barclamps: Sequence[LoadedBarclamp]) -> list[LoadedBarclamp]:
+    """Dependency order; barclamps that require what is missing, or each other, fail."""
+    by_name = {one.name: one for one in barclamps}
+    while True:
+        loaded = {name: one for name, one in by_name.items() if one.state == "loaded"}
+        missing = {n: [r for r in one.requires if r not in loaded] for n, one in loaded.items()}
+        bad = {
+            n: f"It requires the barclamp {names[0]!r}, which is not loaded." for n, names in missing.items() if names
+        }
+        if not bad:
+            graph = {name: set(one.requires) for name, one in sorted(loaded.items())}
+            try:
+                order = [CORE, *(n for n in TopologicalSorter(graph).static_order() if n != CORE)]
+                rest = [one for one in by_name.values() if one.state != "loaded"]
+                return [by_name[name] for name in order] + rest
+            except CycleError as error:
+                path = " -> ".join(error.args[1])
+                bad = dict.fromkeys(error.args[1], f"Barclamps require each other in a circle: {path}.")
+        for name, message in bad.items():
+            by_name[name] = replace(by_name[name], state="failed", error=message, plugin=None, definition=None)

@@ -1,0 +1,290 @@
+"""What is loaded, and calling it: plugin by plugin, each failure contained.
+
+pluggy loses all results when one implementation raises, so hooks are called one by one, in the dependency order of the
+barclamps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from crowbar_core.barclamp import PROJECT, Attribute, Hammer, Jig, Json, NavItem, Problem
+from crowbar_core.errors import BarclampError, CrowbarError, NotFound
+from crowbar_core.plugins.entry_points import HAMMERS, JIGS, classes, distribution_of
+from crowbar_core.plugins.loaded import CORE, Failure, Implementation, LoadedAttribute, LoadedBarclamp, LoadedRole
+from crowbar_core.questions import REMEMBERED, Questions, Unanswered, subject_of
+from crowbar_core.settings import Settings
+
+MAX_ANSWERS = 10_000
+_FLAGS_ON_DELETE = ("on_node_delete", "on_deployment_delete")
+
+
+class Registry:
+    """What is loaded: barclamps, roles, attributes, jigs, and who implements which hook. Read-only once built."""
+
+    def __init__(
+        self, settings: Settings, barclamps: Sequence[LoadedBarclamp], specs: Sequence[ModuleType], *,
+        jigs: Mapping[str, Jig] | None = None, installed: bool = True,
+    ) -> None:  # fmt: skip
+        self.settings = settings
+        self.barclamps = tuple(barclamps)
+        self.roles: Mapping[str, LoadedRole] = _roles(barclamps)
+        self.attributes: Mapping[str, LoadedAttribute] = _attributes(barclamps)
+        self._hooks = _implementations(barclamps, specs)
+        self._unregistered: dict[tuple[str, str], str] = {}
+        self.questions = Questions()
+        self._hammers, self.failed_hammers = classes(HAMMERS, Hammer, installed=installed)
+        jig_classes, self.failed_jigs = classes(JIGS, Jig, installed=installed)
+        self.jigs: dict[str, Jig] = {}
+        for name, make in jig_classes.items():
+            try:
+                self.jigs[name] = make(_config_of_jig(name, barclamps, settings))
+            except Exception:  # noqa: BLE001  a package may do anything when it is loaded or called
+                self.failed_jigs[name] = traceback.format_exc()
+        self.jigs.update(jigs or {})
+
+    # ------------------------------------------------------------ looking up
+
+    def role(self, name: str) -> LoadedRole:
+        try:
+            return self.roles[name]
+        except KeyError:
+            raise NotFound(f"No installed barclamp brings a role {name!r}. See: crowbar roles list.") from None
+
+    def attribute(self, name: str) -> LoadedAttribute:
+        try:
+            return self.attributes[name]
+        except KeyError:
+            raise NotFound(f"No installed barclamp brings an attribute {name!r}. See: crowbar attribs list.") from None
+
+    def attributes_of(self, role: str) -> tuple[Attribute, ...]:
+        return self.roles[role].role.attributes if role in self.roles else ()
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """Names of the loaded plugins, in dependency order; the core's own is the first."""
+        return tuple(one.name for one in self.barclamps if one.state == "loaded")
+
+    @property
+    def hammers(self) -> tuple[str, ...]:
+        return tuple(sorted(self._hammers))
+
+    def hammer(self, name: str, config: Mapping[str, Json]) -> Hammer:
+        """A hammer for one node. Raises ``NotFound`` when no installed package brings it."""
+        if name not in self._hammers:
+            raise NotFound(
+                f"No installed package brings a hammer {name!r}; there are: {', '.join(self.hammers) or 'none'}."
+            )
+        made: Hammer = self._hammers[name](config)
+        return made
+
+    # ------------------------------------------------------------ calling
+
+    def implementations(self, hook: str, *, role: str | None = None) -> tuple[Implementation, ...]:
+        """Who implements ``hook`` (for ``role``), in the order in which they are to be called."""
+        found = self._hooks.get(hook, ())
+        return tuple(one for one in found if one.wants(role)) if role is not None else found
+
+    def listens(self, hook: str) -> bool:
+        return bool(self._hooks.get(hook))
+
+    def ask(self, hook: str, *, of: str | None = None, **arguments: Any) -> Iterator[tuple[str, Any | Failure]]:
+        """Call ``hook`` plugin by plugin: (plugin, its answer or its failure). ``of``: the role that the question is
+        about.
+        """
+        for implementation in self.implementations(hook, role=of):
+            try:
+                answer = _whole(implementation(**arguments))
+            except (Exception, SystemExit) as error:  # noqa: BLE001  a package may do anything when it is loaded or called
+                answer = Failure(
+                    implementation.plugin, hook, f"{type(error).__name__}: {error}", traceback.format_exc()
+                )
+                self.note_unanswered(answer, **arguments)
+            yield implementation.plugin, answer
+
+    def note_unanswered(self, failure: Failure, **arguments: Any) -> None:
+        """Remember that a plugin could not answer, or answered nonsense, so that operators are shown it."""
+        if failure.hook in REMEMBERED:
+            about = subject_of(arguments)
+            self.questions.note(
+                Unanswered(
+                    plugin=failure.plugin, hook=failure.hook, subject=about, error=failure.error,
+                    traceback=failure.traceback,
+                )
+            )  # fmt: skip
+
+    def objections(self, hook: str, *, of: str | None = None, **arguments: Any) -> list[str]:
+        """All objections of a ``check_…`` hook. An implementation that raises objects thereby."""
+        said: list[str] = []
+        for plugin, answer in self.ask(hook, of=of, **arguments):
+            if isinstance(answer, Failure):
+                said.append(f"{plugin} could not check it ({answer.error}); see its page, or disable it.")
+            elif wrong := _not_all(Problem, answer):
+                said.append(f"{plugin} could not check it ({hook} returned {wrong}); see its page, or disable it.")
+            else:
+                said.extend(f"{plugin}: {p.detail}" for p in answer or () if p.severity == "error")
+        return said
+
+    def veto(self, hook: str, *, of: str | None = None, **arguments: Any) -> None:
+        """Call ``on_node_bind`` or ``on_commit``: what an implementation raises goes through, and undoes the
+        transaction.
+        """
+        for implementation in self.implementations(hook, role=of):
+            self.veto_one(implementation, hook, **arguments)
+
+    def veto_one(self, implementation: Implementation, hook: str, **arguments: Any) -> None:
+        """The same for one implementation."""
+        try:
+            implementation(**arguments)
+        except CrowbarError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise BarclampError(
+                f"Barclamp {implementation.plugin} failed in {hook}: {type(error).__name__}: "
+                f"{error}. Nothing was changed."
+            ) from error
+
+    # ------------------------------------------------------------ registration
+
+    def registered(self, hook: str, kind: type = object) -> list[tuple[LoadedBarclamp, list[Any]]]:
+        """What each plugin registers through a ``register_…`` hook that returns several of ``kind``.
+
+        One that raises, or returns something else, registers nothing: ``problems`` tells of it, and the rest goes on.
+        """
+        by_name = {one.name: one for one in self.barclamps}
+        found: list[tuple[LoadedBarclamp, list[Any]]] = []
+        for plugin, answer in self.ask(hook):
+            self._unregistered.pop((plugin, hook), None)
+            if isinstance(answer, Failure):
+                self._unregistered[plugin, hook] = answer.error
+            elif wrong := _not_all(kind, answer):
+                self._unregistered[plugin, hook] = f"it returned {wrong}"
+            else:
+                found.append((by_name[plugin], list(answer or ())))
+        return found
+
+    def blueprints(self) -> list[tuple[LoadedBarclamp, list[Any]]]:
+        return self.registered("register_blueprints")
+
+    def commands(self) -> list[Any]:
+        return [command for _, commands in self.registered("register_commands") for command in commands]
+
+    def schemas(self) -> list[tuple[str, str]]:
+        """(barclamp, package of its migrations) of those that have tables of their own."""
+        return [(i.plugin, str(i().migrations)) for i in self.implementations("register_schema")]
+
+    def nav(self) -> list[NavItem]:
+        items = [item for _, found in self.registered("register_nav", NavItem) for item in found]
+        return sorted(items, key=lambda item: (item.order, item.label))
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with the installed packages themselves."""
+        found = [
+            Problem(detail=f"Barclamp {one.name} ({one.distribution}) could not be loaded: {_last_line(one.error)}")
+            for one in self.barclamps
+            if one.state == "failed"
+        ]
+        found += [Problem(detail=f"Jig {n} could not be loaded: {_last_line(e)}") for n, e in self.failed_jigs.items()]
+        found += [
+            Problem(detail=f"Barclamp {plugin} failed in {hook}, and what it registers there is missing: {error}")
+            for (plugin, hook), error in self._unregistered.items()
+        ]
+        return found
+
+    def close(self) -> None:
+        """Give back what the jigs keep open."""
+        for jig in self.jigs.values():
+            with contextlib.suppress(Exception):
+                jig.close()
+
+
+def plugin_manager(specs: Sequence[ModuleType]) -> pluggy.PluginManager:
+    pm = pluggy.PluginManager(PROJECT)
+    for spec in specs:
+        pm.add_hookspecs(spec)
+    return pm
+
+
+def _implementations(
+    barclamps: Sequence[LoadedBarclamp], specs: Sequence[ModuleType]
+) -> dict[str, tuple[Implementation, ...]]:
+    pm = plugin_manager(specs)
+    order: dict[str, int] = {}
+    for place, one in enumerate(barclamps):
+        if one.state == "loaded":
+            pm.register(one.plugin, one.name)
+            order[one.name] = place
+    order[CORE] = len(order) + len(barclamps)  # the core answers last, so that a plugin may answer before it
+    found: dict[str, tuple[Implementation, ...]] = {}
+    for name in {hook for one in barclamps if one.state == "loaded" for hook in one.hooks}:
+        impls = [
+            Implementation(
+                impl.plugin_name, impl.function, tuple(impl.argnames),
+                getattr(impl.function, "crowbar_roles", frozenset()),
+            )
+            for impl in getattr(pm.hook, name).get_hookimpls()
+        ]  # fmt: skip
+        impls.sort(key=lambda impl: order[impl.plugin], reverse=name in _FLAGS_ON_DELETE)
+        found[name] = tuple(impls)
+    return found
+
+
+def _roles(barclamps: Sequence[LoadedBarclamp]) -> dict[str, LoadedRole]:
+    return {
+        role.name: LoadedRole(role=role, barclamp=one.name, package=one.package)
+        for one in barclamps
+        if one.state == "loaded" and one.definition
+        for role in one.definition.roles
+    }
+
+
+def _attributes(barclamps: Sequence[LoadedBarclamp]) -> dict[str, LoadedAttribute]:
+    found: dict[str, LoadedAttribute] = {}
+    for one in barclamps:
+        if one.state == "loaded" and one.definition:
+            for attribute in one.definition.attributes:
+                found[attribute.name] = LoadedAttribute(attribute=attribute, role=None, barclamp=one.name)
+            for role in one.definition.roles:
+                for attribute in role.attributes:
+                    found[attribute.name] = LoadedAttribute(attribute=attribute, role=role.name, barclamp=one.name)
+    return found
+
+
+def _whole(answer: Any) -> Any:
+    """A generator's answers as a list, so that it raises here, where that is contained; anything else as it is."""
+    if not isinstance(answer, Iterator):
+        return answer
+    taken = list(islice(answer, MAX_ANSWERS + 1))
+    if len(taken) > MAX_ANSWERS:
+        raise ValueError(f"it returned more than {MAX_ANSWERS} answers")
+    return taken
+
+
+def _not_all(kind: type, answer: Any) -> str:
+    """What is wrong with an answer that should be several of ``kind``; '' when nothing is."""
+    if answer is None:
+        return ""
+    if isinstance(answer, str | Mapping) or not isinstance(answer, Iterable):
+        return f"{type(answer).__name__}, not several things"
+    return next((f"a {type(one).__name__}, not {kind.__name__}" for one in answer if not isinstance(one, kind)), "")
+
+
+def _config_of_jig(name: str, barclamps: Sequence[LoadedBarclamp], settings: Settings) -> Mapping[str, Json]:
+    """The settings of the barclamp that the same package brings, so that a jig and its barclamp's hooks agree."""
+    homes = {distribution_of(entry)[0] for entry in importlib.metadata.entry_points(group=JIGS) if entry.name == name}
+    for one in barclamps:
+        if one.distribution in homes and one.name != CORE:
+            return settings.plugins.get(one.name, {})
+    return settings.plugins.get(name, {})
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1] if text.strip() else "unknown"
