@@ -41,6 +41,7 @@ def bind_by_form(page: Page, node: str, role: str) -> None:
     form.get_by_label("Role").select_option(role)
     form.get_by_role("button", name="Bind").click()
     expect(page.locator(".flash")).to_contain_text("proposed")
+    page.wait_for_load_state()  # what is seen first can be read; keys are listened to when the script has run
 
 
 def test_nobody_sees_a_page_before_logging_in(server: Server, open_page: Callable[..., Page]) -> None:
