@@ -303,6 +303,7 @@ def events_page(
 
 @dataclass(frozen=True, kw_only=True)
 class HookFailure:
+    delivery_id: int | None
     event_id: int | None
     hook: str
     subject: str
@@ -325,13 +326,14 @@ def hook_failures(session: Session, *, plugin: str = "", limit: int = 50) -> lis
         asked = asked.where(HookError.plugin == plugin)
     found = [
         HookFailure(
-            event_id=None, hook=one.hook, subject=one.subject, plugin=one.plugin, state="asked", attempts=one.count,
-            next_try_at=None, error=one.error, traceback=one.traceback, created_at=one.at,
+            delivery_id=None, event_id=None, hook=one.hook, subject=one.subject, plugin=one.plugin, state="asked",
+            attempts=one.count, next_try_at=None, error=one.error, traceback=one.traceback, created_at=one.at,
         )
         for one in session.scalars(asked)
     ]  # fmt: skip
     query = (
         select(
+            Delivery.id.label("delivery_id"),
             Delivery.event_id,
             Event.hook,
             Event.subject,

@@ -310,6 +310,37 @@ def description_of(bed: Testbed, node: str) -> str:
         return str(session.scalar(query, {"name": bed.node(node).name}))
 
 
+def test_what_was_given_up_is_tried_again_from_the_page() -> None:
+    broken = True
+    called: list[str] = []
+
+    @hookimpl
+    def on_active(node_role: NodeRoleView) -> None:
+        if broken:
+            raise ValueError("no such host")
+        called.append(node_role.role)
+
+    with Testbed(barclamp(on_active, roles=(Role(name="web"),))) as bed:
+        bed.add_node("n1")
+        bed.bind("web", "n1")
+        bed.commit()
+        bed.anneal_until_quiet()
+        (failed,) = bed.hook_failures("listener")
+        assert failed.state == "failed"
+        button = f'action="/deliveries/{failed.delivery_id}/retry"'
+        assert button not in bed.web("viewer").get("/barclamps/listener").get_data(as_text=True)
+        operator = bed.web("operator")
+        assert button in operator.get("/barclamps/listener").get_data(as_text=True)
+        assert bed.web("viewer").post(f"/deliveries/{failed.delivery_id}/retry").status_code == 403
+        broken = False
+        assert operator.post(f"/deliveries/{failed.delivery_id}/retry").status_code == 303
+        bed.anneal_until_quiet()
+        assert called == ["web"]
+        assert bed.hook_failures("listener") == []
+        operator.post(f"/deliveries/{failed.delivery_id}/retry")
+        assert "nothing to try again" in operator.get("/events").get_data(as_text=True)
+
+
 # ---------------------------------------------------------------- questions
 
 

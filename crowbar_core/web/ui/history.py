@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Response, request
+from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
+from crowbar_core.services import steering
 from crowbar_core.store import catalogue
 from crowbar_core.web import auth
-from crowbar_core.web.ui.shell import before_id, page, ui
+from crowbar_core.web.ui.shell import act, actor, before_id, page, ui
 
 LINES_PER_PAGE = 100
 DELIVERY_STATES = ("waiting", "done", "failed")
@@ -30,6 +32,16 @@ def events() -> Response:
     filters = {"state": state, "plugin": plugin}
     return page(
         "events.html", live="_events.html", filters=filters, states=DELIVERY_STATES, limit=LINES_PER_PAGE, **context
+    )
+
+
+@ui.post("/deliveries/<int:delivery_id>/retry")
+@requires("operator")
+def retry_delivery(delivery_id: int) -> BaseResponse:
+    return act(
+        lambda: steering.retry_deliveries(auth.parts(), actor(), [delivery_id]),
+        lambda count: "It is tried again." if count else "It had not failed for good: there is nothing to try again.",
+        "/events",
     )
 
 
