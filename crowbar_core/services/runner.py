@@ -11,9 +11,9 @@ import queue
 import threading
 import time
 import traceback
-from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -139,31 +139,30 @@ class Runner:
 
     # ------------------------------------------------------------ taking on
 
-    def execute_forever(self, take: Any) -> None:
+    def execute_forever(self, take: Callable[[float, int], Sequence[int]]) -> None:
         """Take ids from ``take(timeout, most)``, claim and execute, until stopped. The loop of the in-process queue.
 
         When none come, the database is asked: runs that were queued before this process started, or by others.
         """
-        fresh: deque[int] = deque()
-        held_up: deque[int] = deque()  # known to need a worker thread
+        waiting: dict[int, None] = {}  # in order, each once: known to need a worker thread
         while not self._stopping.is_set():
-            fresh.extend(take(0.0 if fresh or held_up else 0.5, BATCH))
+            fresh = take(0.0 if waiting else 0.5, BATCH)
             try:
-                if not (fresh or held_up):
-                    fresh.extend(self._left_lying())
-                if held_up and (room := self.room(len(held_up), wait=0.0 if fresh else 0.1)):
-                    held_up.extendleft(reversed(self.execute(_some(held_up, room))))
+                if not (fresh or waiting):
+                    fresh = self._left_lying()
+                if waiting and (room := self.room(len(waiting), wait=0.0 if fresh else 0.1)):
+                    first = list(islice(waiting, room))
+                    for run_id in set(first) - set(self.execute(first)):
+                        del waiting[run_id]
                 if fresh:
-                    held_up.extend(self.execute(_some(fresh, BATCH)))
+                    waiting.update(dict.fromkeys(self.execute(fresh)))
             except CrowbarError as error:
                 log.warning("taking on runs failed; it will be tried again", error=error.detail)
-                fresh.clear()  # the database is asked for them again
-                held_up.clear()
+                waiting.clear()  # the database is asked for them again
                 self._stopping.wait(1.0)
             except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
                 log.exception("taking on runs failed")
-                fresh.clear()
-                held_up.clear()
+                waiting.clear()
                 self._stopping.wait(1.0)
 
     def _left_lying(self) -> list[int]:
@@ -480,10 +479,6 @@ class Runner:
     def _jig_times_itself(self, job: Job) -> bool:
         jig = self.parts.registry.jigs.get(job.jig_name)
         return jig is not None and jig.touches_node
-
-
-def _some(waiting: deque[int], most: int) -> list[int]:
-    return [waiting.popleft() for _ in range(min(len(waiting), most))]
 
 
 def _as_json(job: Job, wall: Any) -> dict[str, Json]:

@@ -1,0 +1,126 @@
+"""What the in-process queue does with runs: a backlog from before the start, runs that wait for a worker thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from crowbar_core import Barclamp, Done, Role, Task, hookimpl
+from crowbar_core.domain.states import PROPOSED, RunState, State
+from crowbar_core.services import deployments
+from crowbar_core.services.build import build_parts
+from crowbar_core.services.engine import Engine
+from crowbar_core.services.parts import SYSTEM, Parts
+from crowbar_core.settings import load_settings
+from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, RoleRow, Run, table
+from tests.services import wait_until
+
+QUEUED_ELSEWHERE = 2300
+NEVER = 3600.0
+
+
+class Work:
+    """A role that does nothing, and one that holds its worker thread until it is let go."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.began: list[int] = []
+
+    def wait(self, task: Task) -> Done:
+        self.began.append(task.run_id)
+        assert self.go.wait(60)
+        return Done()
+
+    @hookimpl
+    def register_barclamp(self) -> Barclamp:
+        return Barclamp(name="work", roles=(Role(name="nothing"), Role(name="long", jig="python", run=self.wait)))
+
+
+@pytest.fixture
+def work() -> Iterator[Work]:
+    made = Work()
+    yield made
+    made.go.set()
+
+
+@pytest.fixture
+def parts(ready_database: str, tmp_path: Path, work: Work) -> Iterator[Parts]:
+    settings = load_settings(
+        environ={}, data_dir=str(tmp_path), database_url=ready_database, concurrency=2,
+        sweep_seconds=NEVER, ring_seconds=NEVER, probe_seconds=0.0,
+    )  # fmt: skip
+    built = build_parts(settings, extra_plugins=[("work", work)], migrate=False, installed=False)
+    yield built
+    built.close()
+
+
+def queue_runs(parts: Parts, role: str, nodes: int) -> None:
+    """A deployment with the role on so many nodes, committed: a run is queued on each."""
+    home = deployments.create_deployment(parts, SYSTEM, name=role)
+    with parts.store.write() as session:
+        role_id = session.scalars(select(RoleRow.id).where(RoleRow.name == role)).one()
+        root = session.scalars(select(Deployment.id).where(Deployment.system)).one()
+        session.execute(insert(table(DeploymentRole)).values(deployment_id=home, role_id=role_id))
+        ids = session.scalars(
+            insert(Node).returning(Node.id),
+            [
+                {"name": f"{role}-{n}.example.test", "alive": True, "available": True, "deployment_id": root}
+                for n in range(nodes)
+            ],
+        ).all()
+        session.execute(
+            insert(table(NodeRole)),
+            [{"node_id": ref, "role_id": role_id, "deployment_id": home, "state": int(PROPOSED)} for ref in ids],
+        )
+    deployments.commit(parts, SYSTEM, home)
+
+
+def count(parts: Parts, role: str, state: RunState | State) -> int:
+    with parts.store.read() as session:
+        column = Run.state if isinstance(state, RunState) else NodeRole.state
+        return (
+            session.scalar(
+                select(func.count())
+                .select_from(NodeRole)
+                .join(RoleRow, RoleRow.id == NodeRole.role_id)
+                .join(Run, Run.node_role_id == NodeRole.id)
+                .where(RoleRow.name == role, column == state)
+            )
+            or 0
+        )
+
+
+def test_a_backlog_from_before_the_start_needs_no_sweep(parts: Parts) -> None:
+    queue_runs(parts, "nothing", QUEUED_ELSEWHERE)
+    assert count(parts, "nothing", RunState.QUEUED) == QUEUED_ELSEWHERE
+    engine = Engine(parts)
+    engine.start()
+    try:
+        wait_until(
+            lambda: count(parts, "nothing", State.ACTIVE) == QUEUED_ELSEWHERE, seconds=30, what="all of it is done"
+        )
+    finally:
+        assert engine.stop()
+
+
+def test_what_does_nothing_does_not_wait_behind_what_takes_long(parts: Parts, work: Work) -> None:
+    engine = Engine(parts)
+    engine.start()
+    try:
+        queue_runs(parts, "long", 8)
+        wait_until(lambda: len(work.began) == 2, seconds=30, what="both worker threads are taken")
+        parts.queue.ring(list(work.began) * 500)  # rung again, as a sweep does: nothing comes of it
+        queue_runs(parts, "nothing", 50)
+        wait_until(lambda: count(parts, "nothing", State.ACTIVE) == 50, seconds=30, what="the others have passed")
+        assert len(work.began) == 2
+        assert count(parts, "long", RunState.QUEUED) == 6
+        work.go.set()
+        wait_until(lambda: count(parts, "long", State.ACTIVE) == 8, seconds=30, what="each had its turn")
+        assert len(work.began) == len(set(work.began)) == 8
+    finally:
+        work.go.set()
+        assert engine.stop()
