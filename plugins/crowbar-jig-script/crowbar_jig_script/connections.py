@@ -117,6 +117,8 @@ class Kept:
     """The key that the server showed at the last login."""
     setsid: bool = False
     """Whether the server does not give each command a session of its own."""
+    clock_read: bool = False
+    """Whether the node's clock has been compared with ours since the login."""
     users: int = 0
     used: float = 0.0
 
@@ -258,7 +260,8 @@ class Connections:
         session = connection.transport
         session.set_keepalive(max(1, round(self.settings.lost_after / 3)))
         self.logins += 1
-        kept.connection, kept.session, kept.host_key, kept.setsid = connection, session, policy.shown, False
+        kept.connection, kept.session, kept.host_key = connection, session, policy.shown
+        kept.setsid = kept.clock_read = False
 
     def _private_key(self) -> paramiko.PKey:
         path = self.settings.key_path()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import paramiko
@@ -33,6 +33,8 @@ from crowbar_jig_script.stream import LOOK, Stream
 
 TRY_AGAIN = 75
 """The exit code (EX_TEMPFAIL of sysexits.h) with which a script asks to be tried again later."""
+MOST_SKEW = 30.0
+"""Seconds by which a node's clock may differ from ours before its runs say so."""
 _LAST_WORDS = 1.0
 _REFUSED = 0.05
 
@@ -83,7 +85,8 @@ class _Run:
             raise RunCancelled(f"{self.what} was cancelled before it began.")
         while True:
             self.token = secrets.token_hex(16)
-            program = run_program(task, self.scripts, token=self.token, grace=self.settings.kill_grace)
+            clock = not self.connections.kept(task.node.name, task.address).clock_read
+            program = run_program(task, self.scripts, token=self.token, grace=self.settings.kill_grace, clock=clock)
             if len(program) > self.settings.max_payload:
                 raise PermanentError(
                     f"The scripts and data of role {task.role.name} take {len(program)} bytes; at most"
@@ -189,8 +192,9 @@ class _Run:
     def _hear(self, text: str) -> None:
         word, *rest = text.split() or [""]
         match word, rest:
-            case "start", [boot]:
+            case "start", [boot, *clock]:
                 self.boot = boot
+                self._compare_clocks(clock)
             case "ended", [count]:
                 self._write(f"ended {count} processes that an earlier run had left on the node")
             case "script", [number] if number.isdecimal() and int(number) < len(self.scripts):
@@ -203,6 +207,16 @@ class _Run:
                 self.verdict = [word, *rest]
             case _:
                 self._write(f"the node said what nobody understands: {text[:200]!r}")
+
+    def _compare_clocks(self, said: Sequence[str]) -> None:
+        """What takes its time from the node (certificates, tickets, logs) goes wrong in ways that do not say why."""
+        if not (said and self.kept and said[0].isdecimal()):
+            return
+        self.kept.clock_read = True
+        ahead = int(said[0][:18]) - time.time()
+        if abs(ahead) > MOST_SKEW:
+            way = "ahead of" if ahead > 0 else "behind"
+            self._write(f"warning: the node's clock is {abs(ahead):.0f} s {way} this machine's")
 
     def _hear_stderr(self, text: str) -> None:
         self.stderr_ended = True

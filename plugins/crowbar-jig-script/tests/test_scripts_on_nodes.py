@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -200,6 +201,23 @@ def _memory(*, reset: bool = False) -> int:
         Path("/proc/self/clear_refs").write_text("5")
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) << 10
+
+
+def test_a_node_whose_clock_is_off_says_so_once_for_each_login(site: Site) -> None:
+    assert site.run("echo right").log.of("crowbar") == ["10-only.sh: begins"]
+    site.on_node(
+        'printf \'#!/bin/sh\nexec /usr/bin/date -d "90 seconds ago" "$@"\n\' >/usr/local/bin/date;'
+        " chmod 755 /usr/local/bin/date"
+    )
+    try:
+        site.jig.close()
+        warned = site.run("echo slow").log.of("crowbar")
+        assert re.fullmatch(r"warning: the node's clock is (89|90|91) s behind this machine's", warned[0])
+        assert site.run("echo slow").log.of("crowbar") == ["10-only.sh: begins"]
+    finally:
+        site.on_node("rm /usr/local/bin/date")
+    site.jig.close()
+    assert site.run("echo right").log.of("crowbar") == ["10-only.sh: begins"]
 
 
 def test_what_a_script_leaves_in_the_background_does_not_hold_up_the_run(site: Site) -> None:

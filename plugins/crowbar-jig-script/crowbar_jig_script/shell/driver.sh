@@ -1,4 +1,4 @@
-# Runs a role's scripts one after another. Its caller sets token, again and grace, defines crowbar_unpack and
+# Runs a role's scripts one after another. Its caller sets token, grace and clock, defines crowbar_unpack and
 # crowbar_scripts, and reads the lines that
 # begin with the token between two record separators: in that form it is nowhere on the node, so that no script prints it
 # by listing its files or its environment.
@@ -84,7 +84,7 @@ crowbar_run() {
     own=$started
     # To be killed as a whole, it must lead a session of its own; sshd sees to that, smaller servers do not.
     [ "$session" = "$$" ] || crowbar_leave nosession
-    crowbar_tell start "$boot"
+    crowbar_tell start "$boot" ${clock:+"$(date +%s)"}
     crowbar_claim
     crowbar_unpack
     umask 022
