@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -153,22 +154,31 @@ with PostgresServer() as postgres, RedisServer() as redis:
     print(postgres.pid, redis.pid, postgres.directory, redis.directory, flush=True)
     sys.stdin.read()
 """
-    owner = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert owner.stdin is not None
-    assert owner.stdout is not None
-    with owner:
-        first, second, *directories = owner.stdout.readline().split()
-        pids = [int(first), int(second), *children_of(int(first))]
-        assert len(pids) > 3
-        assert all(is_alive(pid) for pid in pids)
-        owner.kill()
-    wait_until(lambda: not any(is_alive(pid) for pid in pids), seconds=20, what="the servers ended with their owner")
-    for directory in directories:
-        assert Path(directory).exists()
-    remove_leftovers("crowbar-postgresql-")
-    remove_leftovers("crowbar-redis-")
-    for directory in directories:
-        assert not Path(directory).exists()
+    clean_up = "from tests.services import remove_leftovers as r; r('crowbar-postgresql-'); r('crowbar-redis-')"
+    # A place of its own: tests that run beside this one clean up, too.
+    with tempfile.TemporaryDirectory(prefix="crowbar-services-") as room:
+        Path(room).chmod(0o755)
+        elsewhere = {**os.environ, "TMPDIR": room}
+        owner = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=elsewhere
+        )
+        assert owner.stdin is not None
+        assert owner.stdout is not None
+        with owner:
+            first, second, *directories = owner.stdout.readline().split()
+            pids = [int(first), int(second), *children_of(int(first))]
+            assert len(pids) > 3
+            assert all(is_alive(pid) for pid in pids)
+            owner.kill()
+        wait_until(
+            lambda: not any(is_alive(pid) for pid in pids), seconds=20, what="the servers ended with their owner"
+        )
+        for directory in directories:
+            assert Path(directory).parent == Path(room)
+            assert Path(directory).exists()
+        subprocess.run([sys.executable, "-c", clean_up], check=True, timeout=60, env=elsewhere)
+        for directory in directories:
+            assert not Path(directory).exists()
 
 
 def test_servers_end_with_an_interpreter_that_forgot_them() -> None:
