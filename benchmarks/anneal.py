@@ -22,6 +22,7 @@ from sqlalchemy import select
 from benchmarks import ancestor
 from benchmarks.cluster import OPERATOR, cluster, load
 from crowbar_core.services import deployments, steering
+from crowbar_core.services.build import spare_the_collector
 from crowbar_core.services.engine import Engine
 from crowbar_core.services.parts import Parts
 from crowbar_core.store import runs as store_runs
@@ -44,6 +45,7 @@ def one_side(side: str, url: str, nodes: int, length: int) -> dict[str, Any]:
             ancestor.commit(parts, home)
             runs, seconds = ancestor.anneal(parts, most_runs=ANCESTOR_RUNS)
             return {"rate": runs / seconds, "seconds": seconds, "megabytes": _peak()}
+        spare_the_collector()  # as crowbar serve does
         engine = Engine(parts)
         engine.start()
         begun = time.perf_counter()

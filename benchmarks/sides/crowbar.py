@@ -13,7 +13,7 @@ from crowbar_core import Barclamp, Role, hookimpl, logs
 from crowbar_core.domain.states import ACTIVE
 from crowbar_core.services import binding, deployments, nodes, steering
 from crowbar_core.services.annealer import change
-from crowbar_core.services.build import build_parts
+from crowbar_core.services.build import build_parts, spare_the_collector
 from crowbar_core.services.engine import Engine
 from crowbar_core.services.parts import Actor, Parts
 from crowbar_core.settings import load_settings
@@ -86,6 +86,7 @@ def _converge(order: Order, *, roles: int) -> Figures:
             for node_id in node_ids:
                 for role in steps.roles:
                     binding.bind_in_turn(turn, node_id=node_id, role=role.name, deployment_id=home)
+        spare_the_collector()  # as crowbar serve does
         engine = Engine(parts)
         engine.start()
         figures = _measure(parts, home, expected=roles * len(order.targets))

@@ -27,7 +27,7 @@ from crowbar_core.cli.local import settings_options
 from crowbar_core.cli.output import say
 from crowbar_core.errors import ConfigError, CrowbarError
 from crowbar_core.services import users
-from crowbar_core.services.build import build_parts
+from crowbar_core.services.build import build_parts, spare_the_collector
 from crowbar_core.services.engine import Engine
 from crowbar_core.services.parts import Parts
 from crowbar_core.settings import Settings
@@ -68,6 +68,7 @@ def annealer(settings: Settings) -> None:
         signal.signal(number, lambda _number, _frame: stopped.set())
     parts = build_parts(settings)
     try:
+        spare_the_collector()
         engine = Engine(parts)
         engine.start(executor=settings.queue == "threads", sweeper=True)
         try:
@@ -184,6 +185,7 @@ class _Service(BaseApplication):  # type: ignore[misc,unused-ignore]
             assert isinstance(self.parts, Parts)
             password = users.ensure_admin(self.parts)
             if self.with_engine:
+                spare_the_collector()
                 self.engine = Engine(self.parts)
                 self.engine.start(executor=self.settings.queue == "threads", sweeper=True)
         except CrowbarError as error:

@@ -12,7 +12,7 @@ import click
 from crowbar_core.cli.local import settings_options
 from crowbar_core.cli.output import say
 from crowbar_core.errors import ConfigError, CrowbarError
-from crowbar_core.services.build import build_parts
+from crowbar_core.services.build import build_parts, spare_the_collector
 from crowbar_core.services.parts import log
 from crowbar_core.services.runner import Runner
 from crowbar_core.settings import Settings
@@ -56,6 +56,7 @@ def worker(settings: Settings) -> None:
         runner = Runner(parts)
         parts.stop_runs = runner.stop_runs
         listener = parts.queue.listener(lambda run_ids: _take(runner, run_ids, stopped))
+        spare_the_collector()
         runner.start()
         listener.start()
         say(f"The worker is at work (concurrency {settings.concurrency}).")
