@@ -27,7 +27,11 @@ def commit(parts: Parts, deployment_id: int) -> None:
         for state, blocked in ((TODO, False), (BLOCKED, True)):
             session.execute(
                 update(node_roles)
-                .where(node_roles.c.state == int(PROPOSED), (node_roles.c.blockers > 0) == blocked)
+                .where(
+                    node_roles.c.deployment_id == deployment_id,
+                    node_roles.c.state == int(PROPOSED),
+                    (node_roles.c.blockers > 0) == blocked,
+                )
                 .values(state=int(state))
             )
 

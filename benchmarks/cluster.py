@@ -56,27 +56,30 @@ def cluster(database_url: str | None, *, length: int, **settings: Any) -> Iterat
             parts.close()
 
 
-def _ref(node: int, step: int, length: int) -> int:
-    """The id of a noderole."""
-    return 1 + node * length + step
-
-
-def load(parts: Parts, *, nodes: int, length: int) -> int:
+def load(parts: Parts, *, nodes: int, length: int, name: str = "bench") -> int:
     """``nodes`` nodes with ``length`` noderoles each, all PROPOSED in one deployment. Returns the deployment's id."""
-    home = deployments.create_deployment(parts, OPERATOR, name="bench")
+    home = deployments.create_deployment(parts, OPERATOR, name=name)
     with parts.store.write() as session:
         now = parts.store.now(session)
         roles = dict(session.execute(select(RoleRow.name, RoleRow.id)).all())
         root = session.scalars(select(Deployment.id).where(Deployment.system)).one()
         role_ids = [roles[f"step-{n:02}"] for n in range(length)]
-        session.execute(insert(table(DeploymentRole)), [{"deployment_id": home, "role_id": ref} for ref in role_ids])
+        session.execute(
+            insert(table(DeploymentRole)), [{"deployment_id": home, "role_id": role_id} for role_id in role_ids]
+        )
+        before = session.scalars(select(NodeRole.id).order_by(NodeRole.id.desc()).limit(1)).first() or 0
+
+        def ref(node: int, step: int) -> int:
+            """The id of a noderole."""
+            return before + 1 + node * length + step
+
         first_node = (session.scalars(select(Node.id).order_by(Node.id.desc()).limit(1)).first() or 0) + 1
         for start in range(0, nodes, 1000):
             count = min(1000, nodes - start)
             session.execute(
                 insert(table(Node)),
                 [
-                    {"id": first_node + start + n, "name": f"n{start + n:05}.bench.test", "alive": True,
+                    {"id": first_node + start + n, "name": f"n{start + n:05}.{name}.test", "alive": True,
                      "available": True, "deployment_id": root}
                     for n in range(count)
                 ],
@@ -85,20 +88,22 @@ def load(parts: Parts, *, nodes: int, length: int) -> int:
             rows, links = [], []
             for node in range(start, min(start + 500, nodes)):
                 for step in range(length):
-                    parents = [_ref(node, step - 1, length)] if step else []
+                    parents = [ref(node, step - 1)] if step else []
                     if node and step and step % CROSS_EVERY == 0:
-                        parents.append(_ref(node - 1, step - 1, length))
-                    links += [
-                        {"parent_id": parent, "child_id": _ref(node, step, length), "kind": "data"}
-                        for parent in parents
-                    ]
+                        parents.append(ref(node - 1, step - 1))
+                    links += [{"parent_id": parent, "child_id": ref(node, step), "kind": "data"} for parent in parents]
                     rows.append(
-                        {"id": _ref(node, step, length), "node_id": first_node + node, "role_id": role_ids[step],
+                        {"id": ref(node, step), "node_id": first_node + node, "role_id": role_ids[step],
                          "deployment_id": home, "state": int(PROPOSED), "blockers": len(parents), "cohort": step + 1,
                          "created_at": now, "updated_at": now}
                     )  # fmt: skip
             session.execute(insert(table(NodeRole)), rows)
             session.execute(insert(table(Edge)), links)
     with parts.store.write() as session:
+        if parts.store.postgresql:  # its sequences have not seen the ids given here
+            for counted in ("nodes", "node_roles"):
+                session.execute(
+                    text(f"SELECT setval(pg_get_serial_sequence('{counted}', 'id'), (SELECT max(id) FROM {counted}))")
+                )
         session.execute(text("ANALYZE"))  # as autovacuum would have done while a cluster of this size came to be
     return home
