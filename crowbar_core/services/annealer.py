@@ -344,12 +344,10 @@ def cancel(turn: Turn, node_role_ids: Collection[int], reason: str, *, queued_on
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of queued runs that were offered to a worker; those that were not queued any more are in none."""
+    """What became of queued runs that were offered to a worker. The others have ended, or somebody else has them."""
 
     held: Sequence[int] = ()
     """It holds them now and is to carry them out."""
-    passed: Sequence[int] = ()
-    """Their jigs do nothing: they have succeeded."""
     left: Sequence[int] = ()
     """There was no room for them: they are still queued."""
 
@@ -376,7 +374,7 @@ def take_on(
         held = [run.id for run in others[:room]]
         if held:
             store_runs.claim(turn.session, turn.store, turn.now, held, worker, parts.settings.lease_seconds)
-    return Taken(held, [run.id for run in passing], [run.id for run in others[room:]])
+    return Taken(held, [run.id for run in others[room:]])
 
 
 def _renew_inputs(turn: Turn, stale: Sequence[_OpenRun]) -> None:

@@ -192,8 +192,6 @@ class Runner:
         finally:
             if room > len(jobs):
                 self._slots.release(room - len(jobs))
-        with self._lock:
-            self._jobs.update({job.run_id: job for job in jobs})
         for job in jobs:
             self._todo.put(job)
         return taken.left
@@ -201,8 +199,6 @@ class Runner:
     def execute_here(self, run_ids: Sequence[int]) -> None:
         """Claim these runs and carry them out in this thread, one after another; outcomes are handed in at the end."""
         jobs = self._load(claim(self.parts, run_ids, self.worker))
-        with self._lock:
-            self._jobs.update({job.run_id: job for job in jobs})
         outcomes = [self._outcome(job) for job in jobs]
         self._hand_in(list(zip(jobs, outcomes, strict=True)))
 
@@ -247,7 +243,7 @@ class Runner:
                 .where(parts.store.ids(runs.c.id, run_ids))
                 .order_by(runs.c.id)
             ).all()  # fmt: skip
-        return [
+        jobs = [
             Job(
                 run_id=row.run_id, node_role_id=row.node_role_id, attempt=row.attempt, refresh=row.refresh,
                 node=node_view(parts.registry, row), role=parts.registry.roles.get(row.role), role_name=row.role,
@@ -256,6 +252,9 @@ class Runner:
             )
             for row in rows
         ]  # fmt: skip
+        with self._lock:
+            self._jobs.update({job.run_id: job for job in jobs})
+        return jobs
 
     # ------------------------------------------------------------ executing
 

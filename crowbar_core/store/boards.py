@@ -18,7 +18,7 @@ from crowbar_core.store.models import (
     RoleRow,
     Run,
 )
-from crowbar_core.store.node_pages import RANKED, NodeLine, nodes_page, rank, states_of_nodes
+from crowbar_core.store.node_pages import RANKED, NodeLine, node_lines, nodes_page, rank, states_of_nodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,20 +201,7 @@ def board(session: Session, deployment_id: int, *, after: str = "", limit: int =
     carries = select(NodeRole.node_id).where(NodeRole.deployment_id == deployment_id)
     ids = select(Node.id).where(or_(Node.deployment_id == deployment_id, Node.id.in_(carries)))
     query = (
-        select(
-            Node.id,
-            Node.name,
-            Node.description,
-            Node.admin,
-            Node.system,
-            Node.alive,
-            Node.available,
-            Node.bootenv,
-            Node.status,
-            Node.deployment_id,
-            Deployment.name.label("deployment"),
-        )
-        .join(Deployment, Deployment.id == Node.deployment_id)
+        node_lines()
         .where(Node.id.in_(ids), func.lower(Node.name) > after.lower())
         .order_by(func.lower(Node.name))
         .limit(limit + 1)

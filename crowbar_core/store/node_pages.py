@@ -62,6 +62,23 @@ class NodeLine:
     states: Mapping[State, int]
 
 
+def node_lines() -> Select[*tuple[Any, ...]]:
+    """The columns of a ``NodeLine`` that are a node's own."""
+    return select(
+        Node.id,
+        Node.name,
+        Node.description,
+        Node.admin,
+        Node.system,
+        Node.alive,
+        Node.available,
+        Node.bootenv,
+        Node.status,
+        Node.deployment_id,
+        Deployment.name.label("deployment"),
+    ).join(Deployment, Deployment.id == Node.deployment_id)
+
+
 def nodes_page(
     session: Session,
     *,
@@ -75,24 +92,7 @@ def nodes_page(
     limit: int = 100,
 ) -> list[NodeLine]:
     """Nodes by name, those after the name ``after``."""
-    query = (
-        select(
-            Node.id,
-            Node.name,
-            Node.description,
-            Node.admin,
-            Node.system,
-            Node.alive,
-            Node.available,
-            Node.bootenv,
-            Node.status,
-            Node.deployment_id,
-            Deployment.name.label("deployment"),
-        )
-        .join(Deployment, Deployment.id == Node.deployment_id)
-        .order_by(func.lower(Node.name))
-        .limit(limit)
-    )
+    query = node_lines().order_by(func.lower(Node.name)).limit(limit)
     if not system:
         query = query.where(Node.system.is_(False))
     if after:
