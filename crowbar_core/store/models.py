@@ -133,6 +133,26 @@ class Lease(Base):
     until: Mapped[datetime]
 
 
+class ProcessRow(Base):
+    """A process of this installation. It renews ``alive_until`` as long as it lives, and takes its row away when it
+    stops.
+    """
+
+    __tablename__ = "processes"
+    __table_args__ = (NEVER_REUSE_IDS,)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    """The name by which it holds runs and leases."""
+    host: Mapped[str]
+    pid: Mapped[int]
+    version: Mapped[str]
+    kinds: Mapped[list[str]] = _list()
+    concurrency: Mapped[int] = _number()
+    started_at: Mapped[datetime]
+    beat_at: Mapped[datetime]
+    alive_until: Mapped[datetime]
+
+
 class BarclampRow(Base):
     """A package that was found at least once. ``state``: loaded, failed, disabled, missing."""
 
@@ -261,6 +281,8 @@ class Node(Base):
     status: Mapped[str] = _text()
     """Why the node is not alive, as the last probe or the node itself said."""
     probed_at: Mapped[datetime | None]
+    alive_at: Mapped[datetime | None]
+    """When ``alive`` last changed; None: it was never alive."""
     created_at: Mapped[datetime] = _now()
     updated_at: Mapped[datetime] = _now()
 
@@ -356,6 +378,9 @@ class NodeRole(Base):
     run_count: Mapped[int] = _number()
     order: Mapped[int] = mapped_column("order", Integer, server_default=text("1000"))
     status: Mapped[str] = _text()
+    held_by: Mapped[str] = _text()
+    held_reason: Mapped[str] = _text()
+    held_at: Mapped[datetime | None]
     proposed_data: Mapped[dict[str, Any]] = _data()
     committed_data: Mapped[dict[str, Any]] = _data()
     sysdata: Mapped[dict[str, Any]] = _data()
@@ -415,6 +440,20 @@ class Run(Base):
     lease_until: Mapped[datetime | None]
     deadline: Mapped[datetime | None]
     log_lines: Mapped[int] = _number()
+
+
+class RunTotal(Base):
+    """How many runs of a role ended so, since the role is known here; it outlives the runs themselves.
+
+    ``seconds`` were spent running, ``waited`` in the queue; both are sums.
+    """
+
+    __tablename__ = "run_totals"
+    role_id: Mapped[int] = _ref("roles.id", "CASCADE", primary_key=True, index=False)
+    outcome: Mapped[str] = mapped_column(String(16), primary_key=True)
+    runs: Mapped[int] = _number()
+    seconds: Mapped[float] = mapped_column(server_default=text("0"))
+    waited: Mapped[float] = mapped_column(server_default=text("0"))
 
 
 class RunLog(Base):
