@@ -31,11 +31,13 @@ GLYPHS: Mapping[str, tuple[str, str]] = {
     "failed": ("✕", "red"),
     "cancelled": ("□", "magenta"),
     "lost": ("⚡", "red"),
+    "alive": ("✓", "green"),
+    "dead": ("✕", "red"),
 }
 """State -> (glyph, colour). Never colour alone: the glyph stands before the word."""
 
 FORMATS = ("table", "json", "yaml")
-_NUMBERS = ("id", "cohort", "run_count", "attempt", "priority", "order", "node_count")
+_NUMBERS = ("id", "cohort", "run_count", "attempt", "priority", "order", "node_count", "pid", "runs", "concurrency")
 _STATE_FIELDS = ("state", "state_name")
 
 

@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "noderoles": ("crowbar_core.cli.noderoles", "Noderoles: roles bound to nodes, the units of work."),
     "nodes": ("crowbar_core.cli.nodes", "Nodes: the machines."),
     "ping": ("crowbar_core.cli.cluster", "Ask the server whether it is well."),
+    "processes": ("crowbar_core.cli.cluster", "Which processes live, and how busy they are."),
     "roles": ("crowbar_core.cli.roles", "Roles: what can be bound to a node."),
     "runs": ("crowbar_core.cli.runs", "Runs: each execution, with its log."),
     "serve": ("crowbar_core.cli.serve", "Run everything in one: pages, API and annealer."),

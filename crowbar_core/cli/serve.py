@@ -30,6 +30,7 @@ from crowbar_core.services import users
 from crowbar_core.services.build import build_parts, spare_the_collector
 from crowbar_core.services.engine import Engine
 from crowbar_core.services.parts import Parts
+from crowbar_core.services.processes import Presence, tell_problems
 from crowbar_core.settings import Settings
 from crowbar_core.web.app import create_app
 
@@ -71,14 +72,28 @@ def annealer(settings: Settings) -> None:
         spare_the_collector()
         engine = Engine(parts)
         engine.start(executor=settings.queue == "threads", sweeper=True)
+        presence = _presence(parts, engine)
         try:
+            presence.start()
+            tell_problems(parts)
             say(f"The annealer is at work (queue {settings.queue}, concurrency {settings.concurrency}).")
             stopped.wait()
             say("The annealer stops: it takes nothing new, and what runs finishes or is handed back.")
         finally:
             engine.stop(STOP_SECONDS)
+            presence.stop()
     finally:
         parts.close()
+
+
+def _presence(parts: Parts, engine: Engine | None, *, web: bool = False) -> Presence:
+    """What this process is among the others."""
+    kinds = ["web"] if web else []
+    executes = engine is not None and parts.settings.queue == "threads"
+    kinds += ["annealer"] if engine is not None else []
+    kinds += ["worker"] if executes else []
+    concurrency = engine.runner.concurrency if engine is not None and executes else 0
+    return Presence(parts, kinds, name=engine.name if engine is not None else "", concurrency=concurrency)
 
 
 def listening(where: str) -> socket.socket:
@@ -154,6 +169,7 @@ class _Service(BaseApplication):  # type: ignore[misc,unused-ignore]
         self.with_engine = engine
         self.parts: Parts | None = None
         self.engine: Engine | None = None
+        self.presence: Presence | None = None
         self.stopping: threading.Thread | None = None
         super().__init__()
 
@@ -188,6 +204,9 @@ class _Service(BaseApplication):  # type: ignore[misc,unused-ignore]
                 spare_the_collector()
                 self.engine = Engine(self.parts)
                 self.engine.start(executor=self.settings.queue == "threads", sweeper=True)
+            self.presence = _presence(self.parts, self.engine, web=True)
+            self.presence.start()
+            tell_problems(self.parts)
         except CrowbarError as error:
             say(f"Error: {error.detail}")
             sys.exit(Arbiter.APP_LOAD_ERROR)
@@ -206,6 +225,8 @@ class _Service(BaseApplication):  # type: ignore[misc,unused-ignore]
         self.begin_stop()
         if self.stopping is not None:
             self.stopping.join(STOP_SECONDS + DRAIN_SECONDS)
+        if self.presence is not None:
+            self.presence.stop()
         if self.parts is not None:
             self.parts.close()
 

@@ -14,6 +14,7 @@ from crowbar_core.cli.output import say
 from crowbar_core.errors import ConfigError, CrowbarError
 from crowbar_core.services.build import build_parts, spare_the_collector
 from crowbar_core.services.parts import log
+from crowbar_core.services.processes import Presence, tell_problems
 from crowbar_core.services.runner import Runner
 from crowbar_core.settings import Settings
 
@@ -56,9 +57,12 @@ def worker(settings: Settings) -> None:
         runner = Runner(parts)
         parts.stop_runs = runner.stop_runs
         listener = parts.queue.listener(lambda run_ids: _take(runner, run_ids, stopped))
+        presence = Presence(parts, ["worker"], name=runner.worker, concurrency=runner.concurrency)
         spare_the_collector()
         runner.start()
         listener.start()
+        presence.start()
+        tell_problems(parts)
         say(f"The worker is at work (concurrency {settings.concurrency}).")
         while not stopped.wait(0.5):
             if not listener.alive:
@@ -66,6 +70,7 @@ def worker(settings: Settings) -> None:
         say("The worker stops: it takes nothing new, and finishes or hands back what runs.")
         listener.stop()
         runner.stop(STOP_SECONDS)
+        presence.stop()
         listener.join(1.0)
     finally:
         parts.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import select as os_select
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -17,20 +18,21 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from crowbar_core.barclamp import Periodic, serving
 from crowbar_core.errors import CrowbarError, Unavailable
+from crowbar_core.plugins import CORE
+from crowbar_core.questions import Unanswered
 from crowbar_core.queues.threads import ThreadsQueue
 from crowbar_core.services import housekeeping
 from crowbar_core.services.annealer import sweep
 from crowbar_core.services.cluster import LiveCluster
+from crowbar_core.services.health import SWEEPER
 from crowbar_core.services.liveness import probe_all
 from crowbar_core.services.parts import Parts, log
 from crowbar_core.services.reactions import Reactions
 from crowbar_core.services.runner import Runner
-from crowbar_core.services.workers import has_died, worker_name
-from crowbar_core.store import leases
+from crowbar_core.services.workers import has_died
+from crowbar_core.store import events, leases
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.db import Listener
-
-SWEEPER = "sweeper"
 
 
 class Engine:
@@ -38,13 +40,14 @@ class Engine:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        self.name = worker_name()
         self.runner = Runner(parts)
+        self.name = self.runner.worker
         self.leading = False
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._scheduler: BackgroundScheduler | None = None
         self._spare_until = 0.0
+        self._failing: set[tuple[str, str]] = set()
         self._reactions = Reactions(parts, go_on=lambda: self.leading and not self._stopping.is_set())
 
     def start(self, *, executor: bool = True, sweeper: bool = True) -> None:
@@ -169,7 +172,7 @@ class Engine:
         scheduler.add_job(cleaning, "interval", hours=1)
         for barclamp, jobs in self.parts.registry.registered("register_periodic", Periodic):
             for job in jobs:
-                run = self._guarded(job.run, f"{barclamp.name} {job.name}")
+                run = self._guarded(job.run, job.name, barclamp.name)
                 scheduler.add_job(run, "interval", seconds=max(float(job.seconds), 0.1))
         self._scheduler = scheduler
         scheduler.start()
@@ -188,20 +191,48 @@ class Engine:
                 log.warning("the lease could not be given up; it will end by itself", error=error.detail)
         self.leading = False
 
-    def _guarded(self, job: Callable[[], Any], name: str) -> Callable[[], None]:
+    def _guarded(self, job: Callable[[], Any], name: str, barclamp: str = CORE) -> Callable[[], None]:
         def run() -> None:
             if not self.leading or self._stopping.is_set():
                 return
             try:
                 with serving(LiveCluster(self.parts)):
                     job()
-            except CrowbarError as error:
-                log.warning("a periodic job failed", job=name, error=error.detail)
+            except Unavailable as error:
+                log.warning("a periodic job failed", barclamp=barclamp, job=name, error=error.detail)
                 self._note_outage(error)
-            except Exception:  # noqa: BLE001  a thread of the engine goes on whatever one round did
-                log.exception("a periodic job failed", job=name)
+            except CrowbarError as error:
+                log.warning("a periodic job failed", barclamp=barclamp, job=name, error=error.detail)
+                self._job_failed(barclamp, name, error.detail)
+            except Exception as error:  # noqa: BLE001  a thread of the engine goes on whatever one round did
+                log.exception("a periodic job failed", barclamp=barclamp, job=name)
+                self._job_failed(barclamp, name, f"{type(error).__name__}: {error}")
+            else:
+                self._job_done(barclamp, name)
 
         return run
+
+    def _job_failed(self, barclamp: str, name: str, error: str) -> None:
+        """Everybody is to see it, until the job succeeds again."""
+        self._failing.add((barclamp, name))
+        said = Unanswered(
+            plugin=barclamp, hook=events.job_name(name), subject="", error=error, traceback=traceback.format_exc()
+        )
+        try:
+            with self.parts.store.write(graph=False) as session:
+                events.note_unanswered(session, self.parts.store.now(session), [said])
+        except CrowbarError as problem:
+            log.warning("that a job failed could not be written down", job=name, error=problem.detail)
+
+    def _job_done(self, barclamp: str, name: str) -> None:
+        if (barclamp, name) not in self._failing:
+            return
+        try:
+            with self.parts.store.write(graph=False) as session:
+                events.forget_job(session, barclamp, name)
+            self._failing.discard((barclamp, name))
+        except CrowbarError as problem:
+            log.warning("that a job succeeded could not be written down", job=name, error=problem.detail)
 
     @property
     def _sparing(self) -> bool:

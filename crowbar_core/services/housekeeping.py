@@ -10,7 +10,9 @@ from crowbar_core.domain.states import ACTIVE, ERROR, PROPOSED
 from crowbar_core.errors import CrowbarError
 from crowbar_core.services.hammers import power
 from crowbar_core.services.parts import Actor, Parts, log
+from crowbar_core.services.processes import SHOWN_DEAD
 from crowbar_core.store import events as store_events
+from crowbar_core.store import processes
 from crowbar_core.store.models import (
     Delivery,
     Event,
@@ -30,8 +32,8 @@ CHUNK = 5000
 
 
 def clean(parts: Parts) -> int:
-    """Delete finished runs, delivered events and remembered answers that are older than the settings say. Returns how
-    many.
+    """Delete finished runs, delivered events and remembered answers that are older than the settings say, and
+    processes that died a day ago. Returns how many.
     """
     with parts.store.write() as session:
         now = parts.store.now(session)
@@ -46,6 +48,7 @@ def clean(parts: Parts) -> int:
             delete(keys).where(keys.c.created_at < now - timedelta(days=1)),
         ):
             gone += session.execute(statement).rowcount  # type: ignore[attr-defined]
+        gone += processes.forget_before(session, now - SHOWN_DEAD)
     return gone
 
 

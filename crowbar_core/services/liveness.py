@@ -32,7 +32,7 @@ def mark_alive(turn: Turn, node_id: int, alive: bool, reason: str) -> bool:
     turn.session.execute(
         update(nodes)
         .where(nodes.c.id == node_id)
-        .values(alive=alive, status="" if alive else reason, updated_at=turn.now)
+        .values(alive=alive, status="" if alive else reason, alive_at=turn.now, updated_at=turn.now)
     )
     log.info("node is alive" if alive else "node is dead", node=row.name, reason=reason)
     if not alive:

@@ -61,6 +61,7 @@ def create_node(
             insert(nodes)
             .values(
                 name=name, description=description, admin=admin, deployment_id=home, bootenv=bootenv, alive=alive,
+                alive_at=turn.now if alive else None,
                 available=available, order=order, hint=_sealed(parts, hint or {}),
                 discovery=_sealed(parts, discovery or {}), host_keys=list(host_keys),
                 created_at=turn.now, updated_at=turn.now,

@@ -1,17 +1,20 @@
-"""How many there are of what: the numbers of /metrics and /api/status."""
+"""How many there are of what: the numbers of /metrics, /api/status and the health."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from crowbar_core.domain.states import OPEN_RUN_STATES, State
-from crowbar_core.store.models import Delivery, Run, table
+from crowbar_core.domain.states import OPEN_RUN_STATES, RunState, State
+from crowbar_core.store.events import PERIODIC
+from crowbar_core.store.models import Delivery, Event, HookError, Node, Run, table
 
-runs, deliveries = table(Run), table(Delivery)
+runs, deliveries, events = table(Run), table(Delivery), table(Event)
+hook_errors, nodes = table(HookError), table(Node)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,77 @@ def backlog(session: Session) -> Backlog:
         runs=dict(session.execute(by_state).all()),
         deliveries_waiting=fates.get("waiting", 0),
         deliveries_failed=fates.get("failed", 0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """How many have waited for too long, and since when the oldest of them has."""
+
+    name: str
+    count: int
+    oldest: datetime | None
+
+
+def queued_before(session: Session, before: datetime) -> Late:
+    """Runs that were queued before a moment and have not been begun."""
+    late = runs.c.state == str(RunState.QUEUED), runs.c.queued_at < before
+    count, oldest = session.execute(select(func.count(), func.min(runs.c.queued_at)).where(*late)).one()
+    return Late("runs", count, oldest)
+
+
+def deliveries_due_before(session: Session, now: datetime, before: datetime) -> Sequence[Late]:
+    """By plugin, deliveries of events older than a moment that could be made now."""
+    query = (
+        select(deliveries.c.plugin, func.count(), func.min(events.c.created_at))
+        .join(events, events.c.id == deliveries.c.event_id)
+        .where(
+            deliveries.c.state == "waiting",
+            or_(
+                and_(deliveries.c.next_try_at.is_(None), events.c.created_at < before),
+                deliveries.c.next_try_at < before,
+            ),
+        )
+        .group_by(deliveries.c.plugin)
+        .order_by(deliveries.c.plugin)
+    )
+    return [Late(*row) for row in session.execute(query)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Troubles:
+    """What went wrong and stays so until somebody looks."""
+
+    hooks: Mapping[str, int]
+    """Plugin -> deliveries that were given up."""
+    questions: Sequence[str]
+    jobs: Sequence[str]
+    wanted_nodes: int
+    """Nodes to be worked on (available) that have ever been alive."""
+    dead_nodes: int
+    """Those of them that are not alive now."""
+
+
+def troubles(session: Session) -> Troubles:
+    failed = (
+        select(deliveries.c.plugin, func.count()).where(deliveries.c.state == "failed").group_by(deliveries.c.plugin)
+    )
+    errors = session.execute(
+        select(hook_errors.c.plugin, hook_errors.c.hook).order_by(hook_errors.c.plugin, hook_errors.c.hook)
+    ).all()
+    alive: dict[bool, int] = dict(
+        session.execute(
+            select(nodes.c.alive, func.count())
+            .where(~nodes.c.system, nodes.c.available, nodes.c.alive_at.is_not(None))
+            .group_by(nodes.c.alive)
+        ).all()
+    )
+    return Troubles(
+        hooks=dict(session.execute(failed).all()),
+        questions=[f"{one.plugin} {one.hook}" for one in errors if not one.hook.startswith(PERIODIC)],
+        jobs=[f"{one.plugin} {one.hook.removeprefix(PERIODIC)}" for one in errors if one.hook.startswith(PERIODIC)],
+        wanted_nodes=sum(alive.values()),
+        dead_nodes=alive.get(False, 0),
     )
 
 

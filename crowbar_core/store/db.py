@@ -57,13 +57,7 @@ class Store:
 
     def now(self, session: Session) -> datetime:
         """The database's time, aware, UTC. Leases compare with nothing else."""
-        if self._clock is not None:
-            return self._clock()
-        if self.postgresql:
-            moment = session.scalar(select(func.clock_timestamp()))
-            assert isinstance(moment, datetime)
-            return moment.astimezone(UTC)
-        return datetime.now(UTC)  # SQLite is one host: its clock is ours
+        return self._clock() if self._clock is not None else now_of(session)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -120,6 +114,15 @@ class Store:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def now_of(session: Session) -> datetime:
+    """The time of the session's database, aware, UTC."""
+    if session.get_bind().dialect.name == "postgresql":
+        moment = session.scalar(select(func.clock_timestamp()))
+        assert isinstance(moment, datetime)
+        return moment.astimezone(UTC)
+    return datetime.now(UTC)  # SQLite is one host: its clock is ours
 
 
 def open_engine(url: str, *, pool_size: int = 20) -> Engine:

@@ -17,6 +17,9 @@ from crowbar_core.store.models import Delivery, Event, HookError, table
 
 events, deliveries, hook_errors = table(Event), table(Delivery), table(HookError)
 
+PERIODIC = "periodic job "
+"""What ``HookError.hook`` begins with when it was no hook, but a job that a barclamp wants done now and then."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
@@ -205,6 +208,16 @@ def note_unanswered(session: Session, now: datetime, found: Iterable[Unanswered]
                 index_elements=["plugin", "hook"], set_={**values, "count": hook_errors.c.count + one.count}
             )
         )
+
+
+def forget_job(session: Session, plugin: str, job: str) -> None:
+    """A periodic job that had failed has succeeded."""
+    session.execute(delete(hook_errors).where(hook_errors.c.plugin == plugin, hook_errors.c.hook == job_name(job)))
+
+
+def job_name(job: str) -> str:
+    """A periodic job in place of a hook's name."""
+    return f"{PERIODIC}{job}"[:64]
 
 
 def forget_unanswered(session: Session) -> None:

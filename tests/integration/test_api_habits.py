@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
+from crowbar_core.services.processes import Presence
 from crowbar_core.web.api.waiting import Waiting
 from tests.integration.api import SECRET, Api, add_log, populate, serving, set_run
 from tests.services import PostgresServer
@@ -408,7 +409,10 @@ def test_anneal_says_whether_all_is_settled(api: Api) -> None:
 
 def test_health_is_public_and_readiness_tells_what_is_wrong(api: Api) -> None:
     assert api.client().get("/healthz").get_json() == {"status": "ok"}
+    presence = Presence(api.parts, ["annealer", "worker"])
+    presence.start()
     assert api.client().get("/readyz").get_json()["status"] == "ready"
+    presence.stop()
     api.parts.queue.problem = lambda: "Redis at redis://secret@host does not answer"  # type: ignore[method-assign]
     degraded = api.client().get("/readyz")
     assert (degraded.status_code, degraded.get_json()["status"]) == (200, "degraded")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -25,9 +26,10 @@ SECONDS = 60.0
 class Process:
     """A `crowbar` process with its own data directory; gone after the test with all its children."""
 
-    def __init__(self, directory: Path, *args: str, **extra: Any) -> None:
+    def __init__(self, directory: Path, *args: str, environ: dict[str, str] | None = None, **extra: Any) -> None:
         self.log = directory / f"{args[0]}.log"
-        environ = {**os.environ, "HOME": str(directory), "CROWBAR_DATA_DIR": str(directory / "data")}
+        more = environ or {}
+        environ = {**os.environ, "HOME": str(directory), "CROWBAR_DATA_DIR": str(directory / "data"), **more}
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", "crowbar_core.cli", *args],
@@ -222,6 +224,85 @@ def test_pages_and_annealer_run_apart(start: Starter) -> None:
         process.popen.terminate()
         assert process.wait() == 0, process.said()
         assert "Traceback" not in process.said()
+
+
+def test_who_works_is_seen_and_who_does_not_is_missed(start: Starter) -> None:
+    web = start("web", "--listen", f"127.0.0.1:{start.port}")
+    start.ready(web)
+    wait_until(lambda: "with the password" in web.said(), seconds=SECONDS, what="the password")
+    crowbar = Asker(start.url, web.said().partition("with the password ")[2].partition(" ")[0])
+    assert [one["kinds"] for one in crowbar.processes()] == [["web"]]
+    health = requests.get(f"{start.url}/readyz", timeout=10).json()
+    assert health["status"] == "degraded"
+    assert "no annealer is alive" in health["detail"]
+    assert "no worker is alive" in health["detail"]
+    missed = crowbar("ping")
+    assert missed.returncode == 1
+    assert b"is up but degraded: no annealer is alive" in missed.stderr
+
+    annealer = start("annealer")
+    wait_until(lambda: crowbar("ping").returncode == 0, seconds=SECONDS, what="all is well")
+    assert crowbar("ping").stderr.decode().endswith("is ready.\n")
+    mine = next(one for one in crowbar.processes() if one["pid"] == annealer.popen.pid)
+    assert (mine["kinds"], mine["state"], mine["runs"]) == (["annealer", "worker"], "alive", 0)
+    assert mine["concurrency"] > 0
+
+    annealer.popen.kill()
+    annealer.wait()
+    said = wait_until(lambda: failure(crowbar("ping")), seconds=SECONDS, what="it is missed")
+    assert said is not None
+    assert "no worker is alive" in said
+    states = {one["pid"]: one["state"] for one in crowbar.processes()}
+    assert states[annealer.popen.pid] == "dead"
+
+    again = start("annealer")
+    wait_until(lambda: crowbar("ping").returncode == 0, seconds=SECONDS, what="all is well again")
+    pids = {one["pid"] for one in crowbar.processes()}
+    assert annealer.popen.pid not in pids, "who takes its place says so"
+    again.popen.terminate()
+    assert again.wait() == 0
+    assert [one["kinds"] for one in crowbar.processes()] == [["web"]], "who stops in good order is not missed"
+    assert crowbar("ping").returncode == 1
+    web.popen.terminate()
+    assert web.wait() == 0
+
+
+class Asker:
+    """`crowbar` as an operator types it."""
+
+    def __init__(self, url: str, password: str) -> None:
+        self.environ = {**os.environ, "CROWBAR_URL": url, "CROWBAR_USER": "admin", "CROWBAR_PASSWORD": password}
+
+    def __call__(self, *args: str) -> subprocess.CompletedProcess[bytes]:
+        line = [sys.executable, "-m", "crowbar_core.cli", *args]
+        return subprocess.run(line, env=self.environ, capture_output=True, timeout=SECONDS)
+
+    def processes(self) -> list[dict[str, Any]]:
+        done = self("processes", "--format", "json")
+        assert done.returncode == 0, done.stderr
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
+
+
+def failure(done: subprocess.CompletedProcess[bytes]) -> str:
+    return done.stderr.decode() if done.returncode == 1 else ""
+
+
+def test_a_barclamp_that_does_not_load_is_one_line_in_the_log_at_the_start(start: Starter) -> None:
+    site = start.directory / "site"
+    info = site / "broken-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[crowbar.barclamps]\nbroken = nothing_of_that_name:barclamp\n")
+    process = start("serve", "--listen", f"127.0.0.1:{start.port}", environ={"PYTHONPATH": str(site), "NO_COLOR": "1"})
+    start.ready(process)
+    wait_until(lambda: "a package did not load" in process.said(), seconds=SECONDS, what="the line")
+    (line,) = [line for line in process.said().splitlines() if "a package did not load" in line]
+    assert "Barclamp broken" in line
+    assert "nothing_of_that_name" in line
+    health = requests.get(f"{start.url}/readyz", timeout=10)
+    assert (health.status_code, health.json()["status"]) == (200, "degraded")
+    assert "1 installed package did not load" in health.json()["detail"]
 
 
 def test_the_database_is_made_checked_and_asked_for_what_is_not_there(start: Starter) -> None:

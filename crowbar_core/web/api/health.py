@@ -8,16 +8,14 @@ from typing import Any
 from flask import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
-from sqlalchemy.exc import SQLAlchemyError
 
 from crowbar_core.domain.states import OPEN_RUN_STATES, NodeState, State
-from crowbar_core.errors import CrowbarError
+from crowbar_core.services.health import CHECKS, gather
 from crowbar_core.services.parts import Parts
-from crowbar_core.store import boards, leases
+from crowbar_core.store import boards
 from crowbar_core.store.counts import backlog
-from crowbar_core.store.migrate import check
 from crowbar_core.web.api.operation import Answer, api
-from crowbar_core.web.api.routes import outside
+from crowbar_core.web.api.routes import outside, v2
 from crowbar_core.web.auth import parts
 
 
@@ -30,29 +28,31 @@ def healthz() -> dict[str, str]:
 @outside.get("/readyz")
 @api(permission="public", summary="200 when this process can do its work (perhaps degraded), else 503", statuses=(503,))
 def readyz() -> Answer:
-    """Says what is wrong without telling strangers more than that: addresses and paths stay in the log."""
-    built = parts()
-    checks: dict[str, str] = {}
-    try:
-        behind = [state.name for state in check(built.store, built.registry.schemas()) if not state.up_to_date]
-        checks["database"] = "ok"
-        checks["migrations"] = "ok" if not behind else f"behind: {', '.join(behind)}; run crowbar db upgrade"
-        if built.store.cannot_write is not None:
-            # Asked for only after a write has failed: it may be that nobody writes here but us.
-            checks["database"] = "cannot be written; is its disk full?"
-            with built.store.write(graph=False) as session:
-                leases.write_something(session, built.store.now(session))
-            checks["database"] = "ok"
-    except (CrowbarError, SQLAlchemyError):
-        if checks.get("database", "ok") == "ok":
-            checks["database"] = "does not answer"
-    problem = built.queue.problem()
-    checks["queue"] = "ok" if problem is None else "does not answer; queued runs are handed over when it returns"
-    ready = checks["database"] == "ok" and checks.get("migrations") == "ok"
-    status = "ready" if ready and problem is None else "degraded" if ready else "not ready"
-    wrong = [f"{name} {fact}" for name, fact in checks.items() if fact != "ok"]
-    value: dict[str, Any] = {"status": status, "detail": "; ".join(wrong) or "all is well", "checks": checks}
-    return Answer(value=value, status=200 if ready else 503, headers={} if ready else {"Retry-After": "5"})
+    """Says what is wrong without telling strangers more than that: names, addresses and paths are for viewers."""
+    found = gather(parts())
+    said = [one for one in found.findings if one.grade != "warning"]
+    value: dict[str, Any] = {
+        "status": found.status,
+        "detail": "; ".join(one.detail for one in said) or "all is well",
+        "checks": {check: found.of(check) for check in CHECKS},
+        "warnings": [one.detail for one in found.findings if one.grade == "warning"],
+    }
+    fatal = found.grade == "fatal"
+    return Answer(value=value, status=503 if fatal else 200, headers={"Retry-After": "5"} if fatal else {})
+
+
+@v2.get("/health")
+@api(permission="viewer", summary="How well the whole is: everything that is looked at, and what is wrong with it")
+def health() -> dict[str, Any]:
+    found = gather(parts())
+    return {
+        "status": found.status,
+        "checks": {check: found.grade_of(check) for check in CHECKS},
+        "findings": [
+            {"check": one.check, "grade": one.grade, "detail": one.detail, "names": list(one.names)}
+            for one in found.findings
+        ],
+    }
 
 
 class Numbers:

@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import DeploymentState, NodeState, State
+from crowbar_core.services.processes import Process, judged
+from crowbar_core.store.db import now_of
 from crowbar_core.store.listing import Field, Later, Listing
 from crowbar_core.store.models import (
     AttribRow,
@@ -27,6 +29,7 @@ from crowbar_core.store.models import (
     Node,
     NodeGroup,
     NodeRole,
+    ProcessRow,
     RoleRow,
     Run,
     RunLog,
@@ -35,6 +38,7 @@ from crowbar_core.store.models import (
     UtcDateTime,
     table,
 )
+from crowbar_core.store.processes import seen
 
 RUNLOG_LINES: Final = 1000
 
@@ -114,6 +118,7 @@ _nodes, _node_roles, _roles = table(Node), table(NodeRole), table(RoleRow)
 _deployments, _deployment_roles = table(Deployment), table(DeploymentRole)
 _runs, _run_logs = table(Run), table(RunLog)
 _barclamps, _jigs, _attribs = table(BarclampRow), table(JigRow), table(AttribRow)
+_processes = table(ProcessRow)
 _groups, _node_groups, _hammers = table(Group), table(NodeGroup), table(HammerRow)
 _users, _tokens, _audits, _events, _deliveries = table(User), table(Token), table(Audit), table(Event), table(Delivery)
 
@@ -551,6 +556,43 @@ HAMMERS: Final = Listing(
 )
 
 
+# ---------------------------------------------------------------- processes
+
+
+def _of_processes(show: Callable[[Process], Any]) -> Callable[[Session, Sequence[int]], Mapping[int, Any]]:
+    def fetch(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
+        now = now_of(session)
+        return {one.id: show(judged(one, now)) for one in seen(session, ids)}
+
+    return fetch
+
+
+PROCESSES: Final = Listing(
+    noun="process",
+    plural="processes",
+    source=_processes,
+    key=_processes.c.id,
+    fields=(
+        *_fields(ProcessRow, "id", "name", "host", "pid", "version", "kinds", filter=("host", "version")),
+        *_fields(ProcessRow, "concurrency", "started_at", "beat_at"),
+    ),
+    later=(
+        Later(
+            name="state", type=str, fetch=_of_processes(lambda one: one.state), missing="dead", only_on_request=False,
+            help="alive; or dead, for a day, when it is known to be gone or gives no sign of life.",
+        ),
+        Later(
+            name="runs", type=int, fetch=_of_processes(lambda one: one.seen.runs), missing=0, only_on_request=False,
+            help="How many runs it carries out now.",
+        ),
+        Later(
+            name="leads", type=bool, fetch=_of_processes(lambda one: one.seen.leads), missing=False,
+            only_on_request=False, help="Whether it is the one that sweeps, probes and delivers events.",
+        ),
+    ),
+)  # fmt: skip
+
+
 # ---------------------------------------------------------------- people, tokens, history
 
 USERS: Final = Listing(
@@ -655,6 +697,7 @@ ALL: Final = (
     JIGS,
     HAMMERS,
     GROUPS,
+    PROCESSES,
     USERS,
     TOKENS,
     EVENTS,

@@ -10,6 +10,7 @@ from flask import Response, current_app
 
 from crowbar_core.barclamp import Problem, requires
 from crowbar_core.plugins import Failure
+from crowbar_core.services.health import gather
 from crowbar_core.store import boards, catalogue, run_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.shell import page, ui
@@ -33,11 +34,12 @@ def dashboard() -> Response:
             "hook_failures": catalogue.hook_failures(session, limit=5),
             "barclamps": [one for one in barclamps if one.state in ("failed", "missing")],
         }
-    return page("dashboard.html", live="_dashboard.html", problems=problems(), **context)
+    health = gather(parts)
+    return page("dashboard.html", live="_dashboard.html", problems=problems(), health=health, **context)
 
 
 def problems() -> Sequence[tuple[str, Problem]]:
-    """What services and plugins want an operator to see: (who says it, what).
+    """What plugins want an operator to see: (who says it, what).
 
     Plugins are asked at most every ``CHECKS_SECONDS``, as their checks may take a while and this page is polled.
     """
@@ -51,5 +53,4 @@ def problems() -> Sequence[tuple[str, Problem]]:
             else:
                 said.extend((plugin, problem) for problem in answer or ())
         kept = current_app.extensions["crowbar-checks"] = (time.monotonic(), said)
-    own = [Problem(detail=broken)] if (broken := parts.queue.problem()) else []
-    return [("crowbar", problem) for problem in (*own, *parts.registry.problems())] + kept[1]
+    return kept[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from crowbar_core.barclamp import NavItem, Permission
 from crowbar_core.domain.states import NodeState, State
 from crowbar_core.errors import BadInput, CrowbarError, NotFound
 from crowbar_core.services import steering
+from crowbar_core.services.health import gather
 from crowbar_core.services.parts import Actor
 from crowbar_core.web import auth
 
@@ -38,6 +40,7 @@ NAV: tuple[tuple[str, tuple[NavItem, ...]], ...] = (
             NavItem(label="Deployments", url="/deployments"),
             NavItem(label="Annealer", url="/annealer"),
             NavItem(label="Runs", url="/runs"),
+            NavItem(label="Processes", url="/processes"),
         ),
     ),
     (
@@ -81,8 +84,13 @@ GLYPHS: Mapping[str, str] = {
     "no": "✕",
     "warning": "▲",
     "committed": "○",
+    "alive": "✓",
+    "dead": "✕",
+    "degraded": "✕",
+    "fatal": "✕",
 }
 
+HEALTH_SECONDS = 3.0
 SHOWN_STATES = (State.ERROR, State.TRANSITION, State.TODO, State.BLOCKED, State.PROPOSED, State.ACTIVE)
 """In the order in which an operator wants to hear of them."""
 SHOWN_NODE_STATES = (NodeState.ERROR, NodeState.TRANSITION, NodeState.TODO, NodeState.PROPOSED, NodeState.ACTIVE)
@@ -141,6 +149,15 @@ def pulse() -> steering.Settled:
     return steering.settled(auth.parts())
 
 
+def ailing() -> bool:
+    """Whether something keeps work from being done. Asked at most every ``HEALTH_SECONDS``: it stands on every page."""
+    kept: tuple[float, bool] | None = current_app.extensions.get("crowbar-ailing")
+    if kept is None or time.monotonic() - kept[0] > HEALTH_SECONDS:
+        found = gather(auth.parts()).grade in ("degraded", "fatal")
+        kept = current_app.extensions["crowbar-ailing"] = (time.monotonic(), found)
+    return kept[1]
+
+
 def error_page(status: int, title: str, detail: str, errors: Sequence[str] = ()) -> Response:
     """The page for a refusal or a fault, for any blueprint."""
     text = render_template("crowbar/error.html", status=status, title=title, detail=detail, errors=errors)
@@ -153,6 +170,7 @@ def _words(state: BlueprintSetupState) -> None:
     state.app.jinja_env.globals.update(
         crowbar_nav=_navigation,
         crowbar_identity=auth.current_identity,
+        crowbar_ailing=ailing,
         crowbar_may=lambda permission: auth.may(auth.current_identity(), permission),
         crowbar_csrf=generate_csrf,
         glyph=lambda name: GLYPHS.get(str(name).lower(), "·"),
