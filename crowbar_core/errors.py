@@ -15,7 +15,8 @@ CrowbarError                     anything we can name; ``code`` is stable, ``sta
 │   └── BarclampError            a barclamp is wrong: its author can help
 └── JigError                     what a jig raises to end a run
     ├── TemporaryError           try again after ``delay`` seconds
-    │   └── NodeUnreachable      the node does not answer: it is probed and may be marked dead
+    │   ├── NodeUnreachable      the node does not answer: it is probed and may be marked dead
+    │   └── Interrupted          it was cut off in the middle: how far it came cannot be told
     ├── PermanentError           do not try again: ERROR
     ├── RunTimeout               the run took longer than its role allows: ERROR
     └── RunCancelled             the run was told to stop, and what it started is gone
@@ -119,6 +120,12 @@ class TemporaryError(JigError):
 
 class NodeUnreachable(TemporaryError):
     """The node does not answer. Nothing is known of what it was doing."""
+
+
+class Interrupted(TemporaryError):
+    """The work had begun and was cut off: how far it came cannot be told. A destructive role is not tried again by
+    that, but goes to ERROR with its fate unknown.
+    """
 
 
 class PermanentError(JigError):

@@ -16,6 +16,7 @@ from sqlalchemy import case, select, update
 
 from crowbar_core.barclamp import Json
 from crowbar_core.domain.states import ACTIVE, ERROR, TODO, TRANSITION, RunState, State
+from crowbar_core.services import fates
 from crowbar_core.services.changes import mark_stale, merge_walls, refresh_sysdata
 from crowbar_core.services.layers import run_inputs
 from crowbar_core.services.parts import HOOKS_OF_STATES, Actor, Parts, Turn, log, open_turn
@@ -39,7 +40,8 @@ class Outcome:
     """What became of a run. ``delay`` (retry) and ``deadline`` (pending) are in seconds from now.
 
     ``worker`` is who says so: it must still hold the run. None: the sweeper or the API says so.
-    ``retry`` and ``lost`` count against the role's attempts; ``handed back`` does not.
+    ``retry`` and ``lost`` count against the role's attempts; ``handed back`` does not. ``unsure``: it had begun, and by
+    this its end is not known to be good. ``once`` is the token under which destructive work was done.
     """
 
     run_id: int
@@ -49,6 +51,8 @@ class Outcome:
     delay: float = 0.0
     deadline: float = 0.0
     worker: str | None = None
+    unsure: bool = False
+    once: str = ""
 
 
 def change(parts: Parts, actor: Actor) -> AbstractContextManager[Turn]:
@@ -80,13 +84,23 @@ def schedule(turn: Turn, node_ids: Collection[int]) -> None:
 
 def _schedule_portion(turn: Turn, node_ids: Collection[int]) -> None:
     chosen = store_runs.first_runnable(turn.session, turn.store, turn.now, node_ids)
-    past = [one for one in chosen if one.destructive and one.done and one.state == TODO]
-    if past:
+    once = [one for one in chosen if one.destructive and one.state == TODO and (one.done or one.halfway)]
+    if once:
+        _pass_over(turn, [one for one in once if one.done])
+        fates.leave_halfway(
+            turn, [one.id for one in once if not one.done], "fate unknown: it had begun, and its end was not seen"
+        )
+        chosen = [one for one in chosen if one not in once]
+    _make_runs(turn, chosen)
+
+
+def _pass_over(turn: Turn, done: Sequence[Runnable]) -> None:
+    """Destructive work that has been done is not done again. Nobody is told, but of a success that is found out now."""
+    for told in (True, False):
         transitions.move(
-            turn.moves, [Standing(o.id, o.node_id, o.role_id, TODO) for o in past], ACTIVE, silent=True,
-            status="passed over: it has succeeded before", attempts=0,
+            turn.moves, [Standing(o.id, o.node_id, o.role_id, TODO) for o in done if o.halfway is not told], ACTIVE,
+            silent=told, status="passed over: it has succeeded before", attempts=0, halfway=False, look_at=None,
         )  # fmt: skip
-    _make_runs(turn, [one for one in chosen if one not in past] if past else chosen)
 
 
 def _make_runs(turn: Turn, chosen: Sequence[Runnable]) -> None:
@@ -156,8 +170,10 @@ def finish_in_turn(turn: Turn, outcomes: Sequence[Outcome]) -> set[int]:
     """
     by_id = {one.run_id: one for one in outcomes}
     open_runs = _held_runs(turn, by_id)
-    for late in by_id.keys() - {run.id for run in open_runs}:
-        log.info("outcome of a run that has ended is passed over", run=late, outcome=by_id[late].kind)
+    late = by_id.keys() - {run.id for run in open_runs}
+    for run_id in late:
+        log.info("outcome of a run that has ended is passed over", run=run_id, outcome=by_id[run_id].kind)
+    _recognise_late(turn, [by_id[run_id] for run_id in late])
     walls = {
         run.node_role_id: (said.wall, run.id)
         for run in open_runs
@@ -170,7 +186,9 @@ def finish_in_turn(turn: Turn, outcomes: Sequence[Outcome]) -> set[int]:
     for run in open_runs:
         said = by_id[run.id]
         if run.node_role_id in refused and said.kind == "succeeded":
-            said = Outcome(run_id=run.id, kind="failed", reason=refused[run.node_role_id])
+            said = replace(said, kind="failed", reason=refused[run.node_role_id])
+            if run.destructive and not run.refresh:  # what was done is done, whatever it said of it
+                turn.session.execute(update(node_roles).where(node_roles.c.id == run.node_role_id).values(done=True))
         if said.kind == "pending" and run.state == RunState.RUNNING:
             _wait(turn, run, said)
         else:
@@ -180,6 +198,24 @@ def finish_in_turn(turn: Turn, outcomes: Sequence[Outcome]) -> set[int]:
     turn.moves.ended_runs.extend(run.id for run, _ in ended)
     turn.moves.woken.update(run.node_id for run, _ in ended)
     return {run.id for run in open_runs}
+
+
+def _recognise_late(turn: Turn, late: Sequence[Outcome]) -> None:
+    """Of these outcomes, which nobody waits for any more, the success of destructive work still counts."""
+    said = {one.run_id: one for one in late if one.kind == "succeeded" and one.once}
+    if not said:
+        return
+    rows = turn.session.execute(
+        select(runs.c.id, runs.c.node_role_id)
+        .join(node_roles, node_roles.c.id == runs.c.node_role_id)
+        .where(
+            turn.store.ids(runs.c.id, said), runs.c.finished_at.is_not(None), ~runs.c.refresh,
+            node_roles.c.once.in_({one.once for one in said.values()}), ~node_roles.c.done,
+        )
+    ).all()  # fmt: skip
+    if rows:
+        merge_walls(turn, {row.node_role_id: (said[row.id].wall, row.id) for row in rows if said[row.id].wall})
+        fates.recognise(turn, [row.node_role_id for row in rows])
 
 
 def _held_runs(turn: Turn, said: Mapping[int, Outcome]) -> list[_OpenRun]:
@@ -254,9 +290,15 @@ def _move_node_roles(turn: Turn, ended: Sequence[tuple[_OpenRun, Outcome]]) -> N
     failed: dict[str, list[_OpenRun]] = {}
     again: dict[tuple[str, float, bool], list[_OpenRun]] = {}
     for run, said in ended:
-        if run.state == RunState.CANCELLING:
-            if said.kind == "succeeded" and run.destructive:
-                turn.session.execute(update(node_roles).where(node_roles.c.id == run.node_role_id).values(done=True))
+        once = run.destructive and not run.refresh
+        if once and said.kind != "succeeded" and (said.unsure or said.kind == "lost" or run.pending):
+            reason = said.reason or "it was cut off"
+            fates.leave_halfway(
+                turn, [run.node_role_id], reason if said.kind == "failed" else f"fate unknown: {reason}"
+            )
+        elif run.state == RunState.CANCELLING:
+            if said.kind == "succeeded" and once:
+                fates.recognise(turn, [run.node_role_id])
             if run.refresh and run.node_role_state is ACTIVE:
                 again.setdefault((said.reason, 0.0, False), []).append(run)
         elif said.kind == "succeeded":
@@ -292,7 +334,7 @@ def _succeed(turn: Turn, done: Sequence[_OpenRun]) -> None:
     ordinary = [run for run in done if not run.refresh]
     for destructive in (False, True):
         group = [run for run in ordinary if run.destructive == destructive]
-        extra = {"done": True} if destructive else {}
+        extra: dict[str, Any] = {"done": True, "halfway": False, "look_at": None} if destructive else {}
         transitions.move(
             turn.moves, [Standing(r.node_role_id, r.node_id, r.role_id, TRANSITION) for r in group], ACTIVE,
             attempts=0, status="", run_count=node_roles.c.run_count + 1, **extra,

@@ -24,7 +24,15 @@ def commit_in_turn(turn: Turn, ids: Collection[int]) -> list[int]:
     if not ids:
         return []
     committed = transitions.commit_proposed(
-        turn.moves, ids, committed_data=node_roles.c.proposed_data, attempts=0, not_before=None, status="", rerun=False
+        turn.moves,
+        ids,
+        committed_data=node_roles.c.proposed_data,
+        attempts=0,
+        not_before=None,
+        status="",
+        rerun=False,
+        halfway=False,
+        look_at=None,
     )
     if not committed:
         return []

@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from crowbar_core.barclamp import NodeView, Probe
 from crowbar_core.domain.states import ACTIVE, ERROR, TRANSITION
 from crowbar_core.errors import CrowbarError, NotFound, Refused
+from crowbar_core.services import fates
 from crowbar_core.services.annealer import change
 from crowbar_core.services.parts import Actor, Parts, Turn, log
 from crowbar_core.services.views import node_row, node_views
@@ -36,15 +37,24 @@ def mark_alive(turn: Turn, node_id: int, alive: bool, reason: str) -> bool:
     )
     log.info("node is alive" if alive else "node is dead", node=row.name, reason=reason)
     if not alive:
+        halfway = fates.under_way(turn, node_id)
         transitions.abandon_runs(turn.moves, node_id, f"the node died: {reason}")
+        fates.leave_halfway(turn, halfway, f"fate unknown: the node died: {reason}")
         ids = turn.session.scalars(
             select(node_roles.c.id).where(
                 node_roles.c.node_id == node_id,
                 node_roles.c.state.in_([int(s) for s in (ERROR, ACTIVE, TRANSITION)]),
+                ~((node_roles.c.state == int(ERROR)) & node_roles.c.halfway),
             )
         ).all()
         transitions.send_back(turn.moves, ids, status="", attempts=0, not_before=None, rerun=False)
         log.info("noderoles go back to work", node=row.name, count=len(ids))
+    else:
+        turn.session.execute(
+            update(node_roles)
+            .where(node_roles.c.node_id == node_id, node_roles.c.halfway, ~node_roles.c.done)
+            .values(look_at=turn.now)
+        )
     turn.moves.woken.add(node_id)
     return True
 

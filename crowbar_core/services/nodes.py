@@ -15,6 +15,7 @@ from crowbar_core.domain.attributes import check_size, check_value, lookup, merg
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import BadInput, NotFound, Refused
 from crowbar_core.plugins import LoadedAttribute
+from crowbar_core.services import fates
 from crowbar_core.services.annealer import cancel, change
 from crowbar_core.services.binding import bind_in_turn, remove_in_turn
 from crowbar_core.services.changes import record, watch_nodes
@@ -292,7 +293,7 @@ def redeploy_node(parts: Parts, actor: Actor, node_id: int) -> None:
             raise Refused(f"Node {row.name} has run {busy} just now. Cancel it, or wait for its end, then redeploy.")
         ids = turn.session.scalars(select(node_roles.c.id).where(node_roles.c.node_id == node_id)).all()
         cancel(turn, ids, "the node is redeployed")
-        turn.session.execute(update(node_roles).where(node_roles.c.node_id == node_id).values(done=False))
+        fates.forget(turn, ids)
         transitions.send_back(turn.moves, ids, status="redeployed", attempts=0, not_before=None, rerun=False)
         turn.moves.woken.add(node_id)
         turn.audit("node.redeploy", f"node {row.name}")

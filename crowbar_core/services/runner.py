@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -20,7 +21,14 @@ import orjson
 from sqlalchemy import select
 
 from crowbar_core.barclamp import Done, Jig, Json, NodeView, Pending, Role, Task
-from crowbar_core.errors import CrowbarError, NodeUnreachable, PermanentError, RunCancelled, RunTimeout, TemporaryError
+from crowbar_core.errors import (
+    CrowbarError,
+    Interrupted,
+    NodeUnreachable,
+    PermanentError,
+    RunCancelled,
+    TemporaryError,
+)
 from crowbar_core.plugins import LoadedRole
 from crowbar_core.services.annealer import ANNEALER, Kind, Outcome, change, claim, finish_in_turn, take_on
 from crowbar_core.services.housekeeping import note_unanswered
@@ -31,6 +39,7 @@ from crowbar_core.services.secrets import open_secrets
 from crowbar_core.services.views import node_view
 from crowbar_core.services.workers import worker_name
 from crowbar_core.store import runs as store_runs
+from crowbar_core.store.catalogue import cluster_id
 from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, table
 
 nodes, node_roles, roles, runs, deployments = (
@@ -65,6 +74,10 @@ class Job:
     input: dict[str, Json]
     timeout: float
     log: RunLogBuffer
+    once: str = ""
+    """The token of the binding, where the role is destructive."""
+    has_begun: bool = False
+    """Whether the jig may have touched anything."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     begun: float = 0.0
     stop_asked: float = 0.0
@@ -88,6 +101,7 @@ class Runner:
         self._handing_back = threading.Event()
         self._threads: list[threading.Thread] = []
         self._logs = RunLogs(parts.store)
+        self._installation = ""
 
     # ------------------------------------------------------------ life
 
@@ -227,13 +241,15 @@ class Runner:
             return []
         home = deployments.alias()
         with parts.store.read() as session:
+            self._installation = self._installation or cluster_id(session)
             rows = session.execute(
                 select(
                     runs.c.id.label("run_id"), runs.c.node_role_id, runs.c.attempt, runs.c.refresh, runs.c.input,
                     nodes.c.id, nodes.c.name, nodes.c.admin, nodes.c.system, nodes.c.alive, nodes.c.available,
                     nodes.c.bootenv, nodes.c.discovery, nodes.c.hint, nodes.c.host_keys,
                     home.c.name.label("deployment"), deployments.c.name.label("run_deployment"),
-                    roles.c.name.label("role"), roles.c.jig_name, roles.c.timeout,
+                    roles.c.name.label("role"), roles.c.jig_name, roles.c.timeout, roles.c.destructive,
+                    node_roles.c.once,
                 )
                 .join(nodes, nodes.c.id == runs.c.node_id)
                 .join(home, home.c.id == nodes.c.deployment_id)
@@ -249,6 +265,7 @@ class Runner:
                 node=node_view(parts.registry, row), role=parts.registry.roles.get(row.role), role_name=row.role,
                 jig_name=row.jig_name, deployment=row.run_deployment, input=row.input, timeout=row.timeout,
                 log=RunLogBuffer(row.run_id, settings.log_lines, settings.log_bytes),
+                once=row.once if row.destructive else "",
             )
             for row in rows
         ]  # fmt: skip
@@ -262,7 +279,11 @@ class Runner:
         while (job := self._todo.get()) is not None:
             outcome = self._outcome(job)
             if job.abandoned:
-                return  # a fresh thread has taken this one's place
+                # A fresh thread has taken this one's place. Nobody waits for the outcome, but what was to be done once
+                # and has been done is remembered all the same.
+                if job.once and outcome.kind == "succeeded":
+                    self._hand_in([(job, outcome)])
+                return
             self._outcomes.put((job, outcome))
 
     def _outcome(self, job: Job) -> Outcome:
@@ -272,25 +293,28 @@ class Runner:
             return self._carry_out(job)
         except NodeUnreachable as error:
             self._look_again(job)
-            return self._said(job, "retry", error.detail, delay=error.delay)
+            return self._said(job, "retry", error.detail, delay=error.delay, unsure=job.has_begun)
+        except Interrupted as error:
+            return self._said(job, "retry", error.detail, delay=error.delay, unsure=job.has_begun)
         except TemporaryError as error:
             return self._said(job, "retry", error.detail, delay=error.delay)
         except RunCancelled as error:
             if job.timed_out:
-                return self._said(job, "failed", f"timed out after {job.timeout:g} s")
-            return self._said(job, "handed back" if self._handing_back.is_set() else "cancelled", error.detail)
-        except RunTimeout as error:
-            return self._said(job, "failed", error.detail)
+                return self._said(job, "failed", f"timed out after {job.timeout:g} s", unsure=job.has_begun)
+            kind: Kind = "handed back" if self._handing_back.is_set() else "cancelled"
+            return self._said(job, kind, error.detail, unsure=job.has_begun)
         except CrowbarError as error:
-            return self._said(job, "failed", error.detail)
+            return self._said(job, "failed", error.detail, unsure=job.has_begun)
         except (Exception, SystemExit) as error:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
             for line in traceback.format_exc().splitlines():
                 job.log(line)
-            return self._said(job, "failed", f"{type(error).__name__}: {error}")
+            return self._said(job, "failed", f"{type(error).__name__}: {error}", unsure=job.has_begun)
 
-    def _said(self, job: Job, kind: Kind, reason: str, *, delay: float = 0.0) -> Outcome:
+    def _said(self, job: Job, kind: Kind, reason: str, *, delay: float = 0.0, unsure: bool = False) -> Outcome:
         job.log(f"{kind}: {reason}" if reason else kind)
-        return Outcome(run_id=job.run_id, kind=kind, reason=reason[:2000], worker=self.worker, delay=delay)
+        return Outcome(
+            run_id=job.run_id, kind=kind, reason=reason[:2000], worker=self.worker, delay=delay, unsure=unsure
+        )
 
     def _carry_out(self, job: Job) -> Outcome:
         registry = self.parts.registry
@@ -303,7 +327,10 @@ class Runner:
         address = self._alive_address(job, jig) if jig.touches_node else None
         task = self._task(job, job.role, address)
         result = None
-        for implementation in registry.implementations("jig_run", role=job.role_name):
+        others = registry.implementations("jig_run", role=job.role_name)
+        if others or not (jig.begins or jig.does_nothing):
+            task.begin()
+        for implementation in others:
             if (result := implementation(task=task)) is not None:
                 break
         result = jig.run(task) if result is None else result
@@ -311,11 +338,30 @@ class Runner:
             if not isinstance(result.deadline, int | float) or not 0 < result.deadline < MAX_DEADLINE:
                 raise PermanentError(f"Jig {job.jig_name} waits with a deadline of {result.deadline!r} seconds.")
             return Outcome(
-                run_id=job.run_id, kind="pending", reason=result.reason, deadline=result.deadline, worker=self.worker
-            )
+                run_id=job.run_id, kind="pending", reason=result.reason, deadline=result.deadline, worker=self.worker,
+                unsure=True,
+            )  # fmt: skip
         if not isinstance(result, Done):
             raise PermanentError(f"Jig {job.jig_name} answered {type(result).__name__}, neither Done nor Pending.")
-        return Outcome(run_id=job.run_id, kind="succeeded", wall=_as_json(job, result.wall), worker=self.worker)
+        if result.before:
+            job.log("it has succeeded before: nothing was done")
+        return Outcome(
+            run_id=job.run_id, kind="succeeded", wall=_as_json(job, result.wall), worker=self.worker, once=job.once
+        )
+
+    def _begin(self, job: Job) -> None:
+        """The last look at the lease before anything is touched: a worker that was stopped must not go on as if nothing
+        had been. What happens between this look and the node, the node itself must fence off.
+        """
+        if job.cancelled.is_set():
+            raise RunCancelled("cancelled before it began")
+        store = self.parts.store
+        with store.read() as session:
+            mine = store_runs.is_held(session, store.now(session), job.run_id, self.worker)
+        if not mine:
+            job.cancelled.set()
+            raise RunCancelled(f"run {job.run_id} is no longer this worker's: nothing was begun")
+        job.has_begun = True
 
     def _task(self, job: Job, loaded: LoadedRole, address: str | None) -> Task:
         role: Role = loaded.role
@@ -326,7 +372,8 @@ class Runner:
         return Task(
             run_id=job.run_id, node_role_id=job.node_role_id, attempt=job.attempt, node=job.node, address=address,
             role=role, barclamp=loaded.barclamp, package=loaded.package, deployment=job.deployment, data=data,
-            timeout=job.timeout, refresh=job.refresh, log=job.log, cancelled=job.cancelled,
+            timeout=job.timeout, refresh=job.refresh, log=job.log, cancelled=job.cancelled, once=job.once,
+            installation=self._installation, begin=partial(self._begin, job),
         )  # fmt: skip
 
     def _alive_address(self, job: Job, jig: Jig) -> str | None:
@@ -472,7 +519,8 @@ class Runner:
             reason = f"timed out after {job.timeout:g} s" if timed_out else "it did not stop when it was told to"
             log.error("a run is given up", run=job.run_id, node=job.node.name, role=job.role_name, reason=reason)
             kind: Kind = "failed" if timed_out else "cancelled"
-            self._outcomes.put((job, self._said(job, kind, f"{reason} (its jig goes on in the background)")))
+            said = self._said(job, kind, f"{reason} (its jig goes on in the background)", unsure=job.has_begun)
+            self._outcomes.put((job, said))
             self._spawn(self._work, f"worker-for-{job.run_id}")
 
     def _jig_times_itself(self, job: Job) -> bool:

@@ -55,6 +55,8 @@ class Settled:
 def retry(parts: Parts, actor: Actor, node_role_id: int) -> None:
     """Try a noderole in ERROR again; one that waits for a delayed retry is tried at once. Refused in
     any other state.
+
+    This is the operator's word by which destructive work whose fate is unknown is begun again.
     """
     with change(parts, actor) as turn:
         row = _node_role(turn.session, node_role_id)
@@ -63,7 +65,7 @@ def retry(parts: Parts, actor: Actor, node_role_id: int) -> None:
                 f"{_name(row)} is {State(row.state).name}: only what is in ERROR can be retried. "
                 "To run it again use rerun."
             )
-        fresh = {"attempts": 0, "not_before": None, "status": ""}
+        fresh = {"attempts": 0, "not_before": None, "status": "", "halfway": False, "look_at": None}
         if row.state == ERROR:
             transitions.send_back(turn.moves, [node_role_id], **fresh)
         else:

@@ -22,6 +22,7 @@ from crowbar_core.store.models import (
     Event,
     HookError,
     JigRow,
+    Meta,
     Node,
     NodeRole,
     RoleRow,
@@ -41,6 +42,12 @@ FLAGS = (
     "powersave",
     "service",
 )
+
+
+def cluster_id(session: Session) -> str:
+    """What tells this installation from every other one."""
+    return session.scalars(select(Meta.value).where(Meta.key == "cluster_id")).one()
+
 
 # ---------------------------------------------------------------- barclamps, roles, attributes
 

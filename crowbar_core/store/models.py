@@ -341,6 +341,11 @@ class NodeRole(Base):
     ``blockers`` counts the parents that are not ACTIVE. ``rerun`` marks an ACTIVE noderole that wants a refresh, or one
     in TRANSITION whose input has changed since its run was made. ``done`` marks a destructive role that has succeeded.
     ``attempts`` counts runs since the last success or retry; ``not_before`` delays the next one.
+
+    ``once`` is the random token of this binding, under which a jig marks on the node that destructive work has ended
+    well; redeploying makes a new one. ``halfway``: destructive work began and was not seen to end well, so that it is
+    not begun again without an operator's word; together with ``done``, its success was found out later and is yet to be
+    told. ``look_at``: when to look for its mark next.
     """
 
     __tablename__ = "node_roles"
@@ -361,6 +366,12 @@ class NodeRole(Base):
             sqlite_where=text(RUNNABLE_INDEX),
             postgresql_where=text(RUNNABLE_INDEX),
         ),
+        Index(
+            "ix_node_roles_look_at",
+            "look_at",
+            sqlite_where=text("look_at IS NOT NULL"),
+            postgresql_where=text("look_at IS NOT NULL"),
+        ),
         NEVER_REUSE_IDS,
     )
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -373,6 +384,9 @@ class NodeRole(Base):
     available: Mapped[bool] = _flag(True)
     rerun: Mapped[bool] = _flag()
     done: Mapped[bool] = _flag()
+    once: Mapped[str] = _text()
+    halfway: Mapped[bool] = _flag()
+    look_at: Mapped[datetime | None]
     attempts: Mapped[int] = _number()
     not_before: Mapped[datetime | None]
     run_count: Mapped[int] = _number()

@@ -62,6 +62,7 @@ class Runnable:
     attempts: int
     role: str
     destructive: bool
+    halfway: bool
 
 
 def _runnable(now: datetime) -> Select[Any]:
@@ -91,17 +92,19 @@ def first_runnable(session: Session, store: Store, now: datetime, node_ids: Coll
         _runnable(now)
         .add_columns(
             node_roles.c.id, node_roles.c.cohort, node_roles.c.role_id, node_roles.c.deployment_id, node_roles.c.state,
-            node_roles.c.done, node_roles.c.attempts, roles.c.name.label("role"), roles.c.destructive,
-            place.label("place"),
+            node_roles.c.done, node_roles.c.halfway, node_roles.c.attempts, roles.c.name.label("role"),
+            roles.c.destructive, place.label("place"),
         )
         .where(store.ids(node_roles.c.node_id, node_ids))
         .subquery()
     )  # fmt: skip
     rows = session.execute(select(ranked).where(ranked.c.place == 1).order_by(ranked.c.cohort, ranked.c.id)).all()
     return [
-        Runnable(r.id, r.node_id, r.role_id, r.deployment_id, r.state, r.done, r.attempts, r.role, r.destructive)
+        Runnable(
+            r.id, r.node_id, r.role_id, r.deployment_id, r.state, r.done, r.attempts, r.role, r.destructive, r.halfway
+        )
         for r in rows
-    ]
+    ]  # fmt: skip
 
 
 def idle_nodes_with_work(session: Session, now: datetime, limit: int) -> list[int]:
@@ -180,6 +183,19 @@ def renew(
             .returning(runs.c.id)
         )
     )
+
+
+def is_held(session: Session, now: datetime, run_id: int, worker: str) -> bool:
+    """Whether ``worker`` may still work on the run: it is to go on, and the lease has not ended."""
+    found = session.scalar(
+        select(runs.c.id).where(
+            runs.c.id == run_id,
+            runs.c.worker == worker,
+            runs.c.state == str(RunState.RUNNING),
+            runs.c.lease_until > now,
+        )
+    )
+    return found is not None
 
 
 def to_be_stopped(session: Session, store: Store, run_ids: Collection[int]) -> list[int]:

@@ -8,6 +8,7 @@ all the same, and zero rows mean ``StaleState``.
 
 from __future__ import annotations
 
+import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -107,12 +108,17 @@ def standing(moves: Moves, ids: Collection[int]) -> dict[int, Standing]:
     return {row.id: Standing(row.id, row.node_id, row.role_id, State(row.state)) for row in found}
 
 
+def new_token() -> str:
+    """Under which the mark of a binding's destructive work is kept on its node."""
+    return secrets.token_hex(16)
+
+
 def propose_new(moves: Moves, *, node_id: int, role_id: int, deployment_id: int, **values: Any) -> int:
     """A new noderole, PROPOSED, without edges. Returns its id."""
     row = moves.session.execute(
         insert(node_roles)
         .values(
-            node_id=node_id, role_id=role_id, deployment_id=deployment_id, state=int(PROPOSED),
+            node_id=node_id, role_id=role_id, deployment_id=deployment_id, state=int(PROPOSED), once=new_token(),
             created_at=moves.now, updated_at=moves.now, **values,
         )
         .returning(node_roles.c.id)
@@ -378,6 +384,7 @@ def cancel_runs(moves: Moves, node_role_ids: Collection[int], reason: str, *, qu
     free = runs.c.state == RunState.QUEUED
     if not queued_only:
         free |= runs.c.pending
+        _leave_pending_halfway(moves, node_role_ids)
     states = (RunState.QUEUED,) if queued_only else (RunState.QUEUED, RunState.RUNNING)
     rows = moves.session.execute(
         update(runs)
@@ -391,6 +398,26 @@ def cancel_runs(moves: Moves, node_role_ids: Collection[int], reason: str, *, qu
     ).all()
     _note_cancelled(moves, rows)
     return [row.node_role_id for row in rows]
+
+
+def _leave_pending_halfway(moves: Moves, node_role_ids: Collection[int]) -> None:
+    """Nobody will report the end of destructive work that goes on elsewhere when its run is cancelled."""
+    going_on = (
+        select(runs.c.node_role_id)
+        .join(node_roles, node_roles.c.id == runs.c.node_role_id)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(
+            moves.store.ids(runs.c.node_role_id, node_role_ids), runs.c.pending, runs.c.finished_at.is_(None),
+            ~runs.c.refresh, roles.c.destructive,
+        )
+    )  # fmt: skip
+    found = moves.session.scalars(going_on).all()
+    if found:
+        moves.session.execute(
+            update(node_roles)
+            .where(moves.store.ids(node_roles.c.id, found), ~node_roles.c.done)
+            .values(halfway=True, look_at=moves.now)
+        )
 
 
 def abandon_runs(moves: Moves, node_id: int, reason: str) -> None:
