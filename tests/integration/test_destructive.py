@@ -11,7 +11,7 @@ from crowbar_core.services import nodes, steering
 from crowbar_core.services.annealer import Kind, Outcome, cancel, change, finish, sweep
 from crowbar_core.store.models import Event, table
 from crowbar_core.testing import FakeJig, Testbed
-from tests.integration.cluster import OPERATOR, Cluster, check_rest, node_role_rows
+from tests.integration.cluster import OPERATOR, Cluster, Plugin, check_rest, node_role_rows
 from tests.integration.conftest import NewCluster
 
 events = table(Event)
@@ -279,8 +279,6 @@ def bed(jig: FakeJig) -> Testbed:
 
 
 def _barclamp(*roles: Role) -> object:
-    from tests.integration.cluster import Plugin
-
     return Plugin(roles, name="destroyer")
 
 
