@@ -10,7 +10,7 @@ from crowbar_core.errors import Interrupted, NodeUnreachable, PermanentError, Te
 from crowbar_core.services import nodes, steering
 from crowbar_core.services.annealer import Kind, Outcome, cancel, change, finish, sweep
 from crowbar_core.store.models import Event, table
-from crowbar_core.testing import FakeJig, Testbed
+from crowbar_core.testing import FakeClock, FakeJig, Testbed
 from tests.integration.cluster import OPERATOR, Cluster, Plugin, check_rest, node_role_rows
 from tests.integration.conftest import NewCluster
 
@@ -374,7 +374,8 @@ def test_a_worker_whose_run_is_no_longer_its_own_begins_nothing(event: str) -> N
                 elif event == "cancelled":
                     steering.cancel_run(parts, OPERATOR, task.run_id, hold=False)
                 else:
-                    made.clock.advance(parts.settings.lease_seconds + 1)  # type: ignore[union-attr]
+                    assert isinstance(made.clock, FakeClock)
+                    made.clock.advance(parts.settings.lease_seconds + 1)
             task.begin()
             self.touched += 1
             return Done()
