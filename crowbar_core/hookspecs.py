@@ -120,7 +120,8 @@ def node_role_data(node_role: NodeRoleView) -> Mapping[str, Json]:  # type: igno
     """What the barclamp knows of one of its own noderoles (sysdata), a tree. Asked at commit, when peers change, and
     before a run.
 
-    Pure and quick. A raising implementation leaves the sysdata as it was and is shown as a problem.
+    Pure and quick. An implementation that raises, or whose answer breaks a schema or has a path that no attribute of
+    the role declares, leaves the sysdata as it was and is shown as a problem.
     """
 
 

@@ -197,6 +197,33 @@ def leaves(tree: Json, prefix: tuple[str, ...] = ()) -> list[tuple[str, Json]]:
     return [("/".join(prefix), tree)] if prefix else []
 
 
+def undeclared(attributes: Iterable[Attribute], tree: Tree) -> list[str]:
+    """The paths of what is in the tree and at or below the place of none of these attributes."""
+    declared: dict[str, Json] = {}
+    for attribute in attributes:
+        here = declared
+        for key in attribute.path[:-1]:
+            here = here.setdefault(key, {})
+            if here is True:  # an attribute lies below another: all of it is declared
+                break
+        else:
+            here[attribute.path[-1]] = True
+    return _beside(declared, tree, ())
+
+
+def _beside(declared: Mapping[str, Json], tree: Tree, prefix: tuple[str, ...]) -> list[str]:
+    found: list[str] = []
+    for key, value in tree.items():
+        known, path = declared.get(key), (*prefix, str(key))
+        if known is True:
+            continue
+        if known is not None and isinstance(value, Mapping):
+            found += _beside(known, value, path)
+        else:
+            found.append("/".join(path))
+    return found
+
+
 def map_secrets(tree: Json, change: Callable[[str], Json]) -> Json:
     """The tree with every resting secret replaced by ``change(ciphertext)``."""
     if isinstance(tree, Mapping):

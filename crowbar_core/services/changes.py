@@ -15,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from crowbar_core.barclamp import Json
 from crowbar_core.domain import attributes as rules
 from crowbar_core.domain.states import ACTIVE, TRANSITION, State
-from crowbar_core.errors import BadInput
+from crowbar_core.errors import BadInput, CrowbarError
 from crowbar_core.plugins import Failure
 from crowbar_core.services.layers import node_layers, own_trees
 from crowbar_core.services.parts import Turn
@@ -150,15 +150,15 @@ def refresh_sysdata(turn: Turn, ids: Collection[int], *, quiet: bool = False) ->
     for ref, view in node_role_views(registry, turn.session, turn.store, old).items():
         tree: dict[str, Json] = {}
         for plugin, answer in registry.ask("node_role_data", of=view.role, node_role=view):
-            data = answer.error if isinstance(answer, Failure) else _as_sysdata(plugin, answer)
+            data = answer.error if isinstance(answer, Failure) else _as_sysdata(turn, plugin, view.role, answer)
             if isinstance(data, str):
                 if not isinstance(answer, Failure):
                     registry.note_unanswered(Failure(plugin, "node_role_data", data, ""), node_role=view)
                 tree = dict(old[ref])
                 break
             tree = rules.merge(tree, data)
-        if tree != old[ref]:
-            new[ref] = tree
+        if tree != old[ref] and (sealed := keep_seals(turn.parts.cipher, old[ref], tree)) != old[ref]:
+            new[ref] = sealed
     if not new:
         return
     with watch_values(turn, new, itself=not quiet):
@@ -167,14 +167,15 @@ def refresh_sysdata(turn: Turn, ids: Collection[int], *, quiet: bool = False) ->
             record(turn, "node_role", ref, "sysdata", [path for path, _ in rules.leaves(fresh)])
 
 
-def _as_sysdata(plugin: str, answer: Any) -> dict[str, Json] | str:
+def _as_sysdata(turn: Turn, plugin: str, role: str, answer: Any) -> dict[str, Json] | str:
     """What a barclamp answered, as JSON; or why it is none. Never raises: it is asked where outcomes are handed in."""
     try:
         tree = orjson.loads(orjson.dumps({} if answer is None else answer, default=_mapping))
-        rules.check_size(f"node_role_data of {plugin}", tree)
-    except (BadInput, TypeError, ValueError, RecursionError) as error:
+        if not isinstance(tree, dict):
+            return f"it answered {type(answer).__name__}, which is no mapping"
+        return _checked(turn, role, tree, f"node_role_data of {plugin}")
+    except (CrowbarError, TypeError, ValueError, RecursionError) as error:
         return f"its answer cannot be kept: {error}"
-    return tree if isinstance(tree, dict) else f"it answered {type(answer).__name__}, which is no mapping"
 
 
 def _mapping(value: Any) -> dict[str, Json]:
@@ -219,7 +220,7 @@ def merge_walls(turn: Turn, reported: Mapping[int, tuple[Mapping[str, Json], int
     accepted: dict[int, tuple[dict[str, Json], int]] = {}
     for ref, (tree, run_id) in reported.items():
         try:
-            accepted[ref] = (_checked_report(turn, names[ref], dict(tree)), run_id)
+            accepted[ref] = (_checked(turn, names[ref], dict(tree), f"the report of {names[ref]}"), run_id)
         except BadInput as error:
             refused[ref] = f"it reported something that is not allowed: {error.detail}"
     walls = dict(
@@ -241,9 +242,19 @@ def merge_walls(turn: Turn, reported: Mapping[int, tuple[Mapping[str, Json], int
     return refused
 
 
-def _checked_report(turn: Turn, role: str, tree: dict[str, Json]) -> dict[str, Json]:
-    rules.check_size(f"the report of {role}", tree)
-    for attribute in turn.registry.attributes_of(role):
+def _checked(turn: Turn, role: str, tree: dict[str, Json], what: str) -> dict[str, Json]:
+    """A tree from outside with its secrets sealed. Raises ``BadInput`` unless it is as declared, all of it."""
+    rules.check_size(what, tree)
+    if tree and role not in turn.registry.roles:
+        raise BadInput(f"role {role} is of a barclamp that is not loaded here, so that nobody knows what may be in it")
+    attributes = turn.registry.attributes_of(role)
+    if strange := rules.undeclared(attributes, tree):
+        paths = ", ".join(repr(path[:200]) for path in strange[:5]) + (", …" if len(strange) > 5 else "")
+        raise BadInput(
+            f"role {role} has no attribute at {paths}; its barclamp must declare one (map) for each path that is "
+            "written to."
+        )
+    for attribute in attributes:
         found, value = rules.lookup(tree, attribute.path)
         if found:
             rules.check_value(attribute, value)

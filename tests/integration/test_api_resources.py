@@ -97,7 +97,7 @@ def test_a_pending_run_is_finished_by_its_node(api: Api) -> None:
     run = api.get(f"runs/{made.run}").get_json()
     set_run(api, made.run, state="running", pending=True, started_at=datetime.now(UTC), worker="elsewhere")
     other = next(node for node in made.nodes if node != run["node_id"])
-    body = {"succeeded": True, "wall": {"installed": "yes"}}
+    body = {"succeeded": True, "wall": {"base-size": 5}}
     assert api.put(f"runs/{made.run}/finish", body, who=f"node:{other}").status_code == 403
     assert api.put(f"runs/{made.run}/finish", body, who=f"node:{run['node_id']}").status_code == 200
     assert api.get(f"runs/{made.run}").get_json()["state"] == "succeeded"

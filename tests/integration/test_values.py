@@ -194,6 +194,80 @@ def test_a_report_that_breaks_the_schema_fails_the_run_and_says_why(new_cluster:
     assert c.row(web).wall == {}
 
 
+@pytest.mark.parametrize(
+    "report, path",
+    [
+        ({"web": {"port": 7, "prt": 8}}, "web/prt"),
+        ({"password": "hunter2-hunter2"}, "password"),
+        ({"web": {"port": 7}, "more": {"deep": {"er": 1}}}, "more"),
+        ({"web": "hunter2-hunter2"}, "web"),
+        ({"web/port": 7}, "web/port"),
+    ],
+)
+def test_a_report_to_an_undeclared_path_fails_the_run_and_names_role_and_path(
+    new_cluster: NewCluster, report: dict[str, Any], path: str
+) -> None:
+    c, web = cluster(new_cluster)
+    steering.rerun(c.parts, OPERATOR, web)
+    c.end(web, wall=report)
+    assert c.states(web) == ["ERROR"]
+    said = c.row(web).status
+    assert "role web has no attribute at " in said
+    assert repr(path) in said
+    assert "hunter2" not in said
+    assert c.row(web).wall == {}
+
+
+def test_a_report_may_be_of_any_part_that_is_declared(new_cluster: NewCluster) -> None:
+    c, web = cluster(new_cluster)
+    steering.rerun(c.parts, OPERATOR, web)
+    c.end(web, wall={"web": {"options": {"deep": {"er": 1}}, "found": [1]}})
+    assert c.row(web).wall == {"web": {"options": {"deep": {"er": 1}}, "found": [1]}}
+
+
+def test_a_report_of_a_role_whose_barclamp_is_not_loaded_is_refused(new_cluster: NewCluster) -> None:
+    c, web = cluster(new_cluster)
+    steering.rerun(c.parts, OPERATOR, web)
+    c.claim(web)
+    c = new_cluster()
+    c.end(web, wall={"web": {"key": SECRET}})
+    assert c.states(web) == ["ERROR"]
+    assert "barclamp that is not loaded" in c.row(web).status
+
+
+@pytest.mark.parametrize(
+    "answer, says",
+    [
+        ({"web": {"port": "eighty"}}, "port breaks the rule type"),
+        ({"web": {"prt": 80}}, "role web has no attribute at 'web/prt'"),
+    ],
+)
+def test_what_a_barclamp_says_of_its_noderole_is_checked_as_well_and_shown(
+    new_cluster: NewCluster, answer: dict[str, Any], says: str
+) -> None:
+    told = {"web": {"port": 80}}
+    c, web = cluster(new_cluster, hooks={"node_role_data": lambda node_role: told})
+    told = answer
+    steering.rerun(c.parts, OPERATOR, web)
+    c.end(web)
+    assert (c.states(web), c.row(web).sysdata) == (["ACTIVE"], {"web": {"port": 80}})
+    (said,) = c.parts.registry.questions.take()
+    assert says in said.error
+
+
+def test_a_secret_that_a_barclamp_says_rests_encrypted_and_the_same_again_is_no_change(
+    new_cluster: NewCluster, tmp_path: Path
+) -> None:
+    told = {"web": {"key": SECRET}}
+    c, web = cluster(new_cluster, hooks={"node_role_data": lambda node_role: told})
+    assert value(c, web, "key", reveal=True).value == SECRET
+    assert SECRET not in everything_at_rest(c, tmp_path)
+    before = c.row(web).sysdata
+    steering.rerun(c.parts, OPERATOR, web)
+    c.end(web)
+    assert c.row(web).sysdata == before
+
+
 # ---------------------------------------------------------------- who set it
 
 

@@ -41,8 +41,11 @@ class Plugin:
         return self._definition
 
 
-WORK = Role(name="work", jig="touching")
-AFTER = Role(name="after", jig="touching", requires=("work",))
+WORK = Role(
+    name="work", jig="touching",
+    attributes=(Attribute(name="work-from", map="from"), Attribute(name="node"), Attribute(name="disk")),
+)  # fmt: skip
+AFTER = Role(name="after", jig="touching", requires=("work",), attributes=(Attribute(name="after-from", map="from"),))
 
 
 def at_work(bed: Testbed) -> Testbed:

@@ -12,9 +12,10 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from crowbar_core import Barclamp, Done, NodeRoleView, Role, Task, hookimpl
+from crowbar_core import Attribute, Barclamp, Done, NodeRoleView, Role, Task, hookimpl
 from crowbar_core.errors import RunCancelled, TemporaryError
 
 ROOM = Path(os.environ["FAULTS_ROOM"])
@@ -84,10 +85,17 @@ def flaky(task: Task) -> Done:
     return work(task)
 
 
+def with_its_report(role: Role) -> Role:
+    """The role with the attribute that its function reports."""
+    place = "faults/late" if role.run is hang else f"faults/{role.name}"
+    reported = Attribute(name=f"{role.name}-reported", map=place, writable=False)
+    return replace(role, attributes=(*role.attributes, reported)) if role.run is not None else role
+
+
 class Faults:
     @hookimpl
     def register_barclamp(self) -> Barclamp:
-        return Barclamp(
+        clamp = Barclamp(
             name="faults",
             roles=(
                 Role(name="quick", jig="python", run=work, implicit=True),
@@ -111,6 +119,7 @@ class Faults:
                 Role(name="s-hang", jig="script", timeout=2.0),
             ),
         )
+        return replace(clamp, roles=tuple(with_its_report(role) for role in clamp.roles))
 
     @hookimpl(roles=("quick",))
     def on_active(self, node_role: NodeRoleView) -> None:
