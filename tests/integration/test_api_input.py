@@ -192,6 +192,25 @@ def test_json_that_two_readers_could_read_differently_is_refused(shared: Api, wh
     assert shared.dump() == before
 
 
+@pytest.mark.parametrize(
+    "raw, pointer",
+    [
+        ('{"name": NaN}', "/name"),
+        ('{"name": {"a": [0, -Infinity]}}', "/name/a/1"),
+        ('{"name": 1e400}', "/name"),
+        ('{"name": [9223372036854775808]}', "/name/0"),
+        ('{"name": "x", "description": {"a": 1, "a": 2}}', "/description/a"),
+        ('{"name": "x", "description": ["\\u0000"]}', "/description/0"),
+        ('{"name": "x", "description": "\\ud800"}', "/description"),
+        ('{"name": "x", "description": ' + "[" * 101 + "]" * 101 + "}", "/description/0/0/0/0/0/0/0"),
+        ('{"name": "x", "description": {"a": [1, ' + '{"b":' * 101, "/description/a/1/b/b/b/b/b"),
+    ],
+)
+def test_what_cannot_be_in_json_is_named_by_its_pointer(shared: Api, raw: str, pointer: str) -> None:
+    problem = _refused(_send(shared, "deployments", raw))
+    assert [error["pointer"] for error in problem["errors"]] == [pointer], problem
+
+
 def test_bytes_that_are_not_utf8_are_refused(shared: Api) -> None:
     _refused(_send(shared, "deployments", b'{"name": "\xff\xfe"}'))
     _refused(_send(shared, "deployments", '{"name": "one"}'.encode("utf-16")))
