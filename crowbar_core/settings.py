@@ -34,6 +34,10 @@ class Settings:
         "127.0.0.1:3000", "Where the API and the pages listen: HOST:PORT, or fd://N for an inherited socket."
     )
     concurrency: int = _setting(10, "How many runs one worker process carries out at a time.")
+    trusted_proxies: tuple[str, ...] = _setting(
+        ("127.0.0.1", "::1"),
+        "Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+    )
     http_threads: int = _setting(64, "Threads that answer HTTP requests, per process.")
     lease_seconds: float = _setting(60.0, "How long a running run is held without a sign of life before it is lost.")
     heartbeat_seconds: float = _setting(10.0, "How often a worker renews the leases of its runs.")

@@ -363,6 +363,57 @@ class RedisServer(Service):
             return False
 
 
+class NginxServer(Service):
+    """nginx as the how-to says it, in front of ``upstream`` (HOST:PORT)."""
+
+    name = "nginx"
+
+    def __init__(self, upstream: str) -> None:
+        self._program = find_program("nginx")
+        super().__init__(user="www-data" if has_user("www-data") else "nobody")
+        self.upstream = upstream
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self.port
+
+    def _command(self) -> list[str]:
+        here = self.directory
+        paths = "".join(
+            f"{kind}_temp_path {here}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (here / "nginx.conf").write_text(
+            f"""daemon off;
+pid {here}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 1024; }}
+http {{
+{paths}access_log off;
+server {{
+    listen 127.0.0.1:{self.port};
+    client_max_body_size 2m;
+    location / {{
+        proxy_pass http://{self.upstream};
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host $http_host;
+        proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Forwarded-Proto $scheme;
+    }}
+}}
+}}
+"""
+        )
+        return [self._program, "-c", str(here / "nginx.conf"), "-p", str(here), "-e", "stderr"]
+
+    def _is_answering(self) -> bool:
+        try:
+            with socket.create_connection(self.address, timeout=1):
+                return True
+        except OSError:
+            return False
+
+
 def find_program(name: str) -> str:
     """The full path of a program, also where only root's PATH leads; ServiceError when it is not installed."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])

@@ -1,8 +1,9 @@
 """The processes: `serve` (all in one), `web` (pages and API), `annealer`.
 
 gunicorn's master only watches; everything is built in its worker, after the fork, so that no connection and no thread
-is shared between processes. The socket is opened here and handed over as a file descriptor: an address that cannot be
-had is one sentence, and a socket inherited from another process (`fd://N`) goes the same way.
+is shared between processes. The worker speaks HTTP through waitress (``web.server`` says why). The socket is opened
+here and handed over as a file descriptor: an address that cannot be had is one sentence, and a socket inherited from
+another process (`fd://N`) goes the same way.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import socket
 import stat
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -20,7 +22,7 @@ import click
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.base import Worker
 
 from crowbar_core.cli.errors import FAILED
 from crowbar_core.cli.local import settings_options
@@ -33,6 +35,7 @@ from crowbar_core.services.parts import Parts
 from crowbar_core.services.processes import Presence, tell_problems
 from crowbar_core.settings import Settings
 from crowbar_core.web.app import create_app
+from crowbar_core.web.server import HttpServer
 
 STOP_SECONDS = 25.0
 """How long the engine may take to stop; what runs after two thirds of it is handed back."""
@@ -145,14 +148,28 @@ class _Log(Logger):  # type: ignore[misc,unused-ignore]
         super().error(msg, *args, **extra)
 
 
-class _Worker(ThreadWorker):  # type: ignore[misc,unused-ignore]  # gunicorn has no types
-    """gunicorn's threaded worker, which stops the engine as soon as it is told to end; Ctrl-C is told like SIGTERM."""
+class _Worker(Worker):  # type: ignore[misc,unused-ignore]  # gunicorn has no types
+    """One process that answers requests. It stops the engine as soon as it is told to end; Ctrl-C is like SIGTERM."""
 
     app: _Service
+    server: HttpServer | None = None
+
+    def run(self) -> None:
+        listener: Any = self.sockets[0]  # gunicorn's own kind of socket, whatever its types say
+        server = self.server = HttpServer(self.wsgi, listener.sock, threads=self.app.settings.http_threads)
+        server.serve(self._goes_on)
+        self.app.begin_stop()
+        server.drain(DRAIN_SECONDS)
+
+    def _goes_on(self) -> bool:
+        self.notify()
+        return self.alive and self.ppid == os.getppid()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.alive = False
         self.app.begin_stop()
-        super().handle_exit(sig, frame)
+        if self.server is not None:
+            self.server.wake()
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         self.handle_exit(sig, frame)
@@ -171,18 +188,18 @@ class _Service(BaseApplication):  # type: ignore[misc,unused-ignore]
         self.engine: Engine | None = None
         self.presence: Presence | None = None
         self.stopping: threading.Thread | None = None
+        self.stop_waiting: Callable[[], None] = lambda: None
         super().__init__()
 
     def load_config(self) -> None:
         for name, value in {
             "bind": f"fd://{self.handle}",
             "workers": self.workers,
-            "threads": self.settings.http_threads,
             "worker_class": _Worker,
             "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,
             # A migration may take minutes. A worker whose parent is gone ends by itself within a second.
             "timeout": 0,
-            # The worker's own patience is DRAIN_SECONDS (see load); the master waits for the engine, too.
+            # The worker's own patience is DRAIN_SECONDS; the master waits for the engine, too.
             "graceful_timeout": int(STOP_SECONDS + 2 * DRAIN_SECONDS),
             "loglevel": "warning",
             "logger_class": _Log,
@@ -194,10 +211,10 @@ class _Service(BaseApplication):  # type: ignore[misc,unused-ignore]
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        self.cfg.set("graceful_timeout", DRAIN_SECONDS)
         try:
             app = create_app(self.settings)
             self.parts = app.extensions["crowbar"]
+            self.stop_waiting = app.extensions["crowbar-waiting"].stop
             assert isinstance(self.parts, Parts)
             password = users.ensure_admin(self.parts)
             if self.with_engine:
@@ -215,7 +232,10 @@ class _Service(BaseApplication):  # type: ignore[misc,unused-ignore]
         return app
 
     def begin_stop(self) -> None:
-        """Stop the engine beside the requests that are still being answered. A second call does nothing."""
+        """Stop the engine beside the requests that are still being answered, of which those that wait end now. A second
+        call does nothing.
+        """
+        self.stop_waiting()
         if self.stopping is None and self.engine is not None:
             self.stopping = threading.Thread(target=self.engine.stop, args=(STOP_SECONDS,), name="stop", daemon=True)
             self.stopping.start()

@@ -23,8 +23,9 @@ from crowbar_core.services.cluster import LiveCluster
 from crowbar_core.services.parts import Parts
 from crowbar_core.settings import Settings
 from crowbar_core.web import auth, idempotency, problems
-from crowbar_core.web.api import outside, owner_of, v2
+from crowbar_core.web.api import outside, owner_of, v2, waiting
 from crowbar_core.web.api.waiting import Waiting
+from crowbar_core.web.proxy import BehindProxy
 from crowbar_core.web.ui import ui
 
 BODY_MAX: Final = 2 * 1024 * 1024
@@ -84,6 +85,7 @@ def create_app(settings: Settings, *, parts: Parts | None = None, barclamps: boo
     app.after_request(_after)
     app.teardown_request(_leave)
     _register(app, built, barclamps=barclamps)
+    app.wsgi_app = BehindProxy(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     app.extensions["crowbar-permissions"] = permissions(app)
     return app
 
@@ -253,7 +255,9 @@ def _enter() -> None:
     g.crowbar_leave = context
 
 
-def _leave(_error: BaseException | None) -> None:
+def _leave(error: BaseException | None) -> None:
+    if error is not None:
+        waiting.broken()
     context: AbstractContextManager[Any] | None = g.pop("crowbar_leave", None)
     if context is not None:
         context.__exit__(None, None, None)

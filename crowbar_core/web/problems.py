@@ -43,6 +43,7 @@ DETAILS = {
     404: "There is nothing at this address; the API is described at /api/docs.",
     413: "The request is too large: at most 2 MB are taken.",
     415: "The body must be JSON: send it with the header Content-Type: application/json.",
+    431: "The header of the request is too large: at most 64 KB are taken.",
 }
 
 
@@ -74,6 +75,12 @@ def problem(
     for name, value in (headers or {}).items():
         answer.headers[name] = value
     return answer
+
+
+def refusal(status: int) -> Response:
+    """The answer to a request that the server did not even hand to the application."""
+    code = CODES.get(status, "error")
+    return problem(status, code=code, detail=DETAILS.get(status) or f"{HTTPStatus(status).phrase}.")
 
 
 def _page(status: int, *, detail: str, errors: Sequence[FieldError], headers: Mapping[str, str]) -> Response:

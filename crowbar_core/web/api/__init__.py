@@ -20,6 +20,7 @@ from crowbar_core.web.api import (
     status,
     tokens,
     users,
+    waiting,
 )
 from crowbar_core.web.api.routes import outside, owner_of, v2
 
@@ -46,4 +47,5 @@ __all__ = [
     "tokens",
     "users",
     "v2",
+    "waiting",
 ]

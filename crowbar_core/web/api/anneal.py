@@ -34,9 +34,10 @@ def anneal(query: AnnealQuery) -> Answer:
     found = steering.settled(built)
     if query.sync and found.state == "working":
         with waiting().place() as got:
-            deadline = time.monotonic() + query.timeout
+            deadline, pause = time.monotonic() + query.timeout, waiting().pauses()
             while got and found.state == "working" and (left := deadline - time.monotonic()) > 0:
-                time.sleep(min(LOOK_EVERY, left))
+                if not pause(min(LOOK_EVERY, left)):
+                    break
                 found = steering.settled(built)
     headers = {"Retry-After": "1"} if found.state == "working" else {}
     value: dict[str, Any] = {

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Final
 
 import orjson
-from flask import Response, current_app, request, stream_with_context
+from flask import Response, current_app, request
 from pydantic import Field
 from sqlalchemy import select
 
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import OPEN_RUN_STATES
+from crowbar_core.errors import Unavailable
 from crowbar_core.services import steering
 from crowbar_core.services.parts import Parts
 from crowbar_core.store.listing import ID_MAX
@@ -21,7 +22,7 @@ from crowbar_core.web.api.collection import found_id, reading, single
 from crowbar_core.web.api.nouns import RUNS
 from crowbar_core.web.api.operation import Answer, Body, Query, api
 from crowbar_core.web.api.routes import v2
-from crowbar_core.web.api.waiting import Waiting
+from crowbar_core.web.api.waiting import Stream, Waiting
 from crowbar_core.web.auth import current_actor, parts
 
 WAIT_MAX: Final = 20.0
@@ -111,8 +112,10 @@ def run_log(run: str, query: LogQuery) -> Answer:
         with waiting().place() as got:
             if got:
                 deadline = time.monotonic() + query.wait
+                pause = waiting().pauses()
                 while not lines and state in OPEN_RUN_STATES and (left := deadline - time.monotonic()) > 0:
-                    time.sleep(min(LOOK_EVERY, left))
+                    if not pause(min(LOOK_EVERY, left)):
+                        break
                     state, lines = _lines(built, key, query.after, query.limit)
             else:  # too many wait already: this one comes back in a second instead of holding a thread
                 headers["Retry-After"] = "1"
@@ -125,35 +128,39 @@ def run_log(run: str, query: LogQuery) -> Answer:
 @v2.get("/runs/<run>/log/stream")
 @api(permission="viewer", summary="The log of a run as server-sent events, until it ends", query=StreamQuery)
 def run_log_stream(run: str, query: StreamQuery) -> Response:
-    built, key, places = parts(), found_id(RUNS, run), waiting()
+    built, key = parts(), found_id(RUNS, run)
     last = request.headers.get("Last-Event-ID", "")
     after = int(last) if last.isascii() and last.isdigit() and len(last) <= 10 else query.after
-    if not places.take():
+    if request.method == "HEAD":
+        return Response(mimetype="text/event-stream")
+    place = waiting().take()
+    if place is None:
         answer = Response("retry: 2000\n\n", status=503, mimetype="text/event-stream")
         answer.headers["Retry-After"] = "2"
         return answer
+    events = _events(built, key, after, waiting().pauses())
+    return Response(Stream(place, events), mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
-    def events() -> Iterator[str]:
-        seen = after
-        deadline = time.monotonic() + STREAM_SECONDS
-        quiet = 0.0
+
+def _events(built: Parts, key: int, seen: int, pause: Callable[[float], bool]) -> Generator[str, None, None]:
+    deadline = time.monotonic() + STREAM_SECONDS
+    quiet = 0.0
+    yield "retry: 1000\n\n"
+    while time.monotonic() < deadline:
         try:
-            yield "retry: 1000\n\n"
-            while time.monotonic() < deadline:
-                state, lines = _lines(built, key, seen, LINES_AT_ONCE)
-                for line in lines:
-                    seen = line["seq"]
-                    yield f"id: {seen}\nevent: line\ndata: {orjson.dumps(line).decode()}\n\n"
-                if not lines and state not in OPEN_RUN_STATES:
-                    yield f"event: end\ndata: {orjson.dumps({'state': state}).decode()}\n\n"
-                    return
-                if not lines:
-                    quiet += LOOK_EVERY
-                    if quiet >= 10.0:  # a sign of life, which also finds out whether the client is still there
-                        quiet = 0.0
-                        yield ": waiting\n\n"
-                    time.sleep(LOOK_EVERY)
-        finally:
-            places.give_back()
-
-    return Response(stream_with_context(events()), mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
+            state, lines = _lines(built, key, seen, LINES_AT_ONCE)
+        except Unavailable:
+            return  # the client comes again, and goes on after the last line that it has
+        for line in lines:
+            seen = line["seq"]
+            yield f"id: {seen}\nevent: line\ndata: {orjson.dumps(line).decode()}\n\n"
+        if not lines and state not in OPEN_RUN_STATES:
+            yield f"event: end\ndata: {orjson.dumps({'state': state}).decode()}\n\n"
+            return
+        if not lines:
+            quiet += LOOK_EVERY
+            if quiet >= 10.0:  # a sign of life, which also finds out whether the client is still there
+                quiet = 0.0
+                yield ": waiting\n\n"
+            if not pause(LOOK_EVERY):
+                return
