@@ -121,7 +121,10 @@ def next_retry_at(session: Session, now: datetime) -> datetime | None:
 def make(
     session: Session, store: Store, now: datetime, chosen: Sequence[Runnable], inputs: Mapping[int, dict[str, Any]]
 ) -> dict[int, int]:
-    """Queue a run for each; a node that has an open run after all is passed over. Returns noderole id -> run id."""
+    """Queue a run for each, in the order of their cohorts; a node that has an open run after all is passed over.
+
+    Returns noderole id -> run id.
+    """
     if not chosen:
         return {}
     dialect_insert: Any = postgresql_insert if store.postgresql else sqlite_insert
@@ -132,7 +135,7 @@ def make(
             node_roles.c.attempts + 1, literal({}, Data), literal(now, UtcDateTime()), literal(now, UtcDateTime()),
         )
         .where(store.ids(node_roles.c.id, [one.id for one in chosen]))
-        .order_by(node_roles.c.node_id)
+        .order_by(node_roles.c.cohort, node_roles.c.id)
     )  # fmt: skip
     rows = session.execute(
         dialect_insert(runs)

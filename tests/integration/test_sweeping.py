@@ -1,0 +1,168 @@
+"""What is queued, taken on and found again: order, room, leases, and the sweep that comes while others are at work."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from crowbar_core.barclamp import Role
+from crowbar_core.services import steering
+from crowbar_core.services.annealer import sweep, take_on
+from crowbar_core.store import runs as store_runs
+from tests.integration.cluster import OPERATOR, Cluster
+from tests.integration.conftest import NewCluster
+
+BASE, TOP = Role(name="base", max_attempts=2), Role(name="top", requires=("base",))
+
+
+def working(new_cluster: NewCluster, *nodes: str, **settings: Any) -> tuple[Cluster, list[int]]:
+    """A run of ``base`` queued on each of these nodes."""
+    c = new_cluster(BASE, TOP, Role(name="extra"), **settings)
+    for name in nodes:
+        c.node(name)
+    refs = [c.bind(name, "base") for name in nodes]
+    c.commit_all()
+    return c, refs
+
+
+# ---------------------------------------------------------------- order and room
+
+
+def test_of_several_on_a_node_the_lowest_cohort_runs_first_however_young_it_is(new_cluster: NewCluster) -> None:
+    c, _ = working(new_cluster, "a")
+    top = c.bind("a", "top")
+    c.commit_all()
+    c.anneal()
+    c.change_node("a", available=False)
+    steering.rerun(c.parts, OPERATOR, top)
+    extra = c.bind("a", "extra")
+    c.commit_all()
+    assert top < extra
+    assert c.states(top, extra) == ["TODO", "TODO"]
+    c.change_node("a", available=True)
+    assert c.states(top, extra) == ["TODO", "TRANSITION"]
+
+
+def test_runs_that_are_made_together_are_queued_in_the_order_of_their_cohorts(new_cluster: NewCluster) -> None:
+    c, _ = working(new_cluster, "a")
+    c.anneal()
+    c.node("b")
+    top, base = c.bind("a", "top"), c.bind("b", "base")
+    c.commit_all()
+    assert [run.node_role_id for run in c.open_runs()] == [base, top]
+
+
+def test_the_queue_is_worked_off_oldest_first(new_cluster: NewCluster) -> None:
+    c, refs = working(new_cluster, "a", "b", "d")
+    with c.parts.store.read() as session:
+        assert store_runs.queued(session, 2) == [c.open_run(ref).id for ref in refs[:2]]
+
+
+def test_a_worker_takes_on_no_more_than_it_has_room_for(new_cluster: NewCluster) -> None:
+    c, refs = working(new_cluster, "a", "b", "d")
+    runs = [c.open_run(ref).id for ref in refs]
+    taken = take_on(c.parts, runs, "w", room=2)
+    assert (list(taken.held), list(taken.left)) == (runs[:2], runs[2:])
+    assert [c.run(run).state for run in runs] == ["running", "running", "queued"]
+
+
+def test_what_somebody_else_has_begun_is_not_claimed_in_the_database_either(new_cluster: NewCluster) -> None:
+    c, (base,) = working(new_cluster, "a")
+    run = c.claim(base, "first")
+    with c.parts.store.write() as session:
+        assert store_runs.claim(session, c.parts.store, c.clock(), [run], "second", 60.0) == []
+    assert c.run(run).worker == "first"
+
+
+# ---------------------------------------------------------------- leases
+
+
+def test_a_run_is_held_for_as_long_as_its_lease_lasts_and_no_longer(new_cluster: NewCluster) -> None:
+    c, (base,) = working(new_cluster, "a", lease_seconds=40.0)
+    run = c.claim(base)
+    assert c.run(run).lease_until == c.clock() + timedelta(seconds=40)
+    c.clock.advance(40)
+    assert sweep(c.parts).lost == 0
+    c.clock.advance(1)
+    assert sweep(c.parts).lost == 1
+    assert c.run(run).state == "lost"
+
+
+def test_a_lease_renewed_while_the_sweep_begins_is_kept(
+    new_cluster: NewCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    c, (renewed, forgotten) = working(new_cluster, "a", "b")
+    runs = [c.claim(ref) for ref in (renewed, forgotten)]
+    c.clock.advance(61)
+    store = c.parts.store
+    write = store.write
+
+    def renewed_first(**options: Any) -> Any:
+        """The worker is faster than the sweep, which has read already."""
+        monkeypatch.undo()
+        with write(graph=False) as session:
+            assert store_runs.renew(session, store, c.clock(), runs[:1], "w", 60.0) == {runs[0]}
+        return write(**options)
+
+    monkeypatch.setattr(store, "write", renewed_first)
+    sweep(c.parts)
+    assert [c.run(run).state for run in runs] == ["running", "lost"]
+
+
+def test_leases_that_nobody_could_renew_are_spared_and_deadlines_are_not(new_cluster: NewCluster) -> None:
+    c, (held, pending) = working(new_cluster, "a", "b")
+    runs = [c.claim(held), c.end(pending, "pending", deadline=30)]
+    c.clock.advance(61)
+    sweep(c.parts, spare=True)
+    assert [c.run(run).state for run in runs] == ["running", "failed"]
+    sweep(c.parts)
+    assert c.run(runs[0]).state == "lost"
+
+
+def test_the_sweep_finds_the_runs_of_a_dead_worker_and_only_those(new_cluster: NewCluster) -> None:
+    c, (dead, living) = working(new_cluster, "a", "b")
+    runs = [c.claim(dead, "dead"), c.claim(living, "living")]
+    assert sweep(c.parts, dead_workers=["dead"]).lost == 1
+    assert [c.run(run).state for run in runs] == ["lost", "running"]
+    assert c.run(runs[0]).exit_reason == "its worker has died"
+
+
+# ---------------------------------------------------------------- attempts
+
+
+def test_a_run_handed_back_is_no_attempt(new_cluster: NewCluster) -> None:
+    c, (base,) = working(new_cluster, "a")
+    for _ in range(3):
+        assert c.run(c.claim(base)).attempt == 1
+        c.end(base, "handed back")
+    assert c.states(base) == ["TRANSITION"]
+
+
+def test_a_retry_begins_to_count_anew(new_cluster: NewCluster) -> None:
+    c, (base,) = working(new_cluster, "a")
+    for _ in range(2):
+        c.end(base, "lost", reason="gone")
+    assert c.states(base) == ["ERROR"]
+    steering.retry(c.parts, OPERATOR, base)
+    assert c.run(c.claim(base)).attempt == 1
+    c.end(base, "lost", reason="gone")
+    assert c.states(base) == ["TRANSITION"], "it has its second attempt again"
+
+
+def test_success_begins_to_count_anew(new_cluster: NewCluster) -> None:
+    c, (base,) = working(new_cluster, "a")
+    c.end(base, "lost", reason="gone")
+    c.end(base)
+    steering.rerun(c.parts, OPERATOR, base)
+    assert c.run(c.claim(base)).attempt == 1
+
+
+def test_a_pending_run_that_is_cancelled_ends_at_once(new_cluster: NewCluster) -> None:
+    c, (base,) = working(new_cluster, "a")
+    run = c.end(base, "pending", deadline=600)
+    steering.cancel_run(c.parts, OPERATOR, run)
+    assert c.run(run).state == "cancelled"
+    assert c.run(run).finished_at is not None
+    assert c.states(base) == ["TODO"]
