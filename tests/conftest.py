@@ -1,6 +1,7 @@
 """What all tests share: real databases and brokers, a clean environment, and no test that passes by not running."""
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ def pytest_configure() -> None:
     # Before anything is collected: what the developer has exported must not decide what the tests see.
     for name in [name for name in os.environ if name.startswith("CROWBAR_")]:
         del os.environ[name]
+    # Nor may the shell that started them: in the background it has Ctrl-C ignored, and every child inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
