@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Attribute, Barclamp, Role, hookimpl
@@ -30,6 +30,7 @@ OPERATOR = Actor("operator")
 node_rows, node_role_rows, role_rows, edge_rows, run_rows, deployment_rows = (
     table(one) for one in (models.Node, models.NodeRole, models.RoleRow, models.Edge, models.Run, models.Deployment)
 )
+event_rows, audit_rows = table(models.Event), table(models.Audit)
 
 
 @dataclass
@@ -176,6 +177,14 @@ class Cluster:
     def run(self, run_id: int) -> Any:
         return self.rows(select(run_rows).where(run_rows.c.id == run_id))[0]
 
+    def told(self, hook: str) -> list[dict[str, Any]]:
+        """What the events of this hook say, oldest first, whether they have been delivered or not."""
+        return [row.payload for row in self.rows(select(event_rows).where(event_rows.c.hook == hook).order_by("id"))]
+
+    def audited(self) -> list[tuple[str, str, str]]:
+        """(action, subject, actor) of each row of the audit trail, oldest first."""
+        return [(row.action, row.subject, row.actor) for row in self.rows(select(audit_rows).order_by("id"))]
+
     # ------------------------------------------------------------ what workers do
 
     def claim(self, node_role_id: int, worker: str = "w") -> int:
@@ -205,6 +214,15 @@ class Cluster:
             self.end(runs[0].node_role_id, "failed" if runs[0].node_role_id in fail else "succeeded")
             ended.append(runs[0].node_role_id)
         raise AssertionError(f"the cluster does not come to rest: {len(ended)} runs")
+
+
+def everything_at_rest(c: Cluster, directory: Path) -> str:
+    """All that the database holds: the file's bytes on SQLite, every column of every table on PostgreSQL."""
+    if c.parts.store.postgresql:
+        with c.parts.store.read() as session:
+            names = session.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).all()
+            return "".join(str(row) for name in names for row in session.execute(text(f'SELECT * FROM "{name}"')))
+    return "".join(path.read_bytes().decode("latin-1") for path in directory.glob("crowbar.db*"))
 
 
 # ---------------------------------------------------------------- the picture, and what must be true of it

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 
 from crowbar_core.barclamp import Attribute, NodeRoleView, Role
 from crowbar_core.domain.attributes import MASK
@@ -16,7 +16,13 @@ from crowbar_core.services import attributes, deployments, nodes, steering
 from crowbar_core.services.attributes import LayerValue, Value
 from crowbar_core.services.secrets import open_secrets
 from crowbar_core.store.models import DeploymentRole, Run, table
-from tests.integration.cluster import OPERATOR, Cluster, check_invariants, check_nothing_startable
+from tests.integration.cluster import (
+    OPERATOR,
+    Cluster,
+    check_invariants,
+    check_nothing_startable,
+    everything_at_rest,
+)
 from tests.integration.conftest import NewCluster
 
 deployment_roles, runs = table(DeploymentRole), table(Run)
@@ -450,15 +456,6 @@ def test_a_secret_rests_encrypted_is_shown_masked_and_is_opened_for_those_who_ma
     given = c.rows(select(runs.c.input).where(runs.c.node_role_id == user).order_by(runs.c.id.desc()))[0].input
     assert open_secrets(c.parts.cipher, given)["web"]["key"] == SECRET
     assert SECRET not in everything_at_rest(c, tmp_path)
-
-
-def everything_at_rest(c: Cluster, directory: Path) -> str:
-    """All that the database holds: the file's bytes on SQLite, every column of every table on PostgreSQL."""
-    if c.parts.store.postgresql:
-        with c.parts.store.read() as session:
-            names = session.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).all()
-            return "".join(str(row) for name in names for row in session.execute(text(f'SELECT * FROM "{name}"')))
-    return "".join(path.read_bytes().decode("latin-1") for path in directory.glob("crowbar.db*"))
 
 
 def test_a_refused_secret_is_not_in_the_message(new_cluster: NewCluster) -> None:
