@@ -251,7 +251,7 @@ def test_a_wrong_command_would_be_noticed() -> None:
 
 def test_every_verb_of_dev_is_in_its_usage() -> None:
     done = subprocess.run([ROOT / "dev", "help"], capture_output=True, text=True, timeout=30, check=True)
-    for command in ("demo", "test", "bench", "lint", "crowbar", "setup"):
+    for command in ("demo", "test", "bench", "mutants", "lint", "crowbar", "setup"):
         assert re.search(rf"^\./dev {command}\b", done.stdout, re.MULTILINE)
     for page in RUN_THESE:
         for line, number in shell_lines(page):
