@@ -21,7 +21,7 @@ from crowbar_core.services.changes import mark_stale, merge_walls, refresh_sysda
 from crowbar_core.services.layers import run_inputs
 from crowbar_core.services.parts import HOOKS_OF_STATES, Actor, Parts, Turn, log, open_turn
 from crowbar_core.store import runs as store_runs
-from crowbar_core.store import transitions
+from crowbar_core.store import totals, transitions
 from crowbar_core.store.events import merge_into_waiting
 from crowbar_core.store.models import NodeRole, RoleRow, Run, table
 from crowbar_core.store.runs import Runnable
@@ -63,6 +63,7 @@ def change(parts: Parts, actor: Actor) -> AbstractContextManager[Turn]:
 def settle(turn: Turn) -> None:
     """Make the runs that became possible, and the events for all that moved."""
     schedule(turn, turn.moves.woken)
+    totals.count_ended(turn.session, turn.store, turn.moves.ended_runs)
     _tell(turn)
 
 
