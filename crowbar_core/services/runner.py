@@ -28,6 +28,7 @@ from crowbar_core.errors import (
     PermanentError,
     RunCancelled,
     TemporaryError,
+    Unavailable,
 )
 from crowbar_core.plugins import LoadedRole
 from crowbar_core.services.annealer import ANNEALER, Kind, Outcome, change, claim, finish_in_turn, take_on
@@ -356,8 +357,11 @@ class Runner:
         if job.cancelled.is_set():
             raise RunCancelled("cancelled before it began")
         store = self.parts.store
-        with store.read() as session:
-            mine = store_runs.is_held(session, store.now(session), job.run_id, self.worker)
+        try:
+            with store.read() as session:
+                mine = store_runs.is_held(session, store.now(session), job.run_id, self.worker)
+        except Unavailable as error:
+            raise TemporaryError(f"Nothing was begun, for nobody can tell whose the run is. {error.detail}") from None
         if not mine:
             job.cancelled.set()
             raise RunCancelled(f"run {job.run_id} is no longer this worker's: nothing was begun")

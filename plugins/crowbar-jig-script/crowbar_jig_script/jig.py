@@ -12,6 +12,7 @@ import paramiko
 
 from crowbar_core import (
     Done,
+    Interrupted,
     Jig,
     Json,
     NodeUnreachable,
@@ -24,7 +25,7 @@ from crowbar_core import (
 )
 from crowbar_jig_script import barclamp
 from crowbar_jig_script.connections import Connections, Kept, connections_for
-from crowbar_jig_script.ending import Ended, end_run
+from crowbar_jig_script.ending import Ended, end_run, look_for_mark
 from crowbar_jig_script.output import Output
 from crowbar_jig_script.payload import Script, find_scripts, run_program
 from crowbar_jig_script.report import read_report
@@ -37,10 +38,12 @@ MOST_SKEW = 30.0
 """Seconds by which a node's clock may differ from ours before its runs say so."""
 _LAST_WORDS = 1.0
 _REFUSED = 0.05
+_LOOK_AGAIN = 2.0
 
 
 class ScriptJig(Jig):
     touches_node = True
+    begins = True
 
     def __init__(self, config: Mapping[str, Json]) -> None:
         super().__init__(config)
@@ -49,6 +52,17 @@ class ScriptJig(Jig):
 
     def run(self, task: Task) -> Outcome:
         return _Run(task, self.connections).carry_out()
+
+    def look(self, task: Task) -> Done | None:
+        if task.address is None:
+            raise NodeUnreachable(f"{task.node.name} has no address to look for a mark at.")
+        kept = self.connections.open(task.node.name, task.address, known=task.node.host_keys)
+        with self.connections.using(kept):
+            word, report = look_for_mark(self.connections, kept, task, token=secrets.token_hex(16))
+        longest = self.connections.settings.max_report
+        if word == "busy":
+            raise TemporaryError(f"node {task.node.name} is still at work on run {task.run_id}", delay=_LOOK_AGAIN)
+        return Done(wall=read_report(report, longest=longest), before=True) if word == "found" else None
 
     def close(self) -> None:
         self.connections.close()
@@ -72,6 +86,7 @@ class _Run:
         self.verdict: list[str] = []
         self.stderr_ended = False
         self.announced = False
+        self.before = False
         self.ending = False
 
     # ------------------------------------------------------------ the way of a run
@@ -95,6 +110,7 @@ class _Run:
             self.kept, self.stream = self._open(task.address, self._write)
             with self.connections.using(self.kept):
                 try:
+                    task.begin()
                     outcome = self._follow(program)
                 finally:
                     self.stream.finish()
@@ -148,9 +164,9 @@ class _Run:
         elif how == "lost":
             return self._lost()
         elif how == "cancelled":
-            raise self._ended_by(RunCancelled, "was cancelled")
+            return self._ended_by(RunCancelled, "was cancelled")
         else:
-            raise self._ended_by(RunTimeout, f"timed out after {self.task.timeout:g} s")
+            return self._ended_by(RunTimeout, f"timed out after {self.task.timeout:g} s")
 
     def _watch(self, program: bytes) -> Literal["judged", "lost", "cancelled", "late"]:
         assert self.kept is not None
@@ -200,10 +216,17 @@ class _Run:
             case "script", [number] if number.isdecimal() and int(number) < len(self.scripts):
                 self.number = int(number)
                 self._write(f"{self.script}: begins")
+            case "before", []:
+                self.before = True
+            case "unmarked", []:
+                self._write(
+                    "warning: the node keeps no mark of this success, for nothing can be written there; should this"
+                    " outcome get lost, nobody can tell that the role is done"
+                )
             case "reboot", []:
                 self.announced = True
                 self._write(f"{self.script}: announces that it reboots the node")
-            case (("end" | "stuck" | "full" | "nosession"), _):
+            case (("end" | "stuck" | "full" | "nosession" | "overtaken"), _):
                 self.verdict = [word, *rest]
             case _:
                 self._write(f"the node said what nobody understands: {text[:200]!r}")
@@ -241,7 +264,7 @@ class _Run:
                 if code == "0":
                     if self.announced:
                         self.connections.drop(self.kept)
-                    return Done(wall=read_report(self.stream.out.report, longest=self.settings.max_report))
+                    return self._done(self.stream.out.report)
                 if code == str(TRY_AGAIN):
                     raise TemporaryError(f"{self.what} asked to be tried again (exit code {code})", delay=delay)
                 raise PermanentError(f"{self.what} {_how_it_exited(code)}")
@@ -252,6 +275,8 @@ class _Run:
                 raise PermanentError(
                     f"node {node} cannot start a session of processes: it needs setsid (util-linux or busybox)."
                 )
+            case ["overtaken", newest]:
+                raise TemporaryError(self._overtaken(newest), delay=delay)
             case ["stuck", *pids]:
                 raise TemporaryError(
                     f"what an earlier run left on node {node} cannot be killed (processes {', '.join(pids)}),"
@@ -260,6 +285,18 @@ class _Run:
                 )
         raise TemporaryError(f"node {node} has no room in /run/crowbar for the scripts of role {role}", delay=delay)
 
+    def _done(self, report: bytes) -> Done:
+        return Done(wall=read_report(report, longest=self.settings.max_report), before=self.before)
+
+    def _overtaken(self, newest: str) -> str:
+        node, run = self.task.node.name, self.task.run_id
+        if newest == str(run):
+            return f"run {run} has begun on node {node} before, or was told not to; it does not begin there again"
+        return (
+            f"node {node} has seen run {newest[:20]} begin and refuses run {run}, which is older; if the database was"
+            f" restored from a backup, remove /var/lib/crowbar-node/newest-* on the node"
+        )
+
     def _lost(self) -> Outcome:
         """The channel is gone without a verdict: the connection broke, or what ran the scripts was killed."""
         assert self.kept is not None
@@ -267,31 +304,36 @@ class _Run:
         node = self.task.node.name
         if self.announced:
             self.connections.drop(self.kept)
-            return Done(wall=read_report(self.stream.out.report, longest=self.settings.max_report))
+            return self._done(self.stream.out.report)
         try:
             ended = self._end()
         except NodeUnreachable as problem:
             raise NodeUnreachable(
                 f"the connection to node {node} was lost during {self.what}, and: {problem.detail}"
             ) from None
+        if ended.known == "done":
+            return self._done(ended.report)
         if self.boot and ended.boot != self.boot:
-            raise TemporaryError(
+            raise Interrupted(
                 f"interrupted: node {node} was rebooted during {self.what}", delay=self.settings.retry_delay
             )
-        if not self.boot:
+        if ended.known == "never":
             raise TemporaryError(f"node {node} did not start role {self.task.role.name}: its shell ended at once.")
-        raise TemporaryError(
+        raise Interrupted(
             f"interrupted: {self.what} lost its connection or was killed from outside; its rest was ended."
         )
 
-    def _ended_by(self, kind: type[RunCancelled | RunTimeout], how: str) -> RunCancelled | RunTimeout:
+    def _ended_by(self, kind: type[RunCancelled | RunTimeout], how: str) -> Done:
+        """It was told to end. Destructive work that had just ended well is done all the same."""
         try:
             ended = self._end()
         except NodeUnreachable as problem:
             raise NodeUnreachable(f"{self.what} {how}, and could not be ended: {problem.detail}") from None
+        if ended.known == "done":
+            return self._done(ended.report)
         if not ended.gone:
-            return kind(f"{self.what} {how}; processes {', '.join(ended.left)} withstood being killed.")
-        return kind(f"{self.what} {how}; what it had started was ended.")
+            raise kind(f"{self.what} {how}; processes {', '.join(ended.left)} withstood being killed.")
+        raise kind(f"{self.what} {how}; what it had started was ended.")
 
     def _try_to_end(self) -> None:
         try:
@@ -303,7 +345,7 @@ class _Run:
         assert self.kept is not None
         assert self.stream is not None
         self.ending = True
-        return end_run(self.connections, self.kept, self.stream, token=self.token, begun=self.number is not None)
+        return end_run(self.connections, self.kept, self.stream, self.task, token=self.token)
 
 
 class _LogFailed(Exception):

@@ -80,6 +80,17 @@ def find_scripts(package: str, role: str) -> tuple[Script, ...]:
     return tuple(scripts)
 
 
+def _which_run(task: Task) -> str:
+    """What tells the run, its installation and its binding from others, for the parts that run on the node."""
+    once = f"{task.node_role_id}-{_plain(task.once)}" if task.once else ""
+    return f"run={task.run_id} realm={_plain(task.installation) or 'none'} once={once}"
+
+
+def _plain(text: str) -> str:
+    """Fit for the name of a file."""
+    return re.sub(r"[^A-Za-z0-9]", "", text)
+
+
 def run_program(task: Task, scripts: Sequence[Script], *, token: str, grace: float, clock: bool = False) -> bytes:
     """The whole run. ``clock``: the node says what time it has, which costs it a process."""
     environment = {
@@ -102,17 +113,21 @@ def run_program(task: Task, scripts: Sequence[Script], *, token: str, grace: flo
     return _program(
         "session",
         "driver",
-        f"token={token} grace={round(grace)} clock={'yes' if clock else ''}",
+        f"token={token} grace={round(grace)} clock={'yes' if clock else ''} {_which_run(task)}",
         _function("crowbar_unpack", unpack),
         _function("crowbar_scripts", play),
         last="crowbar_run",
     )
 
 
-def end_program(*, token: str, grace: float, begun: bool) -> bytes:
-    return _program(
-        "session", "end", f"token={token} grace={round(grace)} begun={'yes' if begun else ''}", last="crowbar_stop"
-    )
+def end_program(task: Task, *, token: str, grace: float) -> bytes:
+    """Ends the run, or sees to it that it does not begin."""
+    return _program("session", "end", f"token={token} grace={round(grace)} {_which_run(task)}", last="crowbar_stop")
+
+
+def look_program(task: Task, *, token: str) -> bytes:
+    """Looks for the mark of a destructive role, and for whoever may still be at work on it."""
+    return _program("session", "look", f"token={token} {_which_run(task)}", last="crowbar_seek")
 
 
 def _program(*parts: str, last: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import threading
@@ -54,6 +55,10 @@ def inside(lab: Lab, work: Callable[[], Any]) -> Future[Any]:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with Lab.create(f"jig-{os.getpid()}", nodes=3, state_dir=tmp_path_factory.mktemp("lab")) as lab:
         yield lab
+
+
+RUNS = itertools.count(1)
+"""The numbers of runs: a node refuses one that is lower than what it has seen."""
 
 
 def eventually(what: Callable[[], Any], *, within: float = 10.0) -> Any:
@@ -133,7 +138,8 @@ class Site:
     def task(self, log: Any, cancelled: Any, **given: Any) -> Task:
         view = given.pop("node", None) or self.view()
         known: dict[str, Any] = {
-            "run_id": 1, "node_role_id": 1, "attempt": 1, "node": view, "address": next(iter(view.addresses), None),
+            "run_id": next(RUNS), "node_role_id": 1, "attempt": 1, "node": view,
+            "address": next(iter(view.addresses), None),
             "role": Role(name="r", jig="script"), "barclamp": "b", "package": self.package.name, "deployment": "d",
             "data": {}, "timeout": 60.0, "refresh": False, "log": log, "cancelled": cancelled, **given,
         }  # fmt: skip

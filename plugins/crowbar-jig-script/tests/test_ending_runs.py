@@ -14,7 +14,7 @@ from crowbar_jig_script.probe import probe
 
 from crowbar_core import NodeUnreachable, Probe, RunCancelled, RunTimeout, TemporaryError
 
-from .conftest import Site, eventually
+from .conftest import RUNS, Site, eventually
 
 pytestmark = pytest.mark.lab
 
@@ -85,7 +85,7 @@ def test_what_a_killed_controller_left_running_is_ended_before_the_next_run_begi
     site.scripts({"10-only.sh": FAMILY})
     view = site.view()
     task = {
-        "run_id": 1, "node_role_id": 1, "attempt": 1, "address": view.addresses[0], "barclamp": "b",
+        "run_id": next(RUNS), "node_role_id": 1, "attempt": 1, "address": view.addresses[0], "barclamp": "b",
         "package": site.package.name, "deployment": "d", "data": {}, "timeout": 60.0, "refresh": False,
         "node": {"id": 1, "name": view.name, "addresses": view.addresses, "host_keys": view.host_keys},
     }  # fmt: skip
@@ -111,7 +111,8 @@ def test_what_a_killed_controller_left_running_is_ended_before_the_next_run_begi
 
 def test_a_stranger_with_the_number_of_an_old_run_is_left_alone(site: Site) -> None:
     site.on_node(
-        'mkdir -p /run/crowbar/old; setsid sleep 627 </dev/null >/dev/null 2>&1 & echo "$! 1 old" >/run/crowbar/run'
+        "mkdir -p /run/crowbar/old; setsid sleep 627 </dev/null >/dev/null 2>&1 &"
+        ' echo "$! 1 old" >/run/crowbar/run-1-none'
     )
     assert site.run("echo on; ls -A /run/crowbar | wc -l").out == ["on", "2"]
     assert len(site.running("sleep 627")) == 1

@@ -10,7 +10,7 @@ import pytest
 
 from crowbar_core import PermanentError, TemporaryError
 
-from .conftest import Log, Site, eventually
+from .conftest import RUNS, Log, Site, eventually
 
 pytestmark = pytest.mark.lab
 
@@ -160,9 +160,10 @@ def test_the_first_line_of_a_script_chooses_its_interpreter(site: Site) -> None:
 def test_scripts_know_their_node_role_and_run(site: Site) -> None:
     ran = site.run(
         "echo $CROWBAR_NODE $CROWBAR_ROLE $CROWBAR_DEPLOYMENT; umask; cat\n"
-        "echo $CROWBAR_RUN_ID $CROWBAR_ATTEMPT-$CROWBAR_REFRESH"
+        "echo $CROWBAR_RUN_ID $CROWBAR_ATTEMPT-$CROWBAR_REFRESH",
+        run_id=(number := next(RUNS)),
     )
-    assert ran.out == [f"{site.name} r d", "0022", "1 1-"]
+    assert ran.out == [f"{site.name} r d", "0022", f"{number} 1-"]
 
 
 def test_a_role_without_scripts_says_where_they_are_expected(site: Site) -> None:

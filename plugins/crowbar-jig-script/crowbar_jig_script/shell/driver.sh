@@ -1,7 +1,6 @@
-# Runs a role's scripts one after another. Its caller sets token, grace and clock, defines crowbar_unpack and
-# crowbar_scripts, and reads the lines that
-# begin with the token between two record separators: in that form it is nowhere on the node, so that no script prints it
-# by listing its files or its environment.
+# Runs a role's scripts one after another. Its caller sets token, grace, clock, run, realm and once, defines crowbar_unpack
+# and crowbar_scripts, and reads the lines that begin with the token between two record separators: in that form it is
+# nowhere on the node, so that no script prints it by listing its files or its environment.
 
 crowbar_tell() {
     printf '\036%s\036 %s\n' "$token" "$*"
@@ -16,42 +15,104 @@ crowbar_leave() {
 # crowbar_put NAME TEXT
 crowbar_put() {
     printf '%s' "$2" >"$dir/$1" || {
-        rm -rf "$dir" "$crowbar_state/run"
+        rm -rf "$dir" "$claim"
         crowbar_leave full
     }
 }
 
-# Makes this the one run on the node: ends what an earlier one left, whose controller is gone.
+crowbar_overtaken() {
+    rm -f "$claim"
+    crowbar_leave overtaken "$1"
+}
+
+# Makes this the one run on the node. Each run first lays down a claim with its number and then looks at those of others:
+# so of two, one sees the other, and an older one leaves, whoever comes first. What an earlier one has left is ended.
 crowbar_claim() {
-    mkdir -p "$dir" || crowbar_leave full
-    set -C
-    until { printf '%s %s %s\n' "$$" "$own" "$token" >"$crowbar_state/run"; } 2>/dev/null; do
-        old_session= old_started= old_token=
-        { read -r old_session old_started old_token <"$crowbar_state/run"; } 2>/dev/null
-        if [ -n "$old_token" ]; then
-            if ! crowbar_end "$old_session" "$old_started" "$old_token" "$grace"; then
-                rm -rf "$dir"
+    crowbar_room || crowbar_leave full
+    claim=$crowbar_state/run-$run-$realm seen=$crowbar_kept/newest-$realm
+    { printf '%s %s %s %s\n' "$$" "$own" "$token" "$once" >"$claim"; } 2>/dev/null || {
+        rm -f "$claim"
+        crowbar_leave full
+    }
+    older=
+    for entry in "$crowbar_state"/run-*; do
+        [ "$entry" != "$claim" ] || continue
+        other=${entry##*/run-}
+        if [ "${other#*-}" = "$realm" ] && [ "${other%%-*}" -gt "$run" ] 2>/dev/null; then
+            crowbar_overtaken "${other%%-*}"
+        fi
+        older="$older $entry"
+    done
+    crowbar_newest
+    [ "$newest" -lt "$run" ] || crowbar_overtaken "$newest"
+    # Told not to begin any more: the connection broke while this was on its way, or its fate was asked for.
+    [ ! -e "$crowbar_kept/over-$run-$realm" ] || crowbar_overtaken "$run"
+    for left in $older; do
+        if crowbar_holder "$left"; then
+            if ! crowbar_end_holder; then
+                rm -f "$claim"
                 crowbar_leave stuck $members
             fi
             [ "$ended" -eq 0 ] || crowbar_tell ended "$ended"
-        else
-            # Just being written, or what a full disk left of it.
-            sleep 0.2 2>/dev/null || sleep 1
-            [ -s "$crowbar_state/run" ] && continue
-            [ -w "$crowbar_state" ] || crowbar_leave full
         fi
-        rm -f "$crowbar_state/run"
+        rm -f "$left"
     done
-    set +C
+    # In place and of one length, so that there is no moment without a number.
+    { printf '%020d\n' "$run" 1<>"$seen"; } 2>/dev/null || {
+        rm -f "$claim"
+        crowbar_leave full
+    }
     stale=
-    for entry in "$crowbar_state"/*; do
-        case $entry in "$dir" | "$crowbar_state/run" | "$crowbar_state/$token.ended") ;; *) stale="$stale $entry" ;; esac
+    for entry in "$crowbar_state"/* "$crowbar_kept"/over-*; do
+        case $entry in
+        "$crowbar_state"/run-* | "$crowbar_state/kept") continue ;;
+        "$crowbar_kept/over-*") continue ;;
+        "$crowbar_kept"/over-*)
+            other=${entry##*/over-}
+            [ "${other#*-}" = "$realm" ] && [ "${other%%-*}" -lt "$run" ] || continue
+            ;;
+        esac
+        stale="$stale $entry"
     done
     [ -z "$stale" ] || rm -rf $stale
-    # Told to end before it began: the connection broke while this was on its way.
-    if [ -e "$crowbar_state/$token.ended" ]; then
-        rm -rf "$dir" "$crowbar_state/run" "$crowbar_state/$token.ended"
-        exit 0
+    mkdir "$dir" 2>/dev/null || {
+        rm -f "$claim"
+        crowbar_leave full
+    }
+}
+
+# A destructive role is done once. Told to end, this part lives on until the script that runs has ended, so that a success
+# of the last moment is marked; what is to come after it is not begun.
+crowbar_once() {
+    mark=$crowbar_kept/done-$once
+    if crowbar_is_done; then
+        crowbar_tell before
+        crowbar_report_again
+        rm -rf "$dir" "$claim"
+        crowbar_leave end 0 0
+    fi
+    rm -f "$mark.report" "$mark.reboot"
+    if ! { : >"$mark.report" && ln -s "$mark.report" "$dir/report"; } 2>/dev/null; then
+        rm -rf "$dir" "$claim"
+        crowbar_leave full
+    fi
+    crowbar_sync "$seen" "$crowbar_kept"
+    crowbar_put boot "$boot
+"
+    trap 'told=yes' TERM HUP INT
+    trap : PIPE
+}
+
+crowbar_mark() {
+    if [ "$code" -ne 0 ]; then
+        rm -f "$mark.reboot" "$mark.report"
+    elif { : >"$mark"; } 2>/dev/null; then
+        crowbar_sync "$mark.report" "$mark" "$crowbar_kept"
+        for entry in "$crowbar_kept/done-${once%-*}"-*; do
+            case $entry in "$mark" | "$mark.report") ;; *) rm -f "$entry" ;; esac
+        done
+    else
+        crowbar_tell unmarked
     fi
 }
 
@@ -59,8 +120,11 @@ crowbar_claim() {
 crowbar_play() {
     number=$1
     shift
-    { read -r holder line <"$crowbar_state/run"; } 2>/dev/null
-    [ "$holder" = "$$" ] || exit 0
+    [ -e "$claim" ] || exit 0
+    if [ -n "$told" ]; then
+        code=143
+        crowbar_finish
+    fi
     crowbar_tell script "$number"
     "$@" </dev/null
     code=$?
@@ -68,11 +132,12 @@ crowbar_play() {
 }
 
 crowbar_finish() {
+    [ -z "$once" ] || crowbar_mark
     if [ "$code" -eq 0 ] && [ -s "$dir/report" ]; then
         crowbar_tell report
         cat "$dir/report"
     fi
-    rm -rf "$dir" "$crowbar_state/run"
+    rm -rf "$dir" "$claim"
     crowbar_leave end "$code" "$number"
 }
 
@@ -86,12 +151,14 @@ crowbar_run() {
     [ "$session" = "$$" ] || crowbar_leave nosession
     crowbar_tell start "$boot" ${clock:+"$(date +%s)"}
     crowbar_claim
+    told= mark=
+    [ -z "$once" ] || crowbar_once
     crowbar_unpack
     umask 022
     cd /
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin${PATH:+:$PATH}
-    CROWBAR_RUN=$token CROWBAR_DIR=$dir CROWBAR_LIB=$dir/lib CROWBAR_CALL=$dir/call
-    export PATH CROWBAR_RUN CROWBAR_DIR CROWBAR_LIB CROWBAR_CALL
+    CROWBAR_RUN=$token CROWBAR_DIR=$dir CROWBAR_LIB=$dir/lib CROWBAR_CALL=$dir/call CROWBAR_MARK=$mark
+    export PATH CROWBAR_RUN CROWBAR_DIR CROWBAR_LIB CROWBAR_CALL CROWBAR_MARK
     number=0 code=0
     crowbar_scripts
     crowbar_finish

@@ -1,23 +1,28 @@
-# Ends the run with the given token, whatever it started in its session, and removes what it left. Its caller sets
-# token, grace and begun (empty when no script of it was seen to begin).
+# Ends the run with the given number, whatever it started in its session, and removes what it left. Its caller sets token,
+# grace, run, realm and once. Says what is known of the run: never (it did not begin, and will not), begun, or done.
 
 crowbar_stop() {
     umask 077
     crowbar_boot
-    old_session= old_started= old_token=
-    { read -r old_session old_started old_token <"$crowbar_state/run"; } 2>/dev/null
-    if [ "$old_token" = "$token" ]; then
-        if ! crowbar_end "$old_session" "$old_started" "$old_token" "$grace"; then
+    crowbar_room
+    claim=$crowbar_state/run-$run-$realm mark=$crowbar_kept/done-$once ended=0
+    # Said before it is looked for: it either sees this, or is seen.
+    { : >"$crowbar_kept/over-$run-$realm"; } 2>/dev/null
+    if crowbar_holder "$claim"; then
+        if ! crowbar_end_holder; then
             printf '\036%s\036 stuck %s\n' "$token" "$boot$members"
             exit 0
         fi
-        rm -rf "$crowbar_state/$token" "$crowbar_state/run"
-    else
-        # It ended by itself, or has not begun yet: then it must not.
-        ended=0
-        [ -n "$begun" ] || { mkdir -p "$crowbar_state" && : >"$crowbar_state/$token.ended"; }
-        rm -rf "${crowbar_state:?}/$token"
+        rm -f "$claim"
     fi
-    printf '\036%s\036 gone %s %s\n' "$token" "$boot" "$ended"
+    rm -rf "${crowbar_state:?}/$token"
+    crowbar_newest
+    known=begun
+    [ "$newest" -ge "$run" ] || known=never
+    if [ -n "$once" ] && crowbar_is_done; then
+        known=done
+        crowbar_report_again
+    fi
+    printf '\036%s\036 gone %s %s %s\n' "$token" "$boot" "$ended" "$known"
     exit 0
 }

@@ -48,5 +48,9 @@ announce_reboot() {
         printf '\036%s\036 report\n' "$CROWBAR_RUN"
         cat "$CROWBAR_DIR/report"
     fi
+    if [ -n "${CROWBAR_MARK-}" ]; then
+        cat "$CROWBAR_DIR/boot" >"$CROWBAR_MARK.reboot" || return
+        sync "$CROWBAR_MARK.report" "$CROWBAR_MARK.reboot" "${CROWBAR_MARK%/*}" 2>/dev/null || sync
+    fi
     printf '\036%s\036 reboot\n' "$CROWBAR_RUN"
 }

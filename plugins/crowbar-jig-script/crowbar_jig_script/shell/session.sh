@@ -2,6 +2,64 @@
 
 crowbar_state=/run/crowbar
 
+# What outlives a start of the node: which runs it has seen, and the marks of destructive roles that have ended well.
+crowbar_kept=/var/lib/crowbar-node
+
+# Makes both; where the disk cannot be written to, memory has to do.
+crowbar_room() {
+    [ -d "$crowbar_state" ] && [ -d "$crowbar_kept" ] || mkdir -p "$crowbar_state" "$crowbar_kept" 2>/dev/null
+    [ -w "$crowbar_kept" ] || {
+        crowbar_kept=$crowbar_state/kept
+        mkdir -p "$crowbar_kept" 2>/dev/null
+    }
+    [ -w "$crowbar_state" ] && [ -w "$crowbar_kept" ]
+}
+
+# crowbar_holder CLAIM: sets held_by, held_since, held_token and held_once to what a run's claim says; fails when it is
+# gone, or was only just being written.
+crowbar_holder() {
+    held_by= held_since= held_token= held_once=
+    { read -r held_by held_since held_token held_once <"$1"; } 2>/dev/null
+    [ -n "$held_token" ]
+}
+
+# crowbar_end_holder: ends the run whose claim was read. One that is cut off in the middle has not gone down by its own
+# announcement.
+crowbar_end_holder() {
+    crowbar_end "$held_by" "$held_since" "$held_token" "$grace" || return 1
+    [ "$ended" -eq 0 ] || [ -z "$held_once" ] || rm -f "$crowbar_kept/done-$held_once.reboot"
+}
+
+# Sets newest to the number of the newest run of this installation that began here, though it may be gone.
+crowbar_newest() {
+    newest=
+    { read -r newest <"$crowbar_kept/newest-$realm"; } 2>/dev/null
+    case $newest in *[!0-9]*) newest= ;; esac
+    while [ "$newest" != "${newest#0}" ]; do newest=${newest#0}; done
+    newest=${newest:-0}
+}
+
+crowbar_sync() {
+    sync "$@" 2>/dev/null || sync 2>/dev/null
+}
+
+# Whether the role has ended well under the token of this binding: there is its mark, or the node has gone down since the
+# role announced just that.
+crowbar_is_done() {
+    [ ! -e "$mark" ] || return 0
+    was=
+    { read -r was <"$mark.reboot"; } 2>/dev/null
+    [ -n "$was" ] && [ "$was" != "$boot" ] && : >"$mark" && crowbar_sync "$mark" "$crowbar_kept"
+}
+
+# What the role had reported when it ended well.
+crowbar_report_again() {
+    if [ -s "$mark.report" ]; then
+        printf '\036%s\036 report\n' "$token"
+        cat "$mark.report"
+    fi
+}
+
 # crowbar_look PID: sets state, session and started of a process; fails when there is none.
 crowbar_look() {
     { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
