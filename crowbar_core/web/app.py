@@ -22,8 +22,9 @@ from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import LiveCluster
 from crowbar_core.services.parts import Parts
 from crowbar_core.settings import Settings
-from crowbar_core.web import auth, idempotency, problems
+from crowbar_core.web import auth, idempotency, origin, problems
 from crowbar_core.web.api import outside, owner_of, v2, waiting
+from crowbar_core.web.api.operation import NotJson
 from crowbar_core.web.api.waiting import Waiting
 from crowbar_core.web.proxy import BehindProxy
 from crowbar_core.web.ui import ui
@@ -210,12 +211,15 @@ def _guard() -> Response | None:
         raise request.routing_exception
     assert request.endpoint is not None
     permission: Permission = current_app.extensions["crowbar-permissions"][request.endpoint]
+    origin.check()
+    if problems.is_api() and origin.is_form_post() and "Authorization" in request.headers:
+        raise NotJson("A POST with an Authorization header must be JSON: send it with Content-Type: application/json.")
     if not _is_static(request.endpoint):
         auth.identify()
     auth.demand(permission, method=request.method)
     if permission == "node":
         _check_own_node()
-    if auth.current_via() not in ("basic", "bearer") and not _is_safe(request.method):
+    if auth.current_via() not in ("basic", "bearer") and origin.is_change():
         _csrf().protect()
     _enter()
     return idempotency.before()
@@ -223,10 +227,6 @@ def _guard() -> Response | None:
 
 def _is_static(endpoint: str) -> bool:
     return endpoint == "static" or endpoint.endswith(".static")
-
-
-def _is_safe(method: str) -> bool:
-    return method in ("GET", "HEAD", "OPTIONS")
 
 
 def _csrf() -> CSRFProtect:

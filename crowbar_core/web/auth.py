@@ -19,6 +19,7 @@ from crowbar_core.errors import CrowbarError, Forbidden, Unauthenticated
 from crowbar_core.services import users
 from crowbar_core.services.parts import Actor, Parts
 from crowbar_core.services.users import Identity
+from crowbar_core.web import origin
 
 Via = Literal["", "basic", "bearer", "session"]
 
@@ -124,13 +125,14 @@ def identify() -> None:
     """Find out who sent the current request; called once, before anything else looks at it.
 
     Wrong credentials are an error even where none are needed: a client that thinks it is someone should know it is not.
+    For what could be a form, only the session counts: a browser sends a password that it knows with other sites' forms.
     """
     g.crowbar_identity, g.crowbar_via = _identify()
 
 
 def _identify() -> tuple[Identity | None, Via]:
     header = request.headers.get("Authorization", "")
-    if header:
+    if header and not origin.is_form_post():
         scheme, _, rest = header.partition(" ")
         if scheme.lower() == "bearer":
             return users.identity_of_token(parts(), rest.strip()), "bearer"

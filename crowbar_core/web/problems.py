@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from crowbar_core.errors import ConfigError, CrowbarError, FieldError, Unauthenticated, Unavailable
+from crowbar_core.web import origin
 from crowbar_core.web.auth import TooManyAttempts
 from crowbar_core.web.ui import error_page
 
@@ -108,7 +109,10 @@ def _crowbar(error: CrowbarError) -> Response | WerkzeugResponse:
     if isinstance(error, Unauthenticated):
         if not is_api() and request.method == "GET" and "ui.login" in current_app.view_functions:
             return redirect(url_for("ui.login", next=request.full_path.rstrip("?")))
-        headers["WWW-Authenticate"] = 'Basic realm="Crowbar", charset="UTF-8"'
+        # Not Basic for a browser: it would ask for a password, and from then on send it with every request by itself.
+        headers["WWW-Authenticate"] = (
+            'Bearer realm="Crowbar"' if origin.is_of_a_browser() else 'Basic realm="Crowbar", charset="UTF-8"'
+        )
     if isinstance(error, TooManyAttempts):
         headers["Retry-After"] = str(math.ceil(error.retry_after))
     if isinstance(error, Unavailable):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from flask import Blueprint
@@ -327,6 +330,115 @@ def test_a_cookie_session_needs_the_csrf_token_for_changes_and_a_bearer_does_not
     assert found is not None
     assert browser.post("/api/v2/groups", json=body, headers={"X-CSRFToken": found[1]}).status_code == 201
     assert sqlite_api.post("groups", {"name": "rack-8"}, who="operator").status_code == 201
+
+
+FORM_TYPES = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain", None]
+
+
+@pytest.mark.parametrize("kind", FORM_TYPES)
+@pytest.mark.parametrize("how", ["basic", "bearer"])
+@pytest.mark.parametrize("path", ["/users", "/api/v2/users"])
+def test_a_form_of_another_site_cannot_use_the_password_that_the_browser_knows(
+    sqlite_api: Api, path: str, how: str, kind: str | None
+) -> None:
+    token = sqlite_api.token("admin")
+    basic = b64encode(f"admin:{PASSWORDS['admin']}".encode()).decode()
+    headers = {"Authorization": f"Basic {basic}" if how == "basic" else f"Bearer {token}"}
+    assert sqlite_api.client().get("/metrics", headers=headers).status_code == 200  # as a browser was asked once
+    form = {"name": "mallory", "password": "let-me-in-now", "role": "admin"}
+    body = json.dumps(form) if "api" in path else urlencode(form)
+    for more in ({}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+        answer = sqlite_api.browser().post(path, data=body, content_type=kind, headers={**headers, **more})
+        assert answer.status_code in (302, 303, 400, 401, 403, 415), answer.get_data(as_text=True)
+        if answer.status_code in (302, 303):
+            assert answer.headers["Location"].startswith("/login")
+    assert "mallory" not in [row["name"] for row in sqlite_api.get("users").get_json()]
+
+
+def test_no_form_of_a_page_is_taken_with_a_password_or_token_alone(sqlite_api: Api) -> None:
+    made = populate(sqlite_api)
+    before = sqlite_api.dump(without=("sessions",))
+    for _endpoint, method, path in _paths(sqlite_api, made):
+        if method != "POST":
+            continue
+        for kind in FORM_TYPES:
+            answer = sqlite_api.call("POST", path, data=b"", content_type=kind)
+            assert answer.status_code in (303, 400, 401, 415), (path, kind, answer.status_code)
+    assert sqlite_api.dump(without=("sessions",)) == before
+
+
+@pytest.mark.parametrize(
+    "headers, status",
+    [
+        ({}, 201),
+        ({"Origin": "http://localhost"}, 201),
+        ({"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}, 201),
+        ({"Sec-Fetch-Site": "none"}, 201),
+        ({"Origin": "https://localhost"}, 201),  # a proxy that does TLS
+        ({"Origin": "http://localhost:81"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "http://localhost.evil.example"}, 403),
+        ({"Origin": "http://localhost@evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+        ({"Origin": "http://[::1"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+)
+def test_a_change_is_taken_from_pages_of_our_own_origin_only(
+    sqlite_api: Api, headers: dict[str, str], status: int
+) -> None:
+    browser = sqlite_api.browser()
+    _log_in(sqlite_api, browser, "operator")
+    page = browser.get("/").get_data(as_text=True)
+    found = re.search(r'name="csrf-token" content="([^"]+)"', page)
+    assert found is not None
+    with_token = {**headers, "X-CSRFToken": found[1]}
+    assert browser.post("/api/v2/groups", json={"name": "by-session"}, headers=with_token).status_code == status
+    assert sqlite_api.post("groups", {"name": "by-token"}, headers=headers).status_code == status
+    form = {"name": "by-form", "csrf_token": found[1]}
+    assert browser.post("/login", data=form, headers=headers).status_code == (401 if status == 201 else 403)
+
+
+def test_behind_tls_a_page_without_it_is_another_origin(sqlite_api: Api) -> None:
+    secure = {"X-Forwarded-Proto": "https"}
+    for origin, status in (("https://localhost", 201), ("http://localhost", 403)):
+        body = {"name": f"from-{status}"}
+        assert sqlite_api.post("groups", body, headers={**secure, "Origin": origin}).status_code == status
+
+
+def test_a_browser_is_not_asked_for_a_password_by_basic(sqlite_api: Api) -> None:
+    sent = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "none"}
+    assert sqlite_api.client().get("/metrics", headers=sent).headers["WWW-Authenticate"].startswith("Bearer ")
+    assert sqlite_api.client().get("/metrics").headers["WWW-Authenticate"].startswith("Basic ")
+
+
+def test_somebody_who_is_logged_in_posts_forms_whatever_else_the_browser_sends(sqlite_api: Api) -> None:
+    browser = sqlite_api.browser()
+    _log_in(sqlite_api, browser, "operator")
+    page = browser.get("/").get_data(as_text=True)
+    found = re.search(r'name="csrf-token" content="([^"]+)"', page)
+    assert found is not None
+    form = {"name": "made.by.form.example", "csrf_token": found[1]}
+    answer = browser.post("/nodes", data=form, headers={"Authorization": f"Bearer {sqlite_api.token('viewer')}"})
+    assert answer.status_code == 303
+    assert [row["name"] for row in sqlite_api.get("nodes?name=made.by.form.example").get_json()]
+
+
+@pytest.mark.parametrize("trusted, remote", [((), "127.0.0.1"), (("127.0.0.0/8",), "192.0.2.7")])
+def test_whom_a_request_came_from_is_believed_from_a_trusted_proxy_only(
+    sqlite_url: str, tmp_path: Path, trusted: tuple[str, ...], remote: str
+) -> None:
+    with serving(sqlite_url, tmp_path, trusted_proxies=trusted) as api:
+        headers = {"X-Forwarded-For": "198.51.100.1, 192.0.2.7", "X-Forwarded-Proto": "https"}
+        assert api.post("groups", {"name": "rack-1"}, headers=headers).status_code == 201
+        assert api.get("audits?action=group.create").get_json()[0]["remote"] == remote
+
+
+def test_a_trusted_proxy_that_is_no_address_stops_the_start(sqlite_url: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="trusted_proxies"), serving(sqlite_url, tmp_path, trusted_proxies=("x",)):
+        pass
 
 
 def test_the_session_cookie_is_out_of_reach_of_scripts_and_other_sites(sqlite_api: Api) -> None:
