@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,17 @@ ENGINE_LOCK = 0x63726F77  # the advisory lock that every change of the graph hol
 CHANNEL = "crowbar"
 BUSY_SECONDS = 30.0
 _SUPPORTED = "sqlite:///PATH or postgresql+psycopg2://USER:PASSWORD@HOST/NAME"
+
+
+_expected: ContextVar[Callable[[Session], None] | None] = ContextVar("crowbar_expected", default=None)
+
+
+def expect(check: Callable[[Session], None] | None) -> None:
+    """Have ``check`` called inside the next writing transaction of this request, before anything else is done there.
+
+    What it raises ends the transaction. None: what was expected and not asked for yet is forgotten.
+    """
+    _expected.set(check)
 
 
 _NO_ROOM = ("disk is full", "No space left", "readonly database", "disk I/O error")
@@ -78,6 +90,9 @@ class Store:
             with self._turn(), _plain_errors(), Session(self._writing, autoflush=False) as session, session.begin():
                 if graph and self.postgresql:
                     session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ENGINE_LOCK})
+                if (check := _expected.get()) is not None:
+                    expect(None)
+                    check(session)
                 yield session
         except Unavailable as error:
             self.cannot_write = error.detail

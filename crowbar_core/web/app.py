@@ -22,6 +22,7 @@ from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import LiveCluster
 from crowbar_core.services.parts import Parts
 from crowbar_core.settings import Settings
+from crowbar_core.store.db import expect
 from crowbar_core.web import auth, idempotency, origin, problems
 from crowbar_core.web.api import outside, owner_of, v2, waiting
 from crowbar_core.web.api.operation import NotJson
@@ -258,6 +259,7 @@ def _enter() -> None:
 def _leave(error: BaseException | None) -> None:
     if error is not None:
         waiting.broken()
+    expect(None)
     context: AbstractContextManager[Any] | None = g.pop("crowbar_leave", None)
     if context is not None:
         context.__exit__(None, None, None)

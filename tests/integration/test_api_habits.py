@@ -253,6 +253,53 @@ def test_a_change_with_a_stale_etag_is_refused_and_changes_nothing(api: Api) -> 
     assert api.delete("groups/rack-1", headers={"If-Match": f'"x", {now}'}).status_code == 204
 
 
+WRITERS = 6
+
+
+@pytest.mark.parametrize("what", ["group", "node", "attribute", "user", "deployment"])
+def test_of_many_writers_who_have_read_the_same_one_wins(api: Api, what: str) -> None:
+    api.made("groups", {"name": "rack-1"})
+    api.made("deployments", {"name": "web"})
+    api.made("nodes", {"name": "a.b.example.com"})
+    api.token("viewer")
+    choices: dict[str, tuple[str, str, str, Callable[[int], Any]]] = {
+        "group": ("groups/rack-1", "PATCH", "groups/rack-1", lambda n: {"description": f"text {n}"}),
+        "node": ("nodes/a.b.example.com", "PATCH", "nodes/a.b.example.com", lambda n: {"description": f"text {n}"}),
+        "attribute": (
+            "nodes/a.b.example.com", "PUT", "nodes/a.b.example.com/attribs/rack-unit", lambda n: {"value": n}
+        ),
+        "user": ("users/viewer", "PATCH", "users/viewer", lambda n: {"role": ("viewer", "operator")[n % 2]}),
+        "deployment": ("deployments/web", "PATCH", "deployments/web", lambda n: {"description": f"text {n}"}),
+    }  # fmt: skip
+    read, method, path, body = choices[what]
+    for turn in range(8):
+        tag = api.get(read).headers["ETag"]
+        gate = threading.Barrier(WRITERS)
+        statuses: list[int] = []
+
+        def write(sent: Any, gate: threading.Barrier = gate, tag: str = tag, seen: list[int] = statuses) -> None:
+            gate.wait(30)
+            seen.append(api.call(method, path, json=sent, headers={"If-Match": tag}).status_code)
+
+        # All of a user's writers want the same other role: there is nothing else to change.
+        numbers = [turn + 1 if what == "user" else turn * WRITERS + number for number in range(WRITERS)]
+        threads = [threading.Thread(target=write, args=(body(number),)) for number in numbers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert sorted(statuses) == [200] + [412] * (WRITERS - 1)
+
+
+def test_a_precondition_holds_for_its_own_request_only(sqlite_api: Api) -> None:
+    sqlite_api.made("groups", {"name": "rack-1"})
+    tag = sqlite_api.get("groups/rack-1").headers["ETag"]
+    # Refused before anything was written: the expectation must not wait for the next request of this thread.
+    assert sqlite_api.patch("groups/rack-1", {"name": "?"}, headers={"If-Match": tag}).status_code == 422
+    assert sqlite_api.patch("groups/rack-1", {"description": "new"}).status_code == 200
+    assert sqlite_api.patch("groups/rack-1", {"description": "newer"}).status_code == 200
+
+
 def test_what_the_client_has_already_is_not_sent_again(sqlite_api: Api) -> None:
     sqlite_api.made("groups", {"name": "rack-1"})
     tag = sqlite_api.get("groups/rack-1").headers["ETag"]

@@ -10,11 +10,13 @@ from urllib.parse import urlencode
 
 import orjson
 from flask import Blueprint, request
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Permission
 from crowbar_core.errors import BadInput, FieldError, PreconditionFailed
 from crowbar_core.store import listing as lists
+from crowbar_core.store.db import expect
 from crowbar_core.store.listing import Field, Later, Listing
 from crowbar_core.web.api.operation import Answer, api, arguments
 from crowbar_core.web.auth import parts
@@ -79,15 +81,32 @@ def found_id(listing: Listing, ref: str | int, *, where: Where = ()) -> int:
 
 
 def to_change(listing: Listing, ref: str | int, *, where: Where = ()) -> int:
-    """The id of the object about to be changed, after If-Match (if given) was found to hold."""
-    if not request.if_match:
-        return found_id(listing, ref, where=where)
+    """The id of the object about to be changed.
+
+    If-Match (if given) is looked at here, to refuse early, and once more in the transaction that makes the change: of
+    several who have read the same, one changes it.
+    """
     key = found_id(listing, ref, where=where)
-    tag = _tag(_whole(listing, key, where))
-    if not (request.if_match.star_tag or tag.strip('"') in request.if_match):
-        raise PreconditionFailed(
-            f"The {listing.noun} has changed since you read it (If-Match does not hold): read it again, then repeat."
-        )
+    wanted = request.if_match
+    if not wanted:
+        return key
+
+    def check(session: Session) -> None:
+        tag = _tag(lists.one(session, listing, key, where=where))
+        if not (wanted.star_tag or tag.strip('"') in wanted):
+            raise PreconditionFailed(
+                f"The {listing.noun} has changed since you read it (If-Match does not hold): read it again, then "
+                "repeat."
+            )
+
+    def check_locked(session: Session) -> None:
+        held = listing.key.table
+        session.execute(select(held.c.id).where(held.c.id == key).with_for_update())
+        check(session)
+
+    with parts().store.read() as session:
+        check(session)
+    expect(check_locked)
     return key
 
 

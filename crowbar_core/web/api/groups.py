@@ -76,7 +76,7 @@ def nodes_of_group(group: str) -> Answer:
 @v2.put("/groups/<group>/nodes/<node>")
 @api(permission="operator", summary="Put a node into a group", listing=GROUPS)
 def add_node(group: str, node: str) -> Answer:
-    key = found_id(GROUPS, group)
+    key = to_change(GROUPS, group)
     service.add_node(parts(), current_actor(), key, found_id(NODES, node))
     return single(GROUPS, key)
 
@@ -84,7 +84,7 @@ def add_node(group: str, node: str) -> Answer:
 @v2.delete("/groups/<group>/nodes/<node>")
 @api(permission="operator", summary="Take a node out of a group", status=204)
 def remove_node(group: str, node: str) -> None:
-    service.remove_node(parts(), current_actor(), found_id(GROUPS, group), found_id(NODES, node))
+    service.remove_node(parts(), current_actor(), to_change(GROUPS, group), found_id(NODES, node))
 
 
 @v2.get("/nodes/<node>/groups")

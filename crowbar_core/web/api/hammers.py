@@ -8,7 +8,7 @@ from pydantic import Field
 
 from crowbar_core.services import hammers as service
 from crowbar_core.web.api.bodies import Reference, Small, resolve
-from crowbar_core.web.api.collection import created, found_id, reading
+from crowbar_core.web.api.collection import created, found_id, reading, to_change
 from crowbar_core.web.api.nouns import HAMMERS, NODES
 from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.routes import v2
@@ -52,7 +52,7 @@ def create_hammer(body: NewHammer) -> Answer:
 @v2.delete("/hammers/<hammer>")
 @api(permission="operator", summary="Take a hammer away from its node", status=204)
 def remove_hammer(hammer: str) -> None:
-    service.remove_hammer(parts(), current_actor(), found_id(HAMMERS, hammer))
+    service.remove_hammer(parts(), current_actor(), to_change(HAMMERS, hammer))
 
 
 @v2.post("/hammers/<hammer>/perform")

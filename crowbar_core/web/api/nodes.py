@@ -180,7 +180,7 @@ def probe_node(node: str) -> dict[str, Any]:
 @v2.put("/nodes/<node>/alive")
 @api(permission="node", summary="A node says that it is up, or about to go down", body=Alive, listing=NODES)
 def report_alive(node: str, body: Alive) -> Answer:
-    key = found_id(NODES, node)
+    key = to_change(NODES, node)
     service.change_node(parts(), current_actor(), key, {"alive": body.alive})
     return single(NODES, key)
 
@@ -188,7 +188,7 @@ def report_alive(node: str, body: Alive) -> Answer:
 @v2.put("/nodes/<node>/discovery")
 @api(permission="node", summary="A node reports what it found in itself", body=Discovery, listing=NODES)
 def report_discovery(node: str, body: Discovery) -> Answer:
-    key = found_id(NODES, node)
+    key = to_change(NODES, node)
     service.change_node(parts(), current_actor(), key, {"discovery": body.discovery})
     return single(NODES, key)
 

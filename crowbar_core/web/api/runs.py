@@ -18,7 +18,7 @@ from crowbar_core.services import steering
 from crowbar_core.services.parts import Parts
 from crowbar_core.store.listing import ID_MAX
 from crowbar_core.store.models import Run, RunLog, table
-from crowbar_core.web.api.collection import found_id, reading, single
+from crowbar_core.web.api.collection import found_id, reading, single, to_change
 from crowbar_core.web.api.nouns import RUNS
 from crowbar_core.web.api.operation import Answer, Body, Query, api
 from crowbar_core.web.api.routes import v2
@@ -67,7 +67,7 @@ def waiting() -> Waiting:
     permission="operator", summary="Cancel a run; what it started on the node is killed", body=CancelBody, listing=RUNS
 )
 def cancel_run(run: str, body: CancelBody) -> Answer:
-    key = found_id(RUNS, run)
+    key = to_change(RUNS, run)
     steering.cancel_run(parts(), current_actor(), key, hold=body.hold)
     return single(RUNS, key)
 
@@ -75,7 +75,7 @@ def cancel_run(run: str, body: CancelBody) -> Answer:
 @v2.put("/runs/<run>/finish")
 @api(permission="node", summary="End a run that goes on elsewhere", body=Finish, listing=RUNS)
 def finish_run(run: str, body: Finish) -> Answer:
-    key = found_id(RUNS, run)
+    key = to_change(RUNS, run)
     steering.finish_pending(parts(), current_actor(), key, succeeded=body.succeeded, wall=body.wall, reason=body.reason)
     return single(RUNS, key)
 

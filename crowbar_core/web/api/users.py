@@ -9,7 +9,7 @@ from pydantic import Field
 from crowbar_core.errors import Forbidden, Unauthenticated
 from crowbar_core.services import users as service
 from crowbar_core.web.api.bodies import UserName, given
-from crowbar_core.web.api.collection import created, found_id, reading, single, to_change
+from crowbar_core.web.api.collection import created, reading, single, to_change
 from crowbar_core.web.api.nouns import USERS
 from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.routes import v2
@@ -79,7 +79,7 @@ def delete_user(user: str) -> None:
 @v2.put("/users/<user>/lock")
 @api(permission="admin", summary="Keep a user out", listing=USERS)
 def lock_user(user: str) -> Answer:
-    key = found_id(USERS, user)
+    key = to_change(USERS, user)
     service.lock(parts(), current_actor(), key)
     return single(USERS, key)
 
@@ -87,7 +87,7 @@ def lock_user(user: str) -> Answer:
 @v2.put("/users/<user>/unlock")
 @api(permission="admin", summary="Let a locked user in again", listing=USERS)
 def unlock_user(user: str) -> Answer:
-    key = found_id(USERS, user)
+    key = to_change(USERS, user)
     service.unlock(parts(), current_actor(), key)
     return single(USERS, key)
 
@@ -108,4 +108,4 @@ def reset_password(user: str, body: NewPassword) -> None:
             check_password(identity.name, body.old_password)
         except Unauthenticated:
             raise Forbidden("old_password is not your present password.") from None
-    service.set_password(parts(), current_actor(), found_id(USERS, user), body.password)
+    service.set_password(parts(), current_actor(), to_change(USERS, user), body.password)
