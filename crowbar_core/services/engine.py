@@ -26,6 +26,7 @@ from crowbar_core.services.annealer import sweep
 from crowbar_core.services.cluster import LiveCluster
 from crowbar_core.services.health import SWEEPER
 from crowbar_core.services.liveness import probe_all
+from crowbar_core.services.marks import look_for_marks
 from crowbar_core.services.parts import Parts, log
 from crowbar_core.services.reactions import Reactions
 from crowbar_core.services.runner import Runner
@@ -163,6 +164,8 @@ class Engine:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}, timezone="UTC"
         )
         scheduler.add_job(self._guarded(self._sweep, "sweep"), "interval", seconds=max(settings.sweep_seconds, 0.05))
+        looking = self._guarded(lambda: look_for_marks(self.parts), "look for marks")
+        scheduler.add_job(looking, "interval", seconds=max(settings.sweep_seconds, 0.05))
         if settings.probe_seconds > 0:
             probing = self._guarded(lambda: probe_all(self.parts), "probe")
             scheduler.add_job(probing, "interval", seconds=settings.probe_seconds)

@@ -23,6 +23,7 @@ from crowbar_core.services.annealer import sweep
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import LiveCluster
 from crowbar_core.services.deployments import Plan
+from crowbar_core.services.marks import look_for_marks
 from crowbar_core.services.parts import Actor
 from crowbar_core.services.reactions import Reactions
 from crowbar_core.services.runner import Runner
@@ -230,7 +231,7 @@ class Testbed:
 
     def _swept(self) -> bool:
         swept = sweep(self.parts)
-        return bool(swept.lost or swept.woken)
+        return bool(swept.lost or swept.woken or look_for_marks(self.parts))
 
     def _moved_on(self) -> bool:
         """Move a fake clock on to what is put off until later. False: nothing is, or the time is not ours."""

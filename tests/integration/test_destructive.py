@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from crowbar_core.barclamp import Attribute, Done, NodeRoleView, Role
-from crowbar_core.errors import Interrupted, NodeUnreachable, PermanentError, TemporaryError
+from crowbar_core.barclamp import Attribute, Done, NodeRoleView, Role, Task
+from crowbar_core.errors import CrowbarError, Interrupted, NodeUnreachable, PermanentError, TemporaryError
 from crowbar_core.services import nodes, steering
 from crowbar_core.services.annealer import Kind, Outcome, cancel, change, finish, sweep
+from crowbar_core.services.marks import look_for_marks
 from crowbar_core.store.models import Event, table
 from crowbar_core.testing import FakeClock, FakeJig, Testbed
 from tests.integration.cluster import OPERATOR, Cluster, Plugin, check_rest, node_role_rows
@@ -352,6 +353,103 @@ def test_a_jig_that_gives_up_for_good_is_in_error_with_its_own_words() -> None:
     with bed(jig) as made:
         made.anneal_until_quiet()
         assert made.node_role("os", "a").status == "no disk"
+
+
+# ---------------------------------------------------------------- marks
+
+
+class MarkingJig(FakeJig):
+    """What it is to find is said beforehand, look by look."""
+
+    def __init__(self, *finds: Done | CrowbarError | None) -> None:
+        super().__init__()
+        self.finds = list(finds)
+        self.looked: list[Task] = []
+
+    def look(self, task: Task) -> Done | None:
+        self.looked.append(task)
+        found = self.finds.pop(0)
+        if isinstance(found, CrowbarError):
+            raise found
+        return found
+
+
+def jig_of(c: Cluster, jig: FakeJig) -> None:
+    c.parts.registry.jigs["noop"] = jig
+
+
+def test_a_mark_that_is_found_makes_the_noderole_active_with_what_it_had_reported(new_cluster: NewCluster) -> None:
+    c, _, os, app = installing(new_cluster)
+    run = c.open_run(os)
+    assert run is not None
+    jig_of(c, jig := MarkingJig(Done(wall={"os": {"size": 7}}, before=True)))
+    sweep(c.parts, dead_workers=["w"])
+    assert c.states(os) == ["ERROR"]
+    assert look_for_marks(c.parts) == 1
+    assert c.states(os, app) == ["ACTIVE", "TRANSITION"]
+    assert c.row(os).wall == {"os": {"size": 7}}
+    assert told_active(c, os) == 1
+    assert [(task.run_id, task.once, task.role.name) for task in jig.looked] == [(run.id, token(c, os), "os")]
+    assert jig.ran() == [], "to look carries nothing out"
+    assert look_for_marks(c.parts) == 0
+    check_rest(c.parts) if not c.open_runs() else c.anneal()
+
+
+def test_without_a_mark_it_stays_in_error_and_is_looked_for_again_when_the_node_returns(
+    new_cluster: NewCluster,
+) -> None:
+    c, net, os, _ = installing(new_cluster)
+    jig_of(c, jig := MarkingJig(None, Done(before=True)))
+    sweep(c.parts, dead_workers=["w"])
+    for _ in range(3):
+        assert look_for_marks(c.parts) == 0
+    assert len(jig.looked) == 1
+    assert c.states(os) == ["ERROR"]
+    c.change_node("a", alive=False)
+    assert look_for_marks(c.parts) == 0
+    c.change_node("a", alive=True)
+    c.end(net)
+    assert look_for_marks(c.parts) == 1
+    assert c.states(os) == ["ACTIVE"]
+
+
+@pytest.mark.parametrize("problem", [TemporaryError("still at work", delay=2.0), PermanentError("no key")])
+def test_what_cannot_be_told_yet_is_asked_again_later(new_cluster: NewCluster, problem: CrowbarError) -> None:
+    c, _, os, _ = installing(new_cluster)
+    jig_of(c, jig := MarkingJig(problem, Done(before=True)))
+    sweep(c.parts, dead_workers=["w"])
+    assert look_for_marks(c.parts) == 0
+    assert look_for_marks(c.parts) == 0
+    assert len(jig.looked) == 1
+    c.clock.advance(61)
+    assert look_for_marks(c.parts) == 1
+    assert c.states(os) == ["ACTIVE"]
+
+
+def test_a_mark_of_before_a_redeploy_does_not_count_even_when_it_is_found_afterwards(new_cluster: NewCluster) -> None:
+    c, net, os, app = installing(new_cluster)
+
+    class Late(MarkingJig):
+        def look(self, task: Task) -> Done | None:
+            nodes.redeploy_node(c.parts, OPERATOR, c.nodes["a"])
+            return super().look(task)
+
+    jig_of(c, Late(Done(before=True)))
+    sweep(c.parts, dead_workers=["w"])
+    assert look_for_marks(c.parts) == 0
+    assert c.anneal() == [net, os, app]
+
+
+def test_nobody_looks_on_nodes_that_are_not_available_or_for_what_was_retried(new_cluster: NewCluster) -> None:
+    c, _, os, _ = installing(new_cluster)
+    jig_of(c, jig := MarkingJig())
+    sweep(c.parts, dead_workers=["w"])
+    c.change_node("a", available=False)
+    assert look_for_marks(c.parts) == 0
+    steering.retry(c.parts, OPERATOR, os)
+    c.change_node("a", available=True)
+    assert look_for_marks(c.parts) == 0
+    assert jig.looked == []
 
 
 # ---------------------------------------------------------------- the last look at the lease
