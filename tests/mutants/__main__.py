@@ -76,19 +76,18 @@ def _round(faults: Sequence[Fault], *, again: bool, whole: bool, seconds: float)
             results.append(found)
     if results:
         print(f"{len(results)} of {len(faults)} are known from before, or stale")
-    if left:
-        with Copy.of(ROOT) as copy:
-            copy.check()
-            if failing := failing_without_fault(copy, [fault for fault, _ in left], seconds=seconds * 10):
-                print(f"mutants: without any fault this fails, so nothing can be said: {failing}", file=sys.stderr)
-                return 2
-            for fault, digest in left:
-                result = replace(plant(copy, fault, seconds=seconds, whole=whole), digest=digest)
-                if result.fate != "broken":
-                    findings.keep(result)
-                results.append(result)
-                _say(result)
-    return _sum_up(results)
+    with Copy.of(ROOT) as copy:
+        copy.check()
+        for fault, digest in left:
+            result = replace(plant(copy, fault, seconds=seconds, whole=whole), digest=digest)
+            if result.fate != "broken":
+                findings.keep(result)
+            results.append(result)
+            _say(result)
+        always = failing_without_fault(copy, results, seconds=seconds * 10)
+    for test in sorted(always):
+        print(f"this fails without any fault, too, so what it noticed does not count: {test}")
+    return _sum_up([replace(one, fate="broken") if one.by in always else one for one in results])
 
 
 def _say(result: Result) -> None:

@@ -103,9 +103,11 @@ class Copy:
             for file, text in texts.items():
                 (self.root / file).write_text(text, encoding="utf-8")
 
-    def test(self, tests: Sequence[str], *, seconds: float) -> tuple[int | None, str]:
-        """Run these tests until one fails. Returns pytest's exit code (None: time-out) and the end of what it said."""
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "--no-header", "--tb=no", *tests]
+    def test(self, tests: Sequence[str], *, seconds: float, all_of_them: bool = False) -> tuple[int | None, str]:
+        """Run these tests until one fails. Returns pytest's exit code (None: time-out) and what it said."""
+        command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--no-header", "--tb=no", *tests]
+        if not all_of_them:
+            command.append("-x")
         process = subprocess.Popen(
             command, cwd=self.root, env=self._environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
@@ -162,15 +164,15 @@ def product_digest(root: Path, names: Collection[str]) -> str:
     return digest.hexdigest()
 
 
-def failing_without_fault(copy: Copy, faults: Sequence[Fault], *, seconds: float) -> str:
-    """What fails in the nearest tests before anything is planted; '' if nothing does."""
-    tests = sorted({test for fault in faults for test in fault.tests})
-    whole_files = {test for test in tests if "::" not in test}
-    asked = [test for test in tests if test in whole_files or test.partition("::")[0] not in whole_files]
-    if not asked:
-        return ""
-    code, said = copy.test(asked, seconds=seconds)
-    return "" if code == 0 else _last(said) or f"pytest ended with {code}"
+def failing_without_fault(copy: Copy, results: Sequence[Result], *, seconds: float) -> set[str]:
+    """Of the tests that noticed a fault, those that fail without any: what they noticed was something else."""
+    tests = sorted({result.by for result in results if result.fate == "noticed" and "::" in result.by})
+    if not tests:
+        return set()
+    code, said = copy.test(tests, seconds=seconds, all_of_them=True)
+    if code == 0:
+        return set()
+    return set(_failed(said)) or set(tests)
 
 
 def plant(copy: Copy, fault: Fault, *, seconds: float, whole: bool) -> Result:
@@ -191,8 +193,13 @@ def plant(copy: Copy, fault: Fault, *, seconds: float, whole: bool) -> Result:
     return Result(name=fault.name, fate=fate, by=by, seconds=round(time.monotonic() - begun, 1))
 
 
+def _failed(said: str) -> list[str]:
+    """The tests that pytest names as failed."""
+    return re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", said, re.MULTILINE)
+
+
 def _last(said: str) -> str:
     """The test that pytest names as failed, else its last line."""
-    if found := re.search(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE):
-        return found[1]
+    if found := _failed(said):
+        return found[0]
     return next((line for line in reversed(said.splitlines()) if line.strip()), "")[:200]

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.faults import BadList, Edit, Fault, choose, read_faults
-from tests.mutants.planter import ROOT, Copy, Findings, Result, digest_of, plant, product_digest
+from tests.mutants.planter import (
+    ROOT,
+    Copy,
+    Findings,
+    Result,
+    digest_of,
+    failing_without_fault,
+    plant,
+    product_digest,
+)
 
 
 def test_every_fault_of_the_list_can_be_planted() -> None:
@@ -97,6 +106,14 @@ def test_a_fault_that_does_not_fit_the_code_is_stale_and_says_why(copy: Copy, wr
 def test_a_fault_that_only_breaks_the_tests_themselves_is_no_success(copy: Copy) -> None:
     found = planted(copy, fault(Edit(file=ADDS.file, before="def add", after="def plus")))
     assert found.fate == "broken"
+
+
+def test_a_test_that_fails_without_any_fault_is_found_out(copy: Copy) -> None:
+    (copy.root / TEST).write_text((copy.root / TEST).read_text() + "\n\ndef test_never() -> None:\n    assert False\n")
+    never, sums = f"{TEST}::test_never", f"{TEST}::test_sums"
+    noticed = [Result(name=by, fate="noticed", by=by, seconds=1.0) for by in (never, sums, "time-out")]
+    assert failing_without_fault(copy, noticed, seconds=60) == {never}
+    assert failing_without_fault(copy, noticed[1:], seconds=60) == set()
 
 
 def test_what_was_found_is_known_until_what_decided_it_changes(copy: Copy, tmp_path: Path) -> None:
