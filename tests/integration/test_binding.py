@@ -208,6 +208,57 @@ def test_a_binding_that_would_close_a_cycle_is_refused_with_its_path(new_cluster
     assert c.edges() == before
 
 
+def test_a_cycle_that_an_attached_role_would_close_is_refused(new_cluster: NewCluster) -> None:
+    c = new_cluster(
+        Role(name="net", provides=("wire",)), Role(name="app", requires=("net",)),
+        Role(name="late", attaches=("wire",), requires=("app",)),
+    )  # fmt: skip
+    c.node("a")
+    c.node("b")
+    c.bind("a", "net")
+    c.bind("b", "app")
+    before = c.edges()
+    with pytest.raises(Refused, match="would close a cycle"):
+        c.bind("a", "late")
+    assert c.edges() == before
+
+
+def test_a_cycle_that_a_new_peer_of_a_cluster_would_close_is_refused(new_cluster: NewCluster) -> None:
+    """The new peer would be a parent of app, on which its own disk depends through the meter."""
+    c = new_cluster(
+        Role(name="disk", implicit=True, provides=("store",)), Role(name="etcd", cluster=True, requires=("disk",)),
+        Role(name="app", requires=("etcd",)), Role(name="meter", requires=("app",), attaches=("store",)),
+    )  # fmt: skip
+    for name in "abx":
+        c.node(name)
+    c.bind("a", "etcd")
+    c.bind("x", "app")
+    c.bind("b", "meter")
+    before = c.edges()
+    with pytest.raises(Refused, match="would close a cycle"):
+        c.bind("b", "etcd")
+    assert c.edges() == before
+    check_invariants(c.parts)
+
+
+def test_check_binding_is_asked_for_whatever_is_drawn_in(new_cluster: NewCluster) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def check_binding(node: NodeView, role: Role) -> list[Problem]:
+        asked.append((role.name, node.name))
+        return [Problem(detail="There is no disk.")] if role.name == "os" else []
+
+    c = new_cluster(
+        Role(name="os"), Role(name="net", requires=("os",)), Role(name="app", requires=("net",)),
+        hooks={"check_binding": check_binding},
+    )  # fmt: skip
+    c.node("a")
+    with pytest.raises(Refused, match="There is no disk"):
+        c.bind("a", "app")
+    assert asked == [(role, "a.test.example") for role in ("os", "net", "app")]
+    assert count(c, node_role_rows) == 0
+
+
 def test_all_objections_of_barclamps_are_shown_together(new_cluster: NewCluster) -> None:
     def check_binding(node: NodeView, role: Role) -> list[Problem]:
         return [

@@ -225,8 +225,19 @@ def test_a_run_is_shown_with_its_log_and_cannot_be_cancelled_when_it_is_over(
     live.refused("runs", "cancel", number)
 
 
-def test_converge_says_that_all_is_settled(live: Live) -> None:
+def test_converge_says_whether_all_is_settled(live: Live, node: str, deployment: str) -> None:
+    live.done("deployments", "commit", deployment)
     assert live.json("converge", "--timeout", "60")["settled"] is True
+    child = f"{node}/{ROLE}"
+    assert live.json("noderoles", "show", child)["state_name"] == "ACTIVE"
+    number = live.json("noderoles", "show", child)["id"]
+    forced = requests.put(
+        f"{live.url}/api/v2/node_roles/{number}/force_error", auth=("admin", live.password), timeout=30
+    )  # fmt: skip
+    assert forced.status_code == 200
+    assert child in live.refused("converge", "--timeout", "60")
+    live.done("noderoles", "retry", child)
+    live.done("converge", "--timeout", "60")
 
 
 def test_what_waits_for_nothing_that_will_come_is_reported_by_wait(live: Live, node: str, deployment: str) -> None:

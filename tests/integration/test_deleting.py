@@ -80,6 +80,20 @@ def test_a_node_with_a_run_at_work_stays_until_that_has_ended(new_cluster: NewCl
         nodes.delete_node(c.parts, OPERATOR, node, wait=0)
 
 
+def test_children_of_a_peer_that_goes_run_again_without_it(new_cluster: NewCluster) -> None:
+    c = new_cluster(Role(name="etcd", cluster=True), Role(name="app", requires=("etcd",)))
+    for name in "abx":
+        c.node(name)
+    c.bind("a", "etcd")
+    c.bind("b", "etcd")
+    app = c.bind("x", "app")
+    c.commit_all()
+    c.anneal()
+    nodes.delete_node(c.parts, OPERATOR, c.nodes["a"], wait=0)
+    assert c.edges() == {("etcd@b", "app@x", "data")}
+    assert c.anneal() == [app]
+
+
 def test_a_node_is_not_redeployed_beside_a_run_at_work(new_cluster: NewCluster) -> None:
     c = new_cluster(INSTALL, TOP, BASE)
     node = c.node("a")

@@ -40,7 +40,7 @@ from crowbar_core.settings import load_settings
 from crowbar_core.store.catalogue import barclamps as barclamp_lines
 from crowbar_core.store.catalogue import roles as role_lines
 from crowbar_core.store.models import Delivery, Event
-from crowbar_core.testing import FakeClock, NotQuiet, Testbed
+from crowbar_core.testing import FakeClock, FakeJig, NotQuiet, Testbed
 from crowbar_core.web.app import create_app
 
 GOOD = """
@@ -576,13 +576,22 @@ def test_a_check_that_raises_or_answers_nonsense_objects_and_nothing_is_done() -
     ],
 )
 def test_sysdata_that_cannot_be_kept_is_refused_without_harm(answer: Any) -> None:
-    plugin = Plugin(roles=(Role(name="r"),), node_role_data=lambda node_role: answer)
-    with Testbed(plugin) as bed:
+    known: list[Any] = [{"size": 3}]
+    reads = Role(name="reads", jig="fake", requires=("r",), wants=("size",))
+    roles = (Role(name="r", attributes=(Attribute(name="size", schema={"type": "integer"}),)), reads)
+    plugin = Plugin(roles=roles, node_role_data=lambda node_role: known[-1] if node_role.role == "r" else {})
+    jig = FakeJig()
+    with Testbed(plugin, jig=jig) as bed:
         bed.add_node("n1")
-        bed.bind("r", "n1")
+        bed.bind("reads", "n1")
         bed.commit()
         bed.anneal_until_quiet()
-        assert bed.state("r", "n1") == "ACTIVE"
+        known.append(answer)
+        bed.apply(Rerun(node=NODE, role="r"))
+        bed.anneal_until_quiet()
+        assert bed.states() == {("r", "n1"): "ACTIVE", ("reads", "n1"): "ACTIVE"}
+        assert bed.value("size", "n1", role="r") == 3, "what was known before is kept"
+        assert [task.data for task in jig.ran("reads")] == [{"size": 3}, {"size": 3}]
         (failed,) = bed.hook_failures()
         assert (failed.hook, failed.state) == ("node_role_data", "asked")
 

@@ -767,3 +767,16 @@ def test_the_schema_itself_refuses_an_edge_to_itself(new_cluster: NewCluster) ->
     c, refs = chain(new_cluster)
     with pytest.raises(IntegrityError), c.parts.store.write() as session:
         session.execute(insert(edge_rows).values(parent_id=refs[0], child_id=refs[0]))
+
+
+def test_an_order_edge_becomes_a_data_edge_when_both_are_meant_and_never_the_other_way_round(
+    new_cluster: NewCluster,
+) -> None:
+    c = new_cluster(Role(name="fw"), Role(name="app"))
+    c.node("a")
+    fw, app = c.bind("a", "fw"), c.bind("a", "app")
+    for kind, then in (("order", "order"), ("data", "data"), ("order", "data")):
+        with change(c.parts, OPERATOR) as turn:
+            transitions.connect(turn.moves, [(fw, app, kind)])
+        assert c.edges() == {("fw@a", "app@a", then)}
+        assert c.row(app).blockers == 1

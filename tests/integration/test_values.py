@@ -342,6 +342,32 @@ def test_a_reported_value_sends_its_readers_back_as_their_roles_say(new_cluster:
     check_nothing_startable(c.parts, check_invariants(c.parts))
 
 
+def test_a_wanted_value_comes_from_the_parent_on_the_same_node(new_cluster: NewCluster) -> None:
+    peer = Role(name="peer", cluster=True, attributes=(Attribute(name="size", schema={"type": "integer"}),))
+    reader = Role(name="reader", requires=("peer",), wants=("size",))
+    c = new_cluster(peer, reader)
+    for name in ("old", "here", "elsewhere"):
+        c.node(name)
+    for number, name in enumerate(("old", "here"), 1):
+        attributes.set_value(c.parts, OPERATOR, attribute="size", value=number, node_role_id=c.bind(name, "peer"))
+    here, elsewhere = c.bind("here", "reader"), c.bind("elsewhere", "reader")
+    c.commit_all()
+    c.anneal()
+    given = {row.node_role_id: row.input for row in c.rows(select(runs.c.node_role_id, runs.c.input))}
+    assert given[here] == {"size": 2}
+    assert given[elsewhere] == {"size": 1}, "the oldest, where none is nearer"
+
+
+def test_a_changed_value_does_not_undo_what_is_destroyed_once(new_cluster: NewCluster) -> None:
+    install = Role(name="install", requires=("web",), wants=("port",), destructive=True)
+    c, web = cluster(new_cluster, install)
+    (ref,) = [ref for ref, name in c.named().items() if name == "install@a"]
+    steering.refresh(c.parts, OPERATOR, web)
+    c.end(web, wall={"web": {"port": 77}})
+    assert c.states(ref) == ["ACTIVE"]
+    assert c.open_runs() == []
+
+
 def test_however_many_changes_arrive_one_refresh_is_queued_and_it_reads_the_last(new_cluster: NewCluster) -> None:
     c, web, found = reporting(new_cluster)
     for port in (78, 79, 80):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,8 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if asked.list:
         return _list(faults)
-    if hasattr(os, "nice"):
-        os.nice(10)
+    os.nice(10)
+    # Also when it was started in the background, where Ctrl-C is ignored, and when it is told to end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         return _round(faults, again=asked.again, whole=asked.whole, seconds=asked.timeout)
     except KeyboardInterrupt:

@@ -352,6 +352,28 @@ def test_converge_gives_up_after_its_timeout(server: Server, run: Run) -> None:
     assert "3 noderoles are still to do" in one_sentence(result)
 
 
+@pytest.mark.parametrize(
+    "status,body,code",
+    [
+        (200, {"status": "ready", "detail": "all is well"}, 0),
+        (200, {"status": "degraded", "detail": "nobody works"}, 1),
+        (503, {"status": "not ready", "detail": "database does not answer"}, 1),
+    ],
+)
+def test_ping_is_content_only_when_all_is_well(
+    server: Server, run: Run, status: int, body: dict[str, str], code: int
+) -> None:
+    server.on("GET", "/readyz", body, status)
+    result = run("ping")
+    assert result.exit_code == code
+    assert result.stdout == ""
+    if code:
+        assert body["detail"] in one_sentence(result)
+    asked = run("ping", "--format", "json")
+    assert asked.exit_code == code
+    assert json.loads(asked.stdout)["ready"] is (code == 0)
+
+
 def test_a_followed_log_ends_with_its_run_and_misses_no_line(server: Server, run: Run) -> None:
     def line(seq: int) -> dict[str, Any]:
         return {"seq": seq, "at": "2026-01-01T00:00:00.000+00:00", "stream": "stdout", "line": f"line {seq}\x1b[2J"}
