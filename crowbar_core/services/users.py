@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import re
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -33,7 +35,8 @@ ID_MAX: Final = 2**31 - 1
 
 _TOKEN = re.compile(r"cb_([0-9]{1,10})_([A-Za-z0-9_-]{20,128})", re.ASCII)
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-_HASHING: Final = threading.BoundedSemaphore(4)  # each hash takes 19 MB: many sign-ins at once may not eat the memory
+HASHES_AT_ONCE: Final = max(1, (os.cpu_count() or 2) // 2)
+HASHES_WAITING: Final = 8
 _NOBODY: Final = _HASHER.hash(secrets.token_hex(16))
 """Checked when there is no such user, so that the time an answer takes does not tell who exists."""
 
@@ -346,15 +349,38 @@ def revoke_token(parts: Parts, actor: Actor, token_id: int) -> None:
 # ---------------------------------------------------------------- hashes, audit
 
 
+class _Hashing:
+    """Lets few passwords be hashed at once, and few wait for it: each takes a core and 19 MB, and a thread meanwhile.
+    The rest of the machine is for those who have signed in already.
+    """
+
+    def __init__(self) -> None:
+        self._places = threading.BoundedSemaphore(HASHES_AT_ONCE + HASHES_WAITING)
+        self._turn = threading.BoundedSemaphore(HASHES_AT_ONCE)
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        if not self._places.acquire(blocking=False):
+            raise Unavailable("Too many passwords are to be checked at this moment: try again in a few seconds.")
+        try:
+            with self._turn:
+                yield
+        finally:
+            self._places.release()
+
+
+_hashing: Final = _Hashing()
+
+
 def _hash(password: str) -> str:
-    with _HASHING:
+    with _hashing():
         return _HASHER.hash(password)
 
 
 def _verify(hashed: str, password: str) -> bool:
     if len(password) > PASSWORD_MAX:
         return False
-    with _HASHING:
+    with _hashing():
         try:
             return _HASHER.verify(hashed, password)
         except (VerificationError, InvalidHashError, UnicodeEncodeError):

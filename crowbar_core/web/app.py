@@ -27,6 +27,7 @@ from crowbar_core.web import auth, idempotency, origin, problems
 from crowbar_core.web.api import outside, owner_of, v2, waiting
 from crowbar_core.web.api.operation import NotJson
 from crowbar_core.web.api.waiting import Waiting
+from crowbar_core.web.door import Door
 from crowbar_core.web.proxy import BehindProxy
 from crowbar_core.web.ui import ui
 
@@ -79,7 +80,7 @@ def create_app(settings: Settings, *, parts: Parts | None = None, barclamps: boo
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session
     )
     app.extensions["crowbar"] = built
-    app.extensions["crowbar-door"] = auth.Door()
+    app.extensions["crowbar-door"] = Door()
     app.extensions["crowbar-waiting"] = Waiting(places=max(1, settings.http_threads // 2))
     CSRFProtect(app)
     problems.register(app)

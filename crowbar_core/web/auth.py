@@ -2,100 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
-import threading
-import time
-from collections import OrderedDict
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 from flask import Flask, current_app, g, request, session
 from flask.sessions import SecureCookieSessionInterface
 
 from crowbar_core.barclamp import Permission
-from crowbar_core.errors import CrowbarError, Forbidden, Unauthenticated
+from crowbar_core.errors import Forbidden, Unauthenticated, Unavailable
 from crowbar_core.services import users
 from crowbar_core.services.parts import Actor, Parts
 from crowbar_core.services.users import Identity
 from crowbar_core.web import origin
+from crowbar_core.web.door import Door
 
 Via = Literal["", "basic", "bearer", "session"]
 
 RANKS = {"viewer": 1, "operator": 2, "admin": 3}
-FAILURES_ALLOWED = 10
-FAILURE_WINDOW_SECONDS = 60.0
-REMEMBER_SECONDS = 60.0
-TABLE_SIZE = 10_000
-
-
-class TooManyAttempts(CrowbarError):
-    """Wrong passwords came too often from one address for one name."""
-
-    code: ClassVar[str] = "too-many-attempts"
-    status: ClassVar[int] = 429
-
-    def __init__(self, retry_after: float) -> None:
-        super().__init__(f"Too many failed attempts to sign in; try again in {int(retry_after) + 1} seconds.")
-        self.retry_after = retry_after
-
-
-@dataclass
-class Door:
-    """What one application remembers of sign-ins: recent failures (to bound guessing) and recent successes.
-
-    A password hash is slow on purpose; a client that sends Basic with every request would pay it every time. The
-    success is remembered under a keyed digest for a minute, and holds only while the user's epoch is the same.
-    """
-
-    key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
-    failures: OrderedDict[str, list[float]] = field(default_factory=OrderedDict)
-    known: OrderedDict[bytes, tuple[float, int, int]] = field(default_factory=OrderedDict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def digest(self, name: str, password: str) -> bytes:
-        message = name.encode(errors="replace") + b"\0" + password.encode(errors="replace")
-        return hmac.new(self.key, message, hashlib.sha256).digest()
-
-    def check(self, subject: str) -> None:
-        """Raise ``TooManyAttempts`` when ``subject`` (address and name) has failed too often lately."""
-        now = time.monotonic()
-        with self.lock:
-            recent = [at for at in self.failures.get(subject, ()) if now - at < FAILURE_WINDOW_SECONDS]
-            if recent:
-                self.failures[subject] = recent
-            else:
-                self.failures.pop(subject, None)
-            if len(recent) >= FAILURES_ALLOWED:
-                raise TooManyAttempts(FAILURE_WINDOW_SECONDS - (now - recent[0]))
-
-    def failed(self, subject: str) -> None:
-        with self.lock:
-            self.failures.setdefault(subject, []).append(time.monotonic())
-            self.failures.move_to_end(subject)
-            while len(self.failures) > TABLE_SIZE:
-                self.failures.popitem(last=False)
-
-    def succeeded(self, subject: str, digest: bytes, identity: Identity) -> None:
-        with self.lock:
-            self.failures.pop(subject, None)
-            if identity.user_id is not None:
-                self.known[digest] = (time.monotonic() + REMEMBER_SECONDS, identity.user_id, identity.epoch)
-            while len(self.known) > TABLE_SIZE:
-                self.known.popitem(last=False)
-
-    def remembered(self, digest: bytes) -> tuple[int, int] | None:
-        """The user id and epoch that this name and password proved to be within the last minute."""
-        with self.lock:
-            found = self.known.get(digest)
-            if found is None:
-                return None
-            until, user_id, epoch = found
-            if until < time.monotonic():
-                del self.known[digest]
-                return None
-            return user_id, epoch
 
 
 class CookieSessions(SecureCookieSessionInterface):
@@ -153,20 +76,21 @@ def check_password(name: str, password: str) -> Identity:
     """Whose name and password these are. Raises ``Unauthenticated``, or ``TooManyAttempts`` after many wrong ones."""
     door = _door()
     digest = door.digest(name, password)
-    subject = f"{request.remote_addr or ''} {name[:64].lower()}"
-    known = door.remembered(digest)
-    if known is not None:
-        identity = users.identity_of_session(parts(), user_id=known[0], epoch=known[1])
-        if identity is not None:
-            return identity
-    door.check(subject)
-    try:
-        identity = users.authenticate(parts(), name, password)
-    except Unauthenticated:
-        door.failed(subject)
-        raise
-    door.succeeded(subject, digest, identity)
-    return identity
+    with door.one_at_a_time(digest):
+        known = door.remembered(digest)
+        if known is not None:
+            identity = users.identity_of_session(parts(), user_id=known[0], epoch=known[1])
+            if identity is not None:
+                return identity
+        attempt = door.knock(name, request.remote_addr or "")
+        try:
+            identity = users.authenticate(parts(), name, password)
+        except Unavailable:
+            attempt.take_back()
+            raise
+        attempt.succeed()
+        door.remember(digest, identity)
+        return identity
 
 
 def current_identity() -> Identity | None:

@@ -19,7 +19,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from crowbar_core.errors import ConfigError, CrowbarError, FieldError, Unauthenticated, Unavailable
 from crowbar_core.web import origin
-from crowbar_core.web.auth import TooManyAttempts
+from crowbar_core.web.door import TooManyAttempts
 from crowbar_core.web.ui import error_page
 
 log = structlog.get_logger(__name__)
