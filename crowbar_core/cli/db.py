@@ -6,6 +6,7 @@ import click
 
 from crowbar_core import plugins
 from crowbar_core.cli import output as out
+from crowbar_core.cli.confirm import ask_name, yes_option
 from crowbar_core.cli.context import output
 from crowbar_core.cli.errors import FAILED
 from crowbar_core.cli.local import opened, settings_options
@@ -62,12 +63,13 @@ def check(settings: Settings) -> None:
 
 @db.command("purge")
 @click.argument("barclamp")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @settings_options
 def purge(settings: Settings, barclamp: str, yes: bool) -> None:
     """Remove all that a BARCLAMP keeps in the database: its own tables, for good."""
     if not yes:
-        click.confirm(f"Remove the tables of barclamp {barclamp} with all that is in them?", abort=True, err=True)
+        out.say(f"The tables of barclamp {barclamp} go with all that is in them.")
+        ask_name(barclamp, f"purge barclamp {barclamp}")
     store = Store(settings.url)
     try:
         gone = migrate.purge(store, barclamp)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from crowbar_core.cli import output as out
+from crowbar_core.cli.confirm import ask, yes_option
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import noun, output
 from crowbar_core.cli.converge import wait_for
@@ -111,9 +112,11 @@ def plan(name: str) -> None:
 @click.argument("name")
 @click.option("--plan", "plan_id", metavar="ID", help="Refuse if a commit would do anything else than this plan.")
 @click.option("--wait", is_flag=True, help="Wait until it is ACTIVE; exit 1 if it ends otherwise.")
-def commit(name: str, plan_id: str | None, wait: bool) -> None:
-    """Commit all that is proposed in the deployment."""
+@yes_option
+def commit(name: str, plan_id: str | None, wait: bool, yes: bool) -> None:
+    """Commit all that is proposed in the deployment; what destroys data asks first."""
     client = connect()
+    ask(client, "deployments", [name], "commit", yes=yes)
     answer = client.put("deployments", name, "commit", query={"plan": plan_id})
     done(answer, f"Deployment {name} is committed.")
     if wait:

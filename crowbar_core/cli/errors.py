@@ -35,6 +35,12 @@ class Unreachable(Unavailable):
     code = "unreachable"
 
 
+class NobodyToAsk(CrowbarError):
+    """A question that only a person can answer, where none is: ends as wrong usage does."""
+
+    code = "nobody-to-ask"
+
+
 class NotSettled(CrowbarError):
     """Something was waited for and ended otherwise."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from crowbar_core.cli import output as out
+from crowbar_core.cli.confirm import ask, yes_option
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import noun, output
 from crowbar_core.cli.verbs import add_destroy, add_list, add_show, done, pair, read_value, ref
@@ -38,7 +39,10 @@ def create(node: str, name: str, priority: int, config: tuple[str, ...]) -> None
 @hammers.verb("perform")
 @click.argument("number", metavar="HAMMER")
 @click.argument("action")
-def perform(number: str, action: str) -> None:
-    """Have one hammer perform an ACTION."""
-    answer = connect().post("hammers", number, "perform", body={"action": action})
+@yes_option
+def perform(number: str, action: str, yes: bool) -> None:
+    """Have one hammer perform an ACTION. What may stop the node asks first."""
+    client = connect()
+    ask(client, "hammers", [number], action, yes=yes)
+    answer = client.post("hammers", number, "perform", body={"action": action})
     done(answer, str((answer or {}).get("result") or f"{action}: done"))

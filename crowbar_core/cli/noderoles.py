@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from crowbar_core.cli import output as out
+from crowbar_core.cli.confirm import ask, yes_option
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import Noun, noun, output
 from crowbar_core.cli.converge import wait_for
@@ -54,10 +55,12 @@ def log(reference: str, follow: bool) -> None:
     print_log(client, int(runs[0]["id"]), follow=follow)
 
 
-def _steer(group: Noun, action: str, help_: str, said: str, *, wait: bool = False) -> None:
-    def act(references: tuple[str, ...], wait: bool = False) -> None:
+def _steer(group: Noun, action: str, help_: str, said: str, *, wait: bool = False, asks: bool = False) -> None:
+    def act(references: tuple[str, ...], wait: bool = False, yes: bool = False) -> None:
         client = connect()
         numbers = [node_role_id(client, reference) for reference in references]
+        if asks:
+            ask(client, "node_roles", numbers, action, yes=yes)
         for reference, number in zip(references, numbers, strict=True):
             client.put("node_roles", number, action)
             out.say(f"Noderole {reference} {said}.")
@@ -67,13 +70,15 @@ def _steer(group: Noun, action: str, help_: str, said: str, *, wait: bool = Fals
 
     if wait:
         act = click.option("--wait", is_flag=True, help="Wait until it is ACTIVE; exit 1 if it ends otherwise.")(act)
+    if asks:
+        act = yes_option(act)
     act = click.argument("references", metavar="NODEROLE...", nargs=-1, required=True)(act)
     group.verb(action, help=help_)(act)
 
 
 _steer(noderoles, "retry", "Try again what is in ERROR.", "is tried again", wait=True)
 _steer(noderoles, "propose", "Take it back to PROPOSED, for editing.", "is proposed")
-_steer(noderoles, "commit", "Commit it.", "is committed", wait=True)
+_steer(noderoles, "commit", "Commit it; what destroys data asks first.", "is committed", wait=True, asks=True)
 _steer(noderoles, "hold", "Keep it from running until it is released.", "is held")
 _steer(noderoles, "release", "Let it run again after a hold.", "is released")
 _steer(
@@ -91,13 +96,14 @@ _steer(
 @noderoles.verb("unbind")
 @click.argument("references", metavar="NODEROLE...", nargs=-1, required=True)
 @click.option("--dry-run", is_flag=True, help="Only show which noderoles would go.")
-def unbind(references: tuple[str, ...], dry_run: bool) -> None:
-    """Take the role off its node, with what depends on it there."""
+@yes_option
+def unbind(references: tuple[str, ...], dry_run: bool, yes: bool) -> None:
+    """Take the role off its node, with what depends on it there, after showing what is lost."""
     client = connect()
-    for reference in references:
-        answer = client.delete(
-            "node_roles", node_role_id(client, reference), query={"dry_run": "true" if dry_run else None}
-        )
+    numbers = [node_role_id(client, reference) for reference in references]
+    ask(client, "node_roles", numbers, "unbind", yes=yes or dry_run)
+    for reference, number in zip(references, numbers, strict=True):
+        answer = client.delete("node_roles", number, query={"dry_run": "true" if dry_run else None})
         if answer is not None and (dry_run or output() != "table"):
             out.data(answer, output() if output() != "table" else "yaml")
         if not dry_run:

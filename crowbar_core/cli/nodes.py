@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from crowbar_core.cli import output as out
+from crowbar_core.cli.confirm import ask, yes_option
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import noun, output
 from crowbar_core.cli.converge import wait_for
@@ -33,13 +34,13 @@ add_list(
 add_show(nodes, "nodes", what="a node")
 add_destroy(nodes, "nodes", what="a node")
 add_action(nodes, "nodes", "commit", help_="Commit all that is proposed on nodes.", done="Node {name} is committed.",
-           after=lambda client, name: wait_for(client, "nodes", name))  # fmt: skip
+           after=lambda client, name: wait_for(client, "nodes", name), asks=True)  # fmt: skip
 add_action(
     nodes, "nodes", "propose", help_="Take a node's noderoles back to PROPOSED.", done="Node {name} is proposed."
 )
 add_action(nodes, "nodes", "redeploy", help_="Run everything on nodes again, destructive roles too.",
            done="Node {name} is being deployed again.",
-           after=lambda client, name: wait_for(client, "nodes", name))  # fmt: skip
+           after=lambda client, name: wait_for(client, "nodes", name), asks=True)  # fmt: skip
 
 
 def _hints(hint: tuple[str, ...]) -> dict[str, Any]:
@@ -113,12 +114,16 @@ def update(name: str, new_name: str | None, deployment: str | None, hint: tuple[
 @nodes.verb("power")
 @click.argument("name")
 @click.argument("action", required=False)
-def power(name: str, action: str | None) -> None:
-    """Perform a power ACTION through the node's best hammer; without one, list what is possible."""
+@yes_option
+def power(name: str, action: str | None, yes: bool) -> None:
+    """Perform a power ACTION through the node's best hammer; without one, list what is possible. What may stop the node
+    asks first.
+    """
     client = connect()
     if action is None:
         out.record(client.get("nodes", name, "power"), output())
         return
+    ask(client, "nodes", [name], action, yes=yes)
     answer = client.put("nodes", name, "power", body={"action": action})
     done(answer, f"{name}: {(answer or {}).get('result') or action}")
 

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import click
 
 from crowbar_core.cli.context import Shared, shared, shared_options
-from crowbar_core.cli.errors import FAILED, INTERRUPTED, NOBODY_READS, UNREACHABLE, USAGE, Unreachable
+from crowbar_core.cli.errors import FAILED, INTERRUPTED, NOBODY_READS, UNREACHABLE, USAGE, NobodyToAsk, Unreachable
 from crowbar_core.errors import CrowbarError
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -126,6 +126,8 @@ class Root(click.Group):
             return INTERRUPTED
         except Unreachable as error:
             return self._complain(UNREACHABLE, error.detail, error, state)
+        except NobodyToAsk as error:
+            return self._complain(USAGE, error.detail, error, state)
         except CrowbarError as error:
             return self._complain(FAILED, _whole(error), error, state)
         except click.ClickException as error:

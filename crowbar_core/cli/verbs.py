@@ -12,6 +12,7 @@ import click
 
 from crowbar_core.cli import output as out
 from crowbar_core.cli.client import Client
+from crowbar_core.cli.confirm import ask, yes_option
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import Noun, output
 from crowbar_core.errors import BadInput, NotFound
@@ -61,22 +62,30 @@ def add_show(group: Noun, path: str, *, what: str) -> None:
 
 
 def add_destroy(group: Noun, path: str, *, what: str) -> None:
-    @group.verb("destroy", help=f"Remove {what} for good.")
+    @group.verb("destroy", help=f"Remove {what} for good, after showing what is lost with it.")
     @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-    def destroy(names: tuple[str, ...]) -> None:
+    @yes_option
+    def destroy(names: tuple[str, ...], yes: bool) -> None:
         client = connect()
+        ask(client, path, names, "destroy", yes=yes)
         for name in names:
             client.delete(path, name)
             out.say(f"{what.split(' ')[-1].capitalize()} {name} is gone.")
 
 
 def add_action(
-    group: Noun, path: str, action: str, *, help_: str, done: str, after: Callable[[Client, str], None] | None = None
-) -> None:
-    """A verb that is one PUT on an object and says what it did. ``after`` is what ``--wait`` waits with."""
+    group: Noun, path: str, action: str, *, help_: str, done: str, after: Callable[[Client, str], None] | None = None,
+    asks: bool = False,
+) -> None:  # fmt: skip
+    """A verb that is one PUT on an object and says what it did. ``after`` is what ``--wait`` waits with.
 
-    def act(names: tuple[str, ...], wait: bool = False) -> None:
+    ``asks``: it may destroy something, and asks first when it does.
+    """
+
+    def act(names: tuple[str, ...], wait: bool = False, yes: bool = False) -> None:
         client = connect()
+        if asks:
+            ask(client, path, names, action, yes=yes)
         for name in names:
             client.put(path, name, action)
             out.say(done.format(name=name))
@@ -86,6 +95,8 @@ def add_action(
 
     if after is not None:
         act = click.option("--wait", is_flag=True, help="Wait until it is ACTIVE; exit 1 if it ends otherwise.")(act)
+    if asks:
+        act = yes_option(act)
     act = click.argument("names", metavar="NAME...", nargs=-1, required=True)(act)
     group.verb(action, help=help_)(act)
 

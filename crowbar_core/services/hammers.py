@@ -17,6 +17,9 @@ from crowbar_core.store.models import HammerRow, table
 
 hammers = table(HammerRow)
 
+GENTLE = frozenset(("on", "status", "identify"))
+"""Actions that stop nothing. Every other is asked about, since a hammer may call its actions as it likes."""
+
 
 def add_hammer(
     parts: Parts, actor: Actor, node_id: int, *, name: str, priority: int = 0, config: Mapping[str, Json] | None = None
@@ -65,6 +68,11 @@ def _hammers(parts: Parts, node_id: int, *, hammer_id: int | None = None) -> lis
     return [parts.registry.hammer(row.name, orjson.loads(parts.cipher.decrypt(row.config.encode()))) for row in rows]
 
 
+def stops(action: str) -> bool:
+    """Whether an action may stop what the node is doing: all but those that are known not to."""
+    return action not in GENTLE
+
+
 def power_actions(parts: Parts, node_id: int) -> tuple[str, ...]:
     """What the node's hammers can do."""
     return tuple(sorted({action for hammer in _hammers(parts, node_id) for action in hammer.actions()}))
@@ -72,11 +80,17 @@ def power_actions(parts: Parts, node_id: int) -> tuple[str, ...]:
 
 def power(parts: Parts, actor: Actor, node_id: int, action: str) -> str:
     """Perform an action through the node's best hammer that can. Returns its line. Raises ``Refused`` when none can."""
-    for hammer in _hammers(parts, node_id):
-        if action in hammer.actions():
-            return _perform(parts, actor, node_id, hammer, action)
-    able = ", ".join(power_actions(parts, node_id))
-    raise Refused(f"No hammer of node {node_id} can {action!r}; {f'they can: {able}' if able else 'it has none'}.")
+    refuse_unable(parts, node_id, action)
+    hammer = next(one for one in _hammers(parts, node_id) if action in one.actions())
+    return _perform(parts, actor, node_id, hammer, action)
+
+
+def refuse_unable(parts: Parts, node_id: int, action: str) -> None:
+    """Raise ``Refused`` when none of the node's hammers can perform ``action``."""
+    able = power_actions(parts, node_id)
+    if action not in able:
+        known = f"they can: {', '.join(able)}" if able else "it has none"
+        raise Refused(f"No hammer of node {node_id} can {action!r}; {known}.")
 
 
 def perform(parts: Parts, actor: Actor, hammer_id: int, action: str) -> str:

@@ -80,7 +80,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     room.mkdir()
     shutil.copy(Path(__file__).parent / "rehearsal.py", site / "rehearsal.py")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rehearsal\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[crowbar.barclamps]\nrehearsal = rehearsal\n")
+    (info / "entry_points.txt").write_text(
+        "[crowbar.barclamps]\nrehearsal = rehearsal\n[crowbar.hammers]\nlever = rehearsal:Lever\n"
+    )
     process = subprocess.Popen(
         [
             sys.executable, "-m", "crowbar_core.cli", "serve",

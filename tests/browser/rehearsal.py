@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from crowbar_core.barclamp import Attribute, Barclamp, Done, NavItem, NodeView, Probe, Role, Task, hookimpl
+from crowbar_core.barclamp import Attribute, Barclamp, Done, Hammer, NavItem, NodeView, Probe, Role, Task, hookimpl
 from crowbar_core.errors import PermanentError, RunCancelled
 
 ROOM = Path(os.environ["REHEARSAL_ROOM"])
@@ -56,8 +56,21 @@ def register_barclamp() -> Barclamp:
             ),
             Role(name="walk", jig="python", requires=("stage",), run=stumble),
             Role(name="bow", jig="python", requires=("walk",), run=bow),
+            Role(name="strike", destructive=True, description="Take the stage apart"),
         ),
     )
+
+
+class Lever(Hammer):
+    """Writes each pull into the file ``lever``."""
+
+    def actions(self) -> tuple[str, ...]:
+        return ("off", "on", "reset", "status")
+
+    def perform(self, action: str) -> str:
+        with (ROOM / "lever").open("a") as file:
+            file.write(f"{action}\n")
+        return f"the lever was pulled: {action}"
 
 
 @hookimpl

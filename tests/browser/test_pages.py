@@ -244,11 +244,62 @@ def test_nodes_are_found_and_only_deleted_with_their_name_typed(server: Server, 
     page.get_by_role("button", name="Show").click()
     expect(page.locator("tbody tr")).to_have_count(1)
     page.get_by_role("link", name=f"find-{NODES[1]}").click()
-    for typed, said in (("something.else.entirely", "Nothing was done"), (f"find-{NODES[1]}", "deleted")):
-        page.locator("summary").filter(has_text="Delete…").click()
-        page.get_by_label(re.compile("to confirm")).last.fill(typed)
-        page.get_by_role("button", name="Delete", exact=True).click()
+    for typed, said in (("something.else.entirely", "Nothing was done"), (f"find-{NODES[1]}", "gone")):
+        if page.get_by_role("link", name="Destroy…").count():
+            page.get_by_role("link", name="Destroy…").click()
+        page.get_by_label(re.compile("to confirm")).fill(typed)
+        page.get_by_role("button", name="Destroy").click()
         expect(page.locator(".flash")).to_contain_text(said)
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with JavaScript", "without"])
+def test_nothing_is_powered_off_or_destroyed_by_clicks_alone(
+    server: Server, open_page: Callable[..., Page], script: bool
+) -> None:
+    stage = f"lever{'' if script else '-plain'}"
+    deployment_id = server.make_nodes(stage)
+    node = f"{stage}-{NODES[0]}"
+    server.ask("POST", "hammers", {"node_id": node, "name": "lever"})
+    server.ask("POST", "node_roles", {"node_id": node, "role_id": "stage", "deployment_id": deployment_id})
+    server.ask("POST", "node_roles", {"node_id": node, "role_id": "walk", "deployment_id": deployment_id})
+    server.ask("PUT", f"deployments/{deployment_id}/commit")
+    lever = server.room / "lever"
+    lever.unlink(missing_ok=True)
+    page = open_page(java_script_enabled=script, viewport={"width": 400, "height": 800})
+    log_in(page, server)
+    page.goto(f"/nodes/{node}")
+    page.get_by_role("link", name="off…").click()
+    expect(page.locator(".loss")).to_contain_text("stops at once")
+    expect(page.locator(".loss li").filter(has_text=f"walk on {node}")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "too wide"
+    if script:  # else the browser itself does not send a form that lacks the name
+        page.get_by_role("button", name="Power off").click()
+        expect(page.get_by_label(re.compile("to confirm"))).to_be_focused()
+    page.get_by_label(re.compile("to confirm")).fill(stage)
+    page.get_by_role("button", name="Power off").click()
+    expect(page.locator(".flash.refused")).to_contain_text("Nothing was done")
+    assert not lever.exists()
+    page.get_by_label(re.compile("to confirm")).fill(node)
+    page.get_by_role("button", name="Power off").click()
+    expect(page.locator(".flash.ok")).to_contain_text("the lever was pulled: off")
+    assert lever.read_text() == "off\n"
+    page.get_by_role("button", name="status").click()
+    expect(page.locator(".flash.ok")).to_contain_text("status")
+
+
+def test_a_commit_that_destroys_asks_for_the_name_on_the_board_and_beside_the_plan(server: Server, page: Page) -> None:
+    deployment_id = server.make_nodes("strike")
+    page.goto(f"/deployments/{deployment_id}")
+    bind_by_form(page, f"strike-{NODES[0]}", "strike")
+    page.get_by_role("button", name=re.compile("^Commit")).click()
+    expect(page.locator(".loss")).to_contain_text(f"strike on strike-{NODES[0]}")
+    page.get_by_role("link", name="Leave it").click()
+    expect(cell(page, f"strike-{NODES[0]}", "strike")).to_contain_text("proposed")
+    page.get_by_role("link", name="Plan").click()
+    expect(page.locator(".loss")).to_contain_text(f"strike on strike-{NODES[0]}")
+    page.get_by_label(re.compile("to confirm")).fill("strike")
+    page.get_by_role("button", name="Commit this plan").click()
+    expect(cell(page, f"strike-{NODES[0]}", "strike")).to_contain_text("active", timeout=ANNEALED_MS)
 
 
 def test_a_viewer_sees_everything_and_is_offered_nothing(server: Server, open_page: Callable[..., Page]) -> None:

@@ -104,7 +104,7 @@ def node(live: Live) -> Iterator[str]:
     name = f"n{free_port()}.cli.test"
     live.done("nodes", "create", name, "--alive", "--available")
     yield name
-    live.run("nodes", "destroy", name)
+    live.run("nodes", "destroy", name, "--yes")
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def deployment(live: Live, node: str) -> Iterator[str]:
     live.done("deployments", "create", name, "--description", "of a test")
     live.done("deployments", "bind", name, ROLE, node)
     yield name
-    live.run("deployments", "destroy", name)
+    live.run("deployments", "destroy", name, "--yes")
 
 
 LISTS = (
@@ -164,7 +164,11 @@ def test_a_node_is_made_shown_changed_and_destroyed(live: Live) -> None:
     live.done("nodes", "attribs", name)
     assert isinstance(live.json("nodes", "probe", name)["alive"], bool)
     assert "already" in live.refused("nodes", "create", name)
-    live.done("nodes", "destroy", name)
+    asked = live.run("nodes", "destroy", name)
+    assert asked.exit_code == 2
+    assert asked.stderr.endswith("nobody is here to be asked: give --yes if that is what you want.\n")
+    assert live.json("nodes", "show", name)["name"] == name
+    live.done("nodes", "destroy", name, "--yes")
     assert name in live.refused("nodes", "show", name)
 
 
@@ -209,7 +213,7 @@ def test_a_noderole_is_steered_by_node_and_role(live: Live, node: str, deploymen
     live.done("noderoles", "commit", child, "--wait")
     gone = live.json("noderoles", "unbind", child, "--dry-run")
     assert gone["node_roles"] == [number]
-    live.done("noderoles", "unbind", child)
+    live.done("noderoles", "unbind", child, "--yes")
     assert "is not bound" in live.refused("noderoles", "show", child)
 
 
@@ -269,8 +273,8 @@ def test_users_and_their_tokens(live: Live) -> None:
     live.refused("users", "password", "eve", stdin="short\n")
     number = next(str(row["id"]) for row in live.json("tokens", "list") if row["user"] == "eve")
     live.done("tokens", "revoke", number)
-    live.done("users", "destroy", "eve")
-    live.refused("users", "destroy", "admin")
+    live.done("users", "destroy", "eve", "--yes")
+    live.refused("users", "destroy", "admin", "--yes")
 
 
 def test_login_makes_the_following_calls_work_without_a_password(live: Live, home: Path) -> None:
@@ -340,7 +344,7 @@ def test_a_bad_name_is_refused_in_a_sentence_and_nothing_is_made(live: Live, nam
         ("deployments", "create", "system"),
         ("deployments", "create", "../x"),
         ("deployments", "create", "x", "--parent", "nowhere"),
-        ("deployments", "destroy", "system"),
+        ("deployments", "destroy", "system", "--yes"),
         ("deployments", "propose", "system"),
         ("deployments", "add-role", "system", "no-such-role"),
         ("deployments", "add-role", "system", ROLE, "--data", "[1]"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -221,11 +223,11 @@ def test_reading_is_tried_again_while_the_server_cannot_answer_and_changing_is_n
     assert run("nodes", "list").exit_code == 0
     assert len(server.asked) == 2
     server.asked.clear()
-    server.on("PUT", "/api/v2/nodes/n/commit", busy, 503, Retry_After="0")
-    result = run("nodes", "commit", "n")
+    server.on("PUT", "/api/v2/nodes/n/propose", busy, 503, Retry_After="0")
+    result = run("nodes", "propose", "n")
     assert result.exit_code == 3
     assert one_sentence(result) == "Error: The database does not answer.\n"
-    assert server.requests() == [("PUT", "/api/v2/nodes/n/commit")]
+    assert server.requests() == [("PUT", "/api/v2/nodes/n/propose")]
 
 
 def test_a_missing_token_says_how_to_get_one(server: Server, run: Run) -> None:
@@ -327,9 +329,103 @@ def test_a_noderole_is_found_by_node_and_role(server: Server, run: Run) -> None:
 
 
 def test_a_commit_insists_on_the_plan_that_was_shown(server: Server, run: Run) -> None:
+    server.on("GET", "/api/v2/deployments/d/losses", {**LOSS, "asks": False})
     server.on("PUT", "/api/v2/deployments/d/commit", {})
     assert run("deployments", "commit", "d", "--plan", "abc").exit_code == 0
     assert server.asked[-1][2] == {"plan": "abc"}
+
+
+# ---------------------------------------------------------------- destroying asks first
+
+LOSS = {
+    "act": "destroy", "subject": "the thing", "name": "n1.a.test", "asks": True, "summary": "It goes.",
+    "sections": [{"title": "Noderoles that go", "count": 1204, "lines": ["web on n1.a.test and 1,203 more"]}],
+}  # fmt: skip
+DESTROYING = [
+    (("nodes", "destroy", "n1"), "nodes/n1", "destroy", ("DELETE", "nodes/n1")),
+    (("nodes", "redeploy", "n1"), "nodes/n1", "redeploy", ("PUT", "nodes/n1/redeploy")),
+    (("nodes", "commit", "n1"), "nodes/n1", "commit", ("PUT", "nodes/n1/commit")),
+    (("nodes", "power", "n1", "off"), "nodes/n1", "off", ("PUT", "nodes/n1/power")),
+    (("nodes", "power", "n1", "cycle"), "nodes/n1", "cycle", ("PUT", "nodes/n1/power")),
+    (("nodes", "power", "n1", "reset"), "nodes/n1", "reset", ("PUT", "nodes/n1/power")),
+    (("hammers", "perform", "3", "off"), "hammers/3", "off", ("POST", "hammers/3/perform")),
+    (("deployments", "destroy", "d"), "deployments/d", "destroy", ("DELETE", "deployments/d")),
+    (("deployments", "commit", "d"), "deployments/d", "commit", ("PUT", "deployments/d/commit")),
+    (("noderoles", "unbind", "7"), "node_roles/7", "unbind", ("DELETE", "node_roles/7")),
+    (("noderoles", "commit", "7"), "node_roles/7", "commit", ("PUT", "node_roles/7/commit")),
+    (("groups", "destroy", "g"), "groups/g", "destroy", ("DELETE", "groups/g")),
+    (("users", "destroy", "eve"), "users/eve", "destroy", ("DELETE", "users/eve")),
+    (("hammers", "destroy", "3"), "hammers/3", "destroy", ("DELETE", "hammers/3")),
+]
+
+
+@pytest.mark.parametrize("args, path, act, change", DESTROYING, ids=[" ".join(one[0]) for one in DESTROYING])
+def test_what_destroys_is_refused_where_nobody_can_be_asked_and_done_with_yes(
+    server: Server, run: Run, args: tuple[str, ...], path: str, act: str, change: tuple[str, str]
+) -> None:
+    method, changed = change
+    server.on("GET", f"/api/v2/{path}/losses", LOSS)
+    server.on(method, f"/api/v2/{changed}", {})
+    result = run(*args, stdin="n1.a.test\n")  # a pipe is no person
+    assert result.exit_code == 2
+    shown, _, last = result.stderr.rstrip("\n").rpartition("\n")
+    assert shown.splitlines() == ["It goes.", "  Noderoles that go (1,204):", "    web on n1.a.test and 1,203 more"]
+    assert re.fullmatch(r"Error: This would .+ the thing, and nobody is here to be asked: give --yes if [^.]+\.", last)
+    assert [(one[0], one[1], one[2]) for one in server.asked] == [("GET", f"/api/v2/{path}/losses", {"act": act})]
+    server.asked.clear()
+    assert run(*args, "--yes").exit_code == 0
+    assert server.requests() == [(method, f"/api/v2/{changed}")]
+
+
+def test_where_nothing_is_lost_nothing_is_asked(server: Server, run: Run) -> None:
+    server.on("GET", "/api/v2/groups/g/losses", {**LOSS, "asks": False})
+    server.on("DELETE", "/api/v2/groups/g")
+    result = run("groups", "destroy", "g")
+    assert result.exit_code == 0
+    assert result.stderr == "Group g is gone.\n"
+
+
+def test_a_person_at_a_terminal_sees_the_loss_of_all_and_types_each_name(server: Server) -> None:
+    for name in ("n1", "n2"):
+        server.on("GET", f"/api/v2/nodes/{name}/losses", {**LOSS, "name": f"{name}.a.test"})
+        server.on("DELETE", f"/api/v2/nodes/{name}")
+    for typed, code in ((["n1.a.test", "n1.a.test"], 1), (["N1.a.test", "n2.a.test"], 0)):
+        server.asked.clear()
+        said, ended = at_a_terminal(server, ["nodes", "destroy", "n1", "n2"], typed)
+        assert ended == code, said
+        assert said.index("Noderoles that go (1,204):") < said.index("Type n1.a.test to go on:")
+        if code:
+            assert "Error: Nothing was done: the name that you typed is not n2.a.test." in said
+        done = [("DELETE", "/api/v2/nodes/n1"), ("DELETE", "/api/v2/nodes/n2")]
+        assert [one for one in server.requests() if one[0] != "GET"] == ([] if code else done)
+
+
+def at_a_terminal(server: Server, args: list[str], typed: list[str]) -> tuple[str, int]:
+    """What a command shows on a terminal where ``typed`` is typed, a line at each question; and its exit code."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crowbar_core.cli", *args], stdin=slave, stdout=slave, stderr=slave,
+        env={**os.environ, "CROWBAR_URL": server.url, "CROWBAR_TOKEN": "cb_1_secret"},
+    )  # fmt: skip
+    os.close(slave)
+    said, lines = "", list(typed)
+    try:
+        while True:
+            try:
+                read = os.read(master, 4096)
+            except OSError:  # the other end is closed
+                break
+            if not read:
+                break
+            said += read.decode()
+            if lines and said.endswith("to go on: "):
+                os.write(master, f"{lines.pop(0)}\n".encode())
+        return said, process.wait(60)
+    finally:
+        os.close(master)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def test_converge_waits_until_settled_and_fails_with_names_when_something_did(server: Server, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from crowbar_core.web.ui import (
     annealer,
+    asking,
     attributes,
     catalogue,
     dashboard,
@@ -18,6 +19,7 @@ from crowbar_core.web.ui.shell import error_page, ui
 
 __all__ = [
     "annealer",
+    "asking",
     "attributes",
     "catalogue",
     "dashboard",

@@ -11,13 +11,13 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
 from crowbar_core.domain.states import DeploymentState, State, deployment_state
-from crowbar_core.errors import BadInput
-from crowbar_core.services import binding
+from crowbar_core.services import binding, losses
 from crowbar_core.services import deployments as service
 from crowbar_core.services import nodes as node_service
 from crowbar_core.services.parts import Actor, Parts
 from crowbar_core.store import boards, catalogue, node_pages
 from crowbar_core.web import auth
+from crowbar_core.web.ui.asking import act_asked, ask_url
 from crowbar_core.web.ui.nodes import bound
 from crowbar_core.web.ui.shell import Action, act, actor, field, found, number, page, ui, whole
 
@@ -142,13 +142,12 @@ def _danger(line: boards.DeploymentLine) -> list[Action]:
         return []
     return [
         Action(
-            label="Delete",
+            label="Destroy",
             url=f"/deployments/{line.id}/delete",
             api=f"DELETE /api/v2/deployments/{line.id}",
             cli=f"crowbar deployments destroy {line.name}",
             kind="danger",
-            confirm="Its noderoles are unbound, and its nodes go to its parent.",
-            typed=line.name,
+            asks=ask_url("deployments", line.id, "destroy"),
         )
     ]
 
@@ -199,7 +198,12 @@ def add_role(deployment_id: int) -> BaseResponse:
 @requires("viewer")
 def plan(deployment_id: int) -> Response:
     line, _ = _line(deployment_id)
-    return page("plan.html", deployment=line, plan=service.plan(auth.parts(), deployment_id))
+    return page(
+        "plan.html",
+        deployment=line,
+        plan=service.plan(auth.parts(), deployment_id),
+        loss=losses.losses(auth.parts(), "deployments", deployment_id, "commit"),
+    )
 
 
 @ui.post("/deployments/<int:deployment_id>/<any(commit, propose, recall):verb>")
@@ -214,7 +218,12 @@ def steer_deployment(deployment_id: int, verb: str) -> BaseResponse:
         "recall": (service.recall, "Recalled: nothing new is started in it until you commit."),
     }
     work, said = verbs[verb]
-    return act(lambda: work(auth.parts(), actor(), deployment_id), said, f"/deployments/{deployment_id}")
+    to = f"/deployments/{deployment_id}"
+
+    def steer() -> None:
+        work(auth.parts(), actor(), deployment_id)
+
+    return act_asked("deployments", deployment_id, verb, steer, said, to) if verb == "commit" else act(steer, said, to)
 
 
 @ui.post("/deployments/<int:deployment_id>/delete")
@@ -223,11 +232,10 @@ def delete_deployment(deployment_id: int) -> BaseResponse:
     gone = []
 
     def work() -> None:
-        line, _ = _line(deployment_id)
-        if request.form.get("typed", "").strip().lower() != line.name.lower():
-            raise BadInput(f"Nothing was done: the name that you typed is not {line.name}.")
         service.delete_deployment(auth.parts(), actor(), deployment_id)
         gone.append(deployment_id)
 
-    answer = act(work, "The deployment is deleted.", f"/deployments/{deployment_id}")
+    answer = act_asked(
+        "deployments", deployment_id, "destroy", work, "The deployment is gone.", f"/deployments/{deployment_id}"
+    )
     return redirect("/deployments", code=303) if gone else answer

@@ -15,6 +15,7 @@ from crowbar_core.services import binding, steering
 from crowbar_core.services.parts import Actor, Parts
 from crowbar_core.store import boards, node_pages, run_pages
 from crowbar_core.web import auth
+from crowbar_core.web.ui.asking import act_asked
 from crowbar_core.web.ui.shell import Action, act, actor, found, page, ui
 
 LINES_PER_PAGE = 200
@@ -122,29 +123,21 @@ def steer(node_role_id: int, verb: str) -> BaseResponse:
         "release": steering.release,
     }
     said = {"hold": "It is held: nothing new is started for it.", "release": "It is released."}
-    return act(
-        lambda: verbs[verb](auth.parts(), actor(), node_role_id),
-        said[verb] if verb in said else _VERBS[verb][3],
-        f"/noderoles/{node_role_id}",
-    )
+    done, to = said[verb] if verb in said else _VERBS[verb][3], f"/noderoles/{node_role_id}"
 
+    def work() -> None:
+        verbs[verb](auth.parts(), actor(), node_role_id)
 
-@ui.get("/noderoles/<int:node_role_id>/unbind")
-@requires("viewer")
-def ask_unbind(node_role_id: int) -> Response:
-    """What would go, before it goes."""
-    parts = auth.parts()
-    going = binding.unbind(parts, actor(), node_role_id, dry_run=True)
-    with parts.store.read() as session:
-        line = found(node_pages.node_role_line(session, node_role_id), f"noderole {node_role_id}", "/noderoles")
-        lines = node_pages.node_role_lines(session, going)
-    return page("unbind.html", nr=line, going=lines)
+    return act_asked("node_roles", node_role_id, verb, work, done, to) if verb == "commit" else act(work, done, to)
 
 
 @ui.post("/noderoles/<int:node_role_id>/unbind")
 @requires("operator")
 def unbind(node_role_id: int) -> BaseResponse:
-    answer = act(
+    answer = act_asked(
+        "node_roles",
+        node_role_id,
+        "unbind",
         lambda: binding.unbind(auth.parts(), actor(), node_role_id),
         lambda gone: f"{len(gone)} noderole{'s' if len(gone) != 1 else ''} unbound.",
         f"/noderoles/{node_role_id}",

@@ -11,13 +11,14 @@ from werkzeug.wrappers import Response as BaseResponse
 from crowbar_core.barclamp import requires
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import NodeState, node_state
-from crowbar_core.errors import BadInput, CrowbarError
+from crowbar_core.errors import CrowbarError
 from crowbar_core.services import attributes as values
 from crowbar_core.services import binding, hammers, liveness, steering, views
 from crowbar_core.services import nodes as service
 from crowbar_core.services.parts import Actor, Parts
 from crowbar_core.store import boards, catalogue, node_pages, run_pages
 from crowbar_core.web import auth
+from crowbar_core.web.ui.asking import act_asked, ask_url
 from crowbar_core.web.ui.shell import Action, act, actor, field, found, number, page, ui
 
 NODES_PER_PAGE = 100
@@ -86,7 +87,7 @@ def node(reference: str) -> Response:
     context["state"] = node_state(one.state for one in context["node_roles"])
     context["why"] = steering.why_node(parts, line.id)
     context["values"] = values.node_values(parts, line.id)
-    context["power"] = _power_actions(parts, line.id)
+    context["power"] = [(action, hammers.stops(action)) for action in _power_actions(parts, line.id)]
     return page("node.html", live="_node.html", actions=_actions(line), danger=_danger(line), **context)
 
 
@@ -132,26 +133,17 @@ def _danger(node: node_pages.NodePage) -> list[Action]:
             api=f"PUT /api/v2/nodes/{node.id}/redeploy",
             cli=f"crowbar nodes redeploy {node.name}",
             kind="danger",
-            confirm="Everything on this node runs again from the start, also what destroys data.",
-            typed=node.name,
+            asks=ask_url("nodes", node.id, "redeploy"),
         ),
         Action(
-            label="Delete",
+            label="Destroy",
             url=f"/nodes/{node.id}/delete",
             api=f"DELETE /api/v2/nodes/{node.id}",
             cli=f"crowbar nodes destroy {node.name}",
             kind="danger",
-            confirm="The node, its noderoles and their history go. What runs on it is cancelled first.",
-            typed=node.name,
+            asks=ask_url("nodes", node.id, "destroy"),
         ),
     ]
-
-
-def _typed(node_id: int) -> None:
-    with auth.parts().store.read() as session:
-        line = found(node_pages.node_page(session, node_id), f"node {node_id}", "/nodes")
-    if request.form.get("typed", "").strip().lower() != line.name.lower():
-        raise BadInput(f"Nothing was done: the name that you typed is not {line.name}.")
 
 
 @ui.post("/nodes/<int:node_id>/available")
@@ -175,11 +167,10 @@ def steer_node(node_id: int, what: str) -> BaseResponse:
     verb, said = verbs[what]
 
     def work() -> None:
-        if what == "redeploy":
-            _typed(node_id)
         verb(auth.parts(), actor(), node_id)
 
-    return act(work, said, f"/nodes/{node_id}")
+    to = f"/nodes/{node_id}"
+    return act(work, said, to) if what == "propose" else act_asked("nodes", node_id, what, work, said, to)
 
 
 @ui.post("/nodes/<int:node_id>/probe")
@@ -199,11 +190,14 @@ def probe(node_id: int) -> BaseResponse:
 @ui.post("/nodes/<int:node_id>/power")
 @requires("operator")
 def power(node_id: int) -> BaseResponse:
-    return act(
-        lambda: hammers.power(auth.parts(), actor(), node_id, field("action")),
-        lambda said: f"Power: {said}",
-        f"/nodes/{node_id}",
-    )
+    action, to = request.form.get("action", "").strip(), f"/nodes/{node_id}"
+
+    def work() -> str:
+        return hammers.power(auth.parts(), actor(), node_id, field("action"))
+
+    if not action or not hammers.stops(action):
+        return act(work, lambda said: f"Power: {said}", to)
+    return act_asked("nodes", node_id, action, work, lambda said: f"Power: {said}", to)
 
 
 @ui.post("/nodes/<int:node_id>/change")
@@ -240,10 +234,9 @@ def bound(result: binding.BindResult) -> str:
 @requires("operator")
 def delete(node_id: int) -> BaseResponse:
     def work() -> None:
-        _typed(node_id)
         service.delete_node(auth.parts(), actor(), node_id)
 
-    answer = act(work, "The node is deleted.", f"/nodes/{node_id}")
+    answer = act_asked("nodes", node_id, "destroy", work, "The node is gone.", f"/nodes/{node_id}")
     with auth.parts().store.read() as session:
         is_gone = node_pages.node_page(session, node_id) is None
     return redirect("/nodes", code=303) if is_gone else answer

@@ -104,7 +104,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]
 class Action:
     """Something a person may do on a page, with the API call and the command that do the same.
 
-    ``confirm`` asks first, in a disclosure; ``typed`` is what must then be typed.
+    ``asks`` is the page that asks first, for what destroys: then this is a way there, and no button.
     """
 
     label: str
@@ -113,8 +113,7 @@ class Action:
     cli: str
     kind: str = ""
     permission: Permission = "operator"
-    confirm: str = ""
-    typed: str = ""
+    asks: str = ""
     fields: Mapping[str, str] | None = None
 
 

@@ -10,6 +10,7 @@ from crowbar_core.errors import Forbidden
 from crowbar_core.services import users as service
 from crowbar_core.store import catalogue
 from crowbar_core.web import auth
+from crowbar_core.web.ui.asking import act_asked
 from crowbar_core.web.ui.shell import act, actor, field, number, page, ui
 
 ROLES = ("viewer", "operator", "admin")
@@ -73,9 +74,17 @@ def steer_user(user_id: int, what: str) -> BaseResponse:
     work, said = {
         "lock": (service.lock, "The user is locked."),
         "unlock": (service.unlock, "The user is unlocked."),
-        "delete": (service.delete_user, "The user is deleted."),
+        "delete": (service.delete_user, "The user is gone."),
     }[what]
-    return act(lambda: work(auth.parts(), actor(), user_id), said, "/users")
+
+    def steer() -> None:
+        work(auth.parts(), actor(), user_id)
+
+    return (
+        act_asked("users", user_id, "destroy", steer, said, "/users")
+        if what == "delete"
+        else act(steer, said, "/users")
+    )
 
 
 @ui.post("/tokens")

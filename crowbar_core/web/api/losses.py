@@ -1,0 +1,48 @@
+"""What an act that destroys would take away, for those who ask before they do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import Field
+
+from crowbar_core.barclamp import Permission
+from crowbar_core.services.losses import losses
+from crowbar_core.store.listing import Listing
+from crowbar_core.web.api.collection import found_id
+from crowbar_core.web.api.nouns import DEPLOYMENTS, GROUPS, HAMMERS, NODE_ROLES, NODES, USERS
+from crowbar_core.web.api.operation import Query, api
+from crowbar_core.web.api.routes import v2
+from crowbar_core.web.auth import parts
+
+ASKED: tuple[tuple[Listing, str, Permission], ...] = (
+    (NODES, "node", "viewer"),
+    (DEPLOYMENTS, "deployment", "viewer"),
+    (NODE_ROLES, "node_role", "viewer"),
+    (GROUPS, "group", "viewer"),
+    (USERS, "user", "admin"),
+    (HAMMERS, "hammer", "viewer"),
+)
+
+
+class LossQuery(Query):
+    act: str = Field(
+        min_length=1,
+        max_length=64,
+        description="destroy, redeploy, unbind, commit, or what a hammer can do (off, cycle, reset).",
+    )
+
+
+def _asking(listing: Listing, parameter: str, permission: Permission) -> None:
+    def view(query: LossQuery, **path: str) -> Any:
+        return losses(parts(), listing.plural, found_id(listing, path[parameter]), query.act)
+
+    told: Callable[..., Any] = api(
+        permission=permission, summary=f"What an act would take away with a {listing.noun}", query=LossQuery
+    )(view)
+    v2.add_url_rule(f"/{listing.plural}/<{parameter}>/losses", f"losses_{listing.plural}", told, methods=["GET"])
+
+
+for _listing, _parameter, _permission in ASKED:
+    _asking(_listing, _parameter, _permission)
