@@ -11,6 +11,7 @@ CrowbarError                     anything we can name; ``code`` is stable, ``sta
 ├── Forbidden              403   you may not
 ├── PreconditionFailed     412   If-Match does not hold any more
 ├── Unavailable            503   a part that is needed does not answer: the operator can help
+│   └── Held               503   somebody else has held the lock of all changes for too long
 ├── ConfigError                  the settings or the installation are wrong: the operator can help
 │   └── BarclampError            a barclamp is wrong: its author can help
 └── JigError                     what a jig raises to end a run
@@ -96,6 +97,10 @@ class PreconditionFailed(CrowbarError):
 class Unavailable(CrowbarError):
     code = "unavailable"
     status = 503
+
+
+class Held(Unavailable):
+    """Somebody else has held the lock of all changes for longer than anybody waits."""
 
 
 class ConfigError(CrowbarError):

@@ -26,6 +26,17 @@ class Settings:
     database_url: str = _setting(
         "", "SQLAlchemy URL. Empty: SQLite in data_dir. For PostgreSQL: postgresql+psycopg2://user:password@host/name."
     )
+    database_lock_seconds: float = _setting(
+        8.0, "Seconds a change waits for whoever else changes the cluster, before it is answered with 503. 0: for ever."
+    )
+    database_statement_seconds: float = _setting(
+        30.0, "Seconds one statement may take on PostgreSQL (migrations: as long as they need). 0: for ever."
+    )
+    database_idle_seconds: float = _setting(
+        15.0,
+        "Seconds after which PostgreSQL ends a transaction whose process says nothing (it is stopped, or cut off), "
+        "so that others can go on. 0: never.",
+    )
     queue: str = _setting(
         "threads", "How run ids reach workers: threads (in the annealer's process) or celery (needs redis_url)."
     )

@@ -11,9 +11,9 @@ from crowbar_core.cli.context import output
 from crowbar_core.cli.errors import FAILED
 from crowbar_core.cli.local import opened, settings_options
 from crowbar_core.services import users
+from crowbar_core.services.build import open_store
 from crowbar_core.settings import Settings
 from crowbar_core.store import migrate
-from crowbar_core.store.db import Store
 
 
 @click.group("db", no_args_is_help=True)
@@ -45,7 +45,7 @@ def upgrade(settings: Settings) -> None:
 def check(settings: Settings) -> None:
     """Say whether the schema is up to date; exit 1 if it is not. Changes nothing."""
     registry = plugins.load(settings)
-    store = Store(settings.url)
+    store = open_store(settings)
     try:
         states = migrate.check(store, registry.schemas())
     finally:
@@ -70,7 +70,7 @@ def purge(settings: Settings, barclamp: str, yes: bool) -> None:
     if not yes:
         out.say(f"The tables of barclamp {barclamp} go with all that is in them.")
         ask_name(barclamp, f"purge barclamp {barclamp}")
-    store = Store(settings.url)
+    store = open_store(settings)
     try:
         gone = migrate.purge(store, barclamp)
     finally:

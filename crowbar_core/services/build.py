@@ -14,6 +14,7 @@ from crowbar_core.services.parts import Parts, build_cipher
 from crowbar_core.settings import Settings
 from crowbar_core.store.db import Store
 from crowbar_core.store.migrate import upgrade
+from crowbar_core.store.patience import Patience
 
 
 def build_parts(
@@ -31,13 +32,22 @@ def build_parts(
     for tests: see ``plugins.load``.
     """
     registry = plugins.load(settings, extra=extra_plugins, jigs=jigs, installed=installed)
-    store = Store(settings.url, clock=clock, pool_size=max(20, settings.concurrency // 2))
+    store = open_store(settings, clock=clock)
     if migrate:
         upgrade(store, registry.schemas())
     queue = plugins.load_one(plugins.QUEUES, settings.queue)
     parts = Parts(settings, store, registry, build_cipher(settings), queue(settings))
     synchronise(parts)
     return parts
+
+
+def open_store(settings: Settings, *, clock: Callable[[], datetime] | None = None) -> Store:
+    patience = Patience(
+        lock=settings.database_lock_seconds,
+        statement=settings.database_statement_seconds,
+        idle=settings.database_idle_seconds,
+    )
+    return Store(settings.url, clock=clock, pool_size=max(20, settings.concurrency // 2), patience=patience)
 
 
 def spare_the_collector() -> None:

@@ -15,7 +15,7 @@ from typing import Final, Literal
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from crowbar_core.errors import CrowbarError
+from crowbar_core.errors import CrowbarError, Held
 from crowbar_core.services.parts import Parts
 from crowbar_core.services.processes import Process, alive_of_kind, processes
 from crowbar_core.store import counts, leases
@@ -118,10 +118,20 @@ def _database(parts: Parts) -> Iterator[Finding]:
         if behind:
             detail = f"the schema is behind ({', '.join(behind)}); run crowbar db upgrade"
             yield Finding(check="migrations", grade="fatal", detail=detail, names=behind)
-        if store.cannot_write is None:
-            return
     except (CrowbarError, SQLAlchemyError):
         yield Finding(check="database", grade="fatal", detail="the database does not answer")
+        return
+    try:
+        # Every change goes through this door; that it stays shut is found here.
+        store.try_graph()
+    except Held:
+        detail = "nothing can be changed: somebody has held the database's lock for too long; the log says who"
+        yield Finding(check="database", grade="fatal", detail=detail)
+        return
+    except (CrowbarError, SQLAlchemyError):
+        yield Finding(check="database", grade="fatal", detail="the database does not answer")
+        return
+    if store.cannot_write is None:
         return
     try:
         # Asked for only after a write has failed: it may be that nobody writes here but us.

@@ -10,6 +10,7 @@ from.
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 import sqlite3
@@ -18,22 +19,36 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 import psycopg2
+import psycopg2.errors
+import structlog
 from sqlalchemy import ColumnElement, Connection, Engine, Integer, bindparam, create_engine, event, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from crowbar_core.errors import ConfigError, Unavailable
+from crowbar_core.errors import ConfigError, Held, Unavailable
+from crowbar_core.store.holders import sqlite_writer, who_holds
+from crowbar_core.store.patience import (
+    MARGIN_SECONDS,
+    PATIENT,
+    Patience,
+    Watch,
+    connect_arguments,
+    prepare,
+    timeouts,
+)
+
+log = structlog.get_logger("crowbar")
 
 ENGINE_LOCK = 0x63726F77  # the advisory lock that every change of the graph holds until its commit
 CHANNEL = "crowbar"
-BUSY_SECONDS = 30.0
 _SUPPORTED = "sqlite:///PATH or postgresql+psycopg2://USER:PASSWORD@HOST/NAME"
 
 
@@ -48,15 +63,24 @@ def expect(check: Callable[[Session], None] | None) -> None:
     _expected.set(check)
 
 
+_BUSY = "Somebody else has been changing the cluster for {:g} s. Try again in a moment; the log says who."
+_TELL_AGAIN_SECONDS = 5.0
 _NO_ROOM = ("disk is full", "No space left", "readonly database", "disk I/O error")
 
 
 class Store:
     """Opens transactions on one database. ``clock`` replaces the database's time (tests)."""
 
-    def __init__(self, url: str, *, clock: Callable[[], datetime] | None = None, pool_size: int = 20) -> None:
+    def __init__(
+        self, url: str, *, clock: Callable[[], datetime] | None = None, pool_size: int = 20,
+        patience: Patience | None = None,
+    ) -> None:  # fmt: skip
         self.url = url
-        self.engine = open_engine(url, pool_size=pool_size)
+        self.patience = patience or Patience()
+        self._watch = Watch(self.patience)
+        self._left = threading.local()
+        self._told = float("-inf")
+        self.engine = open_engine(url, pool_size=pool_size, watch=self._watch, busy_seconds=self._busy_seconds)
         self.postgresql = self.engine.dialect.name == "postgresql"
         self._reading = self.engine.execution_options(crowbar_write=False)
         self._writing = self.engine.execution_options(crowbar_write=True)
@@ -81,38 +105,107 @@ class Store:
             session.rollback()
 
     @contextmanager
-    def write(self, *, graph: bool = True) -> Iterator[Session]:
+    def write(self, *, graph: bool = True, patient: bool = False) -> Iterator[Session]:
         """A writing transaction; commits at the end, rolls back when the block raises.
 
-        ``graph=False`` (logs, heartbeats, users) does not take PostgreSQL's advisory lock.
+        ``graph=False`` (logs, heartbeats, users) does not take PostgreSQL's advisory lock. What is ``patient``
+        (migrations) may take as long as it needs. Raises ``Held`` when the lock is not to be had in time.
         """
+        patience = PATIENT if patient else self.patience
         try:
-            with self._turn(), _plain_errors(), Session(self._writing, autoflush=False) as session, session.begin():
-                if graph and self.postgresql:
-                    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ENGINE_LOCK})
+            with (
+                self._turn(patience.lock), self._plain_errors(), Session(self._writing, autoflush=False) as session,
+                session.begin(),
+            ):  # fmt: skip
+                if self.postgresql:
+                    self._begin(session, patience, graph=graph)
                 if (check := _expected.get()) is not None:
                     expect(None)
                     check(session)
                 yield session
+        except Held:
+            raise
         except Unavailable as error:
             self.cannot_write = error.detail
             raise
         self.cannot_write = None
 
+    def try_graph(self, seconds: float = 3.0) -> None:
+        """Go through the door that every change goes through, and out again. Raises ``Held`` if it is shut for so
+        long.
+        """
+        with (
+            self._turn(seconds), self._plain_errors(seconds), Session(self._writing, autoflush=False) as session,
+            session.begin(),
+        ):  # fmt: skip
+            session.connection()  # on SQLite this is the door
+            if self.postgresql:
+                self._begin(session, replace(self.patience, lock=seconds), graph=True)
+            session.rollback()
+
+    def _begin(self, session: Session, patience: Patience, *, graph: bool) -> None:
+        if patience is not self.patience:
+            for name, value in timeouts(patience).items():
+                session.execute(text(f"SET LOCAL {name} = '{value}'"))
+        if not graph:
+            return
+        raw: Any = session.connection().connection.dbapi_connection
+        try:
+            raw.bound = patience.lock + MARGIN_SECONDS if patience.lock else math.inf
+            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ENGINE_LOCK})
+        finally:
+            raw.bound = None if patience.statement else math.inf
+
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, seconds: float) -> Iterator[None]:
         """SQLite's writers queue up here: its own way of waiting is to ask again now and then, which may starve one of
-        many.
+        many. What is left of ``seconds`` is for those of other processes.
         """
         if self.postgresql:
             yield
             return
-        if not self._writer.acquire(timeout=BUSY_SECONDS):
-            raise Unavailable(f"The database has been busy for {BUSY_SECONDS:g} s. Try again.")
+        until = time.monotonic() + (seconds or PATIENT.lock)
+        if not self._writer.acquire(timeout=seconds or threading.TIMEOUT_MAX):
+            raise Held(_BUSY.format(seconds))
         try:
+            self._left.seconds = max(0.1, until - time.monotonic())
             yield
         finally:
+            self._left.seconds = None
             self._writer.release()
+
+    def _busy_seconds(self) -> float:
+        """How long SQLite may ask whether another process has ended its change."""
+        return getattr(self._left, "seconds", None) or self.patience.lock or PATIENT.lock
+
+    @contextmanager
+    def _plain_errors(self, seconds: float | None = None) -> Iterator[None]:
+        """As ``_plain_errors``; and of a lock that was not to be had, the log says who holds it."""
+        try:
+            with _plain_errors():
+                yield
+        except Unavailable as error:
+            if not _is_locked(error.__cause__):
+                raise
+            waited = self.patience.lock if seconds is None else seconds
+            self._tell_holders(waited)
+            raise Held(_BUSY.format(waited)) from error
+
+    def _tell_holders(self, waited: float) -> None:
+        """Once for all who have waited for the same."""
+        now = time.monotonic()
+        if now - self._told > _TELL_AGAIN_SECONDS:
+            self._told = now
+            log.error("the database is held by somebody else", waited=waited, holders=self._holders())
+
+    def _holders(self) -> list[str]:
+        if not self.postgresql:
+            return sqlite_writer(self.url.removeprefix("sqlite:///"))
+        try:
+            with _plain_errors(), self._reading.connect() as connection:
+                return who_holds(connection)
+        except (Unavailable, SQLAlchemyError) as error:
+            return [f"nobody could be asked: {str(error).splitlines()[0]}"]
 
     def notify(self, session: Session) -> None:
         """Wake the annealers of other processes when this transaction commits (PostgreSQL; elsewhere they poll)."""
@@ -129,6 +222,7 @@ class Store:
 
     def close(self) -> None:
         self.engine.dispose()
+        self._watch.close()
 
 
 def now_of(session: Session) -> datetime:
@@ -140,7 +234,7 @@ def now_of(session: Session) -> datetime:
     return datetime.now(UTC)  # SQLite is one host: its clock is ours
 
 
-def open_engine(url: str, *, pool_size: int = 20) -> Engine:
+def open_engine(url: str, *, pool_size: int, watch: Watch, busy_seconds: Callable[[], float]) -> Engine:
     """An engine with the pragmas, time-outs and BEGINs of its database. Raises ``ConfigError`` for any other URL."""
     if url.startswith("sqlite:///"):
         path = Path(url.removeprefix("sqlite:///"))
@@ -153,16 +247,18 @@ def open_engine(url: str, *, pool_size: int = 20) -> Engine:
             ) from error
         engine = create_engine(
             url, json_serializer=_dumps, json_deserializer=_loads, pool_size=pool_size, max_overflow=100,
-            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+            connect_args={"check_same_thread": False},
         )  # fmt: skip
         event.listen(engine, "connect", _open_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "begin", lambda connection: _begin_sqlite(connection, busy_seconds()))
         return engine
     if re.match(r"postgresql(\+psycopg2)?://", url):
-        return create_engine(
+        engine = create_engine(
             url, json_serializer=_dumps, json_deserializer=_loads, pool_size=pool_size, max_overflow=100,
-            pool_pre_ping=True, connect_args={"connect_timeout": 5, "application_name": "crowbar"},
+            pool_pre_ping=True, connect_args=connect_arguments(watch),
         )  # fmt: skip
+        event.listen(engine, "connect", lambda connection, _record: prepare(connection, watch.patience))
+        return engine
     scheme = url.partition(":")[0]
     raise ConfigError(f"The database URL has the scheme {scheme!r}, which is not supported. Use {_SUPPORTED}.")
 
@@ -188,8 +284,11 @@ def _open_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin_sqlite(connection: Connection) -> None:
+def _begin_sqlite(connection: Connection, busy_seconds: float) -> None:
     write = connection.get_execution_options().get("crowbar_write", True)
+    if write:
+        raw: Any = connection.connection.dbapi_connection
+        raw.execute(f"PRAGMA busy_timeout={int(busy_seconds * 1000)}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
@@ -206,6 +305,13 @@ def _plain_errors() -> Iterator[None]:
         if error.connection_invalidated:
             raise Unavailable("The connection to the database was lost.") from error
         raise
+
+
+def _is_locked(error: BaseException | None) -> bool:
+    said = getattr(error, "orig", None)
+    return isinstance(said, psycopg2.errors.LockNotAvailable) or (
+        isinstance(said, sqlite3.OperationalError) and "database is locked" in str(said)
+    )
 
 
 class Listener:

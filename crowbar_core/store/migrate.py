@@ -62,7 +62,7 @@ def upgrade(store: Store, barclamps: Packages) -> list[str]:
     changed: list[str] = []
     for name, package in [(CORE, CORE_MIGRATIONS), *barclamps]:
         script = _script(name, package)
-        with store.write() as session:
+        with store.write(patient=True) as session:
             connection = session.connection()
             before = _current(connection, version_table(name))
             if before == _head(name, script):
@@ -111,7 +111,7 @@ def purge(store: Store, barclamp: str) -> list[str]:
     names.
     """
     prefix = barclamp.replace("-", "_") + "_"
-    with store.write() as session:
+    with store.write(patient=True) as session:
         connection = session.connection()
         own = set(Base.metadata.tables)
         there = inspect(connection).get_table_names()

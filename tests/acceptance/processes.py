@@ -175,12 +175,17 @@ class Site:
 
     # ------------------------------------------------------------ the API
 
-    def request(self, method: str, path: str, body: Any = None, **query: Any) -> requests.Response:
+    def request(
+        self, method: str, path: str, body: Any = None, *, url: str = "", seconds: float = 40, **query: Any
+    ) -> requests.Response:
+        """Of the server that was started last, or of the one at ``url``."""
         with requests.Session() as session:
             session.trust_env = False
             # Who asks only for the health is nobody: a load balancer.
             auth = ("admin", self.password) if path.startswith("api/") else None
-            return session.request(method, f"{self.url}/{path}", json=body, params=query, auth=auth, timeout=40)
+            return session.request(
+                method, f"{url or self.url}/{path}", json=body, params=query, auth=auth, timeout=seconds
+            )
 
     def ready(self) -> requests.Response:
         return self.request("GET", "readyz")

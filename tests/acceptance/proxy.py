@@ -1,4 +1,6 @@
-"""A wire to PostgreSQL that breaks at the worst moment: when a COMMIT has reached the server and its answer has not."""
+"""A wire to PostgreSQL that breaks at the worst moment, when a COMMIT has reached the server and its answer has not; or
+that freezes.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,8 @@ class BadWire:
     def __init__(self, server: str) -> None:
         self.server = server
         self.cuts_left = 0
+        self._goes = threading.Event()
+        self._goes.set()
         self._lock = threading.Lock()
         self._commits = itertools.count(1)
         self._door = socket.create_server(("127.0.0.1", 0))
@@ -24,7 +28,15 @@ class BadWire:
         self._threads: list[threading.Thread] = []
         self._spawn(self._welcome)
 
+    def freeze(self) -> None:
+        """From now on nothing arrives, in either direction, and nobody is told."""
+        self._goes.clear()
+
+    def thaw(self) -> None:
+        self._goes.set()
+
     def close(self) -> None:
+        self.thaw()
         _end(self._door)
         self._threads[0].join(5)  # from now on there are no more
         for one in self._sockets:
@@ -53,6 +65,7 @@ class BadWire:
 
     def _up(self, client: socket.socket, server: socket.socket) -> None:
         for data in _pieces(client):
+            self._goes.wait()
             if b"Q\x00\x00\x00\x0bCOMMIT\x00" in data and self._hits():
                 # Nobody hears the answer; the server has got the whole command, and carries it out.
                 _end(client)
@@ -71,6 +84,7 @@ class BadWire:
 
     def _down(self, server: socket.socket, client: socket.socket) -> None:
         for data in _pieces(server):
+            self._goes.wait()
             with contextlib.suppress(OSError):
                 client.sendall(data)
         _end(client)

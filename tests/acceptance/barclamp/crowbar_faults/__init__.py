@@ -113,6 +113,7 @@ class Faults:
                 Role(name="once", jig="python", run=wait_for_gate, requires=("quick",), destructive=True),
                 Role(name="hang", jig="python", run=hang, timeout=1.0),
                 Role(name="flaky", jig="python", run=flaky),
+                Role(name="hold"),
                 Role(name="s-slow", jig="script", requires=("quick",), implicit=True, timeout=120.0, max_attempts=5),
                 Role(name="s-after", jig="script", requires=("s-slow",)),
                 Role(name="follower", jig="python", run=work, requires=("s-after",)),
@@ -120,6 +121,13 @@ class Faults:
             ),
         )
         return replace(clamp, roles=tuple(with_its_report(role) for role in clamp.roles))
+
+    @hookimpl(roles=("hold",))
+    def on_node_bind(self, node_role: NodeRoleView) -> None:
+        """Holds the lock of all changes until its gate opens."""
+        note("holding", node_role.node.name, node_role.role, os.getpid())
+        while not (ROOM / "open" / "hold").exists():
+            time.sleep(0.05)
 
     @hookimpl(roles=("quick",))
     def on_active(self, node_role: NodeRoleView) -> None:
