@@ -11,7 +11,7 @@ from sqlalchemy import Select, select
 from benchmarks.sides.work import SCRIPTS, Figures, Order, answer
 from crowbar_core import Barclamp, Role, hookimpl, logs
 from crowbar_core.domain.states import ACTIVE
-from crowbar_core.services import binding, deployments, nodes, steering
+from crowbar_core.services import binding, deployments, nodes, settling
 from crowbar_core.services.annealer import change
 from crowbar_core.services.build import build_parts, spare_the_collector
 from crowbar_core.services.engine import Engine
@@ -102,10 +102,10 @@ def _measure(parts: Parts, home: int, *, expected: int) -> Figures:
     deployments.commit(parts, OPERATOR, home)
     while _any(parts, left):
         if time.perf_counter() - begun > HANG_SECONDS:
-            raise SystemExit(f"after {HANG_SECONDS:g} s not all is ACTIVE: {steering.settled(parts)}")
+            raise SystemExit(f"after {HANG_SECONDS:g} s not all is ACTIVE: {settling.settled(parts)}")
         time.sleep(LOOK)
     figures = Figures(seconds=time.perf_counter() - begun, cpu=time.process_time() - cpu)
-    if (now := steering.settled(parts)).active != expected:
+    if (now := settling.settled(parts)).active != expected:
         raise SystemExit(f"{now.active} noderoles became ACTIVE, not {expected}: {now}")
     return figures
 

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from benchmarks import ancestor
 from benchmarks.cluster import OPERATOR, cluster, load
-from crowbar_core.services import deployments, steering
+from crowbar_core.services import deployments, settling
 from crowbar_core.services.build import spare_the_collector
 from crowbar_core.services.engine import Engine
 from crowbar_core.services.parts import Parts
@@ -49,7 +49,7 @@ def one_side(side: str, url: str, nodes: int, length: int) -> dict[str, Any]:
         begun = time.perf_counter()
         _converge(parts, home, look=0.02 if nodes < 1000 else 0.2)
         seconds = time.perf_counter() - begun
-        now = steering.settled(parts)
+        now = settling.settled(parts)
         engine.stop()
         if now.active != (WARM + nodes) * length:
             raise SystemExit(f"only {now.active} of {(WARM + nodes) * length} noderoles became ACTIVE: {now}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
@@ -11,7 +11,7 @@ from crowbar_core.cli import output as out
 from crowbar_core.cli.client import Client
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import noun, output
-from crowbar_core.cli.converge import wait_until_settled
+from crowbar_core.cli.converge import in_error, insist, insist_on_no_more_errors, wait_option, wait_until_settled
 from crowbar_core.cli.verbs import add_list, add_show, done, id_of, node_role_id, read_file, read_value
 from crowbar_core.errors import NotFound
 
@@ -86,30 +86,56 @@ def get(name: str, reveal: bool, **subject: str | None) -> None:
 @click.option(
     "--file", "file", metavar="FILE", help="Read the value from a file; - is standard input (right for secrets)."
 )
-@click.option("--wait", is_flag=True, help="Wait until all is settled again.")
+@wait_option
 def set_(name: str, value: str | None, string: bool, file: str | None, wait: bool, **subject: str | None) -> None:
     """Set an attribute. VALUE is JSON if it is JSON, else text."""
     if (value is None) == (file is None):
         raise click.UsageError("Give either a VALUE or --file.")
     text = read_file(file).rstrip("\n") if file is not None else str(value)
     client = connect()
-    answer = client.put(*_path(client, **subject), "attribs", name, body={"value": read_value(text, string=string)})
+    path = _path(client, **subject)
+    before = in_error(client) if wait else set()
+    answer = client.put(*path, "attribs", name, body={"value": read_value(text, string=string)})
     done(answer, f"Attribute {name} is set.")
     if wait:
-        wait_until_settled(client)
+        _wait(client, path, before)
 
 
 @attribs.verb("unset")
 @click.argument("name", metavar="ATTRIBUTE")
 @_subject
-@click.option("--wait", is_flag=True, help="Wait until all is settled again.")
+@wait_option
 def unset(name: str, wait: bool, **subject: str | None) -> None:
     """Take the operator's value away; the next source shows through."""
     client = connect()
-    client.delete(*_path(client, **subject), "attribs", name)
+    path = _path(client, **subject)
+    before = in_error(client) if wait else set()
+    client.delete(*path, "attribs", name)
     out.say(f"Attribute {name} is unset.")
     if wait:
-        wait_until_settled(client)
+        _wait(client, path, before)
+
+
+def _wait(client: Client, path: tuple[str | int, ...], before: set[int]) -> None:
+    """Wait until all is settled, then insist that what the value is for is ACTIVE, as far as it is committed, and that
+    nothing is in ERROR that was not ``before``.
+    """
+    wait_until_settled(client)
+    insist_on_no_more_errors(client, before)
+    for row in _bound(client, *path):
+        if row["state_name"] != "PROPOSED":
+            insist(client, "node_roles", str(row["id"]))
+
+
+def _bound(client: Client, plural: str | int, key: str | int) -> Iterable[Mapping[str, Any]]:
+    """The noderoles that a value of this object is for."""
+    if plural == "node_roles":
+        return [client.get("node_roles", key)]
+    if plural == "nodes":
+        return client.rows("nodes", key, "node_roles", query={"sort": "cohort"})
+    placed = client.get("deployment_roles", key)
+    query = {"deployment_id": placed["deployment_id"], "role_id": placed["role_id"], "sort": "cohort"}
+    return client.rows("node_roles", query=query)
 
 
 @attribs.verb("explain")

@@ -11,7 +11,7 @@ from crowbar_core.cli import output as out
 from crowbar_core.cli.confirm import ask, yes_option
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import noun, output
-from crowbar_core.cli.converge import wait_for
+from crowbar_core.cli.converge import wait_for, wait_option
 from crowbar_core.cli.nodes import bind_roles
 from crowbar_core.cli.verbs import (
     add_action,
@@ -111,7 +111,7 @@ def plan(name: str) -> None:
 @deployments.verb("commit")
 @click.argument("name")
 @click.option("--plan", "plan_id", metavar="ID", help="Refuse if a commit would do anything else than this plan.")
-@click.option("--wait", is_flag=True, help="Wait until it is ACTIVE; exit 1 if it ends otherwise.")
+@wait_option
 @yes_option
 def commit(name: str, plan_id: str | None, wait: bool, yes: bool) -> None:
     """Commit all that is proposed in the deployment; what destroys data asks first."""

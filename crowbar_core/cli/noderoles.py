@@ -8,7 +8,7 @@ from crowbar_core.cli import output as out
 from crowbar_core.cli.confirm import ask, yes_option
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import Noun, noun, output
-from crowbar_core.cli.converge import wait_for
+from crowbar_core.cli.converge import wait_for, wait_option
 from crowbar_core.cli.nodes import print_why
 from crowbar_core.cli.runs import print_log
 from crowbar_core.cli.verbs import add_list, node_role_id
@@ -69,7 +69,7 @@ def _steer(group: Noun, action: str, help_: str, said: str, *, wait: bool = Fals
                 wait_for(client, "node_roles", str(number))
 
     if wait:
-        act = click.option("--wait", is_flag=True, help="Wait until it is ACTIVE; exit 1 if it ends otherwise.")(act)
+        act = wait_option(act)
     if asks:
         act = yes_option(act)
     act = click.argument("references", metavar="NODEROLE...", nargs=-1, required=True)(act)

@@ -15,6 +15,7 @@ from crowbar_core.cli.client import Client
 from crowbar_core.cli.confirm import ask, yes_option
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import Noun, output
+from crowbar_core.cli.converge import wait_option
 from crowbar_core.errors import BadInput, NotFound
 
 Filters = Mapping[str, str]
@@ -94,7 +95,7 @@ def add_action(
                 after(client, name)
 
     if after is not None:
-        act = click.option("--wait", is_flag=True, help="Wait until it is ACTIVE; exit 1 if it ends otherwise.")(act)
+        act = wait_option(act)
     if asks:
         act = yes_option(act)
     act = click.argument("names", metavar="NAME...", nargs=-1, required=True)(act)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Json
@@ -33,20 +33,6 @@ class Why:
 
     summary: str
     reasons: tuple[Reason, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settled:
-    """Where the cluster stands. ``waiting``: committed noderoles that wait for a named reason, with
-    nothing under way.
-    """
-
-    state: Literal["settled", "working", "failed"]
-    working: int
-    errors: int
-    waiting: int
-    active: int
-    undelivered: int
 
 
 # ---------------------------------------------------------------- noderoles
@@ -383,33 +369,6 @@ def _blame(session: Session, row: Any) -> list[Reason]:
                     )
                 )  # fmt: skip
     return found
-
-
-def settled(parts: Parts) -> Settled:
-    """Whether there is anything left to do."""
-    with parts.store.read() as session:
-        counts: dict[int, int] = dict(
-            session.execute(select(node_roles.c.state, func.count()).group_by(node_roles.c.state)).all()
-        )
-        open_runs = (
-            session.scalar(
-                select(func.count()).select_from(runs).where(runs.c.state.in_(["queued", "running", "cancelling"]))
-            )
-            or 0
-        )
-        undelivered = events.undelivered(session)
-    errors = counts.get(int(ERROR), 0)
-    waiting = counts.get(int(TODO), 0) + counts.get(int(BLOCKED), 0)
-    working = open_runs
-    state: Literal["settled", "working", "failed"] = "settled"
-    if working or undelivered:
-        state = "working"
-    elif errors:
-        state = "failed"
-    return Settled(
-        state=state, working=working, errors=errors, waiting=waiting, active=counts.get(int(ACTIVE), 0),
-        undelivered=undelivered,
-    )  # fmt: skip
 
 
 def _node_role(session: Session, node_role_id: int) -> Any:

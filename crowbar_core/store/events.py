@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import and_, case, delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
@@ -130,9 +130,38 @@ def due(session: Session, now: datetime, limit: int, *, busy: Iterable[str] = ()
     ]  # fmt: skip
 
 
-def undelivered(session: Session) -> int:
-    """How many deliveries wait."""
-    return session.scalar(select(func.count()).select_from(deliveries).where(deliveries.c.state == "waiting")) or 0
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What waits for one plugin: ``soon`` of the ``count`` are due, or will be soon."""
+
+    plugin: str
+    count: int
+    soon: int
+    oldest: datetime
+
+
+def lanes(session: Session, now: datetime, soon: datetime) -> list[Lane]:
+    """By plugin, the deliveries that wait; ``oldest`` is when the event of the first one, or its next try, was."""
+    is_soon = or_(deliveries.c.next_try_at.is_(None), deliveries.c.next_try_at <= soon)
+    due = case((deliveries.c.next_try_at.is_(None), events.c.created_at), else_=deliveries.c.next_try_at)
+    query = (
+        select(deliveries.c.plugin, func.count(), func.sum(case((is_soon, 1), else_=0)), func.min(due))
+        .join(events, events.c.id == deliveries.c.event_id)
+        .where(deliveries.c.state == "waiting")
+        .group_by(deliveries.c.plugin)
+    )
+    return [Lane(*row) for row in session.execute(query)]
+
+
+def last_settled(session: Session, plugin: str) -> datetime | None:
+    """When the plugin's newest delivery that is over was over: whether it still hears."""
+    moment = session.scalar(
+        select(deliveries.c.settled_at)
+        .where(deliveries.c.plugin == plugin, deliveries.c.settled_at.is_not(None))
+        .order_by(deliveries.c.id.desc())
+        .limit(1)
+    )
+    return moment if isinstance(moment, datetime) else None
 
 
 def next_try_at(session: Session) -> datetime | None:

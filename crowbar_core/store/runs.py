@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Select,
+    and_,
     bindparam,
     exists,
     func,
@@ -65,10 +66,12 @@ class Runnable:
     halfway: bool
 
 
-def _runnable(now: datetime) -> Select[Any]:
+def _runnable(now: datetime, *, delayed: bool = False) -> Select[Any]:
+    """``delayed``: those that will be, once their delay is over."""
+    due = or_(node_roles.c.not_before.is_(None), node_roles.c.not_before <= now)
     open_run = exists().where(runs.c.node_id == nodes.c.id, runs.c.state.in_(OPEN))
     return (
-        select(node_roles.c.node_id)
+        select(node_roles.c.node_id, *([node_roles.c.not_before] if delayed else ()))
         .join(nodes, nodes.c.id == node_roles.c.node_id)
         .join(deployments, deployments.c.id == node_roles.c.deployment_id)
         .join(roles, roles.c.id == node_roles.c.role_id)
@@ -79,7 +82,7 @@ def _runnable(now: datetime) -> Select[Any]:
             nodes.c.available,
             deployments.c.committed,
             roles.c.ready,
-            or_(node_roles.c.not_before.is_(None), node_roles.c.not_before <= now),
+            node_roles.c.not_before > now if delayed else due,
             ~open_run,
         )
     )
@@ -110,6 +113,26 @@ def first_runnable(session: Session, store: Store, now: datetime, node_ids: Coll
 def idle_nodes_with_work(session: Session, now: datetime, limit: int) -> list[int]:
     """Nodes on which something is runnable though nothing runs: what a crash left lying."""
     return list(session.scalars(_runnable(now).distinct().limit(limit)))
+
+
+def waits() -> ColumnElement[bool]:
+    """Of the table node_roles: what is not ACTIVE, or is to be refreshed, and has no open run."""
+    open_run = exists().where(runs.c.node_role_id == node_roles.c.id, runs.c.state.in_(OPEN))
+    wanted = [int(State.ERROR), int(State.TODO), int(State.BLOCKED)]
+    return and_(or_(node_roles.c.state.in_(wanted), and_(_INDEXED, node_roles.c.rerun)), ~open_run)
+
+
+def stale(session: Session) -> int:
+    """How many ACTIVE noderoles are to be refreshed."""
+    wanted = and_(_INDEXED, node_roles.c.state == int(State.ACTIVE))
+    return session.scalar(select(func.count()).select_from(node_roles).where(wanted)) or 0
+
+
+def delayed(session: Session, now: datetime) -> tuple[int, datetime | None]:
+    """How many noderoles will be runnable when their delay is over, and when the first of them is."""
+    later = _runnable(now, delayed=True).subquery()
+    count, first = session.execute(select(func.count(), func.min(later.c.not_before))).one()
+    return count, first
 
 
 def next_retry_at(session: Session, now: datetime) -> datetime | None:

@@ -18,7 +18,7 @@ from crowbar_core import plugins
 from crowbar_core.barclamp import Intent, Jig, Json, NodeRoleView, NodeView, RunView, serving
 from crowbar_core.domain.states import ACTIVE, ERROR, State
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound
-from crowbar_core.services import attributes, binding, deployments, housekeeping, nodes, steering, users
+from crowbar_core.services import attributes, binding, deployments, housekeeping, nodes, settling, steering, users
 from crowbar_core.services.annealer import sweep
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import LiveCluster
@@ -27,7 +27,7 @@ from crowbar_core.services.marks import look_for_marks
 from crowbar_core.services.parts import Actor
 from crowbar_core.services.reactions import Reactions
 from crowbar_core.services.runner import Runner
-from crowbar_core.services.steering import Settled
+from crowbar_core.services.settling import Settled
 from crowbar_core.services.views import node_role_views, node_views, run_views
 from crowbar_core.settings import load_settings
 from crowbar_core.store import catalogue, events
@@ -190,7 +190,7 @@ class Testbed:
             ran = self._run_queued(within)
             delivered = self._deliver()
             if not (ran or delivered or self._swept() or self._moved_on()):
-                return steering.settled(self.parts)
+                return settling.settled(self.parts)
         raise NotQuiet(f"No rest after {steps} runs and deliveries. {self._what_goes_on()}")
 
     def deliver(self) -> int:

@@ -25,7 +25,7 @@ from crowbar_core.barclamp import Attribute, NodeRoleView, Role
 from crowbar_core.domain.states import ACTIVE, ERROR, RunState
 from crowbar_core.errors import Refused
 from crowbar_core.plugins import entry_points, loading
-from crowbar_core.services import attributes, binding, deployments, nodes, steering
+from crowbar_core.services import attributes, binding, deployments, nodes, settling, steering
 from crowbar_core.services.annealer import Kind, Outcome, claim, finish, sweep
 from crowbar_core.services.parts import Parts
 from crowbar_core.store import runs as store_runs
@@ -460,11 +460,11 @@ class Engine(RuleBasedStateMachine):
             if not self.c.open_runs():
                 break
         graph = check_rest(self.parts)
-        settled = steering.settled(self.parts)
+        settled = settling.settled(self.parts)
         errors = sum(one.state is ERROR for one in graph.node_roles.values())
         assert settled.working == 0
         assert settled.errors == errors
-        assert settled.state == ("failed" if errors else "settled")
+        assert settled.state == ("failed" if errors else "waiting" if settled.waiting else "settled")
 
     def _mend_everything(self) -> None:
         """Whatever was done to it, a cluster whose operator mends everything ends with all of it ACTIVE."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import select
 
 from crowbar_core.barclamp import Attribute, DeploymentRoleView, NodeRoleView, NodeView, Role, RunView
-from crowbar_core.services import attributes, deployments, steering
+from crowbar_core.services import attributes, deployments, settling, steering
 from crowbar_core.store import events
 from crowbar_core.store.models import Delivery, table
 from tests.integration.cluster import OPERATOR, Cluster
@@ -36,7 +36,7 @@ BASE, TOP = Role(name="base"), Role(name="top", requires=("base",))
 
 
 def where(c: Cluster) -> tuple[str, int, int]:
-    found = steering.settled(c.parts)
+    found = settling.settled(c.parts)
     return found.state, found.working, found.undelivered
 
 

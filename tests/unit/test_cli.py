@@ -445,7 +445,7 @@ def test_converge_gives_up_after_its_timeout(server: Server, run: Run) -> None:
     server.on("GET", "/api/v2/anneal", {"state": "working", "working": 3}, 202)
     result = run("converge", "--timeout", "0.1")
     assert result.exit_code == 1
-    assert "3 noderoles are still to do" in one_sentence(result)
+    assert "3 runs are open" in one_sentence(result)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from crowbar_core.barclamp import NavItem, Permission
 from crowbar_core.domain.states import NodeState, State
 from crowbar_core.errors import BadInput, CrowbarError, NotFound
-from crowbar_core.services import steering
+from crowbar_core.services import settling
 from crowbar_core.services.health import gather
 from crowbar_core.services.parts import Actor
 from crowbar_core.web import auth
@@ -144,8 +144,8 @@ def _fresh(body: str, pace: str) -> Response:
     return answer
 
 
-def pulse() -> steering.Settled:
-    return steering.settled(auth.parts())
+def pulse() -> settling.Settled:
+    return settling.settled(auth.parts())
 
 
 def ailing() -> bool:
