@@ -18,13 +18,15 @@ from werkzeug.routing import AnyConverter, Map, RequestRedirect, Rule
 
 from crowbar_core.barclamp import Permission, serving
 from crowbar_core.errors import BarclampError, ConfigError, CrowbarError, Forbidden
+from crowbar_core.errors import NotFound as NotFoundHere
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import LiveCluster
 from crowbar_core.services.parts import Parts
 from crowbar_core.settings import Settings
 from crowbar_core.store.db import expect
+from crowbar_core.store.listing import ID_MAX
 from crowbar_core.web import auth, idempotency, origin, problems
-from crowbar_core.web.api import outside, owner_of, v2, waiting
+from crowbar_core.web.api import outside, owner_of, strict, v2, waiting
 from crowbar_core.web.api.operation import NotJson
 from crowbar_core.web.api.waiting import Waiting
 from crowbar_core.web.door import Door
@@ -223,6 +225,8 @@ def _guard() -> Response | None:
         _check_own_node()
     if auth.current_via() not in ("basic", "bearer") and origin.is_change():
         _csrf().protect()
+    if not problems.is_api():
+        _check_input()
     _enter()
     return idempotency.before()
 
@@ -235,6 +239,17 @@ def _csrf() -> CSRFProtect:
     found = current_app.extensions["csrf"]
     assert isinstance(found, CSRFProtect)
     return found
+
+
+def _check_input() -> None:
+    """Pages read their input through the same strict code as the API, a barclamp's pages too."""
+    strict.single(request.args.lists(), "parameter")
+    strict.single(request.form.lists(), "field")
+    for name, value in (request.view_args or {}).items():
+        if isinstance(value, int) and value > ID_MAX:
+            raise NotFoundHere(f"There is no {name.removesuffix('_id')} with that number.")
+        if isinstance(value, str) and any(letter < " " or letter == "\x7f" for letter in value):
+            raise NotFoundHere(f"There is no {name} of that name.")
 
 
 def _check_own_node() -> None:

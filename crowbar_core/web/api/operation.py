@@ -157,14 +157,7 @@ def _plain(value: Any) -> Any:
 
 def arguments() -> dict[str, str]:
     """The query parameters, each given once. Raises ``BadInput`` for repeated ones and for NUL."""
-    found: dict[str, str] = {}
-    for name, values in request.args.lists():
-        if len(values) > 1:
-            raise _refused("A query parameter is given more than once: give it once.")
-        if "\x00" in name + values[0]:
-            raise _refused("A query parameter may not hold a NUL character.")
-        found[name] = values[0]
-    return found
+    return strict.single(request.args.lists(), "query parameter")
 
 
 def _check_arguments(listing: Listing | None) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final, NoReturn
@@ -41,6 +41,10 @@ class _Refused:
     under: str = ""
 
 
+class NoJson(BadInput):
+    """The text is no JSON at all; something else may be made of it."""
+
+
 def _refuse(detail: str, pointer: str = "") -> NoReturn:
     raise BadInput(detail, errors=(FieldError(pointer=pointer, detail=detail),))
 
@@ -53,7 +57,8 @@ def parse(raw: bytes) -> Any:
     except UnicodeDecodeError:
         _refuse("The body is not UTF-8.")
     except json.JSONDecodeError as error:
-        _refuse(f"The body is not JSON: line {error.lineno}, column {error.colno}.")
+        detail = f"The body is not JSON: line {error.lineno}, column {error.colno}."
+        raise NoJson(detail, errors=(FieldError(pointer="", detail=detail),)) from None
     except RecursionError:
         _refuse(f"The JSON is nested deeper than {DEPTH_MAX} levels.")
     # NUL and half of a surrogate pair come into a string by an escape only: without one there is nothing to look for.
@@ -178,6 +183,26 @@ def _pointer(parts: list[str | int]) -> str:
 def _pointed(key: str) -> str:
     """A key as it may be shown in a pointer: only a plain one, because a strange one may be a misplaced secret."""
     return key if _SAFE_KEY.fullmatch(key) else "…"
+
+
+# ---------------------------------------------------------------- text beside JSON
+
+
+def single(given: Iterable[tuple[str, list[str]]], what: str) -> dict[str, str]:
+    """Query parameters, or the fields of a form, each given once. Raises ``BadInput`` for repeated ones and for NUL."""
+    found: dict[str, str] = {}
+    for name, values in given:
+        named = f" {name}" if _SAFE_KEY.fullmatch(name) else ""
+        pointer = f"?{name}" if named else "?"
+        if len(values) > 1:
+            _refuse(f"The {what}{named} is given more than once: give it once.", pointer)
+        for text in (name, *values):
+            if "\x00" in text:
+                _refuse(f"The {what}{named} may not hold a NUL character.", pointer)
+            if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+                _refuse(f"The {what}{named} holds half of a surrogate pair, which is no character.", pointer)
+        found[name] = values[0]
+    return found
 
 
 # ---------------------------------------------------------------- into a model

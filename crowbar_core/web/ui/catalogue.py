@@ -9,7 +9,7 @@ from flask import Response, request
 from crowbar_core.barclamp import requires
 from crowbar_core.store import catalogue, node_pages
 from crowbar_core.web import auth
-from crowbar_core.web.ui.shell import found, page, ui
+from crowbar_core.web.ui.shell import found, known_id, page, ui
 
 
 @ui.get("/roles")
@@ -25,15 +25,13 @@ def roles() -> Response:
 def role(reference: str) -> Response:
     after = request.args.get("after", "0")
     with auth.parts().store.read() as session:
-        every = catalogue.roles(session, role_id=int(reference)) if reference.isascii() and reference.isdigit() else []
+        every = catalogue.roles(session, role_id=known) if (known := known_id(reference)) is not None else []
         line = next(iter(every), None) or next((one for one in catalogue.roles(session) if one.name == reference), None)
         line = found(line, f"role {reference[:100]}", "/roles")
         context: dict[str, Any] = {
             "role": line,
             "attributes": catalogue.attributes(session, role_id=line.id),
-            "node_roles": node_pages.node_roles_page(
-                session, role_id=line.id, after=int(after) if after.isascii() and after.isdigit() else 0, limit=100
-            ),
+            "node_roles": node_pages.node_roles_page(session, role_id=line.id, after=known_id(after) or 0, limit=100),
         }
     return page("role.html", **context)
 

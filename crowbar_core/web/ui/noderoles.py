@@ -16,7 +16,7 @@ from crowbar_core.services.parts import Actor, Parts
 from crowbar_core.store import boards, node_pages, run_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.asking import act_asked
-from crowbar_core.web.ui.shell import Action, act, actor, found, page, ui
+from crowbar_core.web.ui.shell import Action, act, actor, found, known_id, page, ui
 
 LINES_PER_PAGE = 200
 
@@ -39,8 +39,8 @@ def noderoles() -> Response:
         lines = node_pages.node_roles_page(
             session,
             state=State[wanted] if wanted in State.__members__ else None,
-            deployment_id=int(deployment) if deployment.isascii() and deployment.isdigit() else None,
-            after=int(after) if after.isascii() and after.isdigit() else 0,
+            deployment_id=known_id(deployment),
+            after=known_id(after) or 0,
             limit=LINES_PER_PAGE + 1,
         )
         deployments = boards.deployment_lines(session)

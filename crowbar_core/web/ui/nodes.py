@@ -19,7 +19,7 @@ from crowbar_core.services.parts import Actor, Parts
 from crowbar_core.store import boards, catalogue, node_pages, run_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.asking import act_asked, ask_url
-from crowbar_core.web.ui.shell import Action, act, actor, field, found, number, page, ui
+from crowbar_core.web.ui.shell import Action, act, actor, field, found, known_id, number, page, ui
 
 NODES_PER_PAGE = 100
 YES_NO = {"yes": True, "no": False}
@@ -37,7 +37,7 @@ def nodes() -> Response:
             after=request.args.get("after", "")[:255],
             search=filters["q"].strip(),
             state=NodeState(wanted) if wanted in NodeState.__members__ else None,
-            deployment_id=int(deployment) if deployment.isascii() and deployment.isdigit() else None,
+            deployment_id=known_id(deployment),
             alive=YES_NO.get(filters["alive"]),
             available=YES_NO.get(filters["available"]),
             limit=NODES_PER_PAGE + 1,
@@ -71,8 +71,8 @@ def create_node() -> BaseResponse:
 def node(reference: str) -> Response:
     parts = auth.parts()
     with parts.store.read() as session:
-        is_id = reference.isascii() and reference.isdigit() and len(reference) < 10
-        node_id = int(reference) if is_id else node_pages.node_id_named(session, reference)
+        known = known_id(reference)
+        node_id = known if known is not None else node_pages.node_id_named(session, reference)
         line = found(node_pages.node_page(session, node_id) if node_id else None, f"node {reference[:255]}", "/nodes")
         context: dict[str, Any] = {
             "node": line,

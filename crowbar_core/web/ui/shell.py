@@ -25,7 +25,9 @@ from crowbar_core.errors import BadInput, CrowbarError, NotFound
 from crowbar_core.services import settling
 from crowbar_core.services.health import gather
 from crowbar_core.services.parts import Actor
+from crowbar_core.store.listing import ID_MAX
 from crowbar_core.web import auth
+from crowbar_core.web.api import strict
 
 T = TypeVar("T")
 
@@ -293,29 +295,35 @@ def number(name: str, what: str = "") -> int:
 
 
 def whole(text: str, what: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text):
+    known = known_id(text)
+    if known is None:
         raise BadInput(f"{what.capitalize()} is not a number that Crowbar gave out: choose it from the list.")
-    return int(text)
+    return known
+
+
+def known_id(text: str) -> int | None:
+    """The number in a page's address; None for whatever is none that Crowbar gives out."""
+    return int(text) if re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) and int(text) <= ID_MAX else None
 
 
 def before_id() -> int | None:
     """The key to page on from; whatever is no number is the first page."""
-    text = request.args.get("before", "")
-    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+    return known_id(request.args.get("before", ""))
 
 
 def json_value(text: str, what: str) -> Any:
-    """JSON as typed into a form. Text that is no JSON is taken as a string, unless it looks like JSON gone wrong."""
+    """JSON as typed into a form, read as strictly as the API does. Text that is no JSON is taken as a string, unless it
+    looks like JSON gone wrong.
+    """
     stripped = text.strip()
     if not stripped:
         raise BadInput(f"{what} is empty: type a value, or unset it.")
     try:
-        return json.loads(stripped, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        return strict.parse(stripped.encode())
+    except strict.NoJson as error:
         if stripped[0] in '{["' or len(stripped) > 10_000:
-            raise BadInput(f"{what} is not JSON: {error}.") from error
+            raise BadInput(f"{what} is not JSON: {error.detail.partition(': ')[2]}") from None
         return stripped
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+    except BadInput as error:
+        where = error.errors[0].pointer if error.errors else ""
+        raise BadInput(f"{what} cannot be{f' (at {where})' if where else ''}: {error.detail}") from None
