@@ -139,6 +139,8 @@ class NodeView:
     deployment: str = "system"
     addresses: tuple[str, ...] = ()
     """Addresses on the admin network, best first, without prefix length."""
+    reported_addresses: tuple[str, ...] = ()
+    """Those of ``addresses`` that only the node itself reported: an unknown host key is never taken there."""
     host_keys: tuple[str, ...] = ()
     """SSH host keys that are known for the node, as ``"ssh-ed25519 AAAA..."``."""
     discovery: Mapping[str, Json] = field(default_factory=dict)

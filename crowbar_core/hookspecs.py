@@ -127,7 +127,12 @@ def node_role_data(node_role: NodeRoleView) -> Mapping[str, Json]:  # type: igno
 
 @hookspec
 def node_addresses(node: NodeView) -> Iterable[str]:  # type: ignore[empty-body]
-    """Addresses of the node on the admin network, best first. Answers of all barclamps are joined, without repeats."""
+    """Addresses of the node on the admin network, best first, without prefix length. Answers of all barclamps are
+    joined, without repeats.
+
+    Of those that the node itself reports, the core leaves out what does not count; what is no address is left out and
+    shown as a problem.
+    """
 
 
 @hookspec

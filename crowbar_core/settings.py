@@ -6,11 +6,14 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
 from crowbar_core.errors import ConfigError
 
+Network = IPv4Network | IPv6Network
 Tables = Mapping[str, Mapping[str, Any]]
 
 
@@ -58,6 +61,10 @@ class Settings:
     ring_seconds: float = _setting(20.0, "After how long a queued run is handed to the queue again.")
     probe_seconds: float = _setting(60.0, "How often every available node is probed. 0: never.")
     probe_grace: int = _setting(2, "After how many failed periodic probes in a row a node is taken for dead.")
+    admin_ranges: tuple[str, ...] = _setting(
+        (),
+        "Ranges, as 192.168.124.0/24, in which an address counts that only a node itself reports. None: none counts.",
+    )
     run_timeout: float = _setting(600.0, "Seconds a run may take when its role does not say.")
     kill_grace: float = _setting(
         15.0, "Seconds a jig gets to end a run after its timeout or its cancellation before it is given up."
@@ -80,6 +87,11 @@ class Settings:
     @property
     def data_path(self) -> Path:
         return Path(self.data_dir).expanduser()
+
+    @cached_property
+    def admin_networks(self) -> tuple[Network, ...]:
+        """``admin_ranges``, parsed."""
+        return tuple(ip_network(text) for text in self.admin_ranges)
 
     @property
     def url(self) -> str:
@@ -140,7 +152,7 @@ def _parse(name: str, raw: str, default: Any) -> Any:
 
 def _check(name: str, value: Any, default: Any) -> Any:
     if isinstance(default, tuple) and isinstance(value, list | tuple):
-        return tuple(str(item) for item in value)
+        return tuple(_range(str(item)) if name == "admin_ranges" else str(item) for item in value)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not type(default):
@@ -150,3 +162,12 @@ def _check(name: str, value: Any, default: Any) -> Any:
     if name in ("concurrency", "http_threads") and value < 1:
         raise ConfigError(f"The setting {name!r} is {value}, but must be at least 1.")
     return value
+
+
+def _range(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise ConfigError(
+            f"The setting 'admin_ranges' holds {text!r}, which is no range of addresses: {error}."
+        ) from None

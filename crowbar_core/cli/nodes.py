@@ -156,8 +156,15 @@ def attribs(name: str, reveal: bool) -> None:
 
 @nodes.verb("addresses")
 @click.argument("name")
-def addresses(name: str) -> None:
+@click.option(
+    "--claims", is_flag=True, help="All that were given for it or that it reported, and why some do not count."
+)
+def addresses(name: str, claims: bool) -> None:
     """List the node's addresses on the admin network, best first."""
+    if claims:
+        rows = connect().get("nodes", name, "address_claims")
+        out.rows(rows, ("address", "source", "holder", "refused"), output())
+        return
     answer = connect().get("nodes", name, "addresses")
     if output() != "table":
         out.data(answer, output())
@@ -194,9 +201,20 @@ def probe(name: str) -> None:
     out.record(connect().put("nodes", name, "probe"), output())
 
 
+@nodes.verb("forget-discovery")
+@click.argument("name")
+def forget_discovery(name: str) -> None:
+    """Forget all that the node reported of itself, its addresses too."""
+    connect().delete("nodes", name, "discovery")
+    out.say(f"What node {name} reported is forgotten.")
+
+
 @nodes.verb("forget-key")
 @click.argument("name")
 def forget_key(name: str) -> None:
-    """Forget the node's SSH host keys, after it was installed anew: the next one it shows is taken."""
+    """Forget the node's SSH host keys, after it was installed anew.
+
+    The next one that it shows is taken, at an address that an operator or a barclamp gave it.
+    """
     connect().patch("nodes", name, body={"host_keys": []})
     out.say(f"The host keys of node {name} are forgotten.")

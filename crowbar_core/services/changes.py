@@ -17,6 +17,7 @@ from crowbar_core.domain import attributes as rules
 from crowbar_core.domain.states import ACTIVE, TRANSITION, State
 from crowbar_core.errors import BadInput, CrowbarError
 from crowbar_core.plugins import Failure
+from crowbar_core.services.addresses import keep_claims
 from crowbar_core.services.layers import node_layers, own_trees
 from crowbar_core.services.parts import Turn
 from crowbar_core.services.secrets import keep_seals, seal
@@ -60,10 +61,11 @@ def watch_values(turn: Turn, ids: Collection[int], *, itself: bool = True) -> It
 
 @contextmanager
 def watch_nodes(turn: Turn, node_ids: Collection[int]) -> Iterator[None]:
-    """The same for the attributes that live on nodes."""
+    """The same for the attributes that live on nodes; the nodes' claims to addresses follow, too."""
     attributes = [one.attribute for one in turn.registry.attributes.values() if one.role is None]
     before = _node_trees(turn, node_ids, attributes)
     yield
+    keep_claims(turn, node_ids)
     after = _node_trees(turn, node_ids, attributes)
     for node_id, tree in after.items():
         changed = rules.changed_attributes(attributes, before.get(node_id, {}), tree)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import Text, cast, or_, select, update
+from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import NodeView, Probe
 from crowbar_core.domain.states import ACTIVE, ERROR, TRANSITION
@@ -106,12 +108,15 @@ def ask_probe(parts: Parts, view: NodeView) -> Probe | None:
 
 
 def take_in_probe(parts: Parts, view: NodeView, found: Probe, *, asked_at: datetime) -> Probe:
-    """Mark the node alive or dead as the probe says; host keys seen for the first time become the known ones.
+    """Mark the node alive or dead as the probe says; host keys seen for the first time become the known ones, if an
+    operator or a barclamp said that the node is at that address. Where only the node itself says so, whoever is there
+    would become the node. A key that is another node's is not taken either.
 
     Several probes of a node may be under way. One that was overtaken says how it was, not how it is: while a dead
     node's answer is waited for, the node may have come back, and the runs that it has by now must not suffer for it.
     """
-    first_keys = found.alive and bool(found.host_keys) and not view.host_keys
+    vouched = not view.reported_addresses if found.address is None else found.address not in view.reported_addresses
+    first_keys = found.alive and bool(found.host_keys) and not view.host_keys and vouched
     if found.alive == view.alive and not first_keys:
         return found
     with change(parts, Actor("probe")) as turn:
@@ -120,7 +125,7 @@ def take_in_probe(parts: Parts, view: NodeView, found: Probe, *, asked_at: datet
         ).one_or_none()
         if row is None or (row.updated_at > asked_at and (row.alive != view.alive or not found.alive)):
             return found
-        if first_keys and not row.host_keys:
+        if first_keys and not row.host_keys and not _another_has(turn, view, found.host_keys):
             turn.session.execute(
                 update(nodes).where(nodes.c.id == view.id).values(host_keys=list(found.host_keys), updated_at=turn.now)
             )
@@ -130,6 +135,27 @@ def take_in_probe(parts: Parts, view: NodeView, found: Probe, *, asked_at: datet
         ):
             turn.tell("on_node_change", f"node {view.id}", id=view.id, changed=["alive"])
     return found
+
+
+def _another_has(turn: Turn, view: NodeView, keys: Sequence[str]) -> bool:
+    holder = holder_of_key(turn.session, view.id, keys)
+    if holder is not None:
+        log.warning("a host key is not taken: another node has it", node=view.name, other=holder)
+    return holder is not None
+
+
+def holder_of_key(session: Session, node_id: int, keys: Sequence[str]) -> str | None:
+    """The name of another node that one of these host keys is known for."""
+    texts = [key.split()[1] for key in keys if len(key.split()) > 1]
+    if not texts:
+        return None
+    held = cast(nodes.c.host_keys, Text)
+    return session.scalar(
+        select(nodes.c.name)
+        .where(nodes.c.id != node_id, or_(*(held.contains(text, autoescape=True) for text in texts)))
+        .order_by(nodes.c.id)
+        .limit(1)
+    )
 
 
 # ---------------------------------------------------------------- the periodic probe

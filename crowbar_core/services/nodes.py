@@ -11,17 +11,20 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Json, NodeView
 from crowbar_core.domain import names
+from crowbar_core.domain.addresses import check_hint
 from crowbar_core.domain.attributes import check_size, check_value, lookup, merge, place
+from crowbar_core.domain.reports import check_bounds, check_report
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import BadInput, NotFound, Refused
 from crowbar_core.plugins import LoadedAttribute
 from crowbar_core.services import fates
+from crowbar_core.services.addresses import keep_claims
 from crowbar_core.services.annealer import cancel, change
 from crowbar_core.services.binding import bind_in_turn, remove_in_turn
 from crowbar_core.services.changes import record, watch_nodes
 from crowbar_core.services.commits import commit_in_turn, propose_in_turn
 from crowbar_core.services.hammers import insert_hammer
-from crowbar_core.services.liveness import mark_alive
+from crowbar_core.services.liveness import holder_of_key, mark_alive
 from crowbar_core.services.parts import Actor, Parts, Turn
 from crowbar_core.services.secrets import keep_seals, seal
 from crowbar_core.services.views import node_row, node_views
@@ -52,6 +55,8 @@ def create_node(
     """
     name = names.node_name(name)
     names.description(description)
+    # All that takes long to look at is looked at before the graph's lock is taken.
+    wished, known = _hint(parts, hint or {}), _report(parts, discovery or {})
     with change(parts, actor) as turn:
         home = deployment_id if deployment_id is not None else _root(turn.session)
         _deployment_name(turn.session, home)
@@ -63,15 +68,16 @@ def create_node(
             .values(
                 name=name, description=description, admin=admin, deployment_id=home, bootenv=bootenv, alive=alive,
                 alive_at=turn.now if alive else None,
-                available=available, order=order, hint=_sealed(parts, hint or {}),
-                discovery=_sealed(parts, discovery or {}), host_keys=list(host_keys),
+                available=available, order=order, hint=wished,
+                discovery=known, host_keys=list(host_keys),
                 created_at=turn.now, updated_at=turn.now,
             )
             .returning(nodes.c.id)
         ).one()  # fmt: skip
+        keep_claims(turn, [node_id])
         _refuse_objections(turn, node_id)
-        for layer, tree in (("hint", hint), ("discovery", discovery)):
-            record(turn, "node", node_id, layer, list(tree or ()))
+        for layer, tree in (("hint", wished), ("discovery", known)):
+            record(turn, "node", node_id, layer, list(tree))
         for hammer, priority, config in hammers:
             insert_hammer(turn, node_id, hammer, priority, config)
         for role in sorted(parts.registry.roles.values(), key=lambda one: one.role.name):
@@ -84,20 +90,37 @@ def create_node(
 
 
 def change_node(parts: Parts, actor: Actor, node_id: int, changes: Mapping[str, Any]) -> None:
-    """Change fields of a node. ``hint`` replaces the whole hint; ``discovery`` is merged into what is known.
+    """Change fields of a node. ``hint`` replaces the whole hint; ``discovery`` is merged into what is known, and None
+    forgets that.
 
     Raises ``BadInput`` for an unknown field, ``Refused`` when the cluster's state forbids it.
     """
     if unknown := set(changes) - CHANGEABLE:
         raise BadInput(f"A node has no field {sorted(unknown)[0]!r} that can be changed.")
+    checked = _checked(parts, changes)
     with change(parts, actor) as turn:
-        change_in_turn(turn, node_id, changes)
+        _change(turn, node_id, checked)
 
 
 def change_in_turn(turn: Turn, node_id: int, changes: Mapping[str, Any]) -> None:
     """The same inside a running turn."""
+    _change(turn, node_id, _checked(turn.parts, changes))
+
+
+def _checked(parts: Parts, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes with what is said of hint and discovery looked at: it may be large, so not under the graph's lock."""
+    checked = dict(changes)
+    if "hint" in checked:
+        checked["hint"] = _hint(parts, checked["hint"])
+    if checked.get("discovery") is not None:
+        checked["discovery"] = _report(parts, checked["discovery"])
+    return checked
+
+
+def _change(turn: Turn, node_id: int, changes: Mapping[str, Any]) -> None:
     row = node_row(turn.session, node_id)
     parts, values = turn.parts, dict(changes)
+    said = list(values.get("discovery") or ())
     if "name" in values:
         values["name"] = names.node_name(values["name"])
         other = turn.session.scalar(
@@ -110,10 +133,9 @@ def change_in_turn(turn: Turn, node_id: int, changes: Mapping[str, Any]) -> None
     if row.system and set(values) - {"description"}:
         raise Refused(f"Node {row.name} is a system node: only its description can be changed.")
     if "hint" in values:
-        values["hint"] = keep_seals(parts.cipher, row.hint, _sealed(parts, values["hint"]))
+        values["hint"] = keep_seals(parts.cipher, row.hint, values["hint"])
     if "discovery" in values:
-        reported = merge(row.discovery, _sealed(parts, values["discovery"]))
-        values["discovery"] = keep_seals(parts.cipher, row.discovery, reported)
+        values["discovery"] = _known(parts, row, values["discovery"])
     if "host_keys" in values:
         values["host_keys"] = list(values["host_keys"])
     changed = {key for key, value in values.items() if getattr(row, key) != value}
@@ -125,8 +147,9 @@ def change_in_turn(turn: Turn, node_id: int, changes: Mapping[str, Any]) -> None
     if plain:
         with watch_nodes(turn, [node_id] if {"hint", "discovery"} & changed else []):
             turn.session.execute(update(nodes).where(nodes.c.id == node_id).values(updated_at=turn.now, **plain))
-        for layer in {"hint", "discovery"} & changed:
-            record(turn, "node", node_id, layer, list(values[layer]))
+        for layer, paths in (("hint", list(values.get("hint", ()))), ("discovery", said)):
+            if layer in changed:
+                record(turn, "node", node_id, layer, paths)
     if "alive" in changed:
         mark_alive(turn, node_id, values["alive"], f"{turn.actor.name} said so")
     if "available" in changed and not values["available"]:
@@ -135,6 +158,25 @@ def change_in_turn(turn: Turn, node_id: int, changes: Mapping[str, Any]) -> None
     _refuse_objections(turn, node_id)
     turn.tell("on_node_change", f"node {node_id}", id=node_id, changed=sorted(changed))
     turn.audit("node.change", f"node {row.name}", fields=sorted(changed))
+
+
+def bring_host_keys(parts: Parts, actor: Actor, node_id: int, keys: Sequence[str]) -> None:
+    """A node's token brings the node's own SSH host keys. The first ones are taken; the same ones again change nothing.
+
+    Raises ``Refused`` when other keys are known, or another node has one of these.
+    """
+    with change(parts, actor) as turn:
+        row = node_row(turn.session, node_id)
+        if sorted(row.host_keys) == sorted(keys):
+            return
+        if row.host_keys:
+            raise Refused(
+                f"Other host keys are known for node {row.name}. If it was installed anew, an operator forgets them: "
+                f"crowbar nodes forget-key {row.name}"
+            )
+        if holder := holder_of_key(turn.session, node_id, keys):
+            raise Refused(f"One of these host keys is known for node {holder}. Each node needs keys of its own.")
+        _change(turn, node_id, {"host_keys": list(keys)})
 
 
 def _cancel_queued(turn: Turn, node_id: int) -> None:
@@ -323,6 +365,25 @@ def _refuse_objections(turn: Turn, node_id: int) -> None:
         view = node_views(turn.registry, turn.session, turn.store, [node_id])[node_id]
         if said := turn.registry.objections("check_node", node=view):
             raise Refused(" ".join(said))
+
+
+def _hint(parts: Parts, hint: Mapping[str, Json]) -> dict[str, Json]:
+    check_hint(hint)
+    return _sealed(parts, hint)
+
+
+def _report(parts: Parts, report: Mapping[str, Json]) -> dict[str, Json]:
+    return _sealed(parts, check_report(report))
+
+
+def _known(parts: Parts, row: Any, report: dict[str, Json] | None) -> Json:
+    """What is known of a node after a report. Raises ``BadInput`` when all reports together would be too much."""
+    if report is None:
+        return {}
+    together = merge(row.discovery, report)
+    assert isinstance(together, dict)
+    check_bounds(together, whose=f"What is known of {row.name}, with this report,")
+    return keep_seals(parts.cipher, row.discovery, together)
 
 
 def _sealed(parts: Parts, tree: Mapping[str, Json]) -> dict[str, Json]:

@@ -31,6 +31,7 @@ from crowbar_core.errors import (
     Unavailable,
 )
 from crowbar_core.plugins import LoadedRole
+from crowbar_core.services.addresses import claims_for_views
 from crowbar_core.services.annealer import ANNEALER, Kind, Outcome, change, claim, finish_in_turn, take_on
 from crowbar_core.services.housekeeping import note_unanswered
 from crowbar_core.services.liveness import look
@@ -260,11 +261,13 @@ class Runner:
                 .where(parts.store.ids(runs.c.id, run_ids))
                 .order_by(runs.c.id)
             ).all()  # fmt: skip
+            claims = claims_for_views(parts.registry, session, parts.store, [row.id for row in rows])
         jobs = [
             Job(
                 run_id=row.run_id, node_role_id=row.node_role_id, attempt=row.attempt, refresh=row.refresh,
-                node=node_view(parts.registry, row), role=parts.registry.roles.get(row.role), role_name=row.role,
-                jig_name=row.jig_name, deployment=row.run_deployment, input=row.input, timeout=row.timeout,
+                node=node_view(parts.registry, row, claims.get(row.id, ())),
+                role=parts.registry.roles.get(row.role), role_name=row.role, jig_name=row.jig_name,
+                deployment=row.run_deployment, input=row.input, timeout=row.timeout,
                 log=RunLogBuffer(row.run_id, settings.log_lines, settings.log_bytes),
                 once=row.once if row.destructive else "",
             )

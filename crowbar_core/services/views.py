@@ -13,7 +13,8 @@ from crowbar_core.barclamp import DeploymentRoleView, DeploymentView, NodeRoleVi
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import PROPOSED, State
 from crowbar_core.errors import NotFound
-from crowbar_core.plugins import Failure, Registry
+from crowbar_core.plugins import Registry
+from crowbar_core.services.addresses import Claim, claims_for_views, with_addresses
 from crowbar_core.services.layers import own_trees
 from crowbar_core.store.db import Store
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, RoleRow, Run, table
@@ -37,28 +38,17 @@ def node_row(session: Session, node_id: int) -> Any:
     return row
 
 
-def node_view(registry: Registry, row: Row[Any] | Any) -> NodeView:
-    """The view of a row of ``_node_select``'s columns, with the addresses that the barclamps know."""
+def node_view(registry: Registry, row: Row[Any] | Any, claims: Sequence[Claim]) -> NodeView:
+    """The view of a row of ``_node_select``'s columns, with the addresses that the barclamps know.
+
+    ``claims`` are the node's, from ``claims_for_views``.
+    """
     bare = NodeView(
         id=row.id, name=row.name, admin=row.admin, system=row.system, alive=row.alive, available=row.available,
         bootenv=row.bootenv, deployment=row.deployment, host_keys=tuple(row.host_keys),
         discovery=masked(row.discovery), hint=masked(row.hint),
     )  # fmt: skip
-    return with_addresses(registry, bare)
-
-
-def with_addresses(registry: Registry, bare: NodeView) -> NodeView:
-    """The view with the admin addresses that the barclamps know, best first."""
-    if bare.system or not registry.listens("node_addresses"):
-        return bare
-    addresses: dict[str, None] = {}
-    for _, answer in registry.ask("node_addresses", node=bare):
-        if not isinstance(answer, Failure):
-            addresses.update(dict.fromkeys(str(address) for address in answer or ()))
-    if not addresses:
-        return bare
-    known = {item: getattr(bare, item) for item in bare.__dataclass_fields__} | {"addresses": tuple(addresses)}
-    return NodeView(**known)
+    return with_addresses(registry, bare, claims)
 
 
 def node_views(
@@ -68,7 +58,9 @@ def node_views(
     statement = _node_select().order_by(nodes.c.name)
     if ids is not None:
         statement = statement.where(store.ids(nodes.c.id, ids))
-    return {row.id: node_view(registry, row) for row in session.execute(statement)}
+    rows = session.execute(statement).all()
+    claims = claims_for_views(registry, session, store, [row.id for row in rows])
+    return {row.id: node_view(registry, row, claims.get(row.id, ())) for row in rows}
 
 
 def node_role_views(

@@ -287,6 +287,23 @@ class Node(Base):
     updated_at: Mapped[datetime] = _now()
 
 
+class AddressClaim(Base):
+    """An address that an operator gave a node (``hint``) or that the node reported (``report``), in canonical text.
+
+    Several nodes may claim one address. It is the first one's, by source (``hint`` sorts before ``report``), age, node.
+    """
+
+    __tablename__ = "address_claims"
+    __table_args__ = (
+        CheckConstraint(_one_of("source", ("hint", "report")), name="source"),
+        Index("ix_address_claims_first", "address", "source", "since", "node_id"),
+    )
+    node_id: Mapped[int] = _ref("nodes.id", "CASCADE", primary_key=True, index=False)
+    address: Mapped[str] = mapped_column(String(45), primary_key=True)
+    source: Mapped[str] = mapped_column(String(8))
+    since: Mapped[datetime]
+
+
 class Group(Base):
     __tablename__ = "groups"
     __table_args__ = (

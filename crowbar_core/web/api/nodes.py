@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from crowbar_core.services import hammers, liveness, steering
+from crowbar_core.domain.addresses import parse_interface, parse_mac
+from crowbar_core.services import addresses, hammers, liveness, steering
 from crowbar_core.services import nodes as service
 from crowbar_core.web.api.bodies import BootEnv, Description, NodeName, Reference, Small, given, resolve
 from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
@@ -16,24 +16,6 @@ from crowbar_core.web.api.nouns import DEPLOYMENTS, HAMMERS, NODE_ROLES, NODES, 
 from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.routes import v2
 from crowbar_core.web.auth import current_actor, parts
-
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
-
-
-def _address(value: str) -> str:
-    """An IPv4 or IPv6 address with or without prefix length, in its one written form."""
-    try:
-        return str(ipaddress.ip_interface(value) if "/" in value else ipaddress.ip_address(value))
-    except ValueError:
-        raise ValueError("This is no IPv4 or IPv6 address, for example 192.168.124.81 or 192.168.124.81/24.") from None
-
-
-def _mac(value: str) -> str:
-    mac = value.lower().replace("-", ":")
-    if not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1:
-        raise ValueError("This is no MAC address of one network card, for example 52:54:00:12:34:56.")
-    return mac
-
 
 HostKey = Annotated[
     str, Field(max_length=4096, pattern=r"^[a-z0-9@.-]+ [A-Za-z0-9+/=]+$"), Field(description='"ssh-ed25519 AAAA..."')
@@ -61,8 +43,12 @@ class NodeFields(Body):
 class NewNode(NodeFields):
     name: NodeName
     admin: bool = False
-    ip: Annotated[str, AfterValidator(_address)] | None = Field(None, description="Short for a hint: its address.")
-    mac: Annotated[str, AfterValidator(_mac)] | None = Field(None, description="Short for a hint: its MAC address.")
+    ip: Annotated[str, AfterValidator(parse_interface)] | None = Field(
+        None, description="Short for a hint: its address."
+    )
+    mac: Annotated[str, AfterValidator(parse_mac)] | None = Field(
+        None, description="Short for a hint: its MAC address."
+    )
     network: str = Field("admin", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="The network of ip.")
     hammers: list[HammerBody] = Field(default_factory=list, max_length=32)
 
@@ -79,6 +65,10 @@ class Alive(Body):
 
 class Discovery(Body):
     discovery: dict[str, Any]
+
+
+class HostKeys(Body):
+    host_keys: list[HostKey] = Field(min_length=1, max_length=32)
 
 
 class PowerAction(Body):
@@ -193,6 +183,25 @@ def report_discovery(node: str, body: Discovery) -> Answer:
     return single(NODES, key)
 
 
+@v2.delete("/nodes/<node>/discovery")
+@api(permission="operator", summary="Forget all that a node reported of itself", status=204)
+def forget_discovery(node: str) -> None:
+    service.change_node(parts(), current_actor(), to_change(NODES, node), {"discovery": None})
+
+
+@v2.put("/nodes/<node>/host_keys")
+@api(
+    permission="node",
+    summary="A node brings its SSH host keys, as long as none are known",
+    body=HostKeys,
+    listing=NODES,
+)
+def report_host_keys(node: str, body: HostKeys) -> Answer:
+    key = found_id(NODES, node)
+    service.bring_host_keys(parts(), current_actor(), key, body.host_keys)
+    return single(NODES, key)
+
+
 @v2.get("/nodes/<node>/power")
 @api(permission="viewer", summary="What can be done with a node's power")
 def power_actions(node: str) -> dict[str, Any]:
@@ -237,3 +246,12 @@ def hammers_of_node(node: str) -> Answer:
 @api(permission="viewer", summary="A node's addresses on the admin network, best first")
 def addresses_of_node(node: str) -> list[str]:
     return list(liveness.addresses(parts(), found_id(NODES, node)))
+
+
+@v2.get("/nodes/<node>/address_claims")
+@api(permission="viewer", summary="The addresses that were given for a node or that it reported, and which count")
+def address_claims_of_node(node: str) -> list[dict[str, Any]]:
+    return [
+        {"address": one.address, "source": one.source, "since": one.since, "holder": one.holder, "refused": one.refused}
+        for one in addresses.claims_of_node(parts(), found_id(NODES, node))
+    ]

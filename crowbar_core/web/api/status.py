@@ -90,6 +90,11 @@ def _word(kind: str, name: str) -> str:
     return f"{kind}_{_NOT_A_WORD.sub('_', name.lower())}"
 
 
+def _unsafe(text: str) -> dict[str, str]:
+    """A text that Ansible takes as it is: unmarked, it would run what stands in braces in it as a template."""
+    return {"__ansible_unsafe": text}
+
+
 def _inventory() -> dict[str, Any]:
     built = parts()
     bound, roles, groups, members = table(NodeRole), table(RoleRow), table(Group), table(NodeGroup)
@@ -117,11 +122,11 @@ def _inventory() -> dict[str, Any]:
             "crowbar_id": view.id,
             "crowbar_alive": view.alive,
             "crowbar_available": view.available,
-            "crowbar_deployment": view.deployment,
+            "crowbar_deployment": _unsafe(view.deployment),
             "ansible_user": "root",
         }
         if view.addresses:
-            variables["ansible_host"] = view.addresses[0]
+            variables["ansible_host"] = _unsafe(view.addresses[0])
         hostvars[view.name] = variables
     return {
         "_meta": {"hostvars": hostvars},

@@ -15,6 +15,7 @@ from crowbar_core.errors import CrowbarError
 from crowbar_core.services import attributes as values
 from crowbar_core.services import binding, hammers, liveness, steering, views
 from crowbar_core.services import nodes as service
+from crowbar_core.services.addresses import claims_of
 from crowbar_core.services.parts import Actor, Parts
 from crowbar_core.store import boards, catalogue, node_pages, run_pages
 from crowbar_core.web import auth
@@ -81,6 +82,7 @@ def node(reference: str) -> Response:
             "roles": catalogue.bindable_roles(session),
             "deployments": boards.deployment_lines(session),
             "addresses": views.node_views(parts.registry, session, parts.store, [line.id])[line.id].addresses,
+            "claims": claims_of(session, parts.store, parts.settings, [line.id]).get(line.id, ()),
         }
     for tree in ("hint", "discovery"):
         context[tree] = masked(getattr(line, tree))

@@ -326,7 +326,7 @@ class _KnownKeys(paramiko.MissingHostKeyPolicy):
         if not self.first_contact:
             raise HostKeyRefused(
                 f"host key of node {self.node} is not known yet (shown {fingerprint(self.shown)}); it is taken when the"
-                " node is probed for the first time"
+                " node is probed at an address that was given for it, and not only reported by itself"
             )
 
 

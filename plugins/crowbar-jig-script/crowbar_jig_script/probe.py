@@ -32,13 +32,15 @@ def _reach(node: NodeView, address: str, connections: Connections) -> Kept:
     if settings.ping and (reason := ping(address, timeout=settings.ping_timeout)):
         raise CrowbarError(reason)
     before = connections.kept(node.name, address).session
-    kept = connections.open(node.name, address, known=node.host_keys, first_contact=not node.host_keys)
+    # Where only the node itself says that it is there, anybody may be: an unknown key is not taken.
+    first = not node.host_keys and address not in node.reported_addresses
+    kept = connections.open(node.name, address, known=node.host_keys, first_contact=first)
     if kept.session is before and before is not None and not before.answers(settings.connect_timeout):
         if kept.users:
             # Its run is about to be told by the same silence; to log in beside it would hide that.
             raise CrowbarError(f"the connection in use has not answered for {settings.connect_timeout:g} s")
         connections.drop(kept)
-        kept = connections.open(node.name, address, known=node.host_keys, first_contact=not node.host_keys)
+        kept = connections.open(node.name, address, known=node.host_keys, first_contact=first)
     return kept
 
 
@@ -48,11 +50,13 @@ def usable(text: str) -> bool:
         address = ipaddress.ip_address(text)
     except ValueError:
         return False
+    if isinstance(address, ipaddress.IPv6Address) and (address.scope_id is not None or address.ipv4_mapped is not None):
+        return False
     return not (address.is_link_local or address.is_multicast or address.is_unspecified)
 
 
 def addresses_of(node: NodeView) -> list[str]:
-    """What the operator hinted, then what the node reported.
+    """What the operator hinted, then what the node reported. Crowbar leaves out what is not the node's to report.
 
     A node may not report a loopback address, which would be the controller itself; an operator may.
     """

@@ -1,0 +1,121 @@
+"""IP and MAC addresses in their one written form, and which of them can be a machine's own. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from crowbar_core.barclamp import Json
+from crowbar_core.errors import BadInput, FieldError
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_LONGEST: Final = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128")
+_HINT: Final = re.compile(r"hint-.+-v[46]addr", re.ASCII)
+_MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
+
+
+def parse_address(text: object) -> Address:
+    """The address in ``text``: without prefix length, and without a zone, which would let any text pass behind a ``%``.
+
+    Raises ``ValueError`` with a sentence for people.
+    """
+    try:
+        if isinstance(text, str) and len(text) <= _LONGEST and text.isascii() and "%" not in text:
+            return ipaddress.ip_address(text)
+    except ValueError:
+        pass
+    raise ValueError("This is no IPv4 or IPv6 address without a zone, for example 192.168.124.81.")
+
+
+def parse_interface(text: object) -> str:
+    """An address with or without prefix length, in its one written form. Raises ``ValueError``."""
+    address, slash, prefix = text.partition("/") if isinstance(text, str) else (text, "", "")
+    try:
+        known = parse_address(address)
+        # What int() would take besides, a sign or digits of other scripts, is not taken.
+        if slash and not (prefix.isascii() and prefix.isdigit() and len(prefix) <= 3):
+            raise ValueError
+        return str(ipaddress.ip_interface(f"{known}/{int(prefix)}")) if slash else str(known)
+    except ValueError:
+        raise ValueError(
+            "This is no IPv4 or IPv6 address without a zone, for example 192.168.124.81 or 192.168.124.81/24."
+        ) from None
+
+
+def parse_mac(text: object) -> str:
+    """The MAC address of one network card, in its one written form. Raises ``ValueError``."""
+    mac = text.lower().replace("-", ":") if isinstance(text, str) else ""
+    if not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1:
+        raise ValueError("This is no MAC address of one network card, for example 52:54:00:12:34:56.")
+    return mac
+
+
+def no_node_has(address: Address) -> str:
+    """What kind of address this is when it can be no node's, as ``multicast``; empty for all others."""
+    if address.is_unspecified:
+        return "unspecified"
+    if address.is_multicast:
+        return "multicast"
+    if address.is_link_local:
+        return "link-local"
+    if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped is not None or _holds_ipv4(address)):
+        return "IPv4-mapped"
+    if address == ipaddress.IPv4Address("255.255.255.255"):
+        return "broadcast"
+    return ""
+
+
+def _holds_ipv4(address: ipaddress.IPv6Address) -> bool:
+    """``::a.b.c.d``, ``::ffff:0:a.b.c.d``, and what gateways make of IPv4: they lead to machines of other names."""
+    number = int(address)
+    if 1 < number < 1 << 32 or number >> 32 == 0xFFFF0000:
+        return True
+    return number >> 96 == 0x0064FF9B or address.sixtofour is not None or address.teredo is not None
+
+
+def never_reported(address: Address) -> str:
+    """The same for an address that a node itself reports: loopback would be the machine that believes it."""
+    return "loopback" if address.is_loopback else no_node_has(address)
+
+
+def hinted(hint: Mapping[str, Json]) -> list[str]:
+    """The addresses that an operator gave a node, on any network, without prefix length; what is none is left out."""
+    return _readable(value for key, value in hint.items() if _HINT.fullmatch(key))
+
+
+def reported(discovery: Mapping[str, Json]) -> list[str]:
+    """The addresses that a node reported of itself, without prefix length; what is none is left out."""
+    listed = discovery.get("addresses")
+    return _readable(listed) if isinstance(listed, list) else []
+
+
+def _readable(values: Iterable[Json]) -> list[str]:
+    found: dict[str, None] = {}
+    for value in values:
+        try:
+            found[parse_interface(value).partition("/")[0]] = None
+        except ValueError:
+            continue
+    return list(found)
+
+
+def check_hint(hint: Mapping[str, Json]) -> None:
+    """Raise ``BadInput`` when an address that is hinted is none, or no machine can have it."""
+    for key, value in hint.items():
+        if not _HINT.fullmatch(key):
+            continue
+        try:
+            text = parse_interface(value)
+        except ValueError as error:
+            raise _bad_hint(key, str(error)) from None
+        if kind := no_node_has(ipaddress.ip_interface(text).ip):
+            raise _bad_hint(key, f"It is {kind}: no node can have it for itself.")
+
+
+def _bad_hint(key: str, detail: str) -> BadInput:
+    return BadInput(
+        f"The hint {key[:100]} cannot be. {detail}", errors=(FieldError(pointer=f"/hint/{key[:100]}", detail=detail),)
+    )
