@@ -108,6 +108,7 @@ class Role:
     milestone: bool = False
     powersave: bool = False
     library: bool = False
+    reboots: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ CrowbarError                     anything we can name; ``code`` is stable, ``sta
 ├── Refused                409   the request is well formed, but the cluster's state forbids it
 │   ├── InvalidTransition  409   a noderole cannot go from this state to that one
 │   ├── StaleState         409   someone else was faster: read again
+│   ├── PlanChanged        409   the plan that was insisted on no longer holds: read the new one
 │   └── Veto               409   a barclamp objected
 ├── Unauthenticated        401   who are you?
 ├── Forbidden              403   you may not
@@ -71,6 +72,10 @@ class InvalidTransition(Refused):
 
 class StaleState(Refused):
     code = "stale"
+
+
+class PlanChanged(Refused):
+    code = "plan-changed"
 
 
 class Veto(Refused):

@@ -2,15 +2,15 @@
 
 Five kinds, told apart by name. **register_…**: once, at start-up; an error stops the start of that barclamp (the core
 runs on without it and shows the traceback). **check_…** and ``on_node_bind``/``on_commit``: inside the transaction,
-quick and local. **compute** (``node_role_data``, ``node_addresses``, ``node_boot``, ``probe_node``, ``status_checks``):
-questions to plugins. **on_…**: after the commit, from the outbox, at least once, in order for each subject; they return
-intents. **jig_run**: carries out a run.
+quick and local. **compute** (``node_role_data``, ``node_addresses``, ``node_boot``, ``probe_node``,
+``status_checks``, ``plan_lines``): questions to plugins. **on_…**: after the commit, from the outbox, at least once, in
+order for each subject; they return intents. **jig_run**: carries out a run.
 Arguments may be added to a hook later, never renamed; an implementation takes those it needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -153,6 +153,15 @@ def probe_node(node: NodeView) -> Probe | None:
 def status_checks() -> Iterable[Problem]:  # type: ignore[empty-body]
     """What an operator should see on the dashboard now. Called outside any transaction; a raising one
     is itself shown.
+    """
+
+
+@hookspec
+def plan_lines(node_roles: Sequence[NodeRoleView], session: Any) -> Iterable[str]:  # type: ignore[empty-body]
+    """What a plan should say beside its runs, one line each: addresses or names that the barclamp will take, and the
+    like. ``node_roles`` are those that would run. Asked inside the planned change's transaction, which is rolled back:
+    the barclamp's own tables are as its ``on_node_bind`` and ``on_commit`` left them. Asked twice for each plan, and
+    again at a commit that insists on one: the answers must be alike. Pure and quick.
     """
 
 

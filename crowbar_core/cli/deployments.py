@@ -101,7 +101,7 @@ def plan(name: str) -> None:
         out.data(found, output())
         return
     steps = [{**step, "destructive": "LOSES DATA" if step.get("destructive") else ""} for step in found["steps"]]
-    out.rows(steps, ("cohort", "node", "role", "action", "destructive", "note"), "table")
+    out.rows(steps, ("cohort", "node", "role", "kind", "destructive", "note"), "table")
     out.say(
         f"Plan {found['id']}: {len(steps)} steps. "
         f"`crowbar deployments commit {name} --plan {found['id']}` does just this."

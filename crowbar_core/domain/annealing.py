@@ -47,6 +47,7 @@ class Role:
     name: str
     destructive: bool = False
     missing: str = ""
+    on_change: str = "rerun"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +61,11 @@ class NodeRole:
     available: bool = True
     rerun: bool = False
     done: bool = False
+    goes_back: bool = False
+    """Its run is under way, and when that has ended it goes back to work; what is above it waits for that."""
     not_before: datetime | None = None
     status: str = ""
+    run_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +83,9 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """A picture of the cluster at one moment. ``edges`` are (parent, child). ``runs`` are the open ones."""
+    """A picture of the cluster at one moment. ``edges`` are (parent, child); ``uncounted`` those of them by which the
+    child does not wait (yet). ``runs`` are the open ones.
+    """
 
     node_roles: Mapping[int, NodeRole]
     edges: tuple[tuple[int, int], ...]
@@ -87,14 +93,29 @@ class Graph:
     deployments: Mapping[int, Deployment]
     roles: Mapping[str, Role]
     runs: tuple[Run, ...] = ()
+    uncounted: frozenset[tuple[int, int]] = frozenset()
 
     @cached_property
     def parents(self) -> Mapping[int, tuple[int, ...]]:
-        return _grouped((child, parent) for parent, child in self.edges)
+        """Child -> the parents that it waits for."""
+        return _grouped((child, parent) for parent, child in self.edges if (parent, child) not in self.uncounted)
 
     @cached_property
     def children(self) -> Mapping[int, tuple[int, ...]]:
-        return _grouped(self.edges)
+        """Parent -> the children that wait for it."""
+        return _grouped(edge for edge in self.edges if edge not in self.uncounted)
+
+    @cached_property
+    def below(self) -> Mapping[int, int]:
+        """Noderole -> one below it whose run has to end before it may run itself."""
+        above = _grouped((child, parent) for parent, child in self.edges)
+        found: dict[int, int] = {}
+        for start in sorted(ref for ref, one in self.node_roles.items() if one.goes_back):
+            frontier = {start}
+            while frontier:
+                frontier = {parent for ref in frontier for parent in above.get(ref, ())} - found.keys()
+                found.update(dict.fromkeys(frontier, start))
+        return found
 
     @cached_property
     def run_on(self) -> Mapping[int, Run]:
@@ -198,6 +219,12 @@ def _obstacles(graph: Graph, one: NodeRole, now: datetime) -> list[Reason]:
     if one.not_before is not None and one.not_before > now:
         text = f"It is tried again at {one.not_before.isoformat()}: {one.status}."
         said.append(Reason("delayed", text, me))
+    if one.state is TODO and one.id in graph.below:
+        below = graph.below[one.id]
+        run = graph.run_on.get(graph.node_roles[below].node_id)
+        which = f"run {run.id} of {graph.name(below)}" if run is not None else f"the run of {graph.name(below)}"
+        text = f"It waits for the end of {which}, which is below it and goes back to work then."
+        said.append(Reason("run below", text, f"node_role {below}"))
     if (run := graph.run_on.get(one.node_id)) is not None:
         text = f"Node {node.name} is busy with run {run.id}, which is {run.state}."
         said.append(Reason("node busy", text, f"run {run.id}"))

@@ -61,7 +61,8 @@ def change(parts: Parts, actor: Actor) -> AbstractContextManager[Turn]:
 
 
 def settle(turn: Turn) -> None:
-    """Make the runs that became possible, and the events for all that moved."""
+    """Send back what waited for a run's end, make the runs that became possible, and the events for all that moved."""
+    transitions.go_back(turn.moves)
     schedule(turn, turn.moves.woken)
     totals.count_ended(turn.session, turn.store, turn.moves.ended_runs)
     _tell(turn)
@@ -100,7 +101,7 @@ def _pass_over(turn: Turn, done: Sequence[Runnable]) -> None:
     for told in (True, False):
         transitions.move(
             turn.moves, [Standing(o.id, o.node_id, o.role_id, TODO) for o in done if o.halfway is not told], ACTIVE,
-            silent=told, status="passed over: it has succeeded before", attempts=0, halfway=False, look_at=None,
+            silent=told, status="passed over: it has succeeded before", attempts=0, rerun=False, halfway=False, look_at=None,
         )  # fmt: skip
 
 
@@ -155,6 +156,7 @@ class _OpenRun:
     max_attempts: int
     destructive: bool
     on_change: str
+    goes_back: bool
 
 
 def finish(parts: Parts, outcomes: Sequence[Outcome], actor: Actor | None = None) -> set[int]:
@@ -230,6 +232,7 @@ def _open_runs(turn: Turn, ids: Collection[int]) -> list[_OpenRun]:
             runs.c.id, runs.c.node_role_id, runs.c.node_id, runs.c.state, runs.c.refresh, runs.c.pending, runs.c.worker,
             node_roles.c.role_id, roles.c.name, roles.c.jig_name, node_roles.c.state.label("node_role_state"),
             node_roles.c.rerun, node_roles.c.attempts, roles.c.max_attempts, roles.c.destructive, roles.c.on_change,
+            node_roles.c.goes_back,
         )
         .join(node_roles, node_roles.c.id == runs.c.node_role_id)
         .join(roles, roles.c.id == node_roles.c.role_id)
@@ -240,6 +243,7 @@ def _open_runs(turn: Turn, ids: Collection[int]) -> list[_OpenRun]:
         _OpenRun(
             r.id, r.node_role_id, r.node_id, r.state, r.refresh, r.pending, r.worker, r.role_id, r.name,
             r.jig_name, State(r.node_role_state), r.rerun, r.attempts, r.max_attempts, r.destructive, r.on_change,
+            r.goes_back,
         )
         for r in rows
     ]  # fmt: skip
@@ -306,6 +310,8 @@ def _move_node_roles(turn: Turn, ended: Sequence[tuple[_OpenRun, Outcome]]) -> N
             done.append(run)
         elif said.kind in ("cancelled", "handed back"):
             again.setdefault(("", 0.0, False), []).append(run)
+        elif said.kind == "failed" and run.goes_back and not run.destructive:
+            again.setdefault((said.reason, 0.0, True), []).append(run)  # it runs again anyway, from what holds by then
         elif said.kind == "failed":
             failed.setdefault(said.reason, []).append(run)
         elif said.kind == "lost" and run.destructive:
@@ -328,7 +334,9 @@ def _move_node_roles(turn: Turn, ended: Sequence[tuple[_OpenRun, Outcome]]) -> N
 
 def _fail(turn: Turn, group: Sequence[_OpenRun], reason: str) -> None:
     standing = [Standing(r.node_role_id, r.node_id, r.role_id, r.node_role_state) for r in group]
-    transitions.move(turn.moves, standing, ERROR, status=reason, rerun=False, run_count=node_roles.c.run_count + 1)
+    transitions.move(
+        turn.moves, standing, ERROR, broken=True, status=reason, rerun=False, run_count=node_roles.c.run_count + 1
+    )
 
 
 def _succeed(turn: Turn, done: Sequence[_OpenRun]) -> None:

@@ -259,16 +259,27 @@ def _going(session: Session, parts: Parts, node_role_id: int) -> list[int]:
     ).one_or_none()
     if start is None:
         raise NotFound(f"There is no noderole {node_role_id}.")
+    parent = node_roles.alias()
     going, frontier = {node_role_id}, {node_role_id}
     while frontier:
         rows = session.execute(
-            select(node_roles.c.id, node_roles.c.node_id, node_roles.c.run_count, edges.c.kind)
+            select(
+                node_roles.c.id,
+                node_roles.c.node_id,
+                node_roles.c.run_count,
+                node_roles.c.committed,
+                parent.c.committed.label("depended_on"),
+            )
             .join(edges, edges.c.child_id == node_roles.c.id)
+            .join(parent, parent.c.id == edges.c.parent_id)
             .where(parts.store.ids(edges.c.parent_id, frontier), edges.c.kind == "data")
         ).all()
-        here = {row.id for row in rows if row.node_id == start.node_id}
+        # What was never committed is nothing that anything committed depends on yet.
+        here = {row.id for row in rows if row.node_id == start.node_id and (row.depended_on or not row.committed)}
         elsewhere = [
-            row.id for row in rows if row.node_id != start.node_id and (row.run_count > 0 or _has_run(session, row.id))
+            row.id
+            for row in rows
+            if row.node_id != start.node_id and row.depended_on and (row.run_count > 0 or _has_run(session, row.id))
         ]
         if elsewhere:
             names = ", ".join(_names(session, elsewhere))
@@ -287,7 +298,7 @@ def _has_run(session: Session, node_role_id: int) -> bool:
     return session.scalar(select(runs.c.id).where(runs.c.node_role_id == node_role_id).limit(1)) is not None
 
 
-def _names(session: Session, ids: Collection[int]) -> list[str]:
+def _names(session: Session, ids: Collection[int], *, most: int | None = 10) -> list[str]:
     rows = session.execute(
         select(roles.c.name.label("role"), nodes.c.name.label("node"))
         .select_from(node_roles)
@@ -295,7 +306,7 @@ def _names(session: Session, ids: Collection[int]) -> list[str]:
         .join(nodes, nodes.c.id == node_roles.c.node_id)
         .where(node_roles.c.id.in_(list(ids)))
         .order_by(nodes.c.name, roles.c.name)
-        .limit(10)
+        .limit(most)
     )
     return [f"{row.role} on {row.node}" for row in rows]
 
@@ -320,6 +331,8 @@ def remove_in_turn(turn: Turn, ids: Collection[int]) -> None:
     cancel(turn, [row.node_role_id for row in busy], "unbound")
     peers = peers_of(turn, ids) - set(ids)
     wanting = _wanting(turn, ids)
+    if turn.notes is not None:
+        turn.notes.gone.extend(_names(turn.session, ids, most=None))
     transitions.remove(turn.moves, ids)
     turn.moves.moved[:] = [moved for moved in turn.moves.moved if moved.node_role_id not in set(ids)]
     refresh_sysdata(turn, peers)
@@ -327,10 +340,13 @@ def remove_in_turn(turn: Turn, ids: Collection[int]) -> None:
 
 
 def _wanting(turn: Turn, ids: Collection[int]) -> set[int]:
-    """Children elsewhere that want an attribute of one of these noderoles."""
+    """Children elsewhere that want an attribute of one of these noderoles, so far as they were ever committed."""
+    parent = node_roles.alias()
     rows = turn.session.execute(
         select(edges.c.child_id)
         .join(node_roles, node_roles.c.id == edges.c.child_id)
+        .join(parent, parent.c.id == edges.c.parent_id)
         .where(turn.store.ids(edges.c.parent_id, ids), edges.c.kind == "data", node_roles.c.state != int(PROPOSED))
+        .where(parent.c.committed)
     )
     return {row.child_id for row in rows}

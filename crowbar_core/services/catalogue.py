@@ -32,7 +32,7 @@ deployments, nodes, meta = table(Deployment), table(Node), table(Meta)
 
 _FLAGS = ("discovery", "bootstrap", "implicit", "cluster", "destructive", "abstract", "service",
           "milestone", "powersave",
-          "library")  # fmt: skip
+          "library", "reboots")  # fmt: skip
 _RELATIONS = ("requires", "wants", "provides", "conflicts", "attaches", "precedes")
 SYSTEM_NODE_SUFFIX = "-phantom.internal.local"
 

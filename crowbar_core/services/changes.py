@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from crowbar_core.barclamp import Json
+from crowbar_core.barclamp import Attribute, Json
 from crowbar_core.domain import attributes as rules
 from crowbar_core.domain.states import ACTIVE, TRANSITION, State
 from crowbar_core.errors import BadInput, CrowbarError
@@ -46,6 +46,9 @@ def watch_values(turn: Turn, ids: Collection[int], *, itself: bool = True) -> It
         differing = rules.changed_attributes(registry.attributes_of(names[ref]), before.get(ref, {}), tree)
         if differing:
             changed[ref] = differing
+            _note_effects(
+                turn, "node_role", ref, registry.attributes_of(names[ref]), differing, before.get(ref, {}), tree
+            )
     if not changed:
         return
     stale = set(changed) if itself else set()
@@ -54,6 +57,7 @@ def watch_values(turn: Turn, ids: Collection[int], *, itself: bool = True) -> It
         .join(node_roles, node_roles.c.id == edges.c.child_id)
         .join(roles, roles.c.id == node_roles.c.role_id)
         .where(turn.store.ids(edges.c.parent_id, changed), edges.c.kind == "data")
+        .where(edges.c.parent_id.in_(select(node_roles.c.id).where(node_roles.c.committed)))
     )
     stale.update(row.child_id for row in rows if changed[row.parent_id] & set(row.wants))
     mark_stale(turn, stale)
@@ -71,12 +75,26 @@ def watch_nodes(turn: Turn, node_ids: Collection[int]) -> Iterator[None]:
         changed = rules.changed_attributes(attributes, before.get(node_id, {}), tree)
         if not changed:
             continue
+        _note_effects(turn, "node", node_id, attributes, changed, before.get(node_id, {}), tree)
         rows = turn.session.execute(
             select(node_roles.c.id, roles.c.wants)
             .join(roles, roles.c.id == node_roles.c.role_id)
             .where(node_roles.c.node_id == node_id)
         )
         mark_stale(turn, [row.id for row in rows if changed & set(row.wants)])
+
+
+def _note_effects(
+    turn: Turn, kind: str, ref: int, attributes: Iterable[Attribute], changed: Collection[str],
+    before: Mapping[str, Json], after: Mapping[str, Json],
+) -> None:  # fmt: skip
+    if turn.notes is None:
+        return
+    for attribute in attributes:
+        if attribute.name in changed:
+            turn.notes.attributes[attribute.name] = attribute
+            old, new = rules.lookup(before, attribute.path), rules.lookup(after, attribute.path)
+            turn.notes.effects.append((kind, ref, attribute.name, old, new))
 
 
 def _node_trees(turn: Turn, node_ids: Collection[int], attributes: Any) -> dict[int, dict[str, Json]]:
@@ -101,6 +119,9 @@ def mark_stale(turn: Turn, ids: Collection[int]) -> None:
     """
     if not ids:
         return
+    if turn.stirred is not None:
+        turn.stirred.update(ids)
+        return
     rows = turn.session.execute(
         select(node_roles.c.id, node_roles.c.node_id, node_roles.c.state, node_roles.c.done, roles.c.on_change)
         .join(roles, roles.c.id == node_roles.c.role_id)
@@ -121,11 +142,13 @@ def mark_stale(turn: Turn, ids: Collection[int]) -> None:
 
 
 def rerun_now(turn: Turn, ids: Collection[int], reason: str) -> None:
-    """Send ACTIVE noderoles back to TODO or BLOCKED; a refresh that runs is cancelled."""
+    """Send ACTIVE noderoles back to TODO or BLOCKED; one whose refresh runs goes back when that has ended."""
     if not ids:
         return
-    transitions.cancel_runs(turn.moves, ids, reason)
-    transitions.send_back(turn.moves, ids, rerun=False, status=reason, not_before=None)
+    transitions.cancel_runs(turn.moves, ids, reason, queued_only=True)
+    busy = transitions.under_way(turn.moves, ids)
+    transitions.will_go_back(turn.moves, busy)
+    transitions.send_back(turn.moves, set(ids) - busy, rerun=False, status=reason, not_before=None)
 
 
 def refresh_sysdata(turn: Turn, ids: Collection[int], *, quiet: bool = False) -> None:
@@ -153,6 +176,8 @@ def refresh_sysdata(turn: Turn, ids: Collection[int], *, quiet: bool = False) ->
         tree: dict[str, Json] = {}
         for plugin, answer in registry.ask("node_role_data", of=view.role, node_role=view):
             data = answer.error if isinstance(answer, Failure) else _as_sysdata(turn, plugin, view.role, answer)
+            if turn.notes is not None:
+                turn.notes.answer(plugin, "node_role_data", f"{view.role} on {view.node.name}", data)
             if isinstance(data, str):
                 if not isinstance(answer, Failure):
                     registry.note_unanswered(Failure(plugin, "node_role_data", data, ""), node_role=view)
@@ -266,12 +291,13 @@ def _checked(turn: Turn, role: str, tree: dict[str, Json], what: str) -> dict[st
 
 
 def record(
-    turn: Turn, subject: str, subject_id: int, layer: str, paths: Iterable[str], *, run_id: int | None = None
-) -> None:
-    """Remember who set the values at these paths just now."""
+    turn: Turn, subject: str, subject_id: int, layer: str, paths: Iterable[str], *, run_id: int | None = None,
+    actor: str | None = None,
+) -> None:  # fmt: skip
+    """Remember who set the values at these paths just now (``actor``: somebody else than the turn's)."""
     rows = [
         {"subject": subject, "subject_id": subject_id, "layer": layer, "path": path, "at": turn.now,
-         "actor": turn.actor.name, "run_id": run_id}
+         "actor": actor or turn.actor.name, "run_id": run_id}
         for path in dict.fromkeys(paths)
     ]  # fmt: skip
     if not rows:

@@ -2,55 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from sqlalchemy import delete, func, insert, select, true, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Json
 from crowbar_core.domain import names
-from crowbar_core.domain.attributes import changed_attributes, check_size, check_value, leaves, lookup, place
-from crowbar_core.domain.states import ACTIVE, PROPOSED, State
-from crowbar_core.errors import NotFound, Refused
+from crowbar_core.domain.attributes import check_size, check_value, leaves, lookup, place
+from crowbar_core.domain.states import PROPOSED
+from crowbar_core.errors import NotFound, PlanChanged, Refused
 from crowbar_core.services.annealer import cancel, change
 from crowbar_core.services.binding import remove_in_turn
 from crowbar_core.services.catalogue import SYSTEM_NODE_SUFFIX, add_system_node
-from crowbar_core.services.changes import record, watch_values
-from crowbar_core.services.commits import commit_deployment_hooks, commit_in_turn
+from crowbar_core.services.changes import record
+from crowbar_core.services.commits import commit_hooks, commit_in_turn
+from crowbar_core.services.drafts import (
+    PROPOSED_LAYER,
+    commit_of_deployment_roles,
+    commit_of_node_roles,
+    commit_of_nodes,
+    discard_in_turn,
+)
+from crowbar_core.services.layers import has_or_wants
 from crowbar_core.services.parts import Actor, Parts, Turn
+from crowbar_core.services.planning import Plan, insist_on, rehearse
 from crowbar_core.services.secrets import keep_seals, seal
-from crowbar_core.services.views import deployment_role_view, deployment_view
+from crowbar_core.services.views import deployment_role_view
 from crowbar_core.store.models import Deployment, DeploymentRole, Edge, Node, NodeRole, RoleRow, Run, table
 from crowbar_core.store.transitions import PORTION
 
 nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
 deployments, deployment_roles = table(Deployment), table(DeploymentRole)
 
-
-@dataclass(frozen=True, kw_only=True)
-class PlanStep:
-    """One thing that a commit would do. ``action``: run, run again, refresh, wait (``note`` says for what)."""
-
-    node_role_id: int
-    node: str
-    role: str
-    action: str
-    cohort: int
-    destructive: bool
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a commit would do, in order. ``id`` changes with anything that would make it do something else."""
-
-    id: str
-    deployment: str
-    steps: tuple[PlanStep, ...]
+PLANNER = Actor("plan")
 
 
 def create_deployment(
@@ -125,7 +111,7 @@ def delete_deployment(parts: Parts, actor: Actor, deployment_id: int) -> None:
             .join(nodes, nodes.c.id == child.c.node_id)
             .where(
                 node_roles.c.deployment_id == deployment_id, child.c.deployment_id != deployment_id,
-                child.c.run_count > 0, edges.c.kind == "data",
+                child.c.run_count > 0, edges.c.kind == "data", node_roles.c.committed,
             )
             .limit(5)
         ).all()  # fmt: skip
@@ -140,6 +126,8 @@ def delete_deployment(parts: Parts, actor: Actor, deployment_id: int) -> None:
             .where(node_roles.c.deployment_id == deployment_id)
             .order_by(node_roles.c.cohort.desc())
         ).all()
+        if turn.notes is not None:
+            turn.notes.gone.append(f"deployment {row.name}")
         remove_in_turn(turn, ids)
         for ref in turn.session.scalars(
             select(deployment_roles.c.id).where(deployment_roles.c.deployment_id == deployment_id)
@@ -161,7 +149,7 @@ def propose(parts: Parts, actor: Actor, deployment_id: int) -> None:
 
 
 def recall(parts: Parts, actor: Actor, deployment_id: int) -> None:
-    """Take back a proposal or a commit: as ``propose``, and proposed data goes back to what was committed last."""
+    """Take back a proposal or a commit: as ``propose``, and the deployment's drafts are discarded."""
     _withdraw(parts, actor, deployment_id, "recall")
 
 
@@ -178,122 +166,71 @@ def _withdraw(parts: Parts, actor: Actor, deployment_id: int, action: str) -> No
         ).all()
         cancel(turn, queued, f"deployment {row.name} was proposed again", queued_only=True)
         if action == "recall":
-            turn.session.execute(
-                update(deployment_roles)
-                .where(deployment_roles.c.deployment_id == deployment_id)
-                .values(proposed_data=deployment_roles.c.committed_data)
-            )
+            discard_in_turn(turn, deployment_id=deployment_id)
         turn.audit(f"deployment.{action}", f"deployment {row.name}")
 
 
 def commit(parts: Parts, actor: Actor, deployment_id: int, *, plan: str | None = None) -> None:
-    """Commit a deployment: its data and all its PROPOSED noderoles. ``plan``: refuse unless that plan still holds.
+    """Commit a deployment: its drafts and all its PROPOSED noderoles. ``plan``: refuse unless that plan still holds.
 
     Committing what is committed commits what was proposed since, and is otherwise without effect.
     """
-    with change(parts, actor) as turn:
-        row = _deployment(turn.session, deployment_id)
-        if plan is not None and (now := _plan(turn.session, parts, row)).id != plan:
-            raise Refused(
-                f"The plan {plan} for deployment {row.name} no longer holds; it is {now.id} "
-                "now. Read the new plan first."
-            )
-        if parts.registry.listens("check_commit") or parts.registry.listens("on_commit"):
-            commit_deployment_hooks(turn, deployment_view(parts.registry, turn.session, parts.store, deployment_id))
-        turn.session.execute(
-            update(deployments).where(deployments.c.id == deployment_id).values(committed=True, updated_at=turn.now)
-        )
-        for ref in turn.session.scalars(
+    try:
+        with change(parts, actor) as turn:
+            if plan is not None:
+                insist_on(turn, plan)
+            commit_deployment_in_turn(turn, deployment_id)
+    except PlanChanged as error:
+        # Had it changed by itself, or is there a hook that never answers twice alike?
+        now = rehearse(parts, lambda: commit(parts, actor, deployment_id))
+        if now.unsteady:
+            raise PlanChanged(f"{error.detail} This was not steady: {'; '.join(now.unsteady)}.") from error
+        raise
+
+
+def plan(parts: Parts, deployment_id: int) -> Plan:
+    """What committing the deployment would do."""
+    with parts.store.read() as session:
+        name = _deployment(session, deployment_id).name
+    return rehearse(parts, lambda: commit(parts, PLANNER, deployment_id), title=f"Commit deployment {name}")
+
+
+def commit_deployment_in_turn(turn: Turn, deployment_id: int) -> None:
+    """The same inside a running turn."""
+    row = _deployment(turn.session, deployment_id)
+    turn.session.execute(
+        update(deployments).where(deployments.c.id == deployment_id).values(committed=True, updated_at=turn.now)
+    )
+    commit_of_deployment_roles(
+        turn,
+        turn.session.scalars(
             select(deployment_roles.c.id).where(
                 deployment_roles.c.deployment_id == deployment_id,
                 deployment_roles.c.proposed_data != deployment_roles.c.committed_data,
             )
-        ).all():
-            _commit_data(turn, ref)
-        ids = turn.session.scalars(
-            select(node_roles.c.id).where(
-                node_roles.c.deployment_id == deployment_id, node_roles.c.state == int(PROPOSED)
-            ),
-            execution_options={"yield_per": PORTION},
-        )
-        committed = commit_in_turn(turn, list(ids))
-        turn.moves.woken.update(
-            turn.session.scalars(
-                select(node_roles.c.node_id).where(node_roles.c.deployment_id == deployment_id).distinct()
-            )
-        )
-        turn.audit("deployment.commit", f"deployment {row.name}", committed=len(committed))
-
-
-def plan(parts: Parts, deployment_id: int) -> Plan:
-    """What committing the deployment would do, in order."""
-    with parts.store.read() as session:
-        return _plan(session, parts, _deployment(session, deployment_id))
-
-
-def _plan(session: Session, parts: Parts, row: Any) -> Plan:
-    changed = _changed_by_commit(session, parts, row.id)
-    rows = session.execute(
-        select(
-            node_roles.c.id, node_roles.c.cohort, node_roles.c.state, node_roles.c.done, node_roles.c.available,
-            node_roles.c.node_id, node_roles.c.role_id, nodes.c.name.label("node"), nodes.c.alive,
-            nodes.c.available.label("node_available"), roles.c.name.label("role"), roles.c.destructive, roles.c.wants,
-            roles.c.on_change, roles.c.ready, roles.c.jig_name,
-        )
-        .join(nodes, nodes.c.id == node_roles.c.node_id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(node_roles.c.deployment_id == row.id)
-        .order_by(node_roles.c.cohort, node_roles.c.id)
-    ).all()  # fmt: skip
-    steps: list[PlanStep] = []
-    for one in rows:
-        state = State(one.state)
-        touched = one.role in changed or bool({a for names_ in changed.values() for a in names_} & set(one.wants))
-        if state is ACTIVE and not touched:
-            continue
-        if state is ACTIVE and one.destructive and one.done:
-            continue
-        action = "run" if state is not ACTIVE else ("refresh" if one.on_change == "refresh" else "run again")
-        note = ""
-        if not one.available:
-            action, note = "wait", "the noderole is held"
-        elif not one.ready:
-            action, note = "wait", f"its barclamp or its jig {one.jig_name!r} is not installed"
-        elif not one.alive:
-            note = "waits until the node is alive"
-        elif not one.node_available:
-            note = "waits until the node is available"
-        elif one.destructive and one.done:
-            action, note = "pass over", "it has succeeded before"
-        steps.append(
-            PlanStep(
-                node_role_id=one.id, node=one.node, role=one.role, action=action, cohort=one.cohort,
-                destructive=one.destructive, note=note,
-            )
-        )  # fmt: skip
-    digest = hashlib.sha256(
-        orjson.dumps(
-            [
-                [step.node_role_id, step.action, step.note] for step in steps
-            ]
-            + [{role: sorted(found) for role, found in sorted(changed.items())}]
-        )
-    ).hexdigest()[:16]  # fmt: skip
-    return Plan(id=digest, deployment=row.name, steps=tuple(steps))
-
-
-def _changed_by_commit(session: Session, parts: Parts, deployment_id: int) -> dict[str, set[str]]:
-    """Role -> its attributes whose value in the deployment a commit would change."""
-    rows = session.execute(
-        select(roles.c.name, deployment_roles.c.proposed_data, deployment_roles.c.committed_data)
-        .join(roles, roles.c.id == deployment_roles.c.role_id)
-        .where(deployment_roles.c.deployment_id == deployment_id)
+        ).all(),
     )
-    found = {
-        row.name: changed_attributes(parts.registry.attributes_of(row.name), row.committed_data, row.proposed_data)
-        for row in rows
-    }
-    return {role: names_ for role, names_ in found.items() if names_}
+    here = node_roles.c.deployment_id == deployment_id
+    drafted = turn.session.scalars(
+        select(node_roles.c.id).where(
+            here, node_roles.c.state != int(PROPOSED), node_roles.c.proposed_data != node_roles.c.committed_data
+        )
+    ).all()
+    commit_of_node_roles(turn, drafted)
+    commit_of_nodes(
+        turn,
+        turn.session.scalars(
+            select(nodes.c.id).where(nodes.c.deployment_id == deployment_id, nodes.c.hint != nodes.c.proposed_hint)
+        ).all(),
+    )
+    ids = turn.session.scalars(
+        select(node_roles.c.id).where(here, node_roles.c.state == int(PROPOSED)),
+        execution_options={"yield_per": PORTION},
+    )
+    committed = commit_in_turn(turn, list(ids))
+    commit_hooks(turn, [*committed, *drafted], deployment_id=deployment_id)
+    turn.moves.woken.update(turn.session.scalars(select(node_roles.c.node_id).where(here).distinct()))
+    turn.audit("deployment.commit", f"deployment {row.name}", committed=len(committed))
 
 
 # ---------------------------------------------------------------- deployment roles
@@ -325,7 +262,7 @@ def add_role(
             )
             .returning(deployment_roles.c.id)
         ).one()  # fmt: skip
-        record(turn, "deployment_role", made, "committed_data", [path for path, _ in leaves(dict(data or {}))])
+        record(turn, "deployment_role", made, PROPOSED_LAYER, [path for path, _ in leaves(dict(data or {}))])
         turn.tell("on_deployment_create", f"deployment_role {made}", id=made)
         turn.audit("deployment.add_role", f"deployment {row.name}", role=role)
         return int(made)
@@ -368,15 +305,15 @@ def set_role_data(parts: Parts, actor: Actor, deployment_role_id: int, data: Map
                 updated_at=turn.now,
             )
         )
-        record(turn, "deployment_role", deployment_role_id, "committed_data", [path for path, _ in leaves(dict(data))])
+        record(turn, "deployment_role", deployment_role_id, PROPOSED_LAYER, [path for path, _ in leaves(dict(data))])
         turn.audit("deployment_role.data", f"deployment_role {deployment_role_id}")
 
 
 def commit_role(parts: Parts, actor: Actor, deployment_role_id: int) -> None:
-    """Commit a deployment role's proposed data; noderoles that want a changed value go back to work."""
+    """Commit a deployment role's drafts; noderoles that have or want a changed value go back to work."""
     with change(parts, actor) as turn:
         _deployment_role(turn.session, deployment_role_id)
-        _commit_data(turn, deployment_role_id)
+        commit_of_deployment_roles(turn, [deployment_role_id])
         turn.audit("deployment_role.commit", f"deployment_role {deployment_role_id}")
 
 
@@ -384,35 +321,16 @@ def propose_role(parts: Parts, actor: Actor, deployment_role_id: int) -> None:
     """Take a deployment role's proposed data back to what was committed last, for editing afresh."""
     with change(parts, actor) as turn:
         _deployment_role(turn.session, deployment_role_id)
-        turn.session.execute(
-            update(deployment_roles)
-            .where(deployment_roles.c.id == deployment_role_id)
-            .values(proposed_data=deployment_roles.c.committed_data, updated_at=turn.now)
-        )
+        discard_in_turn(turn, deployment_role=deployment_role_id)
         turn.audit("deployment_role.propose", f"deployment_role {deployment_role_id}")
 
 
-def _commit_data(turn: Turn, deployment_role_id: int) -> None:
-    row = _deployment_role(turn.session, deployment_role_id)
-    affected = turn.session.scalars(
-        select(node_roles.c.id).where(
-            node_roles.c.role_id == row.role_id,
-            node_roles.c.deployment_id.in_(_subtree(turn.session, row.deployment_id)),
-        )
-    ).all()
-    with watch_values(turn, affected):
-        turn.session.execute(
-            update(deployment_roles)
-            .where(deployment_roles.c.id == deployment_role_id)
-            .values(committed_data=deployment_roles.c.proposed_data, updated_at=turn.now)
-        )
-
-
 def _checked(parts: Parts, role: str, data: Mapping[str, Json]) -> dict[str, Json]:
-    """The data checked against the role's attributes, with secrets sealed."""
+    """The data checked against the attributes that the role has or wants, with secrets sealed."""
     check_size(f"the data of {role}", dict(data))
     tree = dict(data)
-    for attribute in parts.registry.attributes_of(role):
+    known = parts.registry.attributes
+    for attribute in [one.attribute for name, one in known.items() if has_or_wants(parts.registry, role, name)]:
         found, value = lookup(tree, attribute.path)
         if found:
             check_value(attribute, value)

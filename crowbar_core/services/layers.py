@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from crowbar_core.barclamp import Attribute, Json
 from crowbar_core.domain.attributes import Layer, place, resolve, resolve_tree
 from crowbar_core.domain.states import PROPOSED
-from crowbar_core.plugins import Registry
+from crowbar_core.plugins import LoadedAttribute, Registry
 from crowbar_core.store.db import Store
 from crowbar_core.store.models import Deployment, DeploymentRole, Edge, Node, NodeRole, RoleRow, table
 
@@ -30,6 +30,9 @@ class NodeRoleLayers:
     role: str
     deployment_id: int
     layers: tuple[Layer, ...]
+    given: tuple[Layer, ...] = ()
+    """Those of the layers that hold for the role in a deployment: there is also said what it wants of others."""
+    proposed: bool = False
 
 
 def node_role_layers(
@@ -51,19 +54,22 @@ def node_role_layers(
     shared = _deployment_roles(session, store, {row.role_id for row in rows})
     found: dict[int, NodeRoleLayers] = {}
     for row in rows:
-        layers = [Layer("template", f"role {row.role}", row.template)]
+        given: list[Layer] = []
         # The chain runs from the deployment up to the root; values nearer to the noderole win.
         for deployment_id, deployment in reversed(chains[row.deployment_id]):
             if (there := shared.get((row.role_id, deployment_id))) is not None:
                 subject = f"deployment_role {there.id} ({deployment})"
-                layers.append(Layer("deployment wall", subject, there.wall))
-                layers.append(Layer("deployment", subject, there.committed_data))
+                given.append(Layer("deployment wall", subject, there.wall))
+                given.append(Layer("deployment", subject, there.committed_data))
+        layers = [Layer("template", f"role {row.role}", row.template), *given]
         subject = f"node_role {row.id}"
         layers.append(Layer("wall", subject, row.wall))
         layers.append(Layer("sysdata", subject, row.sysdata))
         user = row.proposed_data if row.state == int(PROPOSED) else row.committed_data
         layers.append(Layer("user", subject, user))
-        found[row.id] = NodeRoleLayers(row.id, row.node_id, row.role, row.deployment_id, tuple(layers))
+        found[row.id] = NodeRoleLayers(
+            row.id, row.node_id, row.role, row.deployment_id, tuple(layers), tuple(given), row.state == int(PROPOSED)
+        )
     return found
 
 
@@ -117,7 +123,7 @@ def run_inputs(
     """
     inputs: dict[int, dict[str, Json]] = {}
     declared = {role: _Declared.of(registry, role) for role in {role for _, _, role in wanted}}
-    own = {ref for ref, _, role in wanted if declared[role].own}
+    own = {ref for ref, _, role in wanted if not declared[role].nothing}
     parents = _wanted_parents(session, store, wanted, declared)
     layers = node_role_layers(registry, session, store, own | {p for found in parents.values() for p in found.values()})
     node_wanted = {node for _, node, role in wanted if declared[role].of_node}
@@ -130,14 +136,41 @@ def run_inputs(
         tree: dict[str, Json] = {"hints": hints[node]} if node in hints else {}
         for attribute, owner in says.of_parents:
             if (parent := parents.get(ref, {}).get(owner)) is not None:
-                tree = _put(tree, attribute, layers[parent].layers)
+                tree = _put(tree, attribute, (*layers[parent].layers, *layers[ref].given))
         for attribute in says.of_node:
-            tree = _put(tree, attribute, of_nodes[node])
+            tree = _put(tree, attribute, _on_node(of_nodes[node], layers[ref]))
         for attribute in says.own:
             tree = _put(tree, attribute, layers[ref].layers)
         if tree:
             inputs[ref] = tree
     return inputs
+
+
+def has_or_wants(registry: Registry, role: str, attribute: str) -> bool:
+    """Whether a role is given this attribute: its own, or one that it wants of another role or of its node."""
+    loaded = registry.attributes.get(attribute)
+    if loaded is None or role not in registry.roles:
+        return False
+    return loaded.role == role or attribute in registry.roles[role].role.wants
+
+
+def wanted_layers(
+    registry: Registry, session: Session, store: Store, asker: NodeRoleLayers, wanted: LoadedAttribute
+) -> tuple[Layer, ...]:
+    """The layers behind an attribute that a noderole's role wants: its owner's, and what its own deployments say."""
+    if wanted.role is None:
+        return _on_node(node_layers(session, store, [asker.node_id])[asker.node_id], asker)
+    declared = {asker.role: _Declared.of(registry, asker.role)}
+    parents = _wanted_parents(session, store, [(asker.id, asker.node_id, asker.role)], declared)
+    parent = parents.get(asker.id, {}).get(wanted.role)
+    of_parent = node_role_layers(registry, session, store, [parent])[parent].layers if parent is not None else ()
+    return (*of_parent, *asker.given)
+
+
+def _on_node(of_node: tuple[Layer, ...], asker: NodeRoleLayers) -> tuple[Layer, ...]:
+    """What a noderole sees of its node: reported < said for its role in the deployments < hinted for just this node."""
+    discovery, hint = of_node
+    return (discovery, *asker.given, hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +206,7 @@ def _wanted_parents(
     session: Session, store: Store, wanted: Sequence[tuple[int, int, str]], declared: Mapping[str, _Declared]
 ) -> dict[int, dict[str, int]]:
     """Noderole -> owner role -> the parent that its wanted attributes come from: on its own node first, else the
-    oldest.
+    oldest. Parents that were never committed are passed over.
     """
     askers = {
         ref: (node, {owner for _, owner in declared[role].of_parents})
@@ -186,7 +219,7 @@ def _wanted_parents(
         select(edges.c.child_id, node_roles.c.id, node_roles.c.node_id, roles.c.name.label("role"))
         .join(node_roles, node_roles.c.id == edges.c.parent_id)
         .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(store.ids(edges.c.child_id, askers), edges.c.kind == "data")
+        .where(store.ids(edges.c.child_id, askers), edges.c.kind == "data", node_roles.c.committed)
         .order_by(node_roles.c.id)
     )
     best: dict[int, dict[str, tuple[bool, int]]] = defaultdict(dict)

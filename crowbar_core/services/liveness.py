@@ -49,7 +49,7 @@ def mark_alive(turn: Turn, node_id: int, alive: bool, reason: str) -> bool:
                 ~((node_roles.c.state == int(ERROR)) & node_roles.c.halfway),
             )
         ).all()
-        transitions.send_back(turn.moves, ids, status="", attempts=0, not_before=None, rerun=False)
+        transitions.send_back(turn.moves, ids, broken=True, status="", attempts=0, not_before=None, rerun=False)
         log.info("noderoles go back to work", node=row.name, count=len(ids))
     else:
         turn.session.execute(

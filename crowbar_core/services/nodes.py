@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from crowbar_core.barclamp import Json, NodeView
 from crowbar_core.domain import names
 from crowbar_core.domain.addresses import check_hint
-from crowbar_core.domain.attributes import check_size, check_value, lookup, merge, place
+from crowbar_core.domain.attributes import check_size, check_value, lookup, merge, place, remove
 from crowbar_core.domain.reports import check_bounds, check_report
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import BadInput, NotFound, Refused
@@ -22,10 +22,11 @@ from crowbar_core.services.addresses import keep_claims
 from crowbar_core.services.annealer import cancel, change
 from crowbar_core.services.binding import bind_in_turn, remove_in_turn
 from crowbar_core.services.changes import record, watch_nodes
-from crowbar_core.services.commits import commit_in_turn, propose_in_turn
+from crowbar_core.services.commits import commit_hooks, commit_in_turn, propose_in_turn
+from crowbar_core.services.drafts import commit_of_node_roles, commit_of_nodes
 from crowbar_core.services.hammers import insert_hammer
 from crowbar_core.services.liveness import holder_of_key, mark_alive
-from crowbar_core.services.parts import Actor, Parts, Turn
+from crowbar_core.services.parts import Actor, Parts, Turn, rehearsing
 from crowbar_core.services.secrets import keep_seals, seal
 from crowbar_core.services.views import node_row, node_views
 from crowbar_core.store import transitions
@@ -68,7 +69,7 @@ def create_node(
             .values(
                 name=name, description=description, admin=admin, deployment_id=home, bootenv=bootenv, alive=alive,
                 alive_at=turn.now if alive else None,
-                available=available, order=order, hint=wished,
+                available=available, order=order, hint=wished, proposed_hint=wished,
                 discovery=known, host_keys=list(host_keys),
                 created_at=turn.now, updated_at=turn.now,
             )
@@ -144,6 +145,8 @@ def _change(turn: Turn, node_id: int, changes: Mapping[str, Any]) -> None:
     if "deployment_id" in changed:
         _move(turn, row, values["deployment_id"])
     plain = {key: values[key] for key in changed if key not in ("alive", "deployment_id")}
+    if "hint" in changed:
+        plain["proposed_hint"] = _with_drafts(turn, row, values["hint"])
     if plain:
         with watch_nodes(turn, [node_id] if {"hint", "discovery"} & changed else []):
             turn.session.execute(update(nodes).where(nodes.c.id == node_id).values(updated_at=turn.now, **plain))
@@ -177,6 +180,17 @@ def bring_host_keys(parts: Parts, actor: Actor, node_id: int, keys: Sequence[str
         if holder := holder_of_key(turn.session, node_id, keys):
             raise Refused(f"One of these host keys is known for node {holder}. Each node needs keys of its own.")
         _change(turn, node_id, {"host_keys": list(keys)})
+
+
+def _with_drafts(turn: Turn, row: Any, hint: Mapping[str, Json]) -> dict[str, Json]:
+    """The new hint, with the drafts that the old one had."""
+    proposed = dict(hint)
+    for one in _node_attributes(turn.parts):
+        path = one.attribute.path
+        drafted, value = lookup(row.proposed_hint, path)
+        if (drafted, value) != lookup(row.hint, path):
+            proposed = place(proposed, path, value) if drafted else remove(proposed, path)
+    return proposed
 
 
 def _cancel_queued(turn: Turn, node_id: int) -> None:
@@ -226,11 +240,27 @@ def delete_node(parts: Parts, actor: Actor, node_id: int, *, wait: float = DELET
     Refused while a noderole on another node depends on one of its own and has run, and while its run has not ended
     after ``wait`` seconds (it goes on being cancelled).
     """
+    if rehearsing.get() is None:
+        _stop_what_runs(parts, actor, node_id, wait)
     with change(parts, actor) as turn:
         row = node_row(turn.session, node_id)
-        if row.system:
-            raise Refused(f"Node {row.name} is a system node: it goes with its deployment.")
-        _refuse_dependants(turn, row)
+        _refuse_deletion(turn, row)
+        view = node_views(parts.registry, turn.session, parts.store, [node_id])[node_id]
+        if turn.notes is not None:
+            turn.notes.gone.extend([f"node {row.name}", *_runs_under_way(turn, node_id)])
+            transitions.abandon_runs(turn.moves, node_id, "the node is being deleted")
+        ids = turn.session.scalars(select(node_roles.c.id).where(node_roles.c.node_id == node_id)).all()
+        remove_in_turn(turn, ids)
+        turn.session.execute(delete(nodes).where(nodes.c.id == node_id))
+        turn.moves.woken.discard(node_id)
+        turn.tell("on_node_delete", f"node {node_id}", id=node_id, view=_view_payload(view))
+        turn.audit("node.delete", f"node {row.name}")
+
+
+def _stop_what_runs(parts: Parts, actor: Actor, node_id: int, wait: float) -> None:
+    with change(parts, actor) as turn:
+        row = node_row(turn.session, node_id)
+        _refuse_deletion(turn, row)
         turn.session.execute(update(nodes).where(nodes.c.id == node_id).values(available=False, updated_at=turn.now))
         busy = turn.session.scalars(
             select(runs.c.node_role_id).where(runs.c.node_id == node_id, runs.c.finished_at.is_(None))
@@ -245,16 +275,22 @@ def delete_node(parts: Parts, actor: Actor, node_id: int, *, wait: float = DELET
         raise Refused(
             f"Node {row.name} still has run {run_id}, which is being cancelled. Delete it again when that has ended."
         )
-    with change(parts, actor) as turn:
-        row = node_row(turn.session, node_id)
-        _refuse_dependants(turn, row)
-        view = node_views(parts.registry, turn.session, parts.store, [node_id])[node_id]
-        ids = turn.session.scalars(select(node_roles.c.id).where(node_roles.c.node_id == node_id)).all()
-        remove_in_turn(turn, ids)
-        turn.session.execute(delete(nodes).where(nodes.c.id == node_id))
-        turn.moves.woken.discard(node_id)
-        turn.tell("on_node_delete", f"node {node_id}", id=node_id, view=_view_payload(view))
-        turn.audit("node.delete", f"node {row.name}")
+
+
+def _runs_under_way(turn: Turn, node_id: int) -> list[str]:
+    rows = turn.session.execute(
+        select(runs.c.id, roles.c.name)
+        .join(node_roles, node_roles.c.id == runs.c.node_role_id)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(runs.c.node_id == node_id, runs.c.finished_at.is_(None))
+    )
+    return [f"run {row.id} of {row.name}, which is under way" for row in rows]
+
+
+def _refuse_deletion(turn: Turn, row: Any) -> None:
+    if row.system:
+        raise Refused(f"Node {row.name} is a system node: it goes with its deployment.")
+    _refuse_dependants(turn, row)
 
 
 def _view_payload(view: NodeView) -> dict[str, Json]:
@@ -271,6 +307,7 @@ def _refuse_dependants(turn: Turn, row: Any) -> None:
         .join(nodes, nodes.c.id == child.c.node_id)
         .join(roles, roles.c.id == child.c.role_id)
         .where(node_roles.c.node_id == row.id, child.c.node_id != row.id, child.c.run_count > 0, edges.c.kind == "data")
+        .where(node_roles.c.committed)
         .where(~_has_other_peer(child))
         .limit(5)
     ).all()
@@ -298,13 +335,14 @@ def _has_other_peer(child: Any) -> Any:
 
 
 def commit_node(parts: Parts, actor: Actor, node_id: int) -> None:
-    """Accept a node: all its PROPOSED noderoles are committed and it becomes available."""
+    """Accept a node: all its PROPOSED noderoles and its drafts are committed, and it becomes available."""
     with change(parts, actor) as turn:
         row = node_row(turn.session, node_id)
-        ids = turn.session.scalars(
-            select(node_roles.c.id).where(node_roles.c.node_id == node_id, node_roles.c.state == int(PROPOSED))
-        ).all()
-        commit_in_turn(turn, ids)
+        here = turn.session.scalars(select(node_roles.c.id).where(node_roles.c.node_id == node_id)).all()
+        commit_of_nodes(turn, [node_id])
+        commit_of_node_roles(turn, here)
+        ids = commit_in_turn(turn, here)
+        commit_hooks(turn, ids)
         if not row.available and not row.system:
             turn.session.execute(update(nodes).where(nodes.c.id == node_id).values(available=True, updated_at=turn.now))
             turn.tell("on_node_change", f"node {node_id}", id=node_id, changed=["available"])

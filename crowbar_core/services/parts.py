@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -19,6 +20,8 @@ from cryptography.fernet import Fernet
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
+from crowbar_core.barclamp import Attribute, Json
+from crowbar_core.domain.annealing import Graph
 from crowbar_core.domain.states import State
 from crowbar_core.plugins import Registry
 from crowbar_core.services.secrets import load_key
@@ -82,6 +85,57 @@ class Parts:
         self.store.close()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ValueChange:
+    """A value that an object was given or lost: (is it set, the value), secrets sealed, before and after."""
+
+    subject: str
+    subject_id: int
+    name: str
+    attribute: Attribute | None
+    path: str
+    old: tuple[bool, Json]
+    new: tuple[bool, Json]
+
+
+@dataclass
+class Notes:
+    """What a turn that is planned, or held against a plan, writes down for that."""
+
+    before: Graph = field(default_factory=lambda: Graph(node_roles={}, edges=(), nodes={}, deployments={}, roles={}))
+    """The picture as it was before the change."""
+    values: list[ValueChange] = field(default_factory=list)
+    """What was committed of values."""
+    effects: list[tuple[str, int, str, tuple[bool, Json], tuple[bool, Json]]] = field(default_factory=list)
+    """For whom a value changed by it: (node or node_role, id, attribute, before, after), secrets sealed."""
+    called: dict[tuple[str, int], str] = field(default_factory=dict)
+    """What those are called."""
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+    gone: list[str] = field(default_factory=list)
+    """What is removed."""
+    answers: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    """(barclamp, hook, subject) -> a digest of what it answered."""
+
+    def answer(self, plugin: str, hook: str, subject: str, said: Json) -> None:
+        self.answers[plugin, hook, subject] = str(said)
+
+
+class Rehearsed(Exception):
+    """Ends a turn that is only rehearsed, so that it is rolled back."""
+
+
+class TakesPart(Protocol):
+    """What wants to see a turn begin and end, and have it rolled back."""
+
+    def before(self, turn: Turn) -> None: ...
+
+    def after(self, turn: Turn) -> None: ...
+
+
+rehearsing: ContextVar[TakesPart | None] = ContextVar("crowbar_rehearsing", default=None)
+"""Set where changes are only rehearsed: the first turn is rolled back, and ``Rehearsed`` raised."""
+
+
 @dataclass
 class Turn:
     """One change of the cluster, inside its transaction."""
@@ -96,6 +150,12 @@ class Turn:
     """Runs made in this turn: rung after the commit."""
     after: list[Callable[[], None]] = field(default_factory=list)
     """Called after the commit, in order; a failure is logged."""
+    checks: list[Callable[[Turn], None]] = field(default_factory=list)
+    """Called before the turn is settled; what they raise undoes it."""
+    notes: Notes | None = None
+    """Kept only where somebody wants a plan of this turn."""
+    stirred: set[int] | None = None
+    """Where a plan asks barclamps ahead of time: the noderoles that their answers would send back to work."""
 
     @property
     def store(self) -> Store:
@@ -135,7 +195,15 @@ def open_turn(parts: Parts, actor: Actor, settle: Settle) -> Iterator[Turn]:
         now = parts.store.now(session)
         heard = frozenset(state for state, hook in HOOKS_OF_STATES.items() if parts.registry.listens(hook))
         turn = Turn(parts, actor, session, now, Moves(parts.store, session, now, heard))
+        taking_part = rehearsing.get()
+        if taking_part is not None:
+            taking_part.before(turn)
         yield turn
+        if taking_part is not None:
+            taking_part.after(turn)
+            raise Rehearsed
+        for check in turn.checks:
+            check(turn)
         settle(turn)
         events.append(session, now, turn.events)
         if turn.queued or turn.events or turn.moves.cancelling:

@@ -15,9 +15,11 @@ from crowbar_core.domain.states import ACTIVE, BLOCKED, ERROR, PROPOSED, TODO, T
 from crowbar_core.errors import InvalidTransition, NotFound, Refused
 from crowbar_core.services.annealer import Outcome, cancel, change, finish_in_turn
 from crowbar_core.services.changes import rerun_now
-from crowbar_core.services.commits import commit_in_turn, propose_in_turn
+from crowbar_core.services.commits import commit_hooks, commit_in_turn, propose_in_turn
+from crowbar_core.services.drafts import commit_of_node_roles
 from crowbar_core.services.parts import Actor, Parts, Turn
 from crowbar_core.store import events, transitions
+from crowbar_core.store import runs as store_runs
 from crowbar_core.store.models import Deployment, Edge, Node, NodeRole, RoleRow, Run, table
 
 nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
@@ -51,7 +53,7 @@ def retry(parts: Parts, actor: Actor, node_role_id: int) -> None:
                 f"{_name(row)} is {State(row.state).name}: only what is in ERROR can be retried. "
                 "To run it again use rerun."
             )
-        fresh = {"attempts": 0, "not_before": None, "status": "", "halfway": False, "look_at": None}
+        fresh: dict[str, Any] = {"attempts": 0, "not_before": None, "status": "", "halfway": False, "look_at": None}
         if row.state == ERROR:
             transitions.send_back(turn.moves, [node_role_id], **fresh)
         else:
@@ -68,14 +70,18 @@ def propose(parts: Parts, actor: Actor, node_role_id: int) -> None:
 
 
 def commit(parts: Parts, actor: Actor, node_role_id: int) -> None:
-    """Commit one proposed noderole. It runs once its deployment is committed too."""
+    """Commit one proposed noderole, or the drafts of one that is committed. It runs once its deployment is committed
+    too.
+    """
     with change(parts, actor) as turn:
         row = _node_role(turn.session, node_role_id)
-        if row.state != PROPOSED:
+        drafted = commit_of_node_roles(turn, [node_role_id])
+        if row.state != PROPOSED and not drafted:
             raise InvalidTransition(
-                f"{_name(row)} is {State(row.state).name}, not PROPOSED: there is nothing to commit."
+                f"{_name(row)} is {State(row.state).name} and has no drafts: there is nothing to commit."
             )
         commit_in_turn(turn, [node_role_id])
+        commit_hooks(turn, [node_role_id])
         turn.audit("node_role.commit", f"node_role {node_role_id}")
 
 
@@ -143,8 +149,9 @@ def force_error(parts: Parts, actor: Actor, node_role_id: int, *, reason: str = 
         transitions.cancel_runs(turn.moves, [node_role_id], "put in ERROR by hand")
         standing = transitions.standing(turn.moves, [node_role_id])
         transitions.move(
-            turn.moves, list(standing.values()), ERROR, status=reason or f"put in ERROR by {actor.name}", rerun=False
-        )
+            turn.moves, list(standing.values()), ERROR, broken=True,
+            status=reason or f"put in ERROR by {actor.name}", rerun=False,
+        )  # fmt: skip
         turn.audit("node_role.force_error", f"node_role {node_role_id}", reason=reason)
 
 
@@ -304,6 +311,8 @@ def _reasons(session: Session, parts: Parts, row: Any) -> list[Reason]:
         said.append(Reason("missing", f"Role {row.role} cannot run here: {missing}.", f"role {row.role}"))
     if row.not_before is not None:
         said.append(Reason("delayed", f"It is tried again at {row.not_before.isoformat()}: {row.status}.", me))
+    if (below := _run_below(session, row)) is not None:
+        said.append(below)
     if run is not None:
         said.append(
             Reason("node busy", f"Node {row.node} is busy with run {run.id}, which is {run.state}.", f"run {run.id}")
@@ -319,6 +328,30 @@ def _reasons(session: Session, parts: Parts, row: Any) -> list[Reason]:
         text = f"{ahead.name} on the same node comes first." if ahead else "It is about to be scheduled."
         said.append(Reason("next", text, f"node_role {ahead.id}" if ahead else me))
     return said
+
+
+def _run_below(session: Session, row: Any) -> Reason | None:
+    """The run below a noderole in TODO that has to end before it may run itself, if there is one."""
+    if row.state != TODO:
+        return None
+    found = session.execute(
+        select(
+            node_roles.c.id, roles.c.name.label("role"), nodes.c.name.label("node"), runs.c.id.label("run")
+        )
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .join(nodes, nodes.c.id == node_roles.c.node_id)
+        .join(runs, (runs.c.node_role_id == node_roles.c.id) & runs.c.finished_at.is_(None))
+        .where(node_roles.c.id.in_(store_runs.ends_first(row.id)))
+        .order_by(node_roles.c.id)
+        .limit(1)
+    ).one_or_none()  # fmt: skip
+    if found is None:
+        return None
+    text = (
+        f"It waits for the end of run {found.run} of {found.role} on {found.node}, which is below it and goes back to "
+        "work then."
+    )
+    return Reason("run below", text, f"node_role {found.id}")
 
 
 def _node_reasons(node: Any) -> list[Reason]:

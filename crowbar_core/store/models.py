@@ -200,6 +200,7 @@ class RoleRow(Base):
     milestone: Mapped[bool] = _flag()
     powersave: Mapped[bool] = _flag()
     library: Mapped[bool] = _flag()
+    reboots: Mapped[bool] = _flag()
     requires: Mapped[list[str]] = _list()
     wants: Mapped[list[str]] = _list()
     provides: Mapped[list[str]] = _list()
@@ -277,6 +278,8 @@ class Node(Base):
     target_role_id: Mapped[int | None] = _ref("roles.id", "SET NULL")
     discovery: Mapped[dict[str, Any]] = _data()
     hint: Mapped[dict[str, Any]] = _data()
+    proposed_hint: Mapped[dict[str, Any]] = _data()
+    """The hint with its drafts: what ``hint`` becomes when they are committed."""
     host_keys: Mapped[list[str]] = _list()
     status: Mapped[str] = _text()
     """Why the node is not alive, as the last probe or the node itself said."""
@@ -355,7 +358,9 @@ RUNNABLE_INDEX = f"state = {_TODO} OR (state = {_ACTIVE} AND rerun)"
 class NodeRole(Base):
     """A role bound to a node. ``state`` and ``blockers`` are written by ``store/transitions.py`` and nobody else.
 
-    ``blockers`` counts the parents that are not ACTIVE. ``rerun`` marks an ACTIVE noderole that wants a refresh, or one
+    ``committed``: it was committed at least once. ``blockers`` counts the parents that are not ACTIVE and whose edges
+    count. ``goes_back`` marks one whose run is under way and that goes back to work when that has ended: a parent of it
+    left ACTIVE, or came to be, meanwhile. ``rerun`` marks an ACTIVE noderole that wants a refresh, or one
     in TRANSITION whose input has changed since its run was made. ``done`` marks a destructive role that has succeeded.
     ``attempts`` counts runs since the last success or retry; ``not_before`` delays the next one.
 
@@ -389,6 +394,7 @@ class NodeRole(Base):
             sqlite_where=text("look_at IS NOT NULL"),
             postgresql_where=text("look_at IS NOT NULL"),
         ),
+        Index("ix_node_roles_goes_back", "id", sqlite_where=text("goes_back"), postgresql_where=text("goes_back")),
         NEVER_REUSE_IDS,
     )
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -396,7 +402,9 @@ class NodeRole(Base):
     role_id: Mapped[int] = _ref("roles.id", "RESTRICT")
     deployment_id: Mapped[int] = _ref("deployments.id", "RESTRICT", index=False)
     state: Mapped[int] = mapped_column(SmallInteger)
+    committed: Mapped[bool] = _flag()
     blockers: Mapped[int] = _number()
+    goes_back: Mapped[bool] = _flag()
     cohort: Mapped[int] = _number(1)
     available: Mapped[bool] = _flag(True)
     rerun: Mapped[bool] = _flag()
@@ -423,6 +431,9 @@ class NodeRole(Base):
 class Edge(Base):
     """The child may run only when the parent is ACTIVE. ``data`` edges also let the child want the
     parent's attributes.
+
+    ``counts`` is false while the parent was never committed, and while a run of the child is under way that began when
+    all its parents were ACTIVE.
     """
 
     __tablename__ = "edges"
@@ -433,6 +444,7 @@ class Edge(Base):
     parent_id: Mapped[int] = _ref("node_roles.id", "CASCADE", primary_key=True, index=False)
     child_id: Mapped[int] = _ref("node_roles.id", "CASCADE", primary_key=True)
     kind: Mapped[str] = mapped_column(String(8), server_default="data")
+    counts: Mapped[bool] = _flag(True)
 
 
 _OPEN = text(_one_of("state", OPEN_RUN_STATES))

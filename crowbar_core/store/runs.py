@@ -32,6 +32,7 @@ from crowbar_core.store.models import (
     RUNNABLE_INDEX,
     Data,
     Deployment,
+    Edge,
     Node,
     NodeRole,
     RoleRow,
@@ -42,7 +43,7 @@ from crowbar_core.store.models import (
 )
 
 nodes, roles, deployments = table(Node), table(RoleRow), table(Deployment)
-node_roles, runs, run_logs = table(NodeRole), table(Run), table(RunLog)
+node_roles, runs, run_logs, edges = table(NodeRole), table(Run), table(RunLog), table(Edge)
 
 OPEN = tuple(str(state) for state in OPEN_RUN_STATES)
 _INDEXED: ColumnElement[bool] = literal_column(
@@ -67,8 +68,19 @@ class Runnable:
 
 
 def _runnable(now: datetime, *, delayed: bool = False) -> Select[Any]:
-    """``delayed``: those that will be, once their delay is over."""
+    """What may run now (``delayed``: once its delay is over). What is above a run that is to end first (``goes_back``)
+    waits for that end.
+    """
     due = or_(node_roles.c.not_before.is_(None), node_roles.c.not_before <= now)
+    below = node_roles.alias()
+    above = (
+        select(edges.c.parent_id.label("id"))
+        .join(below, below.c.id == edges.c.child_id)
+        .where(below.c.goes_back)
+        .cte("above", recursive=True)
+    )
+    further = edges.alias()
+    above = above.union(select(further.c.parent_id).join(above, further.c.child_id == above.c.id))
     open_run = exists().where(runs.c.node_id == nodes.c.id, runs.c.state.in_(OPEN))
     return (
         select(node_roles.c.node_id, *([node_roles.c.not_before] if delayed else ()))
@@ -83,9 +95,17 @@ def _runnable(now: datetime, *, delayed: bool = False) -> Select[Any]:
             deployments.c.committed,
             roles.c.ready,
             node_roles.c.not_before > now if delayed else due,
+            or_(node_roles.c.state != int(State.TODO), node_roles.c.id.not_in(select(above.c.id))),
             ~open_run,
         )
     )
+
+
+def ends_first(node_role_id: int) -> Select[Any]:
+    """The noderoles below this one whose runs have to end before it may run, as a statement."""
+    down = select(edges.c.child_id.label("id")).where(edges.c.parent_id == node_role_id).cte("down", recursive=True)
+    down = down.union(select(edges.c.child_id).join(down, edges.c.parent_id == down.c.id))
+    return select(node_roles.c.id).where(node_roles.c.goes_back, node_roles.c.id.in_(select(down.c.id)))
 
 
 def first_runnable(session: Session, store: Store, now: datetime, node_ids: Collection[int]) -> list[Runnable]:

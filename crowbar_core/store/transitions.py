@@ -9,7 +9,7 @@ all the same, and zero rows mean ``StaleState``.
 from __future__ import annotations
 
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -128,14 +128,13 @@ def propose_new(moves: Moves, *, node_id: int, role_id: int, deployment_id: int,
 
 
 def connect(moves: Moves, links: Iterable[tuple[int, int, str]]) -> None:
-    """Draw edges (parent, child, kind). Children of parents that are not ACTIVE get blocked; cohorts
-    are pushed down.
+    """Draw edges (parent, child, kind). Children of committed parents that are not ACTIVE get blocked; cohorts are
+    pushed down. An edge from a parent that was never committed does not count yet: ``commit_proposed`` makes it count.
     """
     wanted = {(parent, child): kind for parent, child, kind in links}
     if not wanted:
         return
     session, store = moves.session, moves.store
-    ends = {end for pair in wanted for end in pair}
     there = {
         (row.parent_id, row.child_id): row.kind
         for row in session.execute(
@@ -153,11 +152,18 @@ def connect(moves: Moves, links: Iterable[tuple[int, int, str]]) -> None:
     new = {pair: kind for pair, kind in wanted.items() if pair not in there}
     if not new:
         return
-    session.execute(insert(edges), [{"parent_id": p, "child_id": c, "kind": kind} for (p, c), kind in new.items()])
-    now_at = standing(moves, ends)
+    ends = {parent for parent, _ in new}
+    rows = session.execute(
+        select(node_roles.c.id, node_roles.c.state, node_roles.c.committed).where(store.ids(node_roles.c.id, ends))
+    )
+    parents = {row.id: row for row in rows}
+    session.execute(
+        insert(edges),
+        [{"parent_id": p, "child_id": c, "kind": kind, "counts": parents[p].committed} for (p, c), kind in new.items()],
+    )
     more: dict[int, int] = defaultdict(int)
     for parent, child in new:
-        if now_at[parent].state is not ACTIVE:
+        if parents[parent].committed and parents[parent].state != ACTIVE:
             more[child] += 1
     _block(moves, more, "a new parent is not ACTIVE")
     push_cohorts(moves, {child for _, child in new})
@@ -185,11 +191,14 @@ def push_cohorts(moves: Moves, ids: Collection[int]) -> None:
         touched = set(moves.session.scalars(select(edges.c.child_id).where(moves.store.ids(edges.c.parent_id, raised))))
 
 
-def move(moves: Moves, seen: Sequence[Standing], to: State, *, silent: bool = False, **values: Any) -> None:
+def move(
+    moves: Moves, seen: Sequence[Standing], to: State, *, silent: bool = False, broken: bool = False, **values: Any
+) -> None:
     """Take these noderoles, each as it was seen, to ``to``, with all that follows for their children.
 
-    ``values`` are further columns to set. Raises ``InvalidTransition`` for an edge that does not exist and
-    ``StaleState`` if one of them is not as it was seen.
+    ``broken``: they leave ACTIVE because something broke (see ``_block``). ``values`` are further columns to set.
+    Raises ``InvalidTransition`` for an edge that does not exist and ``StaleState`` if one of them is not as it was
+    seen.
     """
     by_state: dict[State, list[Standing]] = defaultdict(list)
     for one in seen:
@@ -209,10 +218,10 @@ def move(moves: Moves, seen: Sequence[Standing], to: State, *, silent: bool = Fa
         if to is ACTIVE:
             _release(moves, ids)
         elif state is ACTIVE:
-            _block_children(moves, ids)
+            _block_children(moves, ids, broken=broken)
 
 
-def send_back(moves: Moves, ids: Collection[int], **values: Any) -> list[int]:
+def send_back(moves: Moves, ids: Collection[int], *, broken: bool = False, **values: Any) -> list[int]:
     """Take committed noderoles to TODO or BLOCKED, whichever their parents allow; PROPOSED ones and those already there
     stay.
 
@@ -234,7 +243,7 @@ def send_back(moves: Moves, ids: Collection[int], **values: Any) -> list[int]:
         now_at = standing(moves, [row.id for row in rows if row.cohort == lowest])
         for to, blocked in ((TODO, False), (BLOCKED, True)):
             group = [now_at[r.id] for r in rows if r.cohort == lowest and (r.blockers > 0) == blocked]
-            move(moves, group, to, **values)
+            move(moves, group, to, broken=broken, **values)
             moved.extend(one.id for one in group)
         left -= {row.id for row in rows if row.cohort == lowest}
     return moved
@@ -243,9 +252,31 @@ def send_back(moves: Moves, ids: Collection[int], **values: Any) -> list[int]:
 def commit_proposed(moves: Moves, ids: Collection[int], **values: Any) -> list[int]:
     """Take those of these noderoles that are PROPOSED to TODO or BLOCKED. Returns their ids."""
     committed: list[int] = []
-    for portion in batched(ids, PORTION):
+    listed = list(ids)
+    for portion in batched(listed, PORTION):
+        _let_count(moves, portion)
+    for portion in batched(listed, PORTION):
         committed.extend(_commit_portion(moves, portion, values))
     return committed
+
+
+def _let_count(moves: Moves, ids: Collection[int]) -> None:
+    """Those of these that are committed for the first time are parents from now on: their edges count."""
+    first = moves.session.scalars(
+        update(node_roles)
+        .where(moves.store.ids(node_roles.c.id, ids), node_roles.c.state == int(PROPOSED), ~node_roles.c.committed)
+        .values(committed=True)
+        .returning(node_roles.c.id)
+    ).all()
+    if not first:
+        return
+    counted = moves.session.scalars(
+        update(edges)
+        .where(moves.store.ids(edges.c.parent_id, first), ~edges.c.counts)
+        .values(counts=True)
+        .returning(edges.c.child_id)
+    ).all()
+    _block(moves, Counter(counted), "a new parent was committed")
 
 
 def _commit_portion(moves: Moves, ids: Collection[int], values: Mapping[str, Any]) -> list[int]:
@@ -270,7 +301,8 @@ def remove(moves: Moves, ids: Collection[int]) -> None:
     session, store = moves.session, moves.store
     now_at = standing(moves, gone)
     waiting: dict[int, int] = defaultdict(int)
-    for row in session.execute(select(edges.c.parent_id, edges.c.child_id).where(store.ids(edges.c.parent_id, gone))):
+    counting = select(edges.c.parent_id, edges.c.child_id).where(store.ids(edges.c.parent_id, gone), edges.c.counts)
+    for row in session.execute(counting):
         if row.child_id not in gone and now_at[row.parent_id].state is not ACTIVE:
             waiting[row.child_id] += 1
     moves.woken.update(one.node_id for one in now_at.values())
@@ -285,7 +317,7 @@ def _release(moves: Moves, parents: Collection[int]) -> None:
     """
     freed = (
         select(edges.c.child_id.label("id"), func.count().label("n"))
-        .where(moves.store.ids(edges.c.parent_id, parents))
+        .where(moves.store.ids(edges.c.parent_id, parents), edges.c.counts)
         .group_by(edges.c.child_id)
         .subquery()
     )
@@ -331,24 +363,32 @@ def _unblock(moves: Moves, fewer: Mapping[int, int]) -> None:
             moves.woken.add(row.node_id)
 
 
-def _block_children(moves: Moves, parents: Collection[int]) -> None:
+def _block_children(moves: Moves, parents: Collection[int], *, broken: bool = False) -> None:
     """These parents left ACTIVE: their children have that many blockers more, and so on down."""
     rows = moves.session.execute(
         select(edges.c.child_id, func.count().label("n"))
-        .where(moves.store.ids(edges.c.parent_id, parents))
+        .where(moves.store.ids(edges.c.parent_id, parents), edges.c.counts)
         .group_by(edges.c.child_id)
     )
-    _block(moves, {row.child_id: row.n for row in rows}, "a parent left ACTIVE")
+    _block(moves, {row.child_id: row.n for row in rows}, "a parent left ACTIVE", broken=broken)
 
 
-def _block(moves: Moves, more: Mapping[int, int], reason: str) -> None:
-    """Give noderoles more blockers. Those that need ACTIVE parents become BLOCKED, their runs are cancelled, and it
-    ripples down.
+def _block(moves: Moves, more: Mapping[int, int], reason: str, *, broken: bool = False) -> None:
+    """Give noderoles more blockers. Those that need ACTIVE parents become BLOCKED, and it ripples down.
+
+    A run that is under way is not disturbed by that: its noderole stays as it is, what blocks it does not count until
+    the run has ended, and then it goes back (``go_back``). Only where a parent broke (``broken``: it failed, or its
+    node died) is the run cancelled, for it would hardly end well; a destructive one goes on even then. A run that
+    nobody has begun is taken back in any case.
     """
     if not more:
         return
     session, store = moves.session, moves.store
     before = standing(moves, more)
+    spared = under_way(moves, [one.id for one in before.values() if one.state in (TRANSITION, ACTIVE)], broken=broken)
+    if spared:
+        _put_off(moves, spared)
+        more = {child: n for child, n in more.items() if child not in spared}
     by_count: dict[int, list[int]] = defaultdict(list)
     for child, n in more.items():
         by_count[n].append(child)
@@ -362,17 +402,96 @@ def _block(moves: Moves, more: Mapping[int, int], reason: str) -> None:
                 updated_at=moves.now,
             )
         )
-    blocked = [one for one in before.values() if one.state in NEEDS_PARENTS_ACTIVE]
+    blocked = [one for one in before.values() if one.state in NEEDS_PARENTS_ACTIVE and one.id not in spared]
     moves.note(BLOCKED, ((one.id, one.node_id, one.role_id) for one in blocked))
     with_runs = [one.id for one in blocked if one.state in (TRANSITION, ACTIVE)]
     if with_runs:
         cancel_runs(moves, with_runs, reason)
-    _block_children_if_any(moves, [one.id for one in blocked if one.state is ACTIVE])
+    active = [one.id for one in blocked if one.state is ACTIVE]
+    if active:
+        _block_children(moves, active, broken=broken)
 
 
-def _block_children_if_any(moves: Moves, parents: Collection[int]) -> None:
-    if parents:
-        _block_children(moves, parents)
+def under_way(moves: Moves, ids: Collection[int], *, broken: bool = False) -> set[int]:
+    """Those of these noderoles that have a run which somebody has begun (``broken``: a destructive one)."""
+    if not ids:
+        return set()
+    found = select(runs.c.node_role_id).where(
+        moves.store.ids(runs.c.node_role_id, ids), runs.c.state == str(RunState.RUNNING)
+    )
+    if broken:
+        found = (
+            found.join(node_roles, node_roles.c.id == runs.c.node_role_id)
+            .join(roles, roles.c.id == node_roles.c.role_id)
+            .where(roles.c.destructive)
+        )
+    return set(moves.session.scalars(found))
+
+
+def _put_off(moves: Moves, ids: Collection[int]) -> None:
+    """Nothing blocks these until their runs have ended; then they go back."""
+    not_active = select(node_roles.c.id).where(node_roles.c.state != int(ACTIVE))
+    moves.session.execute(
+        update(edges)
+        .where(moves.store.ids(edges.c.child_id, ids), edges.c.counts, edges.c.parent_id.in_(not_active))
+        .values(counts=False)
+    )
+    will_go_back(moves, ids)
+
+
+def will_go_back(moves: Moves, ids: Collection[int]) -> None:
+    """These noderoles, whose runs are under way, go back to work when those have ended; what is above them and has
+    work to do waits for that."""
+    moves.session.execute(update(node_roles).where(moves.store.ids(node_roles.c.id, ids)).values(goes_back=True))
+
+
+def go_back(moves: Moves) -> None:
+    """Send back those that were to go back when their runs had ended, and whose runs have.
+
+    Called at the end of every change. Costs one look at an index that is almost always empty.
+    """
+    own_run = select(runs.c.id).where(runs.c.node_role_id == node_roles.c.id, runs.c.state == str(RunState.RUNNING))
+    flagged = select(node_roles.c.id).where(node_roles.c.goes_back, ~own_run.exists())
+    # Sending one back may put off another whose run has ended by now in this same change.
+    while ids := set(moves.session.scalars(flagged)):
+        _go_back(moves, ids)
+
+
+def _go_back(moves: Moves, ids: Collection[int]) -> None:
+    session, store = moves.session, moves.store
+    session.execute(update(node_roles).where(store.ids(node_roles.c.id, ids)).values(goes_back=False))
+    parent = node_roles.alias()
+    committed = select(parent.c.id).where(parent.c.committed)
+    counted = session.execute(
+        update(edges)
+        .where(store.ids(edges.c.child_id, ids), ~edges.c.counts, edges.c.parent_id.in_(committed))
+        .values(counts=True)
+        .returning(edges.c.parent_id, edges.c.child_id)
+    ).all()
+    now_at = standing(moves, {row.parent_id for row in counted})
+    more = Counter(row.child_id for row in counted if now_at[row.parent_id].state is not ACTIVE)
+    _block(moves, more, "a parent left ACTIVE meanwhile")
+    ended_well = (
+        select(node_roles.c.id)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(
+            store.ids(node_roles.c.id, ids),
+            node_roles.c.state == int(ACTIVE),
+            ~(roles.c.destructive & node_roles.c.done),
+        )
+    )
+    send_back(moves, session.scalars(ended_well).all(), rerun=False, status="it was to run again", not_before=None)
+    moves.woken.update(_nodes_above(moves, ids))
+
+
+def _nodes_above(moves: Moves, ids: Collection[int]) -> set[int]:
+    """The nodes of the ancestors in TODO, which waited for these."""
+    above = select(edges.c.parent_id.label("id")).where(moves.store.ids(edges.c.child_id, ids)).cte(recursive=True)
+    above = above.union(select(edges.c.parent_id).join(above, edges.c.child_id == above.c.id))
+    waiting = select(node_roles.c.node_id).where(
+        node_roles.c.id.in_(select(above.c.id)), node_roles.c.state == int(TODO)
+    )
+    return set(moves.session.scalars(waiting))
 
 
 def cancel_runs(moves: Moves, node_role_ids: Collection[int], reason: str, *, queued_only: bool = False) -> list[int]:

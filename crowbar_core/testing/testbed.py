@@ -22,9 +22,9 @@ from crowbar_core.services import attributes, binding, deployments, housekeeping
 from crowbar_core.services.annealer import sweep
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import LiveCluster
-from crowbar_core.services.deployments import Plan
 from crowbar_core.services.marks import look_for_marks
 from crowbar_core.services.parts import Actor
+from crowbar_core.services.planning import Plan
 from crowbar_core.services.reactions import Reactions
 from crowbar_core.services.runner import Runner
 from crowbar_core.services.settling import Settled
@@ -151,9 +151,11 @@ class Testbed:
 
     def set(
         self, attribute: str, value: Json, *, node: str | None = None, role: str | None = None,
-        deployment: str | None = None,
+        deployment: str | None = None, now: bool = True,
     ) -> None:  # fmt: skip
-        """Set an attribute of a node, of a ``role`` on it, or of its role in a deployment (proposed: ``commit`` it)."""
+        """Set an attribute of a node, of a ``role`` on it, or of its role in a deployment; with ``now=False`` as a
+        draft, which ``commit`` commits.
+        """
         target: dict[str, int] = {}
         if deployment is not None:
             target["deployment_role_id"] = self._deployment_role_id(attribute, deployment)
@@ -161,7 +163,7 @@ class Testbed:
             target["node_role_id"] = self.node_role(role, node).id
         elif node is not None:
             target["node_id"] = self.node(node).id
-        attributes.set_value(self.parts, self.actor, attribute=attribute, value=value, **target)
+        attributes.set_value(self.parts, self.actor, attribute=attribute, value=value, now=now, **target)
 
     def apply(self, *intents: Intent) -> None:
         """Apply intents as if a barclamp had returned them."""

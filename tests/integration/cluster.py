@@ -232,9 +232,10 @@ def everything_at_rest(c: Cluster, directory: Path) -> str:
 _ALL_NODE_ROLES = select(node_role_rows.c.id, node_role_rows.c.node_id, node_role_rows.c.deployment_id,
                          node_role_rows.c.role_id, node_role_rows.c.state, node_role_rows.c.cohort,
                          node_role_rows.c.available, node_role_rows.c.rerun, node_role_rows.c.done,
-                         node_role_rows.c.not_before, node_role_rows.c.status, node_role_rows.c.blockers)  # fmt: skip
+                         node_role_rows.c.not_before, node_role_rows.c.status, node_role_rows.c.blockers,
+                         node_role_rows.c.committed, node_role_rows.c.goes_back)  # fmt: skip
 _ALL_ROLES = select(role_rows.c.id, role_rows.c.name, role_rows.c.destructive, role_rows.c.ready, role_rows.c.jig_name)
-_ALL_EDGES = select(edge_rows.c.parent_id, edge_rows.c.child_id)
+_ALL_EDGES = select(edge_rows.c.parent_id, edge_rows.c.child_id, edge_rows.c.counts)
 _ALL_NODES = select(node_rows.c.id, node_rows.c.name, node_rows.c.alive, node_rows.c.available, node_rows.c.status)
 _ALL_DEPLOYMENTS = select(deployment_rows.c.id, deployment_rows.c.name, deployment_rows.c.committed)
 _OPEN_RUNS = select(run_rows.c.id, run_rows.c.node_id, run_rows.c.node_role_id, run_rows.c.state, run_rows.c.refresh,
@@ -244,16 +245,18 @@ _OPEN_RUNS = select(run_rows.c.id, run_rows.c.node_id, run_rows.c.node_role_id, 
 def load_graph(session: Session, parts: Parts) -> annealing.Graph:
     """The whole cluster as the pure functions see it."""
     names = {row.id: row for row in session.execute(_ALL_ROLES)}
+    edges = session.execute(_ALL_EDGES).all()
     return annealing.Graph(
         node_roles={
             row.id: annealing.NodeRole(
                 id=row.id, node_id=row.node_id, deployment_id=row.deployment_id, role=names[row.role_id].name,
                 state=State(row.state), cohort=row.cohort, available=row.available, rerun=row.rerun, done=row.done,
-                not_before=row.not_before, status=row.status,
+                goes_back=row.goes_back, not_before=row.not_before, status=row.status,
             )
             for row in session.execute(_ALL_NODE_ROLES)
         },
-        edges=tuple((row.parent_id, row.child_id) for row in session.execute(_ALL_EDGES)),
+        edges=tuple((row.parent_id, row.child_id) for row in edges),
+        uncounted=frozenset((row.parent_id, row.child_id) for row in edges if not row.counts),
         nodes={
             row.id: annealing.Node(
                 id=row.id, name=row.name, alive=row.alive, available=row.available, status=row.status
@@ -291,7 +294,8 @@ def check_invariants(parts: Parts) -> annealing.Graph:
     with parts.store.read() as session:
         now = parts.store.now(session)
         graph = load_graph(session, parts)
-        counters = {row.id: row.blockers for row in session.execute(_ALL_NODE_ROLES)}
+        rows = {row.id: row for row in session.execute(_ALL_NODE_ROLES)}
+        counters = {ref: row.blockers for ref, row in rows.items()}
         chosen = store_runs.first_runnable(session, parts.store, now, list(graph.nodes))
         idle = set(store_runs.idle_nodes_with_work(session, now, 1000))
     for ref, one in graph.node_roles.items():
@@ -299,10 +303,20 @@ def check_invariants(parts: Parts) -> annealing.Graph:
         if one.state in NEEDS_PARENTS_ACTIVE:
             assert set(states.values()) <= {State.ACTIVE}, f"1: {graph.name(ref)} is {one.state.name}: parents {states}"
         assert counters[ref] == graph.blockers(ref), f"blockers of {graph.name(ref)}: {counters[ref]}, parents {states}"
-        for parent in states:
-            assert graph.node_roles[parent].cohort < one.cohort, (
-                f"5: cohorts of {graph.name(parent)}, {graph.name(ref)}"
-            )
+    for parent, child in graph.edges:
+        assert graph.node_roles[parent].cohort < graph.node_roles[child].cohort, (
+            f"5: cohorts of {graph.name(parent)}, {graph.name(child)}"
+        )
+        # What was never committed does not count; of the committed, only what a run that is under way waits out.
+        counts = (parent, child) not in graph.uncounted
+        assert counts or not rows[parent].committed or graph.node_roles[child].goes_back, (
+            f"1: {graph.name(parent)} does not count for {graph.name(child)}"
+        )
+        assert not counts or rows[parent].committed, f"1: {graph.name(parent)} counts, and was never committed"
+    for run_ref in (ref for ref, one in graph.node_roles.items() if one.goes_back):
+        assert any(run.node_role_id == run_ref and run.state is RunState.RUNNING for run in graph.runs), (
+            f"{graph.name(run_ref)} is to go back at the end of a run that it does not have"
+        )
     assert len({run.node_id for run in graph.runs}) == len(graph.runs), f"2: two open runs on a node: {graph.runs}"
     running = {run.node_role_id for run in graph.runs if run.state is not RunState.CANCELLING and not run.refresh}
     in_transition = {ref for ref, one in graph.node_roles.items() if one.state is TRANSITION}

@@ -117,10 +117,12 @@ def test_a_cluster_parent_stands_for_all_its_peers_and_a_new_peer_becomes_a_pare
     assert c.states(app) == ["ACTIVE"]
     peer = c.bind("c", "etcd")
     assert ("etcd@c", "app@x", "data") in c.edges()
+    assert c.states(app) == ["ACTIVE"], "what is only proposed changes nothing that is committed"
+    check_invariants(c.parts)
+    c.commit_all()
     assert c.states(app) == ["BLOCKED"]
     assert steering.why_node_role(c.parts, app).reasons[0].subject == f"node_role {peer}"
     check_invariants(c.parts)
-    c.commit_all()
     assert c.anneal() == [peer, app]
 
 

@@ -181,13 +181,14 @@ def test_the_plan_says_what_a_commit_would_do_in_order(new_cluster: NewCluster) 
     c.bind("a", "app", ref)
     c.bind("dead", "os", ref)
     plan = deployments.plan(c.parts, ref)
-    assert [(one.role, one.node.partition(".")[0], one.action, one.destructive) for one in plan.steps] == [
-        ("dns", "a", "run", False), ("os", "dead", "run", True), ("app", "a", "run", False),
+    assert [(one.wave, one.role, one.node.partition(".")[0], one.kind) for one in plan.steps] == [
+        (1, "dns", "a", "run"), (2, "app", "a", "run"), (0, "os", "dead", "wait"),
     ]  # fmt: skip
-    assert "alive" in plan.steps[1].note
+    assert "alive" in plan.steps[2].note
+    assert plan.destroys == ("os on dead.test.example",), "it destroys as soon as the node is alive"
     deployments.commit(c.parts, OPERATOR, ref, plan=plan.id)
     c.anneal()
-    assert [one.role for one in deployments.plan(c.parts, ref).steps] == ["os"]
+    assert deployments.plan(c.parts, ref).is_empty
 
 
 def test_a_plan_that_no_longer_holds_is_refused(new_cluster: NewCluster) -> None:
@@ -214,9 +215,12 @@ def test_the_plan_names_what_a_changed_value_would_run_again(new_cluster: NewClu
     )
     deployments.set_role_data(c.parts, OPERATOR, there.id, {"dns": {"domain": "new"}})
     plan = deployments.plan(c.parts, ref)
-    assert [(one.role, one.action) for one in plan.steps] == [
-        ("dns", "run again"), ("app", "run again"), ("log", "refresh"),
+    assert [(one.wave, one.role, one.kind) for one in plan.steps] == [
+        (1, "dns", "run again"), (2, "app", "run again"), (3, "log", "run again"),
     ]  # fmt: skip
+    (value,) = plan.values
+    assert (value.origin, value.attribute, value.old_set, value.new) == ("dns in web", "domain", False, "new")
+    assert value.reaches == ("dns on a.test.example",)
     assert c.open_runs() == [], "running work is not disturbed by what is only proposed"
     deployments.commit(c.parts, OPERATOR, ref, plan=plan.id)
     assert {c.named()[one] for one in c.anneal()} == {"dns@a", "app@a", "log@a"}

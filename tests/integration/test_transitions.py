@@ -56,7 +56,7 @@ def settle(c: Cluster) -> None:
 def test_what_is_bound_is_only_proposed(new_cluster: NewCluster) -> None:
     c, refs = chain(new_cluster, commit=False)
     assert c.states(*refs) == ["PROPOSED"] * 3
-    assert [c.row(ref).blockers for ref in refs] == [0, 1, 1]
+    assert [c.row(ref).blockers for ref in refs] == [0, 0, 0], "what was never committed does not count"
     assert [c.row(ref).cohort for ref in refs] == [1, 2, 3]
     assert c.open_runs() == []
 
@@ -576,16 +576,29 @@ def test_a_refresh_that_is_lost_is_made_again(new_cluster: NewCluster) -> None:
     assert c.open_run(db).attempt == 2
 
 
-def test_a_noderole_that_leaves_active_ends_its_refresh(new_cluster: NewCluster) -> None:
+def test_a_noderole_that_is_to_run_again_waits_for_the_end_of_its_refresh(new_cluster: NewCluster) -> None:
     c, (db, _) = chain(new_cluster, *REFRESHED)
     c.anneal()
     steering.refresh(c.parts, OPERATOR, db)
     run = c.claim(db)
     steering.rerun(c.parts, OPERATOR, db)
-    assert c.run(run).state == "cancelling"
+    assert c.run(run).state == "running"
+    assert c.states(db) == ["ACTIVE"]
     settle(c)
-    c.end(db, "cancelled")
+    c.end(db)
+    assert c.run(run).state == "succeeded"
     assert c.states(db) == ["TRANSITION"]
+    assert not c.open_run(db).refresh
+
+
+def test_a_noderole_that_is_to_run_again_takes_back_a_refresh_that_nobody_has_begun(new_cluster: NewCluster) -> None:
+    c, (db, _) = chain(new_cluster, *REFRESHED)
+    c.anneal()
+    steering.refresh(c.parts, OPERATOR, db)
+    steering.rerun(c.parts, OPERATOR, db)
+    assert c.states(db) == ["TRANSITION"]
+    assert c.anneal()[0] == db
+    check_rest(c.parts)
 
 
 # ---------------------------------------------------------------- many outcomes in one transaction

@@ -1,0 +1,122 @@
+"""The part of the cluster that has or may get work to do, as the pure functions see it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from crowbar_core.domain import annealing
+from crowbar_core.domain.states import ACTIVE, PROPOSED, RunState, State
+from crowbar_core.store.db import Store
+from crowbar_core.store.models import Deployment, Edge, Node, NodeRole, RoleRow, Run, table
+
+nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
+deployments = table(Deployment)
+
+_COLUMNS = (
+    node_roles.c.id, node_roles.c.node_id, node_roles.c.deployment_id, roles.c.name.label("role"), node_roles.c.state,
+    node_roles.c.cohort, node_roles.c.available, node_roles.c.rerun, node_roles.c.done, node_roles.c.goes_back,
+    node_roles.c.not_before, node_roles.c.status, node_roles.c.run_count,
+)  # fmt: skip
+
+
+def load(session: Session, store: Store, *, missing: str) -> annealing.Graph:
+    """All that was committed and is not at rest, with what its going back would send back too.
+
+    ``missing`` is what a role that is not ready lacks. ACTIVE noderoles that nothing sends back are left out, and so
+    are edges from them.
+    """
+    own_run = select(runs.c.node_role_id).where(runs.c.finished_at.is_(None))
+    at_work = session.execute(
+        select(*_COLUMNS)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(
+            or_(node_roles.c.state.not_in([int(ACTIVE), int(PROPOSED)]),
+                (node_roles.c.state == int(PROPOSED)) & node_roles.c.committed,
+                (node_roles.c.state == int(ACTIVE)) & node_roles.c.rerun,
+                node_roles.c.goes_back, node_roles.c.id.in_(own_run))
+        )
+    ).all()  # fmt: skip
+    found = {row.id: _node_role(row) for row in at_work}
+    going = [ref for ref, one in found.items() if one.goes_back]
+    if going:
+        found.update({one.id: one for one in below(session, store, going)})
+    counted, uncounted = _edges(session, store, found)
+    return annealing.Graph(
+        node_roles=found, edges=(*counted, *uncounted), uncounted=frozenset(uncounted),
+        nodes={
+            row.id: annealing.Node(
+                id=row.id, name=row.name, alive=row.alive, available=row.available, status=row.status
+            )
+            for row in session.execute(
+                select(nodes.c.id, nodes.c.name, nodes.c.alive, nodes.c.available, nodes.c.status)
+            )
+        },
+        deployments={
+            row.id: annealing.Deployment(id=row.id, name=row.name, committed=row.committed)
+            for row in session.execute(select(deployments.c.id, deployments.c.name, deployments.c.committed))
+        },
+        roles={
+            row.name: annealing.Role(
+                name=row.name, destructive=row.destructive, on_change=row.on_change,
+                missing="" if row.ready else missing.format(jig=row.jig_name),
+            )
+            for row in session.execute(
+                select(roles.c.name, roles.c.destructive, roles.c.on_change, roles.c.ready, roles.c.jig_name)
+            )
+        },
+        runs=tuple(
+            annealing.Run(
+                id=row.id, node_id=row.node_id, node_role_id=row.node_role_id, state=RunState(row.state),
+                refresh=row.refresh, pending=row.pending, exit_reason=row.exit_reason,
+            )
+            for row in session.execute(
+                select(
+                    runs.c.id, runs.c.node_id, runs.c.node_role_id, runs.c.state, runs.c.refresh, runs.c.pending,
+                    runs.c.exit_reason,
+                ).where(runs.c.finished_at.is_(None)).order_by(runs.c.id)
+            )
+        ),
+    )  # fmt: skip
+
+
+def below(session: Session, store: Store, ids: Collection[int]) -> list[annealing.NodeRole]:
+    """These noderoles and all their descendants that were committed."""
+    down = select(node_roles.c.id).where(store.ids(node_roles.c.id, ids)).cte("down", recursive=True)
+    down = down.union(
+        select(edges.c.child_id).join(down, edges.c.parent_id == down.c.id).where(edges.c.counts)
+    )  # fmt: skip
+    rows = session.execute(
+        select(*_COLUMNS)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(node_roles.c.id.in_(select(down.c.id)), node_roles.c.committed)
+    )
+    return [_node_role(row) for row in rows]
+
+
+def edges_among(session: Session, store: Store, ids: Collection[int]) -> list[tuple[int, int]]:
+    """The edges that count between these noderoles."""
+    return _edges(session, store, ids)[0]
+
+
+def _edges(session: Session, store: Store, ids: Collection[int]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """(those that count, the others), parent and child both among these noderoles."""
+    known = set(ids)
+    counted: list[tuple[int, int]] = []
+    others: list[tuple[int, int]] = []
+    statement = select(edges.c.parent_id, edges.c.child_id, edges.c.counts).where(store.ids(edges.c.child_id, known))
+    for parent, child, counts in session.execute(statement):
+        if parent in known:
+            (counted if counts else others).append((parent, child))
+    return counted, others
+
+
+def _node_role(row: Any) -> annealing.NodeRole:
+    return annealing.NodeRole(
+        id=row.id, node_id=row.node_id, deployment_id=row.deployment_id, role=row.role, state=State(row.state),
+        cohort=row.cohort, available=row.available, rerun=row.rerun, done=row.done, goes_back=row.goes_back,
+        not_before=row.not_before, status=row.status, run_count=row.run_count,
+    )  # fmt: skip
