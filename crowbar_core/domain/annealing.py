@@ -61,6 +61,8 @@ class NodeRole:
     available: bool = True
     rerun: bool = False
     done: bool = False
+    halfway: bool = False
+    """Destructive work that began and was not seen to end well: it is not begun again."""
     goes_back: bool = False
     """Its run is under way, and when that has ended it goes back to work; what is above it waits for that."""
     not_before: datetime | None = None

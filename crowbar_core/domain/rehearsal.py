@@ -18,6 +18,7 @@ from crowbar_core.domain.annealing import Graph, NodeRole, Reason, Run, why
 from crowbar_core.domain.states import (
     ACTIVE,
     BLOCKED,
+    ERROR,
     NEEDS_PARENTS_ACTIVE,
     PROPOSED,
     TODO,
@@ -149,6 +150,9 @@ class Rehearsal:
                 self._state[ref] = ACTIVE
                 self._release(ref)
                 continue
+            if self._state[ref] is TODO and self._one[ref].halfway and self._is_destructive(ref):
+                self._state[ref] = ERROR
+                continue
             return ref
         return None
 
@@ -205,8 +209,11 @@ class Rehearsal:
 
     # ------------------------------------------------------------ states
 
+    def _is_destructive(self, ref: int) -> bool:
+        return self.graph.roles[self._one[ref].role].destructive
+
     def _is_over(self, ref: int) -> bool:
-        return ref in self._done and self.graph.roles[self._one[ref].role].destructive
+        return ref in self._done and self._is_destructive(ref)
 
     def _wants_to_run(self, ref: int) -> bool:
         return self._state[ref] is TODO or (self._state[ref] is ACTIVE and ref in self._rerun)
@@ -229,7 +236,7 @@ class Rehearsal:
     def _succeed(self, ref: int, *, refresh: bool) -> None:
         self._ran.add(ref)
         if not refresh and self._state[ref] is TRANSITION:
-            if self.graph.roles[self._one[ref].role].destructive:
+            if self._is_destructive(ref):
                 self._done.add(ref)
             self._state[ref] = ACTIVE
             self._release(ref)

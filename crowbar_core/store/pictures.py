@@ -18,7 +18,8 @@ deployments = table(Deployment)
 
 _COLUMNS = (
     node_roles.c.id, node_roles.c.node_id, node_roles.c.deployment_id, roles.c.name.label("role"), node_roles.c.state,
-    node_roles.c.cohort, node_roles.c.available, node_roles.c.rerun, node_roles.c.done, node_roles.c.goes_back,
+    node_roles.c.cohort, node_roles.c.available, node_roles.c.rerun, node_roles.c.done, node_roles.c.halfway,
+    node_roles.c.goes_back,
     node_roles.c.not_before, node_roles.c.status, node_roles.c.run_count,
 )  # fmt: skip
 
@@ -117,6 +118,6 @@ def _edges(session: Session, store: Store, ids: Collection[int]) -> tuple[list[t
 def _node_role(row: Any) -> annealing.NodeRole:
     return annealing.NodeRole(
         id=row.id, node_id=row.node_id, deployment_id=row.deployment_id, role=row.role, state=State(row.state),
-        cohort=row.cohort, available=row.available, rerun=row.rerun, done=row.done, goes_back=row.goes_back,
+        cohort=row.cohort, available=row.available, rerun=row.rerun, done=row.done, halfway=row.halfway, goes_back=row.goes_back,
         not_before=row.not_before, status=row.status, run_count=row.run_count,
     )  # fmt: skip
