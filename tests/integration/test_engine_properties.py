@@ -405,15 +405,15 @@ class Engine(RuleBasedStateMachine):
         if (ref := self.pick_node_role(at)) is not None:
             steering.refresh(self.parts, OPERATOR, ref)
 
-    def set_value(self, at: int, to: int, flag: bool) -> None:
+    def set_value(self, at: int, to: int, flag: bool, now=True) -> None:
         found = self.pick(_ROLE_OF_NODE_ROLE.order_by(node_role_rows.c.id), at)
         if found is None:
             return
         name = f"{found.name}-value"
         if to % 4 == 0:
-            attributes.unset_value(self.parts, OPERATOR, attribute=name, node_role_id=found.id)
+            attributes.unset_value(self.parts, OPERATOR, attribute=name, node_role_id=found.id, now=True)
         else:
-            attributes.set_value(self.parts, OPERATOR, attribute=name, value=to % 4, node_role_id=found.id)
+            attributes.set_value(self.parts, OPERATOR, attribute=name, value=to % 4, node_role_id=found.id, now=True)
 
     def set_deployment_value(self, at: int, to: int, flag: bool) -> None:
         found = self.pick(_DEPLOYMENT_ROLES, at)

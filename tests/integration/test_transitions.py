@@ -756,7 +756,7 @@ def test_retrying_after_the_value_that_was_wrong_is_mended_uses_the_new_one(new_
     dns = c.bind("a", "dns")
     c.commit_all()
     c.end(dns, "failed")
-    attributes.set_value(c.parts, OPERATOR, attribute="domain", value="right", node_role_id=dns)
+    attributes.set_value(c.parts, OPERATOR, attribute="domain", value="right", node_role_id=dns, now=True)
     assert c.states(dns) == ["ERROR"]
     steering.retry(c.parts, OPERATOR, dns)
     assert c.open_run(dns).input == {"dns": {"domain": "right"}}

@@ -56,7 +56,7 @@ def value(c: Cluster, ref: int, name: str = "port", *, reveal: bool = False) -> 
 
 
 def set_port(c: Cluster, ref: int, port: Any) -> None:
-    attributes.set_value(c.parts, OPERATOR, attribute="port", value=port, node_role_id=ref)
+    attributes.set_value(c.parts, OPERATOR, attribute="port", value=port, node_role_id=ref, now=True)
 
 
 def role_in(c: Cluster, deployment: int, role: str = "web") -> int:
@@ -114,7 +114,7 @@ def test_each_source_wins_over_all_below_it_and_shows_again_when_the_higher_is_u
     ]  # fmt: skip
     assert [one.source for one in said if one.wins] == ["user"]
 
-    attributes.unset_value(c.parts, OPERATOR, attribute="port", node_role_id=web)
+    attributes.unset_value(c.parts, OPERATOR, attribute="port", node_role_id=web, now=True)
     assert (value(c, web).value, value(c, web).source) == (7, "sysdata")
     attributes.unset_value(c.parts, OPERATOR, attribute="port", deployment_role_id=here)
     deployments.commit_role(c.parts, OPERATOR, here)
@@ -133,9 +133,9 @@ def test_a_nodes_hint_wins_over_what_it_reported(new_cluster: NewCluster) -> Non
     assert rack() == ("none", "default")
     c.change_node("a", discovery={"place": {"rack": "r1"}, "cpus": 4})
     assert rack() == ("r1", "discovery")
-    attributes.set_value(c.parts, OPERATOR, attribute="rack", value="r2", node_id=node)
+    attributes.set_value(c.parts, OPERATOR, attribute="rack", value="r2", node_id=node, now=True)
     assert rack() == ("r2", "hint")
-    attributes.unset_value(c.parts, OPERATOR, attribute="rack", node_id=node)
+    attributes.unset_value(c.parts, OPERATOR, attribute="rack", node_id=node, now=True)
     assert rack() == ("r1", "discovery")
 
 
@@ -145,7 +145,7 @@ def test_objects_of_several_sources_are_merged(new_cluster: NewCluster) -> None:
         c.parts, OPERATOR, attribute="options", value={"a": {"x": 1}}, deployment_role_id=role_in(c, c.system)
     )
     deployments.commit_role(c.parts, OPERATOR, role_in(c, c.system))
-    attributes.set_value(c.parts, OPERATOR, attribute="options", value={"a": {"y": [2]}}, node_role_id=web)
+    attributes.set_value(c.parts, OPERATOR, attribute="options", value={"a": {"y": [2]}}, node_role_id=web, now=True)
     assert value(c, web, "options").value == {"a": {"x": 1, "y": [2]}}
 
 
@@ -176,17 +176,17 @@ def test_a_value_that_the_schema_forbids_is_refused_and_nothing_changes(new_clus
 def test_what_is_not_writable_or_not_there_or_elsewhere_is_refused(new_cluster: NewCluster) -> None:
     c, web = cluster(new_cluster)
     with pytest.raises(Refused, match="not writable"):
-        attributes.set_value(c.parts, OPERATOR, attribute="found", value=1, node_role_id=web)
+        attributes.set_value(c.parts, OPERATOR, attribute="found", value=1, node_role_id=web, now=True)
     with pytest.raises(NotFound, match="ghost"):
-        attributes.set_value(c.parts, OPERATOR, attribute="ghost", value=1, node_role_id=web)
+        attributes.set_value(c.parts, OPERATOR, attribute="ghost", value=1, node_role_id=web, now=True)
     with pytest.raises(BadInput, match="noderole, not on the node"):
-        attributes.set_value(c.parts, OPERATOR, attribute="port", value=1, node_id=c.nodes["a"])
+        attributes.set_value(c.parts, OPERATOR, attribute="port", value=1, node_id=c.nodes["a"], now=True)
     with pytest.raises(BadInput, match="does not belong"):
-        attributes.set_value(c.parts, OPERATOR, attribute="rack", value="x", node_role_id=web)
+        attributes.set_value(c.parts, OPERATOR, attribute="rack", value="x", node_role_id=web, now=True)
     with pytest.raises(BadInput, match="exactly one"):
-        attributes.set_value(c.parts, OPERATOR, attribute="port", value=1)
+        attributes.set_value(c.parts, OPERATOR, attribute="port", value=1, now=True)
     with pytest.raises(NotFound):
-        attributes.set_value(c.parts, OPERATOR, attribute="port", value=1, node_role_id=999)
+        attributes.set_value(c.parts, OPERATOR, attribute="port", value=1, node_role_id=999, now=True)
     with pytest.raises(BadInput, match="rack"):
         c.change_node("a", discovery={"place": {"rack": 7}})
 
@@ -313,7 +313,7 @@ def test_those_who_want_a_changed_value_go_back_to_work_and_nobody_else(new_clus
     assert set(c.anneal()) == {web, named["user"], named["mirror"]}
     set_port(c, web, 9)
     assert c.open_runs() == [], "the same value is no change"
-    attributes.set_value(c.parts, OPERATOR, attribute="options", value={"x": 1}, node_role_id=web)
+    attributes.set_value(c.parts, OPERATOR, attribute="options", value={"x": 1}, node_role_id=web, now=True)
     assert c.states(web) == ["TRANSITION"]
 
 
@@ -441,7 +441,7 @@ def test_a_run_is_given_its_declared_input_and_nothing_else(new_cluster: NewClus
     named = {name.partition("@")[0]: ref for ref, name in c.named().items()}
     c.change_node("a", hint={"place": {"rack": "r1"}, "free": "wish"}, discovery={"cpus": 4})
     c.anneal()
-    attributes.set_value(c.parts, OPERATOR, attribute="options", value={"x": 1}, node_role_id=web)
+    attributes.set_value(c.parts, OPERATOR, attribute="options", value={"x": 1}, node_role_id=web, now=True)
     c.anneal()
     inputs = {
         name: c.rows(select(runs.c.input).where(runs.c.node_role_id == ref).order_by(runs.c.id.desc()))[0].input
@@ -463,7 +463,7 @@ def test_a_secret_rests_encrypted_is_shown_masked_and_is_opened_for_those_who_ma
     new_cluster: NewCluster, tmp_path: Path
 ) -> None:
     c, web = cluster(new_cluster, USER)
-    attributes.set_value(c.parts, OPERATOR, attribute="key", value=SECRET, node_role_id=web)
+    attributes.set_value(c.parts, OPERATOR, attribute="key", value=SECRET, node_role_id=web, now=True)
     attributes.set_value(
         c.parts, OPERATOR, attribute="key", value=SECRET + "2", deployment_role_id=role_in(c, c.system)
     )
@@ -487,7 +487,7 @@ def test_a_secret_rests_encrypted_is_shown_masked_and_is_opened_for_those_who_ma
 def test_a_refused_secret_is_not_in_the_message(new_cluster: NewCluster) -> None:
     c, web = cluster(new_cluster)
     with pytest.raises(BadInput) as caught:
-        attributes.set_value(c.parts, OPERATOR, attribute="key", value="hunter2", node_role_id=web)
+        attributes.set_value(c.parts, OPERATOR, attribute="key", value="hunter2", node_role_id=web, now=True)
     assert "hunter2" not in caught.value.detail
     steering.rerun(c.parts, OPERATOR, web)
     c.end(web, wall={"web": {"key": "hunter2"}})
@@ -509,7 +509,7 @@ def test_the_same_secret_again_is_no_change_wherever_it_comes_from(new_cluster: 
         assert c.run(c.claim(user)).refresh is False, "its parent ran again"
         c.end(user)
         assert c.open_runs() == []
-        attributes.set_value(c.parts, OPERATOR, attribute="key", value=SECRET, node_role_id=web)
+        attributes.set_value(c.parts, OPERATOR, attribute="key", value=SECRET, node_role_id=web, now=True)
         assert (c.anneal() == []) == again
     steering.refresh(c.parts, OPERATOR, web)
     c.end(web, wall={"web": {"key": SECRET + "w"}})
@@ -518,10 +518,10 @@ def test_the_same_secret_again_is_no_change_wherever_it_comes_from(new_cluster: 
 
 def test_a_secret_whose_key_was_lost_can_be_set_again(new_cluster: NewCluster) -> None:
     c, web = cluster(new_cluster)
-    attributes.set_value(c.parts, OPERATOR, attribute="key", value=SECRET, node_role_id=web)
+    attributes.set_value(c.parts, OPERATOR, attribute="key", value=SECRET, node_role_id=web, now=True)
     c.anneal()
     c.parts.cipher = Fernet(Fernet.generate_key())
     with pytest.raises(ConfigError, match="another key"):
         value(c, web, "key", reveal=True)
-    attributes.set_value(c.parts, OPERATOR, attribute="key", value=SECRET, node_role_id=web)
+    attributes.set_value(c.parts, OPERATOR, attribute="key", value=SECRET, node_role_id=web, now=True)
     assert value(c, web, "key", reveal=True).value == SECRET
