@@ -80,7 +80,7 @@ class Role:
     ``max_attempts`` bounds how often a lost or temporarily failing run is tried. ``on_change`` says what happens to an
     ACTIVE noderole when a value it wants changes: ``"rerun"`` (back to TODO, its children wait) or ``"refresh"`` (it
     runs again, its children are undisturbed). ``run`` is the function of a role with the jig ``python``. ``template``
-    is data below every other source.
+    is data below every other source. ``reboots``: a run may reboot the node or power it off, which a plan says.
     """
 
     name: str

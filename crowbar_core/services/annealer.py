@@ -101,7 +101,8 @@ def _pass_over(turn: Turn, done: Sequence[Runnable]) -> None:
     for told in (True, False):
         transitions.move(
             turn.moves, [Standing(o.id, o.node_id, o.role_id, TODO) for o in done if o.halfway is not told], ACTIVE,
-            silent=told, status="passed over: it has succeeded before", attempts=0, rerun=False, halfway=False, look_at=None,
+            silent=told, status="passed over: it has succeeded before", attempts=0, rerun=False, halfway=False,
+            look_at=None,
         )  # fmt: skip
 
 

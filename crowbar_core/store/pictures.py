@@ -118,6 +118,6 @@ def _edges(session: Session, store: Store, ids: Collection[int]) -> tuple[list[t
 def _node_role(row: Any) -> annealing.NodeRole:
     return annealing.NodeRole(
         id=row.id, node_id=row.node_id, deployment_id=row.deployment_id, role=row.role, state=State(row.state),
-        cohort=row.cohort, available=row.available, rerun=row.rerun, done=row.done, halfway=row.halfway, goes_back=row.goes_back,
-        not_before=row.not_before, status=row.status, run_count=row.run_count,
+        cohort=row.cohort, available=row.available, rerun=row.rerun, done=row.done, halfway=row.halfway,
+        goes_back=row.goes_back, not_before=row.not_before, status=row.status, run_count=row.run_count,
     )  # fmt: skip

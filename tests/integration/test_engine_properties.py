@@ -405,7 +405,7 @@ class Engine(RuleBasedStateMachine):
         if (ref := self.pick_node_role(at)) is not None:
             steering.refresh(self.parts, OPERATOR, ref)
 
-    def set_value(self, at: int, to: int, flag: bool, now=True) -> None:
+    def set_value(self, at: int, to: int, flag: bool) -> None:
         found = self.pick(_ROLE_OF_NODE_ROLE.order_by(node_role_rows.c.id), at)
         if found is None:
             return

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import make_url, select, update
 
 from crowbar_core.barclamp import Attribute, Role
-from crowbar_core.domain.states import PROPOSED
+from crowbar_core.domain.states import ACTIVE, PROPOSED
 from crowbar_core.errors import Refused
 from crowbar_core.services import attributes, binding, deployments, nodes, steering
 from crowbar_core.services.annealer import claim
@@ -71,7 +71,8 @@ class Walk:
             self._commit, self._commit, self._commit, self._commit, self._unbind, self._value, self._value,
             self._deployment_value, self._steer, self._node, self._redeploy, self._delete_node, self._commit_node,
         )  # fmt: skip
-        return self.chance.choice(deeds)()
+        found: tuple[str, Callable[[], Any]] | None = self.chance.choice(deeds)()
+        return found
 
     def stage(self) -> None:
         """What is proposed or drafted, and changes nothing that is committed."""
@@ -239,18 +240,13 @@ class Walk:
             )
 
     def _passed(self) -> set[int]:
-        return {
-            row.id
-            for row in self.c.rows(select(node_role_rows.c.id).where(node_role_rows.c.status.startswith("passed")))
-        }
+        passed = select(node_role_rows.c.id).where(node_role_rows.c.status.startswith("passed"))
+        return {row.id for row in self.c.rows(passed)}
 
     def _what_waits_is_what_waits(self, name: str, plan: Plan) -> None:
         planned = {step.node_role_id for step in plan.steps if step.kind == "wait"}
-        waiting = {
-            row.id for row in self.c.rows(
-                select(node_role_rows.c.id).where(node_role_rows.c.state.not_in([0, int(PROPOSED)]) | node_role_rows.c.rerun)
-            )
-        }  # fmt: skip
+        not_at_rest = node_role_rows.c.state.not_in([int(ACTIVE), int(PROPOSED)]) | node_role_rows.c.rerun
+        waiting = {row.id for row in self.c.rows(select(node_role_rows.c.id).where(not_at_rest))}
         assert planned == waiting, f"{name}: planned to wait {planned}, waits {waiting}"
 
     def _named(self, found: Counter[tuple[int, bool]]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from flask import Blueprint
 
@@ -90,6 +90,14 @@ def node_role_data(node_role: NodeRoleView) -> Mapping[str, Json]:
     """Every member is told of all members; who joins or leaves changes it, and the others hear of it."""
     members = [{"name": peer.name, "address": next(iter(peer.addresses), "")} for peer in node_role.peers]
     return {"example": {"members": members}}
+
+
+@hookimpl
+def plan_lines(node_roles: Sequence[NodeRoleView]) -> Iterable[str]:
+    """Who will hear of whom, beside the runs that a plan lists anyway."""
+    hearing = [one for one in node_roles if one.role == "example-hello"]
+    if hearing:
+        yield f"{len(hearing)} members will be told of {max(len(one.peers) for one in hearing)}."
 
 
 @hookimpl(roles=("example-hello",))
