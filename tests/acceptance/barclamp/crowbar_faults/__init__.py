@@ -118,6 +118,8 @@ class Faults:
                 Role(name="s-after", jig="script", requires=("s-slow",)),
                 Role(name="follower", jig="python", run=work, requires=("s-after",)),
                 Role(name="s-hang", jig="script", timeout=2.0),
+                Role(name="s-erase", jig="script", timeout=60.0, destructive=True),
+                Role(name="s-touch", jig="script", timeout=60.0, max_attempts=10_000),
             ),
         )
         return replace(clamp, roles=tuple(with_its_report(role) for role in clamp.roles))
