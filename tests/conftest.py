@@ -10,6 +10,11 @@ import pytest
 from tests.services import PostgresServer, RedisServer
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos", choices=("few", "full"), default="few", help="how many faults tests/acceptance makes")
+    parser.addoption("--chaos-seed", type=int, default=0, help="what decides where the faults strike; 0: chance")
+
+
 def pytest_configure() -> None:
     # Before anything is collected: what the developer has exported must not decide what the tests see.
     for name in [name for name in os.environ if name.startswith("CROWBAR_")]:

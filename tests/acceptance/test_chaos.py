@@ -1,7 +1,7 @@
 """Workers killed and stopped, connections cut, nodes declared dead, at random: the nodes' own ledgers are the witness.
 
-A few rounds of it run with the other tests. All of it, which takes some ten minutes: `CROWBAR_CHAOS=full ./dev test
-tests/acceptance/test_chaos.py`, or `tox -e chaos`.
+A few rounds of it run with the other tests. All of it, which takes some twenty minutes:
+`./dev test -s --chaos=full tests/acceptance/test_chaos.py`, or `tox -e chaos`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,12 @@ from tests.services import PostgresServer, database_name
 
 pytestmark = [pytest.mark.lab, pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(3600)]
 
-FULL = os.environ.get("CROWBAR_CHAOS") == "full"
-FAULTS = 300 if FULL else 30
+FAULTS = {"few": 30, "full": 300}
 """How many faults are to hit destructive work."""
-STOPS = 200 if FULL else 15
+STOPS = {"few": 15, "full": 200}
 """How often a worker is stopped for longer than its lease."""
 LEASE = 2.0
 WORKERS = 3
-SEED = int(os.environ.get("CROWBAR_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 
 
 @dataclass
@@ -43,6 +41,7 @@ class Arena:
     site: Site
     lab: Lab
     nodes: list[str]
+    amount: str
     chance: random.Random
     workers: list[Process] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
@@ -95,8 +94,8 @@ class Arena:
 
 
 @pytest.fixture
-def arena(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer,
-          postgres_url: str) -> Iterator[Arena]:  # fmt: skip
+def arena(request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory,
+          postgres_server: PostgresServer, postgres_url: str) -> Iterator[Arena]:  # fmt: skip
     """Twenty nodes, and three workers that all may do everything."""
     settings = {
         "database_url": postgres_server.url(database_name(postgres_url)), "lease_seconds": LEASE,
@@ -104,6 +103,7 @@ def arena(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, postgres_ser
         "jig_script_kill_grace": 10, "jig_script_lost_after": 6,
     }  # fmt: skip
     state = tmp_path_factory.mktemp("lab")
+    seed = request.config.getoption("--chaos-seed") or random.SystemRandom().randrange(1, 10**6)
     with (
         Lab.create(f"chaos-{os.getpid()}", nodes=21, state_dir=state) as lab,
         installed(tmp_path / "crowbar", lab=lab, **settings) as site,
@@ -113,13 +113,13 @@ def arena(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, postgres_ser
         nodes = [node.name for node in lab.nodes][1:]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda node: site.ask("PUT", f"nodes/{node}/probe"), nodes))
-        one = Arena(site, lab, nodes, random.Random(SEED))
+        one = Arena(site, lab, nodes, request.config.getoption("--chaos"), random.Random(seed))
         for _ in range(WORKERS):
             one.start_worker()
         for worker in one.workers:
             site.wait_ready(worker)
         site.ask("POST", "deployments", {"name": "work"})
-        print(f"CROWBAR_CHAOS_SEED={SEED}")
+        print(f"--chaos-seed={seed}")
         yield one
 
 
@@ -131,9 +131,8 @@ def test_destructive_work_is_never_done_again_after_a_success_nor_begun_again_wi
     rounds = 0
     pool, redeploying = ThreadPoolExecutor(4), []
     site.commit()
-    while (
-        sum(arena.faults.values()) < FAULTS or min(arena.faults[kind] for kind in ("kill", "stop", "cut")) < FAULTS / 5
-    ):
+    wanted = FAULTS[arena.amount]
+    while sum(arena.faults.values()) < wanted or min(arena.faults[one] for one in ("kill", "stop", "cut")) < wanted / 5:
         if rounds:
             redeploying = [pool.submit(site.ask, "PUT", f"nodes/{node}/redeploy") for node in arena.nodes]
         rounds += 1
@@ -201,7 +200,7 @@ def test_no_run_touches_a_node_after_a_newer_one_has_begun_there(arena: Arena) -
     ids = {site.bind(node, "s-touch"): node for node in arena.nodes}
     site.commit()
     stops = 0
-    while stops < STOPS:
+    while stops < STOPS[arena.amount]:
         # Two of three at once: the third takes over what they held.
         with ThreadPoolExecutor(WORKERS - 1) as pool:
             victims = chance.sample(arena.workers, WORKERS - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.acceptance.processes import Site, installed
 
 pytestmark = pytest.mark.lab
 
-EVIDENCE = "/root/journal", "/root/violations", "/root/open", "/root/lock"
+EVIDENCE = "/root/journal", "/root/violations", "/root/open", "/root/lock", "/var/lib/crowbar-node"
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +132,74 @@ def test_a_script_that_hangs_is_killed_on_the_node_with_all_its_children(stage: 
     assert "hanging now" in site.run_log(site.runs_of(node, "s-hang")[0]["id"])
     waits(stage, "the other node is done", lambda: site.node_role(other, "s-after")["state_name"] == "ACTIVE")
     site.check()
+
+
+def erasing(stage: Stage) -> str:
+    """A node on which a destructive script is under way."""
+    node, _ = stage.register()
+    bound(stage, (node, "s-once"))
+    waits(stage, "the script has begun", lambda: stage.journal(node) == ["begin s-once"])
+    return node
+
+
+def state(stage: Stage, node: str) -> str:
+    return str(stage.site.node_role(node, "s-once")["state_name"])
+
+
+def test_destructive_work_that_ended_well_while_nobody_listened_is_found_by_its_mark(stage: Stage) -> None:
+    """The worker dies between the script's end and the report."""
+    site = stage.site
+    node = erasing(stage)
+    os.killpg(site.processes[0].popen.pid, signal.SIGSTOP)
+    stage.run(node, "touch /root/open")
+    waits(stage, "the mark", lambda: stage.run(node, "ls /var/lib/crowbar-node/done-* | grep -v report"))
+    site.processes[0].kill()
+    site.start("serve")
+    waits(stage, "it is ACTIVE", lambda: state(stage, node) == "ACTIVE")
+    assert stage.journal(node) == ["begin s-once", "end s-once"]
+    assert [run["state"] for run in site.runs_of(node, "s-once")] == ["lost"]
+    assert site.node_role(node, "s-once")["status"] == "passed over: it has succeeded before"
+
+
+def test_destructive_work_that_goes_on_without_its_worker_is_waited_for_and_found(stage: Stage) -> None:
+    site = stage.site
+    node = erasing(stage)
+    site.processes[0].kill()
+    server = site.start("serve")
+    waits(stage, "its fate is unknown", lambda: state(stage, node) == "ERROR")
+    server.find("is still at work on run")
+    stage.run(node, "touch /root/open")
+    waits(stage, "it is ACTIVE", lambda: state(stage, node) == "ACTIVE")
+    assert stage.journal(node) == ["begin s-once", "end s-once"]
+
+
+def test_destructive_work_on_a_node_that_lost_power_waits_for_an_operators_word(stage: Stage) -> None:
+    site, lab = stage.site, stage.lab
+    node = erasing(stage)
+    lab.power(node, "off")
+    waits(stage, "the node is seen to be dead", lambda: not site.ask("GET", f"nodes/{node}")["alive"])
+    assert state(stage, node) == "ERROR"
+    lab.power(node, "on")
+    stage.run(node, "touch /root/open")
+    waits(stage, "the node is alive", lambda: site.ask("GET", f"nodes/{node}")["alive"])
+    site.processes[0].find("there is no mark of success")
+    assert state(stage, node) == "ERROR"
+    assert "fate unknown" in site.node_role(node, "s-once")["status"]
+    assert stage.journal(node) == ["begin s-once"]
+    site.ask("PUT", f"node_roles/{site.node_role(node, 's-once')['id']}/retry")
+    site.wait_active()
+    assert stage.journal(node) == ["begin s-once", "begin s-once", "end s-once"]
+
+
+def test_a_node_that_was_declared_dead_while_it_ended_well_is_believed(stage: Stage) -> None:
+    """Its worker is told to stop, but the script has just done its work: the worker's late word counts, or the mark."""
+    site = stage.site
+    node = erasing(stage)
+    os.killpg(site.processes[0].popen.pid, signal.SIGSTOP)
+    stage.run(node, "touch /root/open")
+    waits(stage, "the mark", lambda: stage.run(node, "ls /var/lib/crowbar-node/done-* | grep -v report"))
+    os.killpg(site.processes[0].popen.pid, signal.SIGCONT)
+    site.ask("PATCH", f"nodes/{node}", {"alive": False})
+    site.ask("PUT", f"nodes/{node}/probe")
+    waits(stage, "it is ACTIVE", lambda: state(stage, node) == "ACTIVE")
+    assert stage.journal(node) == ["begin s-once", "end s-once"]

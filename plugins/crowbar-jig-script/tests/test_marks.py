@@ -226,6 +226,22 @@ def test_run_numbers_of_another_installation_say_nothing(site: Site, once: str) 
     assert ledger(site) == ["1"]
 
 
+def test_a_worker_that_was_stopped_between_its_last_look_and_the_push_is_refused(
+    sites: Callable[..., Site], once: str
+) -> None:
+    stopped, other = sites(idle_close=301.0), sites(idle_close=302.0)
+    older, newer = next(RUNS), next(RUNS)
+    meanwhile: list[str] = []
+
+    def begin() -> None:
+        other.run(WITNESS, run_id=newer)
+        meanwhile.extend(ledger(other))
+
+    problem = stopped.fail(WITNESS, run_id=older, begin=begin)
+    assert f"refuses run {older}" in problem.detail
+    assert ledger(other) == meanwhile == [str(newer)]
+
+
 def test_nothing_reaches_a_node_when_the_last_look_says_that_the_run_is_somebody_elses(site: Site, once: str) -> None:
     def begin() -> None:
         raise RunCancelled("it is no longer mine")
