@@ -108,7 +108,7 @@ def insist(client: Client, path: str, name: str) -> None:
     """Raise ``NotSettled``, with the reason, unless this one is ACTIVE now."""
     found = client.get(path, name)
     state = str(found.get("state_name") or found.get("state"))
-    if state != "ACTIVE":
+    if state not in ("ACTIVE", "IDLE"):
         its = [found] if path == "node_roles" else client.rows(path, name, "node_roles", query={"sort": "cohort"})
         raise NotSettled(f"{_LABELS[path]} {name} is {state}, not ACTIVE. {_reasons(client, its)}")
 

@@ -15,7 +15,7 @@ from crowbar_core.cli.verbs import add_list, node_role_id
 from crowbar_core.errors import NotFound
 
 noderoles = noun("noderoles", "Roles bound to nodes, the units of work; named by id or as NODE/ROLE.")
-COLUMNS = ("id", "node", "role", "deployment", "state", "cohort", "run_count", "available", "status")
+COLUMNS = ("id", "node", "role", "deployment", "state", "run_state", "cohort", "run_count", "available", "status")
 STATES = ("ERROR", "ACTIVE", "TODO", "TRANSITION", "BLOCKED", "PROPOSED")
 
 

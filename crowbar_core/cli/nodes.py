@@ -27,7 +27,7 @@ COLUMNS = ("id", "name", "state", "alive", "available", "admin", "bootenv", "des
 
 add_list(
     nodes, "nodes", COLUMNS, what="the nodes",
-    filters={"state": "TRANSITION, ERROR, PROPOSED, TODO or ACTIVE.",
+    filters={"state": "TRANSITION, ERROR, PROPOSED, TODO, ACTIVE, IDLE, DEAD or NEW.",
              "alive": "true or false.", "available": "true or false."},
     names={"deployment": "deployments"},
 )  # fmt: skip
@@ -136,13 +136,16 @@ def why(name: str) -> None:
 
 
 def print_why(answer: Any) -> None:
-    """The summary and each reason on a line of its own; as it is in JSON and YAML."""
+    """The reason, or each of several on a line of its own; as it is in JSON and YAML."""
     if output() != "table" or not isinstance(answer, dict):
         out.data(answer, output() if output() != "table" else "yaml")
         return
-    out.line(str(answer.get("summary", "")))
-    for reason in answer.get("reasons", ()):
-        out.line(f"  {reason.get('code', '')}: {reason.get('detail', '')}")
+    reasons = answer.get("reasons", ())
+    if len(reasons) == 1:
+        out.line(str(answer.get("summary", "")))
+        return
+    for reason in reasons:
+        out.line(f"{reason.get('code', '')}: {reason.get('detail', '')}")
 
 
 @nodes.verb("attribs")

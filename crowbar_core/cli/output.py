@@ -31,6 +31,9 @@ GLYPHS: Mapping[str, tuple[str, str]] = {
     "failed": ("✕", "red"),
     "cancelled": ("□", "magenta"),
     "lost": ("⚡", "red"),
+    "NEW": ("☆", "cyan"),
+    "IDLE": ("–", ""),
+    "DEAD": ("✕", "red"),
     "alive": ("✓", "green"),
     "dead": ("✕", "red"),
 }
@@ -38,7 +41,7 @@ GLYPHS: Mapping[str, tuple[str, str]] = {
 
 FORMATS = ("table", "json", "yaml")
 _NUMBERS = ("id", "cohort", "run_count", "attempt", "priority", "order", "node_count", "pid", "runs", "concurrency")
-_STATE_FIELDS = ("state", "state_name")
+_STATE_FIELDS = ("state", "state_name", "run_state")
 
 
 @dataclass(frozen=True)

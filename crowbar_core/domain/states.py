@@ -88,15 +88,27 @@ class NodeState(StrEnum):
     PROPOSED = "PROPOSED"
     TODO = "TODO"
     ACTIVE = "ACTIVE"
+    IDLE = "IDLE"
+    """It is alive, and no role is bound to it."""
+    DEAD = "DEAD"
+    """Nothing is to be done on it, and it is not alive."""
+    NEW = "NEW"
+    """Nothing is to be done on it, and it was never alive."""
 
 
-def node_state(states: Iterable[State]) -> NodeState:
-    """A node's state, derived from its noderoles': TRANSITION, ERROR, PROPOSED (in this order), TODO, else ACTIVE."""
+def node_state(states: Iterable[State], *, alive: bool = True, was_alive: bool = True) -> NodeState:
+    """A node's state, derived from its noderoles': TRANSITION, ERROR, PROPOSED (in this order), TODO, else ACTIVE; but
+    only what is alive and has roles is ACTIVE.
+    """
     present = set(states)
     for first in (TRANSITION, ERROR, PROPOSED):
         if first in present:
             return NodeState[first.name]
-    return NodeState.TODO if present & {BLOCKED, TODO} else NodeState.ACTIVE
+    if present & {BLOCKED, TODO}:
+        return NodeState.TODO
+    if not alive:
+        return NodeState.DEAD if was_alive else NodeState.NEW
+    return NodeState.ACTIVE if present else NodeState.IDLE
 
 
 class DeploymentState(IntEnum):

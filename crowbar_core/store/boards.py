@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from crowbar_core.domain.states import OPEN_RUN_STATES, NodeState, State, node_state
+from crowbar_core.domain.states import OPEN_RUN_STATES, NodeState, State
 from crowbar_core.store.models import (
     Deployment,
     DeploymentRole,
@@ -18,7 +18,16 @@ from crowbar_core.store.models import (
     RoleRow,
     Run,
 )
-from crowbar_core.store.node_pages import RANKED, NodeLine, node_lines, nodes_page, rank, states_of_nodes
+from crowbar_core.store.node_pages import (
+    RANKED,
+    NodeLine,
+    node_line,
+    node_lines,
+    nodes_page,
+    queued,
+    rank,
+    states_of_nodes,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +41,10 @@ class NodeCounts:
 def node_counts(session: Session) -> NodeCounts:
     """Nodes by state, without the deployments' system nodes."""
     ranks = (
-        select(Node.id, Node.alive, Node.available, rank().label("rank"))
+        select(Node.id, Node.alive, Node.alive_at, Node.available, rank().label("rank"))
         .outerjoin(NodeRole, NodeRole.node_id == Node.id)
         .where(Node.system.is_(False))
-        .group_by(Node.id, Node.alive, Node.available)
+        .group_by(Node.id, Node.alive, Node.alive_at, Node.available)
         .subquery()
     )
     rows = session.execute(
@@ -121,6 +130,7 @@ class Cell:
     state: State
     available: bool
     rerun: bool
+    queued: bool
     run_count: int
     status: str
 
@@ -146,13 +156,13 @@ def _cells(session: Session, node_ids: Sequence[int]) -> tuple[dict[tuple[int, i
             NodeRole.state,
             NodeRole.available,
             NodeRole.rerun,
+            queued(),
             NodeRole.run_count,
             NodeRole.status,
             NodeRole.cohort,
         ).where(NodeRole.node_id.in_(node_ids))
-        for id_, node_id, role_id, deployment_id, state, available, rerun, run_count, status, cohort in session.execute(
-            query
-        ):
+        for row in session.execute(query):
+            id_, node_id, role_id, deployment_id, state, available, rerun, waits, run_count, status, cohort = row
             cells[node_id, role_id] = Cell(
                 id=id_,
                 node_id=node_id,
@@ -161,6 +171,7 @@ def _cells(session: Session, node_ids: Sequence[int]) -> tuple[dict[tuple[int, i
                 state=State(state),
                 available=available,
                 rerun=rerun,
+                queued=bool(waits),
                 run_count=run_count,
                 status=status,
             )
@@ -210,7 +221,7 @@ def board(session: Session, deployment_id: int, *, after: str = "", limit: int =
     more = rows[limit - 1].name if len(rows) > limit else ""
     rows = rows[:limit]
     states = states_of_nodes(session, [row.id for row in rows])
-    nodes = [NodeLine(**row._mapping, states=states[row.id], state=node_state(states[row.id])) for row in rows]
+    nodes = [node_line(row, states[row.id]) for row in rows]
     cells, cohorts = _cells(session, [node.id for node in nodes])
     here = {cell.role_id for cell in cells.values() if cell.deployment_id == deployment_id}
     placed: dict[int, int] = {

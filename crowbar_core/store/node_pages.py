@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Label, Select, and_, case, exists, false, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from crowbar_core.domain.states import NodeState, State, node_state
+from crowbar_core.domain.states import NodeState, RunState, State, node_state
 from crowbar_core.store.models import (
     Deployment,
     Edge,
@@ -21,25 +21,48 @@ from crowbar_core.store.models import (
     NodeGroup,
     NodeRole,
     RoleRow,
+    Run,
 )
 
-RANKED = (NodeState.ACTIVE, NodeState.TODO, NodeState.PROPOSED, NodeState.ERROR, NodeState.TRANSITION)
+RANKED = (
+    NodeState.NEW,
+    NodeState.DEAD,
+    NodeState.IDLE,
+    NodeState.ACTIVE,
+    NodeState.TODO,
+    NodeState.PROPOSED,
+    NodeState.ERROR,
+    NodeState.TRANSITION,
+)
 """A node's state is the highest of its noderoles' in this order, as ``domain.states.node_state`` has it."""
+_IDLE, _ACTIVE = RANKED.index(NodeState.IDLE), RANKED.index(NodeState.ACTIVE)
 
 
 def rank() -> ColumnElement[int]:
-    return func.coalesce(
+    """Of a node and the noderoles that are grouped with it: the place of its state in ``RANKED``."""
+    work = func.coalesce(
         func.max(
             case(
-                (NodeRole.state == int(State.TRANSITION), 4),
-                (NodeRole.state == int(State.ERROR), 3),
-                (NodeRole.state == int(State.PROPOSED), 2),
-                (NodeRole.state.in_((int(State.TODO), int(State.BLOCKED))), 1),
-                else_=0,
+                (NodeRole.state == int(State.TRANSITION), RANKED.index(NodeState.TRANSITION)),
+                (NodeRole.state == int(State.ERROR), RANKED.index(NodeState.ERROR)),
+                (NodeRole.state == int(State.PROPOSED), RANKED.index(NodeState.PROPOSED)),
+                (NodeRole.state.in_((int(State.TODO), int(State.BLOCKED))), RANKED.index(NodeState.TODO)),
+                (NodeRole.state == int(State.ACTIVE), _ACTIVE),
+                else_=_IDLE,
             )
         ),
-        0,
+        _IDLE,
     )
+    return case(
+        (or_(work > _ACTIVE, Node.alive), work),
+        (Node.alive_at.is_(None), RANKED.index(NodeState.NEW)),
+        else_=RANKED.index(NodeState.DEAD),
+    )
+
+
+def rank_of_node() -> ColumnElement[int]:
+    """The same in a statement that has no noderoles."""
+    return select(rank()).where(NodeRole.node_id == Node.id).correlate(Node).scalar_subquery()
 
 
 # ---------------------------------------------------------------- nodes
@@ -56,6 +79,7 @@ class NodeLine:
     available: bool
     bootenv: str
     status: str
+    alive_at: datetime | None
     deployment_id: int
     deployment: str
     state: NodeState
@@ -74,6 +98,7 @@ def node_lines() -> Select[*tuple[Any, ...]]:
         Node.available,
         Node.bootenv,
         Node.status,
+        Node.alive_at,
         Node.deployment_id,
         Deployment.name.label("deployment"),
     ).join(Deployment, Deployment.id == Node.deployment_id)
@@ -111,11 +136,16 @@ def nodes_page(
     if available is not None:
         query = query.where(Node.available.is_(available))
     if state is not None:
-        highest = select(rank()).where(NodeRole.node_id == Node.id).correlate(Node).scalar_subquery()
-        query = query.where(highest == RANKED.index(state))
+        query = query.where(rank_of_node() == RANKED.index(state))
     rows = session.execute(query).all()
     states = states_of_nodes(session, [row.id for row in rows])
-    return [NodeLine(**row._mapping, states=states[row.id], state=node_state(states[row.id])) for row in rows]
+    return [node_line(row, states[row.id]) for row in rows]
+
+
+def node_line(row: Any, states: Mapping[State, int]) -> NodeLine:
+    """A row of ``node_lines``, with what its noderoles say."""
+    state = node_state(states, alive=row.alive, was_alive=row.alive_at is not None)
+    return NodeLine(**row._mapping, states=states, state=state)
 
 
 def states_of_nodes(session: Session, node_ids: Sequence[int]) -> Mapping[int, Mapping[State, int]]:
@@ -144,6 +174,7 @@ class NodePage:
     bootenv: str
     status: str
     probed_at: datetime | None
+    alive_at: datetime | None
     host_keys: Sequence[str]
     discovery: Mapping[str, Any]
     hint: Mapping[str, Any]
@@ -169,6 +200,7 @@ def node_page(session: Session, node_id: int) -> NodePage | None:
             Node.bootenv,
             Node.status,
             Node.probed_at,
+            Node.alive_at,
             Node.host_keys,
             Node.discovery,
             Node.hint,
@@ -223,10 +255,21 @@ class NodeRoleLine:
     cohort: int
     available: bool
     rerun: bool
+    queued: bool
+    """It has a run, and nobody has begun it."""
+    held_by: str
+    held_reason: str
+    held_at: datetime | None
     blockers: int
     run_count: int
     status: str
     updated_at: datetime
+
+
+def queued() -> Label[bool]:
+    """Whether a noderole in TRANSITION only waits for somebody to begin its run."""
+    waits = exists().where(Run.node_role_id == NodeRole.id, Run.state == str(RunState.QUEUED)).correlate(NodeRole)
+    return case((NodeRole.state == int(State.TRANSITION), waits), else_=false()).label("queued")
 
 
 def _node_roles() -> Select[*tuple[Any, ...]]:
@@ -244,6 +287,10 @@ def _node_roles() -> Select[*tuple[Any, ...]]:
             NodeRole.cohort,
             NodeRole.available,
             NodeRole.rerun,
+            queued(),
+            NodeRole.held_by,
+            NodeRole.held_reason,
+            NodeRole.held_at,
             NodeRole.blockers,
             NodeRole.run_count,
             NodeRole.status,
@@ -256,7 +303,10 @@ def _node_roles() -> Select[*tuple[Any, ...]]:
 
 
 def _node_role_lines(session: Session, query: Select[*tuple[Any, ...]]) -> list[NodeRoleLine]:
-    return [NodeRoleLine(**{**row._mapping, "state": State(row.state)}) for row in session.execute(query)]
+    return [
+        NodeRoleLine(**{**row._mapping, "state": State(row.state), "queued": bool(row.queued)})
+        for row in session.execute(query)
+    ]
 
 
 def node_role_line(session: Session, node_role_id: int) -> NodeRoleLine | None:

@@ -23,7 +23,7 @@ def test_a_node_from_registration_to_removal(api: Api) -> None:
     node = answer.get_json()
     assert answer.headers["Location"] == f"/api/v2/nodes/{node['id']}"
     assert node["hint"] == {"hint-admin-v4addr": "10.0.0.7/24", "hint-admin-macs": ["52:54:00:12:34:56"]}
-    assert (node["alive"], node["available"], node["state"]) == (False, False, "ACTIVE")
+    assert (node["alive"], node["available"], node["state"]) == (False, False, "NEW")
     changed = api.put("nodes/db1.rack.example.com", {"description": "a database", "available": True, "order": 5})
     assert changed.status_code == 200
     assert (changed.get_json()["description"], changed.get_json()["order"]) == ("a database", 5)
@@ -190,3 +190,24 @@ def test_a_commit_by_two_at_once_happens_once_or_is_harmless(api: Api) -> None:
     assert {api.put("deployments/web/commit").status_code for _ in range(3)} <= {200, 409}
     assert len(api.get("runs").get_json()) == runs
     assert api.get(f"runs/{made.run}").get_json()["state"] == "queued"
+
+
+def test_a_node_says_how_it_lives_beside_its_state(api: Api) -> None:
+    new = api.made("nodes", {"name": "new.life.example.com"})
+    assert (new["state"], new["life"], new["alive_at"]) == ("NEW", "new", None)
+    idle = api.made("nodes", {"name": "idle.life.example.com", "alive": True})
+    assert (idle["state"], idle["life"]) == ("IDLE", "alive")
+    assert idle["alive_at"] is not None
+    dead = api.patch(f"nodes/{idle['id']}", {"alive": False}).get_json()
+    assert (dead["state"], dead["life"]) == ("DEAD", "dead")
+    assert [one["name"] for one in api.get("nodes?life=new").get_json()] == ["new.life.example.com"]
+    assert [one["name"] for one in api.get("nodes?state=dead").get_json()] == ["idle.life.example.com"]
+
+
+def test_a_noderole_whose_run_nobody_has_begun_says_that_it_is_queued(api: Api) -> None:
+    made = populate(api)
+    queued = api.get(f"node_roles?node_id={made.nodes[0]}&state_name=TRANSITION").get_json()
+    assert {one["run_state"] for one in queued} == {"queued"}
+    set_run(api, made.run, state="running", started_at=datetime.now(UTC), worker="w")
+    run = api.get(f"runs/{made.run}").get_json()
+    assert api.get(f"node_roles/{run['node_role_id']}").get_json()["run_state"] == "running"

@@ -119,6 +119,25 @@ def states(parts: Parts) -> dict[str, list[State]]:
     return found
 
 
+def test_nodes_without_work_are_new_dead_or_idle_and_never_active(parts: Parts) -> None:
+    for name, alive in (("new", False), ("dead", True), ("idle", True)):
+        nodes.create_node(parts, ADMIN, name=f"{name}.shelf.example", alive=alive, available=True)
+    with parts.store.read() as session:
+        (dead,) = session.scalars(select(Node.id).where(Node.name == "dead.shelf.example"))
+    nodes.change_node(parts, ADMIN, dead, {"alive": False})
+    with parts.store.read() as session:
+        assert boards.node_counts(session).states == {NodeState.NEW: 1, NodeState.DEAD: 1, NodeState.IDLE: 1}
+        assert {one.name.partition(".")[0]: one.state.name for one in node_pages.nodes_page(session)} == {
+            "new": "NEW",
+            "dead": "DEAD",
+            "idle": "IDLE",
+        }
+        for wanted in (NodeState.NEW, NodeState.DEAD, NodeState.IDLE):
+            (found,) = node_pages.nodes_page(session, state=wanted)
+            assert found.name.startswith(wanted.name.lower())
+        assert node_pages.nodes_page(session, state=NodeState.ACTIVE) == []
+
+
 def test_counts_agree_with_the_states_of_each_node(parts: Parts) -> None:
     fill(parts, 9)
     truth = states(parts)

@@ -66,7 +66,7 @@ def test_without_blockers_there_is_work_to_do() -> None:
 @pytest.mark.parametrize(
     "states,expected",
     [
-        ((), NodeState.ACTIVE),
+        ((), NodeState.IDLE),
         ((ACTIVE,), NodeState.ACTIVE),
         ((ACTIVE, TODO), NodeState.TODO),
         ((ACTIVE, BLOCKED), NodeState.TODO),
@@ -79,6 +79,13 @@ def test_a_nodes_state_is_the_first_that_any_of_its_noderoles_has(
     states: tuple[State, ...], expected: NodeState
 ) -> None:
     assert node_state(states) is expected
+
+
+@pytest.mark.parametrize("states", [(), (ACTIVE,)])
+def test_a_node_that_is_not_alive_is_not_active_and_one_never_seen_is_new(states: tuple[State, ...]) -> None:
+    assert node_state(states, alive=False) is NodeState.DEAD
+    assert node_state(states, alive=False, was_alive=False) is NodeState.NEW
+    assert node_state((*states, TODO), alive=False, was_alive=False) is NodeState.TODO
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ from crowbar_core.store.models import (
     UtcDateTime,
     table,
 )
+from crowbar_core.store.node_pages import RANKED, rank_of_node
 from crowbar_core.store.processes import seen
 
 RUNLOG_LINES: Final = 1000
@@ -125,32 +126,9 @@ _users, _tokens, _audits, _events, _deliveries = table(User), table(Token), tabl
 
 # ---------------------------------------------------------------- nodes
 
-# A node's state in one number, so that it is one index scan: the most telling of its noderoles' states wins.
-_NODE_RANKS: Final = {
-    NodeState.TRANSITION: 5,
-    NodeState.ERROR: 4,
-    NodeState.PROPOSED: 3,
-    NodeState.TODO: 2,
-    NodeState.ACTIVE: 1,
-}
-_BY_RANK: Final = {rank: state for state, rank in _NODE_RANKS.items()}
-_inner = _node_roles.alias("states")
-_node_rank = func.coalesce(
-    select(
-        func.max(
-            case(
-                (_inner.c.state == State.TRANSITION, 5),
-                (_inner.c.state == State.ERROR, 4),
-                (_inner.c.state == State.PROPOSED, 3),
-                (_inner.c.state.in_([State.TODO, State.BLOCKED]), 2),
-                else_=1,
-            )
-        )
-    )
-    .where(_inner.c.node_id == _nodes.c.id)
-    .scalar_subquery(),
-    1,
-)
+_node_rank = rank_of_node()
+_inner = _node_roles.alias("inner")
+_node_life = case((_nodes.c.alive, "alive"), (_nodes.c.alive_at.is_(None), "new"), else_="dead")
 
 
 def _groups_of(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
@@ -194,11 +172,20 @@ NODES: Final = Listing(
             "state",
             _node_rank,
             str,
-            show=_BY_RANK.__getitem__,
-            read=lambda text: _NODE_RANKS[NodeState(text.upper())],
+            show=lambda value: RANKED[value].name,
+            read=lambda text: RANKED.index(NodeState(text.upper())),
             filter=True,
             example="ACTIVE",
-            help="TRANSITION, ERROR, PROPOSED, TODO or ACTIVE: the most telling of its noderoles' states.",
+            help="TRANSITION, ERROR, PROPOSED, TODO or ACTIVE: the most telling of its noderoles' states. IDLE: it has "
+            "none. NEW or DEAD: nothing is to be done on it, and it was never alive, or is not now.",
+        ),
+        _derived(
+            "life",
+            _node_life,
+            str,
+            filter=True,
+            example="alive",
+            help="new (it was never alive), alive or dead.",
         ),
         *_fields(
             Node,
@@ -207,6 +194,7 @@ NODES: Final = Listing(
             "hint",
             "host_keys",
             "probed_at",
+            "alive_at",
             "created_at",
             "updated_at",
             sort=("created_at", "updated_at"),
@@ -286,6 +274,15 @@ _node_error = exists(
 )
 
 
+_own = _runs.alias("own")
+_run_state = (
+    select(func.max(_own.c.state))
+    .where(_own.c.node_role_id == _node_roles.c.id, _own.c.finished_at.is_(None))
+    .correlate(_node_roles)
+    .scalar_subquery()
+)
+
+
 def _runlogs(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
     """The last lines of the latest run of each noderole, as one text."""
     latest = (
@@ -354,6 +351,14 @@ NODE_ROLES: Final = Listing(
             "done",
             filter=("cohort", "available"),
             sort=("cohort", "order", "run_count"),
+        ),
+        _derived(
+            "run_state",
+            _run_state,
+            str,
+            nullable=True,
+            example="running",
+            help="Of its open run: queued, running or cancelling.",
         ),
         _derived("node_error", _node_error, bool, show=bool, help="Whether any noderole of its node is in ERROR."),
         *_fields(NodeRole, "created_at", "updated_at", sort=("created_at", "updated_at")),

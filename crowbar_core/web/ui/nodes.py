@@ -86,7 +86,9 @@ def node(reference: str) -> Response:
         }
     for tree in ("hint", "discovery"):
         context[tree] = masked(getattr(line, tree))
-    context["state"] = node_state(one.state for one in context["node_roles"])
+    context["state"] = node_state(
+        (one.state for one in context["node_roles"]), alive=line.alive, was_alive=line.alive_at is not None
+    )
     context["why"] = steering.why_node(parts, line.id)
     context["values"] = values.node_values(parts, line.id)
     context["power"] = [(action, hammers.stops(action)) for action in _power_actions(parts, line.id)]

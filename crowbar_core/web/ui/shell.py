@@ -88,6 +88,8 @@ GLYPHS: Mapping[str, str] = {
     "committed": "○",
     "alive": "✓",
     "dead": "✕",
+    "new": "☆",
+    "idle": "–",
     "degraded": "✕",
     "fatal": "✕",
 }
@@ -95,7 +97,16 @@ GLYPHS: Mapping[str, str] = {
 HEALTH_SECONDS = 3.0
 SHOWN_STATES = (State.ERROR, State.TRANSITION, State.TODO, State.BLOCKED, State.PROPOSED, State.ACTIVE)
 """In the order in which an operator wants to hear of them."""
-SHOWN_NODE_STATES = (NodeState.ERROR, NodeState.TRANSITION, NodeState.TODO, NodeState.PROPOSED, NodeState.ACTIVE)
+SHOWN_NODE_STATES = (
+    NodeState.ERROR,
+    NodeState.TRANSITION,
+    NodeState.TODO,
+    NodeState.PROPOSED,
+    NodeState.DEAD,
+    NodeState.NEW,
+    NodeState.IDLE,
+    NodeState.ACTIVE,
+)
 
 # Colours and cursor movements (CSI, OSC and two-byte escapes), then whatever else is not printable.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
