@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import ERROR, TODO, TRANSITION, RunState
 from crowbar_core.services.parts import Turn, log
@@ -34,6 +35,30 @@ def under_way(turn: Turn, node_id: int) -> list[int]:
             )
         )
     )
+
+
+def is_done(session: Session, node_role_id: int) -> bool:
+    """Whether the role is destructive and has ended well here."""
+    found = session.scalar(
+        select(node_roles.c.id)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(node_roles.c.id == node_role_id, roles.c.destructive, node_roles.c.done)
+    )
+    return found is not None
+
+
+def token_in_doubt(session: Session, node_role_id: int, run_id: int) -> str:
+    """The binding's token, if this is the last run of destructive work whose fate is unknown; else empty."""
+    last = select(func.max(runs.c.id)).where(runs.c.node_role_id == node_role_id).scalar_subquery()
+    found = session.scalar(
+        select(node_roles.c.once)
+        .join(runs, runs.c.node_role_id == node_roles.c.id)
+        .where(
+            node_roles.c.id == node_role_id, node_roles.c.halfway, ~node_roles.c.done, runs.c.id == run_id,
+            runs.c.id == last, runs.c.finished_at.is_not(None),
+        )
+    )  # fmt: skip
+    return found or ""
 
 
 def leave_halfway(turn: Turn, ids: Collection[int], status: str) -> None:

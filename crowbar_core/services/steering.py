@@ -13,6 +13,7 @@ from crowbar_core.barclamp import Json
 from crowbar_core.domain.annealing import Reason
 from crowbar_core.domain.states import ACTIVE, BLOCKED, ERROR, PROPOSED, TODO, TRANSITION, RunState, State
 from crowbar_core.errors import InvalidTransition, NotFound, Refused
+from crowbar_core.services import fates
 from crowbar_core.services.annealer import Outcome, cancel, change, finish_in_turn
 from crowbar_core.services.changes import rerun_now
 from crowbar_core.services.commits import commit_hooks, commit_in_turn, propose_in_turn
@@ -130,12 +131,13 @@ def refresh(parts: Parts, actor: Actor, node_role_id: int) -> None:
 
 
 def refresh_in_turn(turn: Turn, node_role_id: int) -> None:
+    """Destructive work that is done is not done again, by a refresh no more than otherwise: nothing happens."""
     row = _node_role(turn.session, node_role_id)
     if row.state in (ERROR, PROPOSED):
         raise InvalidTransition(
             f"{_name(row)} is {State(row.state).name}: {'retry it' if row.state == ERROR else 'commit it'} instead."
         )
-    if row.state in (ACTIVE, TRANSITION):
+    if row.state in (ACTIVE, TRANSITION) and not fates.is_done(turn.session, node_role_id):
         turn.session.execute(update(node_roles).where(node_roles.c.id == node_role_id).values(rerun=True))
         turn.moves.woken.add(row.node_id)
 
@@ -191,16 +193,21 @@ def finish_pending(
 ) -> None:
     """End a run that waits for something outside. Refused for a run that is not pending; doing it twice
     is refused too.
+
+    The last run of destructive work whose fate is unknown may be said to have succeeded, although it has ended.
     """
     with change(parts, actor) as turn:
-        row = turn.session.execute(select(runs.c.state, runs.c.pending).where(runs.c.id == run_id)).one_or_none()
+        row = turn.session.execute(
+            select(runs.c.state, runs.c.pending, runs.c.node_role_id).where(runs.c.id == run_id)
+        ).one_or_none()
         if row is None:
             raise NotFound(f"There is no run {run_id}.")
-        if not row.pending or row.state != RunState.RUNNING:
+        once = fates.token_in_doubt(turn.session, row.node_role_id, run_id) if succeeded else ""
+        if not once and (not row.pending or row.state != RunState.RUNNING):
             raise Refused(f"Run {run_id} is {row.state} and does not wait to be reported.")
         outcome = Outcome(
             run_id=run_id, kind="succeeded" if succeeded else "failed", wall=wall or {},
-            reason=reason or ("" if succeeded else "reported as failed"),
+            reason=reason or ("" if succeeded else "reported as failed"), once=once,
         )  # fmt: skip
         finish_in_turn(turn, [outcome])
         turn.audit("run.finish", f"run {run_id}", succeeded=succeeded)

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from crowbar_core.barclamp import Attribute, Done, NodeRoleView, Role, Task
-from crowbar_core.errors import CrowbarError, Interrupted, NodeUnreachable, PermanentError, TemporaryError
+from crowbar_core.errors import CrowbarError, Interrupted, NodeUnreachable, PermanentError, Refused, TemporaryError
 from crowbar_core.services import nodes, steering
 from crowbar_core.services.annealer import Kind, Outcome, cancel, change, finish, sweep
 from crowbar_core.services.marks import look_for_marks
@@ -265,6 +265,43 @@ def test_a_report_that_is_refused_does_not_make_it_undone(new_cluster: NewCluste
     steering.retry(c.parts, OPERATOR, os)
     assert c.states(os) == ["ACTIVE"]
     assert c.anneal() == [app]
+
+
+def test_an_operator_can_say_that_what_is_of_unknown_fate_had_succeeded(new_cluster: NewCluster) -> None:
+    c, _, os, app = installing(new_cluster)
+    run = c.open_run(os)
+    assert run is not None
+    with pytest.raises(Refused, match="does not wait to be reported"):
+        steering.finish_pending(c.parts, OPERATOR, run.id, succeeded=True)
+    sweep(c.parts, dead_workers=["w"])
+    with pytest.raises(Refused, match="does not wait to be reported"):
+        steering.finish_pending(c.parts, OPERATOR, run.id, succeeded=False)
+    steering.finish_pending(c.parts, OPERATOR, run.id, succeeded=True, wall={"os": {"size": 9}})
+    assert c.states(os, app) == ["ACTIVE", "TRANSITION"]
+    assert c.row(os).wall == {"os": {"size": 9}}
+    with pytest.raises(Refused, match="does not wait to be reported"):
+        steering.finish_pending(c.parts, OPERATOR, run.id, succeeded=True)
+
+
+def test_a_report_from_outside_counts_although_the_node_was_taken_for_dead(new_cluster: NewCluster) -> None:
+    """An installer takes its node down; what it reports in the end is not lost by that."""
+    c, net, os, app = installing(new_cluster)
+    run = c.end(os, "pending", deadline=3600.0, reason="the machine installs itself")
+    c.change_node("a", alive=False)
+    assert c.states(os) == ["ERROR"]
+    c.change_node("a", alive=True)
+    c.end(net)
+    steering.finish_pending(c.parts, OPERATOR, run, succeeded=True)
+    assert c.states(os, app) == ["ACTIVE", "TRANSITION"]
+
+
+def test_a_refresh_does_not_do_destructive_work_again(new_cluster: NewCluster) -> None:
+    c, _, os, app = installing(new_cluster)
+    c.end(os)
+    c.end(app)
+    steering.refresh(c.parts, OPERATOR, os)
+    assert c.open_runs() == []
+    assert c.states(os, app) == ["ACTIVE", "ACTIVE"]
 
 
 # ---------------------------------------------------------------- what jigs say
