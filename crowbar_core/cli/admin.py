@@ -7,6 +7,7 @@ import click
 from crowbar_core.cli.connection import ask_password
 from crowbar_core.cli.local import opened, settings_options
 from crowbar_core.cli.output import say
+from crowbar_core.cli.users import tokens_still_work
 from crowbar_core.services import users
 from crowbar_core.services.parts import Actor
 from crowbar_core.settings import Settings
@@ -21,13 +22,13 @@ def admin() -> None:
 
 @admin.command("password")
 @click.argument("name")
+@click.option("--revoke-tokens", is_flag=True, help="End the user's tokens, too; they go on working otherwise.")
 @settings_options
-def password(settings: Settings, name: str) -> None:
+def password(settings: Settings, name: str, revoke_tokens: bool) -> None:
     """Set a user's password (asked for, or read from standard input), which ends their sessions."""
     with opened(settings) as parts:
         with parts.store.read() as session:
             user_id = listing.find_id(session, USERS, name)
-        users.set_password(
-            parts, Actor("crowbar admin"), user_id, ask_password(f"New password of {name}: ", repeat=True)
-        )
-    say(f"The password of {name} is set.")
+        typed = ask_password(f"New password of {name}: ", repeat=True)
+        tokens = users.set_password(parts, Actor("crowbar admin"), user_id, typed, revoke_tokens=revoke_tokens)
+    say(f"The password of {name} is set.{'' if revoke_tokens else tokens_still_work(tokens)}")

@@ -37,12 +37,20 @@ def create(name: str, role: str) -> None:
 
 @users.verb("password", help=f"Set a user's password, which ends their sessions. {PASSWORD_HELP}")
 @click.argument("name")
-def password(name: str) -> None:
+@click.option("--revoke-tokens", is_flag=True, help="End the user's tokens, too; they go on working otherwise.")
+def password(name: str, revoke_tokens: bool) -> None:
     client = connect()
-    client.put(
-        "users", name, "reset_password", body={"password": ask_password(f"New password of {name}: ", repeat=True)}
-    )
-    out.say(f"The password of {name} is set.")
+    who = client.get("whoami")
+    body: dict[str, Any] = {"revoke_tokens": revoke_tokens}
+    if who["role"] != "admin" and name.lower() in (str(who["name"]).lower(), str(who["user_id"])):
+        body["old_password"] = ask_password(f"Present password of {name}: ")
+    body["password"] = ask_password(f"New password of {name}: ", repeat=True)
+    left = client.put("users", name, "reset_password", body=body)["tokens_left"]
+    out.say(f"The password of {name} is set.{tokens_still_work(left)}")
+
+
+def tokens_still_work(left: int) -> str:
+    return f" Tokens that still work: {left} (crowbar tokens list, crowbar tokens revoke)." if left else ""
 
 
 tokens = noun("tokens", "Tokens of users and nodes: what programs sign in with.")

@@ -152,7 +152,7 @@ def check_value(attribute: Attribute, value: Json) -> None:
     details = [
         FieldError(
             pointer="/" + "/".join(str(part) for part in error.absolute_path),
-            detail=f"breaks the rule {error.validator}: {json.dumps(error.validator_value, default=str)[:200]}"
+            detail=_rule(attribute, str(error.validator), error.validator_value)
             + ("" if attribute.secret else f"; it is {json.dumps(error.instance, default=str)[:100]}"),
         )
         for error in errors[:20]
@@ -160,6 +160,13 @@ def check_value(attribute: Attribute, value: Json) -> None:
     first = details[0]
     where = f" at {first.pointer}" if first.pointer != "/" else ""
     raise BadInput(f"The value of {attribute.name}{where} {first.detail}.", errors=details)
+
+
+def _rule(attribute: Attribute, rule: str, wanted: Json) -> str:
+    if rule == "pattern":  # which says nothing to most people
+        meant = f" ({attribute.description.rstrip('.')})" if attribute.description else ""
+        return f"does not have the form that is needed{meant}"
+    return f"breaks the rule {rule}: {json.dumps(wanted, default=str)[:200]}"
 
 
 def check_size(name: str, value: Json) -> None:

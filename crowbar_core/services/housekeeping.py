@@ -8,6 +8,7 @@ from sqlalchemy import delete, exists, or_, select
 
 from crowbar_core.domain.states import ACTIVE, ERROR, PROPOSED
 from crowbar_core.errors import CrowbarError
+from crowbar_core.services import sessions
 from crowbar_core.services.hammers import power
 from crowbar_core.services.parts import Actor, Parts, log
 from crowbar_core.services.processes import SHOWN_DEAD
@@ -32,8 +33,8 @@ CHUNK = 5000
 
 
 def clean(parts: Parts) -> int:
-    """Delete finished runs, delivered events and remembered answers that are older than the settings say, and
-    processes that died a day ago. Returns how many.
+    """Delete finished runs, delivered events and remembered answers that are older than the settings say,
+    processes that died a day ago, and log-ins that have ended. Returns how many.
     """
     with parts.store.write() as session:
         now = parts.store.now(session)
@@ -49,6 +50,7 @@ def clean(parts: Parts) -> int:
         ):
             gone += session.execute(statement).rowcount  # type: ignore[attr-defined]
         gone += processes.forget_before(session, now - SHOWN_DEAD)
+        gone += sessions.forget_before(session, now)
     return gone
 
 

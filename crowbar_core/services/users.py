@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.domain import names
 from crowbar_core.errors import BadInput, FieldError, Forbidden, NotFound, Refused, Unauthenticated, Unavailable
-from crowbar_core.store.models import Audit, Node, Token, User
+from crowbar_core.store.models import Audit, BrowserSession, Node, Token, User
 
 if TYPE_CHECKING:
     from crowbar_core.services.parts import Actor, Parts
@@ -186,8 +186,12 @@ def change_user(parts: Parts, actor: Actor, user_id: int, changes: Mapping[str, 
         _audit(session, actor, "user.change", f"user {user.name}", values)
 
 
-def set_password(parts: Parts, actor: Actor, user_id: int, password: str) -> None:
-    """Give a user a new password. Every session that began with the old one is dead."""
+def set_password(parts: Parts, actor: Actor, user_id: int, password: str, *, revoke_tokens: bool = False) -> int:
+    """Give a user a new password. Every session that began with the old one is dead.
+
+    Tokens are credentials of their own, which programs use: they go on, unless ``revoke_tokens``. Returns how many of
+    the user's tokens there are (then: were).
+    """
     hashed = _hash(_check_password(password))
     with parts.store.write(graph=False) as session:
         user = _user(session, user_id)
@@ -196,7 +200,15 @@ def set_password(parts: Parts, actor: Actor, user_id: int, password: str) -> Non
             .where(User.id == user_id)
             .values(password_hash=hashed, epoch=User.epoch + 1, updated_at=parts.store.now(session))
         )
-        _audit(session, actor, "user.password", f"user {user.name}", {})
+        session.execute(delete(BrowserSession).where(BrowserSession.user_id == user_id))
+        mine = Token.user_id == user_id
+        tokens = session.scalar(select(func.count()).select_from(Token).where(mine)) or 0
+        if revoke_tokens:
+            session.execute(delete(Token).where(mine))
+        _audit(
+            session, actor, "user.password", f"user {user.name}", {"tokens_revoked": tokens} if revoke_tokens else {}
+        )
+        return tokens
 
 
 def lock(parts: Parts, actor: Actor, user_id: int) -> None:

@@ -239,7 +239,7 @@ def open_engine(url: str, *, pool_size: int, watch: Watch, busy_seconds: Callabl
     if url.startswith("sqlite:///"):
         path = Path(url.removeprefix("sqlite:///"))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600)  # it holds password hashes and what nodes reported
         except OSError as error:
             raise ConfigError(

@@ -160,5 +160,6 @@ def _keep_copy(store: Store) -> None:
     if store.postgresql:
         return
     copy = path.with_name(f"{path.name}.before-upgrade")
+    copy.touch(mode=0o600)  # it holds what the database holds
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)

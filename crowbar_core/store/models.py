@@ -615,6 +615,18 @@ class Token(Base):
     last_used_at: Mapped[datetime | None]
 
 
+class BrowserSession(Base):
+    """A log-in of a browser. It lasts while it is here and its epoch is that of its user."""
+
+    __tablename__ = "sessions"
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    """SHA-256 of the key in the cookie."""
+    user_id: Mapped[int] = _ref("users.id", "CASCADE")
+    epoch: Mapped[int]
+    created_at: Mapped[datetime] = _now()
+    ends_at: Mapped[datetime] = mapped_column(index=True)
+
+
 class Audit(Base):
     """Who did what, from where. Only ever appended to."""
 

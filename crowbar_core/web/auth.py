@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Literal
 
 from flask import Flask, current_app, g, request, session
@@ -10,7 +9,7 @@ from flask.sessions import SecureCookieSessionInterface
 
 from crowbar_core.barclamp import Permission
 from crowbar_core.errors import Forbidden, Unauthenticated, Unavailable
-from crowbar_core.services import users
+from crowbar_core.services import sessions, users
 from crowbar_core.services.parts import Actor, Parts
 from crowbar_core.services.users import Identity
 from crowbar_core.web import origin
@@ -63,9 +62,9 @@ def _identify() -> tuple[Identity | None, Via]:
         if given is not None and given.type == "basic" and given.username is not None:
             return check_password(given.username, given.password or ""), "basic"
         raise Unauthenticated("The Authorization header is neither Basic nor Bearer; use one of these.")
-    user_id, epoch = session.get("user_id"), session.get("epoch")
-    if isinstance(user_id, int) and isinstance(epoch, int):
-        identity = users.identity_of_session(parts(), user_id=user_id, epoch=epoch)
+    key = session.get("key")
+    if isinstance(key, str):
+        identity = sessions.identity(parts(), key)
         if identity is not None:
             return identity, "session"
         session.clear()
@@ -152,20 +151,25 @@ def login(identity: Identity) -> None:
     """Begin a session for this user. Whatever the cookie held before is gone, the CSRF token too."""
     if identity.user_id is None:
         raise Forbidden("Only people have sessions; a node uses its token.")
-    session.clear()
-    g.pop("csrf_token", None)  # Flask-WTF keeps the old one here for the rest of the request
+    key = sessions.begin(parts(), identity)
+    _forget()
     session.permanent = True
-    session["user_id"] = identity.user_id
-    session["epoch"] = identity.epoch
-    session["born"] = secrets.token_hex(8)  # two sessions of one user never look alike
+    session["key"] = key
     g.crowbar_identity, g.crowbar_via = identity, "session"
 
 
 def logout() -> None:
-    """End the session of the current request."""
-    session.clear()
-    g.pop("csrf_token", None)
+    """End the session of the current request, also for whoever has a copy of its cookie."""
+    _forget()
     g.crowbar_identity, g.crowbar_via = None, ""
+
+
+def _forget() -> None:
+    before = session.get("key")
+    if isinstance(before, str):
+        sessions.end(parts(), before)
+    session.clear()
+    g.pop("csrf_token", None)  # Flask-WTF keeps the old one here for the rest of the request
 
 
 def sign_in(name: str, password: str) -> Identity:

@@ -211,6 +211,19 @@ def test_what_cannot_be_in_json_is_named_by_its_pointer(shared: Api, raw: str, p
     assert [error["pointer"] for error in problem["errors"]] == [pointer], problem
 
 
+def test_no_pattern_is_shown_to_whoever_got_it_wrong(shared: Api) -> None:
+    for path, body, pointer in (
+        ("nodes", {"name": "a.b.example.com", "host_keys": ["not a key"]}, "/host_keys/0"),
+        ("nodes", {"name": "a.b.example.com", "network": "a b"}, "/network"),
+        ("nodes", {"name": "a.b.example.com", "bootenv": "a/../b"}, "/bootenv"),
+        ("groups", {"name": "a b?"}, "/name"),
+    ):
+        problem = _refused(shared.post(path, body))
+        (error,) = problem["errors"]
+        assert error["pointer"] == pointer
+        assert not set("^$[\\") & set(error["detail"]), error
+
+
 def test_bytes_that_are_not_utf8_are_refused(shared: Api) -> None:
     _refused(_send(shared, "deployments", b'{"name": "\xff\xfe"}'))
     _refused(_send(shared, "deployments", '{"name": "one"}'.encode("utf-16")))

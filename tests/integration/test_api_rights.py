@@ -19,8 +19,9 @@ from sqlalchemy import update
 from crowbar_core import Barclamp, hookimpl, requires
 from crowbar_core.errors import BarclampError, ConfigError
 from crowbar_core.services import users
+from crowbar_core.services.housekeeping import clean
 from crowbar_core.services.parts import SYSTEM
-from crowbar_core.store.models import Token
+from crowbar_core.store.models import BrowserSession, Token
 from crowbar_core.web.app import create_app, permissions
 from tests.integration.api import PASSWORDS, Api, Populated, populate, serving, set_run
 
@@ -249,7 +250,7 @@ def test_a_token_alone_does_not_change_the_password(sqlite_api: Api) -> None:
         assert answer.status_code == 403
         assert sqlite_api.client().get("/api/v2/nodes", auth=(who, body["password"])).status_code == 401
     right = {**body, "old_password": PASSWORDS["viewer"]}
-    assert sqlite_api.put("users/viewer/reset_password", right, who="viewer").status_code == 204
+    assert sqlite_api.put("users/viewer/reset_password", right, who="viewer").status_code == 200
     assert sqlite_api.client().get("/api/v2/nodes", auth=("viewer", body["password"])).status_code == 200
 
 
@@ -268,7 +269,7 @@ def test_a_changed_password_ends_remembered_basic_logins(sqlite_api: Api) -> Non
     sqlite_api.token("viewer")
     old = ("viewer", PASSWORDS["viewer"])
     assert sqlite_api.client().get("/api/v2/nodes", auth=old).status_code == 200
-    assert sqlite_api.put("users/viewer/reset_password", {"password": "something-else"}).status_code == 204
+    assert sqlite_api.put("users/viewer/reset_password", {"password": "something-else"}).status_code == 200
     assert sqlite_api.client().get("/api/v2/nodes", auth=old).status_code == 401
 
 
@@ -282,6 +283,12 @@ def _csrf(browser: FlaskClient) -> str:
     )
     assert found is not None
     return found[1] or found[2]
+
+
+def _token(browser: FlaskClient) -> str:
+    found = re.search(r'name="csrf-token" content="([^"]+)"', browser.get("/users").get_data(as_text=True))
+    assert found is not None
+    return found[1]
 
 
 def _log_in(api: Api, browser: FlaskClient, who: str = "viewer") -> None:
@@ -314,7 +321,7 @@ def test_logging_in_needs_the_csrf_token_and_rotates_the_session(sqlite_api: Api
     other = sqlite_api.browser()
     _log_in(sqlite_api, other)
     with other.session_transaction() as session:
-        assert session["born"] != first["born"]
+        assert session["key"] != first["key"]
 
 
 def test_a_cookie_session_needs_the_csrf_token_for_changes_and_a_bearer_does_not(sqlite_api: Api) -> None:
@@ -451,13 +458,90 @@ def test_the_session_cookie_is_out_of_reach_of_scripts_and_other_sites(sqlite_ap
     assert "Secure" in over_tls.headers["Set-Cookie"]
 
 
+def test_a_copied_cookie_is_worth_nothing_after_the_log_out(api: Api) -> None:
+    browser, thief = api.browser(), api.browser()
+    _log_in(api, browser)
+    thief.set_cookie("crowbar", _cookie(browser))
+    assert thief.get("/api/v2/whoami").status_code == 200
+    assert browser.post("/logout", data={"csrf_token": _token(browser)}).status_code == 303
+    assert thief.get("/api/v2/whoami").status_code == 401
+    _log_in(api, browser)
+    assert thief.get("/api/v2/whoami").status_code == 401
+
+
+def test_a_log_in_ends_the_one_before_in_the_same_browser_and_no_other(api: Api) -> None:
+    browser, other, copy = api.browser(), api.browser(), api.browser()
+    for one in (browser, other):
+        _log_in(api, one)
+    copy.set_cookie("crowbar", _cookie(browser))
+    form = {"name": "viewer", "password": PASSWORDS["viewer"], "csrf_token": _token(browser)}
+    assert browser.post("/login", data=form).status_code == 303
+    assert [one.get("/api/v2/whoami").status_code for one in (browser, other, copy)] == [200, 200, 401]
+
+
+def test_a_session_ends_in_time_and_is_forgotten(sqlite_api: Api) -> None:
+    browser = sqlite_api.browser()
+    _log_in(sqlite_api, browser)
+    with sqlite_api.parts.store.write() as session:
+        session.execute(update(BrowserSession).values(ends_at=datetime.now(UTC) - timedelta(seconds=1)))
+    assert browser.get("/api/v2/whoami").status_code == 401
+    clean(sqlite_api.parts)
+    assert sqlite_api.dump()["sessions"] == []
+
+
+def test_a_page_changes_ones_own_password_with_the_present_one_only(sqlite_api: Api) -> None:
+    for who in ("viewer", "admin"):
+        browser, other = sqlite_api.browser(), sqlite_api.browser()
+        for one in (browser, other):
+            _log_in(sqlite_api, one, who)
+        number = browser.get("/api/v2/whoami").get_json()["user_id"]
+        form = {"password": "brand-new-password", "csrf_token": _token(browser)}
+        for old in ({}, {"old_password": ""}, {"old_password": "guess"}):
+            answer = browser.post(f"/users/{number}/password", data={**form, **old}, follow_redirects=True)
+            assert "the present password is not right" in answer.text
+        headers = {"X-CSRFToken": _token(browser)}
+        body = {"password": "brand-new-password"}
+        assert browser.put(f"/api/v2/users/{who}/reset_password", json=body, headers=headers).status_code == 403
+        form = {**form, "old_password": PASSWORDS[who]}
+        answer = browser.post(f"/users/{number}/password", data=form, follow_redirects=True)
+        assert "The password is changed" in answer.text
+        assert browser.get("/api/v2/whoami").status_code == 200  # one goes on; whoever else was there does not
+        assert other.get("/api/v2/whoami").status_code == 401
+
+
+def test_an_administrator_sets_the_password_of_others(sqlite_api: Api) -> None:
+    sqlite_api.token("viewer")
+    browser = sqlite_api.browser()
+    _log_in(sqlite_api, browser, "admin")
+    number = sqlite_api.get("users/viewer").get_json()["id"]
+    form = {"password": "brand-new-password", "csrf_token": _token(browser)}
+    answer = browser.post(f"/users/{number}/password", data=form, follow_redirects=True)
+    assert "1 token of this user still works" in answer.text
+    assert sqlite_api.get("nodes", who="viewer").status_code == 200
+    answer = browser.post(f"/users/{number}/password", data={**form, "tokens": "revoke"}, follow_redirects=True)
+    assert "1 token revoked" in answer.text.replace("are", "")
+    assert sqlite_api.get("nodes", who="viewer").status_code == 401
+
+
+def test_tokens_outlive_a_password_unless_they_are_revoked_with_it(api: Api) -> None:
+    api.token("viewer")
+    body = {"password": "something-else"}
+    answer = api.put("users/viewer/reset_password", body)
+    assert answer.get_json() == {"tokens_left": 1, "tokens_revoked": 0}
+    assert api.get("nodes", who="viewer").status_code == 200
+    answer = api.put("users/viewer/reset_password", {**body, "revoke_tokens": True})
+    assert answer.get_json() == {"tokens_left": 0, "tokens_revoked": 1}
+    assert api.get("nodes", who="viewer").status_code == 401
+    assert api.get("nodes").status_code == 200  # others' tokens
+
+
 @pytest.mark.parametrize("what", ["password", "lock", "delete"])
 def test_a_session_dies_when_the_password_changes_or_the_user_goes(api: Api, what: str) -> None:
     browser = api.browser()
     _log_in(api, browser)
     assert browser.get("/api/v2/nodes").status_code == 200
     if what == "password":
-        assert api.put("users/viewer/reset_password", {"password": "something-else"}).status_code == 204
+        assert api.put("users/viewer/reset_password", {"password": "something-else"}).status_code == 200
     elif what == "lock":
         assert api.put("users/viewer/lock").status_code == 200
     else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+import stat
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -181,3 +184,24 @@ def test_tokens_that_make_no_sense_are_refused(parts: Parts) -> None:
             users.create_token(parts, SYSTEM, **wrong)
     with pytest.raises(NotFound):
         users.create_token(parts, SYSTEM, user_id=999)
+
+
+def test_what_the_installation_keeps_is_for_its_owner_only(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        chosen = settings(f"sqlite:///{tmp_path}/made/deep/crowbar.sqlite", tmp_path / "made" / "deep")
+        build_parts(chosen).close()
+        database = sqlite3.connect(tmp_path / "made" / "deep" / "crowbar.sqlite")
+        database.execute("UPDATE alembic_version_crowbar SET version_num = '0005'")
+        database.execute("DROP TABLE sessions")
+        database.commit()
+        database.close()
+        parts = build_parts(chosen)  # a copy is kept before the schema is changed
+        _user(parts, "ann")
+        found = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "made" / "deep").rglob("*")}
+        parts.close()
+    finally:
+        os.umask(before)
+    assert {path.name for path in found} >= {"crowbar.sqlite", "crowbar.sqlite.before-upgrade", "secret.key"}
+    assert stat.S_IMODE((tmp_path / "made" / "deep").stat().st_mode) == 0o700
+    assert {path.name: oct(mode) for path, mode in found.items() if mode & 0o077} == {}

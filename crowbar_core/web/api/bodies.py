@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -23,6 +24,18 @@ def checked(check: Callable[[str], str]) -> Callable[[str], str]:
             raise ValueError(error.detail) from None
 
     return validate
+
+
+def formed(pattern: str, words: str) -> AfterValidator:
+    """Text of a form that is told in words: a pattern is no help to whoever got it wrong."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def validate(value: str) -> str:
+        if compiled.fullmatch(value) is None:
+            raise ValueError(words)
+        return value
+
+    return AfterValidator(validate)
 
 
 NodeName = Annotated[str, AfterValidator(checked(names.node_name))]

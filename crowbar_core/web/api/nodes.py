@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from crowbar_core.domain.addresses import parse_interface, parse_mac
 from crowbar_core.services import addresses, hammers, liveness, steering
 from crowbar_core.services import nodes as service
-from crowbar_core.web.api.bodies import BootEnv, Description, NodeName, Reference, Small, given, resolve
+from crowbar_core.web.api.bodies import BootEnv, Description, NodeName, Reference, Small, formed, given, resolve
 from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import DEPLOYMENTS, HAMMERS, NODE_ROLES, NODES, ROLES, RUNS
 from crowbar_core.web.api.operation import Answer, Body, api
@@ -18,7 +18,16 @@ from crowbar_core.web.api.routes import v2
 from crowbar_core.web.auth import current_actor, parts
 
 HostKey = Annotated[
-    str, Field(max_length=4096, pattern=r"^[a-z0-9@.-]+ [A-Za-z0-9+/=]+$"), Field(description='"ssh-ed25519 AAAA..."')
+    str,
+    Field(max_length=4096, description='"ssh-ed25519 AAAA..."'),
+    formed(r"[a-z0-9@.-]+ [A-Za-z0-9+/=]+", 'A host key is its type and its text, like "ssh-ed25519 AAAA...".'),
+]
+NetworkName = Annotated[
+    str,
+    formed(
+        r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}",
+        "A network's name has at most 64 letters, digits, - and _, and begins with a letter or a digit.",
+    ),
 ]
 
 
@@ -49,7 +58,7 @@ class NewNode(NodeFields):
     mac: Annotated[str, AfterValidator(parse_mac)] | None = Field(
         None, description="Short for a hint: its MAC address."
     )
-    network: str = Field("admin", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="The network of ip.")
+    network: NetworkName = Field("admin", description="The network of ip.")
     hammers: list[HammerBody] = Field(default_factory=list, max_length=32)
 
 

@@ -237,5 +237,7 @@ def _errors(error: ValidationError, start: str) -> tuple[FieldError, ...]:
             detail = "This field is not known here: leave it out, or check its spelling."
         elif item["type"] == "missing":
             detail = "This field is needed."
+        elif item["type"] == "string_pattern_mismatch":
+            detail = "This does not have the form that is needed here."
         found.append(FieldError(pointer=pointer, detail=detail))
     return tuple(found)

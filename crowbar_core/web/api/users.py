@@ -13,7 +13,7 @@ from crowbar_core.web.api.collection import created, reading, single, to_change
 from crowbar_core.web.api.nouns import USERS
 from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.routes import v2
-from crowbar_core.web.auth import check_password, current_actor, current_identity, may, parts
+from crowbar_core.web.auth import check_password, current_actor, current_identity, current_via, may, parts
 
 Role = Literal["admin", "operator", "viewer"]
 
@@ -31,7 +31,10 @@ class ChangedUser(Body):
 
 class NewPassword(Body):
     password: str = Field(min_length=service.PASSWORD_MIN, max_length=service.PASSWORD_MAX)
-    old_password: str = Field("", description="Needed for one's own, unless one is an administrator.")
+    old_password: str = Field(
+        "", description="Needed for one's own, unless one is an administrator who signs in anew with each request."
+    )
+    revoke_tokens: bool = Field(False, description="End the user's tokens, too. They go on working otherwise.")
 
 
 reading(v2, USERS, parameter="user", permission="admin")
@@ -95,17 +98,20 @@ def unlock_user(user: str) -> Answer:
 @v2.put("/users/<user>/reset_password")
 @api(
     permission="viewer",
-    summary="Give a user a new password (one's own, or as administrator anybody's)",
+    summary="Give a user a new password (one's own, or as administrator anybody's); says how many tokens are left",
     body=NewPassword,
 )
-def reset_password(user: str, body: NewPassword) -> None:
+def reset_password(user: str, body: NewPassword) -> dict[str, int]:
     identity = current_identity()
     assert identity is not None
-    if not may(identity, "admin"):
-        if user.lower() not in (identity.name.lower(), str(identity.user_id)):
-            raise Forbidden("Only administrators change the passwords of others.")
+    is_own = user.lower() in (identity.name.lower(), str(identity.user_id))
+    if not is_own and not may(identity, "admin"):
+        raise Forbidden("Only administrators change the passwords of others.")
+    if is_own and (not may(identity, "admin") or current_via() == "session"):
         try:  # a token or an open session alone must not be enough to take the account over
             check_password(identity.name, body.old_password)
         except Unauthenticated:
             raise Forbidden("old_password is not your present password.") from None
-    service.set_password(parts(), current_actor(), to_change(USERS, user), body.password)
+    key = to_change(USERS, user)
+    tokens = service.set_password(parts(), current_actor(), key, body.password, revoke_tokens=body.revoke_tokens)
+    return {"tokens_left": 0 if body.revoke_tokens else tokens, "tokens_revoked": tokens if body.revoke_tokens else 0}

@@ -6,7 +6,7 @@ from flask import Response, flash, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
-from crowbar_core.errors import Forbidden
+from crowbar_core.errors import Forbidden, Unauthenticated
 from crowbar_core.services import users as service
 from crowbar_core.store import catalogue
 from crowbar_core.web import auth
@@ -58,14 +58,33 @@ def change_role(user_id: int) -> BaseResponse:
 def set_password(user_id: int) -> BaseResponse:
     identity = auth.current_identity()
 
-    def work() -> None:
-        # A token may have fewer rights than its user, so it must not be enough to take the user over.
-        own = identity is not None and identity.user_id == user_id and auth.current_via() == "session"
+    def work() -> str:
+        assert identity is not None  # the route's permission says so
+        own = identity.user_id == user_id
         if not own and not auth.may(identity, "admin"):
             raise Forbidden("Only an administrator sets the password of someone else.")
-        service.set_password(auth.parts(), actor(), user_id, request.form.get("password", ""))
+        if own:  # an open session alone must not be enough to take the account over
+            try:
+                auth.check_password(identity.name, request.form.get("old_password", ""))
+            except Unauthenticated:
+                raise Forbidden("Nothing was changed: the present password is not right.") from None
+        revoke, password = request.form.get("tokens") == "revoke", request.form.get("password", "")
+        tokens = service.set_password(auth.parts(), actor(), user_id, password, revoke_tokens=revoke)
+        if own:
+            auth.sign_in(identity.name, password)
+        return _password_said(tokens, revoke)
 
-    return act(work, "The password is changed. Sessions that were open with the old one have ended.", "/users")
+    return act(work, lambda said: said, "/users")
+
+
+def _password_said(tokens: int, revoked: bool) -> str:
+    said = "The password is changed. Sessions that were open with the old one have ended."
+    if not tokens:
+        return said
+    them = "1 token" if tokens == 1 else f"{tokens} tokens"
+    if revoked:
+        return f"{said} {them} revoked."
+    return f"{said} {them} of this user still {'works' if tokens == 1 else 'work'}: revoke below what others may know."
 
 
 @ui.post("/users/<int:user_id>/<any(lock, unlock, delete):what>")

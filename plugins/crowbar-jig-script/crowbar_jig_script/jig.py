@@ -213,7 +213,7 @@ class _Run:
                 self._compare_clocks(clock)
             case "ended", [count]:
                 self._write(f"ended {count} processes that an earlier run had left on the node")
-            case "script", [number] if number.isdecimal() and int(number) < len(self.scripts):
+            case "script", [number] if number.isdecimal() and len(number) < 10 and int(number) < len(self.scripts):
                 self.number = int(number)
                 self._write(f"{self.script}: begins")
             case "before", []:
@@ -353,7 +353,7 @@ class _LogFailed(Exception):
 
 
 def _how_it_exited(code: str) -> str:
-    if code.isdecimal() and 128 < int(code) <= 128 + signal.NSIG:
+    if code.isdecimal() and len(code) < 10 and 128 < int(code) <= 128 + signal.NSIG:
         try:
             return f"was ended by {signal.Signals(int(code) - 128).name} (exit code {code})"
         except ValueError:
