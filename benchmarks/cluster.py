@@ -91,10 +91,13 @@ def load(parts: Parts, *, nodes: int, length: int, name: str = "bench") -> int:
                     parents = [ref(node, step - 1)] if step else []
                     if node and step and step % CROSS_EVERY == 0:
                         parents.append(ref(node - 1, step - 1))
-                    links += [{"parent_id": parent, "child_id": ref(node, step), "kind": "data"} for parent in parents]
+                    links += [
+                        {"parent_id": parent, "child_id": ref(node, step), "kind": "data", "counts": False}
+                        for parent in parents
+                    ]
                     rows.append(
                         {"id": ref(node, step), "node_id": first_node + node, "role_id": role_ids[step],
-                         "deployment_id": home, "state": int(PROPOSED), "blockers": len(parents), "cohort": step + 1,
+                         "deployment_id": home, "state": int(PROPOSED), "blockers": 0, "cohort": step + 1,
                          "created_at": now, "updated_at": now}
                     )  # fmt: skip
             session.execute(insert(table(NodeRole)), rows)

@@ -35,7 +35,8 @@ def hookimpl(*, roles: Sequence[str] = ()) -> Callable[[_F], _F]: ...
 def hookimpl(function: _F | None = None, *, roles: Sequence[str] = ()) -> _F | Callable[[_F], _F]:
     """Mark a function as the implementation of the hook of the same name.
 
-    ``roles`` limits the hooks about one noderole (``on_active`` and its like, ``node_role_data``) to the roles named.
+    ``roles`` limits the hooks about noderoles (``on_active`` and its like, ``node_role_data``, ``plan_lines``) to the
+    roles named.
     """
 
     def mark(inner: _F) -> _F:

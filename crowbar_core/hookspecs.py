@@ -159,7 +159,8 @@ def status_checks() -> Iterable[Problem]:  # type: ignore[empty-body]
 @hookspec
 def plan_lines(node_roles: Sequence[NodeRoleView], session: Any) -> Iterable[str]:  # type: ignore[empty-body]
     """What a plan should say beside its runs, one line each: addresses or names that the barclamp will take, and the
-    like. ``node_roles`` are those that would run. Asked inside the planned change's transaction, which is rolled back:
+    like. ``node_roles`` are those that would run (with ``roles``, those of these roles; without any it is not asked).
+    Asked inside the planned change's transaction, which is rolled back:
     the barclamp's own tables are as its ``on_node_bind`` and ``on_commit`` left them. Asked twice for each plan, and
     again at a commit that insists on one: the answers must be alike. Pure and quick.
     """

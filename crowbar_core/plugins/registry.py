@@ -101,14 +101,16 @@ class Registry:
         about.
         """
         for implementation in self.implementations(hook, role=of):
-            try:
-                answer = _whole(implementation(**arguments))
-            except (Exception, SystemExit) as error:  # noqa: BLE001  a package may do anything when it is loaded or called
-                answer = Failure(
-                    implementation.plugin, hook, f"{type(error).__name__}: {error}", traceback.format_exc()
-                )
-                self.note_unanswered(answer, **arguments)
-            yield implementation.plugin, answer
+            yield self.ask_one(implementation, hook, **arguments)
+
+    def ask_one(self, implementation: Implementation, hook: str, **arguments: Any) -> tuple[str, Any | Failure]:
+        """The same for one implementation."""
+        try:
+            answer = _whole(implementation(**arguments))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a package may do anything when it is loaded or called
+            answer = Failure(implementation.plugin, hook, f"{type(error).__name__}: {error}", traceback.format_exc())
+            self.note_unanswered(answer, **arguments)
+        return implementation.plugin, answer
 
     def note_unanswered(self, failure: Failure, **arguments: Any) -> None:
         """Remember that a plugin could not answer, or answered nonsense, so that operators are shown it."""

@@ -37,7 +37,7 @@ nodes, node_roles, roles, runs, deployments = (
 )  # fmt: skip
 
 Kind = Literal["run", "run again", "refresh", "pass over", "wait"]
-_HOOKS_THAT_MAY_DIFFER = ("check_commit", "on_commit", "on_node_bind", "node_role_data", "plan_lines")
+_HOOKS_IN_THE_TRANSACTION = ("check_commit", "on_commit", "on_node_bind")
 RECENT_RUNS = 2000
 """From how many of the last runs durations are taken."""
 
@@ -165,7 +165,7 @@ def rehearse(parts: Parts, act: Callable[[], Any], *, title: str = "") -> Plan:
     first, second = _Rehearsing(), _Rehearsing()
     plan = _one_rehearsal(first, act)
     unsteady: list[str] = []
-    if any(parts.registry.listens(hook) for hook in _HOOKS_THAT_MAY_DIFFER):
+    if first.answers or any(parts.registry.listens(hook) for hook in _HOOKS_IN_THE_TRANSACTION):
         again = _one_rehearsal(second, act)
         unsteady = _unsteady(parts, first, second, alike=plan.id == again.id)
     values = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
@@ -192,8 +192,7 @@ def _unsteady(parts: Parts, first: _Rehearsing, second: _Rehearsing, *, alike: b
     if differing or alike:
         return differing
     plugins = {
-        one.plugin for hook in _HOOKS_THAT_MAY_DIFFER for one in parts.registry.implementations(hook)
-        if hook.startswith(("check_", "on_"))
+        one.plugin for hook in _HOOKS_IN_THE_TRANSACTION for one in parts.registry.implementations(hook)
     }  # fmt: skip
     return [f"a hook in the transaction of {', '.join(sorted(plugins)) or 'a barclamp'}"]
 
@@ -280,10 +279,14 @@ def _name_the_reached(turn: Turn, notes: Notes) -> None:
 
 
 def _lines(turn: Turn, took: Rehearsal) -> tuple[PlanLine, ...]:
-    refs = {step.node_role_id for step in took.steps if step.kind != "pass over"}
-    views = tuple(node_role_views(turn.registry, turn.session, turn.store, refs).values())
+    roles_of = {step.node_role_id: took.role(step.node_role_id) for step in took.steps if step.kind != "pass over"}
     found: list[PlanLine] = []
-    for plugin, answer in turn.registry.ask("plan_lines", node_roles=views, session=turn.session):
+    for one in turn.registry.implementations("plan_lines"):
+        refs = [ref for ref, role in roles_of.items() if one.wants(role)]
+        if one.roles and not refs:
+            continue
+        views = tuple(node_role_views(turn.registry, turn.session, turn.store, refs).values())
+        plugin, answer = turn.registry.ask_one(one, "plan_lines", node_roles=views, session=turn.session)
         if isinstance(answer, Failure):
             found.append(PlanLine(barclamp=plugin, text=f"It could not say what it will do: {answer.error}"))
             continue

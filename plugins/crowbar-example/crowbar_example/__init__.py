@@ -92,12 +92,10 @@ def node_role_data(node_role: NodeRoleView) -> Mapping[str, Json]:
     return {"example": {"members": members}}
 
 
-@hookimpl
+@hookimpl(roles=("example-hello",))
 def plan_lines(node_roles: Sequence[NodeRoleView]) -> Iterable[str]:
     """Who will hear of whom, beside the runs that a plan lists anyway."""
-    hearing = [one for one in node_roles if one.role == "example-hello"]
-    if hearing:
-        yield f"{len(hearing)} members will be told of {max(len(one.peers) for one in hearing)}."
+    yield f"{len(node_roles)} members will be told of {max(len(one.peers) for one in node_roles)}."
 
 
 @hookimpl(roles=("example-hello",))
