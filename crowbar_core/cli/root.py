@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "export": ("crowbar_core.cli.cluster", "Print the declared state of the cluster."),
     "groups": ("crowbar_core.cli.groups", "Groups: tags on nodes."),
     "hammers": ("crowbar_core.cli.hammers", "Hammers: ways to power a node."),
+    "hooks": ("crowbar_core.cli.hooks", "Hooks: what barclamps were told, what failed, and trying it again."),
     "inventory": ("crowbar_core.cli.cluster", "Print an Ansible inventory."),
     "login": ("crowbar_core.cli.login", "Get a token and keep it in a profile."),
     "noderoles": ("crowbar_core.cli.noderoles", "Noderoles: roles bound to nodes, the units of work."),

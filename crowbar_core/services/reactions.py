@@ -1,16 +1,13 @@
 """Reactions: delivering events to the plugins that listen, and applying the intents that they return.
 
-Done by the one process that sweeps, so that each plugin hears of each subject in order. Each plugin has a thread of its
-own:
-one that hangs holds up nobody but itself.
+Done by the one process that sweeps, so that each plugin hears of each subject in order. Each plugin has a lane of its
+own; of one event, the plugins are told in their order, as long as none of them takes its time.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -36,9 +33,10 @@ from crowbar_core.plugins import Implementation
 from crowbar_core.services import attributes, binding, nodes, steering
 from crowbar_core.services.annealer import change
 from crowbar_core.services.hammers import power
+from crowbar_core.services.lanes import Call, Lane
 from crowbar_core.services.parts import Actor, Parts, Turn, log
 from crowbar_core.services.views import deployment_role_view, node_role_views, node_views, run_views
-from crowbar_core.store import events
+from crowbar_core.store import events, quarantine
 from crowbar_core.store.events import Waiting
 from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, table
 
@@ -47,17 +45,11 @@ node_rows, node_roles, roles, deployments = table(Node), table(NodeRole), table(
 BATCH = 200
 MAX_INTENTS = 1000
 QUARANTINE_AFTER = 3
+SLOW = 1.0
+"""Seconds after which a call holds up nobody but its own plugin."""
+LOOK_AGAIN = 0.5
 _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 300.0
-
-
-@dataclass
-class _Lane:
-    """One plugin's thread, and how often it overran."""
-
-    executor: ThreadPoolExecutor
-    running: Future[Any] | None = None
-    overruns: int = 0
 
 
 @dataclass
@@ -66,76 +58,125 @@ class Reactions:
 
     parts: Parts
     go_on: Callable[[], bool] = lambda: True
-    _lanes: dict[str, _Lane] = field(default_factory=dict)
+    _lanes: dict[str, Lane] = field(default_factory=dict)
+    _quarantined: dict[str, str] = field(default_factory=dict)
+    _left_behind: dict[str, int] | None = None
 
     def deliver_due(self) -> int:
-        """Deliver all that is due now. Returns how many deliveries were settled or put off."""
-        count = 0
-        while self.go_on():
-            busy = [name for name, lane in self._lanes.items() if lane.running is not None and not lane.running.done()]
-            with self.parts.store.read() as session:
-                now = self.parts.store.now(session)
-                due = events.due(session, now, BATCH, busy=busy)
-            if not due:
-                return count
-            blocked: set[str] = set()
-            for one in due:
-                if one.plugin in blocked or not self.go_on():
-                    continue
-                if not self._deliver(one):
-                    blocked.add(one.plugin)
-                count += 1
+        """Deliver all that is due now, and wait for the answers. Returns how many deliveries were settled or put off.
+
+        While a plugin takes its time, the others go on, also with what becomes due meanwhile.
+        """
+        count, due = 0, list[Waiting]()
+        while True:
+            count += self._collect()
+            slow = {name for name, lane in self._lanes.items() if lane.call is not None and lane.call.seconds > SLOW}
+            due = [one for one in due if one.plugin not in slow]
+            if not due and self.go_on():
+                due = self._due()
+            due, settled = self._begin(due, slow)
+            count += settled
+            calls = [lane.call for lane in self._lanes.values() if lane.call is not None]
+            if calls:
+                left = min(self._patience - call.seconds for call in calls)
+                self.parts.woken.wait(min(max(left, 0.0) + 0.01, LOOK_AGAIN))
+                self.parts.woken.clear()
+                if not any(call.done for call in calls) and not self.go_on():
+                    break
+            elif not settled:
+                break
+        self._note_left_behind()
         return count
 
     def close(self) -> None:
         for lane in self._lanes.values():
-            lane.executor.shutdown(wait=False, cancel_futures=True)
+            lane.close()
 
-    def _deliver(self, one: Waiting) -> bool:
-        """Deliver one. False when the plugin is busy or gone, so that its others must wait."""
+    @property
+    def _patience(self) -> float:
+        return self.parts.settings.hook_seconds
+
+    def _due(self) -> list[Waiting]:
+        busy = [name for name, lane in self._lanes.items() if lane.call is not None]
+        with self.parts.store.read() as session:
+            self._quarantined = quarantine.quarantined(session)
+            return events.due(session, self.parts.store.now(session), BATCH, busy=busy)
+
+    def _begin(self, due: Sequence[Waiting], slow: Collection[str]) -> tuple[list[Waiting], int]:
+        """Call whoever is free. Returns what must wait, and how many were settled without a call."""
+        kept: list[Waiting] = []
+        settled = 0
+        # Of one event a plugin is told when those before it have been, unless one of them takes its time.
+        told = {lane.call.one.event_id for name, lane in self._lanes.items() if lane.call and name not in slow}
+        for place, one in enumerate(due):
+            lane = self._lanes.get(one.plugin)
+            if one.event_id in told or (lane is not None and lane.call is not None):
+                kept.append(one)
+            elif not self.go_on():
+                return [*kept, *due[place:]], settled
+            elif not self._call(one):
+                settled += 1
+                continue
+            told.add(one.event_id)
+        return kept, settled
+
+    def _call(self, one: Waiting) -> bool:
+        """Begin one. False when it was settled without a call."""
         impls = [i for i in self.parts.registry.implementations(one.hook) if i.plugin == one.plugin]
         if not impls:
             self._put_off(one, "the plugin is not loaded", "", last=True)
-            return True
-        if one.retried:
-            self.forgive([one.plugin])
-        lane = self._lanes.setdefault(one.plugin, _Lane(self._executor(one.plugin)))
-        if lane.overruns >= QUARANTINE_AFTER:
-            self._put_off(
-                one,
-                f"quarantined: it overran {self.parts.settings.hook_seconds:g} s {lane.overruns} times",
-                "",
-                last=True,
-            )
-            return True
+            return False
+        if (reason := self._quarantined.get(one.plugin)) is not None:
+            self._put_off(one, f"in quarantine: {reason}", "", last=True)
+            return False
         try:
             arguments = self._arguments(one)
         except _Gone:
             self._settle(one)
-            return True
-        lane.running = lane.executor.submit(_call, impls[0], arguments)
-        try:
-            intents = lane.running.result(timeout=self.parts.settings.hook_seconds)
-        except FutureTimeout:
-            lane.overruns += 1
-            self._put_off(one, f"it took longer than {self.parts.settings.hook_seconds:g} s", "")
             return False
-        except (Exception, SystemExit) as error:  # noqa: BLE001  the caller of hooks is an edge: a plugin may raise anything
-            self._put_off(one, f"{type(error).__name__}: {error}", traceback.format_exc())
-            return True
-        lane.overruns = 0
-        self._apply(one, intents)
+        if (lane := self._lanes.get(one.plugin)) is None:
+            lane = self._lanes[one.plugin] = Lane(one.plugin)
+        lane.begin(Call(one, lambda: _call(impls[0], arguments), self.parts.woken.set))
         return True
 
-    def _executor(self, plugin: str) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"crowbar-hooks-{plugin}")
+    def _collect(self) -> int:
+        """Take in what was answered, and give up what is overdue."""
+        count = 0
+        for lane in self._lanes.values():
+            if (call := lane.take()) is not None:
+                count += 1
+                lane.overruns = 0
+                if call.error is not None:
+                    self._put_off(call.one, f"{type(call.error).__name__}: {call.error}", call.trace)
+                else:
+                    self._apply(call.one, call.intents)
+            elif lane.call is not None and lane.call.seconds > self._patience:
+                count += 1
+                self._give_up(lane, lane.call.one)
+        return count
 
-    def forgive(self, plugins: Sequence[str]) -> None:
-        """Let quarantined plugins be called again: an operator has let their failed deliveries be retried."""
-        for name in plugins:
-            if (lane := self._lanes.get(name)) is not None and lane.overruns >= QUARANTINE_AFTER:
-                lane.executor.shutdown(wait=False, cancel_futures=True)
-                del self._lanes[name]
+    def _give_up(self, lane: Lane, one: Waiting) -> None:
+        lane.leave()
+        lane.overruns += 1
+        said = f"it took longer than {self._patience:g} s, and was given up"
+        if lane.overruns < QUARANTINE_AFTER:
+            self._put_off(one, said, "")
+            return
+        reason = f"{lane.overruns} calls in a row took longer than {self._patience:g} s, the last one {one.hook}"
+        lane.overruns = 0
+        self._quarantined[lane.plugin] = reason
+        with self.parts.store.write(graph=False) as session:
+            quarantine.quarantine(session, lane.plugin, reason)
+        log.error("barclamp in quarantine: its hooks are not called until an operator says so", plugin=lane.plugin,
+                  reason=reason)  # fmt: skip
+        self._put_off(one, f"{said}; in quarantine: {reason}", "", last=True)
+
+    def _note_left_behind(self) -> None:
+        found = {name: count for name, lane in self._lanes.items() if (count := lane.left_behind)}
+        if found != self._left_behind:
+            with self.parts.store.write(graph=False) as session:
+                quarantine.note_left_behind(session, found)
+            self._left_behind = found
 
     def _arguments(self, one: Waiting) -> dict[str, Any]:
         registry, store = self.parts.registry, self.parts.store

@@ -19,7 +19,7 @@ from crowbar_core.services.changes import rerun_now
 from crowbar_core.services.commits import commit_hooks, commit_in_turn, propose_in_turn
 from crowbar_core.services.drafts import commit_of_node_roles
 from crowbar_core.services.parts import Actor, Parts, Turn
-from crowbar_core.store import events, transitions
+from crowbar_core.store import events, quarantine, transitions
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.models import Deployment, Edge, Node, NodeRole, RoleRow, Run, table
 
@@ -214,10 +214,25 @@ def finish_pending(
 
 
 def retry_deliveries(parts: Parts, actor: Actor, delivery_ids: Collection[int]) -> int:
-    """Let failed deliveries of events to plugins be tried again. Returns how many."""
+    """Let failed deliveries of events to plugins be tried again, and end the quarantine of these. Returns how many."""
     with change(parts, actor) as turn:
         count = events.retry_failed(turn.session, delivery_ids)
+        if count:
+            quarantine.lift(turn.session, quarantine.plugins_of(turn.session, delivery_ids))
         turn.audit("delivery.retry", "deliveries", ids=sorted(delivery_ids))
+        turn.after.append(parts.woken.set)
+        parts.store.notify(turn.session)
+        return count
+
+
+def retry_hooks(parts: Parts, actor: Actor, barclamp: str) -> int:
+    """End the quarantine of a barclamp, and let all that it was not told, or failed in, be tried again. Returns how
+    many deliveries that are.
+    """
+    with change(parts, actor) as turn:
+        count = events.retry_failed(turn.session, quarantine.failed_of(turn.session, barclamp))
+        quarantine.lift(turn.session, [barclamp])
+        turn.audit("barclamp.retry", f"barclamp {barclamp}", deliveries=count)
         turn.after.append(parts.woken.set)
         parts.store.notify(turn.session)
         return count

@@ -63,6 +63,8 @@ class BarclampLine:
     enabled: bool
     state: str
     error: str
+    quarantine: str
+    left_behind: int
     roles: int
 
 
@@ -79,6 +81,8 @@ def barclamps(session: Session) -> list[BarclampLine]:
             BarclampRow.enabled,
             BarclampRow.state,
             BarclampRow.error,
+            BarclampRow.quarantine,
+            BarclampRow.left_behind,
             func.coalesce(roles.c.roles, 0).label("roles"),
         )
         .outerjoin(roles, roles.c.barclamp_id == BarclampRow.id)

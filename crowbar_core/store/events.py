@@ -42,8 +42,6 @@ class Waiting:
     subject: str
     payload: Mapping[str, Any]
     attempts: int
-    retried: bool
-    """An operator lets it be tried again after it was given up."""
 
 
 def append(session: Session, now: datetime, new: Iterable[NewEvent]) -> int:
@@ -108,7 +106,7 @@ def due(session: Session, now: datetime, limit: int, *, busy: Iterable[str] = ()
     )
     rows = session.execute(
         select(
-            deliveries.c.id, deliveries.c.event_id, deliveries.c.plugin, deliveries.c.attempts, deliveries.c.error,
+            deliveries.c.id, deliveries.c.event_id, deliveries.c.plugin, deliveries.c.attempts,
             events.c.hook, events.c.subject, events.c.payload,
         )
         .join(events, events.c.id == deliveries.c.event_id)
@@ -121,13 +119,7 @@ def due(session: Session, now: datetime, limit: int, *, busy: Iterable[str] = ()
         .order_by(deliveries.c.event_id, deliveries.c.position)
         .limit(limit)
     )  # fmt: skip
-    return [
-        Waiting(
-            r.id, r.event_id, r.plugin, r.hook, r.subject, r.payload, r.attempts,
-            retried=r.attempts == 0 and bool(r.error),
-        )
-        for r in rows
-    ]  # fmt: skip
+    return [Waiting(r.id, r.event_id, r.plugin, r.hook, r.subject, r.payload, r.attempts) for r in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,10 @@ class BarclampRow(Base):
     enabled: Mapped[bool] = _flag(True)
     state: Mapped[str] = mapped_column(String(16), server_default="loaded")
     error: Mapped[str] = _text()
+    quarantine: Mapped[str] = _text()
+    """Why its hooks are not called any more, until an operator lets them be tried again."""
+    left_behind: Mapped[int] = _number()
+    """Threads that are still in calls which took too long."""
     created_at: Mapped[datetime] = _now()
     updated_at: Mapped[datetime] = _now()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import Any
 
 import pytest
 import requests
+from click.testing import CliRunner, Result
 
+from crowbar_core.cli.root import root
 from tests.acceptance.processes import Site
 
 
@@ -160,23 +163,31 @@ def test_a_hook_that_hangs_holds_up_nobody_but_its_own_plugin(site: Site) -> Non
     site.check()
 
 
-def test_a_hook_that_overruns_again_and_again_is_quarantined_until_an_operator_retries_it(site: Site) -> None:
+def test_a_hook_that_hangs_for_ever_is_quarantined_until_an_operator_says_so(site: Site) -> None:
     site.start("serve")
-    (site.room / "hook-dawdles").touch()
+    (site.room / "hook-hangs").touch()
     nodes = site.build(5, "quick")
     site.commit()
+    told = crowbar(site, "converge", "--timeout", "60")
+    assert told.exit_code == 0, told.output
 
-    def quarantined() -> list[dict[str, Any]]:
-        return [one for one in site.all("events/deliveries") if "quarantined" in (one["error"] or "")]
-
-    site.wait(quarantined, "the plugin is in quarantine")
     for node in nodes:
         assert site.journal("witnessed", node, "quick"), "the other plugin has heard all of it"
-    (site.room / "hook-dawdles").unlink()
-    (first, *_) = quarantined()
+    failed = crowbar(site, "hooks", "list", "--format", "json")
+    assert len(json.loads(failed.stdout)) == len(nodes)
+    assert "in quarantine: 3 calls in a row took longer than 1 s" in failed.stdout
+    (faults,) = [one for one in site.all("barclamps") if one["name"] == "faults"]
+    assert (faults["left_behind"], "3 calls" in faults["quarantine"]) == (3, True)
+    (site.room / "hook-hangs").unlink()
     before = len(site.journal("heard"))
-    site.ask("POST", f"events/deliveries/{first['id']}/retry")
-    site.wait(lambda: len(site.journal("heard")) > before, "it is called again")
+    assert "5 of its failed hooks" in crowbar(site, "hooks", "retry", "--barclamp", "faults").output
+    site.wait(lambda: len(site.journal("heard")) >= before + len(nodes), "it is called again")
+    assert crowbar(site, "hooks", "list", "--format", "json").stdout.strip() == "[]"
+
+
+def crowbar(site: Site, *args: str) -> Result:
+    environ = {"CROWBAR_URL": site.url, "CROWBAR_USER": "admin", "CROWBAR_PASSWORD": site.password}
+    return CliRunner().invoke(root, args, env=environ)
 
 
 def test_a_node_deleted_during_a_run_takes_the_run_with_it(site: Site) -> None:

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,14 @@ from crowbar_core.barclamp import (
     hookimpl,
 )
 from crowbar_core.errors import ConfigError, CrowbarError, Refused
+from crowbar_core.services import steering
 from crowbar_core.settings import load_settings
 from crowbar_core.store.catalogue import barclamps as barclamp_lines
 from crowbar_core.store.catalogue import roles as role_lines
-from crowbar_core.store.models import Delivery, Event
+from crowbar_core.store.models import BarclampRow, Delivery, Event
 from crowbar_core.testing import FakeClock, FakeJig, NotQuiet, Testbed
 from crowbar_core.web.app import create_app
+from tests.services import wait_until
 
 GOOD = """
     from crowbar_core import Barclamp, Role, Attribute, hookimpl
@@ -506,46 +509,116 @@ def test_deletes_are_told_in_the_reverse_order() -> None:
     assert heard == ["create bbb", "create aaa", "delete aaa", "delete bbb"]
 
 
-def test_a_hook_that_overruns_again_and_again_is_quarantined_and_holds_up_nobody() -> None:
-    let_go = threading.Event()
+class Hanging:
+    """A hook that does not come back until it is let go."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.let_go = threading.Event()
+        self.let_go_first = threading.Event()
+
+    def __call__(self, node: NodeView) -> list[Intent]:
+        self.calls.append(node.name.partition(".")[0])
+        (self.let_go_first if len(self.calls) == 1 else self.let_go).wait(60)
+        return [SetBootEnv(node=node.name, bootenv="late")]
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    made = Hanging()
+    yield made
+    made.let_go.set()
+    made.let_go_first.set()
+
+
+def left_behind(bed: Testbed, plugin: str) -> int:
+    bed.deliver()
+    with bed.parts.store.read() as session:
+        return int(session.scalars(select(BarclampRow.left_behind).where(BarclampRow.name == plugin)).one())
+
+
+def test_a_hook_that_hangs_is_given_up_tried_again_later_and_after_three_times_not_called_any_more(
+    hanging: Hanging,
+) -> None:
     heard: list[str] = []
-    calls: list[str] = []
-
-    def hangs(node: NodeView) -> None:
-        calls.append(node.name)
-        let_go.wait(30)
-
-    slow = Plugin("slow", on_node_create=hangs)
-    quick = Plugin("quick", on_node_create=lambda node: heard.append(node.name))
-    with Testbed(slow, quick, hook_seconds=0.05, hook_attempts=10) as bed:
+    quick = Plugin("quick", on_node_create=lambda node: heard.append(node.name.partition(".")[0]))
+    clock = FakeClock()
+    begun = clock.now
+    with Testbed(Plugin("slow", on_node_create=lambda node: hanging(node)), quick, hook_seconds=0.05, hook_attempts=10,
+                 clock=clock) as bed:  # fmt: skip
         bed.add_node("n1")
         bed.deliver()
-        assert heard == ["n1.example.test"]
-        assert "it took longer than 0.05 s" in bed.hook_failures("slow")[0].error
+        assert (hanging.calls, heard) == (["n1"], ["n1"])
+        (failed,) = bed.hook_failures("slow")
+        assert failed.error == "it took longer than 0.05 s, and was given up"
+        assert failed.next_try_at == begun + timedelta(seconds=1)
         bed.add_node("n2")
         bed.deliver()
-        assert heard[-1] == "n2.example.test"
-        assert calls == ["n1.example.test"], "while it hangs, it is not called again"
-        for _ in range(2):
-            let_go.set()
-            settle_lane(bed, "slow")
-            let_go.clear()
-            bed.clock.advance(600)  # type: ignore[attr-defined]
-            bed.deliver()
-        let_go.set()
-        settle_lane(bed, "slow")
+        assert (hanging.calls, heard) == (["n1", "n2"], ["n1", "n2"]), "the lane goes on without the thread that hangs"
+        assert left_behind(bed, "slow") == 2
         bed.anneal_until_quiet()
-        assert len(calls) == 3
-        assert {failure.state for failure in bed.hook_failures("slow")} == {"failed"}
-        assert any("quarantined: it overran" in failure.error for failure in bed.hook_failures("slow"))
-        assert len(heard) == 2
+        assert len(hanging.calls) == 3
+        bed.add_node("n3")
+        bed.anneal_until_quiet()
+        assert (len(hanging.calls), heard) == (3, ["n1", "n2", "n3"])
+        errors = {one.subject: (one.state, one.error) for one in bed.hook_failures("slow")}
+        assert {state for state, _ in errors.values()} == {"failed"}
+        assert all("in quarantine: 3 calls in a row took longer" in error for _, error in errors.values())
+        assert left_behind(bed, "slow") == 3
+        page = bed.web().get("/barclamps/slow").get_data(as_text=True)
+        assert "3 calls in a row took longer than 0.05 s" in page
+        assert "3 threads" in page
+
+        hanging.let_go_first.set()
+        wait_until(lambda: left_behind(bed, "slow") == 2, seconds=20, what="the first call comes back")
+        bed.anneal_until_quiet()
+        assert {one.bootenv for one in map(bed.node, ("n1", "n2", "n3"))} == {"local"}, "what it says late is ignored"
+
+        hanging.let_go.set()
+        assert steering.retry_hooks(bed.parts, bed.actor, "slow") == 3
+        bed.anneal_until_quiet()
+        assert {one.bootenv for one in map(bed.node, ("n1", "n2", "n3"))} == {"late"}
+        assert bed.hook_failures("slow") == []
+        assert "in a row" not in bed.web().get("/barclamps/slow").get_data(as_text=True)
 
 
-def settle_lane(bed: Testbed, plugin: str) -> None:
-    """Wait until the plugin's thread has ended what it was called for."""
-    running = bed._reactions._lanes[plugin].running
-    assert running is not None
-    running.result(timeout=10)
+def test_several_that_hang_are_waited_for_at_the_same_time() -> None:
+    """Each comes back only when the other has been called, too: one after another, none of them ever would."""
+    called = {name: threading.Event() for name in ("aaa", "bbb")}
+    together: list[bool] = []
+
+    def waits_for(other: str, own: str) -> Callable[[NodeView], None]:
+        def hook(node: NodeView) -> None:
+            called[own].set()
+            together.append(called[other].wait(30))
+
+        return hook
+
+    plugins = (
+        Plugin("aaa", on_node_create=waits_for("bbb", "aaa")),
+        Plugin("bbb", on_node_create=waits_for("aaa", "bbb")),
+    )
+    with Testbed(*plugins, hook_seconds=40) as bed:
+        bed.add_node("n1")
+        bed.deliver()
+        assert together == [True, True]
+        assert [state for _, _, state, _ in deliveries(bed)] == ["done", "done"]
+
+
+def test_of_one_event_the_plugins_are_told_in_their_order_though_each_has_a_thread() -> None:
+    heard: list[str] = []
+
+    def listener(name: str, *needs: str) -> Plugin:
+        return Plugin(name, requires=needs, on_node_create=lambda node: heard.append(f"{node.name[:2]} {name}"))
+
+    with Testbed(listener("aaa", "bbb"), listener("bbb", "ccc"), listener("ccc")) as bed:
+        for number in range(1, 6):
+            bed.add_node(f"n{number}")
+        bed.deliver()
+    for number in range(1, 6):
+        assert [one for one in heard if one[:2] == f"n{number}"] == [
+            f"n{number} {name}" for name in ("ccc", "bbb", "aaa")
+        ]
 
 
 def test_a_check_that_raises_or_answers_nonsense_objects_and_nothing_is_done() -> None:

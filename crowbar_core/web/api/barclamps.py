@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
+from crowbar_core.services import steering
 from crowbar_core.store.models import BarclampRow
 from crowbar_core.web.api.collection import found_id, listed, reading
 from crowbar_core.web.api.nouns import ATTRIBS, BARCLAMPS, JIGS, ROLES
 from crowbar_core.web.api.operation import Answer, api
 from crowbar_core.web.api.routes import v2
-from crowbar_core.web.auth import parts
+from crowbar_core.web.auth import current_actor, parts
 
 reading(v2, BARCLAMPS, parameter="barclamp")
 reading(v2, JIGS, parameter="jig")
@@ -34,3 +35,12 @@ def hooks_of_barclamp(barclamp: str) -> list[str]:
     with parts().store.read() as session:
         name = session.scalar(select(BarclampRow.name).where(BarclampRow.id == key))
     return [hook for one in parts().registry.barclamps if one.name == name for hook in one.hooks]
+
+
+@v2.post("/barclamps/<barclamp>/retry")
+@api(permission="operator", summary="End a barclamp's quarantine, and call all its failed hooks again")
+def retry_hooks(barclamp: str) -> dict[str, int]:
+    key = found_id(BARCLAMPS, barclamp)
+    with parts().store.read() as session:
+        name = session.scalar(select(BarclampRow.name).where(BarclampRow.id == key))
+    return {"retried": steering.retry_hooks(parts(), current_actor(), str(name))}

@@ -435,6 +435,8 @@ BARCLAMPS: Final = Listing(
         "enabled",
         "state",
         "error",
+        "quarantine",
+        "left_behind",
         "created_at",
         "updated_at",
         filter=("name", "enabled", "state"),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Response, request
+from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
+from crowbar_core.services import steering
 from crowbar_core.store import catalogue, node_pages
 from crowbar_core.web import auth
-from crowbar_core.web.ui.shell import found, known_id, page, ui
+from crowbar_core.web.ui.shell import act, actor, found, known_id, page, ui
 
 
 @ui.get("/roles")
@@ -66,3 +68,13 @@ def barclamp(name: str) -> Response:
         }
     loaded = next((one for one in parts.registry.barclamps if one.name == name), None)
     return page("barclamp.html", loaded=loaded, **context)
+
+
+@ui.post("/barclamps/<name>/retry")
+@requires("operator")
+def retry_hooks(name: str) -> BaseResponse:
+    return act(
+        lambda: steering.retry_hooks(auth.parts(), actor(), name),
+        lambda count: f"Its hooks are called again; {count} of those that had failed are tried again.",
+        "/barclamps",
+    )

@@ -1,0 +1,44 @@
+"""`crowbar hooks`: what barclamps were told, what of it failed, and having it tried again."""
+
+from __future__ import annotations
+
+import click
+
+from crowbar_core.cli import output as out
+from crowbar_core.cli.connection import connect
+from crowbar_core.cli.context import noun, output
+from crowbar_core.cli.verbs import pair
+
+hooks = noun("hooks", "What barclamps were told of, and what of it failed.")
+COLUMNS = ("id", "plugin", "hook", "subject", "state", "attempts", "next_try_at", "error")
+
+
+@hooks.verb("list")
+@click.option("--state", default="failed", show_default=True, help="waiting, done, failed or any.")
+@click.option("--barclamp", metavar="NAME", help="Only those of this barclamp.")
+@click.option("--where", multiple=True, metavar="FIELD=VALUE", help="Only those with this value; may be repeated.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
+def list_(state: str, barclamp: str | None, where: tuple[str, ...], limit: int | None) -> None:
+    """List the calls of barclamps' hooks that failed for good, newest first."""
+    query = {
+        **dict(pair(text, "--where") for text in where),
+        "state": None if state == "any" else state,
+        "plugin": barclamp,
+    }
+    out.rows(connect().rows("events", "deliveries", query=query, limit=limit), COLUMNS, output())
+
+
+@hooks.verb("retry")
+@click.argument("numbers", metavar="ID...", nargs=-1, type=click.IntRange(min=1))
+@click.option("--barclamp", metavar="NAME", help="All of this barclamp, whose quarantine ends by that.")
+def retry(numbers: tuple[int, ...], barclamp: str | None) -> None:
+    """Have failed hooks called again: those with these numbers, or all of a barclamp."""
+    if bool(numbers) == (barclamp is not None):
+        raise click.UsageError("Name the hooks by their numbers (see: crowbar hooks list), or a --barclamp.")
+    client = connect()
+    if barclamp is not None:
+        count = client.post("barclamps", barclamp, "retry")["retried"]
+        out.say(f"Barclamp {barclamp} is called again; {count} of its failed hooks are tried again.")
+    for number in numbers:
+        client.post("events", "deliveries", number, "retry")
+        out.say(f"Hook {number} is tried again.")

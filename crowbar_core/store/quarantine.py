@@ -1,0 +1,48 @@
+"""Barclamps whose hooks are not called any more because they took too long again and again; what they left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from crowbar_core.store.models import BarclampRow, Delivery, table
+
+barclamps, deliveries = table(BarclampRow), table(Delivery)
+
+
+def quarantined(session: Session) -> dict[str, str]:
+    """Barclamp -> why."""
+    rows = session.execute(select(barclamps.c.name, barclamps.c.quarantine).where(barclamps.c.quarantine != ""))
+    return dict(rows.all())
+
+
+def quarantine(session: Session, barclamp: str, reason: str) -> None:
+    session.execute(update(barclamps).where(barclamps.c.name == barclamp).values(quarantine=reason))
+
+
+def lift(session: Session, names: Collection[str]) -> int:
+    """Call these barclamps' hooks again. Returns how many had been in quarantine."""
+    changed = session.execute(
+        update(barclamps).where(barclamps.c.name.in_(list(names)), barclamps.c.quarantine != "").values(quarantine="")
+    )
+    return int(changed.rowcount)  # type: ignore[attr-defined]
+
+
+def plugins_of(session: Session, delivery_ids: Collection[int]) -> set[str]:
+    return set(session.scalars(select(deliveries.c.plugin).where(deliveries.c.id.in_(list(delivery_ids))).distinct()))
+
+
+def failed_of(session: Session, barclamp: str) -> list[int]:
+    """The deliveries to a barclamp that were given up."""
+    query = select(deliveries.c.id).where(deliveries.c.plugin == barclamp, deliveries.c.state == "failed")
+    return list(session.scalars(query.order_by(deliveries.c.id)))
+
+
+def note_left_behind(session: Session, counts: Mapping[str, int]) -> None:
+    """How many threads of the process that delivers are still in calls which nobody waits for; of all others none."""
+    gone = update(barclamps).where(barclamps.c.left_behind != 0, barclamps.c.name.not_in(list(counts)))
+    session.execute(gone.values(left_behind=0))
+    for name, count in counts.items():
+        session.execute(update(barclamps).where(barclamps.c.name == name).values(left_behind=count))
