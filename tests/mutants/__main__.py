@@ -90,7 +90,7 @@ def _round(faults: Sequence[Fault], *, again: bool, whole: bool, seconds: float)
         always = failing_without_fault(copy, results, seconds=seconds * 10)
     for test in sorted(always):
         print(f"this fails without any fault, too, so what it noticed does not count: {test}")
-    return _sum_up([replace(one, fate="broken") if one.by in always else one for one in results])
+    return sum_up([replace(one, fate="broken") if one.by in always else one for one in results])
 
 
 def _say(result: Result) -> None:
@@ -98,7 +98,7 @@ def _say(result: Result) -> None:
     print(f"{fate:12} {result.name}  ({result.seconds:g} s)  {result.by}", flush=True)
 
 
-def _sum_up(results: Sequence[Result]) -> int:
+def sum_up(results: Sequence[Result]) -> int:
     noticed = sum(result.fate == "noticed" for result in results)
     missed = [result.name for result in results if result.fate == "not noticed"]
     unusable = [result.name for result in results if result.fate in ("stale", "broken")]

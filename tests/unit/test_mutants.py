@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutants.__main__ import sum_up
 from tests.mutants.faults import BadList, Edit, Fault, choose, read_faults
 from tests.mutants.planter import (
     ROOT,
     Copy,
+    Fate,
     Findings,
     Result,
     digest_of,
@@ -157,6 +159,26 @@ def test_faults_are_chosen_by_parts_of_their_names_and_files() -> None:
     assert choose(all_, ["sums"]) == all_
     with pytest.raises(BadList, match="no fault like 'nothing'"):
         choose(all_, ["nothing"])
+
+
+@pytest.mark.parametrize(
+    "noticed,missed,stale,code",
+    [(100, 0, 0, 0), (95, 5, 0, 0), (94, 6, 0, 1), (100, 0, 1, 1), (0, 0, 0, 1)],
+)
+def test_fewer_than_95_percent_or_a_stale_entry_is_a_failure_that_names_them(
+    capsys: pytest.CaptureFixture[str], noticed: int, missed: int, stale: int, code: int
+) -> None:
+    fates: dict[Fate, int] = {"noticed": noticed, "not noticed": missed, "stale": stale}
+    results = [
+        Result(name=f"{number}-{fate}", fate=fate, by="", seconds=1.0)
+        for fate, count in fates.items()
+        for number in range(count)
+    ]
+    assert sum_up(results) == code
+    said = capsys.readouterr().out
+    for result in results:
+        assert (f"{result.name}," in said or f"{result.name}\n" in said) is (result.fate != "noticed")
+    assert said.endswith(f"{noticed} of {noticed + missed} planted faults were noticed: {noticed:.1f} %\n")
 
 
 def test_a_name_that_is_none_is_one_sentence_and_exit_2() -> None:
