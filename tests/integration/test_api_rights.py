@@ -115,7 +115,10 @@ def test_an_operator_is_kept_from_users_and_secrets(sqlite_api: Api) -> None:
         assert sqlite_api.get(path, who="operator").status_code == 403
     assert sqlite_api.post("users", {"name": "x1", "password": "long-enough"}, who="operator").status_code == 403
     assert sqlite_api.delete(f"users/{made.user}", who="operator").status_code == 403
-    assert sqlite_api.put(f"users/{made.user}/lock", who="operator").status_code == 403
+    for verb in ("lock", "unlock"):
+        assert sqlite_api.put(f"users/{made.user}/{verb}", who="operator").status_code == 403
+        assert sqlite_api.post(f"/users/{made.user}/{verb}", who="operator").status_code == 403
+    assert sqlite_api.patch(f"users/{made.user}", {"role": "admin"}, who="operator").status_code == 403
     assert sqlite_api.get(f"nodes/{made.nodes[0]}/attribs?reveal=true", who="operator").status_code == 403
     assert sqlite_api.get("audits", who="viewer").status_code == 403
     assert sqlite_api.get("audits", who="operator").status_code == 200
