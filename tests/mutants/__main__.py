@@ -19,8 +19,6 @@ from tests.mutants.planter import (
     digest_of,
     failing_without_fault,
     plant,
-    product_digest,
-    tracked,
 )
 
 
@@ -63,7 +61,6 @@ def _list(faults: Sequence[Fault]) -> int:
 
 def _round(faults: Sequence[Fault], *, again: bool, whole: bool, seconds: float) -> int:
     findings = Findings.read()
-    product = product_digest(ROOT, tracked(ROOT))
     results: list[Result] = []
     left: list[tuple[Fault, str]] = []
     for fault in faults:
@@ -71,7 +68,7 @@ def _round(faults: Sequence[Fault], *, again: bool, whole: bool, seconds: float)
             results.append(Result(name=fault.name, fate="stale", by=reason, seconds=0.0))
             _say(results[-1])
             continue
-        digest = digest_of(ROOT, fault, product)
+        digest = digest_of(ROOT, fault)
         found = None if again else findings.still_true(fault.name, digest)
         if found is None or (whole and found.fate == "not noticed"):
             left.append((fault, digest))

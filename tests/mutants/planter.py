@@ -1,7 +1,7 @@
 """Plants one fault at a time in a copy of the checkout and runs the tests nearest to it there.
 
-The working tree is never touched. What was found is written down after each fault, under a digest of everything that
-decided it, so that an interrupted round goes on where it stopped and a changed checkout starts anew.
+The working tree is never touched. What was found is written down after each fault, under a digest of the files that it
+was planted in and of its tests: an interrupted round goes on where it stopped, and what was changed is tried anew.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -149,19 +149,13 @@ def tracked(root: Path) -> list[str]:
     return sorted({name for name in listed.stdout.split("\0") if name and (root / name).is_file()})
 
 
-def digest_of(root: Path, fault: Fault, product: str) -> str:
-    """Of all that decides whether the fault is noticed: the product, the entry, and its tests."""
-    parts = [product, repr(fault), *((root / test.partition("::")[0]).read_text() for test in fault.tests)]
+def digest_of(root: Path, fault: Fault) -> str:
+    """Of what decides whether the fault is noticed: the entry, the files it is planted in, and its tests. What else may
+    decide it (other modules, what tests share) is left out, or nothing would be known for long.
+    """
+    files = sorted({*fault.files, *(test.partition("::")[0] for test in fault.tests)})
+    parts = [repr(fault), *((root / file).read_text(encoding="utf-8") for file in files)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def product_digest(root: Path, names: Collection[str]) -> str:
-    """Of everything that is not test or document."""
-    digest = hashlib.sha256()
-    for name in names:
-        if "tests" not in Path(name).parts and not name.endswith(".md"):
-            digest.update(name.encode() + b"\0" + (root / name).read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def failing_without_fault(copy: Copy, results: Sequence[Result], *, seconds: float) -> set[str]:
