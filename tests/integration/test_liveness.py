@@ -114,6 +114,31 @@ def test_a_node_that_answers_again_is_worked_on_at_once(new_cluster: NewCluster)
     assert c.states(ref) == ["TRANSITION"]
 
 
+FIRST, OTHER = "ssh-ed25519 AAAAfirst", "ssh-ed25519 AAAAother"
+
+
+def keys(c: Cluster, name: str) -> list[str]:
+    return list(c.rows(select(node_rows.c.host_keys).where(node_rows.c.id == c.nodes[name]))[0].host_keys)
+
+
+def test_a_probe_never_replaces_host_keys_that_are_known(new_cluster: NewCluster) -> None:
+    answers = Answers(Probe(alive=True, host_keys=(FIRST,)), Probe(alive=True, host_keys=(OTHER,)))
+    c = cluster(new_cluster, answers)
+    c.node("a")
+    for _ in range(3):
+        liveness.look(c.parts, view(c, "a"))
+        assert keys(c, "a") == [FIRST]
+
+
+def test_a_probe_never_replaces_host_keys_that_became_known_meanwhile(new_cluster: NewCluster) -> None:
+    answers = Answers(Probe(alive=True, host_keys=(OTHER,)))
+    c = cluster(new_cluster, answers)
+    c.node("a")
+    answers.meanwhile = lambda: c.change_node("a", host_keys=[FIRST])
+    liveness.look(c.parts, view(c, "a"))
+    assert keys(c, "a") == [FIRST]
+
+
 def test_an_answer_that_was_overtaken_kills_nobody(new_cluster: NewCluster) -> None:
     answers = Answers(DEAD)
     c = cluster(new_cluster, answers)

@@ -13,6 +13,7 @@ from crowbar_core.barclamp import Attribute, Hammer, Role
 from crowbar_core.domain.attributes import MASK
 from crowbar_core.services import attributes as values
 from crowbar_core.services import deployments, hammers, nodes
+from crowbar_core.services.drafts import drafts
 from crowbar_core.services.views import deployment_role_view, node_role_views, node_views
 from crowbar_core.store.models import DeploymentRole, table
 from tests.integration.cluster import OPERATOR, Cluster, everything_at_rest
@@ -122,3 +123,18 @@ def test_barclamps_see_that_there_is_a_secret_and_not_which(stage: Stage) -> Non
         there = deployment_role_view(session, stage.in_system)
         assert there is not None
         assert there.data == masked_data
+
+
+@pytest.mark.parametrize("where", ["node_id", "node_role_id", "deployment_role_id"])
+def test_plans_and_drafts_show_that_there_is_a_secret_and_not_which(stage: Stage, where: str) -> None:
+    target = {"node_id": stage.node, "node_role_id": stage.web, "deployment_role_id": stage.in_system}[where]
+    attribute = "bmc-key" if where == "node_id" else "key"
+    stage.c.anneal()
+    for old, secret in ((None, SECRET), (MASK, SECRET + "!")):
+        values.set_value(stage.parts, OPERATOR, attribute=attribute, value=secret, **{where: target})  # type: ignore[arg-type]
+        planned = deployments.plan(stage.parts, stage.c.system)
+        assert [(one.attribute, one.old, one.new) for one in planned.values] == [(attribute, old, MASK)]
+        drafted = drafts(stage.parts, deployment_id=stage.c.system)
+        assert [(one.attribute, one.old, one.new) for one in drafted] == [(attribute, old, MASK)]
+        stage.c.commit_all()
+        stage.c.anneal()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import select
 
 from crowbar_core.barclamp import Attribute, DeploymentRoleView, NodeRoleView, NodeView, Role, RunView
-from crowbar_core.services import attributes, deployments, settling, steering
+from crowbar_core.services import attributes, deployments, drafts, settling, steering
 from crowbar_core.store import events
 from crowbar_core.store.models import Delivery, table
 from tests.integration.cluster import OPERATOR, Cluster
@@ -114,12 +114,22 @@ def test_an_attribute_set_or_unset_on_a_node_is_told_as_a_change_of_its_hint(new
     rack = Attribute(name="rack", schema={"type": "string"})
     c = new_cluster(attributes=[rack], hooks={"on_node_change": about_nodes})
     node = c.node("a")
-    attributes.set_value(c.parts, OPERATOR, attribute="rack", value="r1", node_id=node)
+    attributes.set_value(c.parts, OPERATOR, attribute="rack", value="r1", node_id=node, now=True)
     assert c.told("on_node_change") == [{"id": node, "changed": ["hint"]}]
     for delivery in waiting(c):
         settle(c, delivery)
-    attributes.unset_value(c.parts, OPERATOR, attribute="rack", node_id=node)
+    attributes.unset_value(c.parts, OPERATOR, attribute="rack", node_id=node, now=True)
     assert c.told("on_node_change")[1:] == [{"id": node, "changed": ["hint"]}]
+
+
+def test_drafts_of_a_node_are_told_as_a_change_of_its_hint_when_they_are_committed(new_cluster: NewCluster) -> None:
+    rack = Attribute(name="rack", schema={"type": "string"})
+    c = new_cluster(attributes=[rack], hooks={"on_node_change": about_nodes})
+    node = c.node("a")
+    attributes.set_value(c.parts, OPERATOR, attribute="rack", value="r1", node_id=node)
+    assert c.told("on_node_change") == []
+    drafts.commit_drafts(c.parts, OPERATOR, node_id=node)
+    assert c.told("on_node_change") == [{"id": node, "changed": ["hint"]}]
 
 
 def test_a_role_that_comes_into_a_deployment_is_told_whichever_way_it_came(new_cluster: NewCluster) -> None:
