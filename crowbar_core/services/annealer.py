@@ -365,6 +365,7 @@ def _succeed(turn: Turn, done: Sequence[_OpenRun]) -> None:
 
 def _try_again(turn: Turn, group: Sequence[_OpenRun], reason: str, delay: float, counts: bool) -> None:
     values: dict[str, Any] = {"status": reason, "not_before": turn.now + timedelta(seconds=delay) if delay else None}
+    turn.delayed = turn.delayed or delay > 0
     if not counts:
         values["attempts"] = case((node_roles.c.attempts > 0, node_roles.c.attempts - 1), else_=0)
     ordinary = [run for run in group if run.node_role_state is TRANSITION]
@@ -499,6 +500,18 @@ def sweep(parts: Parts, *, dead_workers: Collection[str] = (), spare: bool = Fal
     swept = Swept(lost=len(outcomes), rung=len(unheard), woken=len(idle))
     log.info("swept", lost=swept.lost, rung=swept.rung, woken=swept.woken)
     return swept
+
+
+def try_delayed(parts: Parts) -> float | None:
+    """Start what was to be tried again after a delay that is over now. Returns the seconds until the next is due."""
+    with parts.store.read() as session:
+        now = parts.store.now(session)
+        due = store_runs.idle_nodes_with_work(session, now, PORTION, delayed=True)
+        next_at = store_runs.next_retry_at(session, now)
+    if due:
+        with change(parts, Actor("sweeper")) as turn:
+            turn.moves.woken.update(due)
+    return None if next_at is None else (next_at - now).total_seconds()
 
 
 def _still_overdue(turn: Turn, outcomes: Sequence[Outcome], overdue: Sequence[tuple[int, bool]]) -> list[Outcome]:

@@ -22,7 +22,7 @@ from crowbar_core.plugins import CORE
 from crowbar_core.questions import Unanswered
 from crowbar_core.queues.threads import ThreadsQueue
 from crowbar_core.services import housekeeping
-from crowbar_core.services.annealer import sweep
+from crowbar_core.services.annealer import sweep, try_delayed
 from crowbar_core.services.cluster import LiveCluster
 from crowbar_core.services.health import SWEEPER
 from crowbar_core.services.liveness import probe_all
@@ -34,6 +34,9 @@ from crowbar_core.services.workers import has_died
 from crowbar_core.store import events, leases
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.db import Listener
+
+LOOK_SECONDS = 1.0
+"""How often a process looks for what it cannot hear of."""
 
 
 class Engine:
@@ -67,11 +70,13 @@ class Engine:
         if sweeper:
             self._spawn(self._lead, "leader")
             self._spawn(self._react, "reactions")
+            self._spawn(self._keep_delays, "delays")
 
     def stop(self, timeout: float = 30.0) -> bool:
         """Stop claiming, let runs finish or hand them back, give up the lease. True: nothing was left running."""
         self._stopping.set()
         self.parts.woken.set()
+        self.parts.delayed.set()
         quiet = self.runner.stop(timeout)
         for thread in self._threads:
             thread.join(timeout=2.0)
@@ -92,6 +97,7 @@ class Engine:
         while not self._stopping.is_set():
             if listener.wait(1.0, _readable):
                 self.parts.woken.set()
+                self.parts.delayed.set()
                 self._ring_queued()
         listener.close()
 
@@ -122,6 +128,23 @@ class Engine:
                 log.warning("delivering events failed; it will be tried again", error=error.detail)
             except Exception:  # noqa: BLE001  a thread of the engine goes on whatever one round did
                 log.exception("delivering events failed")
+
+    def _keep_delays(self) -> None:
+        """Try again what asked for a delay when that is over, to a tenth of a second: the sweep comes every few."""
+        pause = LOOK_SECONDS
+        while not self._stopping.is_set():
+            self.parts.delayed.wait(pause)
+            self.parts.delayed.clear()
+            pause = LOOK_SECONDS
+            if not self.leading:
+                continue
+            try:
+                left = try_delayed(self.parts)
+                pause = LOOK_SECONDS if left is None else min(max(left, 0.01), LOOK_SECONDS)
+            except CrowbarError as error:
+                log.warning("delayed retries must wait", error=error.detail)
+            except Exception:  # noqa: BLE001  a thread of the engine goes on whatever one round did
+                log.exception("delayed retries must wait")
 
     # ------------------------------------------------------------ leading
 
@@ -242,19 +265,12 @@ class Engine:
         return time.monotonic() < self._spare_until
 
     def _sweep(self) -> None:
-        store = self.parts.store
-        with store.read() as session:
+        with self.parts.store.read() as session:
             holders = list(store_runs.holders(session))
-            now = store.now(session)
-            retry_at = store_runs.next_retry_at(session, now)
         sweep(self.parts, dead_workers=[holder for holder in holders if has_died(holder)], spare=self._sparing)
         housekeeping.save_power(self.parts)
         housekeeping.note_unanswered(self.parts)
         self.parts.woken.set()
-        soon = now + timedelta(seconds=self.parts.settings.sweep_seconds)
-        if retry_at is not None and retry_at < soon and self._scheduler is not None:
-            again = self._guarded(lambda: sweep(self.parts, spare=self._sparing), "retry")
-            self._scheduler.add_job(again, "date", run_date=retry_at, id="retry", replace_existing=True)
 
 
 def _readable(connections: Sequence[Any], timeout: float) -> bool:

@@ -76,6 +76,8 @@ class Parts:
     queue: Queue
     woken: threading.Event = field(default_factory=threading.Event)
     """Set when events wait: wakes those who deliver them in this process."""
+    delayed: threading.Event = field(default_factory=threading.Event)
+    """Set when something is to be tried again after a delay: wakes who sees to it that it is not tried much later."""
     stop_runs: Callable[[Sequence[int]], None] = lambda run_ids: None
     """Tells the runner of this process to stop runs that it may be executing."""
 
@@ -148,6 +150,8 @@ class Turn:
     events: list[events.NewEvent] = field(default_factory=list)
     queued: list[int] = field(default_factory=list)
     """Runs made in this turn: rung after the commit."""
+    delayed: bool = False
+    """Whether something is to be tried again after a delay."""
     after: list[Callable[[], None]] = field(default_factory=list)
     """Called after the commit, in order; a failure is logged."""
     checks: list[Callable[[Turn], None]] = field(default_factory=list)
@@ -206,7 +210,7 @@ def open_turn(parts: Parts, actor: Actor, settle: Settle) -> Iterator[Turn]:
             check(turn)
         settle(turn)
         events.append(session, now, turn.events)
-        if turn.queued or turn.events or turn.moves.cancelling:
+        if turn.queued or turn.events or turn.delayed or turn.moves.cancelling:
             parts.store.notify(session)
     if turn.moves.cancelling:
         parts.stop_runs(turn.moves.cancelling)
@@ -214,6 +218,8 @@ def open_turn(parts: Parts, actor: Actor, settle: Settle) -> Iterator[Turn]:
         parts.queue.ring(turn.queued)
     if turn.events:
         parts.woken.set()
+    if turn.delayed:
+        parts.delayed.set()
     for act in turn.after:
         try:
             act()

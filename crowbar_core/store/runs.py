@@ -130,9 +130,14 @@ def first_runnable(session: Session, store: Store, now: datetime, node_ids: Coll
     ]  # fmt: skip
 
 
-def idle_nodes_with_work(session: Session, now: datetime, limit: int) -> list[int]:
-    """Nodes on which something is runnable though nothing runs: what a crash left lying."""
-    return list(session.scalars(_runnable(now).distinct().limit(limit)))
+def idle_nodes_with_work(session: Session, now: datetime, limit: int, *, delayed: bool = False) -> list[int]:
+    """Nodes on which something is runnable though nothing runs: what a crash left lying. ``delayed``: only what had to
+    wait for its time, which has come.
+    """
+    found = _runnable(now)
+    if delayed:
+        found = found.where(node_roles.c.not_before.is_not(None))
+    return list(session.scalars(found.distinct().limit(limit)))
 
 
 def waits() -> ColumnElement[bool]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, insert, select
 
-from crowbar_core import Barclamp, Done, Role, Task, hookimpl
+from crowbar_core import Barclamp, Done, Role, Task, TemporaryError, hookimpl
 from crowbar_core.domain.states import PROPOSED, RunState, State
 from crowbar_core.services import deployments
 from crowbar_core.services.build import build_parts
@@ -35,9 +35,19 @@ class Work:
         assert self.go.wait(60)
         return Done()
 
+    def again(self, task: Task) -> Done:
+        self.began.append(task.run_id)
+        if len(self.began) < 3:
+            raise TemporaryError("not yet", delay=0.2)
+        return Done()
+
     @hookimpl
     def register_barclamp(self) -> Barclamp:
-        return Barclamp(name="work", roles=(Role(name="nothing"), Role(name="long", jig="python", run=self.wait)))
+        roles = (
+            Role(name="nothing"), Role(name="long", jig="python", run=self.wait),
+            Role(name="again", jig="python", run=self.again),
+        )  # fmt: skip
+        return Barclamp(name="work", roles=roles)
 
 
 @pytest.fixture
@@ -123,4 +133,16 @@ def test_what_does_nothing_does_not_wait_behind_what_takes_long(parts: Parts, wo
         assert len(work.began) == len(set(work.began)) == 8
     finally:
         work.go.set()
+        assert engine.stop()
+
+
+def test_a_short_delay_is_over_when_it_is_over_and_not_when_the_sweep_comes(parts: Parts, work: Work) -> None:
+    """The sweep never comes here."""
+    engine = Engine(parts)
+    engine.start()
+    try:
+        queue_runs(parts, "again", 1)
+        wait_until(lambda: count(parts, "again", State.ACTIVE) > 0, seconds=30, what="it was tried again, twice")
+        assert len(work.began) == 3
+    finally:
         assert engine.stop()
