@@ -16,6 +16,7 @@ import secrets
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -129,6 +130,31 @@ class Store:
             self.cannot_write = error.detail
             raise
         self.cannot_write = None
+
+    @contextmanager
+    def rebuild(self) -> Iterator[Session]:
+        """A patient writing transaction in which tables may be made anew. On SQLite that is dropping the old one, which
+        deletes what refers to it ON DELETE CASCADE, so foreign keys do not act meanwhile: whoever calls looks at
+        ``dangling`` before and after.
+        """
+        if self.postgresql:
+            with self.write(patient=True) as session:
+                yield session
+            return
+        engine = open_engine(self.url, pool_size=1, watch=self._watch, busy_seconds=self._busy_seconds)
+        event.listen(engine, "connect", lambda raw, _record: raw.execute("PRAGMA foreign_keys=OFF"))
+        try:
+            with self._turn(PATIENT.lock), self._plain_errors(), Session(engine) as session, session.begin():
+                yield session
+        finally:
+            engine.dispose()
+
+    def dangling(self, session: Session) -> Counter[tuple[str, str]]:
+        """How many rows of one table refer to rows of another that are not there. PostgreSQL lets none come to be."""
+        if self.postgresql:
+            return Counter()
+        rows = session.execute(text("PRAGMA foreign_key_check")).all()
+        return Counter((str(row.table), str(row.parent)) for row in rows)
 
     def try_graph(self, seconds: float = 3.0) -> None:
         """Go through the door that every change goes through, and out again. Raises ``Held`` if it is shut for so

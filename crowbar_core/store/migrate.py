@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from crowbar_core.errors import BarclampError, ConfigError, NotFound
+from crowbar_core.errors import BarclampError, ConfigError, NotFound, Refused
 from crowbar_core.store.db import Store
 from crowbar_core.store.models import Base
 
@@ -62,22 +62,31 @@ def upgrade(store: Store, barclamps: Packages) -> list[str]:
     changed: list[str] = []
     for name, package in [(CORE, CORE_MIGRATIONS), *barclamps]:
         script = _script(name, package)
-        with store.write(patient=True) as session:
+        with store.rebuild() as session:
             connection = session.connection()
             before = _current(connection, version_table(name))
             if before == _head(name, script):
                 continue
+            dangled = store.dangling(session)
             try:
                 _run(connection, script, version_table(name))
+                _refuse_dangling(store.dangling(session) - dangled)
             except Exception as error:  # a barclamp's migration may raise whatever it likes
                 raise _failure(name, f"from {before}", error) from error
             changed.append(name)
     return changed
 
 
+def _refuse_dangling(left: Mapping[tuple[str, str], int]) -> None:
+    for (table, parent), count in sorted(left.items()):
+        raise ConfigError(f"it would leave {count} rows of {table} that refer to rows of {parent} which are gone")
+
+
 def _failure(name: str, which: str, error: Exception) -> ConfigError:
     said = next(iter(str(error).strip().splitlines()), "")
-    reason = said if isinstance(error, SQLAlchemyError | CommandError) else f"{type(error).__name__}: {said}"
+    reason = (
+        said if isinstance(error, SQLAlchemyError | CommandError | ConfigError) else f"{type(error).__name__}: {said}"
+    )
     if name == CORE:
         return ConfigError(f"The database's schema cannot be upgraded {which}: {reason}.")
     return BarclampError(
@@ -109,22 +118,44 @@ def check(store: Store, barclamps: Packages) -> list[SchemaState]:
 def purge(store: Store, barclamp: str) -> list[str]:
     """Drop the tables of a barclamp, named ``<barclamp>_…`` with ``_`` for ``-``, and its version table. Returns their
     names.
+
+    Raises ``NotFound`` when there are none, ``Refused`` when tables of others refer to them.
     """
-    prefix = barclamp.replace("-", "_") + "_"
-    with store.write(patient=True) as session:
+    with store.rebuild() as session:
         connection = session.connection()
-        own = set(Base.metadata.tables)
-        there = inspect(connection).get_table_names()
-        gone = [
-            name for name in there if (name.startswith(prefix) and name not in own) or name == version_table(barclamp)
-        ]
+        looking = inspect(connection)
+        there = looking.get_table_names()
+        gone = _tables_of(barclamp, there)
         if not gone:
             raise NotFound(f"The database holds no tables of a barclamp {barclamp!r}.")
+        for name in sorted(set(there) - set(gone)):
+            for key in looking.get_foreign_keys(name):
+                if key["referred_table"] in gone:
+                    raise Refused(
+                        f"Table {name} refers to {key['referred_table']}, which belongs to barclamp {barclamp}. "
+                        f"Purge the barclamp of {name} first."
+                    )
         quote = connection.dialect.identifier_preparer.quote
         for name in sorted(gone):
             cascade = " CASCADE" if store.postgresql else ""
             connection.execute(text(f"DROP TABLE {quote(name)}{cascade}"))
     return sorted(gone)
+
+
+def _tables_of(barclamp: str, there: Sequence[str]) -> list[str]:
+    """``net_extra_hosts`` is a table of ``net-extra`` where that has tables, and one of ``net`` where it has none."""
+    versions = version_table("")
+    prefixes = {name.removeprefix(versions) + "_" for name in there if name.startswith(versions)}
+    mine = barclamp.replace("-", "_") + "_"
+    core = set(Base.metadata.tables)
+    found = [
+        name
+        for name in there
+        if name not in core
+        and not name.startswith(versions)
+        and max((one for one in prefixes | {mine} if name.startswith(one)), key=len, default="") == mine
+    ]
+    return found + [name for name in there if name == version_table(barclamp) and barclamp != CORE]
 
 
 def version_table(name: str) -> str:

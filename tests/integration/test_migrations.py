@@ -18,7 +18,7 @@ from sqlalchemy import func, inspect, select, text
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Role, Schema
-from crowbar_core.errors import BarclampError, ConfigError, NotFound
+from crowbar_core.errors import BarclampError, ConfigError, NotFound, Refused
 from crowbar_core.services.parts import Parts
 from crowbar_core.store import migrate
 from crowbar_core.store.db import Store
@@ -378,3 +378,114 @@ def test_on_sqlite_the_database_is_copied_before_its_schema_changes(
         assert kept.execute("SELECT count(*) FROM deployments").fetchone() == (1,)
     assert "nodes" in names
     assert "addr_leases" not in names
+
+
+PARENTS = """
+    revision = "1"
+    down_revision = None
+
+    def upgrade():
+        op.create_table("addr_nets", sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.Text))
+        op.create_table(
+            "addr_leases",
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("net", sa.Integer, sa.ForeignKey("addr_nets.id", ondelete="CASCADE"), nullable=False),
+        )
+        op.create_table(
+            "addr_uses",
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("lease", sa.Integer, sa.ForeignKey("addr_leases.id", ondelete="SET NULL")),
+        )
+"""
+REBUILT = """
+    revision = "2"
+    down_revision = "1"
+
+    def upgrade():
+        with op.batch_alter_table("addr_nets", recreate="auto") as batch:
+            batch.alter_column("name", existing_type=sa.Text(), nullable=False)
+        with op.batch_alter_table("addr_leases", recreate="auto") as batch:
+            batch.create_check_constraint("one_net", "net > 0")
+"""
+ORPHANS = """
+    revision = "2"
+    down_revision = "1"
+
+    def upgrade():
+        op.execute("DELETE FROM addr_nets")
+"""
+
+
+def filled(parts: Parts) -> None:
+    with parts.store.write() as session:
+        for statement in (
+            "INSERT INTO addr_nets (id, name) VALUES (1, 'admin')",
+            "INSERT INTO addr_leases (id, net) VALUES (1, 1), (2, 1)",
+            "INSERT INTO addr_uses (id, lease) VALUES (1, 1), (2, 2)",
+        ):
+            session.execute(text(statement))
+
+
+def held(store: Store) -> list[tuple[int, int]]:
+    with store.read() as session:
+        found = session.execute(text("SELECT u.id, l.net FROM addr_uses u JOIN addr_leases l ON l.id = u.lease"))
+        return sorted((row[0], row[1]) for row in found)
+
+
+def test_a_table_that_is_made_anew_keeps_what_refers_to_it(
+    database_url: str, opened: Callable[..., Parts], packages: Packages
+) -> None:
+    filled(opened(database_url, addr(packages.write(PARENTS))))
+    later = opened(database_url, addr(packages.write(PARENTS, REBUILT)))
+    assert current(later.store, "addr") == "2"
+    assert held(later.store) == [(1, 1), (2, 1)]
+    with later.store.write() as session:  # and what refers to it still goes with it
+        session.execute(text("DELETE FROM addr_nets"))
+        assert session.execute(text("SELECT count(*) FROM addr_leases")).scalar() == 0
+        assert session.execute(text("SELECT count(*) FROM addr_uses WHERE lease IS NULL")).scalar() == 2
+
+
+def test_a_migration_that_would_leave_rows_without_their_parents_is_refused(
+    sqlite_url: str, opened: Callable[..., Parts], packages: Packages
+) -> None:
+    parts = opened(sqlite_url, addr(packages.write(PARENTS)))
+    filled(parts)
+    with pytest.raises(BarclampError, match="2 rows of addr_leases that refer to rows of addr_nets which are gone"):
+        migrate.upgrade(parts.store, [("addr", packages.write(PARENTS, ORPHANS))])
+    assert current(parts.store, "addr") == "1"
+    assert held(parts.store) == [(1, 1), (2, 1)]
+
+
+def one_table(name: str, refers: str = "") -> str:
+    column = f", sa.Column('other', sa.Integer, sa.ForeignKey('{refers}.id', ondelete='CASCADE'))" if refers else ""
+    return f"""
+    revision = "1"
+    down_revision = None
+
+    def upgrade():
+        op.create_table("{name}", sa.Column("id", sa.Integer, primary_key=True){column})
+"""
+
+
+def test_a_purge_takes_the_tables_of_one_barclamp_and_not_of_one_whose_name_begins_with_the_same(
+    database_url: str, opened: Callable[..., Parts], packages: Packages
+) -> None:
+    store = opened(database_url).store
+    migrate.upgrade(
+        store,
+        [
+            ("net", packages.write(one_table("net_hosts"))),
+            ("net-extra", packages.write(one_table("net_extra_hosts"))),
+            ("other", packages.write(one_table("other_hosts", refers="net_extra_hosts"))),
+        ],
+    )
+    assert migrate.purge(store, "net") == ["alembic_version_net", "net_hosts"]
+    assert {"net_extra_hosts", "alembic_version_net_extra"} <= tables(store)
+    for name in ("alembic", "alembic-version", "crowbar", "node", "net"):
+        with pytest.raises(NotFound):
+            migrate.purge(store, name)
+    with pytest.raises(Refused, match="Table other_hosts refers to net_extra_hosts"):
+        migrate.purge(store, "net-extra")
+    assert migrate.purge(store, "other") == ["alembic_version_other", "other_hosts"]
+    assert migrate.purge(store, "net-extra") == ["alembic_version_net_extra", "net_extra_hosts"]
+    assert current(store, "crowbar")
