@@ -149,9 +149,12 @@ class Registry:
         except CrowbarError:
             raise
         except (Exception, SystemExit) as error:
+            if _breaks_a_rule(error):  # whoever opened the transaction knows the tables
+                error.add_note(f"Barclamp {implementation.plugin}, in {hook}")
+                raise
             raise BarclampError(
                 f"Barclamp {implementation.plugin} failed in {hook}: {type(error).__name__}: "
-                f"{error}. Nothing was changed."
+                f"{_first_line(error)}. Nothing was changed."
             ) from error
 
     # ------------------------------------------------------------ registration
@@ -206,6 +209,17 @@ class Registry:
         for jig in self.jigs.values():
             with contextlib.suppress(Exception):
                 jig.close()
+
+
+def _breaks_a_rule(error: BaseException) -> bool:
+    """Whether it is the database's refusal of a row. Told by its name, as no plugin must know the store."""
+    return type(error).__name__ == "IntegrityError" and hasattr(error, "orig")
+
+
+def _first_line(error: BaseException) -> str:
+    """What went wrong, without the statement and the values that a database's error carries along."""
+    said = getattr(error, "orig", None) or error
+    return next(iter(str(said).strip().splitlines()), "")
 
 
 def plugin_manager(specs: Sequence[ModuleType]) -> pluggy.PluginManager:

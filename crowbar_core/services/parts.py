@@ -18,12 +18,14 @@ from typing import Any, Protocol
 import structlog
 from cryptography.fernet import Fernet
 from sqlalchemy import insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Attribute, Json
 from crowbar_core.domain.annealing import Graph
 from crowbar_core.domain.states import State
 from crowbar_core.plugins import Registry
+from crowbar_core.services.conflicts import refusal
 from crowbar_core.services.secrets import load_key
 from crowbar_core.settings import Settings
 from crowbar_core.store import events
@@ -194,24 +196,32 @@ Settle = Callable[[Turn], None]
 
 @contextmanager
 def open_turn(parts: Parts, actor: Actor, settle: Settle) -> Iterator[Turn]:
-    """The transaction of a change. ``settle`` is called before the commit; the doorbells are rung after it."""
-    with parts.store.write() as session:
-        now = parts.store.now(session)
-        heard = frozenset(state for state, hook in HOOKS_OF_STATES.items() if parts.registry.listens(hook))
-        turn = Turn(parts, actor, session, now, Moves(parts.store, session, now, heard))
-        taking_part = rehearsing.get()
-        if taking_part is not None:
-            taking_part.before(turn)
-        yield turn
-        if taking_part is not None:
-            taking_part.after(turn)
-            raise Rehearsed
-        for check in turn.checks:
-            check(turn)
-        settle(turn)
-        events.append(session, now, turn.events)
-        if turn.queued or turn.events or turn.delayed or turn.moves.cancelling:
-            parts.store.notify(session)
+    """The transaction of a change. ``settle`` is called before the commit; the doorbells are rung after it.
+
+    Raises ``Refused`` when a rule of a table is broken, a barclamp's or the core's.
+    """
+    try:
+        with parts.store.write() as session:
+            now = parts.store.now(session)
+            heard = frozenset(state for state, hook in HOOKS_OF_STATES.items() if parts.registry.listens(hook))
+            turn = Turn(parts, actor, session, now, Moves(parts.store, session, now, heard))
+            taking_part = rehearsing.get()
+            if taking_part is not None:
+                taking_part.before(turn)
+            yield turn
+            if taking_part is not None:
+                taking_part.after(turn)
+                raise Rehearsed
+            for check in turn.checks:
+                check(turn)
+            settle(turn)
+            events.append(session, now, turn.events)
+            if turn.queued or turn.events or turn.delayed or turn.moves.cancelling:
+                parts.store.notify(session)
+    except IntegrityError as error:
+        said = refusal(parts.store, parts.registry, error)
+        log.warning("a rule of the database was broken", actor=actor.name, said=said.detail)
+        raise said from error
     if turn.moves.cancelling:
         parts.stop_runs(turn.moves.cancelling)
     if turn.queued:
