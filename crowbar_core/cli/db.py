@@ -14,6 +14,10 @@ from crowbar_core.services import users
 from crowbar_core.services.build import open_store
 from crowbar_core.settings import Settings
 from crowbar_core.store import migrate
+from crowbar_core.store import runs as store_runs
+
+RESTORED = 1_000_000
+"""How many runs may have been made since the backup."""
 
 
 @click.group("db", no_args_is_help=True)
@@ -59,6 +63,19 @@ def check(settings: Settings) -> None:
     if not all(state.up_to_date for state in states):
         out.say("The schema is behind: `crowbar db upgrade` brings it up to date.")
         raise click.exceptions.Exit(FAILED)
+
+
+@db.command("restored")
+@settings_options
+def restored(settings: Settings) -> None:
+    """Say that the database was put back from a backup, before anything is started on it.
+
+    Nodes remember the newest run that they have seen, and refuse older ones. So the numbers of runs go on far beyond
+    all that were given since the backup was made.
+    """
+    with opened(settings) as parts, parts.store.write() as session:
+        number = store_runs.skip_numbers(session, parts.store, RESTORED)
+    out.say(f"The next run will have the number {number}.")
 
 
 @db.command("purge")

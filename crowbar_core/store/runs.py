@@ -20,6 +20,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -201,6 +202,20 @@ def make(
             update(runs).where(runs.c.id == bindparam("run")).values(input=bindparam("data", type_=Data)), with_input
         )
     return run_ids
+
+
+def skip_numbers(session: Session, store: Store, count: int) -> int:
+    """Let the ids of runs go on by so many further on. Returns the next one."""
+    if store.postgresql:
+        sequence = func.pg_get_serial_sequence("runs", "id")
+        last = session.scalar(select(func.setval(sequence, func.nextval(sequence) + count)))
+        return int(last or 0) + 1
+    known = session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'runs'"))
+    change = "INSERT INTO sqlite_sequence (name, seq) VALUES ('runs', :last)"
+    if known is not None:
+        change = "UPDATE sqlite_sequence SET seq = :last WHERE name = 'runs'"
+    session.execute(text(change), {"last": (known or 0) + count})
+    return int(known or 0) + count + 1
 
 
 def claim(

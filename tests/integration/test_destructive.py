@@ -10,9 +10,10 @@ from crowbar_core.errors import CrowbarError, Interrupted, NodeUnreachable, Perm
 from crowbar_core.services import nodes, steering
 from crowbar_core.services.annealer import Kind, Outcome, cancel, change, finish, sweep
 from crowbar_core.services.marks import look_for_marks
+from crowbar_core.store import runs as store_runs
 from crowbar_core.store.models import Event, table
 from crowbar_core.testing import FakeClock, FakeJig, Testbed
-from tests.integration.cluster import OPERATOR, Cluster, Plugin, check_rest, node_role_rows
+from tests.integration.cluster import OPERATOR, Cluster, Plugin, check_rest, node_role_rows, run_rows
 from tests.integration.conftest import NewCluster
 
 events = table(Event)
@@ -538,3 +539,19 @@ def test_node_role_rows_keep_no_doubt_after_success(new_cluster: NewCluster) -> 
         )
     )
     assert tuple(row) == (True, False, None)
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_the_numbers_of_runs_go_on_far_beyond_when_the_database_was_restored(
+    new_cluster: NewCluster, made: bool
+) -> None:
+    c, _, os, app = installing(new_cluster) if made else (new_cluster(*ROLES), 0, 0, 0)
+    before = max((run.id for run in c.rows(select(run_rows.c.id))), default=0)
+    with c.parts.store.write() as session:
+        following = store_runs.skip_numbers(session, c.parts.store, 1000)
+    assert before + 1000 < following <= before + 1002
+    if made:
+        c.end(os)
+        run = c.open_run(app)
+        assert run is not None
+        assert run.id == following

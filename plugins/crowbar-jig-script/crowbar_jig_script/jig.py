@@ -294,7 +294,7 @@ class _Run:
             return f"run {run} has begun on node {node} before, or was told not to; it does not begin there again"
         return (
             f"node {node} has seen run {newest[:20]} begin and refuses run {run}, which is older; if the database was"
-            f" restored from a backup, remove /var/lib/crowbar-node/newest-* on the node"
+            " restored from a backup, stop Crowbar, say so with `crowbar db restored`, and start it again"
         )
 
     def _lost(self) -> Outcome:

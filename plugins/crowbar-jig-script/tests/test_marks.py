@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 
 import pytest
+from crowbar_jig_script.payload import find_scripts, run_program
 
 from crowbar_core import Done, Interrupted, NodeUnreachable, PermanentError, RunCancelled, RunTimeout, TemporaryError
 
@@ -276,3 +277,30 @@ def test_however_runs_come_together_on_a_node_they_begin_in_order_and_never_two_
     assert "two" not in begun
     assert begun == sorted(begun, key=int), "none began after a newer one"
     assert site.remains() == []
+
+
+SHELLS = ("dash", "bash", "busybox sh")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_marks_and_the_fence_are_the_same_in_every_shell(site: Site, once: str, shell: str) -> None:
+    site.scripts({"10-only.sh": f"trap '' TERM\n{WITNESS}echo here\nkill -TERM $PPID\nwrite_attribute a b"})
+
+    def push(run_id: int, token: str) -> list[str]:
+        task = site.task(None, None, run_id=run_id, once=once)
+        program = run_program(task, find_scripts(task.package, "r"), token=token, grace=1)
+        command = site.lab.ssh(site.name, [f"exec setsid -w {shell}"])
+        done = site.lab.exec(command, input=program, capture_output=True, timeout=60)
+        return done.stdout.decode().replace("\x1e", "|").splitlines()
+
+    older, first, second = next(RUNS), next(RUNS), next(RUNS)
+    said = push(first, "aa")
+    assert said[-1].endswith("|aa| end 0 0"), said
+    assert "here" in said
+    said = push(second, "bb")
+    assert said[-1].endswith("|bb| end 0 0"), said
+    assert "|bb| before" in said
+    assert "here" not in said
+    assert push(older, "cc")[-1] == f"|cc| overtaken {second}"
+    assert ledger(site) == [str(first)]
+    assert looked(site, once, first) == Done(wall={"a": "b"}, before=True)
