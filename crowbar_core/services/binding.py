@@ -318,11 +318,13 @@ def remove_in_turn(turn: Turn, ids: Collection[int]) -> None:
     if not ids:
         return
     busy = turn.session.execute(
-        select(runs.c.id, runs.c.node_role_id, runs.c.state, runs.c.pending).where(
-            turn.store.ids(runs.c.node_role_id, ids), runs.c.state.in_([str(state) for state in OPEN_RUN_STATES])
-        )
+        select(runs.c.id, runs.c.node_role_id, runs.c.state, runs.c.pending, roles.c.destructive)
+        .join(node_roles, node_roles.c.id == runs.c.node_role_id)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(turn.store.ids(runs.c.node_role_id, ids), runs.c.state.in_([str(state) for state in OPEN_RUN_STATES]))
     ).all()
-    held = [row for row in busy if row.state != "queued" and not row.pending]
+    # What waits to be reported is held by no worker; but what it destroys goes on all the same.
+    held = [row for row in busy if row.state != "queued" and (row.destructive or not row.pending)]
     if held:
         names = ", ".join(_names(turn.session, [row.node_role_id for row in held]))
         raise Refused(

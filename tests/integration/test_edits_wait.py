@@ -138,14 +138,23 @@ def test_a_failing_refresh_does_not_cancel_a_destructive_run_below_it(new_cluste
     db = c.bind("a", "db")
     os = c.bind("b", "os")
     c.commit_all()
-    c.end(next(ref for ref, name in c.named().items() if name == "db@b")) if len(c.named()) > 3 else c.end(db)
+    c.end(db)
     run = c.claim(os)
-    above = next(ref for ref, name in c.named().items() if name == "db@b") if len(c.named()) > 3 else db
-    steering.force_error(c.parts, OPERATOR, above)
+    steering.refresh(c.parts, OPERATOR, db)
+    c.end(db, "failed", reason="no space")
     settle(c)
     assert c.run(run).state == "running"
     c.end(os)
-    assert c.states(above, os) == ["ERROR", "BLOCKED"]
+    assert c.states(db, os) == ["ERROR", "BLOCKED"]
+
+
+def test_a_noderole_whose_destructive_run_waits_to_be_reported_is_not_unbound(new_cluster: NewCluster) -> None:
+    c, _, os, app = layered(new_cluster)
+    run = c.end(os, "pending", deadline=100.0)
+    binding.unbind(c.parts, OPERATOR, app)
+    with pytest.raises(Refused, match=f"run {run}"):
+        binding.unbind(c.parts, OPERATOR, os)
+    assert c.run(run).state == "running"
 
 
 def test_a_new_peer_that_is_committed_waits_for_a_run_below_it(new_cluster: NewCluster) -> None:
