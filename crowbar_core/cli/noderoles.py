@@ -55,14 +55,16 @@ def log(reference: str, follow: bool) -> None:
     print_log(client, int(runs[0]["id"]), follow=follow)
 
 
-def _steer(group: Noun, action: str, help_: str, said: str, *, wait: bool = False, asks: bool = False) -> None:
-    def act(references: tuple[str, ...], wait: bool = False, yes: bool = False) -> None:
+def _steer(
+    group: Noun, action: str, help_: str, said: str, *, wait: bool = False, asks: bool = False, why: bool = False
+) -> None:
+    def act(references: tuple[str, ...], wait: bool = False, yes: bool = False, reason: str | None = None) -> None:
         client = connect()
         numbers = [node_role_id(client, reference) for reference in references]
         if asks:
             ask(client, "node_roles", numbers, action, yes=yes)
         for reference, number in zip(references, numbers, strict=True):
-            client.put("node_roles", number, action)
+            client.put("node_roles", number, action, body={"reason": reason} if reason else None)
             out.say(f"Noderole {reference} {said}.")
         if wait:
             for number in numbers:
@@ -72,6 +74,8 @@ def _steer(group: Noun, action: str, help_: str, said: str, *, wait: bool = Fals
         act = wait_option(act)
     if asks:
         act = yes_option(act)
+    if why:
+        act = click.option("--reason", metavar="TEXT", help="Why, for whoever finds it so.")(act)
     act = click.argument("references", metavar="NODEROLE...", nargs=-1, required=True)(act)
     group.verb(action, help=help_)(act)
 
@@ -79,7 +83,7 @@ def _steer(group: Noun, action: str, help_: str, said: str, *, wait: bool = Fals
 _steer(noderoles, "retry", "Try again what is in ERROR.", "is tried again", wait=True)
 _steer(noderoles, "propose", "Take it back to PROPOSED, for editing.", "is proposed")
 _steer(noderoles, "commit", "Commit it; what destroys data asks first.", "is committed", wait=True, asks=True)
-_steer(noderoles, "hold", "Keep it from running until it is released.", "is held")
+_steer(noderoles, "hold", "Keep it from running until it is released.", "is held", why=True)
 _steer(noderoles, "release", "Let it run again after a hold.", "is released")
 _steer(
     noderoles, "rerun", "Run it again although it is ACTIVE; its children wait meanwhile.", "is to run again", wait=True

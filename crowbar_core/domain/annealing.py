@@ -68,6 +68,8 @@ class NodeRole:
     not_before: datetime | None = None
     status: str = ""
     run_count: int = 0
+    held_by: str = ""
+    held_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,12 +183,14 @@ def why(graph: Graph, node_role_id: int, now: datetime) -> tuple[Reason, ...]:
     me = f"node_role {one.id}"
     run = graph.run_on.get(one.node_id)
     if run is not None and run.node_role_id == one.id and run.state is not RunState.CANCELLING:
-        how = f"waits to be reported: {run.exit_reason}" if run.pending else f"is {run.state}"
+        if run.state is RunState.QUEUED:
+            return (Reason("queued", f"Run {run.id} is queued: it waits for a worker.", f"run {run.id}"),)
+        how = f"waits to be reported: {run.exit_reason.rstrip('.')}" if run.pending else f"is {run.state}"
         return (Reason("running", f"It is not waiting: run {run.id} {how}.", f"run {run.id}"),)
     if one.state is PROPOSED:
         return (Reason("proposed", "It is only proposed. Commit it, or its deployment.", me),)
     if one.state is ERROR:
-        status = one.status or "no reason was given"
+        status = one.status.rstrip(".") or "no reason was given"
         return (Reason("error", f"It failed: {status}. Retry it when that is mended.", me),)
     if one.state is ACTIVE and not one.rerun:
         return (Reason("active", "It is ACTIVE: there is nothing to do.", me),)
@@ -208,18 +212,16 @@ def _obstacles(graph: Graph, one: NodeRole, now: datetime) -> list[Reason]:
     if not deployment.committed:
         text = f"Deployment {deployment.name} is not committed."
         said.append(Reason("deployment proposed", text, f"deployment {deployment.id}"))
-    if not node.alive:
-        status = f": {node.status}" if node.status else "; it has not been seen yet"
-        said.append(Reason("node not alive", f"Node {node.name} is not alive{status}.", f"node {node.id}"))
-    if not node.available:
-        text = f"Node {node.name} is not available. Commit it, or set it available."
-        said.append(Reason("node not available", text, f"node {node.id}"))
+    said += node_reasons(node)
     if not one.available:
-        said.append(Reason("held", "It is held. Release it to let it run.", me))
+        by = f" by {one.held_by}" if one.held_by else ""
+        reason = f": {one.held_reason.rstrip('.')}" if one.held_reason else ""
+        said.append(Reason("held", f"It is held{by}{reason}. Release it to let it run.", me))
     if role.missing:
         said.append(Reason("missing", f"Role {role.name} cannot run here: {role.missing}.", f"role {role.name}"))
     if one.not_before is not None and one.not_before > now:
-        text = f"It is tried again at {one.not_before.isoformat()}: {one.status}."
+        seconds = (one.not_before - now).total_seconds()
+        text = f"It waits {seconds:.0f} s to be tried again: {one.status.rstrip('.') or 'it failed for now'}."
         said.append(Reason("delayed", text, me))
     if one.state is TODO and one.id in graph.below:
         below = graph.below[one.id]
@@ -230,6 +232,18 @@ def _obstacles(graph: Graph, one: NodeRole, now: datetime) -> list[Reason]:
     if (run := graph.run_on.get(one.node_id)) is not None:
         text = f"Node {node.name} is busy with run {run.id}, which is {run.state}."
         said.append(Reason("node busy", text, f"run {run.id}"))
+    return said
+
+
+def node_reasons(node: Node) -> list[Reason]:
+    """What keeps everything on a node from a run."""
+    said: list[Reason] = []
+    if not node.alive:
+        status = f": {node.status.rstrip('.')}" if node.status else "; it has not been seen yet"
+        said.append(Reason("node not alive", f"Node {node.name} is not alive{status}.", f"node {node.id}"))
+    if not node.available:
+        text = f"Node {node.name} is not available. Commit it, or set it available."
+        said.append(Reason("node not available", text, f"node {node.id}"))
     return said
 
 
@@ -253,7 +267,7 @@ def _blame(graph: Graph, blocked: NodeRole, now: datetime) -> list[Reason]:
             if parent.state is BLOCKED:
                 frontier.append(parent.id)
             elif parent.state is not ACTIVE:
-                more = f" ({parent.status})" if parent.state is ERROR and parent.status else ""
+                more = f" ({parent.status.rstrip('.')})" if parent.state is ERROR and parent.status else ""
                 if parent.state is TODO:
                     more = "".join(f" {reason.detail}" for reason in _obstacles(graph, parent, now))
                 stop = "" if more.endswith(".") else "."

@@ -118,6 +118,8 @@ def take_in_probe(parts: Parts, view: NodeView, found: Probe, *, asked_at: datet
     vouched = not view.reported_addresses if found.address is None else found.address not in view.reported_addresses
     first_keys = found.alive and bool(found.host_keys) and not view.host_keys and vouched
     if found.alive == view.alive and not first_keys:
+        if not found.alive:
+            _keep_reason(parts, view, found)
         return found
     with change(parts, Actor("probe")) as turn:
         row = turn.session.execute(
@@ -135,6 +137,18 @@ def take_in_probe(parts: Parts, view: NodeView, found: Probe, *, asked_at: datet
         ):
             turn.tell("on_node_change", f"node {view.id}", id=view.id, changed=["alive"])
     return found
+
+
+def _keep_reason(parts: Parts, view: NodeView, found: Probe) -> None:
+    """A node that is still not alive may be so for another reason, or has been asked for the first time."""
+    reason = found.reason[:2000]
+    if reason:
+        with parts.store.write(graph=False) as session:
+            session.execute(
+                update(nodes)
+                .where(nodes.c.id == view.id, ~nodes.c.alive, nodes.c.status != reason)
+                .values(status=reason)
+            )
 
 
 def _another_has(turn: Turn, view: NodeView, keys: Sequence[str]) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Json
+from crowbar_core.domain import annealing
 from crowbar_core.domain.annealing import Reason
 from crowbar_core.domain.states import ACTIVE, BLOCKED, ERROR, PROPOSED, TODO, TRANSITION, RunState, State
 from crowbar_core.errors import InvalidTransition, NotFound, Refused
@@ -19,15 +20,16 @@ from crowbar_core.services.changes import rerun_now
 from crowbar_core.services.commits import commit_hooks, commit_in_turn, propose_in_turn
 from crowbar_core.services.drafts import commit_of_node_roles
 from crowbar_core.services.parts import Actor, Parts, Turn
-from crowbar_core.store import events, quarantine, transitions
-from crowbar_core.store import runs as store_runs
+from crowbar_core.store import events, pictures, quarantine, transitions
 from crowbar_core.store.models import Deployment, Edge, Node, NodeRole, RoleRow, Run, table
 
 nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
 deployments = table(Deployment)
 
 MAX_BLAME = 5
-"""How many ancestors an answer to "why?" names."""
+"""How many reasons the sentence that answers "why?" names, and how many roles each of them."""
+MAX_REASONS = 50
+MAX_ROLES = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,20 +88,34 @@ def commit(parts: Parts, actor: Actor, node_role_id: int) -> None:
         turn.audit("node_role.commit", f"node_role {node_role_id}")
 
 
-def hold(parts: Parts, actor: Actor, node_role_id: int) -> None:
-    """Keep a noderole from being run; a run that nobody has begun goes back, one that runs finishes."""
+def hold(parts: Parts, actor: Actor, node_role_id: int, *, reason: str = "") -> None:
+    """Keep a noderole from being run; a run that nobody has begun goes back, one that runs finishes. Held again, it has
+    the new reason.
+    """
     with change(parts, actor) as turn:
         _node_role(turn.session, node_role_id)
-        turn.session.execute(update(node_roles).where(node_roles.c.id == node_role_id).values(available=False))
+        _hold(turn, node_role_id, reason)
         cancel(turn, [node_role_id], "held", queued_only=True)
-        turn.audit("node_role.hold", f"node_role {node_role_id}")
+        turn.audit("node_role.hold", f"node_role {node_role_id}", **({"reason": reason} if reason else {}))
+
+
+def _hold(turn: Turn, node_role_id: int, reason: str) -> None:
+    turn.session.execute(
+        update(node_roles)
+        .where(node_roles.c.id == node_role_id)
+        .values(available=False, held_by=turn.actor.name, held_reason=reason, held_at=turn.now)
+    )
 
 
 def release(parts: Parts, actor: Actor, node_role_id: int) -> None:
     """Let a held noderole run again."""
     with change(parts, actor) as turn:
         row = _node_role(turn.session, node_role_id)
-        turn.session.execute(update(node_roles).where(node_roles.c.id == node_role_id).values(available=True))
+        turn.session.execute(
+            update(node_roles)
+            .where(node_roles.c.id == node_role_id)
+            .values(available=True, held_by="", held_reason="", held_at=None)
+        )
         turn.moves.woken.add(row.node_id)
         turn.audit("node_role.release", f"node_role {node_role_id}")
 
@@ -177,7 +193,7 @@ def cancel_run(parts: Parts, actor: Actor, run_id: int, *, hold: bool = True) ->
         if row.state not in (RunState.QUEUED, RunState.RUNNING):
             raise Refused(f"Run {run_id} has ended: it {row.state}.")
         if hold:
-            turn.session.execute(update(node_roles).where(node_roles.c.id == row.node_role_id).values(available=False))
+            _hold(turn, row.node_role_id, f"run {run_id} was cancelled")
         cancel(turn, [row.node_role_id], f"cancelled by {actor.name}")
         turn.audit("run.cancel", f"run {run_id}", hold=hold)
 
@@ -244,17 +260,20 @@ def retry_hooks(parts: Parts, actor: Actor, barclamp: str) -> int:
 def why_node_role(parts: Parts, node_role_id: int) -> Why:
     """Why this noderole is not running now."""
     with parts.store.read() as session:
-        row = _node_role(session, node_role_id)
-        return _summed(_reasons(session, parts, row))
+        _node_role(session, node_role_id)
+        graph = pictures.around(session, parts.store, [node_role_id], missing=_lacks(parts))
+        return _summed(annealing.why(graph, node_role_id, parts.store.now(session)))
 
 
 def why_node(parts: Parts, node_id: int) -> Why:
-    """Why nothing is running on this node now."""
+    """Why nothing is running on this node now: what is the matter with it, then each other reason once, with the roles
+    that it is for.
+    """
     with parts.store.read() as session:
         node = session.execute(select(nodes).where(nodes.c.id == node_id)).one_or_none()
         if node is None:
             raise NotFound(f"There is no node {node_id}.")
-        subject = f"node {node.id}"
+        now = parts.store.now(session)
         open_run = session.execute(
             select(runs.c.id, runs.c.state, roles.c.name)
             .join(node_roles, node_roles.c.id == runs.c.node_role_id)
@@ -262,168 +281,55 @@ def why_node(parts: Parts, node_id: int) -> Why:
             .where(runs.c.node_id == node_id, runs.c.finished_at.is_(None))
         ).one_or_none()
         if open_run is not None:
-            text = f"Run {open_run.id} of {open_run.name} is {open_run.state}."
+            text = f"Run {open_run.id} of {open_run.name} is {open_run.state}"
+            text += ": it waits for a worker." if open_run.state == RunState.QUEUED else "."
             return Why(summary=text, reasons=(Reason("running", text, f"run {open_run.id}"),))
-        said: list[Reason] = _node_reasons(node)
         waiting = session.scalars(
             select(node_roles.c.id)
-            .where(node_roles.c.node_id == node_id, node_roles.c.state != int(ACTIVE))
+            .where(node_roles.c.node_id == node_id, or_(node_roles.c.state != int(ACTIVE), node_roles.c.rerun))
             .order_by(node_roles.c.cohort, node_roles.c.id)
+            .limit(MAX_ROLES)
         ).all()
+        graph = pictures.around(session, parts.store, waiting, missing=_lacks(parts))
+        picture = annealing.Node(
+            id=node.id, name=node.name, alive=node.alive, available=node.available, status=node.status
+        )
+        said = annealing.node_reasons(picture)
         if not waiting:
-            text = f"Everything on {node.name} is ACTIVE." if node.alive else f"Nothing on {node.name} has work to do."
-            said.append(Reason("nothing to do", text, subject))
-        else:
-            own = {reason.code for reason in said}
-            for ref in waiting[:MAX_BLAME]:
-                row = _node_role(session, ref)
-                for reason in _reasons(session, parts, row):
-                    if reason.code not in own and reason not in said:
-                        said.append(Reason(reason.code, f"{row.role}: {reason.detail}", reason.subject))
+            text = f"Nothing on {node.name} has work to do." if said else f"Everything on {node.name} is ACTIVE."
+            bound = session.scalar(select(node_roles.c.id).where(node_roles.c.node_id == node_id).limit(1))
+            text = text if bound is not None else f"No role is bound to {node.name}."
+            return _summed([*said, Reason("nothing to do", text, f"node {node.id}")])
+        whose: dict[Reason, list[str]] = {}
+        for ref in waiting:
+            for reason in annealing.why(graph, ref, now):
+                if reason not in said:
+                    whose.setdefault(reason, []).append(graph.node_roles[ref].role)
+        said += [Reason(one.code, f"{_some(of)}: {one.detail}", one.subject) for one, of in whose.items()]
         return _summed(said)
 
 
+def _some(names: list[str]) -> str:
+    more = len(names) - MAX_BLAME
+    return ", ".join(names[:MAX_BLAME]) + (f" and {more} more" if more > 0 else "")
+
+
+def _lacks(parts: Parts) -> Callable[[str, str], str]:
+    """What a role that is not ready lacks, by its name and its jig's."""
+
+    def lacks(role: str, jig: str) -> str:
+        if role in parts.registry.roles:
+            return f"the jig {jig!r} is not installed"
+        return "the barclamp that brings it is not loaded"
+
+    return lacks
+
+
 def _summed(said: Collection[Reason]) -> Why:
-    return Why(summary=" ".join(reason.detail for reason in said), reasons=tuple(said))
-
-
-def _reasons(session: Session, parts: Parts, row: Any) -> list[Reason]:
-    me = f"node_role {row.id}"
-    state = State(row.state)
-    run = session.execute(
-        select(runs.c.id, runs.c.state, runs.c.pending, runs.c.node_role_id, runs.c.refresh, runs.c.exit_reason).where(
-            runs.c.node_id == row.node_id, runs.c.finished_at.is_(None)
-        )
-    ).one_or_none()
-    if run is not None and run.node_role_id == row.id and run.state != RunState.CANCELLING:
-        how = f"waits to be reported: {run.exit_reason}" if run.pending else f"is {run.state}"
-        return [Reason("running", f"It is not waiting: run {run.id} {how}.", f"run {run.id}")]
-    if state is ACTIVE and not row.rerun:
-        return [Reason("active", "It is ACTIVE: there is nothing to do.", me)]
-    if state is PROPOSED:
-        return [Reason("proposed", "It is only proposed. Commit it, or its deployment.", me)]
-    if state is ERROR:
-        return [
-            Reason(
-                "error",
-                f"It failed: {row.status.rstrip('.') or 'no reason was given'}. Retry it when that is mended.",
-                me,
-            )
-        ]
-    if state is BLOCKED:
-        return _blame(session, row)
-    said: list[Reason] = []
-    if not row.deployment_committed:
-        said.append(
-            Reason(
-                "deployment proposed",
-                f"Deployment {row.deployment} is not committed.",
-                f"deployment {row.deployment_id}",
-            )
-        )
-    said += _node_reasons(session.execute(select(nodes).where(nodes.c.id == row.node_id)).one())
-    if not row.available:
-        said.append(Reason("held", "It is held. Release it to let it run.", me))
-    if not row.ready:
-        missing = (
-            f"the jig {row.jig_name!r} is not installed"
-            if row.role in parts.registry.roles
-            else "the barclamp that brings it is not loaded"
-        )
-        said.append(Reason("missing", f"Role {row.role} cannot run here: {missing}.", f"role {row.role}"))
-    if row.not_before is not None:
-        said.append(Reason("delayed", f"It is tried again at {row.not_before.isoformat()}: {row.status}.", me))
-    if (below := _run_below(session, row)) is not None:
-        said.append(below)
-    if run is not None:
-        said.append(
-            Reason("node busy", f"Node {row.node} is busy with run {run.id}, which is {run.state}.", f"run {run.id}")
-        )
-    if not said:
-        ahead = session.execute(
-            select(node_roles.c.id, roles.c.name)
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .where(node_roles.c.node_id == row.node_id, node_roles.c.state == int(TODO), node_roles.c.id != row.id)
-            .order_by(node_roles.c.cohort, node_roles.c.id)
-            .limit(1)
-        ).one_or_none()
-        text = f"{ahead.name} on the same node comes first." if ahead else "It is about to be scheduled."
-        said.append(Reason("next", text, f"node_role {ahead.id}" if ahead else me))
-    return said
-
-
-def _run_below(session: Session, row: Any) -> Reason | None:
-    """The run below a noderole in TODO that has to end before it may run itself, if there is one."""
-    if row.state != TODO:
-        return None
-    found = session.execute(
-        select(
-            node_roles.c.id, roles.c.name.label("role"), nodes.c.name.label("node"), runs.c.id.label("run")
-        )
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .join(nodes, nodes.c.id == node_roles.c.node_id)
-        .join(runs, (runs.c.node_role_id == node_roles.c.id) & runs.c.finished_at.is_(None))
-        .where(node_roles.c.id.in_(store_runs.ends_first(row.id)))
-        .order_by(node_roles.c.id)
-        .limit(1)
-    ).one_or_none()  # fmt: skip
-    if found is None:
-        return None
-    text = (
-        f"It waits for the end of run {found.run} of {found.role} on {found.node}, which is below it and goes back to "
-        "work then."
-    )
-    return Reason("run below", text, f"node_role {found.id}")
-
-
-def _node_reasons(node: Any) -> list[Reason]:
-    said: list[Reason] = []
-    subject = f"node {node.id}"
-    if not node.alive:
-        why = f": {node.status}" if node.status else "; it has not been seen yet"
-        said.append(Reason("node not alive", f"Node {node.name} is not alive{why}.", subject))
-    if not node.available:
-        said.append(
-            Reason("node not available", f"Node {node.name} is not available. Commit it, or set it available.", subject)
-        )
-    return said
-
-
-def _blame(session: Session, row: Any) -> list[Reason]:
-    """The nearest ancestors that are not ACTIVE and not themselves BLOCKED: what has to happen first."""
-    found: list[Reason] = []
-    seen: set[int] = set()
-    frontier = [row.id]
-    while frontier and len(found) < MAX_BLAME:
-        rows = session.execute(
-            select(
-                node_roles.c.id, node_roles.c.state, node_roles.c.status,
-                roles.c.name.label("role"), nodes.c.name.label("node"),
-            )
-            .join(edges, edges.c.parent_id == node_roles.c.id)
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .join(nodes, nodes.c.id == node_roles.c.node_id)
-            .where(edges.c.child_id.in_(frontier), node_roles.c.state != int(ACTIVE))
-            .order_by(node_roles.c.id)
-            .limit(100)
-        ).all()  # fmt: skip
-        frontier = []
-        for one in rows:
-            if one.id in seen:
-                continue
-            seen.add(one.id)
-            if one.state == BLOCKED:
-                frontier.append(one.id)
-            elif len(found) < MAX_BLAME:
-                state = State(one.state)
-                more = f" ({one.status})" if state is ERROR and one.status else ""
-                found.append(
-                    Reason(
-                        f"parent {state.name}", f"It waits for {one.role} on {one.node}, which is {state.name}{more}.",
-                        f"node_role {one.id}",
-                    )
-                )  # fmt: skip
-    return found
+    shown = tuple(said)[:MAX_REASONS]
+    more = len(said) - len(shown)
+    summary = " ".join(reason.detail for reason in shown[:MAX_BLAME])
+    return Why(summary=f"{summary} And {more} more." if more else summary, reasons=shown)
 
 
 def _node_role(session: Session, node_role_id: int) -> Any:

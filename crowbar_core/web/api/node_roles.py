@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import Field
 from sqlalchemy import select
 
 from crowbar_core.services import binding, steering
@@ -21,6 +23,10 @@ class NewNodeRole(Body):
     node_id: Reference
     role_id: Reference
     deployment_id: Reference | None = None
+
+
+class Hold(Body):
+    reason: str = Field("", max_length=500, description="Why, for whoever finds it held.")
 
 
 class UnbindQuery(Query):
@@ -83,9 +89,9 @@ def commit_node_role(node_role: str) -> Answer:
 
 
 @v2.put("/node_roles/<node_role>/hold")
-@api(permission="operator", summary="Keep a noderole from being run", listing=NODE_ROLES)
-def hold(node_role: str) -> Answer:
-    return _act(node_role, steering.hold)
+@api(permission="operator", summary="Keep a noderole from being run", body=Hold, listing=NODE_ROLES)
+def hold(node_role: str, body: Hold) -> Answer:
+    return _act(node_role, functools.partial(steering.hold, reason=body.reason))
 
 
 @v2.put("/node_roles/<node_role>/release")

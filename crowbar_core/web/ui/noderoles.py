@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -95,6 +96,7 @@ def _actions(line: node_pages.NodeRoleLine, runs: list[run_pages.RunLine]) -> li
             url=f"/noderoles/{line.id}/{hold}",
             api=f"PUT /api/v2/node_roles/{line.id}/{hold}",
             cli=f"crowbar noderoles {hold} {line.id}",
+            text=("reason", "why") if line.available else None,
         )
     )
     if runs and runs[0].state in OPEN_RUN_STATES:
@@ -119,7 +121,7 @@ def steer(node_role_id: int, verb: str) -> BaseResponse:
         "rerun": steering.rerun,
         "refresh": steering.refresh,
         "propose": steering.propose,
-        "hold": steering.hold,
+        "hold": functools.partial(steering.hold, reason=request.form.get("reason", "").strip()[:500]),
         "release": steering.release,
     }
     said = {"hold": "It is held: nothing new is started for it.", "release": "It is released."}

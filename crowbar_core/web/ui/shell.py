@@ -128,6 +128,8 @@ class Action:
     permission: Permission = "operator"
     asks: str = ""
     fields: Mapping[str, str] | None = None
+    text: tuple[str, str] | None = None
+    """A field that may be filled in: its name, and what is to be said."""
 
 
 # ---------------------------------------------------------------- showing
