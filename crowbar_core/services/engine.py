@@ -78,8 +78,9 @@ class Engine:
         self.parts.woken.set()
         self.parts.delayed.set()
         quiet = self.runner.stop(timeout)
+        until = time.monotonic() + 2.0  # for all of them: whoever waits for the database is not waited for
         for thread in self._threads:
-            thread.join(timeout=2.0)
+            thread.join(timeout=max(0.0, until - time.monotonic()))
         self._stop_leading()
         self._reactions.close()
         return quiet

@@ -57,6 +57,7 @@ MAX_DEADLINE = 10 * 365 * 86400.0
 FLUSH_SECONDS = 0.25
 GATHER_SECONDS = 0.05
 MANY_LINES = 1000
+_LAST_WORDS = 1.0
 _BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -80,6 +81,8 @@ class Job:
     """The token of the binding, where the role is destructive."""
     has_begun: bool = False
     """Whether the jig may have touched anything."""
+    too_late: bool = False
+    """It may not begin any more: its worker stops."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     begun: float = 0.0
     stop_asked: float = 0.0
@@ -120,24 +123,51 @@ class Runner:
         thread.start()
 
     def stop(self, timeout: float = 30.0) -> bool:
-        """Claim nothing more; let what runs finish, and hand back what has not after two thirds of ``timeout``. True:
-        all ended.
+        """Claim nothing more, let what runs finish, and hand back what does not end in time. True: all ended by itself.
+
+        What is idempotent is ended on its node, as long before ``timeout`` as that may take. Destructive work that has
+        begun is let go on until the last moment: ending it halfway is worse than leaving it. Then it is left alone, and
+        its noderole's fate is unknown until its mark is found on the node, or an operator decides.
         """
         self._stopping.set()
         deadline = time.monotonic() + timeout
-        while self.busy and time.monotonic() < deadline - timeout / 3:
-            time.sleep(0.05)
+        ending = max(timeout / 4, timeout - self.parts.settings.kill_grace - 3 * _LAST_WORDS)
+        self._until_quiet(deadline - timeout + ending)
         if self.busy:
             self._handing_back.set()
-            self.stop_runs(list(self._jobs))
-            while self.busy and time.monotonic() < deadline - 1:
-                time.sleep(0.05)
+            self._stop_all()
+            self._until_quiet(deadline - 2 * _LAST_WORDS)
         quiet = not self.busy
+        if not quiet:
+            self._leave_all()
+            self._until_quiet(deadline)
         for _ in range(self.concurrency):
             self._todo.put(None)
         self._outcomes.put((None, None))
         self._flush()
         return quiet
+
+    def _until_quiet(self, moment: float) -> None:
+        while self.busy and time.monotonic() < moment:
+            time.sleep(0.05)
+
+    def _stop_all(self) -> None:
+        """Tell everything to stop that may be begun again."""
+        with self._lock:
+            jobs = list(self._jobs.values())
+            for job in jobs:
+                job.too_late = not job.has_begun
+        self.stop_runs([job.run_id for job in jobs if job.too_late or not job.once])
+
+    def _leave_all(self) -> None:
+        """This process ends now: say of what is still under way that nobody holds it any more."""
+        for job in list(self._jobs.values()):
+            if job.abandoned:
+                continue
+            job.abandoned = True
+            reason = "its worker was stopped while it was under way"
+            log.warning("a run is left behind", run=job.run_id, node=job.node.name, role=job.role_name)
+            self._outcomes.put((job, self._said(job, "handed back", reason, unsure=job.has_begun)))
 
     @property
     def busy(self) -> int:
@@ -368,7 +398,10 @@ class Runner:
         if not mine:
             job.cancelled.set()
             raise RunCancelled(f"run {job.run_id} is no longer this worker's: nothing was begun")
-        job.has_begun = True
+        with self._lock:
+            if job.too_late:
+                raise RunCancelled("its worker stops: nothing was begun")
+            job.has_begun = True
 
     def _task(self, job: Job, loaded: LoadedRole, address: str | None) -> Task:
         role: Role = loaded.role

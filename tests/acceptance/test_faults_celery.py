@@ -151,6 +151,26 @@ def test_a_worker_told_to_stop_finishes_or_hands_back_and_the_other_goes_on(flee
     assert [run["state"] for run in site.runs_of(long, "slow")] == ["cancelled", "succeeded"]
 
 
+@pytest.mark.slow
+def test_a_worker_told_to_stop_hands_back_what_does_not_listen_and_leaves_what_must_not_be_cut(fleet: Fleet) -> None:
+    site = fleet.site
+    worker = site.start("worker", lease_seconds=120)
+    deaf, once = site.build(2)
+    site.bind(deaf, "deaf")
+    site.bind(once, "once")
+    site.commit()
+    site.wait_begun("deaf", deaf)
+    site.wait_begun("once", once)
+    code, _ = worker.terminate(31.0)
+    assert code == 0, worker.log
+    assert not site.journal("cancelled", once, "once"), "nobody told it to stop halfway"
+    assert "fate unknown" in site.node_role(once, "once")["status"]
+    assert site.runs_of(deaf, "deaf")[0]["state"] == "cancelled"
+    site.start("worker", lease_seconds=120)
+    site.wait_begun("deaf", deaf, times=2)
+    assert len(site.journal("begin", once, "once")) == 1
+
+
 def test_few_ids_travel_alone_and_many_in_company() -> None:
     assert list(messages([1, 2, 3])) == [[1], [2], [3]]
     portions = list(messages(range(1000)))

@@ -134,6 +134,38 @@ def test_a_script_that_hangs_is_killed_on_the_node_with_all_its_children(stage: 
     site.check()
 
 
+def test_a_server_told_to_stop_ends_what_it_may_on_the_node_and_the_next_one_begins_it_again(stage: Stage) -> None:
+    site = stage.site
+    node, _ = stage.register()
+    bound(stage, (node, "s-deaf"))
+    waits(stage, "the script has begun", lambda: stage.journal(node).count("begin s-deaf") == 1)
+    pid = int(stage.run(node, "pgrep -o -f 10-deaf").split()[0])
+    code, _ = site.processes[0].terminate(30.0)
+    assert code == 0, site.processes[0].log
+    assert stage.run(node, f"test -d /proc/{pid} && echo runs") == "", "it was ended on the node"
+    site.start("serve")
+    waits(stage, "it begins again", lambda: stage.journal(node).count("begin s-deaf") == 2)
+    stage.run(node, "touch /root/open")
+    site.wait_active()
+    handed_back, again = site.runs_of(node, "s-deaf")
+    assert (handed_back["state"], again["state"], again["attempt"]) == ("cancelled", "succeeded", 1)
+
+
+def test_a_server_told_to_stop_leaves_destructive_work_alone_and_its_mark_is_found(stage: Stage) -> None:
+    site = stage.site
+    node = erasing(stage)
+    code, _ = site.processes[0].terminate(30.0)
+    assert code == 0, site.processes[0].log
+    site.start("serve")
+    once = site.node_role(node, "s-once")
+    assert once["state_name"] == "ERROR"
+    assert "fate unknown" in once["status"]
+    assert site.runs_of(node, "s-once")[0]["state"] != "running"
+    stage.run(node, "touch /root/open")
+    waits(stage, "its mark is found", lambda: site.node_role(node, "s-once")["state_name"] == "ACTIVE")
+    assert stage.journal(node) == ["begin s-once", "end s-once"]
+
+
 def erasing(stage: Stage) -> str:
     """A node on which a destructive script is under way."""
     node, _ = stage.register()

@@ -190,6 +190,29 @@ def crowbar(site: Site, *args: str) -> Result:
     return CliRunner().invoke(root, args, env=environ)
 
 
+@pytest.mark.slow
+def test_a_server_told_to_stop_hands_back_what_does_not_listen_and_leaves_what_must_not_be_cut(site: Site) -> None:
+    server = site.start("serve", lease_seconds=120)
+    deaf, once = site.build(2)
+    site.bind(deaf, "deaf")
+    site.bind(once, "once")
+    site.commit()
+    site.wait_begun("deaf", deaf)
+    site.wait_begun("once", once)
+    code, _ = server.terminate(30.0)
+    assert code == 0, server.log
+    assert not site.journal("cancelled", once, "once"), "nobody told it to stop halfway"
+    site.start("serve", lease_seconds=120)
+    # Long before any lease ends: both are known not to be held any more.
+    site.wait_begun("deaf", deaf, times=2)
+    left = site.node_role(once, "once")
+    assert (left["state_name"], "fate unknown" in left["status"]) == ("ERROR", True), left
+    site.open()
+    site.wait(lambda: site.node_role(deaf, "deaf")["state_name"] == "ACTIVE", "it is done by the next server")
+    assert len(site.journal("begin", once, "once")) == 1
+    assert states(site.runs_of(deaf, "deaf")) == ["cancelled", "succeeded"]
+
+
 def test_a_node_deleted_during_a_run_takes_the_run_with_it(site: Site) -> None:
     site.start("serve")
     gone, other = site.build(2, "after")

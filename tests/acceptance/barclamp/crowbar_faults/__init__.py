@@ -119,6 +119,7 @@ class Faults:
                 Role(name="follower", jig="python", run=work, requires=("s-after",)),
                 Role(name="s-hang", jig="script", timeout=2.0),
                 Role(name="s-erase", jig="script", timeout=60.0, destructive=True),
+                Role(name="s-deaf", jig="script", timeout=120.0),
                 Role(name="s-once", jig="script", timeout=60.0, destructive=True),
                 Role(name="s-touch", jig="script", timeout=60.0, max_attempts=10_000),
             ),
