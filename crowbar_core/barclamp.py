@@ -407,7 +407,8 @@ Permission = Literal["public", "viewer", "operator", "admin", "node"]
 
 
 def requires(permission: Permission) -> Callable[[_F], _F]:
-    """Declare who may call a route of a barclamp's blueprint. A route without one stops the start-up."""
+    """Declare who may call a route of a barclamp's blueprint. The routes of a blueprint with one
+    that does not are left out, and that is shown."""
 
     def mark(view: _F) -> _F:
         view.crowbar_permission = permission  # type: ignore[attr-defined]

@@ -44,8 +44,8 @@ def register_barclamp() -> Barclamp:  # type: ignore[empty-body]
 
 @hookspec
 def register_blueprints() -> Iterable[Any]:  # type: ignore[empty-body]
-    """Flask blueprints. Every view carries ``@requires(permission)``; no rule may shadow one of the core's. Called
-    once.
+    """Flask blueprints. Every view carries ``@requires(permission)``; no rule may shadow one of the core's; else they
+    are left out. Called once.
     """
 
 

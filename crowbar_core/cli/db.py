@@ -10,6 +10,7 @@ from crowbar_core.cli.confirm import ask_name, yes_option
 from crowbar_core.cli.context import output
 from crowbar_core.cli.errors import FAILED
 from crowbar_core.cli.local import opened, settings_options
+from crowbar_core.errors import BarclampError
 from crowbar_core.services import users
 from crowbar_core.services.build import open_store
 from crowbar_core.settings import Settings
@@ -35,13 +36,17 @@ def upgrade(settings: Settings) -> None:
     with opened(settings) as parts:  # which upgrades, as every process does when it starts
         password = users.ensure_admin(parts)
         states = migrate.check(parts.store, parts.registry.schemas())
+        given_up = dict(parts.registry.given_up)
     schemas = {state.name: state.current for state in states}
     if output() != "table":
         out.data({"schemas": schemas, "admin_password": password}, output())
-        return
-    out.rows([{"name": name, "version": version} for name, version in schemas.items()], ("name", "version"), "table")
-    if password is not None:
-        out.say(f"The user admin was made, with the password {password} (it is not shown again).")
+    else:
+        rows = [{"name": name, "version": version} for name, version in schemas.items()]
+        out.rows(rows, ("name", "version"), "table")
+        if password is not None:
+            out.say(f"The user admin was made, with the password {password} (it is not shown again).")
+    for error in given_up.values():
+        raise BarclampError(f"{error} Without it (disabled_barclamps) everything is up to date.")
 
 
 @db.command("check")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -125,10 +126,53 @@ def check_schema(attribute: Attribute) -> None:
         Draft202012Validator.check_schema(attribute.schema)
     except SchemaError as error:
         raise BadInput(f"Attribute {attribute.name} has an invalid schema: {error.message}.") from error
+    if (strange := _unknown_keyword(attribute.schema)) is not None:
+        near = difflib.get_close_matches(strange, sorted(_KEYWORDS), n=1)
+        raise BadInput(
+            f"Attribute {attribute.name} has a schema with the keyword {strange!r}, which JSON Schema 2020-12 does not "
+            f"know{f'; did you mean {near[0]}?' if near else '.'}"
+        )
     if _remote_reference(attribute.schema):
         raise BadInput(f"Attribute {attribute.name} has a schema with a $ref out of itself. Write the schema in full.")
     if attribute.default is not None:
         check_value(attribute, attribute.default)
+
+
+_OF_SCHEMA = frozenset(
+    ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames", "unevaluatedItems",
+     "unevaluatedProperties", "contentSchema")
+)  # fmt: skip
+_OF_SCHEMAS = frozenset(("allOf", "anyOf", "oneOf", "prefixItems"))
+_OF_NAMED_SCHEMAS = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
+_KEYWORDS = frozenset(
+    ("$schema", "$id", "$ref", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary", "$comment",
+     "type", "enum", "const", "multipleOf", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum",
+     "maxLength", "minLength", "pattern", "format", "contentEncoding", "contentMediaType",
+     "maxItems", "minItems", "uniqueItems", "maxContains", "minContains",
+     "maxProperties", "minProperties", "required", "dependentRequired",
+     "title", "description", "default", "deprecated", "readOnly", "writeOnly", "examples",
+     *_OF_SCHEMA, *_OF_SCHEMAS, *_OF_NAMED_SCHEMAS)
+)  # fmt: skip
+
+
+def _unknown_keyword(schema: Json) -> str | None:
+    """The first keyword that no validator would heed; what begins with ``x-`` is a note of the author's."""
+    if not isinstance(schema, Mapping):
+        return None
+    for key, value in schema.items():
+        if key not in _KEYWORDS and not key.startswith("x-"):
+            return str(key)
+        below: Iterable[Json] = ()
+        if key in _OF_SCHEMA:
+            below = (value,)
+        elif key in _OF_SCHEMAS:
+            below = value
+        elif key in _OF_NAMED_SCHEMAS:
+            below = value.values()
+        for one in below:
+            if (found := _unknown_keyword(one)) is not None:
+                return found
+    return None
 
 
 def _remote_reference(schema: Json) -> bool:

@@ -44,7 +44,7 @@ class _Extensions(ExtensionManager[Any]):
 def find(group: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """All entry points of a group: (name -> entry point, name -> loaded object, name -> traceback of a failed load).
 
-    Raises ``ConfigError`` if two distributions claim one name.
+    A name that two distributions claim is failed, for both.
     """
     failed: dict[str, str] = {}
 
@@ -54,13 +54,13 @@ def find(group: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     manager = _Extensions(group, on_load_failure_callback=note)
     entries: dict[str, Any] = {}
     for entry in manager.list_entry_points():
-        if (other := entries.get(entry.name)) is not None and other.value != entry.value:
-            raise ConfigError(
+        if (other := entries.setdefault(entry.name, entry)).value != entry.value:
+            failed[entry.name] = (
                 f"Two packages bring {group} named {entry.name!r}: {distribution_of(other)[0]} and "
-                f"{distribution_of(entry)[0]}. Uninstall one."
+                f"{distribution_of(entry)[0]}; none of them is loaded. Uninstall one."
             )
-        entries[entry.name] = entry
-    return entries, {extension.name: extension.plugin for extension in manager.extensions}, failed
+    loaded = {one.name: one.plugin for one in manager.extensions if one.name not in failed}
+    return entries, loaded, failed
 
 
 def load_one(group: str, name: str) -> Any:

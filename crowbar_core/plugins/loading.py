@@ -1,6 +1,7 @@
 """Finding and loading barclamps. One that cannot be loaded is listed with its traceback, and the rest goes on.
 
-Two packages that claim the same name stop the start, because nobody could say which of them is meant.
+Of two packages that claim the same barclamp none is loaded, because nobody could say which is meant; of two that bring
+a role or attribute of one name, the first.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from crowbar_core.domain.names import plain_name
 from crowbar_core.errors import BarclampError
 from crowbar_core.plugins.entry_points import BARCLAMPS, distribution_of, find, package_of, version_of
 from crowbar_core.plugins.loaded import CORE, LoadedBarclamp
-from crowbar_core.plugins.order import in_order, refuse_duplicates, without_role_cycles
+from crowbar_core.plugins.order import in_order, without_duplicates, without_role_cycles
 from crowbar_core.plugins.registry import Registry, plugin_manager
 from crowbar_core.settings import Settings
 
@@ -38,7 +39,7 @@ def load(
 
     For tests: ``extra`` are (name, plugin object) beside it, ``jigs`` stand in for those of the same names, and without
     ``installed`` only the core's own is loaded with them.
-    Raises ``ConfigError`` for names that two packages claim.
+    Never raises for what is wrong with a barclamp: it is listed as failed.
     """
     found = [_load_barclamp(CORE, builtin, "crowbar-core", version_of("crowbar-core"), settings)]
     if not settings.safe_mode:
@@ -62,8 +63,7 @@ def load(
             else:
                 found.append(_load_barclamp(name, plugins[name], distribution, version, settings, package))
         found.extend(_load_barclamp(name, plugin, name, "", settings) for name, plugin in extra)
-    refuse_duplicates(found)
-    ordered = in_order(without_role_cycles(found))
+    ordered = in_order(without_role_cycles(without_duplicates(found)))
     specs = [hookspecs]
     for place, one in enumerate(ordered):
         if one.state == "loaded" and hasattr(one.plugin, "register_hookspecs"):
@@ -75,7 +75,7 @@ def load(
                 ordered[place] = replace(
                     one, state="failed", error=traceback.format_exc(), plugin=None, definition=None
                 )
-    ordered = [_checked(one, specs) for one in ordered]
+    ordered = in_order([_checked(one, specs) for one in ordered])
     return Registry(settings, ordered, specs, jigs=jigs, installed=installed)
 
 

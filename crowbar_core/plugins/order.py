@@ -6,26 +6,43 @@ from collections.abc import Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
-from crowbar_core.errors import ConfigError
 from crowbar_core.plugins.loaded import CORE, LoadedBarclamp
 
 
-def refuse_duplicates(barclamps: Sequence[LoadedBarclamp]) -> None:
+def without_duplicates(barclamps: Sequence[LoadedBarclamp]) -> list[LoadedBarclamp]:
+    """Fail the barclamps that bring a name, or a place in the data of nodes, that one before them brings."""
     seen: dict[tuple[str, str], str] = {}
+    kept: list[LoadedBarclamp] = []
     for one in barclamps:
-        definition = one.definition
-        if definition is None:
-            continue
-        names = [("barclamp", one.name), *(("role", role.name) for role in definition.roles)]
-        names += [("attribute", a.name) for a in definition.attributes]
-        names += [("attribute", a.name) for role in definition.roles for a in role.attributes]
-        for kind, name in names:
-            if (other := seen.get((kind, name))) is not None:
-                raise ConfigError(
-                    f"Two packages bring the {kind} {name!r}: {other} and {one.distribution}. "
-                    f"Uninstall one, or list its barclamp in disabled_barclamps."
+        own: dict[tuple[str, str], str] = {}
+        message = ""
+        for kind, name in _names(one):
+            if (kind, name) in own:
+                message = message or f"It brings the {kind} {name!r} twice."
+            elif (other := seen.get((kind, name))) is not None:
+                message = message or (
+                    f"Two packages bring the {kind} {name!r}: {other} and {one.distribution}; the first one's is used. "
+                    "Uninstall one, or list its barclamp in disabled_barclamps."
                 )
-            seen[(kind, name)] = one.distribution
+            own[kind, name] = one.distribution
+        if message:
+            kept.append(replace(one, state="failed", error=message, definition=None, plugin=None))
+        else:
+            seen |= own
+            kept.append(one)
+    return kept
+
+
+def _names(one: LoadedBarclamp) -> list[tuple[str, str]]:
+    if one.definition is None:
+        return []
+    names = [("barclamp", one.name), *(("role", role.name) for role in one.definition.roles)]
+    names += [("attribute", a.name) for a in one.definition.attributes]
+    names += [("attribute", a.name) for role in one.definition.roles for a in role.attributes]
+    names += [("node attribute at the map", "/".join(a.path)) for a in one.definition.attributes]
+    for role in one.definition.roles:
+        names += [(f"attribute of role {role.name} at the map", "/".join(a.path)) for a in role.attributes]
+    return names
 
 
 def without_role_cycles(barclamps: Sequence[LoadedBarclamp]) -> list[LoadedBarclamp]:

@@ -10,19 +10,22 @@ import contextlib
 import importlib.metadata
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from types import ModuleType
 from typing import Any
 
 import pluggy
 
-from crowbar_core.barclamp import PROJECT, Attribute, Hammer, Jig, Json, NavItem, Problem
+from crowbar_core.barclamp import PROJECT, Attribute, Hammer, Jig, Json, NavItem, Problem, Schema
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound
 from crowbar_core.plugins.entry_points import HAMMERS, JIGS, classes, distribution_of
 from crowbar_core.plugins.loaded import CORE, Failure, Implementation, LoadedAttribute, LoadedBarclamp, LoadedRole
+from crowbar_core.plugins.order import in_order
 from crowbar_core.questions import REMEMBERED, Questions, Unanswered, subject_of
 from crowbar_core.settings import Settings
 
+_WAY_OUT = "Mend or uninstall it, or list it in disabled_barclamps."
 MAX_ANSWERS = 10_000
 _FLAGS_ON_DELETE = ("on_node_delete", "on_deployment_delete")
 
@@ -36,6 +39,9 @@ class Registry:
     ) -> None:  # fmt: skip
         self.settings = settings
         self.barclamps = tuple(barclamps)
+        self._specs = tuple(specs)
+        self.given_up: dict[str, str] = {}
+        """Barclamp -> why its tables are not there."""
         self.roles: Mapping[str, LoadedRole] = _roles(barclamps)
         self.attributes: Mapping[str, LoadedAttribute] = _attributes(barclamps)
         self._hooks = _implementations(barclamps, specs)
@@ -184,7 +190,40 @@ class Registry:
 
     def schemas(self) -> list[tuple[str, str]]:
         """(barclamp, package of its migrations) of those that have tables of their own."""
-        return [(i.plugin, str(i().migrations)) for i in self.implementations("register_schema")]
+        found: list[tuple[str, str]] = []
+        for plugin, answer in self.ask("register_schema"):
+            self._unregistered.pop((plugin, "register_schema"), None)
+            if isinstance(answer, Schema):
+                found.append((plugin, str(answer.migrations)))
+            else:
+                said = answer.error if isinstance(answer, Failure) else f"it returned {type(answer).__name__}"
+                self._unregistered[plugin, "register_schema"] = said
+        return found
+
+    def without_schema(self) -> dict[str, str]:
+        """Barclamp -> why it could not say where its migrations are."""
+        return {plugin: said for (plugin, hook), said in self._unregistered.items() if hook == "register_schema"}
+
+    def give_up(self, errors: Mapping[str, str]) -> None:
+        """Count these barclamps as failed after all, with those that require them: their tables are not there. Called
+        before anything else uses what was loaded.
+        """
+        self.given_up |= errors
+        marked = [
+            replace(one, state="failed", error=errors[one.name], plugin=None, definition=None)
+            if one.name in errors
+            else one
+            for one in self.barclamps
+        ]
+        self.barclamps = tuple(in_order(marked))
+        self.roles, self.attributes = _roles(self.barclamps), _attributes(self.barclamps)
+        self._hooks = _implementations(self.barclamps, self._specs)
+        for name in errors:
+            self._unregistered = {key: said for key, said in self._unregistered.items() if key[0] != name}
+
+    def note_unregistered(self, barclamp: str, hook: str, error: str) -> None:
+        """What it registers there could not be used."""
+        self._unregistered[barclamp, hook] = error
 
     def nav(self) -> list[NavItem]:
         items = [item for _, found in self.registered("register_nav", NavItem) for item in found]
@@ -193,13 +232,19 @@ class Registry:
     def problems(self) -> list[Problem]:
         """What is wrong with the installed packages themselves."""
         found = [
-            Problem(detail=f"Barclamp {one.name} ({one.distribution}) could not be loaded: {_last_line(one.error)}")
+            Problem(
+                detail=f"Barclamp {one.name} ({one.distribution}) could not be loaded: "
+                f"{_sentence(_last_line(one.error))} {_WAY_OUT}"
+            )
             for one in self.barclamps
             if one.state == "failed"
         ]
         found += [Problem(detail=f"Jig {n} could not be loaded: {_last_line(e)}") for n, e in self.failed_jigs.items()]
         found += [
-            Problem(detail=f"Barclamp {plugin} failed in {hook}, and what it registers there is missing: {error}")
+            Problem(
+                detail=f"Barclamp {plugin} failed in {hook}, and what it registers there is missing: "
+                f"{_sentence(error)} {_WAY_OUT}"
+            )
             for (plugin, hook), error in self._unregistered.items()
         ]
         return found
@@ -300,6 +345,10 @@ def _config_of_jig(name: str, barclamps: Sequence[LoadedBarclamp], settings: Set
         if one.distribution in homes and one.name != CORE:
             return settings.plugins.get(one.name, {})
     return settings.plugins.get(name, {})
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _last_line(text: str) -> str:

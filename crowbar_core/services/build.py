@@ -9,6 +9,7 @@ from typing import Any
 
 from crowbar_core import plugins
 from crowbar_core.barclamp import Jig
+from crowbar_core.errors import BarclampError
 from crowbar_core.services.catalogue import synchronise
 from crowbar_core.services.parts import Parts, build_cipher
 from crowbar_core.settings import Settings
@@ -34,11 +35,26 @@ def build_parts(
     registry = plugins.load(settings, extra=extra_plugins, jigs=jigs, installed=installed)
     store = open_store(settings, clock=clock)
     if migrate:
-        upgrade(store, registry.schemas())
+        _upgrade(store, registry)
     queue = plugins.load_one(plugins.QUEUES, settings.queue)
     parts = Parts(settings, store, registry, build_cipher(settings), queue(settings))
     synchronise(parts)
     return parts
+
+
+def _upgrade(store: Store, registry: plugins.Registry) -> None:
+    """The core's tables must be there. A barclamp whose tables cannot be made is given up, and the rest goes on."""
+    upgrade(store, [])
+    errors: dict[str, str] = {}
+    for name, package in registry.schemas():
+        try:
+            upgrade(store, [(name, package)])
+        except BarclampError as error:
+            errors[name] = error.detail
+    errors |= {name: f"It could not say where its migrations are: {said}" for name, said in
+               registry.without_schema().items()}  # fmt: skip
+    if errors:
+        registry.give_up(errors)
 
 
 def open_store(settings: Settings, *, clock: Callable[[], datetime] | None = None) -> Store:

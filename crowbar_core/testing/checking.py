@@ -233,6 +233,7 @@ class _Checker:
                     self.error(f"Role {role.name} requires {name}, which is abstract, and nothing provides it.")
                 else:
                     self._foreign(role, "requires", name, homes.get(name), dependencies, registry)
+            self._places(role, registry)
             for name in role.wants:
                 if name not in registry.attributes:
                     self.error(
@@ -249,6 +250,17 @@ class _Checker:
                             f"Role {role.name} {relation} {name!r}, which no installed barclamp brings"
                             f"{_near(name, answering)}"
                         )
+
+    def _places(self, role: Role, registry: Registry) -> None:
+        """Do two of the values that its runs get lie at one place?"""
+        wanted = [registry.attributes[name].attribute for name in role.wants if name in registry.attributes]
+        seen: dict[tuple[str, ...], str] = {}
+        for attribute in (*role.attributes, *wanted):
+            if seen.setdefault(attribute.path, attribute.name) != attribute.name:
+                self.error(
+                    f"Role {role.name} gets {seen[attribute.path]} and {attribute.name} at one place, "
+                    f"{'/'.join(attribute.path)}: give one of them another map."
+                )
 
     def _foreign(
         self, role: Role, relation: str, name: str, home: str | None, dependencies: frozenset[str], registry: Registry
@@ -360,7 +372,10 @@ class _Checker:
             self.error(f"Its tables cannot be made: {getattr(error, 'detail', f'{type(error).__name__}: {error}')}")
             return
         try:
-            self._pages(parts, definition.name)
+            if (said := parts.registry.given_up.get(definition.name)) is not None:
+                self.error(f"Its tables cannot be made: {said}")
+            else:
+                self._pages(parts, definition.name)
         finally:
             parts.close()
 

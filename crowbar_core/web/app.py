@@ -62,7 +62,8 @@ def create_app(settings: Settings, *, parts: Parts | None = None, barclamps: boo
 
     Without ``barclamps``, their blueprints are left out.
 
-    Raises ``ConfigError`` for a route without a permission, ``BarclampError`` for a barclamp's route that cannot be.
+    The pages of a barclamp whose routes cannot be are left out, and ``Registry.problems`` says why. Raises
+    ``ConfigError`` for a route of the core without a permission.
     """
     built = parts if parts is not None else build_parts(settings)
     app = Flask(__name__, static_folder=None, template_folder="templates")
@@ -109,8 +110,19 @@ def _register(app: Flask, parts: Parts, *, barclamps: bool) -> None:
         app.register_blueprint(blueprint)
     core = list(app.url_map.iter_rules())
     for barclamp, blueprints in parts.registry.blueprints() if barclamps else ():
-        for blueprint in blueprints:
-            add_blueprint(app, barclamp.name, blueprint, core)
+        try:
+            # First on an application that nobody asks: what cannot be must not be there by half.
+            trial = Flask(__name__, static_folder=None, template_folder=None)
+            for blueprint in blueprints:
+                add_blueprint(trial, barclamp.name, blueprint, core)
+            permissions(trial)
+            for blueprint in blueprints:
+                add_blueprint(app, barclamp.name, blueprint, core)
+        except CrowbarError as error:
+            parts.registry.note_unregistered(barclamp.name, "register_blueprints", error.detail)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  adding a blueprint runs a barclamp's code
+            said = f"{type(error).__name__}: {error}"
+            parts.registry.note_unregistered(barclamp.name, "register_blueprints", said)
 
 
 def add_blueprint(app: Flask, barclamp: str, blueprint: Any, core: list[Rule]) -> None:

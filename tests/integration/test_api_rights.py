@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import update
 
 from crowbar_core import Barclamp, hookimpl, requires
-from crowbar_core.errors import BarclampError, ConfigError
+from crowbar_core.errors import ConfigError
 from crowbar_core.services import users
 from crowbar_core.services.housekeeping import clean
 from crowbar_core.services.parts import SYSTEM
@@ -615,21 +615,24 @@ def test_a_barclamps_route_for_nodes_is_for_the_node_it_names(sqlite_url: str, t
         assert api.get(f"/pages/{other}/x", who=f"node:{mine}").status_code == 403
 
 
+def refused(url: str, directory: Path, pages: Any) -> str:
+    """What is said of a barclamp with these pages; the core answers all the same."""
+    with serving(url, directory, plugins=[("pages", Pages(pages))]) as api:
+        assert api.client().get("/healthz").get_json() == {"status": "ok"}
+        assert api.get("nodes").status_code == 200
+        assert "pages" not in api.app.blueprints
+        (problem,) = api.parts.registry.problems()
+        return problem.detail
+
+
 @pytest.mark.parametrize("permission", [None, "everybody"])
-def test_a_route_without_a_permission_stops_the_start(sqlite_url: str, tmp_path: Path, permission: Any) -> None:
-    with (
-        pytest.raises(ConfigError, match=r"/pages/x.*declares no permission"),
-        serving(sqlite_url, tmp_path, plugins=[("pages", Pages(_blueprint("/pages/x", permission)))]),
-    ):
-        pass
+def test_a_route_without_a_permission_is_left_out_and_shown(sqlite_url: str, tmp_path: Path, permission: Any) -> None:
+    said = refused(sqlite_url, tmp_path, _blueprint("/pages/x", permission))
+    assert re.search(r"/pages/x.*declares no permission", said)
 
 
-def test_a_route_for_nodes_that_names_no_node_stops_the_start(sqlite_url: str, tmp_path: Path) -> None:
-    with (
-        pytest.raises(ConfigError, match="needs <node>"),
-        serving(sqlite_url, tmp_path, plugins=[("pages", Pages(_blueprint("/pages/x", "node")))]),
-    ):
-        pass
+def test_a_route_for_nodes_that_names_no_node_is_left_out_and_shown(sqlite_url: str, tmp_path: Path) -> None:
+    assert "needs <node>" in refused(sqlite_url, tmp_path, _blueprint("/pages/x", "node"))
 
 
 @pytest.mark.parametrize(
@@ -645,12 +648,10 @@ def test_a_route_for_nodes_that_names_no_node_stops_the_start(sqlite_url: str, t
         "/static/mine.css",
     ],
 )
-def test_a_barclamps_route_that_shadows_the_core_stops_the_start(sqlite_url: str, tmp_path: Path, rule: str) -> None:
-    with (
-        pytest.raises(BarclampError, match=r"Barclamp pages has a route .* overlaps"),
-        serving(sqlite_url, tmp_path, plugins=[("pages", Pages(_blueprint(rule)))]),
-    ):
-        pass
+def test_a_barclamps_route_that_shadows_the_core_is_left_out_and_shown(
+    sqlite_url: str, tmp_path: Path, rule: str
+) -> None:
+    assert re.search(r"Barclamp pages has a route .* overlaps", refused(sqlite_url, tmp_path, _blueprint(rule)))
 
 
 @pytest.mark.parametrize("rule", ["/pages", "/pages/<x>", "/api/v2/pages", "/api/v2/nodes/<node>/addresses_of_pages"])
@@ -660,11 +661,8 @@ def test_a_barclamps_route_beside_the_cores_is_welcome(sqlite_url: str, tmp_path
 
 
 def test_what_is_no_blueprint_is_named_with_its_barclamp(sqlite_url: str, tmp_path: Path) -> None:
-    with (
-        pytest.raises(BarclampError, match="barclamp pages returned something that is no Flask Blueprint"),
-        serving(sqlite_url, tmp_path, plugins=[("pages", Pages("no blueprint"))]),
-    ):
-        pass
+    said = refused(sqlite_url, tmp_path, "no blueprint")
+    assert "barclamp pages returned something that is no Flask Blueprint" in said
 
 
 def test_two_applications_over_one_installation_accept_each_others_sessions(sqlite_api: Api) -> None:

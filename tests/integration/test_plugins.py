@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
+import re
 import subprocess
 import sys
 import textwrap
@@ -36,7 +37,7 @@ from crowbar_core.barclamp import (
     Unbind,
     hookimpl,
 )
-from crowbar_core.errors import ConfigError, CrowbarError, Refused
+from crowbar_core.errors import CrowbarError, Refused
 from crowbar_core.services import steering
 from crowbar_core.settings import load_settings
 from crowbar_core.store.catalogue import barclamps as barclamp_lines
@@ -201,25 +202,108 @@ def test_an_entry_point_without_its_target_is_listed_as_failed(site: Site) -> No
     assert "has no attribute 'nothing'" in one(registry, "bad").error
 
 
-def test_two_packages_with_one_barclamp_are_both_named(site: Site) -> None:
-    site.install("twin")
+def test_of_two_packages_with_one_barclamp_none_is_loaded_and_both_are_named(site: Site) -> None:
+    site.install("twin", roles="Role(name='mine'),")
     site.install("twin", distribution="crowbar-other")
-    with pytest.raises(ConfigError, match=r"Two packages bring .*'twin'.*crowbar-twin.*crowbar-other|.*other.*twin"):
-        loaded()
+    site.install("good", roles="Role(name='fine'),")
+    registry = loaded()
+    assert set(registry.roles) & {"fine", "mine"} == {"fine"}
+    (problem,) = registry.problems()
+    assert "Two packages bring crowbar.barclamps named 'twin': " in problem.detail
+    assert "crowbar-twin" in problem.detail
+    assert "crowbar-other" in problem.detail
+    assert "disabled_barclamps" in problem.detail
 
 
 @pytest.mark.parametrize(
-    "kind, extra",
-    [("role", {"roles": "Role(name='same'),"}), ("attribute", {"attributes": "Attribute(name='same'),"})],
+    "what, extra",
+    [
+        ("role 'same'", {"roles": "Role(name='same'),"}),
+        ("attribute 'same'", {"attributes": "Attribute(name='same'),"}),
+        ("node attribute at the map 'a/b'", {"attributes": "Attribute(name=__name__, map='a/b'),"}),
+    ],
 )
-def test_two_packages_with_one_name_for_a_role_or_attribute_are_both_named(
-    site: Site, kind: str, extra: dict[str, str]
+def test_of_two_packages_with_one_name_or_place_the_second_is_failed_and_both_are_named(
+    site: Site, what: str, extra: dict[str, str]
 ) -> None:
     site.install("first", **extra)
     site.install("second", **extra)
-    with pytest.raises(ConfigError, match=f"Two packages bring the {kind} 'same': crowbar-first and crowbar-second"):
-        loaded()
-    assert "same" in {**(registry := loaded(disabled_barclamps=("second",))).roles, **registry.attributes}
+    registry = loaded()
+    assert [one(registry, name).state for name in ("first", "second")] == ["loaded", "failed"]
+    (problem,) = registry.problems()
+    assert f"Two packages bring the {what}: crowbar-first and crowbar-second; the first one's is used" in problem.detail
+    assert "disabled_barclamps" in problem.detail
+    assert loaded(disabled_barclamps=("second",)).problems() == []
+
+
+@pytest.mark.parametrize(
+    "role, says",
+    [
+        (
+            "Role(name='r', attributes=(Attribute(name='a', map='x/y'), Attribute(name='b', map='x/y')))",
+            "It brings the attribute of role r at the map 'x/y' twice.",
+        ),
+        (
+            "Role(name='r', attributes=(Attribute(name='a', schema={'type': 'object', 'properties': "
+            "{'n': {'type': 'integer', 'minimun': 1}}}),))",
+            "the keyword 'minimun', which JSON Schema 2020-12 does not know; did you mean minimum?",
+        ),
+    ],
+)
+def test_what_would_be_silently_wrong_in_an_attribute_is_refused_with_one_line(
+    site: Site, role: str, says: str
+) -> None:
+    site.install("bad", roles=f"{role},")
+    site.install("good", roles="Role(name='fine'),")
+    registry = loaded()
+    assert "fine" in registry.roles
+    (problem,) = registry.problems()
+    assert says in problem.detail
+    assert "\n" not in problem.detail
+
+
+def test_notes_and_every_keyword_of_json_schema_are_taken(site: Site) -> None:
+    schema = {
+        "type": "object", "title": "t", "x-shown-as": "table", "$defs": {"p": {"type": "integer"}},
+        "properties": {"minimun": {"$ref": "#/$defs/p"}, "l": {"prefixItems": [{"enum": [1]}], "items": False}},
+        "enum": [{"anything": 1}], "default": {"whatever": 2}, "anyOf": [{"required": ["minimun"]}, True],
+    }  # fmt: skip
+    site.install("good", roles=f"Role(name='r', attributes=(Attribute(name='a', schema={schema!r}),)),")
+    assert loaded().problems() == []
+
+
+def test_a_barclamp_whose_tables_cannot_be_made_is_failed_with_those_that_need_it_and_the_rest_goes_on(
+    site: Site, tmp_path: Path
+) -> None:
+    migrations = tmp_path / "site" / "broken_tables" / "versions"
+    migrations.mkdir(parents=True)
+    (migrations.parent / "__init__.py").touch()
+    (migrations / "1.py").write_text(
+        "revision = '1'\ndown_revision = None\ndef upgrade():\n    raise KeyError('a bug in the migration')\n"
+    )
+    schema = "\nfrom crowbar_core import Schema\n@hookimpl\ndef register_schema():\n    {}\n"
+    site.install("tables", roles="Role(name='t'),", more=schema.format("return Schema(migrations='broken_tables')"))
+    site.install("raising", roles="Role(name='u'),", more=schema.format("raise RuntimeError('no idea where')"))
+    site.install("needs", roles="Role(name='n'),")
+    package = site.directory / "crowbar_needs.py"
+    package.write_text(package.read_text().replace("name='needs'", "name='needs', requires=('tables',)"))
+    site.install("good", roles="Role(name='fine'),")
+    with Testbed(installed=True) as bed:
+        registry = bed.parts.registry
+        assert {name for name in ("t", "u", "n", "fine") if name in registry.roles} == {"fine"}
+        said = {problem.detail.split()[1]: problem.detail for problem in registry.problems()}
+        assert set(said) == {"tables", "raising", "needs"}
+        assert "The tables of barclamp tables cannot be upgraded from None: KeyError: 'a bug in" in said["tables"]
+        assert "no idea where" in said["raising"]
+        assert "requires the barclamp 'tables', which is not loaded" in said["needs"]
+        assert all("disabled_barclamps" in detail for detail in said.values())
+        page = bed.web().get("/barclamps/tables").get_data(as_text=True)
+        assert "a bug in the migration" in page
+        bed.add_node("n1")
+        bed.bind("fine", "n1")
+        bed.commit()
+        bed.anneal_until_quiet()
+        assert bed.state("fine", "n1") == "ACTIVE"
 
 
 def test_what_a_barclamp_prints_does_not_reach_standard_output(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,10 +340,18 @@ PAGES = """
 """
 
 
-def app_with(site: Site, route: str) -> None:
-    site.install("paged", more=PAGES + route)
+def app_with(site: Site, route: str) -> tuple[str, list[int]]:
+    """What is said of a barclamp with this route; how its other route, one of the core, and its good neighbour's are
+    answered.
+    """
+    good = '\n    @pages.get("/{0}/good")\n    @requires("public")\n    def good(): return "good"\n'
+    site.install("paged", more=PAGES + good.format("paged") + route)
+    site.install("neighbour", more=PAGES.replace('"pages"', '"neighbour"') + good.format("neighbour"))
     with Testbed(installed=True) as bed:
-        create_app(bed.parts.settings, parts=bed.parts)
+        client = create_app(bed.parts.settings, parts=bed.parts).test_client()
+        (problem,) = bed.parts.registry.problems()
+        paths = ("/paged/good", "/healthz", "/neighbour/good")
+        return problem.detail, [client.get(path).status_code for path in paths]
 
 
 @pytest.mark.parametrize(
@@ -277,9 +369,11 @@ def app_with(site: Site, route: str) -> None:
         ('@pages.get("/mine")\n@requires("node")\ndef x(): return ""', "for nodes, but not for which"),
     ],
 )
-def test_a_route_that_cannot_be_is_named_with_the_way_out(site: Site, route: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
-        app_with(site, "\n" + textwrap.indent(route, "    "))
+def test_a_route_that_cannot_be_is_named_with_the_way_out_and_stops_nobody(site: Site, route: str, says: str) -> None:
+    said, answers = app_with(site, "\n" + textwrap.indent(route, "    "))
+    assert re.search(says, said), said
+    assert "disabled_barclamps" in said
+    assert answers == [404, 200, 200]
 
 
 def test_a_register_hook_that_raises_takes_nothing_else_along(site: Site) -> None:
