@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +16,8 @@ from crowbar_core.domain.attributes import MASK, SECRET
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.db import Store
 
+SHORTEST = 4
+"""Characters that a secret has at least to be masked."""
 _TRUNCATED = "(the log is cut off here: it has reached its limit)"
 
 
@@ -36,8 +40,7 @@ class RunLogBuffer:
         with self.lock:
             if self.cut:
                 return
-            for secret in self.secrets:
-                line = line.replace(secret, MASK)
+            line = self.masked(line)
             line = line.replace("\x00", "\ufffd").rstrip("\r\n")
             self.size += len(line.encode(errors="replace"))
             if self.seq >= self.max_lines - 1 or self.size > self.max_bytes:
@@ -45,6 +48,12 @@ class RunLogBuffer:
             self.seq += 1
             row = {"run_id": self.run_id, "seq": self.seq, "at": at, "stream": stream}
             self.lines.append(row | {"line": line.encode(errors="replace").decode()})
+
+    def masked(self, text: str) -> str:
+        """The text without the run's secrets."""
+        for secret in self.secrets:
+            text = text.replace(secret, MASK)
+        return text
 
     def take(self) -> list[dict[str, Any]]:
         with self.lock:
@@ -93,21 +102,35 @@ def has_secrets(tree: Json) -> bool:
 
 
 def secret_texts(sealed: Json, opened: Json) -> set[str]:
-    """The secret strings (of at least four characters) that must not appear in a log."""
+    """What must not appear in a log: the secret texts and numbers, each line of them by itself, as a log has lines, and
+    each as JSON, a shell or Python would write it. Of fewer than four characters nothing can be masked: they are
+    everywhere.
+    """
+    return {form for text in _secret_values(sealed, opened) for form in _forms(text) if len(form) >= SHORTEST}
+
+
+def _secret_values(sealed: Json, opened: Json) -> set[str]:
     if isinstance(sealed, dict):
         if SECRET in sealed:
             return _texts(opened)
-        return {text for key, value in sealed.items() for text in secret_texts(value, opened[key])}
+        return {text for key, value in sealed.items() for text in _secret_values(value, opened[key])}
     if isinstance(sealed, list):
-        return {text for low, high in zip(sealed, opened, strict=True) for text in secret_texts(low, high)}
+        return {text for low, high in zip(sealed, opened, strict=True) for text in _secret_values(low, high)}
     return set()
 
 
 def _texts(value: Json) -> set[str]:
-    if isinstance(value, str):
-        return {value} if len(value) >= 4 else set()
     if isinstance(value, dict):
         return {text for below in value.values() for text in _texts(below)}
     if isinstance(value, list):
         return {text for below in value for text in _texts(below)}
-    return set()
+    return {str(value)} if isinstance(value, str | int | float) and not isinstance(value, bool) else set()
+
+
+def _forms(text: str) -> Iterator[str]:
+    for one in (text, *text.splitlines()):
+        yield one.strip()
+        yield json.dumps(one)[1:-1]
+        yield json.dumps(one, ensure_ascii=False)[1:-1]
+        yield shlex.quote(one).strip("'")
+        yield repr(one)[1:-1]

@@ -345,6 +345,7 @@ class Runner:
             return self._said(job, "failed", f"{type(error).__name__}: {error}", unsure=job.has_begun)
 
     def _said(self, job: Job, kind: Kind, reason: str, *, delay: float = 0.0, unsure: bool = False) -> Outcome:
+        reason = job.log.masked(reason)
         job.log(f"{kind}: {reason}" if reason else kind)
         return Outcome(
             run_id=job.run_id, kind=kind, reason=reason[:2000], worker=self.worker, delay=delay, unsure=unsure
@@ -372,8 +373,8 @@ class Runner:
             if not isinstance(result.deadline, int | float) or not 0 < result.deadline < MAX_DEADLINE:
                 raise PermanentError(f"Jig {job.jig_name} waits with a deadline of {result.deadline!r} seconds.")
             return Outcome(
-                run_id=job.run_id, kind="pending", reason=result.reason, deadline=result.deadline, worker=self.worker,
-                unsure=True,
+                run_id=job.run_id, kind="pending", reason=job.log.masked(result.reason), deadline=result.deadline,
+                worker=self.worker, unsure=True,
             )  # fmt: skip
         if not isinstance(result, Done):
             raise PermanentError(f"Jig {job.jig_name} answered {type(result).__name__}, neither Done nor Pending.")

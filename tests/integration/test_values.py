@@ -9,11 +9,12 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import select, update
 
-from crowbar_core.barclamp import Attribute, NodeRoleView, Role
+from crowbar_core.barclamp import Attribute, Done, NodeRoleView, Role, Task
 from crowbar_core.domain.attributes import MASK
-from crowbar_core.errors import BadInput, ConfigError, NotFound, Refused
+from crowbar_core.errors import BadInput, ConfigError, NotFound, PermanentError, Refused
 from crowbar_core.services import attributes, deployments, nodes, steering
 from crowbar_core.services.attributes import LayerValue, Value
+from crowbar_core.services.runner import Runner
 from crowbar_core.services.secrets import open_secrets
 from crowbar_core.store.models import DeploymentRole, Run, table
 from tests.integration.cluster import (
@@ -525,3 +526,19 @@ def test_a_secret_whose_key_was_lost_can_be_set_again(new_cluster: NewCluster) -
         value(c, web, "key", reveal=True)
     attributes.set_value(c.parts, OPERATOR, attribute="key", value=SECRET, node_role_id=web, now=True)
     assert value(c, web, "key", reveal=True).value == SECRET
+
+
+def test_a_secret_is_in_no_reason_of_a_run_either(new_cluster: NewCluster) -> None:
+    def leaks(task: Task) -> Done:
+        raise PermanentError(f"cannot log in with {task.data['web']['key']}")
+
+    c = new_cluster(Role(name="web", jig="python", attributes=(KEY,), run=leaks))
+    c.node("a")
+    web = c.bind("a", "web")
+    attributes.set_value(c.parts, OPERATOR, attribute="key", value=SECRET, node_role_id=web)
+    c.commit_all()
+    run = c.open_run(web)
+    assert run is not None
+    Runner(c.parts).execute_here([run.id])
+    assert c.run(run.id).exit_reason == "cannot log in with ***"
+    assert SECRET not in str(c.row(web).status)

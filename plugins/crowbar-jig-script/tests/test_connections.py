@@ -77,6 +77,18 @@ def test_the_first_contact_takes_the_key_that_the_node_shows(site: Site) -> None
     assert seen.host_keys == (site.node.host_key,)
 
 
+def test_an_unknown_key_is_not_taken_where_only_the_node_says_that_it_is(site: Site) -> None:
+    """Another machine answers there, and lets root in: it must not become the node for that."""
+    claimed = site.node.ipv4
+    seen = probed(site, host_keys=(), addresses=(claimed,), reported_addresses=(claimed,))
+    assert (seen.alive, seen.host_keys) == (False, ())
+    assert "is not known yet" in seen.reason
+    thief = site.lab.nodes[2].host_key
+    seen = probed(site, host_keys=(thief,), addresses=(claimed,), reported_addresses=(claimed,))
+    assert not seen.alive
+    assert probed(site, addresses=(claimed,), reported_addresses=(claimed,)).alive, "its own key is known"
+
+
 def test_a_run_on_a_node_whose_key_nobody_has_seen_is_refused(site: Site) -> None:
     problem = site.fail("true", node=site.view(host_keys=()))
     assert isinstance(problem, PermanentError)

@@ -180,7 +180,19 @@ def test_addresses_come_from_hints_then_from_what_the_node_reports() -> None:
         name="a.b.c",
         hint={"hint-admin-v4addr": "10.0.0.5/24", "hint-admin-v6addr": "fd00::5/64"},
         discovery={
-            "addresses": ["10.0.0.5/24", "fe80::1/64", "127.0.0.1", "::1", "010.0.0.9", "; reboot", 7, None, "10.0.0.6"]
+            "addresses": [
+                "10.0.0.5/24",
+                "fd00::1%{{ x }}",
+                "::ffff:10.0.0.7",
+                "fe80::1/64",
+                "127.0.0.1",
+                "::1",
+                "010.0.0.9",
+                "; reboot",
+                7,
+                None,
+                "10.0.0.6",
+            ]
         },
     )
     assert addresses_of(node) == ["10.0.0.5", "fd00::5", "10.0.0.6"]
