@@ -19,6 +19,7 @@ SECRET = "$secret"
 MASK = "***"
 MAX_VALUE_BYTES = 1_000_000
 MAX_DEPTH = 64
+MAX_REPORT_VALUES = 10_000
 
 Tree = Mapping[str, Json]
 
@@ -213,14 +214,22 @@ def _rule(attribute: Attribute, rule: str, wanted: Json) -> str:
     return f"breaks the rule {rule}: {json.dumps(wanted, default=str)[:200]}"
 
 
-def check_size(name: str, value: Json) -> None:
+def check_report_size(role: str, tree: Tree) -> None:
+    """The same for what a run reports, which comes from a node: it is bounded in its number of values, too."""
+    check_size(f"the report of {role}", dict(tree), most_values=MAX_REPORT_VALUES)
+
+
+def check_size(name: str, value: Json, *, most_values: int | None = None) -> None:
     """Raise ``BadInput`` for a value that is too deep or too large, or pretends to be a secret."""
     stack: list[tuple[Json, int]] = [(value, 1)]
-    size = 0
+    size = values = 0
     while stack:
         item, depth = stack.pop()
         if depth > MAX_DEPTH:
             raise BadInput(f"The value of {name} is nested more than {MAX_DEPTH} deep.")
+        values += len(item) if isinstance(item, Mapping | list | tuple) else 0
+        if most_values is not None and values > most_values:
+            raise BadInput(f"The value of {name} holds more than {most_values} values.")
         if isinstance(item, Mapping):
             if SECRET in item:
                 raise BadInput(f"The value of {name} has a key {SECRET!r}, which is reserved.")

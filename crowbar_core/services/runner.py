@@ -21,6 +21,7 @@ import orjson
 from sqlalchemy import select
 
 from crowbar_core.barclamp import Done, Jig, Json, NodeView, Pending, Role, Task
+from crowbar_core.domain.attributes import check_report_size
 from crowbar_core.errors import (
     CrowbarError,
     Interrupted,
@@ -578,4 +579,5 @@ def _as_json(job: Job, wall: Any) -> dict[str, Json]:
     except (TypeError, ValueError, RecursionError) as error:
         raise PermanentError(f"Role {job.role_name} reported something that is no JSON object: {error}.") from error
     assert isinstance(read, dict)
+    check_report_size(job.role_name, read)  # not while everybody waits for the graph's lock
     return read

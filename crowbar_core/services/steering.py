@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from crowbar_core.barclamp import Json
 from crowbar_core.domain import annealing
 from crowbar_core.domain.annealing import Reason
+from crowbar_core.domain.attributes import check_report_size
 from crowbar_core.domain.states import ACTIVE, BLOCKED, ERROR, PROPOSED, TODO, TRANSITION, RunState, State
 from crowbar_core.errors import InvalidTransition, NotFound, Refused
 from crowbar_core.services import fates
@@ -212,6 +213,7 @@ def finish_pending(
 
     The last run of destructive work whose fate is unknown may be said to have succeeded, although it has ended.
     """
+    check_report_size("the run", wall or {})  # before the graph's lock is taken
     with change(parts, actor) as turn:
         row = turn.session.execute(
             select(runs.c.state, runs.c.pending, runs.c.node_role_id).where(runs.c.id == run_id)

@@ -168,7 +168,7 @@ def bindable_roles(session: Session) -> list[BindableRole]:
     """What an operator may put on a node: ready, and neither abstract nor drawn in only by others."""
     query = (
         select(RoleRow.id, RoleRow.name, RoleRow.description, RoleRow.milestone, RoleRow.cluster, RoleRow.destructive)
-        .where(RoleRow.ready.is_(True), RoleRow.abstract.is_(False))
+        .where(RoleRow.ready.is_(True), RoleRow.abstract.is_(False), RoleRow.library.is_(False))
         .order_by(RoleRow.name)
     )
     return [BindableRole(**row._mapping) for row in session.execute(query)]

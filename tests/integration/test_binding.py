@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from crowbar_core.barclamp import Attribute, NodeRoleView, NodeView, Problem, Role
 from crowbar_core.errors import BarclampError, NotFound, Refused, Veto
 from crowbar_core.services import binding, nodes, steering
+from crowbar_core.store import catalogue
 from crowbar_core.store.models import Audit, DeploymentRole, table
 from tests.integration.cluster import (
     OPERATOR,
@@ -380,3 +381,16 @@ def test_an_id_is_never_used_again(new_cluster: NewCluster) -> None:
     nodes.delete_node(c.parts, OPERATOR, c.nodes["a"], wait=0)
     gone = c.nodes["a"]
     assert c.node("a") > gone
+
+
+def test_a_library_role_is_not_offered_and_can_be_bound_by_whoever_names_it(new_cluster: NewCluster) -> None:
+    shelf, book = Role(name="shelf", library=True), Role(name="book", requires=("shelf",))
+    c = new_cluster(shelf, book, Role(name="idea", abstract=True))
+    with c.parts.store.read() as session:
+        offered = {one.name for one in catalogue.bindable_roles(session)}
+    assert {"shelf", "book", "idea"} & offered == {"book"}
+    c.node("a")
+    c.node("b")
+    c.bind("a", "book")
+    c.bind("b", "shelf")
+    assert sorted(c.named().values()) == ["book@a", "shelf@a", "shelf@b"]

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import insert
 
 from crowbar_core import Barclamp, NodeView, Probe, hookimpl
+from crowbar_core.cli.output import visible
 from crowbar_core.domain import reports
 from crowbar_core.errors import BadInput
 from crowbar_core.services import addresses as service
-from crowbar_core.services import liveness, nodes
+from crowbar_core.services import liveness, nodes, steering
 from crowbar_core.services.addresses import is_own
 from crowbar_core.services.parts import SYSTEM
-from tests.integration.api import Api, serving
+from crowbar_core.store.models import RunLog, table
+from tests.integration.api import PASSWORDS, SECRET, Api, populate, serving, set_run
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFirst000000000000000000000000000000000000000"
 EVERYTHING = ("0.0.0.0/0", "::/0")
@@ -97,6 +103,16 @@ def addresses(api: Api, node_id: int) -> list[str]:
 def refused(api: Api, node_id: int) -> dict[str, str]:
     """Address -> why it does not count, of one node."""
     return {one["address"]: one["refused"] for one in api.get(f"nodes/{node_id}/address_claims").get_json()}
+
+
+def signed_in(api: Api) -> FlaskClient:
+    api.token("admin")
+    browser = api.browser()
+    token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', browser.get("/login").get_data(as_text=True))
+    assert token is not None
+    form = {"name": "admin", "password": PASSWORDS["admin"], "csrf_token": token[1]}
+    assert browser.post("/login", data=form, headers={"Origin": "http://localhost"}).status_code in (302, 303)
+    return browser
 
 
 def hostvars(api: Api, name: str) -> dict[str, Any]:
@@ -266,12 +282,7 @@ def test_the_node_page_shows_what_does_not_count(serve: Serve) -> None:
     node(api, "victim", ip="198.51.100.1")
     thief = node(api, "thief")
     report(api, thief, addresses=["198.51.100.1"])
-    api.token("admin")
-    browser = api.browser()
-    with browser.session_transaction() as session:
-        admin = next(one for one in api.get("users").get_json() if one["name"] == "admin")
-        session["user_id"], session["epoch"] = admin["id"], 0
-    page = browser.get(f"/nodes/{thief}").get_data(as_text=True)
+    page = signed_in(api).get(f"/nodes/{thief}").get_data(as_text=True)
     assert "198.51.100.1" in page
     assert "node victim.rack.example.com has it" in page
 
@@ -384,3 +395,91 @@ def test_a_report_is_looked_at_before_anybody_must_wait_for_it(shared: Api, fres
     for bad in ({"list": [1] * (reports.MOST_VALUES + 1)}, {"addresses": ["fd00::1%x"]}):
         with shared.parts.store.write(), pytest.raises(BadInput):
             nodes.change_node(shared.parts, SYSTEM, fresh, {"discovery": bad})
+
+
+# ---------------------------------------------------------------- what a node's token opens
+
+
+@pytest.fixture
+def two(serve: Serve) -> tuple[Api, int, int, int]:
+    """An application with its usual things: the thief's id, the victim's, and a run of the victim's."""
+    api = serve()
+    made = populate(api)
+    victim, thief = made.nodes
+    run = next(row["id"] for row in api.get("runs").get_json() if row["node_id"] == victim)
+    return api, thief, victim, run
+
+
+def test_another_node_cannot_be_reached_under_any_of_its_names(two: tuple[Api, int, int, int]) -> None:
+    api, thief, victim, run = two
+    api.token(f"node:{thief}")
+    before = api.dump()
+    for name in (victim, "web1.rack.example.com", "WEB1.rack.example.COM", f"0{victim}", f"%3{victim}", f"{victim}%20"):
+        for method, path, body in (
+            ("GET", "", None), ("GET", "/why", None), ("GET", "/attribs", None), ("GET", "/attribs/rack-unit", None),
+            ("PUT", "/alive", {"alive": False}), ("PUT", "/discovery", {"discovery": {"cpus": 1}}),
+            ("PUT", "/host_keys", {"host_keys": [KEY]}),
+        ):  # fmt: skip
+            answer = api.call(method, f"nodes/{name}{path}", who=f"node:{thief}", json=body)
+            assert answer.status_code == 403, (method, name, path)
+            assert "web1" not in answer.get_data(as_text=True).replace(f"nodes/{name}", "")
+    assert api.put(f"runs/{run}/finish", {"succeeded": True}, who=f"node:{thief}").status_code == 403
+    assert api.dump() == before
+
+
+def test_a_node_sees_none_of_its_secrets_and_cannot_wish(two: tuple[Api, int, int, int]) -> None:
+    api, thief, _, _ = two
+    who = f"node:{thief}"
+    for path in (f"nodes/{thief}/attribs?reveal=true", f"nodes/{thief}/attribs/rack-unit?reveal=true"):
+        assert api.get(path, who=who).status_code == 403, path
+    assert SECRET not in api.get(f"nodes/{thief}", who=who).get_data(as_text=True)
+    for method, path, body in (
+        ("PATCH", f"nodes/{thief}", {"hint": {"hint-admin-v4addr": "10.0.0.2"}}),
+        ("PATCH", f"nodes/{thief}", {"available": True}),
+        ("PUT", f"nodes/{thief}/attribs/rack-unit", {"value": 1}),
+        ("PUT", f"nodes/{thief}/commit", {}),
+        ("POST", "tokens", {"node_id": thief}),
+        ("GET", f"nodes/{thief}/address_claims", None),
+        ("GET", "status/inventory", None),
+        ("GET", "nodes", None),
+    ):  # fmt: skip
+        assert api.call(method, path, who=who, json=body).status_code == 403, (method, path)
+
+
+@pytest.mark.parametrize(
+    "wall, says",
+    [
+        ({"base": {str(at): 1 for at in range(10_001)}}, "holds more than 10000 values"),
+        ({"base": ["x" * 1000] * 1001}, "larger than 1000000 bytes"),
+    ],
+    ids=("values", "bytes"),
+)
+def test_the_end_of_a_run_is_bounded_before_anybody_must_wait_for_it(
+    shared: Api, fresh: int, wall: dict[str, Any], says: str
+) -> None:
+    with shared.parts.store.write(), pytest.raises(BadInput, match=says):
+        steering.finish_pending(shared.parts, SYSTEM, 1, succeeded=True, wall=wall)
+
+
+HOSTILE = "<script>document.title='stolen'</script>\x1b]0;stolen\x07\x1b[2J\u202egpj.exe {{7*7}} ${7*7} "
+
+
+def test_hostile_lines_are_shown_and_do_nothing(two: tuple[Api, int, int, int]) -> None:
+    api, _, victim, run = two
+    set_run(api, run, exit_reason=HOSTILE)
+    long = HOSTILE + "x" * 100_000
+    with api.parts.store.write(graph=False) as session:
+        for seq, line in ((101, HOSTILE), (102, long)):
+            session.execute(
+                insert(table(RunLog)).values(run_id=run, seq=seq, at=datetime.now(UTC), stream="stdout", line=line)
+            )
+    report(api, victim, bios={"vendor": "<script>document.title='stolen'</script>"})
+    browser = signed_in(api)
+    for path in (f"/runs/{run}", "/runs", f"/nodes/{victim}", "/"):
+        page = browser.get(path).get_data(as_text=True)
+        assert "<script>document" not in page, path
+        assert not {"\x1b", "\x07", "\u202e"} & set(page), path
+        assert "49 49" not in page, path
+    assert len(browser.get(f"/runs/{run}").get_data()) < 1_000_000
+    stored = api.get(f"runs/{run}/log").get_json()[-1]["line"]
+    assert visible(stored).isprintable()
