@@ -212,9 +212,11 @@ def on_transition(node_role: NodeRoleView) -> Iterable[Intent]:  # type: ignore[
 
 
 @hookspec
-def on_active(node_role: NodeRoleView) -> Iterable[Intent]:  # type: ignore[empty-body]
-    """A noderole became ACTIVE, its run having succeeded. Not called when a destructive role is passed over. At least
-    once.
+def on_active(node_role: NodeRoleView, refresh: bool) -> Iterable[Intent]:  # type: ignore[empty-body]
+    """A noderole became ACTIVE, its run having succeeded; or a refresh of it has succeeded (``refresh``), and it was
+    ACTIVE all the time. Not called when a destructive role is passed over. At least once.
+
+    An answer that refreshes the same noderole again goes round for ever, unless it looks at ``refresh``.
     """
 
 

@@ -356,6 +356,10 @@ def _succeed(turn: Turn, done: Sequence[_OpenRun]) -> None:
             .where(turn.store.ids(node_roles.c.id, refreshed))
             .values(attempts=0, status="", run_count=node_roles.c.run_count + 1)
         )
+        for run in done:
+            if run.refresh:  # nothing has moved, but what it stands for is done anew
+                subject = f"node_role {run.node_role_id}"
+                turn.tell("on_active", subject, role=run.role, id=run.node_role_id, refresh=True)
     # Its input has changed since the run was made: once more.
     stale = [run.node_role_id for run in ordinary if run.rerun]
     if stale:

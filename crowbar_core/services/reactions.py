@@ -193,7 +193,8 @@ class Reactions:
                 return {"node": view, "changed": frozenset(payload.get("changed", ()))}
             if kind == "on_run_finished":
                 return {"run": _or_gone(run_views(session, store, [ref]).get(ref))}
-            return {"node_role": _or_gone(node_role_views(registry, session, store, [ref]).get(ref))}
+            view = _or_gone(node_role_views(registry, session, store, [ref]).get(ref))
+            return {"node_role": view} | ({"refresh": payload.get("refresh", False)} if kind == "on_active" else {})
 
     def _apply(self, one: Waiting, intents: Sequence[Intent]) -> None:
         actor = Actor(f"barclamp {one.plugin}")

@@ -29,7 +29,9 @@ from crowbar_core import (
     PermanentError,
     Probe,
     Problem,
+    Refresh,
     Refused,
+    Rerun,
     Role,
     RunView,
     Schema,
@@ -310,7 +312,7 @@ def description_of(bed: Testbed, node: str) -> str:
         return str(session.scalar(query, {"name": bed.node(node).name}))
 
 
-def test_what_was_given_up_is_tried_again_from_the_page() -> None:
+def test_what_was_given_up_is_tried_again_when_an_operator_says_so() -> None:
     broken = True
     called: list[str] = []
 
@@ -331,14 +333,14 @@ def test_what_was_given_up_is_tried_again_from_the_page() -> None:
         assert button not in bed.web("viewer").get("/barclamps/listener").get_data(as_text=True)
         operator = bed.web("operator")
         assert button in operator.get("/barclamps/listener").get_data(as_text=True)
-        assert bed.web("viewer").post(f"/deliveries/{failed.delivery_id}/retry").status_code == 403
+        retry = f"/api/v2/events/deliveries/{failed.delivery_id}/retry"
+        assert bed.web("viewer").post(retry, json={}).status_code == 403
         broken = False
-        assert operator.post(f"/deliveries/{failed.delivery_id}/retry").status_code == 303
+        assert operator.post(retry, json={}).status_code == 200
         bed.anneal_until_quiet()
         assert called == ["web"]
         assert bed.hook_failures("listener") == []
-        operator.post(f"/deliveries/{failed.delivery_id}/retry")
-        assert "nothing to try again" in operator.get("/events").get_data(as_text=True)
+        assert operator.post(retry, json={}).status_code == 409, "there is nothing to try again"
 
 
 # ---------------------------------------------------------------- questions
@@ -590,6 +592,32 @@ def test_on_active_hears_of_success_and_only_of_the_roles_it_is_limited_to() -> 
         bed.commit()
         bed.anneal_until_quiet()
     assert heard == [("top", "ACTIVE")]
+
+
+def test_on_active_is_called_after_a_refresh_and_tells_it_to_whoever_wants_to_know() -> None:
+    told: list[tuple[str, bool]] = []
+    heard: list[str] = []
+
+    @hookimpl
+    def on_active(node_role: NodeRoleView, refresh: bool) -> None:
+        told.append((node_role.state, refresh))
+
+    def takes_less(node_role: NodeRoleView) -> None:
+        heard.append(node_role.state)
+
+    takes_less.__name__ = "on_active"
+    roles = (Role(name="web", jig="fake"),)
+    with Testbed(barclamp(on_active, roles=roles), other("less", hookimpl(takes_less))) as bed:
+        bed.add_node("n1")
+        bed.bind("web", "n1")
+        bed.commit()
+        bed.anneal_until_quiet()
+        bed.apply(Refresh(node="n1.example.test", role="web"))
+        bed.anneal_until_quiet()
+        bed.apply(Rerun(node="n1.example.test", role="web"))
+        bed.anneal_until_quiet()
+    assert told == [("ACTIVE", False), ("ACTIVE", True), ("ACTIVE", False)]
+    assert heard == ["ACTIVE"] * 3
 
 
 def test_on_active_is_not_called_for_a_destructive_role_that_is_passed_over() -> None:
