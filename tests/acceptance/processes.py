@@ -108,6 +108,7 @@ class Site:
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: crowbar-faults\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(
             "[crowbar.barclamps]\nfaults = crowbar_faults:faults\nwitness = crowbar_faults:witness\n"
+            "[crowbar.jigs]\ndawdling = crowbar_faults.dawdling:DawdlingJig\n"
         )
 
     @property

@@ -121,7 +121,7 @@ class Faults:
                 Role(name="s-erase", jig="script", timeout=60.0, destructive=True),
                 Role(name="s-deaf", jig="script", timeout=120.0),
                 Role(name="s-once", jig="script", timeout=60.0, destructive=True),
-                Role(name="s-touch", jig="script", timeout=60.0, max_attempts=10_000),
+                Role(name="s-touch", jig="dawdling", timeout=60.0, max_attempts=10_000),
             ),
         )
         return replace(clamp, roles=tuple(with_its_report(role) for role in clamp.roles))

@@ -1,5 +1,6 @@
-# Leaves its number in the node's own ledger again and again: an older one after a newer one has no business there.
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
-    echo "$CROWBAR_RUN_ID" >>/root/ledger
-    sleep 0.1
-done
+# Leaves its number in the node's own ledger: an older one after a newer one has no business there. Asks to be tried again
+# at once, so that at any moment many runs are on their way to their nodes.
+echo "$CROWBAR_RUN_ID" >>/root/ledger
+sleep 0.1
+echo "$CROWBAR_RUN_ID" >>/root/ledger
+[ -e /root/enough ] || exit 75
