@@ -17,8 +17,9 @@ from crowbar_core.domain.states import OPEN_RUN_STATES, PROPOSED
 from crowbar_core.errors import NotFound, Refused
 from crowbar_core.services.annealer import cancel, change
 from crowbar_core.services.changes import mark_stale, peers_of, refresh_sysdata
+from crowbar_core.services.commits import commit_hooks, commit_in_turn
 from crowbar_core.services.layers import deployment_chains
-from crowbar_core.services.parts import Actor, Parts, Turn
+from crowbar_core.services.parts import Actor, Parts, Turn, rehearsing
 from crowbar_core.services.views import node_role_views, node_views
 from crowbar_core.store import transitions
 from crowbar_core.store.models import Deployment, DeploymentRole, Edge, Node, NodeRole, RoleRow, Run, table
@@ -46,7 +47,11 @@ def bind(parts: Parts, actor: Actor, *, node_id: int, role_id: int, deployment_i
         name = turn.session.scalar(select(roles.c.name).where(roles.c.id == role_id))
         if name is None:
             raise NotFound(f"There is no role {role_id}.")
-        return bind_in_turn(turn, node_id=node_id, role=name, deployment_id=deployment_id)
+        bound = bind_in_turn(turn, node_id=node_id, role=name, deployment_id=deployment_id)
+        if rehearsing.get() is not None:  # what is only proposed does nothing: its plan is that of its commit
+            committed = commit_in_turn(turn, bound.created)
+            commit_hooks(turn, committed)
+        return bound
 
 
 def bind_in_turn(turn: Turn, *, node_id: int, role: str, deployment_id: int | None = None) -> BindResult:

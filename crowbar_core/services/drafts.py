@@ -76,6 +76,24 @@ def drafts(
         return found
 
 
+def drafts_of(parts: Parts, session: Session, kind: Kind, ids: Collection[int]) -> dict[int, list[Draft]]:
+    """The drafts of several objects of a kind, by their ids; those without any are left out."""
+    found: dict[int, list[Draft]] = {}
+    for row in session.execute(_differing(kind, ids, None)).all():
+        found[row.id] = list(_of_row(parts, session, kind, row))
+    return found
+
+
+def drafts_in(parts: Parts, session: Session, deployment_ids: Collection[int]) -> dict[int, list[Draft]]:
+    """All drafts in these deployments, by the deployment's id, in the order of ``drafts``."""
+    found: dict[int, list[Draft]] = {}
+    for kind in KINDS:
+        for row in session.execute(_differing(kind, None, None)).all():
+            if row.deployment_id in deployment_ids:
+                found.setdefault(row.deployment_id, []).extend(_of_row(parts, session, kind, row))
+    return found
+
+
 def _differing(kind: Kind, ids: Collection[int] | None, deployment_id: int | None) -> Select[Any]:
     """(id, name, role, deployment_id, old, new, state) of objects of this kind whose proposed data differ."""
     if kind == "node":

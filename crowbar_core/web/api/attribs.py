@@ -10,8 +10,9 @@ from pydantic import Field
 from crowbar_core.errors import Forbidden, NotFound
 from crowbar_core.services import attributes as service
 from crowbar_core.services.attributes import Value
+from crowbar_core.services.parts import rehearsing
 from crowbar_core.web.api.collection import found_id, reading, to_change
-from crowbar_core.web.api.nouns import ATTRIBS, DEPLOYMENT_ROLES, NODE_ROLES, NODES
+from crowbar_core.web.api.nouns import ATTRIBS, DEPLOYMENT_ROLES, DEPLOYMENTS, NODE_ROLES, NODES
 from crowbar_core.web.api.operation import Body, Query, api
 from crowbar_core.web.api.routes import v2
 from crowbar_core.web.auth import current_actor, current_identity, may, parts
@@ -27,6 +28,19 @@ class ValuesQuery(Query):
 
 class ValueQuery(ValuesQuery):
     explain: bool = Field(False, description="Show every source of the value, by whom and since when.")
+
+
+class NowQuery(Query):
+    now: bool = Field(False, description="Commit just this value at once; else it is a draft until it is committed.")
+
+    @property
+    def at_once(self) -> bool:
+        """A plan of a value is what happens when it counts, not that it is kept as a draft."""
+        return self.now or rehearsing.get() is not None
+
+
+class WideQuery(NowQuery):
+    role: str | None = Field(None, max_length=255, description="Of this role alone.")
 
 
 reading(v2, ATTRIBS, parameter="attrib")
@@ -94,17 +108,29 @@ def node_attrib(node: str, attrib: str, query: ValueQuery) -> dict[str, Any]:
 
 
 @v2.put("/nodes/<node>/attribs/<attrib>")
-@api(permission="operator", summary="Set an attribute of a node (its hint)", body=NewValue)
-def set_node_attrib(node: str, attrib: str, body: NewValue) -> dict[str, Any]:
+@api(
+    permission="operator",
+    summary="Set an attribute of a node (its hint), as a draft or now",
+    body=NewValue,
+    query=NowQuery,
+    plans="Set {attrib} on node {node}",
+)
+def set_node_attrib(node: str, attrib: str, body: NewValue, query: NowQuery) -> dict[str, Any]:
     key = to_change(NODES, node)
-    service.set_value(parts(), current_actor(), attribute=attrib, value=body.value, node_id=key)
+    service.set_value(parts(), current_actor(), attribute=attrib, value=body.value, node_id=key, now=query.at_once)
     return _one(service.node_values(parts(), key), attrib, "The node")
 
 
 @v2.delete("/nodes/<node>/attribs/<attrib>")
-@api(permission="operator", summary="Unset an attribute of a node: the next source shows through", status=204)
-def unset_node_attrib(node: str, attrib: str) -> None:
-    service.unset_value(parts(), current_actor(), attribute=attrib, node_id=to_change(NODES, node))
+@api(
+    permission="operator",
+    summary="Unset an attribute of a node: the next source shows through",
+    status=204,
+    query=NowQuery,
+    plans="Unset {attrib} on node {node}",
+)
+def unset_node_attrib(node: str, attrib: str, query: NowQuery) -> None:
+    service.unset_value(parts(), current_actor(), attribute=attrib, node_id=to_change(NODES, node), now=query.at_once)
 
 
 # ---------------------------------------------------------------- of a noderole
@@ -128,18 +154,30 @@ def node_role_attrib(node_role: str, attrib: str, query: ValueQuery) -> dict[str
 
 
 @v2.put("/node_roles/<node_role>/attribs/<attrib>")
-@api(permission="operator", summary="Set an attribute of a noderole", body=NewValue)
-def set_node_role_attrib(node_role: str, attrib: str, body: NewValue) -> dict[str, Any]:
+@api(
+    permission="operator",
+    summary="Set an attribute of a noderole, as a draft or now",
+    body=NewValue,
+    query=NowQuery,
+    plans="Set {attrib} on noderole {node_role}",
+)
+def set_node_role_attrib(node_role: str, attrib: str, body: NewValue, query: NowQuery) -> dict[str, Any]:
     key = to_change(NODE_ROLES, node_role)
-    service.set_value(parts(), current_actor(), attribute=attrib, value=body.value, node_role_id=key)
+    service.set_value(parts(), current_actor(), attribute=attrib, value=body.value, node_role_id=key, now=query.at_once)
     return _one(service.node_role_values(parts(), key), attrib, "The noderole")
 
 
 @v2.delete("/node_roles/<node_role>/attribs/<attrib>")
-@api(permission="operator", summary="Unset an attribute of a noderole: the next source shows through", status=204)
-def unset_node_role_attrib(node_role: str, attrib: str) -> None:
+@api(
+    permission="operator",
+    summary="Unset an attribute of a noderole: the next source shows through",
+    status=204,
+    query=NowQuery,
+    plans="Unset {attrib} on noderole {node_role}",
+)
+def unset_node_role_attrib(node_role: str, attrib: str, query: NowQuery) -> None:
     key = to_change(NODE_ROLES, node_role)
-    service.unset_value(parts(), current_actor(), attribute=attrib, node_role_id=key)
+    service.unset_value(parts(), current_actor(), attribute=attrib, node_role_id=key, now=query.at_once)
 
 
 # ---------------------------------------------------------------- of a role in a deployment
@@ -163,15 +201,64 @@ def deployment_role_attrib(deployment_role: str, attrib: str, query: ValuesQuery
 
 
 @v2.put("/deployment_roles/<deployment_role>/attribs/<attrib>")
-@api(permission="operator", summary="Set an attribute for a whole deployment", body=NewValue)
-def set_deployment_role_attrib(deployment_role: str, attrib: str, body: NewValue) -> dict[str, Any]:
+@api(
+    permission="operator",
+    summary="Set an attribute of a deployment role, as a draft or now",
+    body=NewValue,
+    query=NowQuery,
+    plans="Set {attrib} on deployment role {deployment_role}",
+)
+def set_deployment_role_attrib(deployment_role: str, attrib: str, body: NewValue, query: NowQuery) -> dict[str, Any]:
     key = to_change(DEPLOYMENT_ROLES, deployment_role)
-    service.set_value(parts(), current_actor(), attribute=attrib, value=body.value, deployment_role_id=key)
+    service.set_value(
+        parts(), current_actor(), attribute=attrib, value=body.value, deployment_role_id=key, now=query.at_once
+    )
     return _one(service.deployment_role_values(parts(), key), attrib, "The deployment role")
 
 
 @v2.delete("/deployment_roles/<deployment_role>/attribs/<attrib>")
-@api(permission="operator", summary="Unset an attribute of a deployment role", status=204)
-def unset_deployment_role_attrib(deployment_role: str, attrib: str) -> None:
+@api(
+    permission="operator",
+    summary="Unset an attribute of a deployment role",
+    status=204,
+    query=NowQuery,
+    plans="Unset {attrib} on deployment role {deployment_role}",
+)
+def unset_deployment_role_attrib(deployment_role: str, attrib: str, query: NowQuery) -> None:
     key = to_change(DEPLOYMENT_ROLES, deployment_role)
-    service.unset_value(parts(), current_actor(), attribute=attrib, deployment_role_id=key)
+    service.unset_value(parts(), current_actor(), attribute=attrib, deployment_role_id=key, now=query.at_once)
+
+
+# ---------------------------------------------------------------- for a whole deployment
+
+
+@v2.put("/deployments/<deployment>/attribs/<attrib>")
+@api(
+    permission="operator",
+    summary="Set an attribute for all roles of a deployment that have or want it, as a draft or now",
+    body=NewValue,
+    query=WideQuery,
+    plans="Set {attrib} for deployment {deployment}",
+)
+def set_deployment_attrib(deployment: str, attrib: str, body: NewValue, query: WideQuery) -> dict[str, Any]:
+    key = to_change(DEPLOYMENTS, deployment)
+    chosen = service.set_for_deployment(
+        parts(), current_actor(), deployment_id=key, attribute=attrib, value=body.value, role=query.role,
+        now=query.at_once,
+    )  # fmt: skip
+    return {"attribute": attrib, "roles": chosen}
+
+
+@v2.delete("/deployments/<deployment>/attribs/<attrib>")
+@api(
+    permission="operator",
+    summary="Unset an attribute on the roles of a deployment, as a draft or now",
+    query=WideQuery,
+    plans="Unset {attrib} for deployment {deployment}",
+)
+def unset_deployment_attrib(deployment: str, attrib: str, query: WideQuery) -> dict[str, Any]:
+    key = to_change(DEPLOYMENTS, deployment)
+    chosen = service.unset_for_deployment(
+        parts(), current_actor(), deployment_id=key, attribute=attrib, role=query.role, now=query.at_once
+    )
+    return {"attribute": attrib, "roles": chosen}

@@ -15,6 +15,7 @@ from crowbar_core.web.api.bodies import DeploymentName, Description, Reference, 
 from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import ATTRIBS, DEPLOYMENT_ROLES, DEPLOYMENTS, NODE_ROLES, NODES, ROLES
 from crowbar_core.web.api.operation import Answer, Body, Query, api
+from crowbar_core.web.api.plans import shown
 from crowbar_core.web.api.routes import v2
 from crowbar_core.web.auth import current_actor, parts
 
@@ -68,13 +69,23 @@ def patch_deployment(deployment: str, body: ChangedDeployment) -> Answer:
 
 
 @v2.delete("/deployments/<deployment>")
-@api(permission="operator", summary="Unbind all of a deployment and remove it", status=204)
+@api(
+    permission="operator",
+    summary="Unbind all of a deployment and remove it",
+    status=204,
+    plans="Destroy deployment {deployment}",
+)
 def delete_deployment(deployment: str) -> None:
     service.delete_deployment(parts(), current_actor(), to_change(DEPLOYMENTS, deployment))
 
 
 @v2.put("/deployments/<deployment>/propose")
-@api(permission="operator", summary="Take a deployment back to PROPOSED", listing=DEPLOYMENTS)
+@api(
+    permission="operator",
+    summary="Take a deployment back to PROPOSED",
+    listing=DEPLOYMENTS,
+    plans="Propose deployment {deployment}",
+)
 def propose_deployment(deployment: str) -> Answer:
     key = to_change(DEPLOYMENTS, deployment)
     service.propose(parts(), current_actor(), key)
@@ -82,7 +93,12 @@ def propose_deployment(deployment: str) -> Answer:
 
 
 @v2.put("/deployments/<deployment>/recall")
-@api(permission="operator", summary="Take a committed deployment back to PROPOSED", listing=DEPLOYMENTS)
+@api(
+    permission="operator",
+    summary="As propose, and discard its drafts",
+    listing=DEPLOYMENTS,
+    plans="Recall deployment {deployment}",
+)
 def recall_deployment(deployment: str) -> Answer:
     key = to_change(DEPLOYMENTS, deployment)
     service.recall(parts(), current_actor(), key)
@@ -92,9 +108,10 @@ def recall_deployment(deployment: str) -> Answer:
 @v2.put("/deployments/<deployment>/commit")
 @api(
     permission="operator",
-    summary="Commit a deployment: its noderoles go to work",
+    summary="Commit a deployment: its drafts and what is proposed in it",
     query=CommitQuery,
     listing=DEPLOYMENTS,
+    plans="Commit deployment {deployment}",
 )
 def commit_deployment(deployment: str, query: CommitQuery) -> Answer:
     key = to_change(DEPLOYMENTS, deployment)
@@ -103,9 +120,9 @@ def commit_deployment(deployment: str, query: CommitQuery) -> Answer:
 
 
 @v2.get("/deployments/<deployment>/plan")
-@api(permission="viewer", summary="What a commit would do, in order")
+@api(permission="viewer", summary="What a commit would do: summary, values, and each step in order")
 def plan_deployment(deployment: str) -> Any:
-    return service.plan(parts(), found_id(DEPLOYMENTS, deployment))
+    return shown(service.plan(parts(), found_id(DEPLOYMENTS, deployment)))
 
 
 # ---------------------------------------------------------------- what is in a deployment

@@ -14,7 +14,7 @@ from crowbar_core.store.models import Edge, NodeRole, table
 from crowbar_core.web.api.bodies import Reference, resolve
 from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import DEPLOYMENTS, NODE_ROLES, NODES, ROLES, RUNS
-from crowbar_core.web.api.operation import Answer, Body, Query, api
+from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.routes import v2
 from crowbar_core.web.auth import current_actor, parts
 
@@ -29,10 +29,6 @@ class Hold(Body):
     reason: str = Field("", max_length=500, description="Why, for whoever finds it held.")
 
 
-class UnbindQuery(Query):
-    dry_run: bool = False
-
-
 reading(v2, NODE_ROLES, parameter="node_role")
 
 
@@ -43,6 +39,7 @@ reading(v2, NODE_ROLES, parameter="node_role")
     body=NewNodeRole,
     listing=NODE_ROLES,
     status=201,
+    plans="Bind {role_id} to {node_id}, and commit it",
 )
 def bind(body: NewNodeRole) -> Answer:
     deployment = None if body.deployment_id is None else resolve(DEPLOYMENTS, body.deployment_id, "deployment_id")
@@ -57,11 +54,13 @@ def bind(body: NewNodeRole) -> Answer:
 
 
 @v2.delete("/node_roles/<node_role>")
-@api(permission="operator", summary="Unbind a role from a node; dry_run tells what would go", query=UnbindQuery)
-def unbind(node_role: str, query: UnbindQuery) -> dict[str, Any]:
-    key = to_change(NODE_ROLES, node_role)
-    gone = binding.unbind(parts(), current_actor(), key, dry_run=query.dry_run)
-    return {"node_roles": list(gone), "dry_run": query.dry_run}
+@api(
+    permission="operator",
+    summary="Unbind a role from a node, with what needs it there",
+    plans="Unbind noderole {node_role}",
+)
+def unbind(node_role: str) -> dict[str, Any]:
+    return {"node_roles": list(binding.unbind(parts(), current_actor(), to_change(NODE_ROLES, node_role)))}
 
 
 def _act(node_role: str, act: Callable[..., Any]) -> Answer:
@@ -71,19 +70,31 @@ def _act(node_role: str, act: Callable[..., Any]) -> Answer:
 
 
 @v2.put("/node_roles/<node_role>/retry")
-@api(permission="operator", summary="Try a failed noderole again", listing=NODE_ROLES)
+@api(
+    permission="operator", summary="Try a failed noderole again", listing=NODE_ROLES, plans="Retry noderole {node_role}"
+)
 def retry(node_role: str) -> Answer:
     return _act(node_role, steering.retry)
 
 
 @v2.put("/node_roles/<node_role>/propose")
-@api(permission="operator", summary="Take a noderole back to PROPOSED", listing=NODE_ROLES)
+@api(
+    permission="operator",
+    summary="Take a noderole back to PROPOSED",
+    listing=NODE_ROLES,
+    plans="Propose noderole {node_role}",
+)
 def propose_node_role(node_role: str) -> Answer:
     return _act(node_role, steering.propose)
 
 
 @v2.put("/node_roles/<node_role>/commit")
-@api(permission="operator", summary="Commit one noderole", listing=NODE_ROLES)
+@api(
+    permission="operator",
+    summary="Commit one noderole, or its drafts",
+    listing=NODE_ROLES,
+    plans="Commit noderole {node_role}",
+)
 def commit_node_role(node_role: str) -> Answer:
     return _act(node_role, steering.commit)
 
@@ -101,13 +112,23 @@ def release(node_role: str) -> Answer:
 
 
 @v2.put("/node_roles/<node_role>/rerun")
-@api(permission="operator", summary="Run an ACTIVE noderole again; its children wait", listing=NODE_ROLES)
+@api(
+    permission="operator",
+    summary="Run an ACTIVE noderole again; its children wait",
+    listing=NODE_ROLES,
+    plans="Run again noderole {node_role}",
+)
 def rerun(node_role: str) -> Answer:
     return _act(node_role, steering.rerun)
 
 
 @v2.put("/node_roles/<node_role>/refresh")
-@api(permission="operator", summary="Run an ACTIVE noderole again; its children are not disturbed", listing=NODE_ROLES)
+@api(
+    permission="operator",
+    summary="Run an ACTIVE noderole again; its children are not disturbed",
+    listing=NODE_ROLES,
+    plans="Refresh noderole {node_role}",
+)
 def refresh(node_role: str) -> Answer:
     return _act(node_role, steering.refresh)
 

@@ -128,25 +128,47 @@ def _change(node: str, body: ChangedNode) -> Answer:
 
 
 @v2.put("/nodes/<node>")
-@api(permission="operator", summary="Change fields of a node", body=ChangedNode, listing=NODES)
+@api(
+    permission="operator",
+    summary="Change fields of a node",
+    body=ChangedNode,
+    listing=NODES,
+    plans="Change node {node}",
+)
 def put_node(node: str, body: ChangedNode) -> Answer:
     return _change(node, body)
 
 
 @v2.patch("/nodes/<node>")
-@api(permission="operator", summary="Change fields of a node", body=ChangedNode, listing=NODES)
+@api(
+    permission="operator",
+    summary="Change fields of a node",
+    body=ChangedNode,
+    listing=NODES,
+    plans="Change node {node}",
+)
 def patch_node(node: str, body: ChangedNode) -> Answer:
     return _change(node, body)
 
 
 @v2.delete("/nodes/<node>")
-@api(permission="operator", summary="Remove a node; its running run is cancelled first", status=204)
+@api(
+    permission="operator",
+    summary="Remove a node; its running run is cancelled first",
+    status=204,
+    plans="Destroy node {node}",
+)
 def delete_node(node: str) -> None:
     service.delete_node(parts(), current_actor(), to_change(NODES, node))
 
 
 @v2.put("/nodes/<node>/commit")
-@api(permission="operator", summary="Commit all proposed noderoles of a node", listing=NODES)
+@api(
+    permission="operator",
+    summary="Accept a node: commit its proposed noderoles and all drafts on it",
+    listing=NODES,
+    plans="Commit node {node}",
+)
 def commit_node(node: str) -> Answer:
     key = to_change(NODES, node)
     service.commit_node(parts(), current_actor(), key)
@@ -154,7 +176,12 @@ def commit_node(node: str) -> Answer:
 
 
 @v2.put("/nodes/<node>/propose")
-@api(permission="operator", summary="Take all noderoles of a node back to PROPOSED", listing=NODES)
+@api(
+    permission="operator",
+    summary="Take all noderoles of a node back to PROPOSED",
+    listing=NODES,
+    plans="Propose node {node}",
+)
 def propose_node(node: str) -> Answer:
     key = to_change(NODES, node)
     service.propose_node(parts(), current_actor(), key)
@@ -162,7 +189,12 @@ def propose_node(node: str) -> Answer:
 
 
 @v2.put("/nodes/<node>/redeploy")
-@api(permission="operator", summary="Do all of a node again, destructive roles too", listing=NODES)
+@api(
+    permission="operator",
+    summary="Do all of a node again, destructive roles too",
+    listing=NODES,
+    plans="Redeploy node {node}",
+)
 def redeploy_node(node: str) -> Answer:
     key = to_change(NODES, node)
     service.redeploy_node(parts(), current_actor(), key)

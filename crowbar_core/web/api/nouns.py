@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import DeploymentState, NodeState, State
+from crowbar_core.services.drafts import Draft, Kind, drafts_in, drafts_of
 from crowbar_core.services.processes import Process, judged
 from crowbar_core.store.db import now_of
 from crowbar_core.store.listing import Field, Later, Listing
@@ -40,6 +41,7 @@ from crowbar_core.store.models import (
 )
 from crowbar_core.store.node_pages import RANKED, rank_of_node
 from crowbar_core.store.processes import seen
+from crowbar_core.web.auth import parts
 
 RUNLOG_LINES: Final = 1000
 
@@ -124,6 +126,30 @@ _groups, _node_groups, _hammers = table(Group), table(NodeGroup), table(HammerRo
 _users, _tokens, _audits, _events, _deliveries = table(User), table(Token), table(Audit), table(Event), table(Delivery)
 
 
+# ---------------------------------------------------------------- drafts
+
+
+def _drafts_of(kind: Kind) -> Later:
+    def fetch(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
+        found = drafts_of(parts(), session, kind, ids)
+        return {ref: [_draft(one) for one in drafts] for ref, drafts in found.items()}
+
+    return Later(
+        name="drafts", type=list, fetch=fetch, missing=[], only_on_request=False,
+        example=[{"attribute": "ntp-servers", "path": "ntp/servers", "old": None, "new": ["10.0.0.1"]}],
+        help="Values that were set and are not committed yet, old and new.",
+    )  # fmt: skip
+
+
+def _drafts_in(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
+    found = drafts_in(parts(), session, ids)
+    return {ref: [{"on": one.name, **_draft(one)} for one in drafts] for ref, drafts in found.items()}
+
+
+def _draft(one: Draft) -> dict[str, Any]:
+    return {"attribute": one.attribute, "path": one.path, "old": one.old, "new": one.new}
+
+
 # ---------------------------------------------------------------- nodes
 
 _node_rank = rank_of_node()
@@ -202,6 +228,7 @@ NODES: Final = Listing(
     ),
     later=(
         Later(name="groups", type=list, fetch=_groups_of, missing=[], example=["rack-2"], help="Names of its groups."),
+        _drafts_of("node"),
     ),
 )
 
@@ -246,7 +273,14 @@ DEPLOYMENTS: Final = Listing(
         ),
         *_fields(Deployment, "created_at", "updated_at", sort=("created_at", "updated_at")),
     ),
-)
+    later=(
+        Later(
+            name="drafts", type=list, fetch=_drafts_in, missing=[],
+            example=[{"on": "ntp in web", "attribute": "ntp-servers", "path": "ntp/servers", "old": None, "new": []}],
+            help="All drafts in it: of its nodes, noderoles and roles.",
+        ),
+    ),
+)  # fmt: skip
 
 DEPLOYMENT_ROLES: Final = Listing(
     noun="deployment role",
@@ -261,6 +295,7 @@ DEPLOYMENT_ROLES: Final = Listing(
         _field(_roles.c.name, "role", filter=True, example="web-server"),
         *_fields(DeploymentRole, "proposed_data", "committed_data", "wall", "created_at", "updated_at"),
     ),
+    later=(_drafts_of("deployment_role"),),
 )
 
 
@@ -368,7 +403,10 @@ NODE_ROLES: Final = Listing(
         _field(_node_roles.c.wall, only_on_request=True, help="What its runs reported."),
         _field(_node_roles.c.sysdata, only_on_request=True, help="What its barclamp knows of it."),
     ),
-    later=(Later(name="runlog", type=str, fetch=_runlogs, missing="", help="The end of the log of its latest run."),),
+    later=(
+        Later(name="runlog", type=str, fetch=_runlogs, missing="", help="The end of the log of its latest run."),
+        _drafts_of("node_role"),
+    ),
 )
 
 

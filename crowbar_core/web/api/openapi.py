@@ -15,7 +15,7 @@ from werkzeug.routing import Rule
 
 from crowbar_core.barclamp import Permission
 from crowbar_core.store.listing import LIMIT_DEFAULT, LIMIT_MAX, Field, Listing
-from crowbar_core.web.api.operation import Operation
+from crowbar_core.web.api.operation import DryRun, Operation
 
 _OWN: Final = frozenset({"api", "outside", "ui"})
 """The core's own blueprints."""
@@ -207,6 +207,11 @@ def _query(operation: Operation) -> list[dict[str, Any]]:
         found += [
             _parameter(name, schema, help_=schema.pop("description", ""))
             for name, schema in _properties(operation.query).items()
+        ]
+    if operation.plans:
+        found += [
+            _parameter(name, schema, help_=schema.pop("description", ""))
+            for name, schema in _properties(DryRun).items()
         ]
     if listing is not None and operation.many:
         limits = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}

@@ -9,12 +9,15 @@ from typing import Any
 
 import orjson
 from flask import Response, request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from crowbar_core.barclamp import Permission
 from crowbar_core.errors import BadInput, CrowbarError, FieldError
+from crowbar_core.services.planning import rehearse
 from crowbar_core.store.listing import Listing
 from crowbar_core.web.api import strict
+from crowbar_core.web.api.plans import shown
+from crowbar_core.web.auth import parts
 
 JSON_TYPES = ("application/json", "application/merge-patch+json")
 
@@ -36,6 +39,10 @@ class Query(BaseModel):
     """What query parameters have in common."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DryRun(Query):
+    dry_run: bool = Field(False, description="Do nothing: answer with the plan of what would happen.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +70,8 @@ class Operation:
     sensitive: bool = False
     takes_match: bool = False
     """A POST /match: any field of the listing that can be filtered by is taken as body."""
+    plans: str = ""
+    """What ``?dry_run=true`` plans, with fields of path and body in braces; empty where it is not taken."""
 
 
 View = Callable[..., Any]
@@ -81,12 +90,14 @@ def api(
     statuses: tuple[int, ...] = (),
     sensitive: bool = False,
     takes_match: bool = False,
+    plans: str = "",
 ) -> Callable[[View], View]:
     """Make a view of the API.
 
     The view gets its path parameters, ``body`` and ``query`` (if declared) by keyword, and returns a JSON value, an
     ``Answer``, or None (204). With ``listing`` it answers with objects of that noun, and with ``many`` it reads the
     query parameters of a list itself. The answer of a ``sensitive`` operation holds a secret and is kept nowhere.
+    With ``plans`` the view takes ``?dry_run=true``: it is rehearsed, and the answer is the plan.
     """
     operation = Operation(
         summary=summary,
@@ -100,22 +111,27 @@ def api(
         statuses=statuses,
         sensitive=sensitive,
         takes_match=takes_match,
+        plans=plans,
     )
 
     def decorate(view: View) -> View:
         @functools.wraps(view)
         def called(**path: Any) -> Response:
-            given = dict(path)
+            given, asked = dict(path), arguments()
+            dry_run = bool(plans) and strict.query(DryRun, {"dry_run": asked.pop("dry_run", "false")}).dry_run
             if query is not None:
-                given["query"] = strict.query(query, arguments())
+                given["query"] = strict.query(query, asked)
             elif not many:
-                _check_arguments(listing)
+                _check_arguments(listing, asked)
             if takes_match:
                 given["body"] = json_object()
             elif body is not None:
                 given["body"] = strict.model(body, _json(or_empty=_all_optional(body)))
             else:
                 _check_no_body()
+            if dry_run:
+                title = plans.format_map({**path, **_fields(given.get("body"))})
+                return respond(shown(rehearse(parts(), lambda: view(**given), title=title)))
             return respond(view(**given), status)
 
         called.crowbar_permission = permission  # type: ignore[attr-defined]
@@ -142,6 +158,10 @@ def respond(value: Any, status: int = 200) -> Response:
     return answer
 
 
+def _fields(body: Any) -> dict[str, Any]:
+    return body.model_dump() if isinstance(body, BaseModel) else {}
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
@@ -160,9 +180,9 @@ def arguments() -> dict[str, str]:
     return strict.single(request.args.lists(), "query parameter")
 
 
-def _check_arguments(listing: Listing | None) -> None:
+def _check_arguments(listing: Listing | None, given: Mapping[str, str]) -> None:
     allowed = {"fields"} if listing is not None else set()
-    if set(arguments()) - allowed:
+    if set(given) - allowed:
         known = "fields" if allowed else "none"
         raise _refused(f"There is a query parameter that is not known here; known: {known}.")
 
