@@ -88,8 +88,8 @@ class Client:
     def put(self, *path: str | int, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
         return self._body(self._request("PUT", self._url(path), body={} if body is None else body, query=query))
 
-    def patch(self, *path: str | int, body: Any) -> Any:
-        return self._body(self._request("PATCH", self._url(path), body=body))
+    def patch(self, *path: str | int, body: Any, query: Mapping[str, Any] | None = None) -> Any:
+        return self._body(self._request("PATCH", self._url(path), body=body, query=query))
 
     def delete(self, *path: str | int, query: Mapping[str, Any] | None = None) -> Any:
         return self._body(self._request("DELETE", self._url(path), query=query))

@@ -11,6 +11,7 @@ from crowbar_core.cli.confirm import ask, yes_option
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import noun, output
 from crowbar_core.cli.converge import wait_for
+from crowbar_core.cli.plans import DRY, plan_options, show_plan
 from crowbar_core.cli.verbs import (
     add_action,
     add_destroy,
@@ -32,14 +33,15 @@ add_list(
     names={"deployment": "deployments"},
 )  # fmt: skip
 add_show(nodes, "nodes", what="a node")
-add_destroy(nodes, "nodes", what="a node")
-add_action(nodes, "nodes", "commit", help_="Commit all that is proposed on nodes.", done="Node {name} is committed.",
-           after=lambda client, name: wait_for(client, "nodes", name), asks=True)  # fmt: skip
+add_destroy(nodes, "nodes", what="a node", plans=True)
+add_action(nodes, "nodes", "commit", help_="Commit all that is proposed or drafted on nodes.", done="Node {name} is committed.",
+           after=lambda client, name: wait_for(client, "nodes", name), asks=True, plans=True)  # fmt: skip
 add_action(
-    nodes, "nodes", "propose", help_="Take a node's noderoles back to PROPOSED.", done="Node {name} is proposed."
+    nodes, "nodes", "propose", help_="Take a node's noderoles back to PROPOSED.", done="Node {name} is proposed.",
+    plans=True,
 )
 add_action(nodes, "nodes", "redeploy", help_="Run everything on nodes again, destructive roles too.",
-           done="Node {name} is being deployed again.",
+           done="Node {name} is being deployed again.", plans=True,
            after=lambda client, name: wait_for(client, "nodes", name), asks=True)  # fmt: skip
 
 
@@ -96,7 +98,10 @@ def create(name: str, deployment: str | None, hint: tuple[str, ...], host_keys: 
 @click.option(
     "--hint", multiple=True, metavar="ATTRIBUTE=VALUE", help="A wish for one of its attributes; may be repeated."
 )
-def update(name: str, new_name: str | None, deployment: str | None, hint: tuple[str, ...], **given: Any) -> None:
+@plan_options
+def update(
+    name: str, new_name: str | None, deployment: str | None, hint: tuple[str, ...], plan: bool, every: bool, **given: Any
+) -> None:
     """Change a node; what is not named stays."""
     client = connect()
     body: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -108,6 +113,9 @@ def update(name: str, new_name: str | None, deployment: str | None, hint: tuple[
         body["hint"] = {**client.get("nodes", name).get("hint", {}), **_hints(hint)}
     if not body:
         raise click.UsageError("Say what to change: --available, --description, --deployment, --bootenv, --hint ...")
+    if plan:
+        show_plan(client.patch("nodes", name, body=body, query=DRY), every=every)
+        return
     out.record(client.patch("nodes", name, body=body), output())
 
 
@@ -180,20 +188,30 @@ def addresses(name: str, claims: bool) -> None:
 @click.argument("name", metavar="NODE")
 @click.argument("roles", metavar="ROLE...", nargs=-1, required=True)
 @click.option("--deployment", metavar="NAME", help="In this deployment (the node's own unless said).")
-def bind(name: str, roles: tuple[str, ...], deployment: str | None) -> None:
-    """Bind roles to the node, and all that they require."""
-    bind_roles(name, roles, deployment)
+@plan_options
+def bind(name: str, roles: tuple[str, ...], deployment: str | None, plan: bool, every: bool) -> None:
+    """Bind roles to the node, and all that they require. Nothing of it runs until it is committed; --plan tells what
+    would happen then.
+    """
+    bind_roles(name, roles, deployment, plan=plan, every=every)
 
 
-def bind_roles(node: str, roles: tuple[str, ...], deployment: str | None) -> None:
+def bind_roles(
+    node: str, roles: tuple[str, ...], deployment: str | None, *, plan: bool = False, every: bool = False
+) -> None:
     client = connect()
     made = []
     for role in roles:
         body: dict[str, Any] = {"node_id": ref(node), "role_id": ref(role)}
         if deployment:
             body["deployment_id"] = ref(deployment)
+        if plan:
+            show_plan(client.post("node_roles", body=body, query=DRY), every=every)
+            continue
         made.append(client.post("node_roles", body=body))
         out.say(f"Role {role} is bound to node {node}.")
+    if plan:
+        return
     out.rows(made, ("id", "node", "role", "state", "cohort"), output())
 
 

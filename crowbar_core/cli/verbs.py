@@ -16,6 +16,7 @@ from crowbar_core.cli.confirm import ask, yes_option
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import Noun, output
 from crowbar_core.cli.converge import wait_option
+from crowbar_core.cli.plans import DRY, plan_options, show_plan
 from crowbar_core.errors import BadInput, NotFound
 
 Filters = Mapping[str, str]
@@ -62,29 +63,44 @@ def add_show(group: Noun, path: str, *, what: str) -> None:
         out.record(connect().get(path, name), output())
 
 
-def add_destroy(group: Noun, path: str, *, what: str) -> None:
+def add_destroy(group: Noun, path: str, *, what: str, plans: bool = False) -> None:
+    """``plans``: it changes what runs, so it can be planned."""
+
     @group.verb("destroy", help=f"Remove {what} for good, after showing what is lost with it.")
     @click.argument("names", metavar="NAME...", nargs=-1, required=True)
     @yes_option
-    def destroy(names: tuple[str, ...], yes: bool) -> None:
+    def destroy(names: tuple[str, ...], yes: bool, plan: bool = False, every: bool = False) -> None:
         client = connect()
+        if plan:
+            for name in names:
+                show_plan(client.delete(path, name, query=DRY), every=every)
+            return
         ask(client, path, names, "destroy", yes=yes)
         for name in names:
             client.delete(path, name)
             out.say(f"{what.split(' ')[-1].capitalize()} {name} is gone.")
 
+    if plans:
+        destroy.params.extend(_plan_parameters())
+
 
 def add_action(
     group: Noun, path: str, action: str, *, help_: str, done: str, after: Callable[[Client, str], None] | None = None,
-    asks: bool = False,
+    asks: bool = False, plans: bool = False,
 ) -> None:  # fmt: skip
     """A verb that is one PUT on an object and says what it did. ``after`` is what ``--wait`` waits with.
 
-    ``asks``: it may destroy something, and asks first when it does.
+    ``asks``: it may destroy something, and asks first when it does. ``plans``: it can be planned.
     """
 
-    def act(names: tuple[str, ...], wait: bool = False, yes: bool = False) -> None:
+    def act(
+        names: tuple[str, ...], wait: bool = False, yes: bool = False, plan: bool = False, every: bool = False
+    ) -> None:
         client = connect()
+        if plan:
+            for name in names:
+                show_plan(client.put(path, name, action, query=DRY), every=every)
+            return
         if asks:
             ask(client, path, names, action, yes=yes)
         for name in names:
@@ -98,8 +114,15 @@ def add_action(
         act = wait_option(act)
     if asks:
         act = yes_option(act)
+    if plans:
+        act = plan_options(act)
     act = click.argument("names", metavar="NAME...", nargs=-1, required=True)(act)
     group.verb(action, help=help_)(act)
+
+
+def _plan_parameters() -> list[click.Parameter]:
+    made = click.command()(plan_options(lambda: None))
+    return made.params
 
 
 def done(answer: Any, message: str) -> None:

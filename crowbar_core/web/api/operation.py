@@ -118,7 +118,7 @@ def api(
         @functools.wraps(view)
         def called(**path: Any) -> Response:
             given, asked = dict(path), arguments()
-            dry_run = bool(plans) and strict.query(DryRun, {"dry_run": asked.pop("dry_run", "false")}).dry_run
+            dry_run = bool(plans) and _dry_run(asked)
             if query is not None:
                 given["query"] = strict.query(query, asked)
             elif not many:
@@ -156,6 +156,11 @@ def respond(value: Any, status: int = 200) -> Response:
     for name, text in headers.items():
         answer.headers[name] = text
     return answer
+
+
+def _dry_run(asked: dict[str, str]) -> bool:
+    found = strict.query(DryRun, {"dry_run": asked.pop("dry_run", "false")})
+    return isinstance(found, DryRun) and found.dry_run
 
 
 def _fields(body: Any) -> dict[str, Any]:
