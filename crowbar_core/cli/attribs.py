@@ -12,6 +12,7 @@ from crowbar_core.cli.client import Client
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import noun, output
 from crowbar_core.cli.converge import in_error, insist, insist_on_no_more_errors, wait_option, wait_until_settled
+from crowbar_core.cli.plans import DRY, change_of, plan_options, show_plan
 from crowbar_core.cli.verbs import add_list, add_show, done, id_of, node_role_id, read_file, read_value
 from crowbar_core.errors import NotFound
 
@@ -78,6 +79,12 @@ def get(name: str, reveal: bool, **subject: str | None) -> None:
         out.data(found["value"], "json")
 
 
+def _now_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--now", is_flag=True, help="Commit just this value at once; else it is a draft until it is committed."
+    )(function)
+
+
 @attribs.verb("set")
 @click.argument("name", metavar="ATTRIBUTE")
 @click.argument("value", required=False)
@@ -86,34 +93,125 @@ def get(name: str, reveal: bool, **subject: str | None) -> None:
 @click.option(
     "--file", "file", metavar="FILE", help="Read the value from a file; - is standard input (right for secrets)."
 )
+@_now_option
+@plan_options
 @wait_option
-def set_(name: str, value: str | None, string: bool, file: str | None, wait: bool, **subject: str | None) -> None:
-    """Set an attribute. VALUE is JSON if it is JSON, else text."""
+def set_(
+    name: str, value: str | None, string: bool, file: str | None, now: bool, plan: bool, every: bool, wait: bool,
+    **subject: str | None,
+) -> None:  # fmt: skip
+    """Set an attribute, as a draft unless --now is given. VALUE is JSON if it is JSON, else text.
+
+    With --deployment alone it is set for every role of the deployment that has or wants it.
+    """
     if (value is None) == (file is None):
         raise click.UsageError("Give either a VALUE or --file.")
     text = read_file(file).rstrip("\n") if file is not None else str(value)
-    client = connect()
-    path = _path(client, **subject)
-    before = in_error(client) if wait else set()
-    answer = client.put(*path, "attribs", name, body={"value": read_value(text, string=string)})
-    done(answer, f"Attribute {name} is set.")
-    if wait:
-        _wait(client, path, before)
+    body = {"value": read_value(text, string=string)}
+
+    def work(client: Client, path: tuple[str | int, ...], query: dict[str, Any]) -> Any:
+        return client.put(*path, "attribs", name, body=body, query=query)
+
+    _change(name, "set", work, subject, now=now, plan=plan, every=every, wait=wait)
 
 
 @attribs.verb("unset")
 @click.argument("name", metavar="ATTRIBUTE")
 @_subject
+@_now_option
+@plan_options
 @wait_option
-def unset(name: str, wait: bool, **subject: str | None) -> None:
-    """Take the operator's value away; the next source shows through."""
+def unset(name: str, now: bool, plan: bool, every: bool, wait: bool, **subject: str | None) -> None:
+    """Take the operator's value away, as a draft unless --now is given; the next source shows through."""
+
+    def work(client: Client, path: tuple[str | int, ...], query: dict[str, Any]) -> Any:
+        return client.delete(*path, "attribs", name, query=query)
+
+    _change(name, "unset", work, subject, now=now, plan=plan, every=every, wait=wait)
+
+
+def _change(
+    name: str, verb: str, work: Callable[[Client, tuple[str | int, ...], dict[str, Any]], Any],
+    subject: dict[str, str | None], *, now: bool, plan: bool, every: bool, wait: bool,
+) -> None:  # fmt: skip
+    if wait and not now:
+        raise click.UsageError("--wait wants --now: a draft changes nothing that runs.")
     client = connect()
-    path = _path(client, **subject)
+    wide = subject["deployment"] is not None and not (subject["node"] or subject["noderole"])
+    path = ("deployments", str(subject["deployment"])) if wide else _path(client, **subject)
+    query = {"role": subject["role"]} if wide else {}
+    if plan:
+        show_plan(work(client, path, {**query, **DRY}), every=every)
+        return
     before = in_error(client) if wait else set()
-    client.delete(*path, "attribs", name)
-    out.say(f"Attribute {name} is unset.")
+    answer = work(client, path, {**query, "now": "true" if now else None})
+    done(answer, f"Attribute {name} is {verb}." if now else _drafted(name, verb, subject))
     if wait:
         _wait(client, path, before)
+
+
+def _drafted(name: str, verb: str, subject: dict[str, str | None]) -> str:
+    """What was done, and the ways to go on."""
+    whose = " ".join(f"--{option} {given}" for option, given in subject.items() if given)
+    alone = f"`crowbar attribs commit {whose}` commits it"
+    if subject["deployment"] and not subject["role"]:
+        alone = f"`crowbar deployments commit {subject['deployment']}` commits it"
+    return (
+        f"Attribute {name} is {verb} as a draft: nothing has changed yet. {alone} (with --plan: shows what that would "
+        f"do), `crowbar attribs discard {whose}` discards it."
+    )
+
+
+# ---------------------------------------------------------------- drafts
+
+
+@attribs.verb("drafts")
+@_subject
+def drafts(**subject: str | None) -> None:
+    """List the drafts of an object, or of all in a deployment: values that were set and are not committed."""
+    client = connect()
+    rows = client.get(*_path_of_drafts(client, subject), "drafts")
+    if output() != "table":
+        out.data(rows, output())
+        return
+    lines = [{**row, "on": row["name"], "attribute": row["attribute"] or row["path"], "change": change_of(row),
+              "by": row["actor"]} for row in rows]  # fmt: skip
+    out.rows(lines, ("on", "attribute", "change", "by", "at"), "table")
+
+
+@attribs.verb("commit")
+@_subject
+@plan_options
+def commit(plan: bool, every: bool, **subject: str | None) -> None:
+    """Commit the drafts of one object, and nothing else. `crowbar deployments commit` commits all in a deployment."""
+    client = connect()
+    path = _path(client, **subject)
+    if plan:
+        show_plan(client.put(*path, "drafts", "commit", query=DRY), every=every)
+        return
+    answer = client.put(*path, "drafts", "commit")
+    count = int(answer["committed"])
+    done(answer, f"{count} value{'s are' if count != 1 else ' is'} committed." if count else "There was no draft.")
+
+
+@attribs.verb("discard")
+@_subject
+def discard(**subject: str | None) -> None:
+    """Discard the drafts of one object, or of all in a deployment: what is committed stays."""
+    client = connect()
+    answer = client.put(*_path_of_drafts(client, subject), "drafts", "discard")
+    count = int(answer["discarded"])
+    done(answer, f"The drafts of {count} object{'s' if count != 1 else ''} are discarded." if count
+         else "There was no draft.")  # fmt: skip
+
+
+def _path_of_drafts(client: Client, subject: dict[str, str | None]) -> tuple[str | int, ...]:
+    if subject["deployment"] and not (subject["role"] or subject["node"] or subject["noderole"]):
+        return ("deployments", str(subject["deployment"]))
+    return _path(client, **subject)
+
+
+# ---------------------------------------------------------------- waiting
 
 
 def _wait(client: Client, path: tuple[str | int, ...], before: set[int]) -> None:
@@ -133,6 +231,8 @@ def _bound(client: Client, plural: str | int, key: str | int) -> Iterable[Mappin
         return [client.get("node_roles", key)]
     if plural == "nodes":
         return client.rows("nodes", key, "node_roles", query={"sort": "cohort"})
+    if plural == "deployments":
+        return client.rows("deployments", key, "node_roles", query={"sort": "cohort"})
     placed = client.get("deployment_roles", key)
     query = {"deployment_id": placed["deployment_id"], "role_id": placed["role_id"], "sort": "cohort"}
     return client.rows("node_roles", query=query)

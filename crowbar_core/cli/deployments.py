@@ -13,6 +13,7 @@ from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import noun, output
 from crowbar_core.cli.converge import wait_for, wait_option
 from crowbar_core.cli.nodes import bind_roles
+from crowbar_core.cli.plans import DRY, all_option, plan_options, show_plan
 from crowbar_core.cli.verbs import (
     add_action,
     add_destroy,
@@ -24,26 +25,31 @@ from crowbar_core.cli.verbs import (
     ref,
 )
 
+SHOW = "show"
+"""What `--plan` alone stands for."""
+
 deployments = noun("deployments", "Named sets of work: proposed, then committed.")
 
 add_list(
     deployments, "deployments", ("id", "name", "state", "parent_id", "system", "description"), what="the deployments"
 )
 add_show(deployments, "deployments", what="a deployment")
-add_destroy(deployments, "deployments", what="a deployment")
+add_destroy(deployments, "deployments", what="a deployment", plans=True)
 add_action(
     deployments,
     "deployments",
     "propose",
     help_="Take deployments back to PROPOSED; nothing new is scheduled in them.",
     done="Deployment {name} is proposed.",
+    plans=True,
 )
 add_action(
     deployments,
     "deployments",
     "recall",
-    help_="Recall deployments that were committed.",
+    help_="As propose, and discard all drafts in them.",
     done="Deployment {name} is recalled.",
+    plans=True,
 )
 
 
@@ -67,10 +73,13 @@ def create(name: str, parent: str | None, description: str | None) -> None:
 @click.argument("name", metavar="DEPLOYMENT")
 @click.argument("role")
 @click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
-def bind(name: str, role: str, nodes: tuple[str, ...]) -> None:
-    """Bind a role to nodes in the deployment."""
+@plan_options
+def bind(name: str, role: str, nodes: tuple[str, ...], plan: bool, every: bool) -> None:
+    """Bind a role to nodes in the deployment. Nothing of it runs until it is committed; --plan tells what would happen
+    then.
+    """
     for node in nodes:
-        bind_roles(node, (role,), name)
+        bind_roles(node, (role,), name, plan=plan, every=every)
 
 
 @deployments.verb("add-role")
@@ -94,28 +103,32 @@ def add_role(name: str, role: str, data: str | None, data_file: str | None) -> N
 
 @deployments.verb("plan")
 @click.argument("name")
-def plan(name: str) -> None:
+@all_option
+def plan(name: str, every: bool) -> None:
     """Show what a commit would do, in order; `commit --plan ID` insists on it."""
     found = connect().get("deployments", name, "plan")
-    if output() != "table":
-        out.data(found, output())
-        return
-    steps = [{**step, "destructive": "LOSES DATA" if step.get("destructive") else ""} for step in found["steps"]]
-    out.rows(steps, ("cohort", "node", "role", "kind", "destructive", "note"), "table")
-    out.say(
-        f"Plan {found['id']}: {len(steps)} steps. "
-        f"`crowbar deployments commit {name} --plan {found['id']}` does just this."
-    )
+    show_plan(found, every=every, hint=f"`crowbar deployments commit {name} --plan {found['id']}`")
 
 
 @deployments.verb("commit")
 @click.argument("name")
-@click.option("--plan", "plan_id", metavar="ID", help="Refuse if a commit would do anything else than this plan.")
+@click.option(
+    "--plan",
+    "plan_id",
+    metavar="[ID]",
+    is_flag=False,
+    flag_value=SHOW,
+    help="Do nothing: show what would happen. With the ID of a plan: refuse to do anything else than that.",
+)
+@all_option
 @wait_option
 @yes_option
-def commit(name: str, plan_id: str | None, wait: bool, yes: bool) -> None:
-    """Commit all that is proposed in the deployment; what destroys data asks first."""
+def commit(name: str, plan_id: str | None, every: bool, wait: bool, yes: bool) -> None:
+    """Commit all that is proposed or drafted in the deployment; what destroys data asks first."""
     client = connect()
+    if plan_id == SHOW:
+        show_plan(client.put("deployments", name, "commit", query=DRY), every=every)
+        return
     ask(client, "deployments", [name], "commit", yes=yes)
     answer = client.put("deployments", name, "commit", query={"plan": plan_id})
     done(answer, f"Deployment {name} is committed.")

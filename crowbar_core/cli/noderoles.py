@@ -10,6 +10,7 @@ from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import Noun, noun, output
 from crowbar_core.cli.converge import wait_for, wait_option
 from crowbar_core.cli.nodes import print_why
+from crowbar_core.cli.plans import DRY, plan_options, show_plan
 from crowbar_core.cli.runs import print_log
 from crowbar_core.cli.verbs import add_list, node_role_id
 from crowbar_core.errors import NotFound
@@ -56,11 +57,20 @@ def log(reference: str, follow: bool) -> None:
 
 
 def _steer(
-    group: Noun, action: str, help_: str, said: str, *, wait: bool = False, asks: bool = False, why: bool = False
-) -> None:
-    def act(references: tuple[str, ...], wait: bool = False, yes: bool = False, reason: str | None = None) -> None:
+    group: Noun, action: str, help_: str, said: str, *, wait: bool = False, asks: bool = False, why: bool = False,
+    plans: bool = True,
+) -> None:  # fmt: skip
+    def act(
+        references: tuple[str, ...], wait: bool = False, yes: bool = False, reason: str | None = None,
+        plan: bool = False, every: bool = False,
+    ) -> None:  # fmt: skip
         client = connect()
         numbers = [node_role_id(client, reference) for reference in references]
+        if plan:
+            for reference, number in zip(references, numbers, strict=True):
+                found = client.put("node_roles", number, action, query=DRY)
+                show_plan(found, every=every, title=f"{action} {reference}")
+            return
         if asks:
             ask(client, "node_roles", numbers, action, yes=yes)
         for reference, number in zip(references, numbers, strict=True):
@@ -76,15 +86,24 @@ def _steer(
         act = yes_option(act)
     if why:
         act = click.option("--reason", metavar="TEXT", help="Why, for whoever finds it so.")(act)
+    if plans:
+        act = plan_options(act)
     act = click.argument("references", metavar="NODEROLE...", nargs=-1, required=True)(act)
     group.verb(action, help=help_)(act)
 
 
 _steer(noderoles, "retry", "Try again what is in ERROR.", "is tried again", wait=True)
 _steer(noderoles, "propose", "Take it back to PROPOSED, for editing.", "is proposed")
-_steer(noderoles, "commit", "Commit it; what destroys data asks first.", "is committed", wait=True, asks=True)
-_steer(noderoles, "hold", "Keep it from running until it is released.", "is held", why=True)
-_steer(noderoles, "release", "Let it run again after a hold.", "is released")
+_steer(
+    noderoles,
+    "commit",
+    "Commit it, or its drafts; what destroys data asks first.",
+    "is committed",
+    wait=True,
+    asks=True,
+)
+_steer(noderoles, "hold", "Keep it from running until it is released.", "is held", why=True, plans=False)
+_steer(noderoles, "release", "Let it run again after a hold.", "is released", plans=False)
 _steer(
     noderoles, "rerun", "Run it again although it is ACTIVE; its children wait meanwhile.", "is to run again", wait=True
 )
@@ -99,16 +118,19 @@ _steer(
 
 @noderoles.verb("unbind")
 @click.argument("references", metavar="NODEROLE...", nargs=-1, required=True)
-@click.option("--dry-run", is_flag=True, help="Only show which noderoles would go.")
 @yes_option
-def unbind(references: tuple[str, ...], dry_run: bool, yes: bool) -> None:
+@plan_options
+def unbind(references: tuple[str, ...], yes: bool, plan: bool, every: bool) -> None:
     """Take the role off its node, with what depends on it there, after showing what is lost."""
     client = connect()
     numbers = [node_role_id(client, reference) for reference in references]
-    ask(client, "node_roles", numbers, "unbind", yes=yes or dry_run)
+    if plan:
+        for reference, number in zip(references, numbers, strict=True):
+            show_plan(client.delete("node_roles", number, query=DRY), every=every, title=f"unbind {reference}")
+        return
+    ask(client, "node_roles", numbers, "unbind", yes=yes)
     for reference, number in zip(references, numbers, strict=True):
-        answer = client.delete("node_roles", number, query={"dry_run": "true" if dry_run else None})
-        if answer is not None and (dry_run or output() != "table"):
-            out.data(answer, output() if output() != "table" else "yaml")
-        if not dry_run:
-            out.say(f"Noderole {reference} is gone.")
+        answer = client.delete("node_roles", number)
+        if answer is not None and output() != "table":
+            out.data(answer, output())
+        out.say(f"Noderole {reference} is gone.")

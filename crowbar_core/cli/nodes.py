@@ -34,10 +34,15 @@ add_list(
 )  # fmt: skip
 add_show(nodes, "nodes", what="a node")
 add_destroy(nodes, "nodes", what="a node", plans=True)
-add_action(nodes, "nodes", "commit", help_="Commit all that is proposed or drafted on nodes.", done="Node {name} is committed.",
+add_action(nodes, "nodes", "commit", help_="Commit all that is proposed or drafted on nodes.",
+           done="Node {name} is committed.",
            after=lambda client, name: wait_for(client, "nodes", name), asks=True, plans=True)  # fmt: skip
 add_action(
-    nodes, "nodes", "propose", help_="Take a node's noderoles back to PROPOSED.", done="Node {name} is proposed.",
+    nodes,
+    "nodes",
+    "propose",
+    help_="Take a node's noderoles back to PROPOSED.",
+    done="Node {name} is proposed.",
     plans=True,
 )
 add_action(nodes, "nodes", "redeploy", help_="Run everything on nodes again, destructive roles too.",
@@ -100,7 +105,13 @@ def create(name: str, deployment: str | None, hint: tuple[str, ...], host_keys: 
 )
 @plan_options
 def update(
-    name: str, new_name: str | None, deployment: str | None, hint: tuple[str, ...], plan: bool, every: bool, **given: Any
+    name: str,
+    new_name: str | None,
+    deployment: str | None,
+    hint: tuple[str, ...],
+    plan: bool,
+    every: bool,
+    **given: Any,
 ) -> None:
     """Change a node; what is not named stays."""
     client = connect()

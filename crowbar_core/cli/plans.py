@@ -26,11 +26,13 @@ NAMED = 3
 DRY = {"dry_run": "true"}
 
 
+def all_option(function: _F) -> _F:
+    return click.option("--all", "every", is_flag=True, help="Of a plan: a line for each step, none folded.")(function)
+
+
 def plan_options(function: _F) -> _F:
     """`--plan`, and `--all` for its rows."""
-    function = click.option("--all", "every", is_flag=True, help="With --plan: a line for each step, none folded.")(
-        function
-    )
+    function = all_option(function)
     return click.option("--plan", is_flag=True, help="Do nothing: show what would happen.")(function)
 
 
@@ -122,7 +124,7 @@ def _steps(steps: Sequence[Mapping[str, Any]], *, every: bool) -> None:
     else:
         groups = {}
         for step in steps:
-            reasons = tuple(code.split(" ")[0] for code in step["codes"])
+            reasons = tuple(_reason(code) for code in step["codes"])
             groups.setdefault((step["role"], step["kind"], step["destructive"], step["reboots"], *reasons), []).append(
                 step
             )
@@ -131,13 +133,26 @@ def _steps(steps: Sequence[Mapping[str, Any]], *, every: bool) -> None:
         first = group[0]
         nodes = [step["node"] for step in group]
         where = nodes[0] if len(nodes) == 1 else f"{len(nodes):,} nodes: {_named(nodes, NAMED)}"
-        mind = [word for word, is_so in (("DESTROYS", first["destructive"] and first["kind"] != "pass over"),
-                                         ("reboots", first["reboots"]), (first["note"], first["note"])) if is_so]  # fmt: skip
+        mind = ["DESTROYS"] if first["destructive"] and first["kind"] != "pass over" else []
+        mind += ["reboots"] if first["reboots"] else []
+        mind += [_note(group)] if first["note"] else []
         rows.append((SAID[first["kind"]], first["role"], where, "; ".join(mind)))
     widths = [max(len(row[index]) for row in rows) for index in range(3)] if rows else [0, 0, 0]
     for row in rows:
         cells = [row[index].ljust(widths[index]) for index in range(3)]
         out.line(f"  {'  '.join((*cells, row[3]))}".rstrip())
+
+
+def _note(group: Sequence[Mapping[str, Any]]) -> str:
+    """Why these wait: in full if it is the same for all, else in short."""
+    if len({step["note"] for step in group}) == 1:
+        return str(group[0]["note"])
+    return ", ".join(dict.fromkeys(_reason(code) for code in group[0]["codes"]))
+
+
+def _reason(code: str) -> str:
+    """`node dead node 5` -> `node dead`."""
+    return code.rsplit(" ", 2)[0]
 
 
 def _named(names: Sequence[str], most: int) -> str:
