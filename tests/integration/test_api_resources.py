@@ -53,7 +53,9 @@ def test_binding_brings_what_a_role_needs_and_unbinding_tells_what_goes(api: Api
     would = api.delete(f"node_roles/{parent['id']}?dry_run=true").get_json()
     assert would["removed"] == ["base on db1.rack.example.com", "web-server on db1.rack.example.com"]
     assert len(api.get("node_roles").get_json()) == 2
-    assert sorted(api.delete(f"node_roles/{parent['id']}").get_json()["node_roles"]) == sorted([parent["id"], bound["id"]])
+    assert sorted(api.delete(f"node_roles/{parent['id']}").get_json()["node_roles"]) == sorted(
+        [parent["id"], bound["id"]]
+    )
     assert api.get("node_roles").get_json() == []
 
 
@@ -109,11 +111,11 @@ def test_attributes_are_set_explained_and_unset(api: Api) -> None:
     node = api.made("nodes", {"name": "db1.rack.example.com"})["id"]
     path = f"nodes/{node}/attribs/rack-unit"
     assert api.get(path).get_json()["value"] is None
-    assert api.put(path, {"value": 12}).get_json()["value"] == 12
+    assert api.put(f"{path}?now=true", {"value": 12}).get_json()["value"] == 12
     explained = api.get(path + "?explain=true").get_json()
     (wins,) = [layer for layer in explained["layers"] if layer["wins"]]
     assert (wins["source"], wins["value"], wins["actor"]) == ("hint", 12, "admin")
-    assert api.delete(path).status_code == 204
+    assert api.delete(f"{path}?now=true").status_code == 204
     assert api.get(path).get_json()["set"] is False
     bound = api.made("node_roles", {"node_id": node, "role_id": "base"})["id"]
     assert api.get(f"node_roles/{bound}/attribs/base-size").get_json()["value"] == 3
