@@ -103,9 +103,11 @@ def test_a_node_dragged_onto_a_role_is_bound_planned_committed_and_annealed(serv
     expect(cell(page, berta, "walk")).to_contain_text("proposed")
 
     page.get_by_role("link", name="Plan").click()
-    steps = page.locator("tbody tr").all_inner_texts()
-    assert [text.split()[0] for text in steps] == sorted(text.split()[0] for text in steps)
-    assert len(steps) == 4  # berta needs no stage of her own: one in the deployment will do
+    expect(page.locator("#summary")).to_contain_text("4 run")  # berta needs no stage of her own: one is enough
+    steps = page.locator("#steps .folded > li").all_inner_texts()
+    assert [text.split()[1] for text in steps] == ["stage", "walk", "bow"]
+    page.locator("#steps summary").filter(has_text="walk").click()
+    expect(page.locator("#steps")).to_contain_text(berta)
     page.get_by_role("button", name="Commit this plan").click()
     expect(page.locator(".flash")).to_contain_text("Committed")
 
@@ -227,14 +229,79 @@ def test_an_attribute_is_set_and_says_where_it_comes_from(server: Server, page: 
     page.get_by_role("link", name="play-title").click()
     expect(page.locator("tr").filter(has_text="counts")).to_contain_text("Hamlet")
     page.get_by_label("Value").fill("Macbeth")
-    page.get_by_role("button", name="Set", exact=True).click()
+    page.get_by_role("button", name="Set now", exact=True).click()
     expect(page.locator("tr").filter(has_text="counts")).to_contain_text("Macbeth")
     expect(page.locator("tr").filter(has_text="counts")).to_contain_text("admin")
     page.get_by_label("Value").fill("[1, 2")
-    page.get_by_role("button", name="Set", exact=True).click()
+    page.get_by_role("button", name="Set now", exact=True).click()
     expect(page.locator(".flash.refused")).to_contain_text("is not JSON")
-    page.get_by_role("button", name="Unset").click()
+    page.get_by_role("button", name="Unset now").click()
     expect(page.locator("tr").filter(has_text="counts")).to_contain_text("Hamlet")
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with JavaScript", "without"])
+def test_a_value_is_drafted_planned_and_committed_from_its_page_and_from_the_board(
+    server: Server, open_page: Callable[..., Page], script: bool
+) -> None:
+    stage = f"draft{'' if script else '-plain'}"
+    deployment_id = server.make_nodes(stage)
+    node = f"{stage}-{NODES[0]}"
+    (server.room / "curtain").touch()
+    server.ask("POST", "node_roles", {"node_id": node, "role_id": "play", "deployment_id": deployment_id})
+    server.ask("PUT", f"deployments/{deployment_id}/commit")
+    page = open_page(java_script_enabled=script, viewport={"width": 400, "height": 800})
+    log_in(page, server)
+    page.goto(f"/deployments/{deployment_id}")
+    expect(page.locator("#board")).to_contain_text("active", timeout=ANNEALED_MS)
+    form = page.locator("section").filter(has=page.get_by_role("heading", name="Set a value for the whole"))
+    form.get_by_label("Attribute").select_option("play-title")
+    form.get_by_label("Value").fill("Macbeth")
+    form.get_by_role("button", name="Plan").click()
+    expect(page.locator("#values")).to_contain_text("Macbeth")
+    expect(page.locator("#steps")).to_contain_text("run again")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "too wide"
+    page.get_by_role("link", name="Leave it").click()
+    expect(page.locator("#drafts")).to_have_count(0)
+    form.get_by_label("Attribute").select_option("play-title")
+    form.get_by_label("Value").fill("Macbeth")
+    form.get_by_role("button", name="Set as draft").click()
+    expect(page.locator("#drafts tbody tr")).to_contain_text(f"play in {stage}")
+    expect(page.locator("#drafts tbody tr")).to_contain_text("Macbeth")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "too wide"
+    page.get_by_role("button", name="Discard all").click()
+    expect(page.locator("#drafts")).to_have_count(0)
+
+    play = server.ask("GET", f"node_roles?node={node}&role=play")[0]["id"]
+    page.goto(f"/noderoles/{play}/attribs/play-title")
+    page.get_by_label("Value").fill("Othello")
+    page.get_by_role("button", name="Set as draft").click()
+    expect(page.locator("#drafts")).to_contain_text("Othello")
+    page.locator("#drafts").get_by_role("button", name="Plan").click()
+    expect(page.locator("#values tbody tr")).to_contain_text("Othello")
+    page.get_by_role("button", name="Commit", exact=True).click()
+    expect(page.locator(".flash.ok")).to_contain_text("1 value is committed")
+    expect(page.locator("#drafts")).to_have_count(0)
+
+
+def test_unbinding_and_moving_are_planned_where_one_does_them(server: Server, page: Page) -> None:
+    deployment_id, other = server.make_nodes("from"), server.make_nodes("towards")
+    node = f"from-{NODES[0]}"
+    bound = server.ask("POST", "node_roles", {"node_id": node, "role_id": "stage", "deployment_id": deployment_id})[
+        "id"
+    ]
+    server.ask("PUT", f"deployments/{deployment_id}/commit")
+    page.goto(f"/ask/node_roles/{bound}/unbind")
+    page.get_by_role("button", name="Plan").click()
+    expect(page.locator("#summary .lossbox")).to_contain_text(f"stage on {node}")
+    page.get_by_role("link", name="Leave it").click()
+    expect(page.locator("h1")).to_have_text("stage")
+    page.goto(f"/deployments/{other}")
+    form = page.locator("section").filter(has=page.get_by_role("heading", name="Nodes of this deployment"))
+    form.get_by_label("Move a node here").fill(node)
+    form.get_by_role("button", name="Plan").click()
+    expect(page.locator("#summary")).to_contain_text("Nothing")
+    page.get_by_role("button", name="Move").click()
+    expect(page.locator(".flash.ok")).to_contain_text("is in this deployment now")
 
 
 def test_nodes_are_found_and_only_deleted_with_their_name_typed(server: Server, page: Page) -> None:

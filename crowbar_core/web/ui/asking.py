@@ -20,6 +20,7 @@ from crowbar_core.errors import CrowbarError, Forbidden, NotFound
 from crowbar_core.services import losses as service
 from crowbar_core.services.losses import Loss
 from crowbar_core.web import auth
+from crowbar_core.web.ui.plans import act_planned
 from crowbar_core.web.ui.shell import act, is_local, page, refuse, ui
 
 T = TypeVar("T")
@@ -111,16 +112,24 @@ def ask(kind: str, key: int, what: str) -> Response:
         fields=fields,
         url=asked.url.replace(KEY, str(key)),
         leave=back if is_local(back) else asked.leave.replace(KEY, str(key)),
+        plans=kind != "users" and (kind, what) in ASKED,
         same=[{"label": asked.label, "api": asked.api.replace(KEY, str(key)), "cli": asked.cli.replace(KEY, str(key))}],
     )
 
 
 def act_asked(
-    kind: str, key: int, what: str, work: Callable[[], T], done: str | Callable[[T], str], to: str
-) -> BaseResponse:
-    """As ``act``, once the name was typed of what destroys; else the way leads to the page that asks for it."""
+    kind: str, key: int, what: str, work: Callable[[], T], done: str | Callable[[T], str], to: str, *,
+    plans: bool = True, insist: bool = False,
+) -> BaseResponse:  # fmt: skip
+    """As ``act``, once the name was typed of what destroys; else the way leads to the page that asks for it. A form
+    with ``rehearse`` is answered with its plan, if the act ``plans``.
+    """
     typed = request.form.get("typed", "")
     try:
+        if plans and request.form.get("rehearse"):
+            known = service.losses(auth.parts(), kind, key, what)
+            title = f"{ASKED[kind, what].label} {known.subject}"
+            return act_planned(work, done, to, title=title, loss=known, insist=insist)
         loss: Loss | None = service.confirm(auth.parts(), kind, key, what, typed)
     except CrowbarError as error:
         if error.status >= 500:

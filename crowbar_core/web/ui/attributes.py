@@ -9,9 +9,11 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
 from crowbar_core.services import attributes as service
+from crowbar_core.services import drafts
 from crowbar_core.store import node_pages
 from crowbar_core.web import auth
-from crowbar_core.web.ui.shell import act, actor, found, json_value, page, ui
+from crowbar_core.web.ui.plans import act_planned
+from crowbar_core.web.ui.shell import actor, form_value, found, page, ui
 
 _KEYS = {"nodes": "node_id", "noderoles": "node_role_id"}
 
@@ -41,12 +43,15 @@ def attribute(kind: str, subject_id: int, name: str) -> Response:
         subject=title,
         attribute=declared,
         layers=layers,
+        drafts=[one for one in drafts.drafts(parts, **key) if one.attribute == name],
         winner=next((layer for layer in layers if layer.wins), None),
         same=[
             {"label": label, "api": f"{method} {api}/attribs/{name}{rest}", "cli": f"crowbar attribs {verb} {cli}"}
             for label, method, rest, verb in (
                 ("Explain", "GET", "?explain=true", f"explain {name}"),
-                ("Set", "PUT", ' {"value": VALUE}', f"set {name} VALUE"),
+                ("Draft", "PUT", ' {"value": VALUE}', f"set {name} VALUE"),
+                ("Set now", "PUT", '?now=true {"value": VALUE}', f"set {name} VALUE --now"),
+                ("Plan", "PUT", '?dry_run=true {"value": VALUE}', f"set {name} VALUE --plan"),
                 ("Unset", "DELETE", "", f"unset {name}"),
             )
         ],
@@ -59,13 +64,22 @@ def set_attribute(kind: str, subject_id: int, name: str) -> BaseResponse:
     key: dict[str, Any] = {_KEYS[kind]: subject_id}
     to = f"/{kind}/{subject_id}/attribs/{name}"
 
-    def work() -> None:
-        if request.form.get("do") == "unset":
-            service.unset_value(auth.parts(), actor(), attribute=name, **key)
-            return
-        text = request.form.get("value", "")
-        value = text if request.form.get("text") else json_value(text, f"The value of {name}")
-        service.set_value(auth.parts(), actor(), attribute=name, value=value, **key)
+    do = request.form.get("do", "")
+    unset, now = do.startswith("unset"), do.endswith("now") or bool(request.form.get("rehearse"))
 
-    unset = request.form.get("do") == "unset"
-    return act(work, "The value is unset: the next source shows through." if unset else "The value is set.", to)
+    def work() -> None:
+        if unset:
+            service.unset_value(auth.parts(), actor(), attribute=name, now=now, **key)
+        else:
+            value = form_value(f"The value of {name}")
+            service.set_value(auth.parts(), actor(), attribute=name, value=value, now=now, **key)
+
+    what = "unset" if unset else "set"
+    said = "at once" if now else "as a draft: nothing changes until it is committed"
+    return act_planned(
+        work,
+        f"The value is {what}, {said}.",
+        to,
+        title=f"{what.capitalize()} {name}",
+        also={"do": "unset now" if unset else "now"},
+    )

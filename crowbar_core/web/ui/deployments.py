@@ -11,7 +11,8 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
 from crowbar_core.domain.states import DeploymentState, State, deployment_state
-from crowbar_core.services import binding, losses
+from crowbar_core.services import attributes as values
+from crowbar_core.services import binding, drafts, losses
 from crowbar_core.services import deployments as service
 from crowbar_core.services import nodes as node_service
 from crowbar_core.services.parts import Actor, Parts
@@ -19,7 +20,8 @@ from crowbar_core.store import boards, catalogue, node_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.asking import act_asked, ask_url
 from crowbar_core.web.ui.nodes import bound
-from crowbar_core.web.ui.shell import Action, act, actor, field, found, number, page, ui, whole
+from crowbar_core.web.ui.plans import act_planned, plan_page
+from crowbar_core.web.ui.shell import Action, act, actor, field, form_value, found, number, page, ui, whole
 
 NODES_PER_PAGE = 200
 
@@ -92,6 +94,7 @@ def board(reference: str) -> Response:
         grid = boards.board(session, line.id, after=request.args.get("after", "")[:255], limit=NODES_PER_PAGE)
         roles = catalogue.bindable_roles(session)
         names = node_pages.node_names(session)
+    drafted = drafts.drafts(auth.parts(), deployment_id=line.id)
     here = {column.role_id for column in grid.columns}
     return page(
         "board.html",
@@ -105,14 +108,27 @@ def board(reference: str) -> Response:
         palette=[role for role in roles if role.id not in here],
         names=names,
         proposed=line.states.get(State.PROPOSED, 0),
-        actions=_actions(line),
+        drafts=drafted,
+        settable=_settable([column.role for column in grid.columns]),
+        actions=_actions(line, len(drafted)),
         danger=_danger(line),
     )
 
 
-def _actions(line: boards.DeploymentLine) -> list[Action]:
+def _settable(role_names: list[str]) -> list[str]:
+    """The attributes that these roles have or want, and that may be set."""
+    registry = auth.parts().registry
+    known = [name for name in role_names if name in registry.roles]
+    names = {one.name for role in known for one in registry.attributes_of(role)}
+    names |= {name for role in known for name in registry.roles[role].role.wants}
+    return sorted(
+        name for name in names if name in registry.attributes and registry.attributes[name].attribute.writable
+    )
+
+
+def _actions(line: boards.DeploymentLine, drafted: int) -> list[Action]:
     path = f"PUT /api/v2/deployments/{line.id}"
-    proposed = line.states.get(State.PROPOSED, 0)
+    proposed = line.states.get(State.PROPOSED, 0) + drafted
     actions = []
     if not line.committed or proposed:
         actions.append(
@@ -163,7 +179,9 @@ def bind_in(deployment_id: int) -> BaseResponse:
         role_id = whole(role, "the role") if role else number("role_id", "the role")
         return binding.bind(auth.parts(), actor(), node_id=node_id, role_id=role_id, deployment_id=deployment_id)
 
-    return act(work, bound, f"/deployments/{deployment_id}")
+    return act_planned(
+        work, bound, f"/deployments/{deployment_id}", title="Bind a role to a node, and commit it", label="Bind"
+    )
 
 
 def _node_id() -> int:
@@ -175,10 +193,12 @@ def _node_id() -> int:
 @ui.post("/deployments/<int:deployment_id>/nodes")
 @requires("operator")
 def move_here(deployment_id: int) -> BaseResponse:
-    return act(
+    line, _ = _line(deployment_id)
+    return act_planned(
         lambda: node_service.change_node(auth.parts(), actor(), _node_id(), {"deployment_id": deployment_id}),
         "The node is in this deployment now.",
         f"/deployments/{deployment_id}",
+        title=f"Move a node to deployment {line.name}",
     )
 
 
@@ -196,13 +216,26 @@ def add_role(deployment_id: int) -> BaseResponse:
 
 @ui.get("/deployments/<int:deployment_id>/plan")
 @requires("viewer")
-def plan(deployment_id: int) -> Response:
+def plan(deployment_id: int) -> BaseResponse:
     line, _ = _line(deployment_id)
-    return page(
-        "plan.html",
-        deployment=line,
-        plan=service.plan(auth.parts(), deployment_id),
-        loss=losses.losses(auth.parts(), "deployments", deployment_id, "commit"),
+    path, found_plan = f"/deployments/{line.id}", service.plan(auth.parts(), deployment_id)
+    loss = losses.losses(auth.parts(), "deployments", deployment_id, "commit")
+    same = [
+        {"label": "Plan", "api": f"GET /api/v2{path}/plan", "cli": f"crowbar deployments plan {line.name}"},
+        {
+            "label": "Commit",
+            "api": f"PUT /api/v2{path}/commit?plan={found_plan.id}",
+            "cli": f"crowbar deployments commit {line.name} --plan {found_plan.id}",
+        },
+    ]
+    return plan_page(
+        found_plan,
+        url=f"{path}/commit",
+        fields={"plan": found_plan.id},
+        leave=path,
+        loss=loss,
+        same=same,
+        label="Commit this plan",
     )
 
 
@@ -223,7 +256,51 @@ def steer_deployment(deployment_id: int, verb: str) -> BaseResponse:
     def steer() -> None:
         work(auth.parts(), actor(), deployment_id)
 
-    return act_asked("deployments", deployment_id, verb, steer, said, to) if verb == "commit" else act(steer, said, to)
+    if verb == "commit":
+        return act_asked("deployments", deployment_id, verb, steer, said, to, insist=True)
+    line, _ = _line(deployment_id)
+    return act_planned(steer, said, to, title=f"{verb.capitalize()} deployment {line.name}")
+
+
+@ui.post("/deployments/<int:deployment_id>/drafts")
+@requires("operator")
+def discard_drafts(deployment_id: int) -> BaseResponse:
+    """Its own commit takes them along."""
+    return act(
+        lambda: drafts.discard_drafts(auth.parts(), actor(), deployment_id=deployment_id),
+        lambda count: f"The drafts of {count} object{'s are' if count != 1 else ' are'} discarded.",
+        f"/deployments/{deployment_id}",
+    )
+
+
+@ui.post("/deployments/<int:deployment_id>/attribs")
+@requires("operator")
+def set_for_deployment(deployment_id: int) -> BaseResponse:
+    """Set or unset a value for all roles of the deployment that have or want it: as a draft, or at once."""
+    line, _ = _line(deployment_id)
+    name, unset = field("attribute", "the attribute"), request.form.get("do") == "unset"
+    now = request.form.get("do") == "now" or bool(request.form.get("rehearse"))
+    role = request.form.get("role", "").strip() or None
+
+    def work() -> list[str]:
+        parts, who = auth.parts(), actor()
+        if unset:
+            return values.unset_for_deployment(
+                parts, who, deployment_id=deployment_id, attribute=name, role=role, now=now
+            )
+        value = form_value(f"The value of {name}")
+        return values.set_for_deployment(
+            parts, who, deployment_id=deployment_id, attribute=name, value=value, role=role, now=now
+        )
+
+    how = "at once" if now else "as a draft: commit it to make it true"
+    return act_planned(
+        work,
+        lambda on: f"{name} is {'unset' if unset else 'set'} for {', '.join(on)}, {how}.",
+        f"/deployments/{deployment_id}",
+        title=f"{'Unset' if unset else 'Set'} {name} for deployment {line.name}",
+        also={"do": "now"},
+    )
 
 
 @ui.post("/deployments/<int:deployment_id>/delete")

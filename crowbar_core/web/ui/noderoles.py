@@ -12,11 +12,12 @@ from werkzeug.wrappers import Response as BaseResponse
 from crowbar_core.barclamp import requires
 from crowbar_core.domain.states import OPEN_RUN_STATES, State
 from crowbar_core.services import attributes as values
-from crowbar_core.services import binding, steering
+from crowbar_core.services import binding, drafts, steering
 from crowbar_core.services.parts import Actor, Parts
 from crowbar_core.store import boards, node_pages, run_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.asking import act_asked
+from crowbar_core.web.ui.plans import act_drafts
 from crowbar_core.web.ui.shell import Action, act, actor, found, known_id, page, ui
 
 LINES_PER_PAGE = 200
@@ -73,6 +74,7 @@ def noderole(node_role_id: int) -> Response:
             "log": run_pages.log_tail(session, runs[0].id, limit=30) if runs else [],
         }
     context["why"] = steering.why_node_role(parts, node_role_id)
+    context["drafts"] = drafts.drafts(parts, node_role_id=node_role_id)
     context["values"] = values.node_role_values(parts, node_role_id)
     return page("noderole.html", live="_noderole.html", actions=_actions(line, runs), **context)
 
@@ -131,6 +133,15 @@ def steer(node_role_id: int, verb: str) -> BaseResponse:
         verbs[verb](auth.parts(), actor(), node_role_id)
 
     return act_asked("node_roles", node_role_id, verb, work, done, to) if verb == "commit" else act(work, done, to)
+
+
+@ui.post("/noderoles/<int:node_role_id>/drafts")
+@requires("operator")
+def steer_drafts_of_noderole(node_role_id: int) -> BaseResponse:
+    """Plan, commit or discard the drafts of a noderole."""
+    with auth.parts().store.read() as session:
+        line = found(node_pages.node_role_line(session, node_role_id), f"noderole {node_role_id}", "/noderoles")
+    return act_drafts(f"{line.role} on {line.node}", f"/noderoles/{node_role_id}", node_role_id=node_role_id)
 
 
 @ui.post("/noderoles/<int:node_role_id>/unbind")

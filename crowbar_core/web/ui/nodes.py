@@ -13,13 +13,14 @@ from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import NodeState, node_state
 from crowbar_core.errors import CrowbarError
 from crowbar_core.services import attributes as values
-from crowbar_core.services import binding, hammers, liveness, steering, views
+from crowbar_core.services import binding, drafts, hammers, liveness, steering, views
 from crowbar_core.services import nodes as service
 from crowbar_core.services.addresses import claims_of
 from crowbar_core.services.parts import Actor, Parts
 from crowbar_core.store import boards, catalogue, node_pages, run_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.asking import act_asked, ask_url
+from crowbar_core.web.ui.plans import act_drafts, act_planned
 from crowbar_core.web.ui.shell import Action, act, actor, field, found, known_id, number, page, ui
 
 NODES_PER_PAGE = 100
@@ -90,6 +91,7 @@ def node(reference: str) -> Response:
         (one.state for one in context["node_roles"]), alive=line.alive, was_alive=line.alive_at is not None
     )
     context["why"] = steering.why_node(parts, line.id)
+    context["drafts"] = drafts.drafts(parts, node_id=line.id)
     context["values"] = values.node_values(parts, line.id)
     context["power"] = [(action, hammers.stops(action)) for action in _power_actions(parts, line.id)]
     return page("node.html", live="_node.html", actions=_actions(line), danger=_danger(line), **context)
@@ -174,7 +176,21 @@ def steer_node(node_id: int, what: str) -> BaseResponse:
         verb(auth.parts(), actor(), node_id)
 
     to = f"/nodes/{node_id}"
-    return act(work, said, to) if what == "propose" else act_asked("nodes", node_id, what, work, said, to)
+    if what == "propose":
+        return act_planned(work, said, to, title=f"Propose node {_name(node_id)}")
+    return act_asked("nodes", node_id, what, work, said, to)
+
+
+def _name(node_id: int) -> str:
+    with auth.parts().store.read() as session:
+        return found(node_pages.node_page(session, node_id), f"node {node_id}", "/nodes").name
+
+
+@ui.post("/nodes/<int:node_id>/drafts")
+@requires("operator")
+def steer_drafts(node_id: int) -> BaseResponse:
+    """Plan, commit or discard the drafts of a node."""
+    return act_drafts(f"node {_name(node_id)}", f"/nodes/{node_id}", node_id=node_id)
 
 
 @ui.post("/nodes/<int:node_id>/probe")
@@ -201,7 +217,7 @@ def power(node_id: int) -> BaseResponse:
 
     if not action or not hammers.stops(action):
         return act(work, lambda said: f"Power: {said}", to)
-    return act_asked("nodes", node_id, action, work, lambda said: f"Power: {said}", to)
+    return act_asked("nodes", node_id, action, work, lambda said: f"Power: {said}", to, plans=False)
 
 
 @ui.post("/nodes/<int:node_id>/change")
@@ -216,7 +232,7 @@ def change(node_id: int) -> BaseResponse:
             changes["deployment_id"] = number("deployment_id", "the deployment")
         service.change_node(auth.parts(), actor(), node_id, changes)
 
-    return act(work, "The node is changed.", f"/nodes/{node_id}")
+    return act_planned(work, "The node is changed.", f"/nodes/{node_id}", title=f"Change node {_name(node_id)}")
 
 
 @ui.post("/nodes/<int:node_id>/bind")
@@ -225,7 +241,9 @@ def bind(node_id: int) -> BaseResponse:
     def work() -> binding.BindResult:
         return binding.bind(auth.parts(), actor(), node_id=node_id, role_id=number("role_id", "the role"))
 
-    return act(work, bound, f"/nodes/{node_id}")
+    return act_planned(
+        work, bound, f"/nodes/{node_id}", title=f"Bind a role to {_name(node_id)}, and commit it", label="Bind"
+    )
 
 
 def bound(result: binding.BindResult) -> str:

@@ -230,6 +230,16 @@ def lasted(run: Any) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+@ui.app_template_filter("spoken")
+def spoken(seconds: float) -> str:
+    """An estimate, to the second."""
+    whole = max(round(seconds), 1)
+    minutes, rest = divmod(whole, 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{whole} s"
+
+
 @ui.app_template_filter("plain")
 def plain(line: str) -> str:
     """A line from a node without colours, cursor movements and characters that turn text around."""
@@ -322,6 +332,12 @@ def known_id(text: str) -> int | None:
 def before_id() -> int | None:
     """The key to page on from; whatever is no number is the first page."""
     return known_id(request.args.get("before", ""))
+
+
+def form_value(what: str) -> Any:
+    """The field ``value`` as JSON or, if ``text`` says so, as it is."""
+    text = request.form.get("value", "")
+    return text if request.form.get("text") else json_value(text, what)
 
 
 def json_value(text: str, what: str) -> Any:
