@@ -264,7 +264,7 @@ def test_a_value_is_drafted_planned_and_committed_from_its_page_and_from_the_boa
     expect(page.locator("#drafts")).to_have_count(0)
     form.get_by_label("Attribute").select_option("play-title")
     form.get_by_label("Value").fill("Macbeth")
-    form.get_by_role("button", name="Set as draft").click()
+    form.get_by_role("button", name="Set as draft", exact=True).click()
     expect(page.locator("#drafts tbody tr")).to_contain_text(f"play in {stage}")
     expect(page.locator("#drafts tbody tr")).to_contain_text("Macbeth")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "too wide"
@@ -274,7 +274,7 @@ def test_a_value_is_drafted_planned_and_committed_from_its_page_and_from_the_boa
     play = server.ask("GET", f"node_roles?node={node}&role=play")[0]["id"]
     page.goto(f"/noderoles/{play}/attribs/play-title")
     page.get_by_label("Value").fill("Othello")
-    page.get_by_role("button", name="Set as draft").click()
+    page.get_by_role("button", name="Set as draft", exact=True).click()
     expect(page.locator("#drafts")).to_contain_text("Othello")
     page.locator("#drafts").get_by_role("button", name="Plan").click()
     expect(page.locator("#values tbody tr")).to_contain_text("Othello")
@@ -363,7 +363,7 @@ def test_a_commit_that_destroys_asks_for_the_name_on_the_board_and_beside_the_pl
     page.get_by_role("link", name="Leave it").click()
     expect(cell(page, f"strike-{NODES[0]}", "strike")).to_contain_text("proposed")
     page.get_by_role("link", name="Plan").click()
-    expect(page.locator(".loss")).to_contain_text(f"strike on strike-{NODES[0]}")
+    expect(page.locator("#summary .lossbox")).to_contain_text(f"strike on strike-{NODES[0]}")
     page.get_by_label(re.compile("to confirm")).fill("strike")
     page.get_by_role("button", name="Commit this plan").click()
     expect(cell(page, f"strike-{NODES[0]}", "strike")).to_contain_text("active", timeout=ANNEALED_MS)
