@@ -236,7 +236,7 @@ def test_no_form_destroys_before_the_name_was_typed(
         assert api.dump() == before, "nothing was done"
     page = operator.get(answer.location).get_data(as_text=True)
     assert "What will be lost" in page
-    assert f'Type <b class="mono">{name}</b>' in page
+    assert f'Type <b class="mono">{name}</b> to confirm' in page
     # What the page sends is what does it.
     form = page[page.index(f'action="{where}"') :]
     sent = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', form.partition("</form>")[0]))
