@@ -188,6 +188,9 @@ def _troubles(session: Session) -> Iterator[Finding]:
     if trouble.hooks:
         detail = f"{_many(sum(trouble.hooks.values()), 'hook has', 'hooks have')} failed for good"
         yield Finding(check="hooks", grade="degraded", detail=detail, names=sorted(trouble.hooks), page="/events")
+    if trouble.quarantined:
+        detail = f"{_many(len(trouble.quarantined), 'barclamp is', 'barclamps are')} in quarantine"
+        yield Finding(check="hooks", grade="degraded", detail=detail, names=trouble.quarantined, page="/barclamps")
     if trouble.questions:
         detail = f"{_many(len(trouble.questions), 'question', 'questions')} could not be answered by barclamps"
         yield Finding(check="hooks", grade="degraded", detail=detail, names=trouble.questions, page="/barclamps")

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from crowbar_core.domain.states import OPEN_RUN_STATES, RunState, State
 from crowbar_core.store.events import PERIODIC
 from crowbar_core.store.models import Delivery, Event, HookError, Node, Run, table
+from crowbar_core.store.quarantine import quarantined
 
 runs, deliveries, events = table(Run), table(Delivery), table(Event)
 hook_errors, nodes = table(HookError), table(Node)
@@ -84,6 +85,7 @@ class Troubles:
 
     hooks: Mapping[str, int]
     """Plugin -> deliveries that were given up."""
+    quarantined: Sequence[str]
     questions: Sequence[str]
     jobs: Sequence[str]
     wanted_nodes: int
@@ -108,6 +110,7 @@ def troubles(session: Session) -> Troubles:
     )
     return Troubles(
         hooks=dict(session.execute(failed).all()),
+        quarantined=sorted(quarantined(session)),
         questions=[f"{one.plugin} {one.hook}" for one in errors if not one.hook.startswith(PERIODIC)],
         jobs=[f"{one.plugin} {one.hook.removeprefix(PERIODIC)}" for one in errors if one.hook.startswith(PERIODIC)],
         wanted_nodes=sum(alive.values()),

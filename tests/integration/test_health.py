@@ -16,7 +16,7 @@ from crowbar_core.services import housekeeping, nodes
 from crowbar_core.services.engine import Engine
 from crowbar_core.services.health import Finding, gather
 from crowbar_core.services.processes import Presence, processes, tell_problems
-from crowbar_core.store import catalogue, events
+from crowbar_core.store import catalogue, events, quarantine
 from crowbar_core.store import processes as rows
 from crowbar_core.store.models import Delivery, Event, ProcessRow, table
 from tests.integration.cluster import Cluster
@@ -179,6 +179,16 @@ def test_a_hook_that_failed_for_good_is_told(new_cluster: NewCluster) -> None:
         session.execute(insert(table(Delivery)).values(event_id=event, plugin="tests", state="failed", error="broke"))
     assert gather(cluster.parts).status == "degraded"
     assert gather(cluster.parts).of("hooks") == "1 hook has failed for good"
+
+
+def test_a_barclamp_in_quarantine_is_told(new_cluster: NewCluster) -> None:
+    cluster = new_cluster(ROLE)
+    at_work(cluster)
+    with cluster.parts.store.write() as session:
+        quarantine.quarantine(session, "tests", "it hung three times")
+    told = finding(cluster, "hooks")
+    assert told is not None
+    assert (told.grade, list(told.names)) == ("degraded", ["tests"])
 
 
 def test_a_node_that_died_is_a_warning_and_the_last_one_is_more(new_cluster: NewCluster) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from crowbar_core.barclamp import Probe, Role
-from crowbar_core.services import liveness, steering
+from crowbar_core.barclamp import Attribute, Done, Probe, Role, Task
+from crowbar_core.errors import PermanentError
+from crowbar_core.services import attributes, liveness, steering
+from crowbar_core.services.runner import Runner
 from tests.integration.cluster import OPERATOR, Cluster
 
 NewCluster = Callable[..., Cluster]
@@ -136,3 +138,22 @@ def test_a_run_without_a_reason_says_so(new_cluster: NewCluster) -> None:
     cluster.commit_all()
     cluster.end(ref, "failed")
     assert summary(cluster, ref) == "It failed: no reason was given. Retry it when that is mended."
+
+
+def leak(task: Task) -> Done:
+    raise PermanentError(f"the key {task.data['leaky']['key']} is refused")
+
+
+def test_the_reason_of_a_failure_tells_no_secret_that_the_run_was_given(new_cluster: NewCluster) -> None:
+    key = Attribute(name="leaky-key", map="leaky/key", secret=True)
+    cluster = new_cluster(Role(name="leaky", jig="python", run=leak, attributes=(key,)))
+    cluster.node("a")
+    ref = cluster.bind("a", "leaky")
+    attributes.set_value(
+        cluster.parts, OPERATOR, attribute="leaky-key", value="swordfish-7", node_role_id=ref, now=True
+    )
+    cluster.commit_all()
+    run = cluster.open_run(ref).id
+    Runner(cluster.parts).execute_here([run])
+    assert cluster.run(run).exit_reason == "the key *** is refused"
+    assert cluster.row(ref).status == "the key *** is refused"

@@ -34,6 +34,8 @@ from crowbar_jig_script.stream import LOOK, Stream
 
 TRY_AGAIN = 75
 """The exit code (EX_TEMPFAIL of sysexits.h) with which a script asks to be tried again later."""
+KEPT_OF_ERROR = 300
+"""Characters of a script's last line of error output that the reason of its failure has."""
 MOST_SKEW = 30.0
 """Seconds by which a node's clock may differ from ours before its runs say so."""
 _LAST_WORDS = 1.0
@@ -85,6 +87,7 @@ class _Run:
         self.number: int | None = None
         self.verdict: list[str] = []
         self.stderr_ended = False
+        self.last_error = ""
         self.announced = False
         self.before = False
         self.ending = False
@@ -198,6 +201,8 @@ class _Run:
     # ------------------------------------------------------------ what the node says
 
     def _write(self, line: str, stream: Literal["stdout", "stderr", "crowbar"] = "crowbar") -> None:
+        if stream == "stderr" and line.strip():
+            self.last_error = line.strip()
         try:
             self.task.log(line, stream=stream)
         except Exception as problem:
@@ -242,7 +247,10 @@ class _Run:
             self._write(f"warning: the node's clock is {abs(ahead):.0f} s {way} this machine's")
 
     def _hear_stderr(self, text: str) -> None:
-        self.stderr_ended = True
+        if text.strip() == "script":
+            self.last_error = ""  # what follows is the next script's
+        else:
+            self.stderr_ended = True
 
     @property
     def script(self) -> str:
@@ -252,6 +260,10 @@ class _Run:
     def what(self) -> str:
         of = "" if self.number is None else f"script {self.script} of "
         return f"{of}role {self.task.role.name} on node {self.task.node.name}"
+
+    def _last_words(self) -> str:
+        """The last line of error output, which mostly says what went wrong."""
+        return f": {self.last_error[:KEPT_OF_ERROR]}" if self.last_error else ""
 
     # ------------------------------------------------------------ how a run ends
 
@@ -266,8 +278,9 @@ class _Run:
                         self.connections.drop(self.kept)
                     return self._done(self.stream.out.report)
                 if code == str(TRY_AGAIN):
-                    raise TemporaryError(f"{self.what} asked to be tried again (exit code {code})", delay=delay)
-                raise PermanentError(f"{self.what} {_how_it_exited(code)}")
+                    how = f"asked to be tried again (exit code {code}){self._last_words()}"
+                    raise TemporaryError(f"{self.what} {how}", delay=delay)
+                raise PermanentError(f"{self.what} {_how_it_exited(code)}{self._last_words()}")
             case ["nosession"] if not self.kept.setsid:
                 self.kept.setsid = True
                 return None

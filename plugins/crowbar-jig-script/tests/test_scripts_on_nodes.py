@@ -131,6 +131,18 @@ def test_the_first_failing_script_ends_the_role(site: Site) -> None:
     assert site.remains() == []
 
 
+def test_the_reason_of_a_failure_has_the_last_line_of_the_scripts_error_output(site: Site) -> None:
+    scripts = {
+        "10-a.sh": "echo an older story >&2",
+        "20-b.sh": "echo one >&2; echo 'E: no such package' >&2; echo >&2; echo told >&1; exit 3",
+    }
+    what = f"script 20-b.sh of role r on node {site.name}"
+    assert site.fail(scripts).detail == f"{what} exited with 3: E: no such package"
+    scripts["20-b.sh"] = "exit 3"
+    assert site.fail(scripts).detail == f"{what} exited with 3", "the error output of another script says nothing"
+    assert site.fail("echo the mirror is away >&2; exit 75").detail.endswith("(exit code 75): the mirror is away")
+
+
 def test_exit_code_75_asks_to_be_tried_again_later(sites: Callable[..., Site]) -> None:
     problem = sites(retry_delay=42.0).fail("exit 75")
     assert isinstance(problem, TemporaryError)

@@ -126,6 +126,7 @@ crowbar_play() {
         crowbar_finish
     fi
     crowbar_tell script "$number"
+    crowbar_tell script >&2
     "$@" </dev/null
     code=$?
     [ "$code" -eq 0 ] || crowbar_finish
