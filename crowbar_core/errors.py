@@ -148,3 +148,13 @@ class RunTimeout(JigError):
 
 class RunCancelled(JigError):
     """The run was told to stop, and what it started on the node is gone."""
+
+
+def told(error: BaseException | None) -> str:
+    """How an exception that nobody turned into a sentence is shown: its kind and its words; of a database's error
+    without the statement and the values, which may be secrets.
+    """
+    said: object = error
+    if hasattr(error, "statement") and getattr(error, "orig", None) is not None:
+        said = str(getattr(error, "orig", "")).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {said}"

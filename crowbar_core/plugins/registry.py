@@ -18,7 +18,7 @@ from typing import Any
 import pluggy
 
 from crowbar_core.barclamp import PROJECT, Attribute, Hammer, Jig, Json, NavItem, Problem, Schema
-from crowbar_core.errors import BarclampError, CrowbarError, NotFound
+from crowbar_core.errors import BarclampError, CrowbarError, NotFound, told
 from crowbar_core.plugins.entry_points import HAMMERS, JIGS, classes, distribution_of
 from crowbar_core.plugins.loaded import CORE, Failure, Implementation, LoadedAttribute, LoadedBarclamp, LoadedRole
 from crowbar_core.plugins.order import in_order
@@ -114,7 +114,7 @@ class Registry:
         try:
             answer = _whole(implementation(**arguments))
         except (Exception, SystemExit) as error:  # noqa: BLE001  a package may do anything when it is loaded or called
-            answer = Failure(implementation.plugin, hook, f"{type(error).__name__}: {error}", traceback.format_exc())
+            answer = Failure(implementation.plugin, hook, told(error), traceback.format_exc())
             self.note_unanswered(answer, **arguments)
         return implementation.plugin, answer
 
@@ -159,8 +159,7 @@ class Registry:
                 error.add_note(f"Barclamp {implementation.plugin}, in {hook}")
                 raise
             raise BarclampError(
-                f"Barclamp {implementation.plugin} failed in {hook}: {type(error).__name__}: "
-                f"{_first_line(error)}. Nothing was changed."
+                f"Barclamp {implementation.plugin} failed in {hook}: {told(error)}. Nothing was changed."
             ) from error
 
     # ------------------------------------------------------------ registration
@@ -259,12 +258,6 @@ class Registry:
 def _breaks_a_rule(error: BaseException) -> bool:
     """Whether it is the database's refusal of a row. Told by its name, as no plugin must know the store."""
     return type(error).__name__ == "IntegrityError" and hasattr(error, "orig")
-
-
-def _first_line(error: BaseException) -> str:
-    """What went wrong, without the statement and the values that a database's error carries along."""
-    said = getattr(error, "orig", None) or error
-    return next(iter(str(said).strip().splitlines()), "")
 
 
 def plugin_manager(specs: Sequence[ModuleType]) -> pluggy.PluginManager:

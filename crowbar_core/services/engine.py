@@ -17,7 +17,7 @@ from typing import Any
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from crowbar_core.barclamp import Periodic, serving
-from crowbar_core.errors import CrowbarError, Unavailable
+from crowbar_core.errors import CrowbarError, Unavailable, told
 from crowbar_core.plugins import CORE
 from crowbar_core.questions import Unanswered
 from crowbar_core.queues.threads import ThreadsQueue
@@ -233,7 +233,7 @@ class Engine:
                 self._job_failed(barclamp, name, error.detail)
             except Exception as error:  # noqa: BLE001  a thread of the engine goes on whatever one round did
                 log.exception("a periodic job failed", barclamp=barclamp, job=name)
-                self._job_failed(barclamp, name, f"{type(error).__name__}: {error}")
+                self._job_failed(barclamp, name, told(error))
             else:
                 self._job_done(barclamp, name)
 

@@ -28,7 +28,7 @@ from crowbar_core.barclamp import (
     SetBootEnv,
     Unbind,
 )
-from crowbar_core.errors import CrowbarError, NotFound
+from crowbar_core.errors import CrowbarError, NotFound, told
 from crowbar_core.plugins import Implementation
 from crowbar_core.services import attributes, binding, nodes, steering
 from crowbar_core.services.annealer import change
@@ -147,7 +147,7 @@ class Reactions:
                 count += 1
                 lane.overruns = 0
                 if call.error is not None:
-                    self._put_off(call.one, f"{type(call.error).__name__}: {call.error}", call.trace)
+                    self._put_off(call.one, told(call.error), call.trace)
                 else:
                     self._apply(call.one, call.intents)
             elif lane.call is not None and lane.call.seconds > self._patience:
@@ -209,7 +209,7 @@ class Reactions:
         except CrowbarError as error:
             self._put_off(one, f"its intents were refused: {error.detail}", "")
         except Exception as error:  # noqa: BLE001  the caller of hooks is an edge: a plugin may raise anything
-            self._put_off(one, f"its intents failed: {type(error).__name__}: {error}", traceback.format_exc())
+            self._put_off(one, f"its intents failed: {told(error)}", traceback.format_exc())
 
     def _node_id(self, name: str) -> int:
         with self.parts.store.read() as session:

@@ -30,6 +30,7 @@ from crowbar_core.errors import (
     RunCancelled,
     TemporaryError,
     Unavailable,
+    told,
 )
 from crowbar_core.plugins import LoadedRole
 from crowbar_core.services.addresses import claims_for_views
@@ -343,7 +344,7 @@ class Runner:
         except (Exception, SystemExit) as error:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
             for line in traceback.format_exc().splitlines():
                 job.log(line)
-            return self._said(job, "failed", f"{type(error).__name__}: {error}", unsure=job.has_begun)
+            return self._said(job, "failed", told(error), unsure=job.has_begun)
 
     def _said(self, job: Job, kind: Kind, reason: str, *, delay: float = 0.0, unsure: bool = False) -> Outcome:
         reason = job.log.masked(reason)

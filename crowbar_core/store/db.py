@@ -273,7 +273,7 @@ def open_engine(url: str, *, pool_size: int, watch: Watch, busy_seconds: Callabl
             ) from error
         engine = create_engine(
             url, json_serializer=_dumps, json_deserializer=_loads, pool_size=pool_size, max_overflow=100,
-            connect_args={"check_same_thread": False},
+            hide_parameters=True, connect_args={"check_same_thread": False},
         )  # fmt: skip
         event.listen(engine, "connect", _open_sqlite)
         event.listen(engine, "begin", lambda connection: _begin_sqlite(connection, busy_seconds()))
@@ -281,7 +281,7 @@ def open_engine(url: str, *, pool_size: int, watch: Watch, busy_seconds: Callabl
     if re.match(r"postgresql(\+psycopg2)?://", url):
         engine = create_engine(
             url, json_serializer=_dumps, json_deserializer=_loads, pool_size=pool_size, max_overflow=100,
-            pool_pre_ping=True, connect_args=connect_arguments(watch),
+            hide_parameters=True, pool_pre_ping=True, connect_args=connect_arguments(watch),
         )  # fmt: skip
         event.listen(engine, "connect", lambda connection, _record: prepare(connection, watch.patience))
         return engine

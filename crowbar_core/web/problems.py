@@ -18,7 +18,9 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from crowbar_core.errors import ConfigError, CrowbarError, FieldError, Unauthenticated, Unavailable
+from crowbar_core.services import conflicts
 from crowbar_core.web import origin
+from crowbar_core.web.auth import parts
 from crowbar_core.web.door import TooManyAttempts
 from crowbar_core.web.ui import error_page
 
@@ -160,11 +162,11 @@ def _database(error: Exception) -> Response:
 
 
 def _constraint(error: IntegrityError) -> Response:
-    """Two requests at once, of which the schema let one through."""
-    log.warning("constraint", path=request.path, error=str(error.orig))
-    return _answer(
-        409, code="conflict", detail="Something else changed at the same time, and both cannot be: read again."
-    )
+    """Two requests at once, of which the schema let one through; or a barclamp's view that broke a rule of a table."""
+    built = parts()
+    said = conflicts.refusal(built.store, built.registry, error)
+    log.warning("constraint", path=request.path, error=said.detail)
+    return _answer(409, code=said.code, detail=f"{said.detail} It may have changed just now: read again.")
 
 
 def _range(error: DataError) -> Response:
