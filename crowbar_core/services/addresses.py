@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import NodeView
@@ -27,6 +27,10 @@ from crowbar_core.store.db import Store
 from crowbar_core.store.models import AddressClaim, Node, table
 
 claims, nodes = table(AddressClaim), table(Node)
+
+
+MOST_CONTESTED = 100
+SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,45 @@ def claims_of_node(parts: Parts, node_id: int) -> Sequence[Claim]:
     """One node's claims, those from an operator first."""
     with parts.store.read() as session:
         return claims_of(session, parts.store, parts.settings, [node_id]).get(node_id, ())
+
+
+def contested(session: Session, settings: Settings) -> Mapping[str, Sequence[str]]:
+    """Address -> nodes that claim it, the one that has it first, where these are several and it matters: an operator
+    gave it, or it lies in ``admin_ranges``. (What every node calls its own, as that of a bridge for containers, is
+    nobody's on the admin network.) Of very many, some.
+    """
+    several = (
+        select(claims.c.address)
+        .group_by(claims.c.address)
+        .having(func.count() > 1)
+        .order_by(func.min(claims.c.source), claims.c.address)
+        .limit(MOST_CONTESTED)
+        .subquery()
+    )
+    place = func.row_number().over(
+        partition_by=claims.c.address, order_by=(claims.c.source, claims.c.since, claims.c.node_id)
+    )
+    ranked = (
+        select(claims.c.address, claims.c.source, claims.c.node_id, place.label("place"))
+        .join(several, several.c.address == claims.c.address)
+        .subquery()
+    )
+    found: dict[str, list[str]] = defaultdict(list)
+    sources: dict[str, str] = {}
+    for row in session.execute(
+        select(ranked.c.address, ranked.c.source, nodes.c.name)
+        .join(nodes, nodes.c.id == ranked.c.node_id)
+        .where(ranked.c.place <= SHOWN)
+        .order_by(ranked.c.address, ranked.c.place)
+    ):
+        sources.setdefault(row.address, row.source)
+        found[row.address].append(row.name)
+    return {
+        address: names
+        for address, names in found.items()
+        if sources[address] == "hint"
+        or any(ipaddress.ip_address(address) in network for network in settings.admin_networks)
+    }
 
 
 def _refusal(claim: Claim, settings: Settings, *, mine: bool) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from crowbar_core.errors import CrowbarError, Held
+from crowbar_core.services.addresses import contested
 from crowbar_core.services.parts import Parts
 from crowbar_core.services.processes import Process, alive_of_kind, processes
 from crowbar_core.store import counts, leases
@@ -41,6 +42,7 @@ CHECKS: Final = (
     "hooks",
     "jobs",
     "nodes",
+    "addresses",
     "processes",
 )
 """Everything that is looked at, in the order in which it is told."""
@@ -105,6 +107,7 @@ def gather(parts: Parts) -> Health:
                 found += _workforce(parts, session, living, now)
                 found += _backlog(session, living, now)
                 found += _troubles(session)
+                found += _addresses(parts, session)
         except (CrowbarError, SQLAlchemyError):
             found.append(Finding(check="database", grade="fatal", detail="the database does not answer"))
     found += _packages(parts)
@@ -202,6 +205,14 @@ def _troubles(session: Session) -> Iterator[Finding]:
         detail = f"{_many(trouble.dead_nodes, 'node that was alive is', 'nodes that were alive are')} not alive now"
         detail += ", and no other" if every else ""
         yield Finding(check="nodes", grade="degraded" if every else "warning", detail=detail, page="/nodes?alive=no")
+
+
+def _addresses(parts: Parts, session: Session) -> Iterator[Finding]:
+    found = contested(session, parts.settings)
+    if found:
+        detail = f"{_many(len(found), 'address is', 'addresses are')} claimed by more than one node"
+        names = [f"{address}: {', '.join(names)}" for address, names in found.items()]
+        yield Finding(check="addresses", grade="warning", detail=detail, names=names, page="/nodes")
 
 
 def _packages(parts: Parts) -> Iterator[Finding]:

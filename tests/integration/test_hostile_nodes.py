@@ -277,6 +277,22 @@ def test_the_older_report_goes_before_the_younger_and_a_hint_before_both(serve: 
     assert (addresses(api, second), addresses(api, first)) == ([], ["198.51.100.1"])
 
 
+def test_a_conflict_is_shown_to_those_who_may_see_it(serve: Serve) -> None:
+    api = serve(admin_ranges=("198.51.100.0/24",))
+    victim, thief = node(api, "victim", ip="198.51.100.1"), node(api, "thief")
+    for each in (victim, thief):
+        report(api, each, addresses=["172.17.0.1"])  # as each node with containers has it
+
+    def found() -> str:
+        return str(api.get("/readyz", who="").get_json()["checks"]["addresses"])
+
+    assert found() == "ok"
+    report(api, thief, addresses=["198.51.100.1"])
+    assert found() == "1 address is claimed by more than one node"
+    page = signed_in(api).get("/processes").get_data(as_text=True)
+    assert "198.51.100.1: victim.rack.example.com, thief.rack.example.com" in page
+
+
 def test_the_node_page_shows_what_does_not_count(serve: Serve) -> None:
     api = serve(admin_ranges=EVERYTHING)
     node(api, "victim", ip="198.51.100.1")
