@@ -347,7 +347,8 @@ class Runner:
             return self._said(job, "failed", told(error), unsure=job.has_begun)
 
     def _said(self, job: Job, kind: Kind, reason: str, *, delay: float = 0.0, unsure: bool = False) -> Outcome:
-        reason = job.log.masked(reason)
+        # A node's own words may be in it: what no database takes must not keep the outcome from being handed in.
+        reason = job.log.masked(reason).replace("\x00", "\ufffd").encode(errors="replace").decode()
         job.log(f"{kind}: {reason}" if reason else kind)
         return Outcome(
             run_id=job.run_id, kind=kind, reason=reason[:2000], worker=self.worker, delay=delay, unsure=unsure

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -210,3 +213,42 @@ def test_a_worker_says_what_is_wrong_with_its_settings(tmp_path: Path) -> None:
         assert missing.popen.wait(60) == 1
         assert "pip install crowbar-core[celery]" in missing.log
         assert "Traceback" not in worker.log + wrong.log + missing.log
+
+
+def crowbar(site: Site, *args: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "CROWBAR_URL": site.url, "CROWBAR_USER": "admin", "CROWBAR_PASSWORD": site.password}
+    line = [sys.executable, "-m", "crowbar_core.cli", *args]
+    return subprocess.run(line, env=environ, capture_output=True, text=True, timeout=60)
+
+
+def test_no_worker_a_dead_one_and_a_redis_that_is_down_are_told_by_ping_and_readiness(fleet: Fleet) -> None:
+    site = fleet.site
+    assert (site.ready().status_code, site.ready().json()["status"]) == (200, "degraded")
+    assert site.ready().json()["checks"]["annealer"] == "ok"
+    missed = crowbar(site, "ping")
+    assert missed.returncode == 1
+    assert "no worker is alive" in missed.stderr
+    worker = site.start("worker", concurrency=3)
+    site.wait(lambda: site.ready().json()["status"] == "ready", "the worker is seen")
+    assert crowbar(site, "ping").returncode == 0
+    (seen,) = [one for one in site.all("processes") if one["kinds"] == ["worker"]]
+    assert (seen["state"], seen["pid"], seen["concurrency"]) == ("alive", worker.popen.pid, 3)
+
+    fleet.redis.kill()
+    site.wait(lambda: site.ready().json()["status"] == "degraded", "Redis is missed")
+    down = crowbar(site, "ping")
+    assert down.returncode == 1
+    assert "the queue does not answer" in down.stderr
+    fleet.redis.start()
+    site.wait(lambda: site.ready().json()["status"] == "ready", "Redis is back")
+
+    worker.kill()
+    site.wait(lambda: "no worker is alive" in site.ready().json()["detail"], "the worker is missed")
+    (seen,) = [one for one in site.all("processes") if one["kinds"] == ["worker"]]
+    assert seen["state"] == "dead"
+    again = site.start("worker")
+    site.wait(lambda: site.ready().json()["status"] == "ready", "another took its place")
+    assert [one["pid"] for one in site.all("processes") if one["kinds"] == ["worker"]] == [again.popen.pid]
+    code, _ = again.terminate()
+    assert code == 0
+    assert all(one["kinds"] != ["worker"] for one in site.all("processes"))

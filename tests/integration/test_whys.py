@@ -157,3 +157,16 @@ def test_the_reason_of_a_failure_tells_no_secret_that_the_run_was_given(new_clus
     Runner(cluster.parts).execute_here([run])
     assert cluster.run(run).exit_reason == "the key *** is refused"
     assert cluster.row(ref).status == "the key *** is refused"
+
+
+def garble(task: Task) -> Done:
+    raise PermanentError("the node said \x00 and \ud800")
+
+
+def test_a_reason_that_no_database_takes_is_handed_in_all_the_same(new_cluster: NewCluster) -> None:
+    cluster = new_cluster(Role(name="garbled", jig="python", run=garble))
+    cluster.node("a")
+    ref = cluster.bind("a", "garbled")
+    cluster.commit_all()
+    Runner(cluster.parts).execute_here([cluster.open_run(ref).id])
+    assert cluster.row(ref).status == "the node said \ufffd and ?"

@@ -263,7 +263,8 @@ class _Run:
 
     def _last_words(self) -> str:
         """The last line of error output, which mostly says what went wrong."""
-        return f": {self.last_error[:KEPT_OF_ERROR]}" if self.last_error else ""
+        said = "".join(char if char.isprintable() else "\ufffd" for char in self.last_error[:KEPT_OF_ERROR])
+        return f": {said}" if said else ""
 
     # ------------------------------------------------------------ how a run ends
 
