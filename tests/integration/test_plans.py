@@ -163,6 +163,7 @@ class Walk:
         change = self.chance.choice((
             {"available": self.chance.random() < 0.6}, {"alive": self.chance.random() < 0.6},
             {"deployment_id": self.chance.choice(self.deployments)}, {"hint": {"site": self.chance.randint(0, 2)}},
+            {"discovery": {"site": self.chance.randint(0, 2)}},
         ))  # fmt: skip
         return node and (f"node {change}", lambda: nodes.change_node(self.parts, OPERATOR, node, change))
 
