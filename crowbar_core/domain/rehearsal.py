@@ -131,13 +131,13 @@ class Rehearsal:
     def next_wave(self) -> list[int]:
         """What starts now: at most one noderole of each node, the lowest (cohort, id). Empty: all is at rest."""
         self.wave += 1
-        chosen: list[int] = []
-        while self._woken:
-            for node in sorted(self._woken):
+        chosen: dict[int, int] = {}
+        while free := self._woken - chosen.keys():  # what is passed over may free others, on other nodes too
+            for node in sorted(free):
                 self._woken.discard(node)
                 if (ref := self._first(node)) is not None:
-                    chosen.append(ref)
-        return sorted(chosen, key=lambda ref: (self._one[ref].cohort, ref))
+                    chosen[node] = ref
+        return sorted(chosen.values(), key=lambda ref: (self._one[ref].cohort, ref))
 
     def _first(self, node: int) -> int | None:
         due = self._due[node]
