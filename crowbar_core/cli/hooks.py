@@ -42,3 +42,11 @@ def retry(numbers: tuple[int, ...], barclamp: str | None) -> None:
     for number in numbers:
         client.post("events", "deliveries", number, "retry")
         out.say(f"Hook {number} is tried again.")
+
+
+@hooks.verb("jobs")
+@click.option("--barclamp", metavar="NAME", help="Only those of this barclamp.")
+def jobs(barclamp: str | None) -> None:
+    """List the periodic jobs of barclamps: when each last ran, and how that ended."""
+    columns = ("barclamp", "name", "seconds", "last_run_at", "took", "failures", "error")
+    out.rows(connect().rows("periodic_jobs", query={"barclamp": barclamp}), columns, output())

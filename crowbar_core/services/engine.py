@@ -32,11 +32,16 @@ from crowbar_core.services.reactions import Reactions
 from crowbar_core.services.runner import Runner
 from crowbar_core.services.workers import has_died
 from crowbar_core.store import events, leases
+from crowbar_core.store import jobs as store_jobs
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.db import Listener
 
 LOOK_SECONDS = 1.0
 """How often a process looks for what it cannot hear of."""
+
+
+TELL_SECONDS = 10.0
+"""How often it is written down at most that a barclamp's job has ended well."""
 
 
 class Engine:
@@ -52,6 +57,7 @@ class Engine:
         self._scheduler: BackgroundScheduler | None = None
         self._spare_until = 0.0
         self._failing: set[tuple[str, str]] = set()
+        self._jobs_told: dict[tuple[str, str], float] = {}
         self._reactions = Reactions(parts, go_on=lambda: self.leading and not self._stopping.is_set())
 
     def start(self, *, executor: bool = True, sweeper: bool = True) -> None:
@@ -197,14 +203,24 @@ class Engine:
             scheduler.add_job(first, "interval", seconds=max(settings.sweep_seconds, 0.05))
         cleaning = self._guarded(lambda: housekeeping.clean(self.parts), "housekeeping")
         scheduler.add_job(cleaning, "interval", hours=1)
-        for barclamp, jobs in self.parts.registry.registered("register_periodic", Periodic):
-            for job in jobs:
-                run = self._guarded(job.run, job.name, barclamp.name)
-                scheduler.add_job(run, "interval", seconds=max(float(job.seconds), 0.1))
+        for barclamp, job in self._register_jobs():
+            run = self._guarded(job.run, job.name, barclamp)
+            scheduler.add_job(run, "interval", seconds=max(float(job.seconds), 0.1))
         self._scheduler = scheduler
         scheduler.start()
         self._guarded(self._sweep, "sweep")()
         self.parts.woken.set()
+
+    def _register_jobs(self) -> list[tuple[str, Periodic]]:
+        """The barclamps' jobs, as everybody can see them from now on."""
+        registered = self.parts.registry.registered("register_periodic", Periodic)
+        found = [(barclamp.name, job) for barclamp, jobs in registered for job in jobs]
+        try:
+            with self.parts.store.write(graph=False) as session:
+                store_jobs.register(session, [(barclamp, job.name, float(job.seconds)) for barclamp, job in found])
+        except CrowbarError as error:
+            log.warning("the periodic jobs could not be written down", error=error.detail)
+        return found
 
     def _stop_leading(self, *, release: bool = True) -> None:
         if self._scheduler is not None:
@@ -222,6 +238,7 @@ class Engine:
         def run() -> None:
             if not self.leading or self._stopping.is_set():
                 return
+            begun = time.monotonic()
             try:
                 with serving(LiveCluster(self.parts)):
                     job()
@@ -230,16 +247,16 @@ class Engine:
                 self._note_outage(error)
             except CrowbarError as error:
                 log.warning("a periodic job failed", barclamp=barclamp, job=name, error=error.detail)
-                self._job_failed(barclamp, name, error.detail)
+                self._job_failed(barclamp, name, error.detail, begun)
             except Exception as error:  # noqa: BLE001  a thread of the engine goes on whatever one round did
                 log.exception("a periodic job failed", barclamp=barclamp, job=name)
-                self._job_failed(barclamp, name, told(error))
+                self._job_failed(barclamp, name, told(error), begun)
             else:
-                self._job_done(barclamp, name)
+                self._job_done(barclamp, name, begun)
 
         return run
 
-    def _job_failed(self, barclamp: str, name: str, error: str) -> None:
+    def _job_failed(self, barclamp: str, name: str, error: str, begun: float) -> None:
         """Everybody is to see it, until the job succeeds again."""
         self._failing.add((barclamp, name))
         said = Unanswered(
@@ -247,16 +264,23 @@ class Engine:
         )
         try:
             with self.parts.store.write(graph=False) as session:
-                events.note_unanswered(session, self.parts.store.now(session), [said])
+                now = self.parts.store.now(session)
+                events.note_unanswered(session, now, [said])
+                took = time.monotonic() - begun
+                store_jobs.note(session, barclamp, name, now, took, error, said.traceback)
         except CrowbarError as problem:
             log.warning("that a job failed could not be written down", job=name, error=problem.detail)
 
-    def _job_done(self, barclamp: str, name: str) -> None:
-        if (barclamp, name) not in self._failing:
+    def _job_done(self, barclamp: str, name: str, begun: float) -> None:
+        now = time.monotonic()
+        last = self._jobs_told.get((barclamp, name), float("-inf"))
+        if (barclamp, name) not in self._failing and (barclamp == CORE or now - last < TELL_SECONDS):
             return
+        self._jobs_told[barclamp, name] = now
         try:
             with self.parts.store.write(graph=False) as session:
                 events.forget_job(session, barclamp, name)
+                store_jobs.note(session, barclamp, name, self.parts.store.now(session), now - begun, "", "")
             self._failing.discard((barclamp, name))
         except CrowbarError as problem:
             log.warning("that a job succeeded could not be written down", job=name, error=problem.detail)

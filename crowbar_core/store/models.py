@@ -582,6 +582,22 @@ class HookError(Base):
     at: Mapped[datetime]
 
 
+class PeriodicJob(Base):
+    """A job that a barclamp wants done now and then, and how its last run ended. ``failures`` are those in a row."""
+
+    __tablename__ = "periodic_jobs"
+    __table_args__ = (UniqueConstraint("barclamp", "name"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    barclamp: Mapped[str]
+    name: Mapped[str]
+    seconds: Mapped[float]
+    last_run_at: Mapped[datetime | None]
+    took: Mapped[float | None]
+    failures: Mapped[int] = _number()
+    error: Mapped[str] = _text()
+    traceback: Mapped[str] = _text()
+
+
 class User(Base):
     __tablename__ = "users"
     __table_args__ = (

@@ -45,6 +45,7 @@ from crowbar_core.services import deployments, liveness
 from crowbar_core.services.catalogue import synchronise
 from crowbar_core.services.engine import Engine
 from crowbar_core.testing import FakeJig, Testbed
+from tests.services import wait_until
 
 ROLES = (Role(name="base"), Role(name="top", requires=("base",)))
 
@@ -174,6 +175,39 @@ def test_register_periodic_is_called_again_and_again_even_after_raising() -> Non
             assert thrice.wait(20), f"called {len(calls)} times"
         finally:
             engine.stop(5)
+
+
+def test_periodic_jobs_are_listed_with_their_last_run_and_what_went_wrong_in_it() -> None:
+    def broken() -> None:
+        raise RuntimeError("the wheel came off")
+
+    @hookimpl
+    def register_periodic() -> Iterable[Periodic]:
+        return [Periodic(name="look", seconds=0.1, run=broken), Periodic(name="rest", seconds=0.1, run=lambda: None)]
+
+    def listed(bed: Testbed) -> dict[str, dict[str, Any]]:
+        return {one["name"]: one for one in bed.web().get("/api/v2/periodic_jobs").get_json()}
+
+    def all_have_run() -> bool:
+        return all(one["last_run_at"] for one in listed(bed).values()) and listed(bed)["look"]["failures"] > 1
+
+    with Testbed(barclamp(register_periodic)) as bed:
+        engine = Engine(bed.parts)
+        engine.start(executor=False)
+        try:
+            wait_until(lambda: listed(bed), seconds=20, what="the jobs are known")
+            wait_until(all_have_run, seconds=20, what="both jobs have run")
+        finally:
+            engine.stop(5)
+        look, rest = listed(bed)["look"], listed(bed)["rest"]
+        assert (look["barclamp"], look["seconds"]) == ("listener", 0.1)
+        assert look["error"] == "RuntimeError: the wheel came off"
+        assert "in broken" in look["traceback"]
+        assert (rest["error"], rest["failures"]) == ("", 0)
+        for page in ("/barclamps", "/barclamps/listener"):
+            shown = bed.web("viewer").get(page).get_data(as_text=True)
+            assert "the wheel came off" in shown
+            assert "times in a row" in shown
 
 
 def test_register_hookspecs_lets_other_barclamps_listen() -> None:

@@ -30,6 +30,7 @@ from crowbar_core.store.models import (
     Node,
     NodeGroup,
     NodeRole,
+    PeriodicJob,
     ProcessRow,
     RoleRow,
     Run,
@@ -123,6 +124,7 @@ _runs, _run_logs = table(Run), table(RunLog)
 _barclamps, _jigs, _attribs = table(BarclampRow), table(JigRow), table(AttribRow)
 _processes = table(ProcessRow)
 _groups, _node_groups, _hammers = table(Group), table(NodeGroup), table(HammerRow)
+_jobs = table(PeriodicJob)
 _users, _tokens, _audits, _events, _deliveries = table(User), table(Token), table(Audit), table(Event), table(Delivery)
 
 
@@ -641,6 +643,18 @@ PROCESSES: Final = Listing(
 )  # fmt: skip
 
 
+JOBS: Final = Listing(
+    noun="periodic job",
+    plural="periodic_jobs",
+    source=_jobs,
+    key=_jobs.c.id,
+    fields=(
+        *_fields(PeriodicJob, "id", "barclamp", "name", filter=("barclamp", "name")),
+        *_fields(PeriodicJob, "seconds", "last_run_at", "took", "failures", "error", "traceback"),
+    ),
+)
+
+
 # ---------------------------------------------------------------- people, tokens, history
 
 USERS: Final = Listing(
@@ -746,6 +760,7 @@ ALL: Final = (
     HAMMERS,
     GROUPS,
     PROCESSES,
+    JOBS,
     USERS,
     TOKENS,
     EVENTS,

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
 from crowbar_core.services import steering
-from crowbar_core.store import catalogue, node_pages
+from crowbar_core.store import catalogue, jobs, node_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.shell import act, actor, found, known_id, page, ui
 
@@ -46,6 +46,7 @@ def barclamps() -> Response:
             "barclamps": catalogue.barclamps(session),
             "jigs": catalogue.jigs(session),
             "failures": catalogue.hook_failures(session, limit=20),
+            "periodic": jobs.of(session),
         }
     return page("barclamps.html", **context)
 
@@ -65,6 +66,7 @@ def barclamp(name: str) -> Response:
             "roles": catalogue.roles(session, barclamp_id=line.id),
             "attributes": catalogue.attributes(session, barclamp_id=line.id),
             "failures": catalogue.hook_failures(session, plugin=name, limit=20),
+            "periodic": jobs.of(session, name),
         }
     loaded = next((one for one in parts.registry.barclamps if one.name == name), None)
     return page("barclamp.html", loaded=loaded, **context)
