@@ -484,7 +484,7 @@ def _print_plan(steps: Sequence[Mapping[str, Any]]) -> None:
         loses = "  LOSES DATA" if step["destructive"] else ""
         note = f"  ({_plain(step['note'])})" if step.get("note") else ""
         click.echo(
-            f"          {number:>3}. {_plain(step['node'])}  {_plain(step['role'])}  {step['action']}{loses}{note}",
+            f"          {number:>3}. {_plain(step['node'])}  {_plain(step['role'])}  {step['kind']}{loses}{note}",
             err=True,
         )
 
