@@ -173,17 +173,16 @@ def test_what_is_left_when_the_time_is_over_is_said(crowbar: Served) -> None:
     crowbar.done("converge")
 
 
-def test_committing_a_value_with_wait_fails_when_the_role_fails(crowbar: Served) -> None:
+def test_setting_a_value_with_wait_fails_when_the_role_fails(crowbar: Served) -> None:
     crowbar.node("bad")
     crowbar.done("deployments", "commit", "bad", "--wait")
-    crowbar.set("bad", "bad")
-    said = crowbar.fails("noderoles", "commit", "bad.wait.test/moody", "--wait")
+    mine = ("--noderole", "bad.wait.test/moody", "--now", "--wait")
+    said = crowbar.fails("attribs", "set", "mood", "bad", *mine)
     assert "Failed: bad.wait.test/moody" in said
-    crowbar.set("bad", "good")
-    crowbar.done("noderoles", "commit", "bad.wait.test/moody")
+    crowbar.done("attribs", "set", "mood", "good", *mine[:3])
     crowbar.done("noderoles", "retry", "bad.wait.test/moody", "--wait")
-    crowbar.set("bad", "fine")
-    crowbar.done("noderoles", "commit", "bad.wait.test/moody", "--wait")
+    crowbar.done("attribs", "set", "mood", "fine", *mine)
+    crowbar.done("attribs", "unset", "mood", *mine)
 
 
 def test_what_failed_before_does_not_fail_the_setting_of_another_value(crowbar: Served) -> None:
@@ -191,8 +190,7 @@ def test_what_failed_before_does_not_fail_the_setting_of_another_value(crowbar: 
     crowbar.fails("deployments", "commit", "broken", "--wait")
     crowbar.node("sound")
     crowbar.done("deployments", "commit", "sound")
-    crowbar.set("sound", "fine")
-    crowbar.done("noderoles", "commit", "sound.wait.test/moody", "--wait")
+    crowbar.done("attribs", "set", "mood", "fine", "--noderole", "sound.wait.test/moody", "--now", "--wait")
     assert "Failed: broken.wait.test/moody" in crowbar.fails("converge")
 
 
