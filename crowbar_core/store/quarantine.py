@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.store.models import BarclampRow, Delivery, table
@@ -46,3 +46,7 @@ def note_left_behind(session: Session, counts: Mapping[str, int]) -> None:
     session.execute(gone.values(left_behind=0))
     for name, count in counts.items():
         session.execute(update(barclamps).where(barclamps.c.name == name).values(left_behind=count))
+
+
+def all_left_behind(session: Session) -> int:
+    return int(session.scalar(select(func.coalesce(func.sum(barclamps.c.left_behind), 0))) or 0)

@@ -662,6 +662,7 @@ def test_a_hook_that_hangs_is_given_up_tried_again_later_and_after_three_times_n
         page = bed.web().get("/barclamps/slow").get_data(as_text=True)
         assert "3 calls in a row took longer than 0.05 s" in page
         assert "3 threads" in page
+        assert "crowbar_hook_threads_left_behind 3.0" in bed.web().get("/metrics").get_data(as_text=True)
 
         hanging.let_go_first.set()
         wait_until(lambda: left_behind(bed, "slow") == 2, seconds=20, what="the first call comes back")

@@ -13,7 +13,7 @@ from crowbar_core.domain.states import OPEN_RUN_STATES, NodeState, State
 from crowbar_core.services.health import CHECKS, GRADES, gather
 from crowbar_core.services.parts import Parts
 from crowbar_core.services.processes import KINDS, alive_of_kind, processes
-from crowbar_core.store import boards, counts, totals
+from crowbar_core.store import boards, counts, quarantine, totals
 from crowbar_core.web.api.operation import api
 from crowbar_core.web.api.routes import outside
 from crowbar_core.web.auth import parts
@@ -36,6 +36,7 @@ class Numbers:
             died = counts.troubles(session).dead_nodes
             ended = totals.ended(session)
             living = processes(session, store)
+            left_behind = quarantine.all_left_behind(session)
         yield _labelled("crowbar_nodes", "Nodes by state.", {one.name: nodes.states.get(one, 0) for one in NodeState})
         yield _gauge("crowbar_nodes_not_alive", "Nodes that do not answer.", nodes.dead)
         yield _gauge("crowbar_nodes_died", "Nodes to be worked on that were alive and are not now.", died)
@@ -55,6 +56,9 @@ class Numbers:
             "crowbar_deliveries", "Events on their way to barclamps; failed: given up.",
             {"waiting": waiting.deliveries_waiting, "failed": waiting.deliveries_failed},
         )  # fmt: skip
+        yield _gauge(
+            "crowbar_hook_threads_left_behind", "Threads that are still in hooks which took too long.", left_behind
+        )
         yield _gauge("crowbar_queue_up", "Whether the queue answers.", 0 if self._parts.queue.problem() else 1)
         found = GaugeMetricFamily(
             "crowbar_processes", "Processes by what they do; one counts for each.", labels=["kind", "state"]
