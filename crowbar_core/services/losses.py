@@ -14,10 +14,13 @@ from typing import Any, Final
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from crowbar_core.domain.states import OPEN_RUN_STATES, PROPOSED, State
+from crowbar_core.domain.states import OPEN_RUN_STATES, PROPOSED
 from crowbar_core.errors import BadInput, NotFound
-from crowbar_core.services import binding, hammers
+from crowbar_core.services import binding, hammers, steering
+from crowbar_core.services import deployments as deployment_service
+from crowbar_core.services import nodes as node_service
 from crowbar_core.services.parts import SYSTEM, Parts
+from crowbar_core.services.planning import rehearse
 from crowbar_core.store.db import Store
 from crowbar_core.store.models import (
     Deployment,
@@ -137,9 +140,8 @@ def _redeploy_node(parts: Parts, node_id: int) -> Loss:
 
 def _commit_node(parts: Parts, node_id: int) -> Loss:
     with parts.store.read() as session:
-        node = _row(session, nodes, node_id, "node")
-        ids = _ids(session, node_roles.c.node_id == node_id, node_roles.c.state == int(PROPOSED))
-        return _commit(session, parts.store, f"node {node.name}", node.name, ids)
+        name = _row(session, nodes, node_id, "node").name
+    return _commit(parts, f"node {name}", name, lambda: node_service.commit_node(parts, SYSTEM, node_id))
 
 
 def _power(parts: Parts, kind: str, key: int, action: str) -> Loss:
@@ -200,32 +202,39 @@ def _destroy_deployment(parts: Parts, deployment_id: int) -> Loss:
 
 def _commit_deployment(parts: Parts, deployment_id: int) -> Loss:
     with parts.store.read() as session:
-        row = _row(session, deployments, deployment_id, "deployment")
-        states = [PROPOSED] if row.committed else [PROPOSED, State.TODO, State.BLOCKED]
-        ids = _ids(
-            session, node_roles.c.deployment_id == deployment_id, node_roles.c.state.in_([int(one) for one in states])
-        )
-        return _commit(session, parts.store, f"deployment {row.name}", row.name, ids)
+        name = _row(session, deployments, deployment_id, "deployment").name
+    return _commit(parts, f"deployment {name}", name, lambda: deployment_service.commit(parts, SYSTEM, deployment_id))
 
 
 def _commit_node_role(parts: Parts, node_role_id: int) -> Loss:
     with parts.store.read() as session:
         name, subject = _node_role_names(session, node_role_id)
-        ids = _ids(session, node_roles.c.id == node_role_id, node_roles.c.state == int(PROPOSED))
-        return _commit(session, parts.store, subject, name, ids)
+    return _commit(parts, subject, name, lambda: steering.commit(parts, SYSTEM, node_role_id))
 
 
-def _commit(session: Session, store: Store, subject: str, name: str, ids: Collection[int]) -> Loss:
-    destructive = _destructive(session, store, ids, but_done=True)
+def _commit(parts: Parts, subject: str, name: str, act: Callable[[], object]) -> Loss:
+    """What its plan destroys, which may be what waited for it elsewhere. Where no destructive role is left to run
+    nothing is planned.
+    """
+    with parts.store.read() as session:
+        left = session.scalar(
+            select(node_roles.c.id)
+            .join(roles, roles.c.id == node_roles.c.role_id)
+            .where(roles.c.destructive, ~node_roles.c.done)
+            .limit(1)
+        )
+    pairs: dict[str, list[str]] = {}
+    if left is not None:
+        for step in rehearse(parts, act).own:
+            if step.destructive and step.kind != "pass over":
+                pairs.setdefault(step.role, []).append(step.node)
     return Loss(
         act="commit",
         subject=subject,
         name=name,
-        summary=f"Committing {subject} destroys data."
-        if destructive
-        else f"Committing {subject} runs no destructive role.",
-        asks=bool(destructive),
-        sections=_sections((DESTRUCTIVE, _pairs(session, store, destructive))),
+        summary=f"Committing {subject} destroys data." if pairs else f"Committing {subject} destroys nothing.",
+        asks=bool(pairs),
+        sections=_sections((DESTRUCTIVE, pairs)),
     )
 
 
@@ -380,7 +389,7 @@ def _pairs(session: Session, store: Store, ids: Collection[int]) -> dict[str, li
     return found
 
 
-def _destructive(session: Session, store: Store, ids: Collection[int], *, but_done: bool = False) -> set[int]:
+def _destructive(session: Session, store: Store, ids: Collection[int]) -> set[int]:
     if not ids:
         return set()
     query = (
@@ -388,7 +397,7 @@ def _destructive(session: Session, store: Store, ids: Collection[int], *, but_do
         .join(roles, roles.c.id == node_roles.c.role_id)
         .where(store.ids(node_roles.c.id, ids), roles.c.destructive)
     )
-    return set(session.scalars(query.where(~node_roles.c.done) if but_done else query).all())
+    return set(session.scalars(query).all())
 
 
 def _below(session: Session, store: Store, ids: Collection[int]) -> set[int]:

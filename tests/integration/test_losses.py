@@ -25,6 +25,7 @@ ROLES = (
     Role(name="disk", destructive=True),
     Role(name="floor", requires=("disk",)),
     Role(name="site", requires=("floor",)),
+    Role(name="wipe", destructive=True, requires=("site",)),
 )
 
 
@@ -107,6 +108,19 @@ def test_a_commit_asks_only_if_it_runs_a_destructive_role(cluster: Cluster) -> N
     # What has succeeded before is passed over, and destroys nothing.
     steering.propose(cluster.parts, OPERATOR, node_role(cluster, "disk@one"))
     assert not losses(cluster.parts, "nodes", cluster.nodes["one"], "commit").asks
+
+
+def test_a_commit_asks_for_what_waited_for_it_too(cluster: Cluster) -> None:
+    cluster.node("three")
+    cluster.bind("three", "wipe")
+    cluster.commit_all()
+    site = node_role(cluster, "site@one")
+    steering.propose(cluster.parts, OPERATOR, site)
+    waiting = {ref: cluster.state(ref).name for ref, name in cluster.named().items() if name.startswith("wipe")}
+    assert set(waiting.values()) == {"BLOCKED"}
+    assert "wipe on three.test.example" in [
+        line for lines in told(losses(cluster.parts, "node_roles", site, "commit")).values() for line in lines
+    ]
 
 
 def test_unbinding_asks_unless_nothing_of_it_was_ever_committed(cluster: Cluster) -> None:
