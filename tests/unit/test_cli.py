@@ -335,6 +335,125 @@ def test_a_commit_insists_on_the_plan_that_was_shown(server: Server, run: Run) -
     assert server.asked[-1][2] == {"plan": "abc"}
 
 
+# ---------------------------------------------------------------- plans and drafts
+
+
+def step(kind: str, role: str, node: str, wave: int, **more: Any) -> dict[str, Any]:
+    return {
+        "kind": kind, "role": role, "node": node, "wave": wave, "destructive": False, "reboots": False, "anyway": False,
+        "note": "", "codes": [], **more,
+    }  # fmt: skip
+
+
+PLAN = {
+    "id": "0123456789abcdef", "title": "Commit deployment d", "empty": False, "seconds": 200.0, "unknown": ["disk"],
+    "destroys": ["disk on n1"], "removed": [], "reboots": ["n1"], "unsteady": ["on_commit of net for deployment d"],
+    "lines": [{"barclamp": "net", "text": "n1 takes 10.0.0.1"}],
+    "values": [{"origin": "web in d", "attribute": "text", "old_set": False, "old": None, "new_set": True,
+                "new": "hi", "reaches": ["web on n1", "web on n2", "web on n3", "web on n4"]}],
+    "steps": [
+        step("run", "disk", "n1", 1, destructive=True, reboots=True),
+        *(step("run again", "web", f"n{number}", 2) for number in range(1, 6)),
+        step("wait", "web", "n6", 0, note="Node n6 is not alive.", codes=["node dead node 6"]),
+        step("wait", "web", "n7", 0, note="Node n7 is not alive.", codes=["node dead node 7"]),
+        step("run", "ntp", "n9", 1, anyway=True),
+    ],
+}  # fmt: skip
+
+
+def test_a_plan_has_its_summary_first_and_folds_what_many_nodes_do(server: Server, run: Run) -> None:
+    server.on("GET", "/api/v2/deployments/d/plan", PLAN)
+    result = run("deployments", "plan", "d")
+    assert result.exit_code == 0
+    assert result.stdout == (
+        "Plan 0123456789abcdef: Commit deployment d\n"
+        "  1 run, 5 run again, 2 wait. About 3 min 20 s (not known for disk).\n"
+        "  DESTROYS what is on the disks: disk on n1\n"
+        "  Reboots: n1\n"
+        "  NOT STEADY: on_commit of net for deployment d answered otherwise when it was asked again, so the plan may "
+        "not hold.\n"
+        "Values\n"
+        '  text of web in d: (not set) -> "hi"  (for web on n1, web on n2, web on n3 and 1 more)\n'
+        "Wave 1\n"
+        "  run  disk  n1  DESTROYS; reboots\n"
+        "Wave 2\n"
+        "  run again  web  5 nodes: n1, n2, n3 and 2 more\n"
+        "Waits\n"
+        "  wait  web  2 nodes: n6, n7  node dead\n"
+        "Barclamps say\n"
+        "  net: n1 takes 10.0.0.1\n"
+        "Happens without this too: 1 run.\n"
+    )
+    assert result.stderr == "`crowbar deployments commit d --plan 0123456789abcdef` does just this.\n"
+    every = run("deployments", "plan", "d", "--all").stdout.splitlines()
+    assert [line.split()[-1] for line in every if line.startswith("  run again")] == [f"n{n}" for n in range(1, 6)]
+    assert json.loads(run("deployments", "plan", "d", "--format", "json").stdout) == PLAN
+
+
+PLANNED = [
+    (("nodes", "destroy", "n1"), ("DELETE", "nodes/n1")),
+    (("nodes", "commit", "n1"), ("PUT", "nodes/n1/commit")),
+    (("nodes", "redeploy", "n1"), ("PUT", "nodes/n1/redeploy")),
+    (("nodes", "propose", "n1"), ("PUT", "nodes/n1/propose")),
+    (("nodes", "update", "n1", "--deployment", "d"), ("PATCH", "nodes/n1")),
+    (("nodes", "bind", "n1", "web"), ("POST", "node_roles")),
+    (("deployments", "bind", "d", "web", "n1"), ("POST", "node_roles")),
+    (("deployments", "commit", "d"), ("PUT", "deployments/d/commit")),
+    (("deployments", "destroy", "d"), ("DELETE", "deployments/d")),
+    (("deployments", "propose", "d"), ("PUT", "deployments/d/propose")),
+    (("deployments", "recall", "d"), ("PUT", "deployments/d/recall")),
+    (("noderoles", "unbind", "7"), ("DELETE", "node_roles/7")),
+    (("noderoles", "commit", "7"), ("PUT", "node_roles/7/commit")),
+    (("noderoles", "rerun", "7"), ("PUT", "node_roles/7/rerun")),
+    (("attribs", "set", "x", "1", "--node", "n1"), ("PUT", "nodes/n1/attribs/x")),
+    (("attribs", "set", "x", "1", "--deployment", "d"), ("PUT", "deployments/d/attribs/x")),
+    (("attribs", "unset", "x", "--noderole", "7"), ("DELETE", "node_roles/7/attribs/x")),
+    (("attribs", "commit", "--node", "n1"), ("PUT", "nodes/n1/drafts/commit")),
+]
+
+
+@pytest.mark.parametrize("args, change", PLANNED, ids=[" ".join(one[0]) for one in PLANNED])
+def test_plan_asks_for_nothing_but_the_plan(
+    server: Server, run: Run, args: tuple[str, ...], change: tuple[str, str]
+) -> None:
+    server.on(change[0], f"/api/v2/{change[1]}", PLAN)
+    result = run(*args, "--plan")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("Plan 0123456789abcdef: ")
+    assert [(one[0], one[1], one[2]) for one in server.asked] == [
+        (change[0], f"/api/v2/{change[1]}", {"dry_run": "true"})
+    ]
+
+
+def test_a_value_is_a_draft_unless_now_is_said_and_the_ways_to_go_on_are_told(server: Server, run: Run) -> None:
+    server.on("PUT", "/api/v2/nodes/n1/attribs/x", {})
+    server.on("PUT", "/api/v2/deployments/d/attribs/x", {"attribute": "x", "roles": ["web"]})
+    result = run("attribs", "set", "x", "1", "--node", "n1")
+    assert result.exit_code == 0
+    assert server.asked[-1][2] == {}
+    assert "as a draft: nothing has changed yet" in result.stderr
+    assert "`crowbar attribs commit --node n1`" in result.stderr
+    assert "`crowbar attribs discard --node n1`" in result.stderr
+    result = run("attribs", "set", "x", "1", "--deployment", "d", "--role", "web", "--now")
+    assert result.stderr == "Attribute x is set.\n"
+    assert server.asked[-1][2] == {"role": "web", "now": "true"}
+    assert run("attribs", "set", "x", "1", "--node", "n1", "--wait").exit_code == 2
+
+
+def test_drafts_are_shown_as_old_and_new(server: Server, run: Run) -> None:
+    draft = {
+        "name": "web in d", "attribute": "text", "path": "text", "old_set": True, "old": "a", "new_set": False,
+        "new": None, "actor": "anna", "at": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    server.on("GET", "/api/v2/deployments/d/drafts", [draft])
+    server.on("PUT", "/api/v2/deployments/d/drafts/discard", {"discarded": 1})
+    shown = run("attribs", "drafts", "--deployment", "d").stdout.splitlines()
+    assert shown[1].startswith("web in d  text")
+    assert '"a" -> (not set)' in shown[1]
+    assert run("attribs", "discard", "--deployment", "d").stderr == "The drafts of 1 object are discarded.\n"
+    assert run("attribs", "commit", "--deployment", "d").exit_code == 2
+
+
 # ---------------------------------------------------------------- destroying asks first
 
 LOSS = {
