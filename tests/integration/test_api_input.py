@@ -463,5 +463,5 @@ def test_what_the_cluster_forbids_is_a_conflict_that_says_why(api: Api) -> None:
         ("PUT", f"nodes/{made.nodes[0]}/power", {"action": "explode"}),
     ):
         problem = _refused(api.call(method, path, json=body), 409)
-        assert problem["code"] in ("conflict", "invalid-transition", "stale", "veto")
+        assert problem["code"] in ("conflict", "invalid-transition", "stale", "veto", "plan-changed")
     assert api.dump() == before

@@ -243,7 +243,7 @@ def test_converge_says_whether_all_is_settled(live: Live, node: str, deployment:
     assert live.json("noderoles", "show", child)["state_name"] == "ACTIVE"
     number = live.json("noderoles", "show", child)["id"]
     forced = requests.put(
-        f"{live.url}/api/v2/node_roles/{number}/force_error", auth=("admin", live.password), timeout=30
+        f"{live.url}/api/v2/node_roles/{number}/error", auth=("admin", live.password), timeout=30
     )  # fmt: skip
     assert forced.status_code == 200
     assert child in live.refused("converge", "--timeout", "60")

@@ -83,7 +83,7 @@ class Served:
             self.set(name, mood)
 
     def set(self, name: str, mood: str) -> None:
-        self.done("attribs", "set", "mood", mood, "--now", "--noderole", f"{name}.wait.test/moody")
+        self.done("attribs", "set", "mood", mood, "--noderole", f"{name}.wait.test/moody")
 
     def forget(self) -> None:
         """No node is left, so that the next test has the cluster for itself."""

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from crowbar_core import Attribute, Barclamp, Role, hookimpl
+from crowbar_core.services.planning import Plan, PlanStep
+from crowbar_core.web.ui.plans import plan_page
 from tests.integration.api import Api, serving
 
 SECRET = "s3cret-of-the-plan"
@@ -179,3 +181,23 @@ def test_a_value_for_the_whole_deployment_reaches_what_lies_on_nodes_too(api: Ap
     assert (value["origin"], value["attribute"], value["new"]) == ("page in web", "site", 7)
     assert api.put("deployments/web/attribs/rack-unit", {"value": 7}).status_code == 409
     assert api.put("deployments/web/attribs/site?role=nothing", {"value": 7}).status_code == 409
+
+
+def test_ten_thousand_steps_are_a_page_of_a_few_folded_rows(sqlite_url: str, tmp_path: Path) -> None:
+    steps = tuple(
+        PlanStep(
+            node_role_id=number, node=f"n{number % 5000}.test.example", role=("disk", "page")[number // 5000],
+            deployment="web", kind="run", wave=1 + number // 5000, cohort=1 + number // 5000,
+            destructive=number < 5000,
+        )
+        for number in range(10_000)
+    )  # fmt: skip
+    plan = Plan(id="0123456789abcdef", title="Commit deployment web", steps=steps)
+    with serving(sqlite_url, tmp_path) as api, api.app.test_request_context("/deployments/1/plan"):
+        answer = plan_page(plan, url="/deployments/1/commit", fields={"plan": plan.id}, leave="/deployments/1")
+        page = answer.get_data(as_text=True)
+    assert "<b>10,000</b> run" in page
+    assert page.count("<details>") == 2, "one row for each role"
+    assert page.count("<li") < 600
+    assert "and 4,800 more" in page
+    assert page.index('id="summary"') < page.index('id="steps"')
