@@ -35,6 +35,7 @@ from crowbar_core.services.parts import Parts
 from crowbar_core.services.processes import Presence, tell_problems
 from crowbar_core.settings import Settings
 from crowbar_core.web.app import create_app
+from crowbar_core.web.memory import few_arenas
 from crowbar_core.web.server import HttpServer
 
 STOP_SECONDS = 25.0
@@ -211,6 +212,7 @@ class _Service(BaseApplication):  # type: ignore[misc,unused-ignore]
             self.cfg.set(name, value)
 
     def load(self) -> Any:
+        few_arenas()
         try:
             app = create_app(self.settings)
             self.parts = app.extensions["crowbar"]

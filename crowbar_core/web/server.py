@@ -25,12 +25,13 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
-from crowbar_core.web import problems
+from crowbar_core.web import memory, problems
 
 FILES_WANTED: Final = 8192
 LOOK_SECONDS: Final = 0.5
 LINGER_SECONDS: Final = 5.0
 HEADER_MAX: Final = 64 * 1024
+LARGE: Final = 64 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,8 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     def received(self, data: bytes) -> bool:
         before = self.request
         taken: bool = super().received(data)
+        if self.request is not None and self.request.body_bytes_received > LARGE:
+            self.server.had_large = True
         if self.request is None or self.request is not before:
             self.since = time.monotonic()
             self.has_asked = True
@@ -169,6 +172,8 @@ class _Listener:
     channel_class = _Channel
     limits: Limits
     active_channels: dict[int, _Channel]
+    had_large = False
+    """A large body has been read since memory was given back."""
 
     def maintenance(self, now: float) -> None:
         """Nothing here: between two turns of the loop connections are closed, and none while it hands out events."""
@@ -260,6 +265,9 @@ class HttpServer:
         if now - self._looked >= LOOK_SECONDS:
             self._looked = now
             self._server.close_overdue()
+            if self._server.had_large and not any(self._busy()):
+                self._server.had_large = False
+                memory.give_back()
 
 
 def _affordable(limits: Limits) -> Limits:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -333,3 +335,35 @@ def test_a_lost_password_is_set_without_a_server(start: Starter) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.startswith(b"Error: There is no user nobody")
+
+
+def resident(pid: int) -> int:
+    """Megabytes that the process holds."""
+    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) // 1024
+
+
+@pytest.mark.slow
+def test_memory_that_large_bodies_took_goes_back(start: Starter) -> None:
+    process = start("web", "--listen", f"127.0.0.1:{start.port}")
+    start.ready(process)
+    wait_until(lambda: "with the password" in process.said(), seconds=SECONDS, what="the password")
+    auth = ("admin", process.said().partition("with the password ")[2].partition(" ")[0])
+    assert requests.get(f"{start.url}/api/v2/nodes", auth=auth, timeout=SECONDS).status_code == 200
+    before = resident(process.worker())
+    body = b'{"name": [' + b'{"a": 1, "b": [1.5, "xx"]},' * 75_000 + b"1]}"
+    statuses: list[int] = []
+
+    def send() -> None:
+        kind = {"Content-Type": "application/json"}
+        answer = requests.post(f"{start.url}/api/v2/groups", data=body, auth=auth, headers=kind, timeout=240)
+        statuses.append(answer.status_code)
+
+    threads = [threading.Thread(target=send) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [422] * 12
+    wait_until(lambda: resident(process.worker()) < before + 120, seconds=SECONDS, what="the memory is given back")

@@ -123,12 +123,13 @@ def api(
                 given["query"] = strict.query(query, asked)
             elif not many:
                 _check_arguments(listing, asked)
-            if takes_match:
-                given["body"] = json_object()
-            elif body is not None:
-                given["body"] = strict.model(body, _json(or_empty=_all_optional(body)))
-            else:
-                _check_no_body()
+            with strict.room(request.content_length or 0):
+                if takes_match:
+                    given["body"] = json_object()
+                elif body is not None:
+                    given["body"] = strict.model(body, _json(or_empty=_all_optional(body)))
+                else:
+                    _check_no_body()
             if dry_run:
                 title = plans.format_map({**path, **_fields(given.get("body"))})
                 return respond(shown(rehearse(parts(), lambda: view(**given), title=title)))

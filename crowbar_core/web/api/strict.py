@@ -12,7 +12,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final, NoReturn
@@ -39,6 +41,22 @@ class _Refused:
 
     detail: str
     under: str = ""
+
+
+_ROOM: Final = threading.BoundedSemaphore(2)
+LARGE: Final = 64 * 1024
+
+
+@contextmanager
+def room(length: int | None) -> Iterator[None]:
+    """Few large bodies are taken apart at once: each takes some twenty times its length, and is no sooner ready for
+    others being read beside it.
+    """
+    if length is not None and length <= LARGE:
+        yield
+        return
+    with _ROOM:
+        yield
 
 
 class NoJson(BadInput):
