@@ -158,7 +158,7 @@ def _power(parts: Parts, kind: str, key: int, action: str) -> Loss:
             asks=hammers.stops(action),
             sections=_sections(
                 (UNDER_WAY, _open_runs(session, node_id=node_id)),
-                (AGAIN, _pairs(session, parts.store, ids)),
+                (AGAIN, _pairs(session, parts.store, set(ids) - _over(session, node_id))),
                 (WAIT, _pairs(session, parts.store, _below(session, parts.store, ids))),
             ),
         )
@@ -415,6 +415,16 @@ def _below(session: Session, store: Store, ids: Collection[int]) -> set[int]:
         frontier = set(rows) - seen
         seen |= frontier
     return seen - set(ids)
+
+
+def _over(session: Session, node_id: int) -> set[int]:
+    """Destructive noderoles of the node that have succeeded: they are passed over, and do not run again."""
+    query = (
+        select(node_roles.c.id)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(node_roles.c.node_id == node_id, node_roles.c.done, roles.c.destructive)
+    )
+    return set(session.scalars(query).all())
 
 
 def _open_runs(

@@ -82,6 +82,9 @@ def test_power_that_stops_a_node_asks_and_the_gentle_actions_do_not(cluster: Clu
     node_id = cluster.nodes["one"]
     for action, asks in (("off", True), ("cycle", True), ("on", False), ("status", False)):
         assert losses(cluster.parts, "nodes", node_id, action).asks is asks
+    assert told(losses(cluster.parts, "nodes", node_id, "off"))["Noderoles that run again"] == (
+        "floor on one.test.example", "site on one.test.example",
+    ), "what has destroyed data once is passed over"  # fmt: skip
     steering.rerun(cluster.parts, OPERATOR, node_role(cluster, "site@one"))
     run = cluster.claim(node_role(cluster, "site@one"))
     assert told(losses(cluster.parts, "nodes", node_id, "off"))["Runs under way"] == (
