@@ -51,17 +51,38 @@ def check_report(report: Mapping[str, Json]) -> dict[str, Json]:
     return typed
 
 
-def check_bounds(report: Mapping[str, Json], *, whose: str = "A report") -> None:
+def check_together(known: Mapping[str, Json], *, whose: str) -> None:
+    """Raise ``BadInput`` when reports, each of which was in order, are too much together. Done under the graph's lock:
+    only counts.
+    """
+    _check_top(known, whose)
+    stack: list[Json] = [dict(known)]
+    size = values = 0
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            values += len(item)
+            size += sum(map(len, item))
+            stack += item.values()
+        elif isinstance(item, list):
+            values += len(item)
+            stack += item
+        else:
+            size += len(item) if isinstance(item, str) else 8
+    _check_total(whose, values, size)
+
+
+def check_bounds(report: Mapping[str, Json]) -> None:
     """Raise ``BadInput`` for what is too large, too deep or too much, or holds a text that is not one line. Linear."""
-    if len(report) > MOST_AT_TOP:
-        raise _refused(f"{whose} has at most {MOST_AT_TOP} names at its top; this has {len(report)}.")
+    whose = "A report"
+    _check_top(report, whose)
     stack: list[tuple[Json, int, str]] = [(dict(report), 1, "/discovery")]
     size = values = 0
     while stack:
         item, depth, place = stack.pop()
         if depth > MOST_DEEP:
             raise _refused(f"{whose} is nested at most {MOST_DEEP} deep.", place)
-        if isinstance(item, Mapping):
+        if isinstance(item, dict):
             values += len(item)
             _check_total(whose, values, size)
             for name in item:
@@ -82,6 +103,11 @@ def check_bounds(report: Mapping[str, Json], *, whose: str = "A report") -> None
         else:
             size += 8
         _check_total(whose, values, size)
+
+
+def _check_top(report: Mapping[str, Json], whose: str) -> None:
+    if len(report) > MOST_AT_TOP:
+        raise _refused(f"{whose} has at most {MOST_AT_TOP} names at its top; this has {len(report)}.")
 
 
 def _check_total(whose: str, values: int, size: int) -> None:

@@ -13,7 +13,7 @@ from crowbar_core.barclamp import Json, NodeView
 from crowbar_core.domain import names
 from crowbar_core.domain.addresses import check_hint
 from crowbar_core.domain.attributes import check_size, check_value, lookup, merge, place, remove
-from crowbar_core.domain.reports import check_bounds, check_report
+from crowbar_core.domain.reports import check_report, check_together
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import BadInput, NotFound, Refused
 from crowbar_core.plugins import LoadedAttribute
@@ -420,7 +420,7 @@ def _known(parts: Parts, row: Any, report: dict[str, Json] | None) -> Json:
         return {}
     together = merge(row.discovery, report)
     assert isinstance(together, dict)
-    check_bounds(together, whose=f"What is known of {row.name}, with this report,")
+    check_together(together, whose=f"What is known of {row.name}, with this report,")
     return keep_seals(parts.cipher, row.discovery, together)
 
 
