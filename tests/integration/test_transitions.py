@@ -788,6 +788,7 @@ def test_an_order_edge_becomes_a_data_edge_when_both_are_meant_and_never_the_oth
     c = new_cluster(Role(name="fw"), Role(name="app"))
     c.node("a")
     fw, app = c.bind("a", "fw"), c.bind("a", "app")
+    steering.commit(c.parts, OPERATOR, fw)
     for kind, then in (("order", "order"), ("data", "data"), ("order", "data")):
         with change(c.parts, OPERATOR) as turn:
             transitions.connect(turn.moves, [(fw, app, kind)])
