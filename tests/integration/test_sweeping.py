@@ -60,6 +60,16 @@ def test_the_queue_is_worked_off_oldest_first(new_cluster: NewCluster) -> None:
         assert store_runs.queued(session, 2) == [c.open_run(ref).id for ref in refs[:2]]
 
 
+def test_a_node_with_a_run_is_not_idle_whatever_else_waits_there(new_cluster: NewCluster) -> None:
+    c, (base,) = working(new_cluster, "a")
+    extra = c.bind("a", "extra")
+    c.commit_all()
+    assert c.states(base, extra) == ["TRANSITION", "TODO"]
+    with c.parts.store.read() as session:
+        assert store_runs.idle_nodes_with_work(session, c.clock(), 10) == []
+        assert store_runs.first_runnable(session, c.parts.store, c.clock(), [c.nodes["a"]]) == []
+
+
 def test_a_worker_takes_on_no_more_than_it_has_room_for(new_cluster: NewCluster) -> None:
     c, refs = working(new_cluster, "a", "b", "d")
     runs = [c.open_run(ref).id for ref in refs]
