@@ -46,7 +46,7 @@ def watch_values(turn: Turn, ids: Collection[int], *, itself: bool = True) -> It
         differing = rules.changed_attributes(registry.attributes_of(names[ref]), before.get(ref, {}), tree)
         if differing:
             changed[ref] = differing
-            _note_effects(
+            note_effects(
                 turn, "node_role", ref, registry.attributes_of(names[ref]), differing, before.get(ref, {}), tree
             )
     if not changed:
@@ -75,7 +75,7 @@ def watch_nodes(turn: Turn, node_ids: Collection[int]) -> Iterator[None]:
         changed = rules.changed_attributes(attributes, before.get(node_id, {}), tree)
         if not changed:
             continue
-        _note_effects(turn, "node", node_id, attributes, changed, before.get(node_id, {}), tree)
+        note_effects(turn, "node", node_id, attributes, changed, before.get(node_id, {}), tree)
         rows = turn.session.execute(
             select(node_roles.c.id, roles.c.wants)
             .join(roles, roles.c.id == node_roles.c.role_id)
@@ -84,10 +84,11 @@ def watch_nodes(turn: Turn, node_ids: Collection[int]) -> Iterator[None]:
         mark_stale(turn, [row.id for row in rows if changed & set(row.wants)])
 
 
-def _note_effects(
+def note_effects(
     turn: Turn, kind: str, ref: int, attributes: Iterable[Attribute], changed: Collection[str],
     before: Mapping[str, Json], after: Mapping[str, Json],
 ) -> None:  # fmt: skip
+    """For a plan: these values of an object changed."""
     if turn.notes is None:
         return
     for attribute in attributes:

@@ -21,7 +21,7 @@ from crowbar_core.domain import attributes as rules
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import NotFound
 from crowbar_core.services.annealer import change
-from crowbar_core.services.changes import mark_stale, record, watch_nodes, watch_values
+from crowbar_core.services.changes import mark_stale, note_effects, record, watch_nodes, watch_values
 from crowbar_core.services.layers import run_inputs
 from crowbar_core.services.parts import Actor, Parts, Turn, ValueChange
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, Provenance, RoleRow, table
@@ -261,6 +261,12 @@ def watch_roles(turn: Turn, deployment_role_ids: Collection[int]) -> Iterator[No
     with watch_values(turn, [row.id for row in affected]):
         yield
     after = run_inputs(turn.registry, turn.session, turn.store, giving)
+    known = turn.registry.attributes
+    for ref, _, role in giving:
+        old, new = before.get(ref, {}), after.get(ref, {})
+        if old != new:
+            wanted = [known[name].attribute for name in turn.registry.roles[role].role.wants if name in known]
+            note_effects(turn, "node_role", ref, wanted, rules.changed_attributes(wanted, old, new), old, new)
     mark_stale(turn, [ref for ref, _, _ in giving if before.get(ref) != after.get(ref)])
 
 

@@ -322,6 +322,9 @@ def test_a_value_for_a_deployment_reaches_what_lies_on_nodes_and_a_nodes_own_hin
     assert on == ["ntp"]
     plan = deployments.plan(c.parts, c.system)
     assert steps(plan) == [(1, "ntp@a", "run again")], "b has its own"
+    assert [(one.attribute, one.new, one.reaches) for one in plan.values] == [
+        ("site", "everywhere", ("ntp on a.test.example",))
+    ]
     c.commit_all()
     assert c.open_run(second) is None
     assert c.open_run(first).input["site"] == {"name": "everywhere"}
