@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
+from sqlalchemy import select
 
 from crowbar_core.barclamp import Attribute, Hammer, Role
 from crowbar_core.services import attributes as values
 from crowbar_core.services import deployments, groups, hammers, nodes, steering, users
 from crowbar_core.services.binding import unbind
 from crowbar_core.services.parts import Actor
-from tests.integration.cluster import OPERATOR, Cluster
+from tests.integration.cluster import OPERATOR, Cluster, audit_rows
 from tests.integration.conftest import NewCluster
 
 EVE = Actor("eve", "192.0.2.7")
@@ -108,6 +109,10 @@ def test_what_is_done_has_a_row_that_says_by_whom(new_cluster: NewCluster, actio
     subject, deed = DEEDS[action]
     deed(stage)
     named = subject.format(ref=stage.ref, hammer=stage.hammer, run=1)
+    places = stage.c.rows(
+        select(audit_rows.c.remote).where(audit_rows.c.actor == EVE.name, audit_rows.c.action == action)
+    )
+    assert {row.remote for row in places} == {EVE.remote}
     assert [row for row in stage.c.audited()[before:] if row[2] == EVE.name] == [(action, named, "eve")]
 
 

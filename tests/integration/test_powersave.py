@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from crowbar_core import Barclamp, Hammer, Role, hookimpl
-from crowbar_core.services import nodes
+from crowbar_core.services import nodes, steering
 from crowbar_core.services.housekeeping import save_power
 from crowbar_core.services.parts import Actor
 from crowbar_core.testing import Testbed, memory_cluster
@@ -69,6 +69,17 @@ def test_a_node_with_work_to_do_stays_on(cluster: Testbed) -> None:
     nodes.change_node(cluster.parts, OPERATOR, cluster.node("two.example.test").id, {"available": False})
     assert save_power(cluster.parts) == 1, "what is only proposed is no work; what is not available is left alone"
     assert Switch.asked == [("one.example.test", "off")]
+
+
+def test_a_node_on_which_work_waits_without_a_run_stays_on(cluster: Testbed) -> None:
+    cluster.commit()
+    cluster.anneal_until_quiet()
+    held = cluster.bind("saving-work", "one.example.test")
+    steering.hold(cluster.parts, OPERATOR, held.id)
+    cluster.commit()
+    assert cluster.state("saving-work", "one.example.test") == "TODO"
+    save_power(cluster.parts)
+    assert Switch.asked == [("two.example.test", "off")]
 
 
 def test_the_hint_stay_on_keeps_a_node_on(cluster: Testbed) -> None:

@@ -84,6 +84,18 @@ def test_a_password_that_is_none_is_refused(parts: Parts, password: str) -> None
         assert password not in refused.value.detail
 
 
+def test_a_locked_user_neither_comes_in_nor_stays_until_unlocked(parts: Parts) -> None:
+    user = _user(parts, "ann")
+    before = users.authenticate(parts, "ann", "long-enough")
+    users.lock(parts, SYSTEM, user)
+    with pytest.raises(Unauthenticated, match="locked"):
+        users.authenticate(parts, "ann", "long-enough")
+    assert users.identity_of_session(parts, user_id=user, epoch=before.epoch) is None
+    users.unlock(parts, SYSTEM, user)
+    assert users.authenticate(parts, "ann", "long-enough") == before
+    assert users.identity_of_session(parts, user_id=user, epoch=before.epoch) == before
+
+
 def test_a_new_password_ends_the_sessions_of_the_old_one(parts: Parts) -> None:
     user = _user(parts, "ann")
     before = users.authenticate(parts, "ann", "long-enough")
