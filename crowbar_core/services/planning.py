@@ -27,7 +27,7 @@ from crowbar_core.domain.rehearsal import Rehearsal
 from crowbar_core.errors import PlanChanged
 from crowbar_core.plugins import Failure
 from crowbar_core.services.changes import refresh_sysdata
-from crowbar_core.services.parts import Notes, Parts, Rehearsed, Turn, rehearsing
+from crowbar_core.services.parts import Notes, Parts, Rehearsed, Turn, ValueChange, rehearsing
 from crowbar_core.services.views import node_role_views
 from crowbar_core.store import pictures, transitions
 from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, table
@@ -412,7 +412,10 @@ def _values(notes: Notes) -> tuple[PlanValue, ...]:
     for kind, ref, name, _, _ in notes.effects:
         reached[name].append(notes.called.get((kind, ref), f"{kind} {ref}"))
     found = [
-        _value(change.name, change.attribute, change.path, change.old, change.new, reached)
+        _value(
+            change.name, change.attribute, change.path, change.old, change.new,
+            {name: [one for one in called if _is_reached(change, one)] for name, called in reached.items()},
+        )
         for change in notes.values
     ]  # fmt: skip
     told = {change.attribute.name for change in notes.values if change.attribute is not None}
@@ -425,6 +428,14 @@ def _values(notes: Notes) -> tuple[PlanValue, ...]:
         called = tuple(notes.called.get((kind, ref), f"{kind} {ref}") for kind, ref, _, _ in group)
         found.append(_value("what barclamps know", notes.attributes.get(name), name, old, new, {name: list(called)}))
     return tuple(found)
+
+
+def _is_reached(change: ValueChange, called: str) -> bool:
+    """Whether a value that changed for this one can come from that object."""
+    if change.subject == "node_role":
+        return called == change.name
+    role, _, _ = change.name.rpartition(" in ")
+    return change.subject == "node" or called.startswith(f"{role} on ")
 
 
 def _value(

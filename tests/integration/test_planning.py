@@ -98,6 +98,14 @@ def test_a_plan_says_which_value_changes_from_what_to_what_and_whom_it_reaches(n
     assert "s3cret" not in repr(plan)
 
 
+def test_a_value_is_said_to_reach_only_the_role_on_which_it_is_set(new_cluster: NewCluster) -> None:
+    c = made(new_cluster, NTP, ETCD)
+    running(c, ("a", "ntp"), ("b", "etcd"))
+    attributes.set_for_deployment(c.parts, OPERATOR, deployment_id=c.system, attribute="site", value="lab")
+    said = {one.origin: one.reaches for one in deployments.plan(c.parts, c.system).values}
+    assert said == {"ntp in system": ("ntp on a.test.example",), "etcd in system": ("etcd on b.test.example",)}
+
+
 def test_the_plan_id_covers_values(new_cluster: NewCluster) -> None:
     c = made(new_cluster)
     running(c, ("a", "ntp"))
