@@ -48,6 +48,11 @@ def free_port(address: str = "127.0.0.1") -> int:
         return port
 
 
+def python_path(*places: Path) -> str:
+    """PYTHONPATH for a process that is to find modules in ``places`` too: what stands there already still counts."""
+    return os.pathsep.join([*map(str, places), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def wait_until(question: Callable[[], T], *, seconds: float, what: str, pause: float = 0.02) -> T:
     """The first true answer to `question`; ServiceError naming `what` when none came in time."""
     deadline = time.monotonic() + seconds

@@ -19,7 +19,7 @@ from typing import Any
 import requests
 from crowbar_lab.lab import Lab
 
-from tests.services import find_program, wait_until
+from tests.services import find_program, python_path, wait_until
 
 BARCLAMP = Path(__file__).parent / "barclamp"
 START_SECONDS = 60.0
@@ -127,7 +127,7 @@ class Site:
         return {
             **kept,
             "HOME": str(self.home),
-            "PYTHONPATH": os.pathsep.join((str(self.home / "site"), str(BARCLAMP))),
+            "PYTHONPATH": python_path(self.home / "site", BARCLAMP),
             "PYTHONUNBUFFERED": "1",
             "FAULTS_ROOM": str(self.room),
             **(

@@ -17,7 +17,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
-from tests.services import find_program, wait_until
+from tests.services import find_program, python_path, wait_until
 
 FLAGS = (
     "--headless",
@@ -88,7 +88,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             sys.executable, "-m", "crowbar_core.cli", "serve",
             "--data-dir", str(home / "data"), "--listen", "127.0.0.1:0",
         ],
-        env={**os.environ, "PYTHONPATH": str(site), "REHEARSAL_ROOM": str(room), "HOME": str(home)},
+        env={**os.environ, "PYTHONPATH": python_path(site), "REHEARSAL_ROOM": str(room), "HOME": str(home)},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=home,
     )  # fmt: skip
     one = Server(room=room, process=process)

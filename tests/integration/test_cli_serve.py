@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.services import free_port, wait_until
+from tests.services import free_port, python_path, wait_until
 
 SECONDS = 60.0
 
@@ -296,7 +296,8 @@ def test_a_barclamp_that_does_not_load_is_one_line_in_the_log_at_the_start(start
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[crowbar.barclamps]\nbroken = nothing_of_that_name:barclamp\n")
-    process = start("serve", "--listen", f"127.0.0.1:{start.port}", environ={"PYTHONPATH": str(site), "NO_COLOR": "1"})
+    environ = {"PYTHONPATH": python_path(site), "NO_COLOR": "1"}
+    process = start("serve", "--listen", f"127.0.0.1:{start.port}", environ=environ)
     start.ready(process)
     wait_until(lambda: "a package did not load" in process.said(), seconds=SECONDS, what="the line")
     (line,) = [line for line in process.said().splitlines() if "a package did not load" in line]

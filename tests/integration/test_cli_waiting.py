@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.services import free_port, wait_until
+from tests.services import free_port, python_path, wait_until
 
 BARCLAMP = """
 import os, time
@@ -105,7 +105,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (room / "site" / "moody.py").write_text(BARCLAMP)
     served = Served(room, f"http://127.0.0.1:{free_port()}")
     environ = {
-        **os.environ, "HOME": str(room), "CROWBAR_DATA_DIR": str(room / "data"), "PYTHONPATH": str(room / "site"),
+        **os.environ, "HOME": str(room), "PYTHONPATH": python_path(room / "site"),
+        "CROWBAR_DATA_DIR": str(room / "data"),
         "MOODY_HANGS": str(room / "hangs"), "MOODY_DELAY": str(DELAY), "CROWBAR_PROBE_SECONDS": "0",
         "CROWBAR_HOOK_SECONDS": "1", "CROWBAR_DISABLED_BARCLAMPS": "jig-script,lab,example",
     }  # fmt: skip

@@ -15,6 +15,7 @@ import pytest
 from crowbar_core.cli.new_barclamp import make_barclamp
 from crowbar_core.errors import BadInput, CrowbarError, Refused
 from crowbar_core.testing import check_barclamp, check_package
+from tests.services import python_path
 
 CROWBAR = [sys.executable, "-m", "crowbar_core.cli"]
 
@@ -23,7 +24,7 @@ def run(*line: str | Path, cwd: Path, path: Path | None = None) -> subprocess.Co
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "CROWBAR_"))}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     if path is not None:
-        environment["PYTHONPATH"] = str(path)
+        environment["PYTHONPATH"] = python_path(path)
     return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 

@@ -141,13 +141,19 @@ def test_a_plan_says_what_will_wait_and_for_what(new_cluster: NewCluster) -> Non
 def test_what_happens_anyway_is_told_apart(new_cluster: NewCluster) -> None:
     c = made(new_cluster)
     running(c, ("a", "ntp"))
+    c.node("busy")
+    for role in ("ntp", "log"):  # one after the other: the first one runs already
+        c.bind("busy", role)
     c.change_node("b", available=False)
     c.bind("b", "ntp")
     c.commit_all()
     c.bind("c", "ntp")
     plan = deployments.plan(c.parts, c.system)
     assert [(one.node, one.kind) for one in plan.own] == [("c.test.example", "run")]
-    assert [(one.node, one.kind) for one in plan.steps if one.anyway] == [("b.test.example", "wait")]
+    assert [(one.node, one.kind) for one in plan.steps if one.anyway] == [
+        ("busy.test.example", "run"),
+        ("b.test.example", "wait"),
+    ]
 
 
 def test_what_destroys_and_what_reboots_is_named(new_cluster: NewCluster) -> None:

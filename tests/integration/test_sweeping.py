@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from crowbar_core.barclamp import Role
+from crowbar_core.errors import Refused
 from crowbar_core.services import steering
 from crowbar_core.services.annealer import sweep, take_on
 from crowbar_core.store import runs as store_runs
@@ -167,6 +168,15 @@ def test_success_begins_to_count_anew(new_cluster: NewCluster) -> None:
     c.end(base)
     steering.rerun(c.parts, OPERATOR, base)
     assert c.run(c.claim(base)).attempt == 1
+
+
+def test_a_run_that_a_worker_holds_is_not_ended_from_outside(new_cluster: NewCluster) -> None:
+    c, (base,) = working(new_cluster, "a")
+    run = c.claim(base)
+    for succeeded in (True, False):
+        with pytest.raises(Refused, match="does not wait to be reported"):
+            steering.finish_pending(c.parts, OPERATOR, run, succeeded=succeeded)
+    assert c.run(run).state == "running"
 
 
 def test_a_pending_run_that_is_cancelled_ends_at_once(new_cluster: NewCluster) -> None:
