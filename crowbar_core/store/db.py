@@ -240,15 +240,32 @@ class Store:
 
     def ids(self, column: Any, values: Iterable[int], name: str = "ids") -> ColumnElement[bool]:
         """``column IN values`` with one parameter, however many values there are."""
-        listed = list(values)
         if self.postgresql:
-            return column == func.any(bindparam(name, listed, type_=ARRAY(Integer), unique=True))  # type: ignore[no-any-return]
-        items = func.json_each(bindparam(name, orjson.dumps(listed).decode(), unique=True)).table_valued("value")
-        return column.in_(select(items.c.value))  # type: ignore[no-any-return]
+            given = bindparam(name, self.id_values(values), type_=ARRAY(Integer), unique=True)
+        else:
+            given = bindparam(name, self.id_values(values), unique=True)
+        return _among(column, given, postgresql=self.postgresql)
+
+    def id_values(self, values: Iterable[int]) -> Any:
+        """Ids as the parameter of ``ids_named``."""
+        listed = list(values)
+        return listed if self.postgresql else orjson.dumps(listed).decode()
 
     def close(self) -> None:
         self.engine.dispose()
         self._watch.close()
+
+
+def ids_named(column: Any, name: str, *, postgresql: bool) -> ColumnElement[bool]:
+    """``column IN (the parameter of this name)``, for statements that are built once."""
+    return _among(column, bindparam(name, type_=ARRAY(Integer) if postgresql else None), postgresql=postgresql)
+
+
+def _among(column: Any, given: Any, *, postgresql: bool) -> ColumnElement[bool]:
+    if postgresql:
+        return column == func.any(given)  # type: ignore[no-any-return]
+    items = func.json_each(given).table_valued("value")
+    return column.in_(select(items.c.value))  # type: ignore[no-any-return]
 
 
 def now_of(session: Session) -> datetime:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -28,7 +29,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import OPEN_RUN_STATES, RunState, State
-from crowbar_core.store.db import Store
+from crowbar_core.store.db import Store, ids_named
 from crowbar_core.store.models import (
     RUNNABLE_INDEX,
     Data,
@@ -68,11 +69,14 @@ class Runnable:
     halfway: bool
 
 
-def _runnable(now: datetime, *, delayed: bool = False) -> Select[Any]:
-    """What may run now (``delayed``: once its delay is over). What is above a run that is to end first (``goes_back``)
-    waits for that end.
+_NOW: ColumnElement[datetime] = bindparam("now", type_=UtcDateTime())
+
+
+def _runnable(*, delayed: bool = False) -> Select[Any]:
+    """What may run now (``delayed``: once its delay is over), of the parameter ``now``. What is above a run that is to
+    end first (``goes_back``) waits for that end.
     """
-    due = or_(node_roles.c.not_before.is_(None), node_roles.c.not_before <= now)
+    due = or_(node_roles.c.not_before.is_(None), node_roles.c.not_before <= _NOW)
     below = node_roles.alias()
     above = (
         select(edges.c.parent_id.label("id"))
@@ -95,11 +99,32 @@ def _runnable(now: datetime, *, delayed: bool = False) -> Select[Any]:
             nodes.c.available,
             deployments.c.committed,
             roles.c.ready,
-            node_roles.c.not_before > now if delayed else due,
+            node_roles.c.not_before > _NOW if delayed else due,
             or_(node_roles.c.state != int(State.TODO), node_roles.c.id.not_in(select(above.c.id))),
             ~open_run,
         )
     )
+
+
+# Built once: building a statement costs more than the database needs to answer it.
+_RUNNABLE = _runnable()
+_LATER = _runnable(delayed=True).subquery()
+_COUNT_LATER = select(func.count(), func.min(_LATER.c.not_before))
+
+
+@cache
+def _first_runnable(postgresql: bool) -> Select[Any]:
+    place = func.row_number().over(partition_by=node_roles.c.node_id, order_by=(node_roles.c.cohort, node_roles.c.id))
+    ranked = (
+        _RUNNABLE.add_columns(
+            node_roles.c.id, node_roles.c.cohort, node_roles.c.role_id, node_roles.c.deployment_id, node_roles.c.state,
+            node_roles.c.done, node_roles.c.halfway, node_roles.c.attempts, roles.c.name.label("role"),
+            roles.c.destructive, place.label("place"),
+        )
+        .where(ids_named(node_roles.c.node_id, "node_ids", postgresql=postgresql))
+        .subquery()
+    )  # fmt: skip
+    return select(ranked).where(ranked.c.place == 1).order_by(ranked.c.cohort, ranked.c.id)
 
 
 def ends_first(node_role_id: int) -> Select[Any]:
@@ -111,18 +136,8 @@ def ends_first(node_role_id: int) -> Select[Any]:
 
 def first_runnable(session: Session, store: Store, now: datetime, node_ids: Collection[int]) -> list[Runnable]:
     """For each of these nodes that has no open run: the first runnable noderole by (cohort, id)."""
-    place = func.row_number().over(partition_by=node_roles.c.node_id, order_by=(node_roles.c.cohort, node_roles.c.id))
-    ranked = (
-        _runnable(now)
-        .add_columns(
-            node_roles.c.id, node_roles.c.cohort, node_roles.c.role_id, node_roles.c.deployment_id, node_roles.c.state,
-            node_roles.c.done, node_roles.c.halfway, node_roles.c.attempts, roles.c.name.label("role"),
-            roles.c.destructive, place.label("place"),
-        )
-        .where(store.ids(node_roles.c.node_id, node_ids))
-        .subquery()
-    )  # fmt: skip
-    rows = session.execute(select(ranked).where(ranked.c.place == 1).order_by(ranked.c.cohort, ranked.c.id)).all()
+    given = {"now": now, "node_ids": store.id_values(node_ids)}
+    rows = session.execute(_first_runnable(store.postgresql), given).all()
     return [
         Runnable(
             r.id, r.node_id, r.role_id, r.deployment_id, r.state, r.done, r.attempts, r.role, r.destructive, r.halfway
@@ -135,10 +150,8 @@ def idle_nodes_with_work(session: Session, now: datetime, limit: int, *, delayed
     """Nodes on which something is runnable though nothing runs: what a crash left lying. ``delayed``: only what had to
     wait for its time, which has come.
     """
-    found = _runnable(now)
-    if delayed:
-        found = found.where(node_roles.c.not_before.is_not(None))
-    return list(session.scalars(found.distinct().limit(limit)))
+    found = _RUNNABLE.where(node_roles.c.not_before.is_not(None)) if delayed else _RUNNABLE
+    return list(session.scalars(found.distinct().limit(limit), {"now": now}))
 
 
 def waits() -> ColumnElement[bool]:
@@ -156,8 +169,7 @@ def stale(session: Session) -> int:
 
 def delayed(session: Session, now: datetime) -> tuple[int, datetime | None]:
     """How many noderoles will be runnable when their delay is over, and when the first of them is."""
-    later = _runnable(now, delayed=True).subquery()
-    count, first = session.execute(select(func.count(), func.min(later.c.not_before))).one()
+    count, first = session.execute(_COUNT_LATER, {"now": now}).one()
     return count, first
 
 

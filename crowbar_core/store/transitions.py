@@ -450,11 +450,18 @@ def go_back(moves: Moves) -> None:
 
     Called at the end of every change. Costs one look at an index that is almost always empty.
     """
-    own_run = select(runs.c.id).where(runs.c.node_role_id == node_roles.c.id, runs.c.state == str(RunState.RUNNING))
-    flagged = select(node_roles.c.id).where(node_roles.c.goes_back, ~own_run.exists())
     # Sending one back may put off another whose run has ended by now in this same change.
-    while ids := set(moves.session.scalars(flagged)):
+    while ids := set(moves.session.scalars(_TO_GO_BACK)):
         _go_back(moves, ids)
+
+
+_TO_GO_BACK = select(node_roles.c.id).where(
+    node_roles.c.goes_back,
+    ~select(runs.c.id)
+    .where(runs.c.node_role_id == node_roles.c.id, runs.c.state == str(RunState.RUNNING))
+    .correlate(node_roles)
+    .exists(),
+)
 
 
 def _go_back(moves: Moves, ids: Collection[int]) -> None:
