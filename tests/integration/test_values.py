@@ -166,6 +166,18 @@ def test_what_is_only_proposed_shows_on_a_proposed_noderole_and_counts_from_its_
 
 
 @pytest.mark.parametrize("wrong", [0, "80", None, 1.5, {"$secret": "x"}])
+def test_a_draft_on_a_committed_noderole_reaches_no_run_until_it_is_committed(new_cluster: NewCluster) -> None:
+    c, web = cluster(new_cluster)
+    attributes.set_value(c.parts, OPERATOR, attribute="port", value=99, node_role_id=web)
+    assert value(c, web).value == 2
+    steering.rerun(c.parts, OPERATOR, web)
+    assert c.open_run(web).input["web"]["port"] == 2
+    c.anneal()
+    c.commit_all()
+    assert value(c, web).value == 99
+    assert c.open_run(web).input["web"]["port"] == 99
+
+
 def test_a_value_that_the_schema_forbids_is_refused_and_nothing_changes(new_cluster: NewCluster, wrong: Any) -> None:
     c, web = cluster(new_cluster)
     with pytest.raises(BadInput, match="port"):
@@ -361,11 +373,11 @@ def test_a_wanted_value_comes_from_the_parent_on_the_same_node(new_cluster: NewC
 
 def test_a_changed_value_does_not_undo_what_is_destroyed_once(new_cluster: NewCluster) -> None:
     install = Role(name="install", requires=("web",), wants=("port",), destructive=True)
-    c, web = cluster(new_cluster, install)
-    (ref,) = [ref for ref, name in c.named().items() if name == "install@a"]
+    c, web = cluster(new_cluster, install, Role(name="after", requires=("install",)))
+    ref, after = ({name: ref for ref, name in c.named().items()}[f"{role}@a"] for role in ("install", "after"))
     steering.refresh(c.parts, OPERATOR, web)
     c.end(web, wall={"web": {"port": 77}})
-    assert c.states(ref) == ["ACTIVE"]
+    assert c.states(ref, after) == ["ACTIVE", "ACTIVE"], "nor does anything below it run again"
     assert c.open_runs() == []
 
 

@@ -75,6 +75,12 @@ def test_what_is_placed_is_found_and_what_is_removed_is_not(tree: dict[str, Any]
     assert lookup(remove(placed, path), path) == (False, None)
 
 
+def test_objects_that_are_left_empty_go_with_what_was_removed_from_them() -> None:
+    assert remove({"a": {"b": {"c": 1}}, "x": 1}, ["a", "b", "c"]) == {"x": 1}
+    assert remove({"a": {"b": {"c": 1}, "d": 1}}, ["a", "b", "c"]) == {"a": {"d": 1}}
+    assert remove({"a": 1}, ["a", "b"]) == {"a": 1}
+
+
 def test_the_default_is_lowest_and_the_last_layer_wins() -> None:
     low, high = layer("wall", {"web": {"port": 81}}), layer("user", {"web": {"port": 82}})
     assert resolve(PORT, []) == (True, 80)
