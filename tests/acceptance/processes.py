@@ -226,6 +226,10 @@ class Site:
         found = self.all(f"node_roles/{self.node_role(node, role)['id']}/runs")
         return sorted(found, key=lambda run: int(run["id"]))
 
+    def working(self) -> int:
+        """How much is under way, whatever else is the case."""
+        return int(self.request("GET", "api/v2/anneal").json()["working"])
+
     def run_log(self, run: int) -> list[str]:
         return [line["line"] for line in self.ask("GET", f"runs/{run}/log")]
 
@@ -268,7 +272,7 @@ class Site:
 
         def settled() -> bool:
             states = {one["state_name"] for one in self.all("node_roles")}
-            return states - {"PROPOSED"} == {"ACTIVE"} and self.ask("GET", "anneal")["working"] == 0
+            return states - {"PROPOSED"} == {"ACTIVE"} and self.working() == 0
 
         self.wait(settled, "all is ACTIVE", seconds)
 

@@ -153,7 +153,7 @@ def test_destructive_work_is_never_done_again_after_a_success_nor_begun_again_wi
         until = time.monotonic() + 120
         while True:
             found = {ids[one["id"]]: one for one in site.all("node_roles") if one["id"] in ids}
-            if {one["state_name"] for one in found.values()} == {"ACTIVE"} and not site.ask("GET", "anneal")["working"]:
+            if {one["state_name"] for one in found.values()} == {"ACTIVE"} and not site.working():
                 break
             assert time.monotonic() < until, f"round {rounds} does not end\n{site.story()}"
             for node, one in found.items():

@@ -102,7 +102,7 @@ def test_a_node_that_loses_power_in_the_middle_comes_back_and_is_finished(stage:
     waits(stage, "the script has begun", lambda: stage.journal(node).count("begin s-slow") == 1)
     lab.power(node, "off")
     waits(stage, "the node is seen to be dead", lambda: not site.ask("GET", f"nodes/{node}")["alive"])
-    waits(stage, "no run is open", lambda: site.ask("GET", "anneal")["working"] == 0)
+    waits(stage, "no run is open", lambda: site.working() == 0)
     assert site.runs_of(node, "s-slow")[0]["state"] in ("cancelled", "failed")
     assert site.node_role(node, "s-slow")["state_name"] in ("TODO", "BLOCKED")
     slow = site.node_role(node, "quick")["id"]
