@@ -175,9 +175,9 @@ class Engine:
             self._stopping.wait(seconds / 3 if mine else min(seconds / 3, 1.0))
 
     def _note_outage(self, error: CrowbarError) -> None:
-        """While the database was away nobody could renew a lease: for a while, none is taken for lost by that."""
+        """While the database was away nobody could renew a lease: while another lease lasts, none is taken for lost."""
         if isinstance(error, Unavailable):
-            self._spare_until = time.monotonic() + 2 * self.parts.settings.heartbeat_seconds
+            self._spare_until = time.monotonic() + self.parts.settings.lease_seconds
 
     def _hold_lease(self) -> bool:
         store = self.parts.store
