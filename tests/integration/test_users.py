@@ -204,8 +204,8 @@ def test_what_the_installation_keeps_is_for_its_owner_only(tmp_path: Path) -> No
         chosen = settings(f"sqlite:///{tmp_path}/made/deep/crowbar.sqlite", tmp_path / "made" / "deep")
         build_parts(chosen).close()
         database = sqlite3.connect(tmp_path / "made" / "deep" / "crowbar.sqlite")
-        database.execute("UPDATE alembic_version_crowbar SET version_num = '0005'")
-        database.execute("DROP TABLE sessions")
+        database.execute("UPDATE alembic_version_crowbar SET version_num = '0007'")
+        database.execute("DROP TABLE periodic_jobs")
         database.commit()
         database.close()
         parts = build_parts(chosen)  # a copy is kept before the schema is changed
