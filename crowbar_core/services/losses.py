@@ -158,7 +158,10 @@ def _power(parts: Parts, kind: str, key: int, action: str) -> Loss:
             asks=hammers.stops(action),
             sections=_sections(
                 (UNDER_WAY, _open_runs(session, node_id=node_id)),
-                (AGAIN, _pairs(session, parts.store, set(ids) - _over(session, node_id))),
+                (
+                    AGAIN,
+                    _pairs(session, parts.store, set(ids) - _destructive(session, parts.store, ids, node_roles.c.done)),
+                ),
                 (WAIT, _pairs(session, parts.store, _below(session, parts.store, ids))),
             ),
         )
@@ -389,13 +392,14 @@ def _pairs(session: Session, store: Store, ids: Collection[int]) -> dict[str, li
     return found
 
 
-def _destructive(session: Session, store: Store, ids: Collection[int]) -> set[int]:
+def _destructive(session: Session, store: Store, ids: Collection[int], *where: Any) -> set[int]:
+    """Those of destructive roles. Those that have succeeded (``done``) are passed over, and do not run again."""
     if not ids:
         return set()
     query = (
         select(node_roles.c.id)
         .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(store.ids(node_roles.c.id, ids), roles.c.destructive)
+        .where(store.ids(node_roles.c.id, ids), roles.c.destructive, *where)
     )
     return set(session.scalars(query).all())
 
@@ -415,16 +419,6 @@ def _below(session: Session, store: Store, ids: Collection[int]) -> set[int]:
         frontier = set(rows) - seen
         seen |= frontier
     return seen - set(ids)
-
-
-def _over(session: Session, node_id: int) -> set[int]:
-    """Destructive noderoles of the node that have succeeded: they are passed over, and do not run again."""
-    query = (
-        select(node_roles.c.id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(node_roles.c.node_id == node_id, node_roles.c.done, roles.c.destructive)
-    )
-    return set(session.scalars(query).all())
 
 
 def _open_runs(
