@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +27,7 @@ from crowbar_core.settings import load_settings
 from crowbar_core.store import models
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.models import table
+from tests.services import PostgresServer, database_name
 
 OPERATOR = Actor("operator")
 
@@ -223,6 +227,41 @@ def everything_at_rest(c: Cluster, directory: Path) -> str:
             names = session.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).all()
             return "".join(str(row) for name in names for row in session.execute(text(f'SELECT * FROM "{name}"')))
     return "".join(path.read_bytes().decode("latin-1") for path in directory.glob("crowbar.db*"))
+
+
+# ---------------------------------------------------------------- a fresh database for each of many clusters
+
+OpenDatabase = Callable[[], AbstractContextManager[tuple[Path, str]]]
+"""Makes a database with the core's tables: (the data directory, the URL). It is gone afterwards."""
+
+
+def fresh_on_sqlite(directory: Path) -> OpenDatabase:
+    """Copies of one file, each in a folder of its own below ``directory``."""
+    template = directory / "template.db"
+    open_parts(directory, f"sqlite:///{template}").close()
+
+    @contextmanager
+    def fresh() -> Iterator[tuple[Path, str]]:
+        with tempfile.TemporaryDirectory(dir=directory) as made:
+            shutil.copy(template, Path(made) / "crowbar.db")
+            shutil.copy(directory / "secret.key", Path(made) / "secret.key")
+            yield Path(made), f"sqlite:///{made}/crowbar.db"
+
+    return fresh
+
+
+def fresh_on_postgresql(directory: Path, server: PostgresServer) -> OpenDatabase:
+    """Copies of one database of this server."""
+    template = server.create_database()
+    open_parts(directory, template).close()
+
+    @contextmanager
+    def fresh() -> Iterator[tuple[Path, str]]:
+        url = server.create_database(template=database_name(template))
+        yield directory, url
+        server.drop_database(url)
+
+    return fresh
 
 
 # ---------------------------------------------------------------- the picture, and what must be true of it

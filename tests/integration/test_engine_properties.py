@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
@@ -18,7 +15,7 @@ import structlog
 from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from sqlalchemy import make_url, select
+from sqlalchemy import select
 
 from crowbar_core import plugins
 from crowbar_core.barclamp import Attribute, NodeRoleView, Role
@@ -33,13 +30,15 @@ from crowbar_core.store.models import DeploymentRole, table
 from tests.integration.cluster import (
     OPERATOR,
     Cluster,
+    OpenDatabase,
     check_invariants,
     check_nothing_startable,
     check_rest,
     deployment_rows,
+    fresh_on_postgresql,
+    fresh_on_sqlite,
     node_role_rows,
     node_rows,
-    open_parts,
     role_rows,
     run_rows,
 )
@@ -493,7 +492,7 @@ def quick_and_quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def walk(open_database: Callable[[], Any], *, examples: int, steps: int) -> int:
+def walk(open_database: OpenDatabase, *, examples: int, steps: int) -> int:
     machine = type("Engine", (Engine,), {"open_database": staticmethod(open_database), "steps": 0})
     run_state_machine_as_test(
         machine,
@@ -508,30 +507,11 @@ def walk(open_database: Callable[[], Any], *, examples: int, steps: int) -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_order_of_deeds_breaks_an_invariant_on_sqlite(tmp_path: Path) -> None:
-    template = tmp_path / "template.db"
-    open_parts(tmp_path, f"sqlite:///{template}").close()
-
-    @contextmanager
-    def fresh() -> Iterator[tuple[Path, str]]:
-        with tempfile.TemporaryDirectory(dir=tmp_path) as made:
-            shutil.copy(template, Path(made) / "crowbar.db")
-            shutil.copy(tmp_path / "secret.key", Path(made) / "secret.key")
-            yield Path(made), f"sqlite:///{made}/crowbar.db"
-
-    assert walk(fresh, examples=115, steps=100) >= 10_000
+    assert walk(fresh_on_sqlite(tmp_path), examples=115, steps=100) >= 10_000
 
 
 @pytest.mark.postgres
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_order_of_deeds_breaks_an_invariant_on_postgresql(tmp_path: Path, postgres_server: PostgresServer) -> None:
-    template = postgres_server.create_database()
-    open_parts(tmp_path, template).close()
-
-    @contextmanager
-    def fresh() -> Iterator[tuple[Path, str]]:
-        url = postgres_server.create_database(template=make_url(template).database)
-        yield tmp_path, url
-        postgres_server.drop_database(url)
-
-    assert walk(fresh, examples=6, steps=80) >= 400
+    assert walk(fresh_on_postgresql(tmp_path, postgres_server), examples=6, steps=80) >= 400

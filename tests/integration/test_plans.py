@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url, select, update
+from sqlalchemy import select, update
 
 from crowbar_core.barclamp import Attribute, Role
 from crowbar_core.domain.states import ACTIVE, PROPOSED
@@ -25,10 +22,12 @@ from crowbar_core.store.models import DeploymentRole, table
 from tests.integration.cluster import (
     OPERATOR,
     Cluster,
+    OpenDatabase,
     check_invariants,
+    fresh_on_postgresql,
+    fresh_on_sqlite,
     node_role_rows,
     node_rows,
-    open_parts,
     role_rows,
     run_rows,
 )
@@ -265,7 +264,7 @@ def _peers(node_role: Any) -> dict[str, Any]:
     return {node_role.role: {"known": min(len(node_role.peers), 3)}}
 
 
-def walk(open_database: Callable[[], Any], *, plans: int, seed: int) -> Counter[str]:
+def walk(open_database: OpenDatabase, *, plans: int, seed: int) -> Counter[str]:
     """At least so many plans, over as many random clusters as that takes. Returns how often what was planned."""
     done: Counter[str] = Counter()
     while done["plans"] < plans:
@@ -299,17 +298,7 @@ def _wanting_site(role: Role) -> Role:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_runs_of_a_plan_are_exactly_those_that_then_happen_on_sqlite(tmp_path: Path) -> None:
-    template = tmp_path / "template.db"
-    open_parts(tmp_path, f"sqlite:///{template}").close()
-
-    @contextmanager
-    def fresh() -> Iterator[tuple[Path, str]]:
-        with tempfile.TemporaryDirectory(dir=tmp_path) as made:
-            shutil.copy(template, Path(made) / "crowbar.db")
-            shutil.copy(tmp_path / "secret.key", Path(made) / "secret.key")
-            yield Path(made), f"sqlite:///{made}/crowbar.db"
-
-    done = walk(fresh, plans=1800, seed=1)
+    done = walk(fresh_on_sqlite(tmp_path), plans=1800, seed=1)
     assert min(done[kind] for kind in ("run", "run again", "refresh", "pass over", "wait", "commit", "unbind")) > 10, (
         done
     )
@@ -321,13 +310,4 @@ def test_the_runs_of_a_plan_are_exactly_those_that_then_happen_on_sqlite(tmp_pat
 def test_the_runs_of_a_plan_are_exactly_those_that_then_happen_on_postgresql(
     tmp_path: Path, postgres_server: PostgresServer
 ) -> None:
-    template = postgres_server.create_database()
-    open_parts(tmp_path, template).close()
-
-    @contextmanager
-    def fresh() -> Iterator[tuple[Path, str]]:
-        url = postgres_server.create_database(template=make_url(template).database)
-        yield tmp_path, url
-        postgres_server.drop_database(url)
-
-    assert walk(fresh, plans=250, seed=2)["plans"] >= 250
+    assert walk(fresh_on_postgresql(tmp_path, postgres_server), plans=250, seed=2)["plans"] >= 250
