@@ -74,6 +74,12 @@ class Registry:
     def attributes_of(self, role: str) -> tuple[Attribute, ...]:
         return self.roles[role].role.attributes if role in self.roles else ()
 
+    def lacks(self, role: str, jig: str) -> str:
+        """What a role that is not ready (its name, its jig's) lacks in order to run here."""
+        if role in self.roles:
+            return f"the jig {jig!r} is not installed"
+        return "the barclamp that brings it is not loaded"
+
     @property
     def plugins(self) -> tuple[str, ...]:
         """Names of the loaded plugins, in dependency order; the core's own is the first."""

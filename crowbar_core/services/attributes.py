@@ -417,18 +417,20 @@ def _write_deployment_role(
         )
     name = f"{row.name} in {row.deployment}"
     if now:
-        _note(turn, "deployment_role", deployment_role_id, name, attribute, committed, values["committed_data"])
+        new = values["committed_data"]
+        _note(turn, "deployment_role", deployment_role_id, name, attribute, committed, new, role=row.name)
     return name
 
 
 def _note(
-    turn: Turn, kind: str, ref: int, name: str, attribute: Attribute, old: Mapping[str, Json], new: Mapping[str, Json]
-) -> None:
+    turn: Turn, kind: str, ref: int, name: str, attribute: Attribute, old: Mapping[str, Json], new: Mapping[str, Json],
+    *, role: str = "",
+) -> None:  # fmt: skip
     before, after = rules.lookup(old, attribute.path), rules.lookup(new, attribute.path)
     if turn.notes is not None and before != after:
         turn.notes.values.append(
             ValueChange(
                 subject=kind, subject_id=ref, name=name, attribute=attribute, path="/".join(attribute.path),
-                old=before, new=after,
+                old=before, new=after, role=role,
             )
         )  # fmt: skip

@@ -25,7 +25,7 @@ from crowbar_core.services.drafts import (
     commit_of_nodes,
     discard_in_turn,
 )
-from crowbar_core.services.layers import has_or_wants
+from crowbar_core.services.layers import has_or_wants, subtree
 from crowbar_core.services.parts import Actor, Parts, Turn
 from crowbar_core.services.planning import Plan, insist_on, rehearse
 from crowbar_core.services.secrets import keep_seals, seal
@@ -385,18 +385,10 @@ def _refuse_bad_parent(session: Session, row: Any, parent_id: int) -> None:
     if row.system:
         raise Refused("The deployment system is the root of the tree and has no parent.")
     parent = _deployment(session, parent_id)
-    if parent_id in _subtree(session, row.id):
+    if parent_id in subtree(session, row.id):
         raise Refused(f"Deployment {parent.name} is {row.name} itself or below it, and cannot be its parent.")
     used = session.scalar(select(node_roles.c.id).where(node_roles.c.deployment_id == row.id).limit(1))
     if used is not None:
         raise Refused(
             f"Deployment {row.name} has noderoles, whose parents may be in its ancestors. Unbind them before moving it."
         )
-
-
-def _subtree(session: Session, deployment_id: int) -> set[int]:
-    parents: dict[int, int | None] = dict(session.execute(select(deployments.c.id, deployments.c.parent_id)).all())
-    found = {deployment_id}
-    while more := {ref for ref, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found

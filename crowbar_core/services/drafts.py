@@ -7,7 +7,7 @@ discarded alone. What is only drafted changes nothing that runs.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,8 +22,9 @@ from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import NotFound
 from crowbar_core.services.annealer import change
 from crowbar_core.services.changes import mark_stale, note_effects, record, watch_nodes, watch_values
-from crowbar_core.services.layers import run_inputs
+from crowbar_core.services.layers import run_inputs, subtree
 from crowbar_core.services.parts import Actor, Parts, Turn, ValueChange
+from crowbar_core.store.db import Store
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, Provenance, RoleRow, table
 
 nodes, node_roles, roles = table(Node), table(NodeRole), table(RoleRow)
@@ -69,33 +70,38 @@ def drafts(
     """The drafts of one object, or of all of a deployment: of deployment roles, noderoles, nodes in this order."""
     with parts.store.read() as session:
         found: list[Draft] = []
-        for kind, ref in (("deployment_role", deployment_role_id), ("node_role", node_role_id), ("node", node_id)):
+        refs: dict[Kind, int | None] = {
+            "deployment_role": deployment_role_id, "node_role": node_role_id, "node": node_id,
+        }  # fmt: skip
+        for kind, ref in refs.items():
             if ref is not None or deployment_id is not None:
-                rows = session.execute(_differing(kind, None if ref is None else [ref], deployment_id)).all()  # type: ignore[arg-type]
-                found.extend(one for row in rows for one in _of_row(parts, session, kind, row))  # type: ignore[arg-type]
+                statement = _differing(kind, _just(ref), _just(deployment_id))
+                found.extend(one for _, of_row in _drafts(parts, session, kind, statement) for one in of_row)
         return found
 
 
 def drafts_of(parts: Parts, session: Session, kind: Kind, ids: Collection[int]) -> dict[int, list[Draft]]:
     """The drafts of several objects of a kind, by their ids; those without any are left out."""
-    found: dict[int, list[Draft]] = {}
-    for row in session.execute(_differing(kind, ids, None)).all():
-        found[row.id] = list(_of_row(parts, session, kind, row))
-    return found
+    return {row.id: of_row for row, of_row in _drafts(parts, session, kind, _differing(kind, ids))}
 
 
 def drafts_in(parts: Parts, session: Session, deployment_ids: Collection[int]) -> dict[int, list[Draft]]:
     """All drafts in these deployments, by the deployment's id, in the order of ``drafts``."""
     found: dict[int, list[Draft]] = {}
     for kind in KINDS:
-        for row in session.execute(_differing(kind, None, None)).all():
-            if row.deployment_id in deployment_ids:
-                found.setdefault(row.deployment_id, []).extend(_of_row(parts, session, kind, row))
+        for row, of_row in _drafts(parts, session, kind, _differing(kind, within=deployment_ids)):
+            found.setdefault(row.deployment_id, []).extend(of_row)
     return found
 
 
-def _differing(kind: Kind, ids: Collection[int] | None, deployment_id: int | None) -> Select[Any]:
-    """(id, name, role, deployment_id, old, new, state) of objects of this kind whose proposed data differ."""
+def _just(one: int | None) -> list[int] | None:
+    return None if one is None else [one]
+
+
+def _differing(kind: Kind, ids: Collection[int] | None = None, within: Collection[int] | None = None) -> Select[Any]:
+    """(id, name, role, deployment_id, old, new, state) of objects of this kind whose proposed data differ: of all, or
+    of these; ``within`` these deployments.
+    """
     if kind == "node":
         statement = select(
             nodes.c.id, nodes.c.name, nodes.c.deployment_id, nodes.c.hint.label("old"),
@@ -130,22 +136,34 @@ def _differing(kind: Kind, ids: Collection[int] | None, deployment_id: int | Non
         key, home = deployment_roles.c.id, deployment_roles.c.deployment_id
     if ids is not None:
         statement = statement.where(key.in_(list(ids)))
-    return statement if deployment_id is None else statement.where(home == deployment_id)
+    return statement if within is None else statement.where(home.in_(list(within)))
 
 
-def _of_row(parts: Parts, session: Session, kind: Kind, row: Any) -> Iterator[Draft]:
-    who = {
-        one.path: one
-        for one in session.execute(
-            select(provenance.c.path, provenance.c.at, provenance.c.actor).where(
-                provenance.c.subject == kind, provenance.c.subject_id == row.id,
-                provenance.c.layer == PROPOSED_LAYER,
-            )
+def _drafts(parts: Parts, session: Session, kind: Kind, statement: Select[Any]) -> Iterator[tuple[Any, list[Draft]]]:
+    """Each object that the statement (``_differing``) finds, with its drafts."""
+    rows = session.execute(statement).all()
+    who = _setters(session, parts.store, kind, [row.id for row in rows])
+    for row in rows:
+        yield row, list(_of_row(parts, kind, row, who))
+
+
+def _setters(session: Session, store: Store, kind: Kind, ids: Collection[int]) -> dict[tuple[int, str], Any]:
+    """(object, path) -> who set the draft there, and when."""
+    if not ids:
+        return {}
+    rows = session.execute(
+        select(provenance.c.subject_id, provenance.c.path, provenance.c.at, provenance.c.actor).where(
+            provenance.c.subject == kind, store.ids(provenance.c.subject_id, ids),
+            provenance.c.layer == PROPOSED_LAYER,
         )
-    }  # fmt: skip
+    )  # fmt: skip
+    return {(row.subject_id, row.path): row for row in rows}
+
+
+def _of_row(parts: Parts, kind: Kind, row: Any, who: Mapping[tuple[int, str], Any]) -> Iterator[Draft]:
     for attribute, path, (old_set, old), (new_set, new) in _differences(parts, kind, row):
         secret = attribute is not None and attribute.secret
-        by = who.get("/".join(path))
+        by = who.get((row.id, "/".join(path)))
         yield Draft(
             subject=kind, subject_id=row.id, name=row.name, deployment_id=row.deployment_id,
             attribute=attribute.name if attribute is not None else "", path="/".join(path),
@@ -207,7 +225,7 @@ def commit_drafts(
 
 def commit_of_nodes(turn: Turn, ids: Collection[int]) -> int:
     """Commit the drafts of these nodes, inside a turn. Returns how many values changed."""
-    rows = turn.session.execute(_differing("node", ids, None)).all()
+    rows = turn.session.execute(_differing("node", ids)).all()
     with watch_nodes(turn, [row.id for row in rows]):
         turn.session.execute(
             update(nodes)
@@ -221,7 +239,7 @@ def commit_of_nodes(turn: Turn, ids: Collection[int]) -> int:
 
 def commit_of_node_roles(turn: Turn, ids: Collection[int]) -> int:
     """Commit the drafts of these noderoles, those of PROPOSED ones excepted (they are committed as a whole)."""
-    rows = [row for row in turn.session.execute(_differing("node_role", ids, None)).all() if row.state != int(PROPOSED)]
+    rows = [row for row in turn.session.execute(_differing("node_role", ids)).all() if row.state != int(PROPOSED)]
     refs = [row.id for row in rows]
     with watch_values(turn, refs):
         turn.session.execute(
@@ -236,7 +254,7 @@ def commit_of_deployment_roles(turn: Turn, ids: Collection[int]) -> int:
     """Commit the drafts of these roles in their deployments; noderoles that have or want a changed value go back to
     work, those in the deployments below too.
     """
-    rows = turn.session.execute(_differing("deployment_role", ids, None)).all()
+    rows = turn.session.execute(_differing("deployment_role", ids)).all()
     with watch_roles(turn, [row.id for row in rows]):
         turn.session.execute(
             update(deployment_roles)
@@ -262,12 +280,12 @@ def watch_roles(turn: Turn, deployment_role_ids: Collection[int]) -> Iterator[No
         yield
     after = run_inputs(turn.registry, turn.session, turn.store, giving)
     known = turn.registry.attributes
-    for ref, _, role in giving:
+    stale = [(ref, role) for ref, _, role in giving if before.get(ref, {}) != after.get(ref, {})]
+    for ref, role in stale:
+        wanted = [known[name].attribute for name in turn.registry.roles[role].role.wants if name in known]
         old, new = before.get(ref, {}), after.get(ref, {})
-        if old != new:
-            wanted = [known[name].attribute for name in turn.registry.roles[role].role.wants if name in known]
-            note_effects(turn, "node_role", ref, wanted, rules.changed_attributes(wanted, old, new), old, new)
-    mark_stale(turn, [ref for ref, _, _ in giving if before.get(ref) != after.get(ref)])
+        note_effects(turn, "node_role", ref, wanted, rules.changed_attributes(wanted, old, new), old, new)
+    mark_stale(turn, [ref for ref, _ in stale])
 
 
 def _wants(turn: Turn, role: str) -> bool:
@@ -276,16 +294,13 @@ def _wants(turn: Turn, role: str) -> bool:
 
 def _under(session: Session, deployment_role_ids: Collection[int]) -> list[int]:
     """The noderoles of these roles in their deployments and all below those."""
-    parents: dict[int, int | None] = dict(session.execute(select(deployments.c.id, deployments.c.parent_id)).all())
     found: list[int] = []
     for one in session.execute(
         select(deployment_roles.c.role_id, deployment_roles.c.deployment_id).where(
             deployment_roles.c.id.in_(list(deployment_role_ids))
         )
     ).all():
-        tree = {one.deployment_id}
-        while more := {ref for ref, parent in parents.items() if parent in tree} - tree:
-            tree |= more
+        tree = subtree(session, one.deployment_id)
         found.extend(
             session.scalars(
                 select(node_roles.c.id).where(node_roles.c.role_id == one.role_id, node_roles.c.deployment_id.in_(tree))
@@ -296,7 +311,7 @@ def _under(session: Session, deployment_role_ids: Collection[int]) -> list[int]:
 
 def note_first_values(turn: Turn, ids: Collection[int]) -> None:
     """PROPOSED noderoles are about to be committed: what was set on them is a change of values too."""
-    rows = turn.session.execute(_differing("node_role", None, None).where(turn.store.ids(node_roles.c.id, ids))).all()
+    rows = turn.session.execute(_differing("node_role").where(turn.store.ids(node_roles.c.id, ids))).all()
     _committed(turn, "node_role", rows)
 
 
@@ -305,6 +320,7 @@ def _committed(turn: Turn, kind: Kind, rows: Collection[Any]) -> int:
     the audit trail.
     """
     count = 0
+    who = _setters(turn.session, turn.store, kind, [row.id for row in rows])
     for row in rows:
         paths: list[str] = []
         for attribute, places, old, new in _differences(turn.parts, kind, row):
@@ -314,19 +330,12 @@ def _committed(turn: Turn, kind: Kind, rows: Collection[Any]) -> int:
                 turn.notes.values.append(
                     ValueChange(
                         subject=kind, subject_id=row.id, name=row.name, attribute=attribute, path=path, old=old,
-                        new=new,
+                        new=new, role=row.role if kind == "deployment_role" else "",
                     )
                 )  # fmt: skip
-        by = dict(
-            turn.session.execute(
-                select(provenance.c.path, provenance.c.actor).where(
-                    provenance.c.subject == kind, provenance.c.subject_id == row.id,
-                    provenance.c.layer == PROPOSED_LAYER,
-                )
-            ).all()
-        )  # fmt: skip
         for path in paths:
-            record(turn, kind, row.id, _COMMITTED_LAYER[kind], [path], actor=by.get(path))
+            by = who.get((row.id, path))
+            record(turn, kind, row.id, _COMMITTED_LAYER[kind], [path], actor=by.actor if by else None)
         count += len(paths)
         turn.audit("values.commit", f"{kind} {row.name}", paths=paths[:100])
     return count
@@ -361,7 +370,7 @@ def discard_in_turn(turn: Turn, *, deployment_id: int | None = None, **of: int |
         ref = of.get(kind)
         if ref is None and deployment_id is None:
             continue
-        rows = turn.session.execute(_differing(kind, None if ref is None else [ref], deployment_id)).all()
+        rows = turn.session.execute(_differing(kind, _just(ref), _just(deployment_id))).all()
         kept = [row for row in rows if kind != "node_role" or row.state != int(PROPOSED)]
         refs = [row.id for row in kept]
         if kind == "node":

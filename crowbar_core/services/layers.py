@@ -103,6 +103,15 @@ def deployment_chains(session: Session) -> dict[int, list[tuple[int, str]]]:
     return chains
 
 
+def subtree(session: Session, deployment_id: int) -> set[int]:
+    """The deployment and all below it."""
+    parents: dict[int, int | None] = dict(session.execute(select(deployments.c.id, deployments.c.parent_id)).all())
+    found = {deployment_id}
+    while more := {ref for ref, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
 def _deployment_roles(session: Session, store: Store, role_ids: Collection[int]) -> dict[tuple[int, int], Any]:
     rows = session.execute(
         select(

@@ -100,19 +100,36 @@ class ValueChange:
     path: str
     old: tuple[bool, Json]
     new: tuple[bool, Json]
+    role: str = ""
+    """The role whose values these are, where the object is a role in a deployment."""
+
+    @property
+    def of(self) -> tuple[str, ...]:
+        """Beside the kind of object and the attribute: what tells those whom it reaches from others."""
+        if self.subject == "node":
+            return ()
+        return (self.name if self.subject == "node_role" else self.role,)
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What a node or a noderole is called; of a noderole also its role."""
+
+    name: str
+    role: str = ""
 
 
 @dataclass
 class Notes:
     """What a turn that is planned, or held against a plan, writes down for that."""
 
-    before: Graph = field(default_factory=lambda: Graph(node_roles={}, edges=(), nodes={}, deployments={}, roles={}))
+    before: Graph
     """The picture as it was before the change."""
     values: list[ValueChange] = field(default_factory=list)
     """What was committed of values."""
     effects: list[tuple[str, int, str, tuple[bool, Json], tuple[bool, Json]]] = field(default_factory=list)
     """For whom a value changed by it: (node or node_role, id, attribute, before, after), secrets sealed."""
-    called: dict[tuple[str, int], str] = field(default_factory=dict)
+    called: dict[tuple[str, int], Called] = field(default_factory=dict)
     """What those are called."""
     attributes: dict[str, Attribute] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -27,9 +27,10 @@ from crowbar_core.domain.rehearsal import Rehearsal
 from crowbar_core.errors import PlanChanged
 from crowbar_core.plugins import Failure
 from crowbar_core.services.changes import refresh_sysdata
-from crowbar_core.services.parts import Notes, Parts, Rehearsed, Turn, ValueChange, rehearsing
+from crowbar_core.services.parts import Called, Notes, Parts, Rehearsed, Turn, rehearsing
 from crowbar_core.services.views import node_role_views
 from crowbar_core.store import pictures, transitions
+from crowbar_core.store.db import Store
 from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, table
 
 nodes, node_roles, roles, runs, deployments = (
@@ -146,17 +147,15 @@ class Plan:
 class _Rehearsing:
     """Takes part in the one turn that is rolled back."""
 
-    plan: Plan | None = None
     answers: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
     finish: Callable[[], Plan] | None = None
 
     def before(self, turn: Turn) -> None:
-        turn.notes = Notes()
-        turn.notes.before = _picture(turn)
+        turn.notes = Notes(before=_picture(turn))
 
     def after(self, turn: Turn) -> None:
         assert turn.notes is not None
-        self.finish = _rehearsed(turn, "")
+        self.finish = _rehearsed(turn)
         self.answers = turn.notes.answers
 
 
@@ -168,8 +167,7 @@ def rehearse(parts: Parts, act: Callable[[], Any], *, title: str = "") -> Plan:
     if first.answers or any(parts.registry.listens(hook) for hook in _HOOKS_IN_THE_TRANSACTION):
         again = _one_rehearsal(second, act)
         unsteady = _unsteady(parts, first, second, alike=plan.id == again.id)
-    values = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
-    return Plan(**(values | {"title": title, "unsteady": tuple(unsteady)}))
+    return replace(plan, title=title, unsteady=tuple(unsteady))
 
 
 def _one_rehearsal(taking_part: _Rehearsing, act: Callable[[], Any]) -> Plan:
@@ -199,11 +197,10 @@ def _unsteady(parts: Parts, first: _Rehearsing, second: _Rehearsing, *, alike: b
 
 def insist_on(turn: Turn, plan: str) -> None:
     """Refuse the turn at its end unless it does just what the plan with this id says. To be called as it begins."""
-    turn.notes = Notes()
-    turn.notes.before = _picture(turn)
+    turn.notes = Notes(before=_picture(turn))
 
     def check(turn: Turn) -> None:
-        now = _rehearsed(turn, "")().id
+        now = _rehearsed(turn)().id
         if now != plan:
             raise PlanChanged(f"The plan {plan} no longer holds; it is {now} now. Read the new plan first.")
 
@@ -214,10 +211,10 @@ def insist_on(turn: Turn, plan: str) -> None:
 
 
 def _picture(turn: Turn) -> annealing.Graph:
-    return pictures.load(turn.session, turn.store, missing="its barclamp or its jig {jig!r} is not installed")
+    return pictures.load(turn.session, turn.store, missing=turn.registry.lacks)
 
 
-def _rehearsed(turn: Turn, title: str) -> Callable[[], Plan]:
+def _rehearsed(turn: Turn) -> Callable[[], Plan]:
     """All that needs the transaction, now; the rest when the answer is called."""
     notes, registry = turn.notes, turn.registry
     assert notes is not None
@@ -228,21 +225,17 @@ def _rehearsed(turn: Turn, title: str) -> Callable[[], Plan]:
         _to_rest_with_answers(turn, took)
     elif registry.listens("plan_lines"):
         took.to_rest()
-    names = _Names(turn.session, turn.store)
     lines = _lines(turn, took) if registry.listens("plan_lines") else ()
     _name_the_reached(turn, notes)
-    now, values = turn.now, _values(notes)
-    baseline, removed = notes.before, tuple(notes.gone)
+    names = _names(turn.session, turn.store, took.ids())
+    seconds = _durations(turn.session)
 
     def finish() -> Plan:
         took.to_rest()
-        before = Rehearsal(baseline)
+        before = Rehearsal(notes.before)
         before.to_rest()
-        return _plan(names, took, before, now, title=title, values=values, removed=removed, lines=lines, notes=notes)
+        return _plan(names, seconds, took, before, turn.now, lines=lines, notes=notes)
 
-    names.learn(took.graph.node_roles)
-    names.learn(baseline.node_roles)
-    names.learn({step.node_role_id for step in took.steps})
     return finish
 
 
@@ -267,7 +260,7 @@ def _name_the_reached(turn: Turn, notes: Notes) -> None:
     of_node_roles = {ref for kind, ref, _, _, _ in notes.effects if kind == "node_role"}
     if of_nodes:
         named = select(nodes.c.id, nodes.c.name).where(turn.store.ids(nodes.c.id, of_nodes))
-        notes.called.update({("node", ref): name for ref, name in turn.session.execute(named)})
+        notes.called.update({("node", ref): Called(name) for ref, name in turn.session.execute(named)})
     if of_node_roles:
         for row in turn.session.execute(
             select(node_roles.c.id, roles.c.name.label("role"), nodes.c.name.label("node"))
@@ -275,7 +268,7 @@ def _name_the_reached(turn: Turn, notes: Notes) -> None:
             .join(nodes, nodes.c.id == node_roles.c.node_id)
             .where(turn.store.ids(node_roles.c.id, of_node_roles))
         ):
-            notes.called["node_role", row.id] = f"{row.role} on {row.node}"
+            notes.called["node_role", row.id] = Called(f"{row.role} on {row.node}", row.role)
 
 
 def _lines(turn: Turn, took: Rehearsal) -> tuple[PlanLine, ...]:
@@ -297,29 +290,19 @@ def _lines(turn: Turn, took: Rehearsal) -> tuple[PlanLine, ...]:
     return tuple(found)
 
 
-class _Names:
-    """What the noderoles of a plan are called, and how long runs of their roles took lately."""
-
-    def __init__(self, session: Session, store: Any) -> None:
-        self._session, self._store = session, store
-        self.of: dict[int, Any] = {}
-        self.seconds = _durations(session)
-
-    def learn(self, ids: Iterable[int]) -> None:
-        wanted = [ref for ref in ids if ref not in self.of]
-        if not wanted:
-            return
-        rows = self._session.execute(
-            select(
-                node_roles.c.id, nodes.c.id.label("node_id"), nodes.c.name.label("node"), roles.c.name.label("role"),
-                roles.c.destructive, roles.c.reboots, node_roles.c.cohort, deployments.c.name.label("deployment"),
-            )
-            .join(nodes, nodes.c.id == node_roles.c.node_id)
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .join(deployments, deployments.c.id == node_roles.c.deployment_id)
-            .where(self._store.ids(node_roles.c.id, wanted))
-        )  # fmt: skip
-        self.of.update({row.id: row for row in rows})
+def _names(session: Session, store: Store, ids: Collection[int]) -> dict[int, Any]:
+    """What the noderoles of a plan are called, and what their roles are like."""
+    rows = session.execute(
+        select(
+            node_roles.c.id, nodes.c.name.label("node"), roles.c.name.label("role"), roles.c.destructive,
+            roles.c.reboots, node_roles.c.cohort, deployments.c.name.label("deployment"),
+        )
+        .join(nodes, nodes.c.id == node_roles.c.node_id)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .join(deployments, deployments.c.id == node_roles.c.deployment_id)
+        .where(store.ids(node_roles.c.id, ids))
+    )  # fmt: skip
+    return {row.id: row for row in rows}
 
 
 def _durations(session: Session) -> dict[str, float]:
@@ -342,39 +325,34 @@ def _durations(session: Session) -> dict[str, float]:
 
 
 def _plan(
-    names: _Names, took: Rehearsal, before: Rehearsal, now: datetime, *, title: str, values: tuple[PlanValue, ...],
-    removed: tuple[str, ...], lines: tuple[PlanLine, ...], notes: Notes,
+    names: Mapping[int, Any], seconds: Mapping[str, float], took: Rehearsal, before: Rehearsal, now: datetime, *,
+    lines: tuple[PlanLine, ...], notes: Notes,
 ) -> Plan:  # fmt: skip
-    anyway = Counter((step.node_role_id, step.kind) for step in before.steps)
+    def step(ref: int, kind: Kind, **more: Any) -> PlanStep:
+        one = names[ref]
+        return PlanStep(
+            node_role_id=ref, node=one.node, role=one.role, deployment=one.deployment, kind=kind, cohort=one.cohort,
+            destructive=one.destructive, reboots=one.reboots, **more,
+        )  # fmt: skip
+
+    anyway = Counter((one.node_role_id, one.kind) for one in before.steps)
     steps: list[PlanStep] = []
-    for step in took.steps:
-        key = (step.node_role_id, step.kind)
+    for one in took.steps:
+        key = (one.node_role_id, one.kind)
         is_anyway = anyway[key] > 0
         anyway[key] -= is_anyway
-        one = names.of[step.node_role_id]
-        steps.append(
-            PlanStep(
-                node_role_id=step.node_role_id, node=one.node, role=one.role, deployment=one.deployment,
-                kind=step.kind, wave=step.wave, cohort=one.cohort, destructive=one.destructive, reboots=one.reboots,
-                anyway=is_anyway, seconds=names.seconds.get(one.role),
-            )
-        )  # fmt: skip
+        took_lately = seconds.get(names[one.node_role_id].role)
+        steps.append(step(*key, wave=one.wave, anyway=is_anyway, seconds=took_lately))
     waited = before.waits(now)
     for ref, reasons in sorted(took.waits(now).items()):
-        one = names.of[ref]
-        steps.append(
-            PlanStep(
-                node_role_id=ref, node=one.node, role=one.role, deployment=one.deployment, kind="wait", wave=0,
-                cohort=one.cohort, destructive=one.destructive, reboots=one.reboots,
-                anyway=ref in waited and _codes(waited[ref]) == _codes(reasons),
-                note=" ".join(reason.detail for reason in reasons), codes=_codes(reasons),
-            )
-        )  # fmt: skip
-    own = [step for step in steps if not step.anyway and step.kind != "wait"]
+        is_anyway = ref in waited and _codes(waited[ref]) == _codes(reasons)
+        note = " ".join(reason.detail for reason in reasons)
+        steps.append(step(ref, "wait", wave=0, anyway=is_anyway, note=note, codes=_codes(reasons)))
+    removed = tuple(notes.gone)
+    own = [one for one in steps if not one.anyway and one.kind not in ("wait", "pass over")]
     return Plan(
-        id=_id(steps, notes, removed, lines), title=title, steps=tuple(steps), values=values, removed=removed,
-        lines=lines, seconds=_estimate(took, own, names),
-        unknown=tuple(sorted({s.role for s in own if s.seconds is None and s.kind != "pass over"})),
+        id=_id(steps, notes, removed, lines), title="", steps=tuple(steps), values=_values(notes), removed=removed,
+        lines=lines, seconds=_estimate(own), unknown=tuple(sorted({one.role for one in own if one.seconds is None})),
     )  # fmt: skip
 
 
@@ -394,12 +372,11 @@ def _id(steps: Collection[PlanStep], notes: Notes, removed: Sequence[str], lines
     return hashlib.sha256(orjson.dumps(said)).hexdigest()[:16]
 
 
-def _estimate(took: Rehearsal, own: Sequence[PlanStep], names: _Names) -> float:
+def _estimate(own: Sequence[PlanStep]) -> float:
     """Seconds along the longest way through the waves, each wave as long as its longest run."""
     longest: dict[int, float] = defaultdict(float)
     for step in own:
-        if step.kind != "pass over" and step.seconds is not None:
-            longest[step.wave] = max(longest[step.wave], step.seconds)
+        longest[step.wave] = max(longest[step.wave], step.seconds or 0.0)
     return sum(longest.values())
 
 
@@ -408,43 +385,38 @@ def _estimate(took: Rehearsal, own: Sequence[PlanStep], names: _Names) -> float:
 
 def _values(notes: Notes) -> tuple[PlanValue, ...]:
     """What was committed, object by object, with whom it reaches; then what changed without that (of barclamps)."""
-    reached: dict[str, list[str]] = defaultdict(list)
-    for kind, ref, name, _, _ in notes.effects:
-        reached[name].append(notes.called.get((kind, ref), f"{kind} {ref}"))
+    told = {change.attribute.name for change in notes.values if change.attribute is not None}
+    # Whom a value reaches: of a deployment role, its role's noderoles; of a noderole, itself; of a node, all.
+    reached: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    others: dict[tuple[str, str, str], list[tuple[str, Any, Any]]] = defaultdict(list)
+    for kind, ref, name, old, new in notes.effects:
+        one = notes.called.get((kind, ref), Called(f"{kind} {ref}"))
+        if name not in told:
+            others[name, str(old), str(new)].append((one.name, old, new))
+            continue
+        for of in (("node", name), ("node_role", name, one.name), ("deployment_role", name, one.role)):
+            reached[of].append(one.name)
     found = [
         _value(
             change.name, change.attribute, change.path, change.old, change.new,
-            {name: [one for one in called if _is_reached(change, one)] for name, called in reached.items()},
+            reached.get((change.subject, change.attribute.name if change.attribute else change.path, *change.of), ()),
         )
         for change in notes.values
     ]  # fmt: skip
-    told = {change.attribute.name for change in notes.values if change.attribute is not None}
-    grouped: dict[tuple[str, str, str], list[tuple[str, int, Any, Any]]] = defaultdict(list)
-    for kind, ref, name, old, new in notes.effects:
-        if name not in told:
-            grouped[name, str(old), str(new)].append((kind, ref, old, new))
-    for (name, _, _), group in grouped.items():
-        _, _, old, new = group[0]
-        called = tuple(notes.called.get((kind, ref), f"{kind} {ref}") for kind, ref, _, _ in group)
-        found.append(_value("what barclamps know", notes.attributes.get(name), name, old, new, {name: list(called)}))
+    for (name, _, _), group in others.items():
+        _, old, new = group[0]
+        called = [one for one, _, _ in group]
+        found.append(_value("what barclamps know", notes.attributes.get(name), name, old, new, called))
     return tuple(found)
-
-
-def _is_reached(change: ValueChange, called: str) -> bool:
-    """Whether a value that changed for this one can come from that object."""
-    if change.subject == "node_role":
-        return called == change.name
-    role, _, _ = change.name.rpartition(" in ")
-    return change.subject == "node" or called.startswith(f"{role} on ")
 
 
 def _value(
     origin: str, attribute: Attribute | None, path: str, old: tuple[bool, Json], new: tuple[bool, Json],
-    reached: Mapping[str, Sequence[str]],
+    reaches: Sequence[str],
 ) -> PlanValue:  # fmt: skip
     secret = attribute is not None and attribute.secret
-    name = attribute.name if attribute is not None else path
     return PlanValue(
-        origin=origin, attribute=name, old_set=old[0], old=MASK if secret and old[0] else masked(old[1]),
-        new_set=new[0], new=MASK if secret and new[0] else masked(new[1]), reaches=tuple(sorted(reached.get(name, ()))),
+        origin=origin, attribute=attribute.name if attribute is not None else path,
+        old_set=old[0], old=MASK if secret and old[0] else masked(old[1]),
+        new_set=new[0], new=MASK if secret and new[0] else masked(new[1]), reaches=tuple(sorted(reaches)),
     )  # fmt: skip

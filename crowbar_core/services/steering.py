@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -263,7 +263,7 @@ def why_node_role(parts: Parts, node_role_id: int) -> Why:
     """Why this noderole is not running now."""
     with parts.store.read() as session:
         _node_role(session, node_role_id)
-        graph = pictures.around(session, parts.store, [node_role_id], missing=_lacks(parts))
+        graph = pictures.around(session, parts.store, [node_role_id], missing=parts.registry.lacks)
         return _summed(annealing.why(graph, node_role_id, parts.store.now(session)))
 
 
@@ -292,7 +292,7 @@ def why_node(parts: Parts, node_id: int) -> Why:
             .order_by(node_roles.c.cohort, node_roles.c.id)
             .limit(MAX_ROLES)
         ).all()
-        graph = pictures.around(session, parts.store, waiting, missing=_lacks(parts))
+        graph = pictures.around(session, parts.store, waiting, missing=parts.registry.lacks)
         picture = annealing.Node(
             id=node.id, name=node.name, alive=node.alive, available=node.available, status=node.status
         )
@@ -317,17 +317,6 @@ def why_node(parts: Parts, node_id: int) -> Why:
 def _some(names: list[str]) -> str:
     more = len(names) - MAX_BLAME
     return ", ".join(names[:MAX_BLAME]) + (f" and {more} more" if more > 0 else "")
-
-
-def _lacks(parts: Parts) -> Callable[[str, str], str]:
-    """What a role that is not ready lacks, by its name and its jig's."""
-
-    def lacks(role: str, jig: str) -> str:
-        if role in parts.registry.roles:
-            return f"the jig {jig!r} is not installed"
-        return "the barclamp that brings it is not loaded"
-
-    return lacks
 
 
 def _summed(said: Collection[Reason]) -> Why:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, or_, select, true
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain import annealing
@@ -29,11 +29,13 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def load(session: Session, store: Store, *, missing: str) -> annealing.Graph:
-    """All that was committed and is not at rest, with what its going back would send back too.
+Missing = Callable[[str, str], str]
+"""Says what a role (its name, its jig's) that is not ready lacks."""
 
-    ``missing`` is what a role that is not ready lacks. ACTIVE noderoles that nothing sends back are left out, and so
-    are edges from them.
+
+def load(session: Session, store: Store, *, missing: Missing) -> annealing.Graph:
+    """All that was committed and is not at rest, with what its going back would send back too. ACTIVE
+    noderoles that nothing sends back are left out, and so are edges from them.
     """
     own_run = select(runs.c.node_role_id).where(runs.c.finished_at.is_(None))
     at_work = session.execute(
@@ -51,40 +53,17 @@ def load(session: Session, store: Store, *, missing: str) -> annealing.Graph:
     if going:
         found.update({one.id: one for one in below(session, store, going)})
     counted, uncounted = _edges(session, store, found)
-    return annealing.Graph(
-        node_roles=found, edges=(*counted, *uncounted), uncounted=frozenset(uncounted),
-        nodes={
-            row.id: annealing.Node(
-                id=row.id, name=row.name, alive=row.alive, available=row.available, status=row.status
-            )
-            for row in session.execute(
-                select(nodes.c.id, nodes.c.name, nodes.c.alive, nodes.c.available, nodes.c.status)
-            )
-        },
-        deployments={
-            row.id: annealing.Deployment(id=row.id, name=row.name, committed=row.committed)
-            for row in session.execute(select(deployments.c.id, deployments.c.name, deployments.c.committed))
-        },
-        roles={
-            row.name: annealing.Role(
-                name=row.name, destructive=row.destructive, on_change=row.on_change,
-                missing="" if row.ready else missing.format(jig=row.jig_name),
-            )
-            for row in session.execute(
-                select(roles.c.name, roles.c.destructive, roles.c.on_change, roles.c.ready, roles.c.jig_name)
-            )
-        },
-        runs=_open_runs(session, runs.c.finished_at.is_(None)),
+    return _graph(
+        session, found, (*counted, *uncounted), uncounted, missing, nodes=true(), deployments=true(), roles=true(),
+        runs=true(),
     )  # fmt: skip
 
 
 def around(
-    session: Session, store: Store, ids: Collection[int], *, missing: Callable[[str, str], str], limit: int = 1000
+    session: Session, store: Store, ids: Collection[int], *, missing: Missing, limit: int = 1000
 ) -> annealing.Graph:
     """As much of the picture as is needed to say why these noderoles wait: their ancestors that are in the way, what
     else has work to do on their nodes, and the runs that have to end before theirs.
-
-    ``missing`` says what a role (its name, its jig's) that is not ready lacks.
     """
     parent, child = node_roles.alias("parent"), node_roles.alias("child")
     up = select(node_roles.c.id).where(store.ids(node_roles.c.id, ids)).cte("up", recursive=True)
@@ -113,35 +92,41 @@ def around(
     on_nodes = {one.node_id for one in found.values()}
     places = {one.deployment_id for one in found.values()}
     named = {one.role for one in found.values()}
+    return _graph(
+        session, found, (*counted, *ends_first), set(ends_first) - set(counted), missing,
+        nodes=store.ids(nodes.c.id, on_nodes), deployments=store.ids(deployments.c.id, places),
+        roles=roles.c.name.in_(named), runs=store.ids(runs.c.node_id, on_nodes),
+    )  # fmt: skip
+
+
+def _graph(
+    session: Session, found: Mapping[int, annealing.NodeRole], links: tuple[tuple[int, int], ...],
+    uncounted: Collection[tuple[int, int]], missing: Missing, **which: ColumnElement[bool],
+) -> annealing.Graph:  # fmt: skip
+    """The picture of these noderoles and edges, and of the nodes, deployments, roles and open runs ``which`` says."""
+    of_nodes = select(nodes.c.id, nodes.c.name, nodes.c.alive, nodes.c.available, nodes.c.status)
+    of_deployments = select(deployments.c.id, deployments.c.name, deployments.c.committed)
+    of_roles = select(roles.c.name, roles.c.destructive, roles.c.on_change, roles.c.ready, roles.c.jig_name)
     return annealing.Graph(
-        node_roles=found, edges=(*counted, *ends_first), uncounted=frozenset(ends_first) - frozenset(counted),
+        node_roles=found, edges=links, uncounted=frozenset(uncounted),
         nodes={
             row.id: annealing.Node(
                 id=row.id, name=row.name, alive=row.alive, available=row.available, status=row.status
             )
-            for row in session.execute(
-                select(nodes.c.id, nodes.c.name, nodes.c.alive, nodes.c.available, nodes.c.status)
-                .where(store.ids(nodes.c.id, on_nodes))
-            )
+            for row in session.execute(of_nodes.where(which["nodes"]))
         },
         deployments={
             row.id: annealing.Deployment(id=row.id, name=row.name, committed=row.committed)
-            for row in session.execute(
-                select(deployments.c.id, deployments.c.name, deployments.c.committed)
-                .where(store.ids(deployments.c.id, places))
-            )
+            for row in session.execute(of_deployments.where(which["deployments"]))
         },
         roles={
             row.name: annealing.Role(
                 name=row.name, destructive=row.destructive, on_change=row.on_change,
                 missing="" if row.ready else missing(row.name, row.jig_name),
             )
-            for row in session.execute(
-                select(roles.c.name, roles.c.destructive, roles.c.on_change, roles.c.ready, roles.c.jig_name)
-                .where(roles.c.name.in_(named))
-            )
+            for row in session.execute(of_roles.where(which["roles"]))
         },
-        runs=_open_runs(session, runs.c.finished_at.is_(None) & store.ids(runs.c.node_id, on_nodes)),
+        runs=_open_runs(session, runs.c.finished_at.is_(None) & which["runs"]),
     )  # fmt: skip
 
 
