@@ -14,9 +14,9 @@ from sqlalchemy import insert, select, text
 
 from crowbar_core import Barclamp, Role, hookimpl
 from crowbar_core.domain.states import PROPOSED
-from crowbar_core.services import deployments
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.parts import Actor, Parts
+from crowbar_core.services.cluster import deployments
+from crowbar_core.services.turns.parts import Actor, Parts
 from crowbar_core.settings import load_settings
 from crowbar_core.store.models import Deployment, DeploymentRole, Edge, Node, NodeRole, RoleRow, table
 

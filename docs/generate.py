@@ -24,6 +24,7 @@ import click
 
 import crowbar_core
 from crowbar_core import barclamp, errors, hookspecs
+from crowbar_core.barclamp import declared, extras, hammers, intents, jigs, seat, views
 from crowbar_core.cli.context import shared_options
 from crowbar_core.cli.local import settings_options
 from crowbar_core.cli.root import COMMANDS, root
@@ -376,9 +377,8 @@ def errors_page() -> str:
 
 
 def vocabulary_page() -> str:
-    tree = ast.parse(inspect.getsource(barclamp))
     parts = []
-    for item in tree.body:
+    for item in _vocabulary():
         if not isinstance(item, ast.ClassDef) or item.name.startswith("_") or not hasattr(crowbar_core, item.name):
             continue
         kind = getattr(barclamp, item.name)
@@ -400,6 +400,12 @@ def vocabulary_page() -> str:
         function = getattr(barclamp, name)
         parts.append(f"## {name}\n\n{prose(function.__doc__ or '')}\n")
     return "\n".join(parts)
+
+
+def _vocabulary() -> Iterator[ast.stmt]:
+    """The statements of the modules that the vocabulary is written down in, in the order in which one reads them."""
+    for module in (declared, views, jigs, hammers, intents, extras, seat):
+        yield from ast.parse(inspect.getsource(module)).body
 
 
 def _arguments(function: ast.FunctionDef) -> str:

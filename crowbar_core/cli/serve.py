@@ -28,11 +28,11 @@ from crowbar_core.cli.errors import FAILED
 from crowbar_core.cli.local import settings_options
 from crowbar_core.cli.output import say
 from crowbar_core.errors import ConfigError, CrowbarError
-from crowbar_core.services import users
 from crowbar_core.services.build import build_parts, spare_the_collector
-from crowbar_core.services.engine import Engine
-from crowbar_core.services.parts import Parts
-from crowbar_core.services.processes import Presence, tell_problems
+from crowbar_core.services.engine.engine import Engine
+from crowbar_core.services.people import users
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.watch.processes import Presence, tell_problems
 from crowbar_core.settings import Settings
 from crowbar_core.web.app import create_app
 from crowbar_core.web.memory import few_arenas

@@ -10,8 +10,8 @@ from typing import Any
 from crowbar_core import plugins
 from crowbar_core.barclamp import Jig
 from crowbar_core.errors import BarclampError
-from crowbar_core.services.catalogue import synchronise
-from crowbar_core.services.parts import Parts, build_cipher
+from crowbar_core.services.cluster.catalogue import synchronise
+from crowbar_core.services.turns.parts import Parts, build_cipher
 from crowbar_core.settings import Settings
 from crowbar_core.store.db import Store
 from crowbar_core.store.migrate import upgrade

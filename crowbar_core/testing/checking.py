@@ -33,7 +33,7 @@ from crowbar_core.barclamp import Barclamp, NavItem, Periodic, Problem, Role
 from crowbar_core.errors import BadInput, CrowbarError
 from crowbar_core.plugins import LoadedBarclamp, Registry
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.parts import Parts
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.settings import Settings, load_settings
 from crowbar_core.web.app import add_blueprint, create_app, permissions
 

@@ -18,17 +18,21 @@ from crowbar_core import plugins
 from crowbar_core.barclamp import Intent, Jig, Json, NodeRoleView, NodeView, RunView, serving
 from crowbar_core.domain.states import ACTIVE, ERROR, State
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound
-from crowbar_core.services import attributes, binding, deployments, housekeeping, nodes, settling, steering, users
-from crowbar_core.services.annealer import sweep
+from crowbar_core.services.annealing.annealer import sweep
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.cluster import LiveCluster
-from crowbar_core.services.marks import look_for_marks
-from crowbar_core.services.parts import Actor
-from crowbar_core.services.planning import Plan
-from crowbar_core.services.reactions import Reactions
-from crowbar_core.services.runner import Runner
-from crowbar_core.services.settling import Settled
-from crowbar_core.services.views import node_role_views, node_views, run_views
+from crowbar_core.services.cluster import binding, deployments, nodes, steering
+from crowbar_core.services.cluster.planning import Plan
+from crowbar_core.services.data.views import node_role_views, node_views, run_views
+from crowbar_core.services.engine import housekeeping
+from crowbar_core.services.engine.marks import look_for_marks
+from crowbar_core.services.engine.reactions import Reactions
+from crowbar_core.services.engine.runner import Runner
+from crowbar_core.services.engine.seat import LiveCluster
+from crowbar_core.services.people import users
+from crowbar_core.services.turns.parts import Actor
+from crowbar_core.services.values import attributes
+from crowbar_core.services.watch import settling
+from crowbar_core.services.watch.settling import Settled
 from crowbar_core.settings import load_settings
 from crowbar_core.store import catalogue, events
 from crowbar_core.store import runs as store_runs

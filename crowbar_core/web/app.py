@@ -20,8 +20,8 @@ from crowbar_core.barclamp import Permission, serving
 from crowbar_core.errors import BarclampError, ConfigError, CrowbarError, Forbidden
 from crowbar_core.errors import NotFound as NotFoundHere
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.cluster import LiveCluster
-from crowbar_core.services.parts import Parts
+from crowbar_core.services.engine.seat import LiveCluster
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.settings import Settings
 from crowbar_core.store.db import expect
 from crowbar_core.store.listing import ID_MAX

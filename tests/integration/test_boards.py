@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Barclamp, Role, hookimpl
 from crowbar_core.domain.states import NodeState, State, node_state
-from crowbar_core.services import binding, deployments, nodes
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.parts import Actor, Parts
+from crowbar_core.services.cluster import binding, deployments, nodes
+from crowbar_core.services.turns.parts import Actor, Parts
 from crowbar_core.settings import load_settings
 from crowbar_core.store import boards, catalogue, node_pages, run_pages
 from crowbar_core.store.models import Node, NodeRole, RoleRow, Run, RunLog, table

@@ -22,9 +22,11 @@ from crowbar_core.barclamp import Attribute, NodeRoleView, Role
 from crowbar_core.domain.states import ACTIVE, ERROR, RunState
 from crowbar_core.errors import Refused
 from crowbar_core.plugins import entry_points, loading
-from crowbar_core.services import attributes, binding, deployments, nodes, settling, steering
-from crowbar_core.services.annealer import Kind, Outcome, claim, finish, sweep
-from crowbar_core.services.parts import Parts
+from crowbar_core.services.annealing.annealer import Kind, Outcome, claim, finish, sweep
+from crowbar_core.services.cluster import binding, deployments, nodes, steering
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.values import attributes
+from crowbar_core.services.watch import settling
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.models import DeploymentRole, table
 from tests.integration.cluster import (

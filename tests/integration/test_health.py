@@ -12,10 +12,11 @@ from sqlalchemy import insert, select, update
 
 from crowbar_core.barclamp import Periodic, Role
 from crowbar_core.questions import Unanswered
-from crowbar_core.services import housekeeping, nodes
-from crowbar_core.services.engine import Engine
-from crowbar_core.services.health import Finding, gather
-from crowbar_core.services.processes import Presence, processes, tell_problems
+from crowbar_core.services.cluster import nodes
+from crowbar_core.services.engine import housekeeping
+from crowbar_core.services.engine.engine import Engine
+from crowbar_core.services.watch.health import Finding, gather
+from crowbar_core.services.watch.processes import Presence, processes, tell_problems
 from crowbar_core.store import catalogue, events, quarantine
 from crowbar_core.store import processes as rows
 from crowbar_core.store.models import Delivery, Event, ProcessRow, table

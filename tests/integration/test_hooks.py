@@ -41,9 +41,9 @@ from crowbar_core import (
     hookspec,
     requires,
 )
-from crowbar_core.services import deployments, liveness
-from crowbar_core.services.catalogue import synchronise
-from crowbar_core.services.engine import Engine
+from crowbar_core.services.cluster import deployments, liveness
+from crowbar_core.services.cluster.catalogue import synchronise
+from crowbar_core.services.engine.engine import Engine
 from crowbar_core.testing import FakeJig, Testbed
 from tests.services import wait_until
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Role, Schema
 from crowbar_core.errors import BarclampError, ConfigError, NotFound, Refused
-from crowbar_core.services.parts import Parts
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.store import migrate
 from crowbar_core.store.db import Store
 from crowbar_core.store.models import Base

@@ -17,10 +17,10 @@ from crowbar_core import Barclamp, Done, NodeView, Probe, Role, Task, hookimpl
 from crowbar_core.barclamp import Jig
 from crowbar_core.domain.states import State
 from crowbar_core.errors import NodeUnreachable, RunCancelled, Unavailable
-from crowbar_core.services import binding, deployments, nodes, steering
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.engine import Engine
-from crowbar_core.services.parts import SYSTEM, Parts
+from crowbar_core.services.cluster import binding, deployments, nodes, steering
+from crowbar_core.services.engine.engine import Engine
+from crowbar_core.services.turns.parts import SYSTEM, Parts
 from crowbar_core.settings import load_settings
 from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, RunLog, table
 from crowbar_core.testing import BrokenJig, FakeJig

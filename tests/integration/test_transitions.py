@@ -9,8 +9,9 @@ from sqlalchemy.exc import IntegrityError
 from crowbar_core.barclamp import Attribute, NodeRoleView, Role
 from crowbar_core.domain.states import TRANSITIONS, State
 from crowbar_core.errors import InvalidTransition, NotFound, Refused, StaleState
-from crowbar_core.services import attributes, binding, deployments, nodes, steering
-from crowbar_core.services.annealer import Outcome, change, claim, finish, sweep
+from crowbar_core.services.annealing.annealer import Outcome, change, claim, finish, sweep
+from crowbar_core.services.cluster import binding, deployments, nodes, steering
+from crowbar_core.services.values import attributes
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store import transitions
 from crowbar_core.store.models import Event, table

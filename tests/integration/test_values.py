@@ -12,10 +12,11 @@ from sqlalchemy import select, update
 from crowbar_core.barclamp import Attribute, Done, NodeRoleView, Role, Task
 from crowbar_core.domain.attributes import MASK
 from crowbar_core.errors import BadInput, ConfigError, NotFound, PermanentError, Refused
-from crowbar_core.services import attributes, deployments, nodes, steering
-from crowbar_core.services.attributes import LayerValue, Value
-from crowbar_core.services.runner import Runner
-from crowbar_core.services.secrets import open_secrets
+from crowbar_core.services.cluster import deployments, nodes, steering
+from crowbar_core.services.engine.runner import Runner
+from crowbar_core.services.turns.secrets import open_secrets
+from crowbar_core.services.values import attributes
+from crowbar_core.services.values.attributes import LayerValue, Value
 from crowbar_core.store.models import DeploymentRole, Run, table
 from tests.integration.cluster import (
     OPERATOR,

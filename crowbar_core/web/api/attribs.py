@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import Field
 
 from crowbar_core.errors import Forbidden, NotFound
-from crowbar_core.services import attributes as service
-from crowbar_core.services.attributes import Value
-from crowbar_core.services.parts import rehearsing
+from crowbar_core.services.turns.parts import rehearsing
+from crowbar_core.services.values import attributes as service
+from crowbar_core.services.values.attributes import Value
 from crowbar_core.web.api.collection import found_id, reading, to_change
 from crowbar_core.web.api.nouns import ATTRIBS, DEPLOYMENT_ROLES, DEPLOYMENTS, NODE_ROLES, NODES
 from crowbar_core.web.api.operation import Body, Query, api

@@ -9,7 +9,7 @@ from sqlalchemy import exists, or_, select
 
 from crowbar_core.domain.states import State
 from crowbar_core.errors import BadInput
-from crowbar_core.services import deployments as service
+from crowbar_core.services.cluster import deployments as service
 from crowbar_core.store.models import AttribRow, DeploymentRole, Edge, Node, NodeRole, RoleRow, table
 from crowbar_core.web.api.bodies import DeploymentName, Description, Reference, given, resolve
 from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change

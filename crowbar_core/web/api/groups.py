@@ -6,7 +6,7 @@ from typing import Literal
 
 from sqlalchemy import select
 
-from crowbar_core.services import groups as service
+from crowbar_core.services.cluster import groups as service
 from crowbar_core.store.models import Node, NodeGroup, table
 from crowbar_core.web.api.bodies import Description, GroupName, given
 from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change

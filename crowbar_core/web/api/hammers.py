@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from crowbar_core.services import hammers as service
+from crowbar_core.services.cluster import hammers as service
 from crowbar_core.web.api.bodies import Reference, Small, resolve
 from crowbar_core.web.api.collection import created, found_id, reading, to_change
 from crowbar_core.web.api.nouns import HAMMERS, NODES

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from crowbar_core.barclamp import Permission
-from crowbar_core.services.losses import losses
+from crowbar_core.services.cluster.losses import losses
 from crowbar_core.store.listing import Listing
 from crowbar_core.web.api.collection import found_id
 from crowbar_core.web.api.nouns import DEPLOYMENTS, GROUPS, HAMMERS, NODE_ROLES, NODES, USERS

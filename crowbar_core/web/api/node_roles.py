@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 from sqlalchemy import select
 
-from crowbar_core.services import binding, steering
+from crowbar_core.services.cluster import binding, steering
 from crowbar_core.store.models import Edge, NodeRole, table
 from crowbar_core.web.api.bodies import Reference, resolve
 from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from crowbar_core.domain.addresses import parse_interface, parse_mac
-from crowbar_core.services import addresses, hammers, liveness, steering
-from crowbar_core.services import nodes as service
+from crowbar_core.services.cluster import hammers, liveness, steering
+from crowbar_core.services.cluster import nodes as service
+from crowbar_core.services.data import addresses
 from crowbar_core.web.api.bodies import BootEnv, Description, NodeName, Reference, Small, formed, given, resolve
 from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import DEPLOYMENTS, HAMMERS, NODE_ROLES, NODES, ROLES, RUNS

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import DeploymentState, NodeState, State
-from crowbar_core.services.drafts import Draft, Kind, drafts_in, drafts_of
-from crowbar_core.services.processes import Process, judged
+from crowbar_core.services.values.drafts import Draft, Kind, drafts_in, drafts_of
+from crowbar_core.services.watch.processes import Process, judged
 from crowbar_core.store.db import now_of
 from crowbar_core.store.listing import Field, Later, Listing
 from crowbar_core.store.models import (

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crowbar_core.barclamp import Permission
 from crowbar_core.errors import BadInput, CrowbarError, FieldError
-from crowbar_core.services.planning import rehearse
+from crowbar_core.services.cluster.planning import rehearse
 from crowbar_core.store.listing import Listing
 from crowbar_core.web.api import strict
 from crowbar_core.web.api.plans import shown

@@ -14,8 +14,8 @@ from sqlalchemy import select
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import OPEN_RUN_STATES
 from crowbar_core.errors import Unavailable
-from crowbar_core.services import steering
-from crowbar_core.services.parts import Parts
+from crowbar_core.services.cluster import steering
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.store.listing import ID_MAX
 from crowbar_core.store.models import Run, RunLog, table
 from crowbar_core.web.api.collection import found_id, reading, single, to_change

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 from sqlalchemy import ColumnElement
 
 from crowbar_core.errors import BadInput, Forbidden
-from crowbar_core.services import users as service
+from crowbar_core.services.people import users as service
 from crowbar_core.store.models import Token, table
 from crowbar_core.web.api.bodies import Reference, TokenName, resolve
 from crowbar_core.web.api.collection import created, found_id, listed, match, sample, single

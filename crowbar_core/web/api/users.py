@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from crowbar_core.errors import Forbidden, Unauthenticated
-from crowbar_core.services import users as service
+from crowbar_core.services.people import users as service
 from crowbar_core.web.api.bodies import UserName, given
 from crowbar_core.web.api.collection import created, reading, single, to_change
 from crowbar_core.web.api.nouns import USERS

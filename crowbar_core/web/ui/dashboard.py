@@ -10,7 +10,7 @@ from flask import Response, current_app
 
 from crowbar_core.barclamp import Problem, requires
 from crowbar_core.plugins import Failure
-from crowbar_core.services.health import gather
+from crowbar_core.services.watch.health import gather
 from crowbar_core.store import boards, catalogue, run_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.shell import page, ui

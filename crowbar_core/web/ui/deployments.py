@@ -11,11 +11,12 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
 from crowbar_core.domain.states import DeploymentState, State, deployment_state
-from crowbar_core.services import attributes as values
-from crowbar_core.services import binding, drafts, losses
-from crowbar_core.services import deployments as service
-from crowbar_core.services import nodes as node_service
-from crowbar_core.services.parts import Actor, Parts
+from crowbar_core.services.cluster import binding, losses
+from crowbar_core.services.cluster import deployments as service
+from crowbar_core.services.cluster import nodes as node_service
+from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.values import attributes as values
+from crowbar_core.services.values import drafts
 from crowbar_core.store import boards, catalogue, node_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.asking import act_asked, ask_url

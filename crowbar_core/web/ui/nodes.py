@@ -12,11 +12,13 @@ from crowbar_core.barclamp import requires
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import NodeState, node_state
 from crowbar_core.errors import CrowbarError
-from crowbar_core.services import attributes as values
-from crowbar_core.services import binding, drafts, hammers, liveness, steering, views
-from crowbar_core.services import nodes as service
-from crowbar_core.services.addresses import claims_of
-from crowbar_core.services.parts import Actor, Parts
+from crowbar_core.services.cluster import binding, hammers, liveness, steering
+from crowbar_core.services.cluster import nodes as service
+from crowbar_core.services.data import views
+from crowbar_core.services.data.addresses import claims_of
+from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.values import attributes as values
+from crowbar_core.services.values import drafts
 from crowbar_core.store import boards, catalogue, node_pages, run_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.asking import act_asked, ask_url

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from crowbar_core.barclamp import requires
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import OPEN_RUN_STATES, RunState
-from crowbar_core.services import steering
+from crowbar_core.services.cluster import steering
 from crowbar_core.store import run_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.shell import Action, act, actor, before_id, found, page, ui, whole

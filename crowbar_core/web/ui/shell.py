@@ -22,9 +22,9 @@ from werkzeug.wrappers import Response as BaseResponse
 from crowbar_core.barclamp import NavItem, Permission
 from crowbar_core.domain.states import NodeState, State
 from crowbar_core.errors import BadInput, CrowbarError, NotFound
-from crowbar_core.services import settling
-from crowbar_core.services.health import gather
-from crowbar_core.services.parts import Actor
+from crowbar_core.services.turns.parts import Actor
+from crowbar_core.services.watch import settling
+from crowbar_core.services.watch.health import gather
 from crowbar_core.store.listing import ID_MAX
 from crowbar_core.web import auth
 from crowbar_core.web.api import strict

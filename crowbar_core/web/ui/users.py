@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
 from crowbar_core.errors import Forbidden, Unauthenticated
-from crowbar_core.services import users as service
+from crowbar_core.services.people import users as service
 from crowbar_core.store import catalogue
 from crowbar_core.web import auth
 from crowbar_core.web.ui.asking import act_asked

@@ -1,0 +1,74 @@
+"""What the author of a barclamp sees: the words of the plugin contract, as frozen data and a few small protocols.
+
+Standard library and pluggy only, so that importing ``crowbar_core`` costs a barclamp's tests nothing.
+"""
+
+from crowbar_core.barclamp.declared import Attribute, Barclamp, Role
+from crowbar_core.barclamp.extras import NavItem, Periodic, Permission, Problem, Schema, requires
+from crowbar_core.barclamp.hammers import Hammer, Probe
+from crowbar_core.barclamp.hooks import PROJECT, hookimpl, hookspec
+from crowbar_core.barclamp.intents import (
+    Bind,
+    Intent,
+    MarkAlive,
+    Power,
+    Refresh,
+    Rerun,
+    SetAttribute,
+    SetBootEnv,
+    Unbind,
+)
+from crowbar_core.barclamp.jigs import CancelFlag, Done, Jig, LogWriter, Outcome, Pending, Task
+from crowbar_core.barclamp.seat import Cluster, cluster, serving
+from crowbar_core.barclamp.views import (
+    DeploymentRoleView,
+    DeploymentView,
+    Json,
+    NodeRoleView,
+    NodeView,
+    RunView,
+    utc_iso,
+)
+
+__all__ = [
+    "PROJECT",
+    "Attribute",
+    "Barclamp",
+    "Bind",
+    "CancelFlag",
+    "Cluster",
+    "DeploymentRoleView",
+    "DeploymentView",
+    "Done",
+    "Hammer",
+    "Intent",
+    "Jig",
+    "Json",
+    "LogWriter",
+    "MarkAlive",
+    "NavItem",
+    "NodeRoleView",
+    "NodeView",
+    "Outcome",
+    "Pending",
+    "Periodic",
+    "Permission",
+    "Power",
+    "Probe",
+    "Problem",
+    "Refresh",
+    "Rerun",
+    "Role",
+    "RunView",
+    "Schema",
+    "SetAttribute",
+    "SetBootEnv",
+    "Task",
+    "Unbind",
+    "cluster",
+    "hookimpl",
+    "hookspec",
+    "requires",
+    "serving",
+    "utc_iso",
+]

@@ -1,0 +1,89 @@
+"""What a barclamp declares: its roles and attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from crowbar_core.barclamp.views import Json
+
+if TYPE_CHECKING:  # a task names its role, and a role its function of a task
+    from crowbar_core.barclamp.jigs import Outcome, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribute:
+    """A named, typed piece of data.
+
+    ``schema`` is a JSON Schema (2020-12) of the value. ``map`` is its place in the data tree, a slash path
+    (``"dns/domain"``; the name when empty). An attribute of a role lives on the role's noderoles; one of a barclamp
+    alone (no role) lives on nodes: its value is what the operator hinted, else what the node reported.
+    ``secret`` values are encrypted at rest and masked wherever they are shown.
+    """
+
+    name: str
+    schema: Mapping[str, Json] = field(default_factory=dict)
+    description: str = ""
+    map: str = ""
+    default: Json = None
+    writable: bool = True
+    secret: bool = False
+    order: int = 1000
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        return tuple((self.map or self.name).split("/"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """A unit of configuration that can be bound to a node. The flags and relations are described in the reference.
+
+    ``timeout`` is in seconds, from the start of a run to its kill; None: as the setting ``run_timeout`` says.
+    ``max_attempts`` bounds how often a lost or temporarily failing run is tried. ``on_change`` says what happens to an
+    ACTIVE noderole when a value it wants changes: ``"rerun"`` (back to TODO, its children wait) or ``"refresh"`` (it
+    runs again, its children are undisturbed). ``run`` is the function of a role with the jig ``python``. ``template``
+    is data below every other source. ``reboots``: a run may reboot the node or power it off, which a plan says.
+    """
+
+    name: str
+    jig: str = "noop"
+    description: str = ""
+    requires: tuple[str, ...] = ()
+    wants: tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    attaches: tuple[str, ...] = ()
+    precedes: tuple[str, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+    template: Mapping[str, Json] = field(default_factory=dict)
+    timeout: float | None = None
+    max_attempts: int = 3
+    on_change: Literal["rerun", "refresh"] = "rerun"
+    run: Callable[[Task], Outcome | None] | None = None
+    discovery: bool = False
+    bootstrap: bool = False
+    implicit: bool = False
+    cluster: bool = False
+    destructive: bool = False
+    abstract: bool = False
+    service: bool = False
+    milestone: bool = False
+    powersave: bool = False
+    library: bool = False
+    reboots: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Barclamp:
+    """What ``register_barclamp`` returns: the roles and attributes that a package brings.
+
+    ``requires`` names other barclamps whose hooks are called before this one's (and after it on deletes).
+    """
+
+    name: str
+    help: str = ""
+    requires: tuple[str, ...] = ()
+    roles: tuple[Role, ...] = ()
+    attributes: tuple[Attribute, ...] = ()

@@ -1,0 +1,55 @@
+"""Pages, routes, tables, periodic jobs: what a barclamp brings beside roles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+Permission = Literal["public", "viewer", "operator", "admin", "node"]
+
+
+def requires(permission: Permission) -> Callable[[_F], _F]:
+    """Declare who may call a route of a barclamp's blueprint. The routes of a blueprint with one
+    that does not are left out, and that is shown."""
+
+    def mark(view: _F) -> _F:
+        view.crowbar_permission = permission  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+@dataclass(frozen=True, kw_only=True)
+class NavItem:
+    label: str
+    url: str
+    order: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """A barclamp's own tables: ``migrations`` is an importable package of Alembic versions. Version table:
+    ``alembic_version_<name>``.
+    """
+
+    migrations: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Periodic:
+    """A job that the one sweeping process calls every ``seconds``."""
+
+    name: str
+    seconds: float
+    run: Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """An objection (``check_…``) or something an operator should see (``status_checks``)."""
+
+    detail: str
+    severity: Literal["warning", "error"] = "error"

@@ -1,0 +1,66 @@
+"""What a barclamp asks the core to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crowbar_core.barclamp.views import Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bind:
+    node: str
+    role: str
+    deployment: str | None = None
+    """The node's own deployment when None."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unbind:
+    node: str
+    role: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetAttribute:
+    """Set an attribute of a node (its hint), or of the noderole of ``role`` on that node."""
+
+    node: str
+    attribute: str
+    value: Json
+    role: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetBootEnv:
+    node: str
+    bootenv: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerun:
+    node: str
+    role: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refresh:
+    node: str
+    role: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkAlive:
+    node: str
+    alive: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """Perform an action through the node's best hammer, after the commit."""
+
+    node: str
+    action: str
+
+
+Intent = Bind | Unbind | SetAttribute | SetBootEnv | Rerun | Refresh | MarkAlive | Power

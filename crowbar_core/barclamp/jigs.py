@@ -1,0 +1,115 @@
+"""How a role is carried out: the task that a jig is given, and what it answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from crowbar_core.barclamp.declared import Role
+from crowbar_core.barclamp.views import Json, NodeView
+
+
+class LogWriter(Protocol):
+    def __call__(self, line: str, /, *, stream: Literal["stdout", "stderr", "crowbar"] = "crowbar") -> None: ...
+
+
+class CancelFlag(Protocol):
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
+def _begin_at_once() -> None:
+    """A task that was made by hand belongs to nobody else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """All that a jig may know of a run."""
+
+    run_id: int
+    node_role_id: int
+    attempt: int
+    node: NodeView
+    address: str | None
+    """The admin address on which the node was just found alive; None for jigs that do not touch the node."""
+    role: Role
+    barclamp: str
+    package: str
+    """The importable package of the barclamp, in which ``scripts/<role>/`` is looked up."""
+    deployment: str
+    data: Mapping[str, Json]
+    """The declared input as one tree: own attributes, wanted attributes, hints."""
+    timeout: float
+    """Seconds from the start of the run until it must have ended."""
+    refresh: bool
+    log: LogWriter
+    cancelled: CancelFlag
+    once: str = ""
+    """For a destructive role: the token of this binding, under which the jig keeps a mark on the node when the role has
+    ended well, and looks for it before it starts. A new one when the node is redeployed. Empty for all other roles.
+    """
+    installation: str = ""
+    """Which Crowbar this is: run numbers of another one say nothing about this one's."""
+    begin: Callable[[], None] = _begin_at_once
+    """To be called right before the first thing that touches anything: looks once more whether the run still belongs to
+    this worker. Raises ``RunCancelled`` when it does not. The core calls it for jigs whose ``begins`` is false.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The run succeeded. ``wall`` is what it reports, a tree merged into the noderole's wall."""
+
+    wall: Mapping[str, Json] = field(default_factory=dict)
+    before: bool = False
+    """It had ended well before, as its mark on the node tells, and nothing was done now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """The run goes on elsewhere and is ended through the API. ``deadline`` is in seconds from now."""
+
+    deadline: float
+    reason: str = ""
+
+
+Outcome = Done | Pending
+
+
+class Jig(ABC):
+    """How a role is carried out. One instance per process; ``run`` is called from many threads.
+
+    ``config`` is the settings' table ``[plugins.<barclamp>]`` of the barclamp that the same package brings.
+    """
+
+    touches_node: bool = False
+    """Whether the node is probed (ping and SSH) before each run."""
+    does_nothing: bool = False
+    """Whether a run succeeds by itself: ``run`` is then called only where a barclamp implements ``jig_run``."""
+    begins: bool = False
+    """Whether ``run`` calls ``task.begin()`` itself. Until then nothing has been touched, and a run that is cut off may
+    be tried again even where its role is destructive.
+    """
+
+    def __init__(self, config: Mapping[str, Json]) -> None:
+        self.config = config
+
+    @abstractmethod
+    def run(self, task: Task) -> Outcome:
+        """Carry out the role. Raises ``TemporaryError``, ``NodeUnreachable``, ``Interrupted``, ``PermanentError``,
+        ``RunTimeout``, ``RunCancelled``.
+        """
+
+    def look(self, task: Task) -> Done | None:
+        """Whether the destructive role of an earlier run (``task.run_id``) ended well, by its mark on the node.
+
+        Asked when its fate is unknown and the node is alive. It only looks, and carries out nothing. None: there is no
+        mark. Raises ``TemporaryError`` when that cannot be told yet. A jig that keeps no marks never finds one.
+        """
+        return None
+
+    def close(self) -> None:  # noqa: B027  a jig that keeps nothing has nothing to give back
+        """Give back what is kept between runs (connections). Called at shutdown."""
