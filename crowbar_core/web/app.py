@@ -83,6 +83,7 @@ def create_app(settings: Settings, *, parts: Parts | None = None, barclamps: boo
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session
     )
     app.extensions["crowbar"] = built
+    built.store.carried_by(app)
     app.extensions["crowbar-door"] = Door()
     app.extensions["crowbar-waiting"] = Waiting(places=max(1, settings.http_threads // 2))
     CSRFProtect(app)
