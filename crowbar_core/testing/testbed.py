@@ -18,7 +18,7 @@ from crowbar_core import plugins
 from crowbar_core.barclamp import Intent, Jig, Json, NodeRoleView, NodeView, RunView, serving
 from crowbar_core.domain.states import ACTIVE, ERROR, State
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound
-from crowbar_core.services.annealing.annealer import sweep
+from crowbar_core.services.annealing.sweeping import sweep
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import binding, deployments, nodes, steering
 from crowbar_core.services.cluster.planning import Plan

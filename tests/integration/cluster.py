@@ -19,7 +19,8 @@ from crowbar_core.barclamp import Attribute, Barclamp, Role, hookimpl
 from crowbar_core.domain import annealing
 from crowbar_core.domain.states import NEEDS_PARENTS_ACTIVE, PROPOSED, TODO, TRANSITION, RunState, State
 from crowbar_core.plugins import BARCLAMPS
-from crowbar_core.services.annealing.annealer import Kind, Outcome, claim, finish
+from crowbar_core.services.annealing.claiming import claim
+from crowbar_core.services.annealing.outcomes import Kind, Outcome, finish
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import binding, deployments, nodes, steering
 from crowbar_core.services.turns.parts import Actor, Parts

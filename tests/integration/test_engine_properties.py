@@ -22,7 +22,9 @@ from crowbar_core.barclamp import Attribute, NodeRoleView, Role
 from crowbar_core.domain.states import ACTIVE, ERROR, RunState
 from crowbar_core.errors import Refused
 from crowbar_core.plugins import entry_points, loading
-from crowbar_core.services.annealing.annealer import Kind, Outcome, claim, finish, sweep
+from crowbar_core.services.annealing.claiming import claim
+from crowbar_core.services.annealing.outcomes import Kind, Outcome, finish
+from crowbar_core.services.annealing.sweeping import sweep
 from crowbar_core.services.cluster import binding, deployments, nodes, steering
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.values import attributes

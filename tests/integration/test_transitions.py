@@ -9,7 +9,10 @@ from sqlalchemy.exc import IntegrityError
 from crowbar_core.barclamp import Attribute, NodeRoleView, Role
 from crowbar_core.domain.states import TRANSITIONS, State
 from crowbar_core.errors import InvalidTransition, NotFound, Refused, StaleState
-from crowbar_core.services.annealing.annealer import Outcome, change, claim, finish, sweep
+from crowbar_core.services.annealing.annealer import change
+from crowbar_core.services.annealing.claiming import claim
+from crowbar_core.services.annealing.outcomes import Outcome, finish
+from crowbar_core.services.annealing.sweeping import sweep
 from crowbar_core.services.cluster import binding, deployments, nodes, steering
 from crowbar_core.services.values import attributes
 from crowbar_core.store import runs as store_runs

@@ -16,7 +16,8 @@ from crowbar_core.domain.attributes import check_report_size
 from crowbar_core.domain.states import ACTIVE, BLOCKED, ERROR, PROPOSED, TODO, TRANSITION, RunState, State
 from crowbar_core.errors import InvalidTransition, NotFound, Refused
 from crowbar_core.services.annealing import fates
-from crowbar_core.services.annealing.annealer import Outcome, cancel, change, finish_in_turn
+from crowbar_core.services.annealing.annealer import cancel, change
+from crowbar_core.services.annealing.outcomes import Outcome, finish_in_turn
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, propose_in_turn
 from crowbar_core.services.data.changes import rerun_now
 from crowbar_core.services.turns.parts import Actor, Parts, Turn

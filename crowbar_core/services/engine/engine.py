@@ -21,7 +21,7 @@ from crowbar_core.errors import CrowbarError, Unavailable, told
 from crowbar_core.plugins import CORE
 from crowbar_core.questions import Unanswered
 from crowbar_core.queues.threads import ThreadsQueue
-from crowbar_core.services.annealing.annealer import sweep, try_delayed
+from crowbar_core.services.annealing.sweeping import sweep, try_delayed
 from crowbar_core.services.cluster.liveness import probe_all
 from crowbar_core.services.engine import housekeeping
 from crowbar_core.services.engine.marks import look_for_marks
