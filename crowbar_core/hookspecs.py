@@ -50,13 +50,6 @@ def register_blueprints() -> Iterable[Any]:  # type: ignore[empty-body]
 
 
 @hookspec
-def register_commands() -> Iterable[Any]:  # type: ignore[empty-body]
-    """click commands or groups that become ``crowbar <name>``. Called when the command line starts,
-    without a database.
-    """
-
-
-@hookspec
 def register_nav() -> Iterable[NavItem]:  # type: ignore[empty-body]
     """Entries of the pages' navigation. Called once."""
 

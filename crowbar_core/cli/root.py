@@ -1,8 +1,8 @@
 """`crowbar` itself: finds the command that is asked for, loads no other, and turns every error into one sentence.
 
 A command's module is imported when the command is called, by name from a table: `crowbar nodes list` must not wait
-for Flask, SQLAlchemy and all barclamps. Barclamps are asked for their commands only when the core has none of that
-name, and for `--help`.
+for Flask, SQLAlchemy and all barclamps. What barclamps bring is looked for only when the core has no command of that
+name, and for `--help`; even then nothing of theirs is imported but the one command that is called.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from crowbar_core.cli.context import Shared, shared, shared_options
 from crowbar_core.cli.errors import FAILED, INTERRUPTED, NOBODY_READS, UNREACHABLE, USAGE, NobodyToAsk, Unreachable
 from crowbar_core.errors import CrowbarError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from crowbar_core.brought import Command
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "admin": ("crowbar_core.cli.admin", "Help yourself without a server: reset a password."),
@@ -52,14 +57,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 """Name -> (module, one line of help). The module has a command of that name."""
 
-PLUGINS = "crowbar_core.cli.plugin_commands"
+BROUGHT = "crowbar_core.cli.brought"
 
 
 class Root(click.Group):
     """Imports a command when it is asked for; its ``main`` is where every error ends."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*COMMANDS, *self._plugins(ctx)})
+        return sorted({*COMMANDS, *self._brought(ctx)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
@@ -67,26 +72,37 @@ class Root(click.Group):
             command = getattr(module, cmd_name)
             assert isinstance(command, click.Command)
             return command
-        return self._plugins(ctx).get(cmd_name)
+        found = self._brought(ctx).get(cmd_name)
+        if found is None:
+            return None
+        with _noise_on_stderr():
+            return found.load()
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-") and not ctx.resilient_parsing:
+        known = args[0] in COMMANDS or args[0] in self._brought(ctx)
+        if not known and not args[0].startswith("-") and not ctx.resilient_parsing:
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             hint = f" Did you mean `{near[0]}`?" if near else ""
             raise click.UsageError(f"There is no command {_short(args[0])}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        plugins = self._plugins(ctx)
+        brought = self._brought(ctx)
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in sorted(COMMANDS.items())])
-        if plugins:
+        if brought:
             with formatter.section("Commands of barclamps"):
-                formatter.write_dl(
-                    [(name, command.get_short_help_str(80)) for name, command in sorted(plugins.items())]
-                )
+                formatter.write_dl([(name, _of(command)) for name, command in sorted(brought.items())])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The names by themselves: no command is imported to be offered."""
+        listed = {name: text for name, (_, text) in COMMANDS.items()}
+        listed |= {name: _of(command) for name, command in self._brought(ctx).items()}
+        item = importlib.import_module("click.shell_completion").CompletionItem
+        found = [item(name, help=text) for name, text in sorted(listed.items()) if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def main(  # type: ignore[override]  # standalone_mode would mean nothing here
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
@@ -146,15 +162,12 @@ class Root(click.Group):
             click.echo(f"Error: {_printable(text)}", err=True)
         return code
 
-    def _plugins(self, ctx: click.Context) -> Mapping[str, click.Command]:
-        """The barclamps' commands. What a barclamp prints while it is imported goes to stderr."""
-        found = ctx.meta.get(PLUGINS)
+    def _brought(self, ctx: click.Context) -> Mapping[str, Command]:
+        found: Mapping[str, Command] | None = ctx.meta.get(BROUGHT)
         if found is None:
-            with _noise_on_stderr():
-                found = importlib.import_module(PLUGINS).plugin_commands(frozenset(COMMANDS))
-            ctx.meta[PLUGINS] = found
-        commands: Mapping[str, click.Command] = found
-        return commands
+            # By name: a command of the core's needs neither the packages' metadata nor the server's settings.
+            found = ctx.meta[BROUGHT] = importlib.import_module(BROUGHT).brought(COMMANDS)
+        return found
 
 
 @contextlib.contextmanager
@@ -169,6 +182,10 @@ def _noise_on_stderr() -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(kept, 1)
         os.close(kept)
+
+
+def _of(command: Command) -> str:
+    return f"{command.summary} ({command.package})" if command.summary else f"Of {command.package}."
 
 
 def _whole(error: CrowbarError) -> str:

@@ -190,9 +190,6 @@ class Registry:
     def blueprints(self) -> list[tuple[LoadedBarclamp, list[Any]]]:
         return self.registered("register_blueprints")
 
-    def commands(self) -> list[Any]:
-        return [command for _, commands in self.registered("register_commands") for command in commands]
-
     def schemas(self) -> list[tuple[str, str]]:
         """(barclamp, package of its migrations) of those that have tables of their own."""
         found: list[tuple[str, str]] = []

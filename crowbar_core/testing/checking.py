@@ -18,19 +18,19 @@ import traceback
 from collections.abc import Collection, Iterable, Iterator
 from importlib import resources
 from importlib.abc import Traversable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import click
 from flask import Blueprint
 from jinja2 import TemplateError
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from crowbar_core import hookspecs, plugins
+from crowbar_core import brought, hookspecs, plugins
 from crowbar_core.barclamp import Barclamp, NavItem, Periodic, Problem, Role
-from crowbar_core.errors import BadInput, CrowbarError
+from crowbar_core.errors import BadInput, BarclampError, CrowbarError
 from crowbar_core.plugins import LoadedBarclamp, Registry
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.turns.parts import Parts
@@ -62,6 +62,8 @@ def check_package(directory: Path, *, taken_commands: Collection[str] = ()) -> d
     try:
         project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
         entries: dict[str, str] = project["entry-points"][plugins.BARCLAMPS]
+        brings: dict[str, str] = project["entry-points"].get(brought.COMMANDS, {})
+        commands = [EntryPoint(name, target, brought.COMMANDS) for name, target in brings.items()]
     except OSError as error:
         raise BadInput(f"There is no package in {directory}: its pyproject.toml cannot be read.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -76,8 +78,8 @@ def check_package(directory: Path, *, taken_commands: Collection[str] = ()) -> d
     importlib.invalidate_caches()
     found: dict[str, list[Problem]] = {}
     for name, target in entries.items():
-        entry = importlib.metadata.EntryPoint(name, target, plugins.BARCLAMPS)
-        checker = _Checker(taken_commands, entry=entry, needs=project.get("dependencies", ()))
+        entry = EntryPoint(name, target, plugins.BARCLAMPS)
+        checker = _Checker(taken_commands, entry=entry, commands=commands, needs=project.get("dependencies", ()))
         checker.check(name)
         found[name] = sorted(checker.problems, key=lambda problem: problem.severity)
     return found
@@ -85,12 +87,13 @@ def check_package(directory: Path, *, taken_commands: Collection[str] = ()) -> d
 
 class _Checker:
     def __init__(
-        self, taken_commands: Collection[str], *, entry: importlib.metadata.EntryPoint | None = None,
-        needs: Iterable[str] = (),
+        self, taken_commands: Collection[str], *, entry: EntryPoint | None = None,
+        commands: Iterable[EntryPoint] = (), needs: Iterable[str] = (),
     ) -> None:  # fmt: skip
         self.problems: list[Problem] = []
         self.taken_commands = frozenset(taken_commands)
         self.entry = entry
+        self.commands = tuple(commands)
         self.needs = tuple(needs)
 
     def error(self, detail: str) -> None:
@@ -120,7 +123,7 @@ class _Checker:
             self._relations(definition, registry)
             self._jigs(definition, registry)
             self._scripts(definition, one.package)
-            self._commands(registry, definition.name)
+            self._commands()
             self._periodic(registry, definition.name)
             self._on_a_core(plugin, definition, settings)
 
@@ -144,6 +147,7 @@ class _Checker:
             return None
         if entries:
             self.entry = entries[0]
+            self.commands = self.commands or tuple(brought.commands_beside(self.entry))
         if said.getvalue():
             self.warn(f"{name} prints while it is imported: {said.getvalue().strip().splitlines()[0][:80]!r}.")
         return plugin
@@ -350,12 +354,15 @@ class _Checker:
                 return list(answer or ())
         return []
 
-    def _commands(self, registry: Registry, barclamp: str) -> None:
-        for command in self._answers(registry, "register_commands", barclamp):
-            if not isinstance(command, click.Command) or not command.name:
-                self.error(f"register_commands returns {command!r}, which is no named click command.")
-            elif command.name in self.taken_commands:
-                self.error(f"It brings a command {command.name!r}, which crowbar has already.")
+    def _commands(self) -> None:
+        package = self.entry.dist.name if self.entry is not None and self.entry.dist is not None else "The package"
+        for entry in self.commands:
+            try:
+                brought.Command(name=entry.name, package=package, entry=entry).load()
+            except BarclampError as error:
+                self.error(error.detail)
+            if entry.name in self.taken_commands:
+                self.error(f"It brings a command {entry.name!r}, which crowbar has already.")
 
     def _periodic(self, registry: Registry, barclamp: str) -> None:
         for job in self._answers(registry, "register_periodic", barclamp):

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import click
 import pytest
 from flask import Blueprint
 from sqlalchemy import inspect, text
@@ -97,19 +96,6 @@ def test_register_blueprints_adds_pages_with_their_permission() -> None:
     with Testbed(barclamp(register_blueprints)) as bed:
         assert bed.web("operator").get("/listener/").text == "hello from a barclamp"
         assert bed.web("viewer").get("/listener/").status_code == 403
-
-
-def test_register_commands_brings_a_command() -> None:
-    @click.command("whistle")
-    def whistle() -> None:
-        """Whistle."""
-
-    @hookimpl
-    def register_commands() -> Iterable[click.Command]:
-        return [whistle]
-
-    with Testbed(barclamp(register_commands)) as bed:
-        assert whistle in bed.parts.registry.commands()
 
 
 def test_register_nav_puts_an_entry_into_the_navigation() -> None:
