@@ -1,4 +1,4 @@
-"""Reactions: delivering events to the plugins that listen, and applying the intents that they return.
+"""Reactions: delivering events to the plugins that listen, and having the intents done that they return.
 
 Done by the one process that sweeps, so that each plugin hears of each subject in order. Each plugin has a lane of its
 own; of one event, the plugins are told in their order, as long as none of them takes its time.
@@ -12,36 +12,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from crowbar_core.barclamp import (
-    Bind,
-    DeploymentRoleView,
-    Intent,
-    MarkAlive,
-    NodeView,
-    Power,
-    Refresh,
-    Rerun,
-    SetAttribute,
-    SetBootEnv,
-    Unbind,
-)
-from crowbar_core.errors import CrowbarError, NotFound, told
+from crowbar_core.barclamp import DeploymentRoleView, Intent, NodeView
+from crowbar_core.errors import CrowbarError, told
 from crowbar_core.plugins import Implementation
 from crowbar_core.services.annealing.annealer import change
-from crowbar_core.services.cluster import binding, nodes, steering
-from crowbar_core.services.cluster.hammers import power
 from crowbar_core.services.data.views import deployment_role_view, node_role_views, node_views, run_views
+from crowbar_core.services.engine.intents import apply_intent, perform_power
 from crowbar_core.services.engine.lanes import Call, Lane
-from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
-from crowbar_core.services.values import attributes
+from crowbar_core.services.turns.parts import Actor, Parts, log
 from crowbar_core.store import events, quarantine
 from crowbar_core.store.events import Waiting
-from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, table
-
-node_rows, node_roles, roles, deployments = table(Node), table(NodeRole), table(RoleRow), table(Deployment)
 
 BATCH = 200
 MAX_INTENTS = 1000
@@ -200,9 +180,7 @@ class Reactions:
     def _apply(self, one: Waiting, intents: Sequence[Intent]) -> None:
         actor = Actor(f"barclamp {one.plugin}")
         try:
-            for intent in intents:
-                if isinstance(intent, Power):
-                    power(self.parts, actor, self._node_id(intent.node), intent.action)
+            perform_power(self.parts, actor, intents)
             with change(self.parts, actor) as turn:
                 if events.settle(turn.session, turn.now, one.id):
                     for intent in intents:
@@ -211,10 +189,6 @@ class Reactions:
             self._put_off(one, f"its intents were refused: {error.detail}", "")
         except Exception as error:  # noqa: BLE001  the caller of hooks is an edge: a plugin may raise anything
             self._put_off(one, f"its intents failed: {told(error)}", traceback.format_exc())
-
-    def _node_id(self, name: str) -> int:
-        with self.parts.store.read() as session:
-            return node_id_of(session, name)
 
     def _settle(self, one: Waiting) -> None:
         with self.parts.store.write(graph=False) as session:
@@ -260,64 +234,3 @@ def _call(implementation: Implementation, arguments: Mapping[str, Any]) -> list[
         if len(intents) > MAX_INTENTS:
             raise ValueError(f"{implementation.plugin} returned more than {MAX_INTENTS} intents")
     return intents
-
-
-def apply_intents(parts: Parts, actor: Actor, intents: Sequence[Intent]) -> None:
-    """Apply intents in one transaction: all or none. ``Power`` is performed first, outside of it."""
-    for intent in intents:
-        if isinstance(intent, Power):
-            with parts.store.read() as session:
-                node_id = node_id_of(session, intent.node)
-            power(parts, actor, node_id, intent.action)
-    with change(parts, actor) as turn:
-        for intent in intents:
-            apply_intent(turn, intent)
-
-
-def apply_intent(turn: Turn, intent: Intent) -> None:
-    """Apply one intent inside a turn. Doing it twice does no more than doing it once."""
-    if isinstance(intent, Power):
-        return
-    node_id = node_id_of(turn.session, intent.node)
-    if isinstance(intent, Bind):
-        deployment_id = _deployment_id(turn.session, intent.deployment) if intent.deployment else None
-        binding.bind_in_turn(turn, node_id=node_id, role=intent.role, deployment_id=deployment_id)
-    elif isinstance(intent, Unbind):
-        if (ref := _node_role_id(turn.session, node_id, intent.role)) is not None:
-            binding.unbind_in_turn(turn, ref)
-    elif isinstance(intent, SetAttribute):
-        attributes.set_in_turn(turn, attribute=intent.attribute, value=intent.value, node_id=node_id, role=intent.role)
-    elif isinstance(intent, SetBootEnv):
-        nodes.change_in_turn(turn, node_id, {"bootenv": intent.bootenv})
-    elif isinstance(intent, MarkAlive):
-        nodes.change_in_turn(turn, node_id, {"alive": intent.alive})
-    elif isinstance(intent, Rerun | Refresh):
-        ref = _node_role_id(turn.session, node_id, intent.role)
-        if ref is None:
-            raise NotFound(f"Role {intent.role} is not bound to {intent.node}.")
-        if isinstance(intent, Rerun):
-            steering.rerun_in_turn(turn, ref)
-        else:
-            steering.refresh_in_turn(turn, ref)
-
-
-def node_id_of(session: Session, name: str) -> int:
-    found = session.scalar(select(node_rows.c.id).where(node_rows.c.name == name.lower()))
-    if found is None:
-        raise NotFound(f"There is no node {name!r}.")
-    return int(found)
-
-
-def _deployment_id(session: Session, name: str) -> int:
-    found = session.scalar(select(deployments.c.id).where(deployments.c.name == name))
-    if found is None:
-        raise NotFound(f"There is no deployment {name!r}.")
-    return int(found)
-
-
-def _node_role_id(session: Session, node_id: int, role: str) -> int | None:
-    return session.scalar(
-        select(node_roles.c.id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(node_roles.c.node_id == node_id, roles.c.name == role)
-    )

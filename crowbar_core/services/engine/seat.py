@@ -9,7 +9,7 @@ from sqlalchemy import select
 from crowbar_core.barclamp import Intent, NodeRoleView, NodeView
 from crowbar_core.errors import NotFound
 from crowbar_core.services.data.views import node_role_views, node_views
-from crowbar_core.services.engine.reactions import apply_intents, node_id_of
+from crowbar_core.services.engine.intents import apply_intents, node_id_of
 from crowbar_core.services.turns.parts import Actor, Parts
 from crowbar_core.store.models import Node, NodeRole, RoleRow, table
 
