@@ -2,7 +2,8 @@
 
 Five kinds, told apart by name. **register_…**: once, at start-up; an error stops the start of that barclamp (the core
 runs on without it and shows the traceback). **check_…** and ``on_node_bind``/``on_commit``: inside the transaction,
-quick and local. **compute** (``node_role_data``, ``node_addresses``, ``node_boot``, ``probe_node``,
+quick and local, in the ``session`` of the change, which is also what ``cluster().read()`` gives there; the ``change``
+writes. **compute** (``node_role_data``, ``node_addresses``, ``node_boot``, ``probe_node``,
 ``status_checks``, ``plan_lines``): questions to plugins. **on_…**: after the commit, from the outbox, at least once, in
 order for each subject; they return intents. **jig_run**: carries out a run.
 Arguments may be added to a hook later, never renamed; an implementation takes those it needs.
@@ -16,6 +17,7 @@ from typing import Any
 
 from crowbar_core.barclamp import (
     Barclamp,
+    Change,
     DeploymentRoleView,
     DeploymentView,
     Intent,
@@ -75,33 +77,37 @@ def register_hookspecs() -> ModuleType:  # type: ignore[empty-body]
 
 
 @hookspec
-def check_node(node: NodeView) -> Iterable[Problem]:  # type: ignore[empty-body]
-    """Objections to a node about to be created or changed. Pure. All are collected and shown together;
-    any one vetoes.
+def check_node(node: NodeView, session: Any) -> Iterable[Problem]:  # type: ignore[empty-body]
+    """Objections to a node about to be created or changed, which ``node`` shows as it would be. ``session`` reads the
+    barclamp's own tables. All are collected and shown together; any one vetoes.
     """
 
 
 @hookspec
-def check_binding(node: NodeView, role: Role) -> Iterable[Problem]:  # type: ignore[empty-body]
-    """Objections to binding the role to the node. Pure. All are collected and shown together; any one vetoes."""
-
-
-@hookspec
-def check_commit(deployment: DeploymentView) -> Iterable[Problem]:  # type: ignore[empty-body]
-    """Objections to committing the deployment. Pure. All are collected and shown together; any one vetoes."""
-
-
-@hookspec
-def on_node_bind(node_role: NodeRoleView, session: Any) -> None:
-    """A noderole was just made, in the same transaction. May write the barclamp's own tables; refuses by raising
-    ``Veto``.
+def check_binding(node: NodeView, role: Role, session: Any) -> Iterable[Problem]:  # type: ignore[empty-body]
+    """Objections to binding the role to the node. ``session`` reads. All are collected and shown together; any one
+    vetoes.
     """
 
 
 @hookspec
-def on_commit(obj: DeploymentView | NodeRoleView, session: Any) -> None:
-    """Something was just committed, in the same transaction. May write the barclamp's own tables; refuses by raising
-    ``Veto``.
+def check_commit(deployment: DeploymentView, session: Any) -> Iterable[Problem]:  # type: ignore[empty-body]
+    """Objections to committing the deployment. ``session`` reads. All are collected and shown together; any one
+    vetoes.
+    """
+
+
+@hookspec
+def on_node_bind(node_role: NodeRoleView, session: Any, change: Change) -> None:
+    """A noderole was just made, in the same transaction. May write the barclamp's own tables (``session``), and do more
+    in the same change; refuses by raising ``Veto``.
+    """
+
+
+@hookspec
+def on_commit(obj: DeploymentView | NodeRoleView, session: Any, change: Change) -> None:
+    """Something was just committed, in the same transaction. May write the barclamp's own tables (``session``), and do
+    more in the same change; refuses by raising ``Veto``.
     """
 
 
@@ -109,9 +115,9 @@ def on_commit(obj: DeploymentView | NodeRoleView, session: Any) -> None:
 
 
 @hookspec
-def node_role_data(node_role: NodeRoleView) -> Mapping[str, Json]:  # type: ignore[empty-body]
+def node_role_data(node_role: NodeRoleView, session: Any) -> Mapping[str, Json]:  # type: ignore[empty-body]
     """What the barclamp knows of one of its own noderoles (sysdata), a tree. Asked at commit, when peers change, and
-    before a run.
+    before a run, in the transaction of that (``session`` reads).
 
     Pure and quick. An implementation that raises, or whose answer breaks a schema or has a path that no attribute of
     the role declares, leaves the sysdata as it was and is shown as a problem.
@@ -129,8 +135,10 @@ def node_addresses(node: NodeView) -> Iterable[str]:  # type: ignore[empty-body]
 
 
 @hookspec
-def node_boot(node: NodeView) -> Mapping[str, Json]:  # type: ignore[empty-body]
-    """What the node should boot, merged over all barclamps. Pure."""
+def node_boot(node: NodeView, session: Any) -> Mapping[str, Json]:  # type: ignore[empty-body]
+    """What the node should boot, a tree. Asked by the barclamp that serves it, which puts the answers together:
+    ``cluster().ask("node_boot", node=node)``. ``session`` reads. Pure.
+    """
 
 
 @hookspec(firstresult=True)

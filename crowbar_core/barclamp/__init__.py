@@ -19,7 +19,7 @@ from crowbar_core.barclamp.intents import (
     Unbind,
 )
 from crowbar_core.barclamp.jigs import CancelFlag, Done, Jig, LogWriter, Outcome, Pending, Task
-from crowbar_core.barclamp.seat import Cluster, cluster, serving
+from crowbar_core.barclamp.seat import Change, Cluster, cluster, serving
 from crowbar_core.barclamp.views import (
     DeploymentRoleView,
     DeploymentView,
@@ -36,6 +36,7 @@ __all__ = [
     "Barclamp",
     "Bind",
     "CancelFlag",
+    "Change",
     "Cluster",
     "DeploymentRoleView",
     "DeploymentView",

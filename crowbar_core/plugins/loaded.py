@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from crowbar_core.barclamp import Attribute, Barclamp, Role
+from crowbar_core.barclamp import Attribute, Barclamp, Cluster, Role, serving
 
 CORE = "crowbar"
 
@@ -42,17 +43,43 @@ class LoadedBarclamp:
     plugin: Any = field(default=None, repr=False)
 
 
+@dataclass(eq=False)
+class Seats:
+    """What ``cluster()`` answers to each plugin. Nothing, until the process has been put together."""
+
+    cluster: Callable[[str], Cluster] | None = None
+
+    def __call__(self, plugin: str) -> AbstractContextManager[Any]:
+        return nullcontext() if self.cluster is None else serving(self.cluster(plugin))
+
+
 @dataclass(frozen=True, slots=True)
 class Implementation:
-    """One plugin's implementation of one hook. ``roles`` empty: for all roles."""
+    """One plugin's implementation of one hook. ``roles`` empty: for all roles. Called from whatever thread, it finds
+    the cluster.
+    """
 
     plugin: str
     function: Callable[..., Any]
     arguments: tuple[str, ...]
     roles: frozenset[str]
+    seats: Seats = field(default_factory=Seats)
 
     def __call__(self, **arguments: Any) -> Any:
-        return self.function(**{name: arguments[name] for name in self.arguments})
+        given = {name: arguments[name] for name in self.arguments}
+        with self.seats(self.plugin):
+            answer = self.function(**given)
+        return self._one_by_one(answer) if isinstance(answer, Iterator) else answer
+
+    def _one_by_one(self, answer: Iterator[Any]) -> Iterator[Any]:
+        """A generator goes on in the middle of its function whenever it is asked: then, too, it finds the cluster."""
+        end = object()
+        while True:
+            with self.seats(self.plugin):
+                one = next(answer, end)
+            if one is end:
+                return
+            yield one
 
     def wants(self, role: str | None) -> bool:
         return not self.roles or role in self.roles

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import inspect
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +21,15 @@ import pluggy
 from crowbar_core.barclamp import PROJECT, Attribute, Hammer, Jig, Json, NavItem, Problem, Schema
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound, told
 from crowbar_core.plugins.entry_points import HAMMERS, JIGS, classes, distribution_of
-from crowbar_core.plugins.loaded import CORE, Failure, Implementation, LoadedAttribute, LoadedBarclamp, LoadedRole
+from crowbar_core.plugins.loaded import (
+    CORE,
+    Failure,
+    Implementation,
+    LoadedAttribute,
+    LoadedBarclamp,
+    LoadedRole,
+    Seats,
+)
 from crowbar_core.plugins.order import in_order
 from crowbar_core.questions import REMEMBERED, Questions, Unanswered, subject_of
 from crowbar_core.settings import Settings
@@ -40,11 +49,12 @@ class Registry:
         self.settings = settings
         self.barclamps = tuple(barclamps)
         self._specs = tuple(specs)
+        self.seats = Seats()
         self.given_up: dict[str, str] = {}
         """Barclamp -> why its tables are not there."""
         self.roles: Mapping[str, LoadedRole] = _roles(barclamps)
         self.attributes: Mapping[str, LoadedAttribute] = _attributes(barclamps)
-        self._hooks = _implementations(barclamps, specs)
+        self._hooks = _implementations(barclamps, specs, self.seats)
         self._unregistered: dict[tuple[str, str], str] = {}
         self.questions = Questions()
         self._hammers, self.failed_hammers = classes(HAMMERS, Hammer, installed=installed)
@@ -124,9 +134,19 @@ class Registry:
             self.note_unanswered(answer, **arguments)
         return implementation.plugin, answer
 
+    def question(self, hook: str) -> tuple[str, ...] | None:
+        """The arguments of a question that barclamps may ask of each other. None: nobody publishes such a one."""
+        if hook.startswith(("on_", "register_", "check_")) or hook == "jig_run":
+            return None
+        for spec in self._specs:
+            function = getattr(spec, hook, None)
+            if function is not None and hasattr(function, f"{PROJECT}_spec"):
+                return tuple(inspect.signature(function).parameters)
+        return None
+
     def note_unanswered(self, failure: Failure, **arguments: Any) -> None:
         """Remember that a plugin could not answer, or answered nonsense, so that operators are shown it."""
-        if failure.hook in REMEMBERED:
+        if failure.hook in REMEMBERED or not hasattr(self._specs[0], failure.hook):
             about = subject_of(arguments)
             self.questions.note(
                 Unanswered(
@@ -147,17 +167,10 @@ class Registry:
                 said.extend(f"{plugin}: {p.detail}" for p in answer or () if p.severity == "error")
         return said
 
-    def veto(self, hook: str, *, of: str | None = None, **arguments: Any) -> None:
-        """Call ``on_node_bind`` or ``on_commit``: what an implementation raises goes through, and undoes the
-        transaction.
-        """
-        for implementation in self.implementations(hook, role=of):
-            self.veto_one(implementation, hook, **arguments)
-
-    def veto_one(self, implementation: Implementation, hook: str, **arguments: Any) -> None:
-        """The same for one implementation."""
+    def veto(self, implementation: Implementation, hook: str, **arguments: Any) -> None:
+        """Call a hook that takes part in a transaction: what an implementation raises goes through, and undoes that."""
         try:
-            implementation(**arguments)
+            _whole(implementation(**arguments))
         except CrowbarError:
             raise
         except (Exception, SystemExit) as error:
@@ -219,7 +232,7 @@ class Registry:
         ]
         self.barclamps = tuple(in_order(marked))
         self.roles, self.attributes = _roles(self.barclamps), _attributes(self.barclamps)
-        self._hooks = _implementations(self.barclamps, self._specs)
+        self._hooks = _implementations(self.barclamps, self._specs, self.seats)
         for name in errors:
             self._unregistered = {key: said for key, said in self._unregistered.items() if key[0] != name}
 
@@ -271,7 +284,7 @@ def plugin_manager(specs: Sequence[ModuleType]) -> pluggy.PluginManager:
 
 
 def _implementations(
-    barclamps: Sequence[LoadedBarclamp], specs: Sequence[ModuleType]
+    barclamps: Sequence[LoadedBarclamp], specs: Sequence[ModuleType], seats: Seats
 ) -> dict[str, tuple[Implementation, ...]]:
     pm = plugin_manager(specs)
     order: dict[str, int] = {}
@@ -285,7 +298,7 @@ def _implementations(
         impls = [
             Implementation(
                 impl.plugin_name, impl.function, tuple(impl.argnames),
-                getattr(impl.function, "crowbar_roles", frozenset()),
+                getattr(impl.function, "crowbar_roles", frozenset()), seats,
             )
             for impl in getattr(pm.hook, name).get_hookimpls()
         ]  # fmt: skip

@@ -5,17 +5,19 @@ from __future__ import annotations
 import secrets
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from types import ModuleType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from flask.testing import FlaskClient
 from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
 
 from crowbar_core import plugins
-from crowbar_core.barclamp import Intent, Jig, Json, NodeRoleView, NodeView, RunView, serving
+from crowbar_core.barclamp import Change, Cluster, Intent, Jig, Json, NodeRoleView, NodeView, RunView, serving
 from crowbar_core.domain.states import ACTIVE, ERROR, State
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound
 from crowbar_core.services.annealing.sweeping import sweep
@@ -46,6 +48,7 @@ DOMAIN = "example.test"
 MAX_STEPS = 10_000
 """Runs and deliveries after which ``anneal_until_quiet`` takes it, unless told otherwise, that they go round."""
 _BATCH = 500
+_T = TypeVar("_T")
 
 node_rows, node_role_rows, role_rows, run_rows = table(Node), table(NodeRole), table(RoleRow), table(Run)
 deployment_rows, deployment_role_rows, log_rows = table(Deployment), table(DeploymentRole), table(RunLog)
@@ -171,7 +174,31 @@ class Testbed:
 
     def apply(self, *intents: Intent) -> None:
         """Apply intents as if a barclamp had returned them."""
-        LiveCluster(self.parts, self.actor).apply(intents)
+        self._cluster().apply(intents)
+
+    def change(self) -> AbstractContextManager[Change]:
+        """A change, as ``cluster().change()`` begins one; in its block ``cluster()`` answers."""
+        return self._seated(lambda cluster: cluster.change())
+
+    def read(self) -> AbstractContextManager[Session]:
+        """A session that reads, as ``cluster().read()`` gives one; in its block ``cluster()`` answers."""
+        return self._seated(lambda cluster: cluster.read())
+
+    def ask(self, hook: str, **arguments: Any) -> tuple[tuple[str, Any], ...]:
+        """Ask all barclamps, as ``cluster().ask()`` does."""
+        return self._cluster().ask(hook, **arguments)
+
+    def serving(self) -> AbstractContextManager[Cluster]:
+        """Make this what ``cluster()`` answers in the block: for calling a barclamp's own functions."""
+        return serving(self._cluster())
+
+    def _cluster(self) -> LiveCluster:
+        return LiveCluster(self.parts, self.actor)
+
+    @contextmanager
+    def _seated(self, begin: Callable[[LiveCluster], AbstractContextManager[_T]]) -> Iterator[_T]:
+        with self.serving(), begin(self._cluster()) as begun:
+            yield begun
 
     def retry(self, role: str, node: str) -> None:
         steering.retry(self.parts, self.actor, self.node_role(role, node).id)
@@ -209,8 +236,7 @@ class Testbed:
         return self._left > 0
 
     def _deliver(self) -> int:
-        with serving(LiveCluster(self.parts)):
-            return self._reactions.deliver_due()
+        return self._reactions.deliver_due()
 
     def _run_queued(self, within: float) -> int:
         with self.parts.store.read() as session:
@@ -292,7 +318,7 @@ class Testbed:
 
     def node_roles(self, *, role: str | None = None, node: str | None = None) -> tuple[NodeRoleView, ...]:
         full = self.node(node).name if node is not None else None
-        return LiveCluster(self.parts, self.actor).node_roles(role=role, node=full)
+        return self._cluster().node_roles(role=role, node=full)
 
     def node_role(self, role: str, node: str) -> NodeRoleView:
         found = self.node_roles(role=role, node=node)

@@ -85,7 +85,7 @@ def bind_in_turn(turn: Turn, *, node_id: int, role: str, deployment_id: int | No
     if turn.registry.listens("on_node_bind"):
         for ref, view in node_role_views(turn.registry, turn.session, turn.store, created).items():
             assert ref in created
-            turn.registry.veto("on_node_bind", of=view.role, node_role=view, session=turn.session)
+            turn.veto("on_node_bind", of=view.role, node_role=view)
     # A committed child that got a new data parent may see other values.
     turn.audit("bind", f"node {node.name}", role=role, deployment=situation.deployment_name, created=list(created))
     return BindResult(node_role_id=_id(made, plan.target), created=created)
@@ -174,7 +174,11 @@ def _refuse_objections(turn: Turn, plan: graph.Plan) -> None:
         objection
         for one in plan.new
         for objection in turn.registry.objections(
-            "check_binding", of=one.role, node=views[one.node_id], role=turn.registry.roles[one.role].role
+            "check_binding",
+            of=one.role,
+            node=views[one.node_id],
+            role=turn.registry.roles[one.role].role,
+            session=turn.session,
         )
     ]
     if said:

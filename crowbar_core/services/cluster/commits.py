@@ -50,14 +50,14 @@ def commit_hooks(turn: Turn, ids: Collection[int], *, deployment_id: int | None 
     registry, session, store = turn.registry, turn.session, turn.store
     if deployment_id is not None and (registry.listens("check_commit") or registry.listens("on_commit")):
         view = deployment_view(registry, session, store, deployment_id)
-        if said := registry.objections("check_commit", deployment=view):
+        if said := registry.objections("check_commit", deployment=view, session=session):
             raise Refused(" ".join(said))
         for implementation in registry.implementations("on_commit"):
             if not implementation.roles:
-                registry.veto_one(implementation, "on_commit", obj=view, session=session)
+                turn.veto_one(implementation, "on_commit", obj=view)
     if ids and registry.listens("on_commit"):
         for one in node_role_views(registry, session, store, ids).values():
-            registry.veto("on_commit", of=one.role, obj=one, session=session)
+            turn.veto("on_commit", of=one.role, obj=one)
 
 
 def propose_in_turn(turn: Turn, node_role_id: int) -> None:

@@ -401,7 +401,7 @@ def _open_run(parts: Parts, node_id: int) -> int | None:
 def _refuse_objections(turn: Turn, node_id: int) -> None:
     if turn.registry.listens("check_node"):
         view = node_views(turn.registry, turn.session, turn.store, [node_id])[node_id]
-        if said := turn.registry.objections("check_node", node=view):
+        if said := turn.registry.objections("check_node", node=view, session=turn.session):
             raise Refused(" ".join(said))
 
 

@@ -175,7 +175,7 @@ def refresh_sysdata(turn: Turn, ids: Collection[int], *, quiet: bool = False) ->
     new: dict[int, Mapping[str, Json]] = {}
     for ref, view in node_role_views(registry, turn.session, turn.store, old).items():
         tree: dict[str, Json] = {}
-        for plugin, answer in registry.ask("node_role_data", of=view.role, node_role=view):
+        for plugin, answer in registry.ask("node_role_data", of=view.role, node_role=view, session=turn.session):
             data = answer.error if isinstance(answer, Failure) else _as_sysdata(turn, plugin, view.role, answer)
             if turn.notes is not None:
                 turn.notes.answer(plugin, "node_role_data", f"{view.role} on {view.node.name}", data)

@@ -27,7 +27,7 @@ from crowbar_core.services.engine import housekeeping
 from crowbar_core.services.engine.marks import look_for_marks
 from crowbar_core.services.engine.reactions import Reactions
 from crowbar_core.services.engine.runner import Runner
-from crowbar_core.services.engine.seat import LiveCluster
+from crowbar_core.services.engine.seat import LiveCluster, named
 from crowbar_core.services.turns.parts import Parts, log
 from crowbar_core.services.watch.health import SWEEPER
 from crowbar_core.services.watch.workers import has_died
@@ -129,8 +129,7 @@ class Engine:
             if not self.leading:
                 continue
             try:
-                with serving(LiveCluster(self.parts)):
-                    self._reactions.deliver_due()
+                self._reactions.deliver_due()
             except CrowbarError as error:
                 log.warning("delivering events failed; it will be tried again", error=error.detail)
             except Exception:  # noqa: BLE001  a thread of the engine goes on whatever one round did
@@ -240,7 +239,7 @@ class Engine:
                 return
             begun = time.monotonic()
             try:
-                with serving(LiveCluster(self.parts)):
+                with serving(LiveCluster(self.parts, named(barclamp))):
                     job()
             except Unavailable as error:
                 log.warning("a periodic job failed", barclamp=barclamp, job=name, error=error.detail)

@@ -175,7 +175,9 @@ class Executor:
         for implementation in others:
             if (result := implementation(task=task)) is not None:
                 break
-        result = jig.run(task) if result is None else result
+        if result is None:
+            with registry.seats(job.role.barclamp):
+                result = jig.run(task)
         if isinstance(result, Pending):
             if not isinstance(result.deadline, int | float) or not 0 < result.deadline < MAX_DEADLINE:
                 raise PermanentError(f"Jig {job.jig_name} waits with a deadline of {result.deadline!r} seconds.")

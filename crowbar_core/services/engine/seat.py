@@ -1,34 +1,91 @@
-"""The cluster as a barclamp's own pages and jobs read it: frozen views, and intents."""
+"""The seat of barclamps: where they read the cluster from, and take part in changing it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from crowbar_core.barclamp import Intent, NodeRoleView, NodeView
-from crowbar_core.errors import NotFound
+from crowbar_core.barclamp import Change, Intent, NodeRoleView, NodeView
+from crowbar_core.errors import BadInput, NotFound
+from crowbar_core.plugins import Failure
+from crowbar_core.services.annealing.annealer import change
+from crowbar_core.services.cluster.hammers import power
 from crowbar_core.services.data.views import node_role_views, node_views
-from crowbar_core.services.engine.intents import apply_intents, node_id_of
-from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.engine.intents import apply_intent, apply_intents, node_id_of
+from crowbar_core.services.turns.parts import Actor, Parts, Turn, open_now, refuse_inside
+from crowbar_core.services.turns.secrets import seal_text, unseal_text
 from crowbar_core.store.models import Node, NodeRole, RoleRow, table
 
 nodes, node_roles, roles = table(Node), table(NodeRole), table(RoleRow)
 
 
+def take_seats(parts: Parts) -> None:
+    """Let every barclamp find the cluster in its hooks, and take part in turns. Called once, by whoever builds."""
+    parts.registry.seats.cluster = lambda plugin: LiveCluster(parts, named(plugin))
+    parts.seat = lambda turn, plugin: LiveChange(turn, named(plugin))
+
+
+def named(name: str) -> Actor:
+    """A barclamp, as the audit trail names it."""
+    return Actor(f"barclamp {name}")
+
+
+class LiveChange:
+    """A running turn, as a barclamp takes part in it."""
+
+    def __init__(self, turn: Turn, actor: Actor) -> None:
+        self._turn = turn
+        self._actor = actor
+        self.session = turn.session
+        self.now = turn.now
+
+    def apply(self, *intents: Intent) -> None:
+        with self._turn.acting(self._actor):
+            for intent in intents:
+                apply_intent(self._turn, intent)
+
+    def audit(self, action: str, subject: str, /, **detail: Any) -> None:
+        with self._turn.acting(self._actor):
+            self._turn.audit(action, subject, **detail)
+
+    def seal(self, text: str) -> str:
+        return seal_text(self._turn.parts.cipher, text)
+
+    def unseal(self, sealed: str) -> str:
+        return unseal_text(self._turn.parts.cipher, sealed)
+
+
 class LiveCluster:
-    """Answers from the database, each call in a transaction of its own."""
+    """Answers from the database: in a transaction for each call, or in the change that is open in this thread."""
 
     def __init__(self, parts: Parts, actor: Actor | None = None) -> None:
         self._parts = parts
         self._actor = actor or Actor("barclamp")
 
-    def nodes(self) -> tuple[NodeView, ...]:
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        turn = open_now(self._parts)
+        if turn is not None:
+            yield turn.session
+            return
         with self._parts.store.read() as session:
+            yield session
+
+    @contextmanager
+    def change(self) -> Iterator[Change]:
+        with change(self._parts, self._actor) as turn:
+            yield LiveChange(turn, self._actor)
+
+    def nodes(self) -> tuple[NodeView, ...]:
+        with self.read() as session:
             return tuple(node_views(self._parts.registry, session, self._parts.store).values())
 
     def node(self, name: str) -> NodeView:
-        with self._parts.store.read() as session:
+        with self.read() as session:
             ref = node_id_of(session, name)
             found = node_views(self._parts.registry, session, self._parts.store, [ref]).get(ref)
         if found is None:
@@ -45,9 +102,26 @@ class LiveCluster:
             statement = statement.where(roles.c.name == role)
         if node is not None:
             statement = statement.where(nodes.c.name == node.lower())
-        with self._parts.store.read() as session:
+        with self.read() as session:
             ids = session.scalars(statement).all()
             return tuple(node_role_views(self._parts.registry, session, self._parts.store, ids).values())
 
     def apply(self, intents: Sequence[Intent]) -> None:
         apply_intents(self._parts, self._actor, intents)
+
+    def ask(self, hook: str, **arguments: Any) -> tuple[tuple[str, Any], ...]:
+        registry = self._parts.registry
+        takes = registry.question(hook)
+        if takes is None:
+            raise NotFound(f"Nobody publishes a question {hook!r} that could be asked.")
+        if set(arguments) | {"session"} != set(takes) | {"session"}:
+            raise BadInput(f"{hook} is asked with {', '.join(one for one in takes if one != 'session') or 'nothing'}.")
+        with self.read() as session:
+            said = list(registry.ask(hook, **{"session": session, **arguments}))
+        return tuple((plugin, answer) for plugin, answer in said if not isinstance(answer, Failure))
+
+    def power(self, node: str, action: str) -> str:
+        refuse_inside()
+        with self.read() as session:
+            node_id = node_id_of(session, node)
+        return power(self._parts, self._actor, node_id, action)

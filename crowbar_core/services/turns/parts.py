@@ -21,10 +21,11 @@ from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from crowbar_core.barclamp import Attribute, Json
+from crowbar_core.barclamp import Attribute, Change, Json
 from crowbar_core.domain.annealing import Graph
 from crowbar_core.domain.states import State
-from crowbar_core.plugins import Registry
+from crowbar_core.errors import BarclampError
+from crowbar_core.plugins import Implementation, Registry
 from crowbar_core.services.turns.conflicts import refusal
 from crowbar_core.services.turns.secrets import load_key
 from crowbar_core.settings import Settings
@@ -82,6 +83,8 @@ class Parts:
     """Set when something is to be tried again after a delay: wakes who sees to it that it is not tried much later."""
     stop_runs: Callable[[Sequence[int]], None] = lambda run_ids: None
     """Tells the runner of this process to stop runs that it may be executing."""
+    seat: Callable[[Turn, str], Change] = field(init=False)
+    """A running turn, as the barclamp of this name takes part in it."""
 
     def close(self) -> None:
         self.queue.close()
@@ -194,6 +197,27 @@ class Turn:
         if plugins:
             self.events.append(events.NewEvent(hook, subject, payload, plugins))
 
+    @contextmanager
+    def acting(self, actor: Actor) -> Iterator[None]:
+        """What is done in the block is done by ``actor``."""
+        before, self.actor = self.actor, actor
+        try:
+            yield
+        finally:
+            self.actor = before
+
+    def veto(self, hook: str, *, of: str | None = None, **arguments: Any) -> None:
+        """Let every barclamp take part by a hook of the transaction (``of``: for this role). What one raises undoes
+        the turn.
+        """
+        for implementation in self.registry.implementations(hook, role=of):
+            self.veto_one(implementation, hook, **arguments)
+
+    def veto_one(self, implementation: Implementation, hook: str, **arguments: Any) -> None:
+        """The same for one implementation."""
+        change = self.parts.seat(self, implementation.plugin)
+        self.registry.veto(implementation, hook, change=change, session=self.session, **arguments)
+
     def audit(self, action: str, subject: str, /, **detail: Any) -> None:
         """Say in the audit trail what the actor did."""
         self.session.execute(
@@ -210,28 +234,73 @@ class Turn:
 
 Settle = Callable[[Turn], None]
 
+_open: ContextVar[Turn | None] = ContextVar("crowbar_turn", default=None)
+_ENDING = ("commit", "rollback", "close", "reset", "invalidate")
+
+
+def open_now(parts: Parts) -> Turn | None:
+    """The turn that is open in this thread, if one is, and it is a turn of this cluster."""
+    turn = _open.get()
+    return turn if turn is not None and turn.parts is parts else None
+
+
+def refuse_inside() -> None:
+    """Raise ``BarclampError`` in the middle of a turn: what comes now would wait for its end, or outlive its
+    undoing.
+    """
+    if _open.get() is not None:
+        raise BarclampError(
+            "There is a change open in this thread, and another one would wait for it for ever. In a hook of the "
+            "transaction take its argument change; elsewhere end the first one first."
+        )
+
+
+@contextmanager
+def _guarded(turn: Turn) -> Iterator[None]:
+    """Nobody but ``open_turn`` ends the transaction, and no second one is begun in its middle: on SQLite that would
+    wait for the first one's lock, on PostgreSQL, too, and for ever.
+    """
+
+    def refuse(*_args: Any, **_values: Any) -> None:
+        raise BarclampError(
+            "A change is ended by whoever opened it: leave commit, rollback and close of its session alone, and raise "
+            "Veto to undo it."
+        )
+
+    token = _open.set(turn)
+    vars(turn.session).update(dict.fromkeys(_ENDING, refuse))
+    try:
+        yield
+    finally:
+        for name in _ENDING:
+            del vars(turn.session)[name]
+        _open.reset(token)
+
 
 @contextmanager
 def open_turn(parts: Parts, actor: Actor, settle: Settle) -> Iterator[Turn]:
     """The transaction of a change. ``settle`` is called before the commit; the doorbells are rung after it.
 
-    Raises ``Refused`` when a rule of a table is broken, a barclamp's or the core's.
+    Raises ``Refused`` when a rule of a table is broken, a barclamp's or the core's; ``BarclampError`` when this thread
+    is in the middle of a turn.
     """
+    refuse_inside()
     try:
         with parts.store.write() as session:
             now = parts.store.now(session)
             heard = frozenset(state for state, hook in HOOKS_OF_STATES.items() if parts.registry.listens(hook))
             turn = Turn(parts, actor, session, now, Moves(parts.store, session, now, heard))
             taking_part = rehearsing.get()
-            if taking_part is not None:
-                taking_part.before(turn)
-            yield turn
-            if taking_part is not None:
-                taking_part.after(turn)
-                raise Rehearsed
-            for check in turn.checks:
-                check(turn)
-            settle(turn)
+            with _guarded(turn):
+                if taking_part is not None:
+                    taking_part.before(turn)
+                yield turn
+                if taking_part is not None:
+                    taking_part.after(turn)
+                    raise Rehearsed
+                for check in turn.checks:
+                    check(turn)
+                settle(turn)
             events.append(session, now, turn.events)
             if turn.queued or turn.events or turn.delayed or turn.moves.cancelling:
                 parts.store.notify(session)

@@ -52,6 +52,21 @@ def seal(cipher: Fernet, value: Json) -> Json:
     return {SECRET: cipher.encrypt(orjson.dumps(value)).decode()}
 
 
+def seal_text(cipher: Fernet, text: str) -> str:
+    """A text as it may rest in a column of a barclamp's own."""
+    return cipher.encrypt(text.encode()).decode()
+
+
+def unseal_text(cipher: Fernet, sealed: str) -> str:
+    """What ``seal_text`` was given. Raises ``ConfigError`` when it was sealed with another key, or is no seal."""
+    try:
+        return cipher.decrypt(sealed.encode()).decode()
+    except InvalidToken as error:
+        raise ConfigError(
+            "A secret was sealed with another key than secret.key. Restore that file, or set it again."
+        ) from error
+
+
 def keep_seals(cipher: Fernet, old: Json, new: Json) -> Json:
     """``new``, with the old seal where the secret under it is the same: sealing anew changes the text, and what has not
     changed must not send anybody back to work.
