@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from crowbar_core.barclamp.views import Json
 
@@ -73,6 +73,22 @@ class Role:
     powersave: bool = False
     library: bool = False
     reboots: bool = False
+
+
+FLAGS: Final = (
+    "discovery",
+    "bootstrap",
+    "implicit",
+    "cluster",
+    "destructive",
+    "abstract",
+    "service",
+    "milestone",
+    "powersave",
+    "library",
+    "reboots",
+)
+"""The flags of a role that are kept with it in the catalogue, in the order in which they are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from crowbar_core.domain.states import OPEN_RUN_STATES, NodeState, State
+from crowbar_core.domain.states import OPEN_RUN_STATES, RANKED, NodeState, State
+from crowbar_core.store.listings.nodes import rank
 from crowbar_core.store.models import (
     Deployment,
     DeploymentRole,
@@ -19,13 +20,11 @@ from crowbar_core.store.models import (
     Run,
 )
 from crowbar_core.store.node_pages import (
-    RANKED,
     NodeLine,
     node_line,
     node_lines,
     nodes_page,
     queued,
-    rank,
     states_of_nodes,
 )
 

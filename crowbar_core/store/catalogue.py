@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
+from crowbar_core.barclamp.declared import FLAGS
 from crowbar_core.domain.states import State
 from crowbar_core.store.models import (
     AttribRow,
@@ -28,19 +29,6 @@ from crowbar_core.store.models import (
     RoleRow,
     Token,
     User,
-)
-
-FLAGS = (
-    "abstract",
-    "bootstrap",
-    "cluster",
-    "destructive",
-    "discovery",
-    "implicit",
-    "library",
-    "milestone",
-    "powersave",
-    "service",
 )
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Label, Select, and_, case, exists, false, func, or_, select
+from sqlalchemy import Label, Select, and_, case, exists, false, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from crowbar_core.domain.states import NodeState, RunState, State, node_state
+from crowbar_core.domain.states import RANKED, NodeState, RunState, State, node_state
+from crowbar_core.store.listings.nodes import rank_of_node
 from crowbar_core.store.models import (
     Deployment,
     Edge,
@@ -23,47 +24,6 @@ from crowbar_core.store.models import (
     RoleRow,
     Run,
 )
-
-RANKED = (
-    NodeState.NEW,
-    NodeState.DEAD,
-    NodeState.IDLE,
-    NodeState.ACTIVE,
-    NodeState.TODO,
-    NodeState.PROPOSED,
-    NodeState.ERROR,
-    NodeState.TRANSITION,
-)
-"""A node's state is the highest of its noderoles' in this order, as ``domain.states.node_state`` has it."""
-_IDLE, _ACTIVE = RANKED.index(NodeState.IDLE), RANKED.index(NodeState.ACTIVE)
-
-
-def rank() -> ColumnElement[int]:
-    """Of a node and the noderoles that are grouped with it: the place of its state in ``RANKED``."""
-    work = func.coalesce(
-        func.max(
-            case(
-                (NodeRole.state == int(State.TRANSITION), RANKED.index(NodeState.TRANSITION)),
-                (NodeRole.state == int(State.ERROR), RANKED.index(NodeState.ERROR)),
-                (NodeRole.state == int(State.PROPOSED), RANKED.index(NodeState.PROPOSED)),
-                (NodeRole.state.in_((int(State.TODO), int(State.BLOCKED))), RANKED.index(NodeState.TODO)),
-                (NodeRole.state == int(State.ACTIVE), _ACTIVE),
-                else_=_IDLE,
-            )
-        ),
-        _IDLE,
-    )
-    return case(
-        (or_(work > _ACTIVE, Node.alive), work),
-        (Node.alive_at.is_(None), RANKED.index(NodeState.NEW)),
-        else_=RANKED.index(NodeState.DEAD),
-    )
-
-
-def rank_of_node() -> ColumnElement[int]:
-    """The same in a statement that has no noderoles."""
-    return select(rank()).where(NodeRole.node_id == Node.id).correlate(Node).scalar_subquery()
-
 
 # ---------------------------------------------------------------- nodes
 

@@ -13,6 +13,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Attribute, Role
+from crowbar_core.barclamp.declared import FLAGS
 from crowbar_core.plugins import LoadedBarclamp, Registry
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.store import events
@@ -30,9 +31,6 @@ from crowbar_core.store.models import (
 barclamps, jigs, roles, attribs = table(BarclampRow), table(JigRow), table(RoleRow), table(AttribRow)
 deployments, nodes, meta = table(Deployment), table(Node), table(Meta)
 
-_FLAGS = ("discovery", "bootstrap", "implicit", "cluster", "destructive", "abstract", "service",
-          "milestone", "powersave",
-          "library", "reboots")  # fmt: skip
 _RELATIONS = ("requires", "wants", "provides", "conflicts", "attaches", "precedes")
 SYSTEM_NODE_SUFFIX = "-phantom.internal.local"
 
@@ -122,7 +120,7 @@ def _loaded_ids(registry: Registry, homes: dict[str, int]) -> set[int]:
 
 
 def _role_values(role: Role) -> dict[str, Any]:
-    values: dict[str, Any] = {flag: getattr(role, flag) for flag in _FLAGS}
+    values: dict[str, Any] = {flag: getattr(role, flag) for flag in FLAGS}
     values |= {relation: list(getattr(role, relation)) for relation in _RELATIONS}
     return values | {
         "description": role.description, "jig_name": role.jig, "template": dict(role.template),

@@ -1,0 +1,88 @@
+"""Making the fields of a listing: those that are columns of a table, and those that a statement works out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, ColumnElement, FromClause
+
+from crowbar_core.domain.attributes import masked
+from crowbar_core.store.listing import Field
+from crowbar_core.store.models import Base, UtcDateTime, table
+
+
+def _type_of(column: ColumnElement[Any]) -> type:
+    """The Python type of a column's values."""
+    if isinstance(column.type, UtcDateTime):
+        return datetime
+    if isinstance(column.type, JSON):  # JSONB is one, too
+        default = getattr(column, "server_default", None)
+        return list if default is not None and "[" in str(default.arg) else dict
+    return column.type.python_type
+
+
+def field(
+    column: ColumnElement[Any],
+    name: str = "",
+    *,
+    filter: bool = False,
+    sort: bool = False,
+    example: Any = None,
+    help: str = "",
+    only_on_request: bool = False,
+    read: Callable[[str], Any] | None = None,
+) -> Field:
+    """A field that is a column of a table; a tree of values is shown with its secrets masked."""
+    kind = _type_of(column)
+    nullable = bool(getattr(column, "nullable", False))
+    return Field(
+        name=name or str(column.key),
+        column=column,
+        type=kind,
+        show=masked if kind is dict else None,
+        read=read,
+        filter=filter,
+        sort=sort and not nullable,
+        nullable=nullable,
+        example=example,
+        help=help,
+        only_on_request=only_on_request,
+    )
+
+
+def fields(
+    source: type[Base] | FromClause, *names: str, filter: Sequence[str] = (), sort: Sequence[str] = ()
+) -> tuple[Field, ...]:
+    """Columns of a table (or of a model's), by their names; those in ``filter`` and ``sort`` can be asked for so."""
+    columns = source.c if isinstance(source, FromClause) else table(source).c
+    return tuple(field(columns[name], filter=name in filter, sort=name in sort) for name in names)
+
+
+def derived(
+    name: str,
+    column: ColumnElement[Any],
+    type_: type,
+    *,
+    show: Callable[[Any], Any] | None = None,
+    read: Callable[[str], Any] | None = None,
+    filter: bool = False,
+    nullable: bool = False,
+    only_on_request: bool = False,
+    example: Any = None,
+    help: str = "",
+) -> Field:
+    """A field that the statement works out: ``column`` is an expression whose values are of ``type_``."""
+    return Field(
+        name=name,
+        column=column,
+        type=type_,
+        show=show,
+        read=read,
+        filter=filter,
+        nullable=nullable,
+        only_on_request=only_on_request,
+        example=example,
+        help=help,
+    )
