@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import orjson
 from flask import Blueprint, request
+from pydantic import BaseModel
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
@@ -219,3 +220,65 @@ def reading(
     )
     for method, path, verb, view in routes:
         blueprint.add_url_rule(path, f"{verb}_{plural.replace('/', '_')}", view, methods=[method])
+
+
+def creating(
+    blueprint: Blueprint, listing: Listing, *, summary: str, body: type[BaseModel], permission: Permission = "operator"
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Add the POST that makes an object. The view is given ``body`` and returns the new object's id."""
+
+    def add(make: Callable[..., int]) -> Callable[..., int]:
+        @api(permission=permission, summary=summary, body=body, listing=listing, status=201)
+        def create(body: Any) -> Answer:
+            return created(listing, make(body=body))
+
+        blueprint.add_url_rule(f"/{listing.plural}", f"create_{_word(listing)}", create, methods=["POST"])
+        return make
+
+    return add
+
+
+def changing(
+    blueprint: Blueprint, listing: Listing, *, parameter: str, summary: str, body: type[BaseModel],
+    permission: Permission = "operator", plans: str = "",
+) -> Callable[[Callable[..., None]], Callable[..., None]]:  # fmt: skip
+    """Add the PUT and the PATCH that change an object, under If-Match. The view is given its ``key`` (the id) and
+    ``body``; ``given(body)`` are the fields that were sent. ``plans``: as for ``api``.
+    """
+
+    def add(work: Callable[..., None]) -> Callable[..., None]:
+        @api(permission=permission, summary=summary, body=body, listing=listing, plans=plans)
+        def change(body: Any, **path: str) -> Answer:
+            key = to_change(listing, path[parameter])
+            work(key=key, body=body)
+            return single(listing, key)
+
+        for method in ("PUT", "PATCH"):
+            endpoint = f"{method.lower()}_{_word(listing)}"
+            blueprint.add_url_rule(f"/{listing.plural}/<{parameter}>", endpoint, change, methods=[method])
+        return work
+
+    return add
+
+
+def deleting(
+    blueprint: Blueprint, listing: Listing, *, parameter: str, summary: str, permission: Permission = "operator",
+    plans: str = "",
+) -> Callable[[Callable[..., None]], Callable[..., None]]:  # fmt: skip
+    """Add the DELETE that removes an object, under If-Match. The view is given its ``key`` (the id)."""
+
+    def add(work: Callable[..., None]) -> Callable[..., None]:
+        @api(permission=permission, summary=summary, status=204, plans=plans)
+        def delete(**path: str) -> None:
+            work(key=to_change(listing, path[parameter]))
+
+        blueprint.add_url_rule(
+            f"/{listing.plural}/<{parameter}>", f"delete_{_word(listing)}", delete, methods=["DELETE"]
+        )
+        return work
+
+    return add
+
+
+def _word(listing: Listing) -> str:
+    return listing.noun.replace(" ", "_").replace("/", "_")

@@ -12,7 +12,7 @@ from crowbar_core.services.cluster import hammers, liveness, steering
 from crowbar_core.services.cluster import nodes as service
 from crowbar_core.services.data import addresses
 from crowbar_core.web.api.bodies import BootEnv, Description, NodeName, Reference, Small, formed, given, resolve
-from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
+from crowbar_core.web.api.collection import changing, creating, deleting, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import DEPLOYMENTS, HAMMERS, NODE_ROLES, NODES, ROLES, RUNS
 from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.routes import v2
@@ -88,9 +88,8 @@ class PowerAction(Body):
 reading(v2, NODES, parameter="node", own=True)
 
 
-@v2.post("/nodes")
-@api(permission="operator", summary="Register a node", body=NewNode, listing=NODES, status=201)
-def create_node(body: NewNode) -> Answer:
+@creating(v2, NODES, summary="Register a node", body=NewNode)
+def create_node(body: NewNode) -> int:
     hint = dict(body.hint)
     if body.ip is not None:
         key = "v6addr" if ipaddress.ip_interface(body.ip).version == 6 else "v4addr"
@@ -98,7 +97,7 @@ def create_node(body: NewNode) -> Answer:
     if body.mac is not None:
         hint["hint-admin-macs"] = [body.mac]
     deployment = None if body.deployment_id is None else resolve(DEPLOYMENTS, body.deployment_id, "deployment_id")
-    made = service.create_node(
+    return service.create_node(
         parts(),
         current_actor(),
         name=body.name,
@@ -114,53 +113,27 @@ def create_node(body: NewNode) -> Answer:
         order=body.order,
         hammers=tuple((hammer.name, hammer.priority, hammer.config) for hammer in body.hammers),
     )
-    return created(NODES, made)
 
 
-def _change(node: str, body: ChangedNode) -> Answer:
-    key = to_change(NODES, node)
+@changing(v2, NODES, parameter="node", summary="Change fields of a node", body=ChangedNode, plans="Change node {node}")
+def change_node(key: int, body: ChangedNode) -> None:
     changes = given(body)
     if changes.get("deployment_id") is not None:
         changes["deployment_id"] = resolve(DEPLOYMENTS, changes["deployment_id"], "deployment_id")
     if changes.get("target_role_id") is not None:
         changes["target_role_id"] = resolve(ROLES, changes["target_role_id"], "target_role_id")
     service.change_node(parts(), current_actor(), key, changes)
-    return single(NODES, key)
 
 
-@v2.put("/nodes/<node>")
-@api(
-    permission="operator",
-    summary="Change fields of a node",
-    body=ChangedNode,
-    listing=NODES,
-    plans="Change node {node}",
-)
-def put_node(node: str, body: ChangedNode) -> Answer:
-    return _change(node, body)
-
-
-@v2.patch("/nodes/<node>")
-@api(
-    permission="operator",
-    summary="Change fields of a node",
-    body=ChangedNode,
-    listing=NODES,
-    plans="Change node {node}",
-)
-def patch_node(node: str, body: ChangedNode) -> Answer:
-    return _change(node, body)
-
-
-@v2.delete("/nodes/<node>")
-@api(
-    permission="operator",
+@deleting(
+    v2,
+    NODES,
+    parameter="node",
     summary="Remove a node; its running run is cancelled first",
-    status=204,
     plans="Destroy node {node}",
 )
-def delete_node(node: str) -> None:
-    service.delete_node(parts(), current_actor(), to_change(NODES, node))
+def delete_node(key: int) -> None:
+    service.delete_node(parts(), current_actor(), key)
 
 
 @v2.put("/nodes/<node>/commit")
