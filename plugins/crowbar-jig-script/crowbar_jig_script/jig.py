@@ -88,6 +88,7 @@ class _Run:
         self.verdict: list[str] = []
         self.stderr_ended = False
         self.last_error = ""
+        self.failed_for = ""
         self.announced = False
         self.before = False
         self.ending = False
@@ -247,10 +248,15 @@ class _Run:
             self._write(f"warning: the node's clock is {abs(ahead):.0f} s {way} this machine's")
 
     def _hear_stderr(self, text: str) -> None:
-        if text.strip() == "script":
-            self.last_error = ""  # what follows is the next script's
-        else:
-            self.stderr_ended = True
+        word, _, rest = text.strip().partition(" ")
+        match word:
+            case "script":
+                self.last_error = self.failed_for = ""  # what follows is the next script's
+            case "fail":
+                self._write(rest, "stderr")
+                self.failed_for = rest.strip()
+            case _:
+                self.stderr_ended = True
 
     @property
     def script(self) -> str:
@@ -262,8 +268,9 @@ class _Run:
         return f"{of}role {self.task.role.name} on node {self.task.node.name}"
 
     def _last_words(self) -> str:
-        """The last line of error output, which mostly says what went wrong."""
-        said = "".join(char if char.isprintable() else "\ufffd" for char in self.last_error[:KEPT_OF_ERROR])
+        """What the script gave as its reason, else the last line of error output, which mostly says what went wrong."""
+        reason = self.failed_for or self.last_error
+        said = "".join(char if char.isprintable() else "\ufffd" for char in reason[:KEPT_OF_ERROR])
         return f": {said}" if said else ""
 
     # ------------------------------------------------------------ how a run ends
@@ -281,7 +288,8 @@ class _Run:
                 if code == str(TRY_AGAIN):
                     how = f"asked to be tried again (exit code {code}){self._last_words()}"
                     raise TemporaryError(f"{self.what} {how}", delay=delay)
-                raise PermanentError(f"{self.what} {_how_it_exited(code)}{self._last_words()}")
+                how = "failed" if self.failed_for else _how_it_exited(code)
+                raise PermanentError(f"{self.what} {how}{self._last_words()}")
             case ["nosession"] if not self.kept.setsid:
                 self.kept.setsid = True
                 return None
