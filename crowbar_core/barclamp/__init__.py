@@ -3,7 +3,7 @@
 Standard library and pluggy only, so that importing ``crowbar_core`` costs a barclamp's tests nothing.
 """
 
-from crowbar_core.barclamp.declared import Attribute, Barclamp, Role
+from crowbar_core.barclamp.declared import Attribute, Barclamp, Require, Role, Want
 from crowbar_core.barclamp.extras import NavItem, Periodic, Permission, Problem, Schema, requires
 from crowbar_core.barclamp.hammers import Hammer, Probe
 from crowbar_core.barclamp.hooks import PROJECT, hookimpl, hookspec
@@ -58,6 +58,7 @@ __all__ = [
     "Probe",
     "Problem",
     "Refresh",
+    "Require",
     "Rerun",
     "Role",
     "RunView",
@@ -66,6 +67,7 @@ __all__ = [
     "SetBootEnv",
     "Task",
     "Unbind",
+    "Want",
     "cluster",
     "hookimpl",
     "hookspec",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from crowbar_core.barclamp.views import Json
 
@@ -36,6 +36,38 @@ class Attribute:
         return tuple((self.map or self.name).split("/"))
 
 
+class Want(str):
+    """The name of a wanted attribute, with how it is wanted. It is the name: ``Want("ntp-address") == "ntp-address"``.
+
+    ``gather``: not the value of one parent, but a list of ``{"node": NAME, "value": VALUE}``, ordered by the nodes'
+    names, of all parents that have one. It lies where the attribute's value would.
+    """
+
+    gather: bool
+
+    def __new__(cls, attribute: str, *, gather: bool = False) -> Self:
+        made = super().__new__(cls, attribute)
+        made.gather = gather
+        return made
+
+
+class Require(str):
+    """The name of a required role, with where it must be. It is the name: ``Require("ntp-server") == "ntp-server"``.
+
+    ``where="elsewhere"``: on another node. One on the same node does not count, and none is bound there for it; a
+    service role that is not bound yet goes to the deployment's system node, as always.
+    """
+
+    where: Literal["anywhere", "elsewhere"]
+
+    def __new__(cls, role: str, *, where: Literal["anywhere", "elsewhere"] = "anywhere") -> Self:
+        if where not in ("anywhere", "elsewhere"):
+            raise ValueError(f"Role {role} is required {where!r}; it can be required anywhere or elsewhere.")
+        made = super().__new__(cls, role)
+        made.where = where
+        return made
+
+
 @dataclass(frozen=True, kw_only=True)
 class Role:
     """A unit of configuration that can be bound to a node. The flags and relations are described in the reference.
@@ -45,6 +77,7 @@ class Role:
     ACTIVE noderole when a value it wants changes: ``"rerun"`` (back to TODO, its children wait) or ``"refresh"`` (it
     runs again, its children are undisturbed). ``run`` is the function of a role with the jig ``python``. ``template``
     is data below every other source. ``reboots``: a run may reboot the node or power it off, which a plan says.
+    ``requires`` names roles (``Require`` says where), ``wants`` attributes (``Want`` says how).
     """
 
     name: str

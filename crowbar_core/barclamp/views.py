@@ -21,6 +21,9 @@ class NodeView:
     available: bool = False
     bootenv: str = "local"
     deployment: str = "system"
+    roles: tuple[str, ...] = ()
+    """In ``check_binding``: the roles that are bound to it, and those that the same binding is about to bind, by name.
+    """
     addresses: tuple[str, ...] = ()
     """Addresses on the admin network, best first, without prefix length."""
     reported_addresses: tuple[str, ...] = ()

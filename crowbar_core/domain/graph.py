@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from crowbar_core.barclamp import Role
+from crowbar_core.barclamp import Require, Role
 from crowbar_core.errors import NotFound, Refused
 
 Key = tuple[int, str]
@@ -49,8 +49,8 @@ class Situation:
 
     ``deployments``: the deployment's id, then its ancestors' up to the root. ``bound``: the noderoles on the node and
     on the deployments' system nodes, and those in these deployments whose role may be needed (of roles that are no
-    cluster, the first is enough). ``peer_children``: role -> noderoles that are children of that cluster role's peers
-    in the deployment.
+    cluster, the first one on the node and the first on another are enough). ``peer_children``: role -> noderoles (id,
+    kind of edge, node, role) that are children of that cluster role's peers in the deployment.
     """
 
     roles: Mapping[str, Role]
@@ -65,7 +65,7 @@ class Situation:
     system_nodes: Mapping[int, int]
     """Deployment id -> its system node's id."""
     bound: Sequence[Bound]
-    peer_children: Mapping[str, Sequence[tuple[int, str]]] = field(default_factory=dict)
+    peer_children: Mapping[str, Sequence[tuple[int, str, int, str]]] = field(default_factory=dict)
 
 
 @dataclass
@@ -80,6 +80,11 @@ class Plan:
 def names_of(role: Role) -> frozenset[str]:
     """What a role answers to: its name and what it provides."""
     return frozenset((role.name, *role.provides))
+
+
+def is_elsewhere(role: Role, name: str) -> bool:
+    """Whether the role requires ``name`` on another node than its own."""
+    return any(isinstance(one, Require) and one == name and one.where == "elsewhere" for one in role.requires)
 
 
 def closure(roles: Mapping[str, Role], owners: Mapping[str, str | None], role: str) -> frozenset[str]:
@@ -134,7 +139,11 @@ class _Planner:
         self._refuse_conflicts(role, here)
         parents: list[tuple[Ref, str]] = []
         for required in role.requires:
-            parents += [(ref, "data") for ref in self.need(required, node_id, path, f"role {name} requires {required}")]
+            if is_elsewhere(role, required):
+                found = self.need_elsewhere(required, node_id, path, f"role {name} requires {required} on another node")
+            else:
+                found = self.need(required, node_id, path, f"role {name} requires {required}")
+            parents += [(ref, "data") for ref in found]
         for wanted in role.wants:
             if wanted not in self.s.owners:
                 raise Refused(
@@ -142,7 +151,7 @@ class _Planner:
                     "Install the one that does."
                 )
             owner = self.s.owners[wanted]
-            if owner is not None and owner != name:
+            if owner is not None and owner != name and not self._is_had_elsewhere(role, owner):
                 why = f"role {name} wants {wanted} of role {owner}"
                 parents += [(ref, "data") for ref in self.need(owner, node_id, path, why)]
         # What its parents brought onto the node may conflict too.
@@ -154,9 +163,36 @@ class _Planner:
             self._link(parent, key, kind)
         self._attach(role, key, here)
         if role.cluster:
-            for child, kind in self.s.peer_children.get(name, ()):
-                self._link(key, child, kind)
+            for child, kind, child_node, child_role in self.s.peer_children.get(name, ()):
+                known = self.s.roles.get(child_role)
+                if child_node != node_id or known is None or not any(is_elsewhere(known, n) for n in names_of(role)):
+                    self._link(key, child, kind)
         return key
+
+    def _is_had_elsewhere(self, role: Role, owner: str) -> bool:
+        """Whether a role that it wants something of is one that it requires on another node."""
+        return any(is_elsewhere(role, name) for name in (owner, *self.s.roles[owner].provides))
+
+    def need_elsewhere(self, name: str, child_node: int, path: tuple[str, ...], why: str) -> list[Ref]:
+        """The noderoles on other nodes than ``child_node`` that satisfy a requirement. Only a service is bound for it,
+        to the system node.
+        """
+        for deployment in self.s.deployments:
+            others = [one for one in self.s.bound if one.deployment_id == deployment and one.node_id != child_node]
+            exact = [one for one in others if one.role == name]
+            if matches := exact or [one for one in others if self._answers(one.role, name)]:
+                first = min(matches, key=lambda one: one.id)
+                here = {one.id for one in self.s.bound if one.node_id == child_node}
+                return [ref for ref in self._with_peers(first.role, first.id, deployment) if ref not in here]
+        role = self.s.roles.get(name)
+        if role is not None and role.service and not role.abstract and self._system_node() != child_node:
+            return self._with_peers(name, self.bind(name, self._system_node(), path))
+        known = sorted(one.name for one in self.s.roles.values() if name in names_of(one) and not one.abstract)
+        what = f"Bind {' or '.join(known)} to another node first" if known else "No installed barclamp brings it"
+        raise Refused(
+            f"On {self.s.node_name}, {why}, but in deployment {self.s.deployment_name} and above it none is bound to "
+            f"one. {what}."
+        )
 
     def need(self, name: str, child_node: int, path: tuple[str, ...], why: str) -> list[Ref]:
         """The noderoles that satisfy a requirement of something on ``child_node``."""

@@ -362,9 +362,10 @@ def test_a_wanted_value_comes_from_the_parent_on_the_same_node(new_cluster: NewC
     c = new_cluster(peer, reader)
     for name in ("old", "here", "elsewhere"):
         c.node(name)
-    for number, name in enumerate(("old", "here"), 1):
-        attributes.set_value(c.parts, OPERATOR, attribute="size", value=number, node_role_id=c.bind(name, "peer"))
+    peers = [c.bind(name, "peer") for name in ("old", "here")]
     here, elsewhere = c.bind("here", "reader"), c.bind("elsewhere", "reader")
+    for number, ref in enumerate(peers, 1):
+        attributes.set_value(c.parts, OPERATOR, attribute="size", value=number, node_role_id=ref)
     c.commit_all()
     c.anneal()
     given = {row.node_role_id: row.input for row in c.rows(select(runs.c.node_role_id, runs.c.input))}

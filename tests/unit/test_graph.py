@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crowbar_core.barclamp import Attribute, Role
+from crowbar_core.barclamp import Attribute, Require, Role
 from crowbar_core.domain.graph import Bound, Plan, Situation, closure, find_cycle, plan_binding
 from crowbar_core.errors import NotFound, Refused
 
@@ -103,8 +103,36 @@ def test_a_cluster_parent_stands_for_all_its_peers() -> None:
 
 def test_a_new_peer_becomes_a_parent_of_the_clusters_children() -> None:
     roles = [Role(name="app", requires=("etcd",)), Role(name="etcd", cluster=True)]
-    given = situation(roles, peer_children={"etcd": [(30, "data"), (31, "data")]})
+    given = situation(roles, peer_children={"etcd": [(30, "data", OTHER, "app"), (31, "data", 8, "app")]})
     assert links(plan_binding(given, "etcd")) == {("etcd", 30, "data"), ("etcd", 31, "data")}
+
+
+ELSEWHERE = Role(name="ntp-client", requires=(Require("ntp-server", where="elsewhere"),), wants=("ntp-address",))
+SERVER = Role(name="ntp-server", attributes=(Attribute(name="ntp-address"),))
+
+
+def test_what_is_required_elsewhere_is_another_nodes_and_is_never_bound_for_it() -> None:
+    there = Bound(3, "ntp-server", OTHER, DEPLOYMENT)
+    plan = plan_binding(situation([ELSEWHERE, SERVER], [here(2, "ntp-server"), there]), "ntp-client")
+    assert links(plan) == {(3, "ntp-client", "data")}, "for what it wants of that role, too"
+    for bound in ([], [here(2, "ntp-server")]):
+        with pytest.raises(Refused, match=r"none is bound to one\. Bind ntp-server to another node first"):
+            plan_binding(situation([ELSEWHERE, SERVER], bound), "ntp-client")
+
+
+def test_of_a_cluster_required_elsewhere_the_peer_on_the_own_node_is_no_parent() -> None:
+    cluster = Role(name="ntp-server", cluster=True, attributes=SERVER.attributes)
+    bound = [here(2, "ntp-server"), Bound(3, "ntp-server", OTHER, DEPLOYMENT), Bound(4, "ntp-server", 8, DEPLOYMENT)]
+    plan = plan_binding(situation([ELSEWHERE, cluster], bound), "ntp-client")
+    assert links(plan) == {(3, "ntp-client", "data"), (4, "ntp-client", "data")}
+    children = [(30, "data", NODE, "ntp-client"), (31, "data", OTHER, "ntp-client")]
+    given = situation([ELSEWHERE, cluster], peer_children={"ntp-server": children})
+    assert links(plan_binding(given, "ntp-server")) == {("ntp-server", 31, "data")}
+
+
+def test_a_service_required_elsewhere_goes_to_the_system_node() -> None:
+    roles = [ELSEWHERE, Role(name="ntp-server", service=True, attributes=SERVER.attributes)]
+    assert new(plan_binding(situation(roles), "ntp-client")) == [("ntp-server", SYSTEM), ("ntp-client", NODE)]
 
 
 def test_attaches_makes_me_a_parent_whichever_of_the_two_comes_first() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import func, insert, select
@@ -18,7 +18,7 @@ from crowbar_core.errors import NotFound, Refused
 from crowbar_core.services.annealing.annealer import cancel, change
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn
 from crowbar_core.services.data.changes import mark_stale, peers_of, refresh_sysdata
-from crowbar_core.services.data.layers import deployment_chains
+from crowbar_core.services.data.layers import deployment_chains, differing_wants
 from crowbar_core.services.data.views import node_role_views, node_views
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, rehearsing
 from crowbar_core.store import transitions
@@ -66,7 +66,7 @@ def bind_in_turn(turn: Turn, *, node_id: int, role: str, deployment_id: int | No
             )
         return BindResult(node_role_id=there[0].id, created=())
     plan = graph.plan_binding(situation, role)
-    _refuse_objections(turn, plan)
+    _refuse_objections(turn, plan, situation.bound)
     role_ids: dict[str, int] = dict(
         turn.session.execute(
             select(roles.c.name, roles.c.id).where(roles.c.name.in_([one.role for one in plan.new]))
@@ -81,6 +81,7 @@ def bind_in_turn(turn: Turn, *, node_id: int, role: str, deployment_id: int | No
     links = [(_id(made, link.parent), _id(made, link.child), link.kind) for link in plan.links]
     _refuse_cycles(turn, links, set(made.values()))
     transitions.connect(turn.moves, links)
+    _refuse_differing(turn, situation, [(made[one.key], one.node_id, one.role) for one in plan.new])
     created = tuple(made[one.key] for one in plan.new)
     if turn.registry.listens("on_node_bind"):
         for ref, view in node_role_views(turn.registry, turn.session, turn.store, created).items():
@@ -142,34 +143,47 @@ def _bound(
         .where(node_roles.c.deployment_id.in_(list(chain)), roles.c.name.in_(singles))
         .group_by(node_roles.c.deployment_id, node_roles.c.role_id)
     )
-    wheres = (
+    wheres = [
         node_roles.c.node_id.in_(list(node_ids)),
         node_roles.c.id.in_(first),
         node_roles.c.deployment_id.in_(list(chain)) & roles.c.name.in_(clusters),
-    )
+    ]
+    if any(
+        graph.is_elsewhere(known[name], other) for name in needed if name in known for other in known[name].requires
+    ):
+        wheres.append(node_roles.c.id.in_(first.where(node_roles.c.node_id.not_in(list(node_ids)))))
     found = {row.id: Bound(*row) for where in wheres for row in session.execute(base.where(where))}
     return [found[ref] for ref in sorted(found)]
 
 
-def _peer_children(session: Session, deployment_id: int, clusters: Collection[str]) -> dict[str, list[tuple[int, str]]]:
+def _peer_children(
+    session: Session, deployment_id: int, clusters: Collection[str]
+) -> dict[str, list[tuple[int, str, int, str]]]:
+    child, child_role = node_roles.alias(), roles.alias()
     rows = session.execute(
-        select(roles.c.name, edges.c.child_id, edges.c.kind)
+        select(roles.c.name, edges.c.child_id, edges.c.kind, child.c.node_id, child_role.c.name.label("child_role"))
         .join(node_roles, node_roles.c.id == edges.c.parent_id)
         .join(roles, roles.c.id == node_roles.c.role_id)
+        .join(child, child.c.id == edges.c.child_id)
+        .join(child_role, child_role.c.id == child.c.role_id)
         .where(roles.c.name.in_(list(clusters)), node_roles.c.deployment_id == deployment_id)
         .distinct()
         .order_by(edges.c.child_id)
     )
-    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    found: dict[str, list[tuple[int, str, int, str]]] = defaultdict(list)
     for row in rows:
-        found[row.name].append((row.child_id, row.kind))
+        found[row.name].append((row.child_id, row.kind, row.node_id, row.child_role))
     return found
 
 
-def _refuse_objections(turn: Turn, plan: graph.Plan) -> None:
+def _refuse_objections(turn: Turn, plan: graph.Plan, bound: Collection[Bound]) -> None:
     if not turn.registry.listens("check_binding"):
         return
     views = node_views(turn.registry, turn.session, turn.store, {one.node_id for one in plan.new})
+    there: dict[int, set[str]] = defaultdict(set)
+    for node_id, role in [(one.node_id, one.role) for one in bound] + [(one.node_id, one.role) for one in plan.new]:
+        there[node_id].add(role)
+    views = {ref: replace(view, roles=tuple(sorted(there[ref]))) for ref, view in views.items()}
     said = [
         objection
         for one in plan.new
@@ -183,6 +197,35 @@ def _refuse_objections(turn: Turn, plan: graph.Plan) -> None:
     ]
     if said:
         raise Refused(" ".join(said))
+
+
+def _refuse_differing(turn: Turn, situation: Situation, new: Collection[tuple[int, int, str]]) -> None:
+    """Refuse what wants one value of several parents that do not agree on it: a new noderole, or a child of new peers.
+    Each is (noderole id, node id, role).
+    """
+    roles_here = {role for _, _, role in new}
+    children = {
+        (ref, node, role) for peer in roles_here for ref, _, node, role in situation.peer_children.get(peer, ())
+    }
+    asking = [one for one in (*new, *sorted(children)) if _wants_of_clusters(turn, one[2])]
+    if not asking:
+        return
+    whose = {ref: (node, role) for ref, node, role in asking}
+    for ref, differing in differing_wants(turn.registry, turn.session, turn.store, asking).items():
+        attribute, owner, of = differing[0]
+        node, role = whose[ref]
+        name = turn.session.scalar(select(nodes.c.name).where(nodes.c.id == node))
+        raise Refused(
+            f"Role {role} on {name} wants {attribute} of role {owner}, for which {', '.join(of[:10])} have different "
+            f'values. Give them one value, or let the role want all of them: Want("{attribute}", gather=True).'
+        )
+
+
+def _wants_of_clusters(turn: Turn, role: str) -> bool:
+    """Whether the role wants something of a role of which it may have several parents."""
+    known = turn.registry
+    owners = {known.attributes[name].role or "" for name in known.roles[role].role.wants if name in known.attributes}
+    return any(known.roles[owner].role.cluster for owner in owners if owner in known.roles and owner != role)
 
 
 def _ensure_deployment_role(turn: Turn, deployment_id: int, role_id: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session
 
-from crowbar_core.barclamp import Attribute, Json
+from crowbar_core.barclamp import Attribute, Json, Want
 from crowbar_core.domain.attributes import Layer, place, resolve, resolve_tree
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.plugins import LoadedAttribute, Registry
@@ -134,7 +134,8 @@ def run_inputs(
     declared = {role: _Declared.of(registry, role) for role in {role for _, _, role in wanted}}
     own = {ref for ref, _, role in wanted if not declared[role].nothing}
     parents = _wanted_parents(session, store, wanted, declared)
-    layers = node_role_layers(registry, session, store, own | {p for found in parents.values() for p in found.values()})
+    given_by = {one.id for found in parents.values() for those in found.values() for one in those}
+    layers = node_role_layers(registry, session, store, own | given_by)
     node_wanted = {node for _, node, role in wanted if declared[role].of_node}
     of_nodes = node_layers(session, store, node_wanted) if node_wanted else {}
     hints = _hints(session, store, {node for _, node, _ in wanted})
@@ -144,8 +145,15 @@ def run_inputs(
             continue
         tree: dict[str, Json] = {"hints": hints[node]} if node in hints else {}
         for attribute, owner in says.of_parents:
-            if (parent := parents.get(ref, {}).get(owner)) is not None:
-                tree = _put(tree, attribute, (*layers[parent].layers, *layers[ref].given))
+            for parent in parents.get(ref, {}).get(owner, ())[:1]:
+                tree = _put(tree, attribute, (*layers[parent.id].layers, *layers[ref].given))
+        for attribute, owner in says.gathered:
+            said = [
+                (parent.node, *resolve(attribute, (*layers[parent.id].layers, *layers[ref].given)))
+                for parent in sorted(parents.get(ref, {}).get(owner, ()), key=lambda one: one.node)
+            ]
+            found: Json = [{"node": name, "value": value} for name, is_set, value in said if is_set]
+            tree = place(tree, attribute.path, found)
         for attribute in says.of_node:
             tree = _put(tree, attribute, _on_node(of_nodes[node], layers[ref]))
         for attribute in says.own:
@@ -165,15 +173,21 @@ def has_or_wants(registry: Registry, role: str, attribute: str) -> bool:
 
 def wanted_layers(
     registry: Registry, session: Session, store: Store, asker: NodeRoleLayers, wanted: LoadedAttribute
-) -> tuple[Layer, ...]:
-    """The layers behind an attribute that a noderole's role wants: its owner's, and what its own deployments say."""
+) -> list[tuple[Layer, ...]]:
+    """The layers behind an attribute that a noderole's role wants: its owner's, and what its own deployments say. Of
+    one that is gathered, those of each parent, by node.
+    """
     if wanted.role is None:
-        return _on_node(node_layers(session, store, [asker.node_id])[asker.node_id], asker)
-    declared = {asker.role: _Declared.of(registry, asker.role)}
-    parents = _wanted_parents(session, store, [(asker.id, asker.node_id, asker.role)], declared)
-    parent = parents.get(asker.id, {}).get(wanted.role)
-    of_parent = node_role_layers(registry, session, store, [parent])[parent].layers if parent is not None else ()
-    return (*of_parent, *asker.given)
+        return [_on_node(node_layers(session, store, [asker.node_id])[asker.node_id], asker)]
+    declared = _Declared.of(registry, asker.role)
+    parents = _wanted_parents(session, store, [(asker.id, asker.node_id, asker.role)], {asker.role: declared})
+    those: Sequence[Parent] = parents.get(asker.id, {}).get(wanted.role, ())
+    if any(attribute.name == wanted.attribute.name for attribute, _ in declared.gathered):
+        those = sorted(those, key=lambda one: one.node)
+    else:
+        those = those[:1]
+    layers = node_role_layers(registry, session, store, [one.id for one in those])
+    return [(*layers[one.id].layers, *asker.given) for one in those] or [asker.given]
 
 
 def _on_node(of_node: tuple[Layer, ...], asker: NodeRoleLayers) -> tuple[Layer, ...]:
@@ -184,26 +198,40 @@ def _on_node(of_node: tuple[Layer, ...], asker: NodeRoleLayers) -> tuple[Layer, 
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """The input that a role declares: its own attributes, those of its parents (with their role), those of its node."""
+    """The input that a role declares: its own attributes, those of its parents (with their role; of one parent, or
+    gathered from all), those of its node.
+    """
 
-    own: tuple[Attribute, ...]
-    of_parents: tuple[tuple[Attribute, str], ...]
-    of_node: tuple[Attribute, ...]
+    own: tuple[Attribute, ...] = ()
+    of_parents: tuple[tuple[Attribute, str], ...] = ()
+    gathered: tuple[tuple[Attribute, str], ...] = ()
+    of_node: tuple[Attribute, ...] = ()
 
     @classmethod
     def of(cls, registry: Registry, role: str) -> _Declared:
         if role not in registry.roles:
-            return cls((), (), ())
-        wants = [registry.attributes[name] for name in registry.roles[role].role.wants if name in registry.attributes]
+            return cls()
+        wanted = [
+            (registry.attributes[name], isinstance(name, Want) and name.gather)
+            for name in registry.roles[role].role.wants
+            if name in registry.attributes
+        ]
+        of_parents = [(one, gather) for one, gather in wanted if one.role is not None and one.role != role]
         return cls(
-            registry.attributes_of(role),
-            tuple((one.attribute, one.role) for one in wants if one.role is not None and one.role != role),
-            tuple(one.attribute for one in wants if one.role is None),
+            own=registry.attributes_of(role),
+            of_parents=tuple((one.attribute, str(one.role)) for one, gather in of_parents if not gather),
+            gathered=tuple((one.attribute, str(one.role)) for one, gather in of_parents if gather),
+            of_node=tuple(one.attribute for one, _ in wanted if one.role is None),
         )
 
     @property
+    def owners(self) -> set[str]:
+        """The roles that it wants something of."""
+        return {owner for _, owner in (*self.of_parents, *self.gathered)}
+
+    @property
     def nothing(self) -> bool:
-        return not (self.own or self.of_parents or self.of_node)
+        return not (self.own or self.of_parents or self.gathered or self.of_node)
 
 
 def _put(tree: dict[str, Json], attribute: Attribute, layers: Sequence[Layer]) -> dict[str, Json]:
@@ -211,33 +239,73 @@ def _put(tree: dict[str, Json], attribute: Attribute, layers: Sequence[Layer]) -
     return place(tree, attribute.path, value) if is_set else tree
 
 
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A noderole that wanted attributes may come from, and its node's name."""
+
+    id: int
+    node: str
+
+
 def _wanted_parents(
-    session: Session, store: Store, wanted: Sequence[tuple[int, int, str]], declared: Mapping[str, _Declared]
-) -> dict[int, dict[str, int]]:
-    """Noderole -> owner role -> the parent that its wanted attributes come from: on its own node first, else the
-    oldest. Parents that were never committed are passed over.
+    session: Session, store: Store, wanted: Sequence[tuple[int, int, str]], declared: Mapping[str, _Declared], *,
+    proposed: bool = False,
+) -> dict[int, dict[str, list[Parent]]]:  # fmt: skip
+    """Noderole -> owner role -> the parents that its wanted attributes may come from: one on its own node first, then
+    the oldest. Parents that were never committed are passed over, unless ``proposed``.
     """
-    askers = {
-        ref: (node, {owner for _, owner in declared[role].of_parents})
-        for ref, node, role in wanted
-        if declared[role].of_parents
-    }
+    askers = {ref: (node, declared[role].owners) for ref, node, role in wanted if declared[role].owners}
     if not askers:
         return {}
+    counting = () if proposed else (node_roles.c.committed,)
     rows = session.execute(
-        select(edges.c.child_id, node_roles.c.id, node_roles.c.node_id, roles.c.name.label("role"))
+        select(
+            edges.c.child_id, node_roles.c.id, node_roles.c.node_id, roles.c.name.label("role"),
+            nodes.c.name.label("node"),
+        )
         .join(node_roles, node_roles.c.id == edges.c.parent_id)
         .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(store.ids(edges.c.child_id, askers), edges.c.kind == "data", node_roles.c.committed)
+        .join(nodes, nodes.c.id == node_roles.c.node_id)
+        .where(store.ids(edges.c.child_id, askers), edges.c.kind == "data", *counting)
         .order_by(node_roles.c.id)
-    )
-    best: dict[int, dict[str, tuple[bool, int]]] = defaultdict(dict)
+    )  # fmt: skip
+    found: dict[int, dict[str, list[Parent]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         node, owners = askers[row.child_id]
         if row.role in owners:
-            rank = (row.node_id != node, row.id)
-            best[row.child_id][row.role] = min(best[row.child_id].get(row.role, rank), rank)
-    return {child: {role: rank[1] for role, rank in found.items()} for child, found in best.items()}
+            those = found[row.child_id][row.role]
+            those.insert(0 if row.node_id == node else len(those), Parent(row.id, row.node))
+    return found
+
+
+def differing_wants(
+    registry: Registry, session: Session, store: Store, wanted: Sequence[tuple[int, int, str]]
+) -> dict[int, list[tuple[str, str, list[str]]]]:
+    """Of these (noderole id, node id, role): what they want of several parents, none of them on their own node, whose
+    values differ, as (attribute, owner role, nodes of the parents). Proposed parents and values count.
+    """
+    declared = {role: _Declared.of(registry, role) for role in {role for _, _, role in wanted}}
+    asking = [one for one in wanted if declared[one[2]].of_parents]
+    found = _wanted_parents(session, store, asking, declared, proposed=True)
+    home = {ref: node for ref, node, _ in asking}
+    several: dict[int, dict[str, list[Parent]]] = {
+        ref: {owner: those for owner, those in by_owner.items() if len(those) > 1} for ref, by_owner in found.items()
+    }
+    layers = node_role_layers(
+        registry, session, store, {one.id for by in several.values() for those in by.values() for one in those}
+    )
+    differing: dict[int, list[tuple[str, str, list[str]]]] = {}
+    for ref, _, role in asking:
+        for attribute, owner in declared[role].of_parents:
+            those = several.get(ref, {}).get(owner, [])
+            if not those or layers[those[0].id].node_id == home[ref]:
+                continue
+            said = {one.node: resolve(attribute, layers[one.id].layers) for one in those}
+            values = [value for is_set, value in said.values() if is_set]
+            if any(value != values[0] for value in values):
+                names = sorted(name for name, (is_set, _) in said.items() if is_set)
+                differing.setdefault(ref, []).append((attribute.name, owner, names))
+    return differing
 
 
 def _hints(session: Session, store: Store, node_ids: Collection[int]) -> Mapping[int, Json]:

@@ -119,20 +119,21 @@ def explain(
         proposed = False
         if node_id is not None:
             layers = node_layers(session, parts.store, [node_id]).get(node_id)
+            sources = [layers] if layers is not None else []
         elif node_role_id is not None:
             found = node_role_layers(parts.registry, session, parts.store, [node_role_id]).get(node_role_id)
-            layers = found.layers if found else None
+            sources = [found.layers] if found else []
             proposed = bool(found and found.proposed)
             if found and not has_or_wants(parts.registry, found.role, attribute):
                 raise NotFound(f"Role {found.role} neither has nor wants an attribute {attribute}.")
             if found and loaded.role != found.role:
-                layers = wanted_layers(parts.registry, session, parts.store, found, loaded)
+                sources = wanted_layers(parts.registry, session, parts.store, found, loaded)
         else:
             raise BadInput("Say whose value to explain: a node's or a noderole's.")
-        if layers is None:
+        if not sources:
             raise NotFound("There is no such object.")
         said = []
-        for one in rules.explain(loaded.attribute, layers):
+        for one in (one for layers in sources for one in rules.explain(loaded.attribute, layers)):
             who = _set_by(session, one.layer, loaded.attribute, proposed) if one.is_set else None
             said.append(
                 LayerValue(

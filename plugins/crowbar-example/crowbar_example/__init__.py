@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from flask import Blueprint
 
-from crowbar_core import Attribute, Barclamp, Intent, Json, NavItem, NodeRoleView, Role, SetAttribute, hookimpl
+from crowbar_core import Attribute, Barclamp, Intent, Json, NavItem, NodeRoleView, Role, SetAttribute, Want, hookimpl
 from crowbar_example.pages import pages
 
 GREETING = Attribute(
@@ -69,7 +69,7 @@ REPORT = Role(
     description="Lists all members, when each of them is ready.",
     jig="script",
     requires=("example-hello",),
-    wants=("example-greeting", "example-members"),
+    wants=("example-greeting", "example-members", Want("example-kernel", gather=True)),
     attributes=(COUNT,),
     timeout=60,
 )

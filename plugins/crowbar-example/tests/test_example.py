@@ -60,6 +60,17 @@ def test_the_report_waits_for_every_member_on_whichever_node(crowbar: Testbed, f
     assert [one["name"].partition(".")[0] for one in report.data["example"]["members"]] == ["admin", "n1", "n2", "n3"]
 
 
+def test_the_report_is_given_the_kernels_of_all_members(crowbar: Testbed, fake_jig: FakeJig) -> None:
+    for name, kernel in (("n1", "6.1"), ("n2", "6.12")):
+        fake_jig.always({"example": {"kernel": kernel}}, role="example-hello", node=name)
+    party(crowbar, "n1", "n2", report="n1")
+    crowbar.commit("party")
+    crowbar.anneal_until_quiet()
+    assert fake_jig.ran("example-report")[-1].data["example"]["kernel"] == [
+        {"node": "n1.example.test", "value": "6.1"}, {"node": "n2.example.test", "value": "6.12"},
+    ]  # fmt: skip
+
+
 def test_a_new_member_refreshes_the_lists_of_the_others(crowbar: Testbed, fake_jig: FakeJig) -> None:
     party(crowbar, "n1", "n2")
     crowbar.commit("party")
