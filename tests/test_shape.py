@@ -271,3 +271,26 @@ def test_the_changelog_and_the_licence_go_with_the_source() -> None:
     for name in ("CHANGELOG.md", "LICENSE", "README.md"):
         assert (ROOT / name).is_file()
         assert f"/{name}" in text, f"the source distribution leaves out {name}"
+
+
+# ---------------------------------------------------------------- where things are
+
+
+def places() -> list[tuple[str, str, str]]:
+    """The rows of the table "Where is it done"."""
+    text = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| (.+?) \| `([\w/]+\.py)` \| `(\w+)` \|$", text, flags=re.MULTILINE)
+
+
+def test_the_table_of_places_has_twenty_rows_at_least() -> None:
+    assert len(places()) >= 20
+
+
+@pytest.mark.parametrize("question,file,name", places())
+def test_what_the_table_of_places_names_is_defined_there(question: str, file: str, name: str) -> None:
+    defined = {
+        one.name
+        for one in tree(ROOT / "crowbar_core" / file).body
+        if isinstance(one, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)
+    }
+    assert name in defined, f"Where {question}? Not in {file}: there is no {name}."
