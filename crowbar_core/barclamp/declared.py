@@ -128,11 +128,13 @@ FLAGS: Final = (
 class Barclamp:
     """What ``register_barclamp`` returns: the roles and attributes that a package brings.
 
-    ``requires`` names other barclamps whose hooks are called before this one's (and after it on deletes).
+    ``requires`` names other barclamps whose hooks are called before this one's (and after it on deletes). ``after``
+    does the same for those that need not be installed.
     """
 
     name: str
     help: str = ""
     requires: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     roles: tuple[Role, ...] = ()
     attributes: tuple[Attribute, ...] = ()

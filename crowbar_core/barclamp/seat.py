@@ -25,6 +25,13 @@ class Change(Protocol):
     def apply(self, *intents: Intent) -> None:
         """Do what these intents say, now. Raises ``Refused`` or ``NotFound``, which undoes the whole change."""
 
+    def publish(self, hook: str, subject: str, **arguments: Any) -> None:
+        """Tell a hook ``on_…`` that a barclamp publishes (``register_hookspecs``) to all who implement it: after the
+        commit, at least once, and of one ``subject`` (``"network 3"``, at most 64 characters) in order. Arguments are
+        kept as JSON; those annotated with a dataclass are made again for whoever listens. Raises ``BarclampError`` for
+        a hook that nobody publishes and for arguments that it does not have, or that have no form in JSON.
+        """
+
     def audit(self, action: str, subject: str, /, **detail: Any) -> None:
         """Write a line of the audit trail, as ``"network.change"``, ``"network admin"``. ``detail`` is JSON."""
 
@@ -59,7 +66,8 @@ class Cluster(Protocol):
 
     def ask(self, hook: str, **arguments: Any) -> tuple[tuple[str, Any], ...]:
         """Ask all barclamps that answer a question (``node_boot``, or a published hook): (barclamp, answer), in their
-        order. One that raises is left out, and shown. Raises ``NotFound`` for a hook that nobody has published.
+        order; of a hook with ``firstresult`` only the first. One that raises is left out, and shown. Raises
+        ``NotFound`` for a hook that nobody has published.
         """
 
     def power(self, node: str, action: str) -> str:

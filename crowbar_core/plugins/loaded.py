@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from crowbar_core.barclamp import Attribute, Barclamp, Cluster, Role, serving
@@ -55,8 +56,8 @@ class Seats:
 
 @dataclass(frozen=True, slots=True)
 class Implementation:
-    """One plugin's implementation of one hook. ``roles`` empty: for all roles. Called from whatever thread, it finds
-    the cluster.
+    """One plugin's implementation of one hook. ``roles`` empty: for all roles; else names, or patterns of names. Called
+    from whatever thread, it finds the cluster.
     """
 
     plugin: str
@@ -82,7 +83,12 @@ class Implementation:
             yield one
 
     def wants(self, role: str | None) -> bool:
-        return not self.roles or role in self.roles
+        return not self.roles or role in self.roles or names_match(role, self.roles)
+
+
+def names_match(name: str | None, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns (``network-*``) fits the name, upper and lower case told apart."""
+    return name is not None and any("*" in one and fnmatchcase(name, one) for one in patterns)
 
 
 @dataclass(frozen=True)

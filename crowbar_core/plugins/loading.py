@@ -27,6 +27,7 @@ from crowbar_core.errors import BarclampError
 from crowbar_core.plugins.entry_points import BARCLAMPS, distribution_of, find, package_of, version_of
 from crowbar_core.plugins.loaded import CORE, LoadedBarclamp
 from crowbar_core.plugins.order import in_order, without_duplicates, without_role_cycles
+from crowbar_core.plugins.published import Published, published
 from crowbar_core.plugins.registry import Registry, plugin_manager
 from crowbar_core.settings import Settings
 
@@ -64,19 +65,28 @@ def load(
                 found.append(_load_barclamp(name, plugins[name], distribution, version, settings, package))
         found.extend(_load_barclamp(name, plugin, name, "", settings) for name, plugin in extra)
     ordered = in_order(without_role_cycles(without_duplicates(found)))
-    specs = [hookspecs]
+    specs, own = [hookspecs], dict[str, Published]()
     for place, one in enumerate(ordered):
         if one.state == "loaded" and hasattr(one.plugin, "register_hookspecs"):
             try:
                 spec = one.plugin.register_hookspecs()
                 pluggy.PluginManager(PROJECT).add_hookspecs(spec)  # raises unless there is a hook in it
+                own |= _without_twins(published(one.name, spec), own)
                 specs.append(spec)
             except (Exception, SystemExit):  # noqa: BLE001  a package may do anything when it is loaded or called
                 ordered[place] = replace(
                     one, state="failed", error=traceback.format_exc(), plugin=None, definition=None
                 )
     ordered = in_order([_checked(one, specs) for one in ordered])
-    return Registry(settings, ordered, specs, jigs=jigs, installed=installed)
+    return Registry(settings, ordered, specs, published=own, jigs=jigs, installed=installed)
+
+
+def _without_twins(brought: Mapping[str, Published], known: Mapping[str, Published]) -> Mapping[str, Published]:
+    for name in brought:
+        whose = known[name].barclamp if name in known else "the core" if hasattr(hookspecs, name) else ""
+        if whose:
+            raise BarclampError(f"It publishes the hook {name}, as {whose} does already.")
+    return brought
 
 
 def _load_barclamp(
@@ -124,7 +134,8 @@ def _checked(one: LoadedBarclamp, specs: Sequence[ModuleType]) -> LoadedBarclamp
         pm.check_pending()
     except (pluggy.PluginValidationError, ValueError) as error:
         return replace(one, state="failed", error=_hook_error(str(error), specs), plugin=None)
-    return replace(one, hooks=tuple(sorted(caller.name for caller in pm.get_hookcallers(one.plugin) or ())))
+    callers = pm.get_hookcallers(one.plugin) or ()
+    return replace(one, hooks=tuple(sorted(caller.name for caller in callers if caller.spec is not None)))
 
 
 def _hook_error(said: str, specs: Sequence[ModuleType]) -> str:
@@ -134,4 +145,7 @@ def _hook_error(said: str, specs: Sequence[ModuleType]) -> str:
     if name is None:
         return " ".join(said.split())
     near = difflib.get_close_matches(name[1], known, n=1)
-    return f"There is no hook {name[1]}{f'; did you mean {near[0]}?' if near else '.'} The reference lists them all."
+    return (
+        f"There is no hook {name[1]}{f'; did you mean {near[0]}?' if near else '.'} The reference lists them all; "
+        "one of a barclamp that need not be installed is implemented with @hookimpl(optional=True)."
+    )

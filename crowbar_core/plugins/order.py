@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
@@ -86,13 +86,19 @@ def in_order(barclamps: Sequence[LoadedBarclamp]) -> list[LoadedBarclamp]:
             n: f"It requires the barclamp {names[0]!r}, which is not loaded." for n, names in missing.items() if names
         }
         if not bad:
-            graph = {name: set(one.requires) for name, one in sorted(loaded.items())}
+            graph = {name: {*one.requires, *_after(one, loaded)} for name, one in sorted(loaded.items())}
             try:
                 order = [CORE, *(n for n in TopologicalSorter(graph).static_order() if n != CORE)]
                 rest = [one for one in by_name.values() if one.state != "loaded"]
                 return [by_name[name] for name in order] + rest
             except CycleError as error:
                 path = " -> ".join(error.args[1])
-                bad = dict.fromkeys(error.args[1], f"Barclamps require each other in a circle: {path}.")
+                said = f"Barclamps require each other, or come after each other, in a circle: {path}."
+                bad = dict.fromkeys(error.args[1], said)
         for name, message in bad.items():
             by_name[name] = replace(by_name[name], state="failed", error=message, plugin=None, definition=None)
+
+
+def _after(one: LoadedBarclamp, loaded: Container[str]) -> set[str]:
+    """Those of ``Barclamp.after`` that are there."""
+    return {name for name in (one.definition.after if one.definition else ()) if name in loaded and name != one.name}

@@ -31,12 +31,14 @@ from crowbar_core.plugins.loaded import (
     Seats,
 )
 from crowbar_core.plugins.order import in_order
+from crowbar_core.plugins.published import Published
 from crowbar_core.questions import REMEMBERED, Questions, Unanswered, subject_of
 from crowbar_core.settings import Settings
 
 _WAY_OUT = "Mend or uninstall it, or list it in disabled_barclamps."
 MAX_ANSWERS = 10_000
-_FLAGS_ON_DELETE = ("on_node_delete", "on_deployment_delete")
+_ON_DELETE = "_delete"
+"""What the names of hooks end with whose implementations are called in reverse order."""
 
 
 class Registry:
@@ -44,9 +46,12 @@ class Registry:
 
     def __init__(
         self, settings: Settings, barclamps: Sequence[LoadedBarclamp], specs: Sequence[ModuleType], *,
-        jigs: Mapping[str, Jig] | None = None, installed: bool = True,
+        published: Mapping[str, Published] | None = None, jigs: Mapping[str, Jig] | None = None,
+        installed: bool = True,
     ) -> None:  # fmt: skip
         self.settings = settings
+        self.published: Mapping[str, Published] = published or {}
+        """The hooks of barclamps' own."""
         self.barclamps = tuple(barclamps)
         self._specs = tuple(specs)
         self.seats = Seats()
@@ -181,6 +186,16 @@ class Registry:
                 f"Barclamp {implementation.plugin} failed in {hook}: {told(error)}. Nothing was changed."
             ) from error
 
+    # ------------------------------------------------------------ barclamps' own hooks
+
+    def published_hook(self, hook: str) -> Published:
+        """A hook that a barclamp publishes. Raises ``BarclampError`` when none does."""
+        if (found := self.published.get(hook)) is None:
+            raise BarclampError(
+                f"No loaded barclamp publishes a hook {hook}; there are: {', '.join(sorted(self.published)) or 'none'}."
+            )
+        return found
+
     # ------------------------------------------------------------ registration
 
     def registered(self, hook: str, kind: type = object) -> list[tuple[LoadedBarclamp, list[Any]]]:
@@ -302,7 +317,7 @@ def _implementations(
             )
             for impl in getattr(pm.hook, name).get_hookimpls()
         ]  # fmt: skip
-        impls.sort(key=lambda impl: order[impl.plugin], reverse=name in _FLAGS_ON_DELETE)
+        impls.sort(key=lambda impl: order[impl.plugin], reverse=name.endswith(_ON_DELETE))
         found[name] = tuple(impls)
     return found
 

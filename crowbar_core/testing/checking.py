@@ -32,6 +32,7 @@ from crowbar_core import brought, hookspecs, plugins
 from crowbar_core.barclamp import Barclamp, NavItem, Periodic, Problem, Role
 from crowbar_core.errors import BadInput, BarclampError, CrowbarError
 from crowbar_core.plugins import LoadedBarclamp, Registry
+from crowbar_core.plugins.loaded import names_match
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.settings import Settings, load_settings
@@ -193,7 +194,8 @@ class _Checker:
             marked = hasattr(function, "crowbar_impl")
             if name in _HOOKS and callable(function) and not marked and name != "register_barclamp":
                 self.error(f"{name} is not marked with @hookimpl, so that nobody calls it.")
-            for role in sorted(getattr(function, "crowbar_roles", frozenset()) - own) if marked else ():
+            limits: frozenset[str] = getattr(function, "crowbar_roles", frozenset()) if marked else frozenset()
+            for role in sorted(one for one in limits - own if not any(names_match(name, [one]) for name in own)):
                 self.warn(f"{name} is limited to the role {role!r}, which is not its own{_near(role, own)}")
 
     def _entry_point(self, plugin: Any, definition: Barclamp) -> None:

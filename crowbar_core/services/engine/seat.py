@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import select
@@ -17,6 +18,7 @@ from crowbar_core.services.cluster.hammers import power
 from crowbar_core.services.data.views import node_role_views, node_views
 from crowbar_core.services.engine.intents import apply_intent, apply_intents, node_id_of
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, open_now, refuse_inside
+from crowbar_core.services.turns.publishing import publish
 from crowbar_core.services.turns.secrets import seal_text, unseal_text
 from crowbar_core.store.models import Node, NodeRole, RoleRow, table
 
@@ -47,6 +49,9 @@ class LiveChange:
         with self._turn.acting(self._actor):
             for intent in intents:
                 apply_intent(self._turn, intent)
+
+    def publish(self, hook: str, subject: str, **arguments: Any) -> None:
+        publish(self._turn, hook, subject, **arguments)
 
     def audit(self, action: str, subject: str, /, **detail: Any) -> None:
         with self._turn.acting(self._actor):
@@ -117,8 +122,11 @@ class LiveCluster:
         if set(arguments) | {"session"} != set(takes) | {"session"}:
             raise BadInput(f"{hook} is asked with {', '.join(one for one in takes if one != 'session') or 'nothing'}.")
         with self.read() as session:
-            said = list(registry.ask(hook, **{"session": session, **arguments}))
-        return tuple((plugin, answer) for plugin, answer in said if not isinstance(answer, Failure))
+            of = getattr(arguments.get("node_role"), "role", None)
+            said = registry.ask(hook, of=of, **{"session": session, **arguments})
+            told = ((plugin, answer) for plugin, answer in said if answer is not None)
+            answers = ((plugin, answer) for plugin, answer in told if not isinstance(answer, Failure))
+            return tuple(islice(answers, 1 if hook in registry.published and registry.published[hook].first else None))
 
     def power(self, node: str, action: str) -> str:
         refuse_inside()
