@@ -119,6 +119,19 @@ def test_no_sql_text_writes_node_roles(path: Path) -> None:
             )
 
 
+@pytest.mark.parametrize("path", CODE, ids=name_of)
+def test_fields_of_nodes_have_one_writer(path: Path) -> None:
+    """``services/values/nodes.py`` checks and tells; the statement itself stands in ``store/node_fields.py``."""
+    found = [
+        item.lineno
+        for item in ast.walk(tree(path))
+        if isinstance(item, ast.Call) and isinstance(item.func, ast.Name) and item.func.id == "update"
+        and item.args and isinstance(item.args[0], ast.Name) and item.args[0].id in ("Node", "nodes", "node_rows")
+    ]  # fmt: skip
+    wrong = found if name_of(path) != "crowbar_core/store/node_fields.py" else []
+    assert not wrong, f"{name_of(path)} writes nodes by itself, in line {wrong[0]}: use services/values/nodes.py"
+
+
 def test_writing_a_state_elsewhere_would_be_noticed() -> None:
     for text in (
         "update(NodeRole).values(state=1)",

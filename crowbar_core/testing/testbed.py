@@ -125,7 +125,9 @@ class Testbed:
         return self.node(full)
 
     def change_node(self, name: str, **changes: Any) -> NodeView:
-        """Change a node's fields: ``alive=False`` is its death."""
+        """Change a node's fields: ``alive=False`` is its death, ``deployment="d1"`` moves it."""
+        if isinstance(home := changes.pop("deployment", None), str):
+            changes["deployment_id"] = self._deployment_id(home)
         nodes.change_node(self.parts, self.actor, self.node(name).id, changes)
         return self.node(changes.get("name", name))
 
@@ -136,6 +138,9 @@ class Testbed:
         deployments.create_deployment(
             self.parts, self.actor, name=name, parent_id=self._deployment_id(parent)
         )  # fmt: skip
+
+    def delete_deployment(self, name: str) -> None:
+        deployments.delete_deployment(self.parts, self.actor, self._deployment_id(name))
 
     def bind(self, role: str, node: str | None = None, *, deployment: str | None = None) -> NodeRoleView:
         """Bind a role to a node; without a node, a service role to the deployment's system node."""

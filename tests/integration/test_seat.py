@@ -105,6 +105,10 @@ class Seated:
     def node_boot(self, node: NodeView, session: Any) -> dict[str, Any]:
         return {"kernel": f"for {node.name}", "nodes": session.execute(text("SELECT count(*) FROM nodes")).scalar()}
 
+    @hookimpl
+    def on_node_change(self, node: NodeView, changed: frozenset[str]) -> None:
+        SEEN["on_node_change"] = (node.name, node.deployment, sorted(changed))
+
     @hookimpl(roles=("seated-role",))
     def on_active(self, node_role: NodeRoleView) -> Iterator[Intent]:
         SEEN["on_active"] = _who()
@@ -141,7 +145,7 @@ def test_cluster_answers_in_every_hook_and_run(bed: Testbed) -> None:
     bed.bind("seated-role", "n1")
     bed.commit()
     bed.anneal_until_quiet()
-    looked = {name: seen for name, seen in SEEN.items() if not name.endswith("session")}
+    looked = {name: seen for name, seen in SEEN.items() if seen == ALL}
     assert looked == dict.fromkeys(
         ["check_node", "check_binding", "on_node_bind", "check_commit", "on_commit", "node_role_data", "run",
          "on_active", "on_active, later"], ALL,
@@ -310,3 +314,40 @@ def test_a_barclamp_has_power_over_a_node_through_its_best_hammer(bed: Testbed) 
         with pytest.raises(Refused, match="No hammer"):
             cluster().power("n1.example.test", "off")
     assert not bed.node("n2").alive
+
+
+# ---------------------------------------------------------------- one writer of nodes
+
+
+def test_a_hint_is_checked_and_told_of_however_it_is_written(bed: Testbed) -> None:
+    """As a field, as an attribute, as a draft that is committed, by an intent: ``check_node`` is asked each time."""
+    bad: list[Callable[[], object]] = [
+        lambda: bed.change_node("n1", hint={"seated": {"note": "bad"}}),
+        lambda: bed.set("seated-note", "bad", node="n1"),
+        lambda: bed.apply(SetAttribute(node="n1.example.test", attribute="seated-note", value="bad")),
+    ]
+    for write in bad:
+        with pytest.raises(Refused, match="seated: not that note"):
+            write()
+    bed.set("seated-note", "bad", node="n1", now=False)
+    with pytest.raises(Refused, match="seated: not that note"):
+        bed.commit()
+    assert bed.value("seated-note", "n1") is None
+
+
+def test_nodes_that_a_deleted_deployment_leaves_behind_are_told_of(bed: Testbed, seated: Seated) -> None:
+    bed.add_deployment("d1")
+    bed.change_node("n1", deployment="d1")
+    bed.deliver()
+    bed.delete_deployment("d1")
+    bed.deliver()
+    assert SEEN["on_node_change"] == ("n1.example.test", "system", ["deployment_id"])
+
+
+def test_what_is_so_is_not_objected_to(bed: Testbed) -> None:
+    """A death is a fact: barclamps hear of it, but are not asked."""
+    SEEN.pop("check_node")
+    bed.change_node("n1", alive=False)
+    assert "check_node" not in SEEN
+    bed.deliver()
+    assert SEEN["on_node_change"] == ("n1.example.test", "system", ["alive"])

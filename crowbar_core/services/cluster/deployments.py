@@ -30,6 +30,7 @@ from crowbar_core.services.values.drafts import (
     commit_of_nodes,
     discard_in_turn,
 )
+from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store.models import Deployment, DeploymentRole, Edge, Node, NodeRole, RoleRow, Run, table
 from crowbar_core.store.transitions import PORTION
 
@@ -133,11 +134,8 @@ def delete_deployment(parts: Parts, actor: Actor, deployment_id: int) -> None:
             select(deployment_roles.c.id).where(deployment_roles.c.deployment_id == deployment_id)
         ).all():
             _delete_deployment_role(turn, ref)
-        turn.session.execute(
-            update(nodes)
-            .where(nodes.c.deployment_id == deployment_id, ~nodes.c.system)
-            .values(deployment_id=row.parent_id, updated_at=turn.now)
-        )
+        here = select(nodes.c.id).where(nodes.c.deployment_id == deployment_id, ~nodes.c.system)
+        write_nodes(turn, {ref: {"deployment_id": row.parent_id} for ref in turn.session.scalars(here)})
         turn.session.execute(delete(nodes).where(nodes.c.deployment_id == deployment_id, nodes.c.system))
         turn.session.execute(delete(deployments).where(deployments.c.id == deployment_id))
         turn.audit("deployment.delete", f"deployment {row.name}")

@@ -10,9 +10,9 @@ from sqlalchemy import delete, insert, select, true
 from crowbar_core.barclamp import Hammer, Json
 from crowbar_core.errors import NotFound, Refused
 from crowbar_core.services.annealing.annealer import change
-from crowbar_core.services.cluster.liveness import mark_alive
 from crowbar_core.services.data.views import node_row
 from crowbar_core.services.turns.parts import Actor, Parts, Turn
+from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store.models import HammerRow, table
 
 hammers = table(HammerRow)
@@ -110,6 +110,6 @@ def _perform(parts: Parts, actor: Actor, node_id: int, hammer: Hammer, action: s
     if action != "status":
         with change(parts, actor) as turn:
             turn.audit("node.power", f"node {node_row(turn.session, node_id).name}", action=action, result=said)
-            if action == "off" and mark_alive(turn, node_id, False, "it was powered off"):
-                turn.tell("on_node_change", f"node {node_id}", id=node_id, changed=["alive"])
+            if action == "off":
+                write_nodes(turn, {node_id: {"alive": False}}, reason="it was powered off")
     return said

@@ -5,60 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Text, cast, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import select
 
 from crowbar_core.barclamp import NodeView, Probe
-from crowbar_core.domain.states import ACTIVE, ERROR, TRANSITION
-from crowbar_core.errors import CrowbarError, NotFound, Refused
-from crowbar_core.services.annealing import fates
+from crowbar_core.errors import CrowbarError, NotFound
 from crowbar_core.services.annealing.annealer import change
-from crowbar_core.services.data.views import node_row, node_views
+from crowbar_core.services.data.views import node_views
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
-from crowbar_core.store import transitions
-from crowbar_core.store.models import Node, NodeRole, table
+from crowbar_core.services.values.nodes import write_nodes
+from crowbar_core.store import node_fields
+from crowbar_core.store.models import Node, table
 
-nodes, node_roles = table(Node), table(NodeRole)
+nodes = table(Node)
 AT_ONCE = 32
-
-
-def mark_alive(turn: Turn, node_id: int, alive: bool, reason: str) -> bool:
-    """Set a node alive or dead, with all that follows for its noderoles and their descendants. False: it was so
-    already.
-    """
-    row = node_row(turn.session, node_id)
-    if row.alive == alive:
-        return False
-    if row.system:
-        raise Refused(f"Node {row.name} is a system node, which is always alive.")
-    turn.session.execute(
-        update(nodes)
-        .where(nodes.c.id == node_id)
-        .values(alive=alive, status="" if alive else reason, alive_at=turn.now, updated_at=turn.now)
-    )
-    log.info("node is alive" if alive else "node is dead", node=row.name, reason=reason)
-    if not alive:
-        halfway = fates.under_way(turn, node_id)
-        transitions.abandon_runs(turn.moves, node_id, f"the node died: {reason}")
-        fates.leave_halfway(turn, halfway, f"fate unknown: the node died: {reason}")
-        ids = turn.session.scalars(
-            select(node_roles.c.id).where(
-                node_roles.c.node_id == node_id,
-                node_roles.c.state.in_([int(s) for s in (ERROR, ACTIVE, TRANSITION)]),
-                ~((node_roles.c.state == int(ERROR)) & node_roles.c.halfway),
-            )
-        ).all()
-        transitions.send_back(turn.moves, ids, broken=True, status="", attempts=0, not_before=None, rerun=False)
-        log.info("noderoles go back to work", node=row.name, count=len(ids))
-    else:
-        turn.session.execute(
-            update(node_roles)
-            .where(node_roles.c.node_id == node_id, node_roles.c.halfway, ~node_roles.c.done)
-            .values(look_at=turn.now)
-        )
-    turn.moves.woken.add(node_id)
-    return True
 
 
 def probe(parts: Parts, node_id: int) -> Probe:
@@ -127,15 +88,11 @@ def take_in_probe(parts: Parts, view: NodeView, found: Probe, *, asked_at: datet
         ).one_or_none()
         if row is None or (row.updated_at > asked_at and (row.alive != view.alive or not found.alive)):
             return found
+        values: dict[str, Any] = {"alive": found.alive}
         if first_keys and not row.host_keys and not _another_has(turn, view, found.host_keys):
-            turn.session.execute(
-                update(nodes).where(nodes.c.id == view.id).values(host_keys=list(found.host_keys), updated_at=turn.now)
-            )
+            values["host_keys"] = list(found.host_keys)
             turn.audit("node.host_keys", f"node {view.name}", taken=list(found.host_keys))
-        if mark_alive(
-            turn, view.id, found.alive, found.reason or ("it answers" if found.alive else "the probe failed")
-        ):
-            turn.tell("on_node_change", f"node {view.id}", id=view.id, changed=["alive"])
+        write_nodes(turn, {view.id: values}, reason=found.reason or "the probe failed")
     return found
 
 
@@ -144,32 +101,14 @@ def _keep_reason(parts: Parts, view: NodeView, found: Probe) -> None:
     reason = found.reason[:2000]
     if reason:
         with parts.store.write(graph=False) as session:
-            session.execute(
-                update(nodes)
-                .where(nodes.c.id == view.id, ~nodes.c.alive, nodes.c.status != reason)
-                .values(status=reason)
-            )
+            node_fields.note_reason(session, view.id, reason)
 
 
 def _another_has(turn: Turn, view: NodeView, keys: Sequence[str]) -> bool:
-    holder = holder_of_key(turn.session, view.id, keys)
+    holder = node_fields.holder_of_key(turn.session, view.id, keys)
     if holder is not None:
         log.warning("a host key is not taken: another node has it", node=view.name, other=holder)
     return holder is not None
-
-
-def holder_of_key(session: Session, node_id: int, keys: Sequence[str]) -> str | None:
-    """The name of another node that one of these host keys is known for."""
-    texts = [key.split()[1] for key in keys if len(key.split()) > 1]
-    if not texts:
-        return None
-    held = cast(nodes.c.host_keys, Text)
-    return session.scalar(
-        select(nodes.c.name)
-        .where(nodes.c.id != node_id, or_(*(held.contains(text, autoescape=True) for text in texts)))
-        .order_by(nodes.c.id)
-        .limit(1)
-    )
 
 
 # ---------------------------------------------------------------- the periodic probe
@@ -207,6 +146,6 @@ def probe_one(parts: Parts, view: NodeView) -> None:
         if found is not None:
             take_in_probe(parts, view, found, asked_at=asked_at)
             with parts.store.write(graph=False) as session:
-                session.execute(update(nodes).where(nodes.c.id == view.id).values(probed_at=parts.store.now(session)))
+                node_fields.note_probed(session, parts.store.now(session), view.id)
     except CrowbarError as error:
         log.warning("probe failed", node=view.name, error=error.detail)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Json, NodeView
@@ -22,14 +22,14 @@ from crowbar_core.services.annealing.annealer import cancel, change
 from crowbar_core.services.cluster.binding import bind_in_turn, remove_in_turn
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, propose_in_turn
 from crowbar_core.services.cluster.hammers import insert_hammer
-from crowbar_core.services.cluster.liveness import holder_of_key, mark_alive
 from crowbar_core.services.data.addresses import keep_claims
-from crowbar_core.services.data.changes import record, watch_nodes
+from crowbar_core.services.data.changes import record
 from crowbar_core.services.data.views import node_row, node_views
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, rehearsing
 from crowbar_core.services.turns.secrets import keep_seals, seal
 from crowbar_core.services.values.drafts import commit_of_node_roles, commit_of_nodes
-from crowbar_core.store import transitions
+from crowbar_core.services.values.nodes import refuse_objections, write_nodes
+from crowbar_core.store import node_fields, transitions
 from crowbar_core.store.models import Deployment, Edge, HammerRow, Node, NodeRole, RoleRow, Run, table
 
 nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
@@ -76,7 +76,7 @@ def create_node(
             .returning(nodes.c.id)
         ).one()  # fmt: skip
         keep_claims(turn, [node_id])
-        _refuse_objections(turn, node_id)
+        refuse_objections(turn, [node_id])
         for layer, tree in (("hint", wished), ("discovery", known)):
             record(turn, "node", node_id, layer, list(tree))
         for hammer, priority, config in hammers:
@@ -124,11 +124,6 @@ def _change(turn: Turn, node_id: int, changes: Mapping[str, Any]) -> None:
     said = list(values.get("discovery") or ())
     if "name" in values:
         values["name"] = names.node_name(values["name"])
-        other = turn.session.scalar(
-            select(nodes.c.id).where(func.lower(nodes.c.name) == values["name"].lower(), nodes.c.id != node_id)
-        )
-        if other is not None:
-            raise Refused(f"There is a node {values['name']} already (node {other}).")
     if "description" in values:
         names.description(values["description"])
     if row.system and set(values) - {"description"}:
@@ -139,28 +134,19 @@ def _change(turn: Turn, node_id: int, changes: Mapping[str, Any]) -> None:
         values["discovery"] = _known(parts, row, values["discovery"])
     if "host_keys" in values:
         values["host_keys"] = list(values["host_keys"])
-    changed = {key for key, value in values.items() if getattr(row, key) != value}
+    if "hint" in values and values["hint"] != row.hint:
+        values["proposed_hint"] = _with_drafts(turn, row, values["hint"])
+    if "deployment_id" in values:
+        _deployment_name(turn.session, values["deployment_id"])
+    changed = write_nodes(turn, {node_id: values}, reason=f"{turn.actor.name} said so").get(node_id, frozenset())
     if not changed:
         return
+    for layer, paths in (("hint", list(values.get("hint", ()))), ("discovery", said)):
+        if layer in changed:
+            record(turn, "node", node_id, layer, paths)
     if "deployment_id" in changed:
-        _move(turn, row, values["deployment_id"])
-    plain = {key: values[key] for key in changed if key not in ("alive", "deployment_id")}
-    if "hint" in changed:
-        plain["proposed_hint"] = _with_drafts(turn, row, values["hint"])
-    if plain:
-        with watch_nodes(turn, [node_id] if {"hint", "discovery"} & changed else []):
-            turn.session.execute(update(nodes).where(nodes.c.id == node_id).values(updated_at=turn.now, **plain))
-        for layer, paths in (("hint", list(values.get("hint", ()))), ("discovery", said)):
-            if layer in changed:
-                record(turn, "node", node_id, layer, paths)
-    if "alive" in changed:
-        mark_alive(turn, node_id, values["alive"], f"{turn.actor.name} said so")
-    if "available" in changed and not values["available"]:
-        _cancel_queued(turn, node_id)
-    turn.moves.woken.add(node_id)
-    _refuse_objections(turn, node_id)
-    turn.tell("on_node_change", f"node {node_id}", id=node_id, changed=sorted(changed))
-    turn.audit("node.change", f"node {row.name}", fields=sorted(changed))
+        _take_along(turn, row, values["deployment_id"])
+    turn.audit("node.change", f"node {row.name}", fields=sorted(changed - {"proposed_hint"}))
 
 
 def bring_host_keys(parts: Parts, actor: Actor, node_id: int, keys: Sequence[str]) -> None:
@@ -177,7 +163,7 @@ def bring_host_keys(parts: Parts, actor: Actor, node_id: int, keys: Sequence[str
                 f"Other host keys are known for node {row.name}. If it was installed anew, an operator forgets them: "
                 f"crowbar nodes forget-key {row.name}"
             )
-        if holder := holder_of_key(turn.session, node_id, keys):
+        if holder := node_fields.holder_of_key(turn.session, node_id, keys):
             raise Refused(f"One of these host keys is known for node {holder}. Each node needs keys of its own.")
         _change(turn, node_id, {"host_keys": list(keys)})
 
@@ -193,19 +179,10 @@ def _with_drafts(turn: Turn, row: Any, hint: Mapping[str, Json]) -> dict[str, Js
     return proposed
 
 
-def _cancel_queued(turn: Turn, node_id: int) -> None:
-    """Nothing new starts on a node that is not available: runs that nobody has begun go back."""
-    queued = turn.session.scalars(
-        select(runs.c.node_role_id).where(runs.c.node_id == node_id, runs.c.state == "queued")
-    ).all()
-    cancel(turn, queued, "the node is not available", queued_only=True)
-
-
-def _move(turn: Turn, row: Any, deployment_id: int) -> None:
-    """Move a node to another deployment; PROPOSED noderoles that never ran and on which nothing committed depends go
-    along.
+def _take_along(turn: Turn, row: Any, deployment_id: int) -> None:
+    """A node has moved to another deployment; PROPOSED noderoles that never ran and on which nothing committed depends
+    go along.
     """
-    _deployment_name(turn.session, deployment_id)
     child = node_roles.alias()
     held = (
         select(edges.c.parent_id)
@@ -219,9 +196,6 @@ def _move(turn: Turn, row: Any, deployment_id: int) -> None:
             node_roles.c.state == int(PROPOSED), node_roles.c.run_count == 0, node_roles.c.id.not_in(held),
         )
     ).all()  # fmt: skip
-    turn.session.execute(
-        update(nodes).where(nodes.c.id == row.id).values(deployment_id=deployment_id, updated_at=turn.now)
-    )
     if going:
         # Bound anew in the other deployment, so that their parents are looked for there.
         names_ = dict(
@@ -261,11 +235,11 @@ def _stop_what_runs(parts: Parts, actor: Actor, node_id: int, wait: float) -> No
     with change(parts, actor) as turn:
         row = node_row(turn.session, node_id)
         _refuse_deletion(turn, row)
-        turn.session.execute(update(nodes).where(nodes.c.id == node_id).values(available=False, updated_at=turn.now))
         busy = turn.session.scalars(
             select(runs.c.node_role_id).where(runs.c.node_id == node_id, runs.c.finished_at.is_(None))
         ).all()
         cancel(turn, busy, "the node is being deleted")
+        write_nodes(turn, {node_id: {"available": False}}, asked=False)
         if not row.alive:
             transitions.abandon_runs(turn.moves, node_id, "the node is being deleted")
     deadline = time.monotonic() + wait
@@ -343,9 +317,8 @@ def commit_node(parts: Parts, actor: Actor, node_id: int) -> None:
         commit_of_node_roles(turn, here)
         ids = commit_in_turn(turn, here)
         commit_hooks(turn, ids)
-        if not row.available and not row.system:
-            turn.session.execute(update(nodes).where(nodes.c.id == node_id).values(available=True, updated_at=turn.now))
-            turn.tell("on_node_change", f"node {node_id}", id=node_id, changed=["available"])
+        if not row.system:
+            write_nodes(turn, {node_id: {"available": True}})
         turn.moves.woken.add(node_id)
         turn.audit("node.commit", f"node {row.name}", committed=list(ids))
 
@@ -396,13 +369,6 @@ def _deployment_name(session: Session, deployment_id: int) -> str:
 def _open_run(parts: Parts, node_id: int) -> int | None:
     with parts.store.read() as session:
         return session.scalar(select(runs.c.id).where(runs.c.node_id == node_id, runs.c.finished_at.is_(None)))
-
-
-def _refuse_objections(turn: Turn, node_id: int) -> None:
-    if turn.registry.listens("check_node"):
-        view = node_views(turn.registry, turn.session, turn.store, [node_id])[node_id]
-        if said := turn.registry.objections("check_node", node=view, session=turn.session):
-            raise Refused(" ".join(said))
 
 
 def _hint(parts: Parts, hint: Mapping[str, Json]) -> dict[str, Json]:

@@ -17,11 +17,12 @@ from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import BadInput, NotFound, Refused
 from crowbar_core.plugins import LoadedAttribute
 from crowbar_core.services.annealing.annealer import change
-from crowbar_core.services.data.changes import record, watch_nodes, watch_values
+from crowbar_core.services.data.changes import record, watch_values
 from crowbar_core.services.data.layers import has_or_wants, node_layers, node_role_layers, wanted_layers
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, ValueChange
 from crowbar_core.services.turns.secrets import keep_seals, open_secrets, seal
 from crowbar_core.services.values.drafts import PROPOSED_LAYER, watch_roles
+from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, Provenance, RoleRow, table
 
 nodes, node_roles, roles = table(Node), table(NodeRole), table(RoleRow)
@@ -353,11 +354,9 @@ def _write_node(turn: Turn, loaded: LoadedAttribute, value: Json, node_id: int, 
     values = {"proposed_hint": _changed(turn, row.proposed_hint, row.hint, loaded.attribute, value)}
     if now:
         values["hint"] = _changed(turn, row.hint, row.hint, loaded.attribute, value)
-    with watch_nodes(turn, [node_id] if now else []):
-        turn.session.execute(update(nodes).where(nodes.c.id == node_id).values(updated_at=turn.now, **values))
+    write_nodes(turn, {node_id: values})
     if now:
         _note(turn, "node", node_id, row.name, loaded.attribute, row.hint, values["hint"])
-        turn.tell("on_node_change", f"node {node_id}", id=node_id, changed=["hint"])
     return str(row.name)
 
 

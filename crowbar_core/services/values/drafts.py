@@ -21,9 +21,11 @@ from crowbar_core.domain import attributes as rules
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import NotFound
 from crowbar_core.services.annealing.annealer import change
-from crowbar_core.services.data.changes import mark_stale, note_effects, record, watch_nodes, watch_values
+from crowbar_core.services.data.changes import mark_stale, note_effects, record, watch_values
 from crowbar_core.services.data.layers import run_inputs, subtree
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, ValueChange
+from crowbar_core.services.values.nodes import write_nodes
+from crowbar_core.store import node_fields
 from crowbar_core.store.db import Store
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, Provenance, RoleRow, table
 
@@ -226,14 +228,7 @@ def commit_drafts(
 def commit_of_nodes(turn: Turn, ids: Collection[int]) -> int:
     """Commit the drafts of these nodes, inside a turn. Returns how many values changed."""
     rows = turn.session.execute(_differing("node", ids)).all()
-    with watch_nodes(turn, [row.id for row in rows]):
-        turn.session.execute(
-            update(nodes)
-            .where(turn.store.ids(nodes.c.id, [row.id for row in rows]))
-            .values(hint=nodes.c.proposed_hint, updated_at=turn.now)
-        )
-    for row in rows:
-        turn.tell("on_node_change", f"node {row.id}", id=row.id, changed=["hint"])
+    write_nodes(turn, {row.id: {"hint": row.new} for row in rows})
     return _committed(turn, "node", rows)
 
 
@@ -373,15 +368,13 @@ def discard_in_turn(turn: Turn, *, deployment_id: int | None = None, **of: int |
         rows = turn.session.execute(_differing(kind, _just(ref), _just(deployment_id))).all()
         kept = [row for row in rows if kind != "node_role" or row.state != int(PROPOSED)]
         refs = [row.id for row in kept]
-        if kind == "node":
-            undo = update(nodes).where(turn.store.ids(nodes.c.id, refs)).values(proposed_hint=nodes.c.hint)
-        else:
+        if refs and kind == "node":
+            node_fields.discard_drafts(turn.session, turn.store, refs)
+        elif refs:
             of_kind = node_roles if kind == "node_role" else deployment_roles
-            undo = (
+            turn.session.execute(
                 update(of_kind).where(turn.store.ids(of_kind.c.id, refs)).values(proposed_data=of_kind.c.committed_data)
             )
-        if refs:
-            turn.session.execute(undo)
         for row in kept:
             turn.audit("values.discard", f"{kind} {row.name}")
         count += len(refs)

@@ -1,0 +1,72 @@
+"""Fields of nodes: read for a change of them, written, and what is only noted of a node beside its changes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Text, bindparam, cast, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from crowbar_core.store.db import Store
+from crowbar_core.store.models import Node, table
+
+nodes = table(Node)
+
+
+def rows_of(session: Session, store: Store, ids: Collection[int]) -> dict[int, Any]:
+    """The whole rows of these nodes, by id; of those that are there."""
+    return {row.id: row for row in session.execute(select(nodes).where(store.ids(nodes.c.id, ids)))}
+
+
+def write(session: Session, now: datetime, changes: Mapping[int, Mapping[str, Any]]) -> None:
+    """Write fields of nodes, node -> field -> value: one statement for all that change the same fields."""
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for ref, values in changes.items():
+        given = {f"new_{name}": value for name, value in values.items()}
+        alike.setdefault(tuple(sorted(values)), []).append({"ref": ref, **given})
+    for names, rows in alike.items():
+        statement = (
+            update(nodes)
+            .where(nodes.c.id == bindparam("ref"))
+            .values({name: bindparam(f"new_{name}") for name in names} | {"updated_at": now})
+        )
+        session.connection().execute(statement, rows)
+
+
+def who_is_called(session: Session, name: str) -> int | None:
+    """The node of this name, whatever its case."""
+    return session.scalar(select(nodes.c.id).where(func.lower(nodes.c.name) == name.lower()))
+
+
+def holder_of_key(session: Session, node_id: int, keys: Collection[str]) -> str | None:
+    """The name of another node that one of these host keys is known for."""
+    texts = [key.split()[1] for key in keys if len(key.split()) > 1]
+    if not texts:
+        return None
+    held = cast(nodes.c.host_keys, Text)
+    return session.scalar(
+        select(nodes.c.name)
+        .where(nodes.c.id != node_id, or_(*(held.contains(text, autoescape=True) for text in texts)))
+        .order_by(nodes.c.id)
+        .limit(1)
+    )
+
+
+def discard_drafts(session: Session, store: Store, ids: Collection[int]) -> None:
+    """Take what is proposed for these nodes back to what is committed."""
+    session.execute(update(nodes).where(store.ids(nodes.c.id, ids)).values(proposed_hint=nodes.c.hint))
+
+
+def note_probed(session: Session, now: datetime, node_id: int) -> None:
+    session.execute(update(nodes).where(nodes.c.id == node_id).values(probed_at=now))
+
+
+def note_reason(session: Session, node_id: int, reason: str) -> None:
+    """Why a node that is not alive is not."""
+    session.execute(
+        update(nodes)
+        .where(nodes.c.id == node_id, ~nodes.c.alive, nodes.c.status != reason)
+        .values(status=reason)
+    )  # fmt: skip
