@@ -70,7 +70,7 @@ def declared(client: Client) -> dict[str, Any]:
     """The operator's part of the cluster as a tree, by names only: ids mean nothing elsewhere."""
     roles = names_of(client, "roles")
     deployments = {row["id"]: row for row in client.rows("deployments")}
-    nodes = {row["id"]: row for row in client.rows("nodes")}
+    nodes = {row["id"]: row for row in client.rows("nodes", query={"system": ["true", "false"]})}
     data: dict[int, dict[str, Any]] = {number: {} for number in deployments}
     for row in client.rows("deployment_roles"):
         data[row["deployment_id"]][roles[row["role_id"]]] = row.get("committed_data") or row.get("data") or {}

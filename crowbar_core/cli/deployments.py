@@ -31,7 +31,11 @@ SHOW = "show"
 deployments = noun("deployments", "Named sets of work: proposed, then committed.")
 
 add_list(
-    deployments, "deployments", ("id", "name", "state", "parent_id", "system", "description"), what="the deployments"
+    deployments,
+    "deployments",
+    ("id", "name", "state", "parent_id", "system", "description"),
+    what="the deployments",
+    order="name",
 )
 add_show(deployments, "deployments", what="a deployment")
 add_destroy(deployments, "deployments", what="a deployment", plans=True)

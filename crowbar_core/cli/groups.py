@@ -12,7 +12,7 @@ from crowbar_core.cli.verbs import add_destroy, add_list, add_show, id_of
 groups = noun("groups", "Tags on nodes, each of a category.")
 CATEGORIES = ("class", "rack", "tag", "ui")
 
-add_list(groups, "groups", ("id", "name", "category", "description"), what="the groups")
+add_list(groups, "groups", ("id", "name", "category", "description"), what="the groups", order="name")
 add_show(groups, "groups", what="a group")
 add_destroy(groups, "groups", what="a group")
 

@@ -12,7 +12,14 @@ from crowbar_core.cli.verbs import add_destroy, add_list, add_show, done, pair, 
 
 hammers = noun("hammers", "Ways to act on a node outside its roles: power, boot device.")
 
-add_list(hammers, "hammers", ("id", "node", "name", "priority"), what="the nodes' hammers", names={"node": "nodes"})
+add_list(
+    hammers,
+    "hammers",
+    ("id", "node", "name", "priority"),
+    what="the nodes' hammers",
+    names={"node": "nodes"},
+    of_nodes=True,
+)
 add_show(hammers, "hammers", what="a hammer")
 add_destroy(hammers, "hammers", what="a hammer")
 

@@ -23,7 +23,7 @@ STATES = ("ERROR", "ACTIVE", "TODO", "TRANSITION", "BLOCKED", "PROPOSED")
 add_list(
     noderoles, "node_roles", COLUMNS, what="the noderoles",
     filters={"state_name": f"One of {', '.join(STATES)}."},
-    names={"node": "nodes", "role": "roles", "deployment": "deployments"},
+    names={"node": "nodes", "role": "roles", "deployment": "deployments"}, of_nodes=True,
 )  # fmt: skip
 
 

@@ -24,13 +24,13 @@ from crowbar_core.cli.verbs import (
 )
 
 nodes = noun("nodes", "The machines.")
-COLUMNS = ("id", "name", "state", "alive", "available", "admin", "bootenv", "description")
+COLUMNS = ("id", "name", "state", "alive", "available", "addresses", "groups", "bootenv", "description")
 
 add_list(
     nodes, "nodes", COLUMNS, what="the nodes",
     filters={"state": "TRANSITION, ERROR, PROPOSED, TODO, ACTIVE, IDLE, DEAD or NEW.",
              "alive": "true or false.", "available": "true or false."},
-    names={"deployment": "deployments"},
+    names={"deployment": "deployments"}, of_nodes=True, has_system=True, extra="addresses,groups", order="name",
 )  # fmt: skip
 add_show(nodes, "nodes", what="a node")
 add_destroy(nodes, "nodes", what="a node", plans=True)

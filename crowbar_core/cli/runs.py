@@ -22,7 +22,7 @@ PAUSE = 0.3
 
 add_list(runs, "runs", COLUMNS, what="the runs",
          filters={"state": "queued, running, cancelling, succeeded, failed, cancelled or lost.",
-                  "node_role_id": "Only those of this noderole."})  # fmt: skip
+                  "node_role_id": "Only those of this noderole."}, names={"node": "nodes"}, of_nodes=True)  # fmt: skip
 add_show(runs, "runs", what="a run")
 
 

@@ -14,7 +14,7 @@ from crowbar_core.cli.verbs import add_action, add_destroy, add_list, add_show, 
 ROLES = ("viewer", "operator", "admin")
 
 users = noun("users", "Users and their roles: admin, operator, viewer.")
-add_list(users, "users", ("id", "name", "role", "locked", "created_at"), what="the users")
+add_list(users, "users", ("id", "name", "role", "locked", "created_at"), what="the users", order="name")
 add_show(users, "users", what="a user")
 add_destroy(users, "users", what="a user")
 add_action(

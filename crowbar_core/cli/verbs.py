@@ -31,29 +31,54 @@ def add_list(
     what: str,
     filters: Filters | None = None,
     names: Filters | None = None,
+    of_nodes: bool = False,
+    extra: str | None = None,
+    order: str | None = None,
+    has_system: bool = False,
 ) -> None:
-    """`crowbar NOUN list`: all of them, or those that match. ``names``: options that take a name or id there."""
+    """`crowbar NOUN list`: all of them, or those that match; an option given several times means any of these.
+
+    ``names``: options that take a name or id there. ``of_nodes``: also by groups and patterns of their nodes.
+    ``extra``: fields beside the usual ones. ``order``: what they are sorted by unless said. ``has_system``: the
+    system's own are left out unless asked for.
+    """
+    if of_nodes:
+        names = {**(names or {}), "group": "groups"}
+        filters = {**(filters or {}), "match": "Only nodes named like this: * is any text, ? one character."}
 
     @group.verb("list", help=f"List {what}.")
     @click.option("--where", multiple=True, metavar="FIELD=VALUE", help="Only those with this value; may be repeated.")
     @click.option("--sort", metavar="FIELD", help="Order by this field; -FIELD turns it round.")
     @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
-    def list_(where: tuple[str, ...], sort: str | None, limit: int | None, **chosen: str | None) -> None:
+    def list_(
+        where: tuple[str, ...], sort: str | None, limit: int | None, system: bool = False, **chosen: tuple[str, ...]
+    ) -> None:
         client = connect()
-        query: dict[str, Any] = {**dict(pair(text, "--where") for text in where), "sort": sort}
-        for name, value in chosen.items():
-            if value is not None and name in (names or {}):
-                query[f"{name}_id"] = id_of(client, (names or {})[name], value)
-            else:
-                query[name] = value
+        query: dict[str, Any] = {"sort": sort or order, "fields": extra and f"*,{extra}"}
+        for name, value in (pair(text, "--where") for text in where):
+            query.setdefault(name, []).append(value)
+        for name, values in chosen.items():
+            if name in (names or {}) and values:
+                key = name if name == "group" else f"{name}_id"
+                query.setdefault(key, []).extend(id_of(client, (names or {})[name], value) for value in values)
+            elif values:
+                query.setdefault(name, []).extend(values)
+        if system:
+            query["system"] = ["true", "false"]
         out.rows(client.rows(path, query=query, limit=limit), columns, output())
 
+    if has_system:
+        list_.params.append(click.Option(["--system"], is_flag=True, help="Also those that are the system's own."))
     for name, text in (filters or {}).items():
         list_.params.append(
-            click.Option([f"--{name.removesuffix('_name').replace('_', '-')}", name], metavar="VALUE", help=text)
+            click.Option(
+                [f"--{name.removesuffix('_name').replace('_', '-')}", name], metavar="VALUE", help=text, multiple=True
+            )
         )
     for name in names or {}:
-        list_.params.append(click.Option([f"--{name}", name], metavar="NAME", help=f"Only those of this {name}."))
+        list_.params.append(
+            click.Option([f"--{name}", name], metavar="NAME", help=f"Only those of this {name}.", multiple=True)
+        )
 
 
 def add_show(group: Noun, path: str, *, what: str) -> None:

@@ -106,7 +106,7 @@ def roles(session: Session, *, barclamp_id: int | None = None, role_id: int | No
     query = (
         select(RoleRow, BarclampRow.name)
         .join(BarclampRow, BarclampRow.id == RoleRow.barclamp_id)
-        .order_by(RoleRow.name)
+        .order_by(RoleRow.name_key)
     )
     counts = select(NodeRole.role_id, NodeRole.state, func.count()).group_by(NodeRole.role_id, NodeRole.state)
     if barclamp_id is not None:
@@ -157,7 +157,7 @@ def bindable_roles(session: Session) -> list[BindableRole]:
     query = (
         select(RoleRow.id, RoleRow.name, RoleRow.description, RoleRow.milestone, RoleRow.cluster, RoleRow.destructive)
         .where(RoleRow.ready.is_(True), RoleRow.abstract.is_(False), RoleRow.library.is_(False))
-        .order_by(RoleRow.name)
+        .order_by(RoleRow.name_key)
     )
     return [BindableRole(**row._mapping) for row in session.execute(query)]
 
@@ -238,7 +238,7 @@ def deployment_roles(session: Session, deployment_id: int) -> list[DeploymentRol
         .join(Deployment, Deployment.id == DeploymentRole.deployment_id)
         .join(RoleRow, RoleRow.id == DeploymentRole.role_id)
         .where(DeploymentRole.deployment_id == deployment_id)
-        .order_by(RoleRow.name)
+        .order_by(RoleRow.name_key)
     )
     return [DeploymentRoleLine(**row._mapping) for row in session.execute(query)]
 
@@ -397,7 +397,7 @@ class UserLine:
 
 
 def users(session: Session) -> list[UserLine]:
-    query = select(User.id, User.name, User.role, User.locked, User.created_at).order_by(func.lower(User.name))
+    query = select(User.id, User.name, User.role, User.locked, User.created_at).order_by(User.name_key)
     return [UserLine(**row._mapping) for row in session.execute(query)]
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import ColumnElement, FromClause, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, FromClause, Select, false, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from crowbar_core.errors import BadInput, FieldError, NotFound, Refused
@@ -42,8 +42,23 @@ class Field:
     only_on_request: bool = False
     show: Callable[[Any], Any] | None = None
     read: Callable[[str], Any] | None = None
+    order: ColumnElement[Any] | None = None
+    """What it is sorted by, of the same type; the column itself unless said."""
     example: Any = None
     help: str = ""
+
+    @property
+    def by(self) -> ColumnElement[Any]:
+        return self.column if self.order is None else self.order
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A filter that is no field: ``where`` makes the condition. Raises ``BadInput``."""
+
+    name: str
+    where: Callable[[str], ColumnElement[bool]]
+    help: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +76,10 @@ class Later:
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What the objects of one noun look like. ``name`` is the column by which they are found besides their id."""
+    """What the objects of one noun look like. ``name`` is the column by which they are found besides their id.
+
+    ``unless_asked``: what a list is filtered by where nothing is said of that field.
+    """
 
     noun: str
     plural: str
@@ -71,6 +89,8 @@ class Listing:
     later: tuple[Later, ...] = ()
     name: ColumnElement[str] | None = None
     newest_first: bool = False
+    choices: tuple[Choice, ...] = ()
+    unless_asked: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def items(self) -> tuple[Field | Later, ...]:
@@ -88,7 +108,7 @@ class Listing:
 
     @property
     def filters(self) -> tuple[str, ...]:
-        return tuple(item.name for item in self.fields if item.filter)
+        return (*(item.name for item in self.fields if item.filter), *(item.name for item in self.choices))
 
     @property
     def sorts(self) -> tuple[str, ...]:
@@ -108,7 +128,7 @@ def page(
     session: Session,
     listing: Listing,
     *,
-    filters: Mapping[str, str] | None = None,
+    filters: Mapping[str, str | Sequence[str]] | None = None,
     where: Sequence[ColumnElement[bool]] = (),
     sort: str = "",
     after: str = "",
@@ -116,7 +136,10 @@ def page(
     fields: Sequence[str] = (),
     count: bool = False,
 ) -> Page:
-    """A page of a list. Raises ``BadInput`` for filters, columns, fields or a position that cannot be."""
+    """A page of a list; of several values for one filter any will do.
+
+    Raises ``BadInput`` for filters, columns, fields or a position that cannot be.
+    """
     wanted = _wanted(listing, fields, whole=False)
     conditions = [*where, *(_condition(listing, name, value) for name, value in (filters or {}).items())]
     column, descending, by = _order(listing, sort)
@@ -131,12 +154,12 @@ def page(
             statement = statement.where(listing.key < last_id if descending else listing.key > last_id)
         statement = statement.order_by(listing.key.desc() if descending else listing.key)
     else:
-        statement = statement.add_columns(column.column.label("_sort"))
+        statement = statement.add_columns(column.by.label("_sort"))
         if after:
             position = _position(after, column)
-            here = tuple_(column.column, listing.key)
+            here = tuple_(column.by, listing.key)
             statement = statement.where(here < position if descending else here > position)
-        ends = (column.column, listing.key)
+        ends = (column.by, listing.key)
         statement = statement.order_by(*(end.desc() if descending else end for end in ends))
     found = session.execute(statement.limit(limit + 1)).all()
     more, found = len(found) > limit, found[:limit]
@@ -205,7 +228,8 @@ def _wanted(listing: Listing, names: Sequence[str], *, whole: bool) -> list[Fiel
     if not names:
         return [item for item in listing.items if whole or not item.only_on_request]
     wanted = []
-    for name in dict.fromkeys(names):
+    usual = [item.name for item in listing.items if whole or not item.only_on_request] if "*" in names else []
+    for name in dict.fromkeys([*usual, *(name for name in names if name != "*")]):
         item = listing.field(name)
         if item is None:
             raise _refused("fields", f"A {listing.noun} has no such field; it has {', '.join(listing.names)}.")
@@ -239,7 +263,12 @@ def _refused(parameter: str, detail: str) -> BadInput:
     return BadInput(detail, errors=(FieldError(pointer=f"?{parameter}", detail=detail),))
 
 
-def _condition(listing: Listing, name: str, value: str) -> ColumnElement[bool]:
+def _condition(listing: Listing, name: str, value: str | Sequence[str]) -> ColumnElement[bool]:
+    if not isinstance(value, str):
+        return or_(false(), *(_condition(listing, name, one) for one in value))
+    for choice in listing.choices:
+        if choice.name == name:
+            return choice.where(value)
     item = listing.field(name)
     if not isinstance(item, Field) or not item.filter:
         possible = ", ".join(listing.filters) or "nothing"

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Text, bindparam, cast, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from crowbar_core.domain.names import keyed
 from crowbar_core.store.db import Store
 from crowbar_core.store.models import Node, table
 
@@ -23,7 +24,7 @@ def rows_of(session: Session, store: Store, ids: Collection[int]) -> dict[int, A
 def write(session: Session, now: datetime, changes: Mapping[int, Mapping[str, Any]]) -> None:
     """Write fields of nodes, node -> field -> value: one statement for all that change the same fields."""
     alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for ref, values in changes.items():
+    for ref, values in ((ref, keyed(fields)) for ref, fields in changes.items()):
         given = {f"new_{name}": value for name, value in values.items()}
         alike.setdefault(tuple(sorted(values)), []).append({"ref": ref, **given})
     for names, rows in alike.items():

@@ -357,7 +357,7 @@ def _names(session: Session, ids: Collection[int], *, most: int | None = 10) -> 
         .join(roles, roles.c.id == node_roles.c.role_id)
         .join(nodes, nodes.c.id == node_roles.c.node_id)
         .where(node_roles.c.id.in_(list(ids)))
-        .order_by(nodes.c.name, roles.c.name)
+        .order_by(nodes.c.name_key, roles.c.name_key)
         .limit(most)
     )
     return [f"{row.role} on {row.node}" for row in rows]

@@ -85,7 +85,9 @@ def change_deployment(parts: Parts, actor: Actor, deployment_id: int, changes: M
         if "parent_id" in values and values["parent_id"] != row.parent_id:
             _refuse_bad_parent(turn.session, row, values["parent_id"])
         turn.session.execute(
-            update(deployments).where(deployments.c.id == deployment_id).values(updated_at=turn.now, **values)
+            update(deployments)
+            .where(deployments.c.id == deployment_id)
+            .values(updated_at=turn.now, **names.keyed(values))
         )
         turn.audit("deployment.change", f"deployment {row.name}", fields=sorted(values))
 

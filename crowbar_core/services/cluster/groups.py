@@ -44,7 +44,7 @@ def change_group(parts: Parts, actor: Actor, group_id: int, changes: Mapping[str
     with parts.store.write(graph=False) as session:
         old = _group(session, group_id)
         _check_free(session, values.get("name", old.name), values.get("category", old.category), but=group_id)
-        session.execute(update(Group).where(Group.id == group_id).values(**values))
+        session.execute(update(Group).where(Group.id == group_id).values(**names.keyed(values)))
         _audit(session, actor, "group.change", old.name, values)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import OPEN_RUN_STATES, PROPOSED
@@ -178,13 +178,13 @@ def _destroy_deployment(parts: Parts, deployment_id: int) -> Loss:
         handed = session.scalars(
             select(nodes.c.name)
             .where(nodes.c.deployment_id == deployment_id, ~nodes.c.system)
-            .order_by(func.lower(nodes.c.name))
+            .order_by(nodes.c.name_key)
         ).all()
         valued = session.scalars(
             select(roles.c.name)
             .join(deployment_roles, deployment_roles.c.role_id == roles.c.id)
             .where(deployment_roles.c.deployment_id == deployment_id)
-            .order_by(roles.c.name)
+            .order_by(roles.c.name_key)
         ).all()
         return Loss(
             act="destroy",
@@ -272,7 +272,7 @@ def _destroy_group(parts: Parts, group_id: int) -> Loss:
             select(nodes.c.name)
             .join(members, members.c.node_id == nodes.c.id)
             .where(members.c.group_id == group_id)
-            .order_by(func.lower(nodes.c.name))
+            .order_by(nodes.c.name_key)
         ).all()
         return Loss(
             act="destroy",
@@ -385,7 +385,7 @@ def _pairs(session: Session, store: Store, ids: Collection[int]) -> dict[str, li
             .join(roles, roles.c.id == node_roles.c.role_id)
             .join(nodes, nodes.c.id == node_roles.c.node_id)
             .where(store.ids(node_roles.c.id, ids))
-            .order_by(node_roles.c.cohort, roles.c.name, func.lower(nodes.c.name))
+            .order_by(node_roles.c.cohort, roles.c.name_key, nodes.c.name_key)
         )
         for row in rows:
             found.setdefault(row.role, []).append(row.node)

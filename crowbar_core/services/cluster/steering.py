@@ -304,14 +304,15 @@ def why_node(parts: Parts, node_id: int) -> Why:
             text = text if bound is not None else f"No role is bound to {node.name}."
             return _summed([*said, Reason("nothing to do", text, f"node {node.id}")])
         here = {f"node_role {ref}": graph.node_roles[ref].role for ref in waiting}
-        whose: dict[Reason, list[str]] = {}
+        whose: dict[tuple[str, str], tuple[Reason, list[str]]] = {}
         for ref in waiting:
             for reason in annealing.why(graph, ref, now):
                 if (above := here.get(reason.subject)) is not None and reason.code.startswith("parent "):
                     reason = Reason(reason.code, f"It waits for {above}.", reason.subject)  # which is on this list, too
                 if reason not in said:
-                    whose.setdefault(reason, []).append(graph.node_roles[ref].role)
-        said += [Reason(one.code, f"{_some(of)}: {one.detail}", one.subject) for one, of in whose.items()]
+                    key = (reason.code, reason.detail)
+                    whose.setdefault(key, (reason, []))[1].append(graph.node_roles[ref].role)
+        said += [Reason(one.code, f"{_some(of)}: {one.detail}", one.subject) for one, of in whose.values()]
         return _summed(said)
 
 

@@ -182,7 +182,9 @@ def change_user(parts: Parts, actor: Actor, user_id: int, changes: Mapping[str, 
             user = _user_who_may_go(session, user_id, "made less than an administrator")
         if "name" in values:
             _check_free(session, values["name"], but=user_id)
-        session.execute(update(User).where(User.id == user_id).values(**values, updated_at=parts.store.now(session)))
+        session.execute(
+            update(User).where(User.id == user_id).values(**names.keyed(values), updated_at=parts.store.now(session))
+        )
         _audit(session, actor, "user.change", f"user {user.name}", values)
 
 

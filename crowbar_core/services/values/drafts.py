@@ -108,7 +108,7 @@ def _differing(kind: Kind, ids: Collection[int] | None = None, within: Collectio
         statement = select(
             nodes.c.id, nodes.c.name, nodes.c.deployment_id, nodes.c.hint.label("old"),
             nodes.c.proposed_hint.label("new"),
-        ).where(nodes.c.hint != nodes.c.proposed_hint).order_by(nodes.c.name)  # fmt: skip
+        ).where(nodes.c.hint != nodes.c.proposed_hint).order_by(nodes.c.name_key)  # fmt: skip
         key, home = nodes.c.id, nodes.c.deployment_id
     elif kind == "node_role":
         statement = (

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import JSON, ColumnElement, FromClause
 
 from crowbar_core.domain.attributes import masked
-from crowbar_core.store.listing import Field
+from crowbar_core.store.listing import Choice, Field
 from crowbar_core.store.models import Base, UtcDateTime, table
+from crowbar_core.store.selections import in_group, named_like
 
 
 def _type_of(column: ColumnElement[Any]) -> type:
@@ -34,7 +36,9 @@ def field(
     only_on_request: bool = False,
     read: Callable[[str], Any] | None = None,
 ) -> Field:
-    """A field that is a column of a table; a tree of values is shown with its secrets masked."""
+    """A field that is a column of a table; a tree of values is shown with its secrets masked, and a name is sorted as
+    people count: node-2 before node-10.
+    """
     kind = _type_of(column)
     nullable = bool(getattr(column, "nullable", False))
     return Field(
@@ -46,6 +50,7 @@ def field(
         filter=filter,
         sort=sort and not nullable,
         nullable=nullable,
+        order=column.table.c.name_key if column.key == "name" and "name_key" in column.table.c else None,
         example=example,
         help=help,
         only_on_request=only_on_request,
@@ -85,4 +90,16 @@ def derived(
         only_on_request=only_on_request,
         example=example,
         help=help,
+    )
+
+
+def of_node(node_id: ColumnElement[int], name: ColumnElement[str]) -> tuple[Choice, ...]:
+    """Filters by the node that a row is about: ``group`` and ``match``."""
+    return (
+        Choice(name="group", where=partial(in_group, node_id), help="A group of the node, by name or id."),
+        Choice(
+            name="match",
+            where=partial(named_like, name),
+            help="A pattern of the node's name, or of its part before a dot: * is any text, ? one character.",
+        ),
     )

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.store.listing import Later, Listing
-from crowbar_core.store.listings.fields import field, fields
+from crowbar_core.store.listings.fields import field, fields, of_node
 from crowbar_core.store.models import (
     Group,
     HammerRow,
@@ -47,6 +47,7 @@ HAMMERS: Final = Listing(
     plural="hammers",
     source=_hammers.join(_nodes, _nodes.c.id == _hammers.c.node_id),
     key=_hammers.c.id,
+    choices=of_node(_nodes.c.id, _nodes.c.name),
     fields=(
         *fields(HammerRow, "id", "node_id", filter=("node_id",)),
         field(_nodes.c.name, "node", filter=True, example="web1.rack2.example.com"),

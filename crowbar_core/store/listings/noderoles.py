@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import State
 from crowbar_core.store.listing import Later, Listing
-from crowbar_core.store.listings.fields import derived, field, fields
+from crowbar_core.store.listings.fields import derived, field, fields, of_node
 from crowbar_core.store.models import (
     Deployment,
     Node,
@@ -76,6 +76,7 @@ NODE_ROLES: Final = Listing(
     .join(_roles, _roles.c.id == _node_roles.c.role_id)
     .join(_deployments, _deployments.c.id == _node_roles.c.deployment_id),
     key=_node_roles.c.id,
+    choices=of_node(_nodes.c.id, _nodes.c.name),
     fields=(
         *fields(NodeRole, "id", "node_id", "role_id", "deployment_id", filter=("node_id", "role_id", "deployment_id")),
         field(_nodes.c.name, "node", filter=True, example="web1.rack2.example.com"),

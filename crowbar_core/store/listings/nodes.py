@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import RANKED, SHOWN_AS, NodeState
 from crowbar_core.store.listing import Later, Listing
-from crowbar_core.store.listings.fields import derived, field, fields
+from crowbar_core.store.listings.fields import derived, field, fields, of_node
 from crowbar_core.store.models import (
     Group,
     Node,
@@ -49,7 +49,7 @@ def _groups_of(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
         select(_node_groups.c.node_id, _groups.c.name)
         .join(_groups, _groups.c.id == _node_groups.c.group_id)
         .where(_node_groups.c.node_id.in_(ids))
-        .order_by(_groups.c.name)
+        .order_by(_groups.c.name_key)
     )
     for node_id, name in rows:
         found.setdefault(node_id, []).append(name)
@@ -62,6 +62,8 @@ NODES: Final = Listing(
     source=_nodes,
     key=_nodes.c.id,
     name=_nodes.c.name,
+    choices=of_node(_nodes.c.id, _nodes.c.name),
+    unless_asked={"system": "false"},
     fields=(
         field(_nodes.c.id, example=3),
         field(_nodes.c.name, filter=True, sort=True, example="web1.rack2.example.com"),

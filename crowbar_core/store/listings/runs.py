@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from crowbar_core.store.listing import Listing
-from crowbar_core.store.listings.fields import field, fields
+from crowbar_core.store.listings.fields import field, fields, of_node
 from crowbar_core.store.models import (
     Node,
     NodeRole,
@@ -23,6 +23,7 @@ RUNS: Final = Listing(
     .join(_nodes, _nodes.c.id == _runs.c.node_id)
     .join(_roles, _roles.c.id == _node_roles.c.role_id),
     key=_runs.c.id,
+    choices=of_node(_nodes.c.id, _nodes.c.name),
     newest_first=True,
     fields=(
         *fields(Run, "id", "node_role_id", "node_id", filter=("node_role_id", "node_id")),

@@ -25,6 +25,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, mapped_column, registry
 from sqlalchemy.types import TypeDecorator
 
+from crowbar_core.domain.names import natural
 from crowbar_core.store.database import Database
 
 
@@ -94,6 +95,16 @@ def json_list() -> Any:
 
 def words() -> Any:
     return mapped_column(server_default=text("''"))
+
+
+def _natural(context: Any) -> str:
+    return natural(str(context.get_current_parameters()["name"]))
+
+
+def name_key() -> Any:
+    """What the name is ordered by, the same on every database; whoever changes the name writes this, too."""
+    in_bytes = Text().with_variant(Text(collation="C"), "postgresql")
+    return mapped_column(in_bytes, default=_natural, server_default=text("''"))
 
 
 def flag(value: bool = False) -> Any:

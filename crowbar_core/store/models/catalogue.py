@@ -20,6 +20,7 @@ from crowbar_core.store.models.base import (
     json_list,
     json_object,
     moment,
+    name_key,
     number,
     one_of,
     ref,
@@ -64,6 +65,7 @@ class RoleRow(Model):
     __tablename__ = "roles"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
+    name_key: Mapped[str] = name_key()
     barclamp_id: Mapped[int] = ref("barclamps.id", "RESTRICT")
     description: Mapped[str] = words()
     jig_name: Mapped[str]

@@ -25,6 +25,7 @@ from crowbar_core.store.models.base import (
     json_list,
     json_object,
     moment,
+    name_key,
     number,
     one_of,
     ref,
@@ -53,6 +54,7 @@ class Deployment(Model):
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
+    name_key: Mapped[str] = name_key()
     description: Mapped[str] = words()
     system: Mapped[bool] = flag()
     committed: Mapped[bool] = flag()
@@ -65,11 +67,13 @@ class Node(Model):
     __tablename__ = "nodes"
     __table_args__ = (
         Index("uq_nodes_lower_name", func.lower(text("name")), unique=True),
+        Index("ix_nodes_name_key", "name_key", "id"),
         CheckConstraint("alive OR NOT system", name="system_is_alive"),
         NEVER_REUSE_IDS,
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
+    name_key: Mapped[str] = name_key()
     description: Mapped[str] = words()
     admin: Mapped[bool] = flag()
     system: Mapped[bool] = flag()
@@ -119,6 +123,7 @@ class Group(Model):
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
+    name_key: Mapped[str] = name_key()
     category: Mapped[str] = mapped_column(String(16), server_default="tag")
     description: Mapped[str] = words()
 

@@ -20,6 +20,7 @@ from crowbar_core.store.models.base import (
     flag,
     json_object,
     moment,
+    name_key,
     number,
     one_of,
     ref,
@@ -35,6 +36,7 @@ class User(Model):
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
+    name_key: Mapped[str] = name_key()
     password_hash: Mapped[str] = words()
     role: Mapped[str] = mapped_column(String(16), server_default="viewer")
     locked: Mapped[bool] = flag()

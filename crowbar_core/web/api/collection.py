@@ -19,7 +19,7 @@ from crowbar_core.errors import BadInput, FieldError, PreconditionFailed
 from crowbar_core.store import listing as lists
 from crowbar_core.store.db import expect
 from crowbar_core.store.listing import Field, Later, Listing
-from crowbar_core.web.api.operation import Answer, api, arguments
+from crowbar_core.web.api.operation import Answer, api, repeatable_arguments
 from crowbar_core.web.auth import parts
 
 OWN = ("limit", "after", "sort", "fields", "count")
@@ -28,10 +28,13 @@ EXAMPLE_TIME = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def listed(listing: Listing, *, where: Where = (), filters: Mapping[str, str] | None = None) -> Answer:
-    """One page of a list, as the query parameters ask for it."""
-    given = arguments()
+    """One page of a list, as the query parameters ask for it. ``filters`` are not the client's to change."""
+    several = repeatable_arguments(OWN)
+    given = {name: values[0] for name, values in several.items() if name in OWN}
     limit = _limit(given.get("limit"))
-    asked = dict(filters or {}) | {name: value for name, value in given.items() if name not in OWN}
+    assumed = listing.unless_asked if request.method == "GET" else {}
+    asked: dict[str, str | Sequence[str]] = {**assumed, **{n: v for n, v in several.items() if n not in OWN}}
+    asked.update(filters or {})
     with parts().store.read() as session:
         found = lists.page(
             session,
@@ -46,7 +49,7 @@ def listed(listing: Listing, *, where: Where = (), filters: Mapping[str, str] | 
         )
     headers = {}
     if found.after is not None:
-        query = urlencode({**given, "limit": str(limit), "after": found.after})
+        query = urlencode({**several, "limit": str(limit), "after": found.after}, doseq=True)
         headers["Link"] = f'<{request.path}?{query}>; rel="next"'
     if found.total is not None:
         headers["X-Total-Count"] = str(found.total)
@@ -60,7 +63,7 @@ def single(listing: Listing, ref: str | int, *, where: Where = (), status: int =
     headers = {"ETag": tag}
     if request.method == "GET" and request.if_none_match.contains_weak(tag.strip('"')):
         return Answer(status=304, headers=headers)
-    fields = chosen_fields()
+    fields = [name for name in chosen_fields() if name != "*"]
     for name in fields:
         if listing.field(name) is None:
             raise _refused("fields", f"A {listing.noun} has no such field; it has {', '.join(listing.names)}.")

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
+from crowbar_core.services.data.views import node_views
 from crowbar_core.services.values.drafts import Draft, Kind, drafts_in, drafts_of
 from crowbar_core.services.watch.processes import Process, judged
 from crowbar_core.store.db import now_of
@@ -69,11 +70,23 @@ def _draft(one: Draft) -> dict[str, Any]:
     return {"attribute": one.attribute, "path": one.path, "old": one.old, "new": one.new}
 
 
-def _with(listing: Listing, drafts: Later) -> Listing:
-    return replace(listing, later=(*listing.later, drafts))
+def _with(listing: Listing, *later: Later) -> Listing:
+    return replace(listing, later=(*listing.later, *later))
 
 
-NODES: Final = _with(nodes.NODES, _drafts_of("node"))
+def _addresses_of(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
+    found = node_views(parts().registry, session, parts().store, ids)
+    return {node_id: list(view.addresses) for node_id, view in found.items()}
+
+
+NODES: Final = _with(
+    nodes.NODES,
+    Later(
+        name="addresses", type=list, fetch=_addresses_of, missing=[], example=["192.0.2.10"],
+        help="Its addresses on the admin network, best first.",
+    ),
+    _drafts_of("node"),
+)  # fmt: skip
 NODE_ROLES: Final = _with(noderoles.NODE_ROLES, _drafts_of("node_role"))
 DEPLOYMENT_ROLES: Final = _with(deployments.DEPLOYMENT_ROLES, _drafts_of("deployment_role"))
 DEPLOYMENTS: Final = _with(

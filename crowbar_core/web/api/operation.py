@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,7 +117,7 @@ def api(
     def decorate(view: View) -> View:
         @functools.wraps(view)
         def called(**path: Any) -> Response:
-            given, asked = dict(path), arguments()
+            given, asked = dict(path), {} if many and query is None else arguments()
             dry_run = bool(plans) and _dry_run(asked)
             if query is not None:
                 given["query"] = strict.query(query, asked)
@@ -184,6 +184,16 @@ def _plain(value: Any) -> Any:
 def arguments() -> dict[str, str]:
     """The query parameters, each given once. Raises ``BadInput`` for repeated ones and for NUL."""
     return strict.single(request.args.lists(), "query parameter")
+
+
+def repeatable_arguments(once: Sequence[str]) -> dict[str, list[str]]:
+    """The same for a list, where any filter may be given several times. Raises as ``arguments`` does."""
+    given = list(request.args.lists())
+    strict.single(((name, values if name in once else values[:1]) for name, values in given), "query parameter")
+    for name, values in given:
+        for value in values:
+            strict.single([(name, [value])], "query parameter")
+    return dict(given)
 
 
 def _check_arguments(listing: Listing | None, given: Mapping[str, str]) -> None:

@@ -26,6 +26,7 @@ from crowbar_core.web.ui.plans import act_drafts, act_planned
 from crowbar_core.web.ui.shell import Action, act, actor, field, found, known_id, number, page, ui
 
 NODES_PER_PAGE = 100
+FILTERS = ("q", "state", "deployment", "group", "alive", "available", "system")
 YES_NO = {"yes": True, "no": False}
 
 
@@ -34,7 +35,7 @@ YES_NO = {"yes": True, "no": False}
 def nodes() -> Response:
     wanted = request.args.get("state", "").upper()
     deployment = request.args.get("deployment", "")
-    filters = {name: request.args.get(name, "")[:255] for name in ("q", "state", "deployment", "alive", "available")}
+    filters = {name: request.args.get(name, "")[:255] for name in FILTERS}
     with auth.parts().store.read() as session:
         lines = node_pages.nodes_page(
             session,
@@ -44,8 +45,13 @@ def nodes() -> Response:
             deployment_id=known_id(deployment),
             alive=YES_NO.get(filters["alive"]),
             available=YES_NO.get(filters["available"]),
+            system=filters["system"] == "yes",
+            group=filters["group"].replace("\x00", ""),
             limit=NODES_PER_PAGE + 1,
         )
+        groups = node_pages.group_names(session)
+        shown = [line.id for line in lines[:NODES_PER_PAGE]]
+        addresses = views.node_views(auth.parts().registry, session, auth.parts().store, shown)
         deployments = boards.deployment_lines(session)
     more = lines[NODES_PER_PAGE - 1].name if len(lines) > NODES_PER_PAGE else ""
     return page(
@@ -55,6 +61,8 @@ def nodes() -> Response:
         more=more,
         filters=filters,
         deployments=deployments,
+        groups=groups,
+        addresses={node_id: view.addresses for node_id, view in addresses.items()},
     )
 
 

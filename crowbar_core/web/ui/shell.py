@@ -40,6 +40,7 @@ NAV: tuple[tuple[str, tuple[NavItem, ...]], ...] = (
             NavItem(label="Dashboard", url="/"),
             NavItem(label="Nodes", url="/nodes"),
             NavItem(label="Deployments", url="/deployments"),
+            NavItem(label="Noderoles", url="/noderoles"),
             NavItem(label="Annealer", url="/annealer"),
             NavItem(label="Runs", url="/runs"),
             NavItem(label="Processes", url="/processes"),
