@@ -26,6 +26,7 @@ from crowbar_core.barclamp import (
     NodeRoleView,
     NodeView,
     Outcome,
+    Panel,
     Periodic,
     Probe,
     Problem,
@@ -54,6 +55,11 @@ def register_blueprints() -> Iterable[Any]:  # type: ignore[empty-body]
 @hookspec
 def register_nav() -> Iterable[NavItem]:  # type: ignore[empty-body]
     """Entries of the pages' navigation. Called once."""
+
+
+@hookspec
+def register_panels() -> Iterable[Panel]:  # type: ignore[empty-body]
+    """Parts of the pages of nodes and deployments, and of the dashboard. Called once."""
 
 
 @hookspec

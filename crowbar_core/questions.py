@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-REMEMBERED: Final = frozenset({"node_role_data", "node_addresses", "node_boot", "probe_node"})
+REMEMBERED: Final = frozenset({"node_role_data", "node_addresses", "node_boot", "probe_node", "register_panels"})
 """The others tell of their failure at once: a registration in the barclamp's problems, an objection in the refusal."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -18,12 +19,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
 
 import crowbar_core
-from crowbar_core import barclamp, errors, hookspecs
+from crowbar_core import barclamp, errors, hookspecs, pages, rest
 from crowbar_core.barclamp import declared, extras, hammers, intents, jigs, seat, views
 from crowbar_core.cli.context import shared_options
 from crowbar_core.cli.local import settings_options
@@ -38,6 +40,7 @@ from crowbar_core.domain.states import (
 )
 from crowbar_core.errors import CrowbarError
 from crowbar_core.settings import Settings
+from crowbar_core.store.listing import Listing
 from crowbar_core.web.api.openapi import document
 from crowbar_core.web.app import create_app
 
@@ -427,6 +430,33 @@ def _fields_of(item: ast.ClassDef) -> list[tuple[str, ...]]:
     return rows
 
 
+# ---------------------------------------------------------------- the kits
+
+
+def kit_page(kit: ModuleType) -> str:
+    """Every public name of a kit, with its signature and what it is for; the core's listings on a line of their own."""
+    parts, listings = [], []
+    for name in sorted(kit.__all__, key=str.lower):
+        value = getattr(kit, name)
+        if isinstance(value, Listing):
+            listings.append(code(name))
+        elif inspect.isclass(value) and dataclasses.is_dataclass(value):
+            source = ast.parse(inspect.cleandoc(inspect.getsource(value))).body[0]
+            assert isinstance(source, ast.ClassDef)
+            doc = prose(ast.get_docstring(source) or "")
+            rows = _fields_of(source)
+            parts.append(f"### {name}\n\n{doc}\n\n{table(('field', 'type', 'default', ''), rows)}")
+        elif inspect.isfunction(value) or inspect.isclass(value):
+            told = "" if inspect.isclass(value) else str(inspect.signature(value))
+            signature = _short_types(re.sub(r"(: |-> )'([^']*)'", r"\1\2", told))
+            parts.append(f"### {name}\n\n```text\n{name}{signature}\n```\n\n{prose(value.__doc__ or '')}\n")
+        else:
+            parts.append(f"### {name}\n\nA type for the fields of bodies.\n")
+    if listings:
+        parts.append(f"Listings of the core, for `found_id`, `resolve` and `listed`: {', '.join(listings)}.\n")
+    return "\n".join(parts)
+
+
 # ---------------------------------------------------------------- the script jig's own README
 
 
@@ -449,6 +479,8 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "errors": errors_page,
     "vocabulary": vocabulary_page,
     "scripts": scripts_page,
+    "kit-rest": functools.partial(kit_page, rest),
+    "kit-pages": functools.partial(kit_page, pages),
 }
 
 

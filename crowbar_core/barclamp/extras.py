@@ -30,6 +30,22 @@ class NavItem:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A part that a barclamp adds to a page of the core's: of each node, of each deployment, or to the dashboard.
+
+    ``render`` is called whenever that page is shown, also while somebody watches it, with the ``NodeView`` or the
+    ``DeploymentView`` (its noderoles left out) that it is about; without anything on the dashboard. It gives back HTML
+    as ``markupsafe.Markup`` (``crowbar_core.pages.fragment`` makes it), or text, or a mapping, shown as facts; None:
+    nothing is shown. One that raises shows a line that says so.
+    """
+
+    on: Literal["node", "deployment", "dashboard"]
+    title: str
+    render: Callable[..., Any]
+    order: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schema:
     """A barclamp's own tables: ``migrations`` is an importable package of Alembic versions. Version table:
     ``alembic_version_<name>``.

@@ -18,7 +18,7 @@ from typing import Any
 
 import pluggy
 
-from crowbar_core.barclamp import PROJECT, Attribute, Hammer, Jig, Json, NavItem, Problem, Schema
+from crowbar_core.barclamp import PROJECT, Attribute, Hammer, Jig, Json, NavItem, Panel, Problem, Schema
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound, told
 from crowbar_core.plugins.entry_points import HAMMERS, JIGS, classes, distribution_of
 from crowbar_core.plugins.loaded import (
@@ -258,6 +258,11 @@ class Registry:
     def nav(self) -> list[NavItem]:
         items = [item for _, found in self.registered("register_nav", NavItem) for item in found]
         return sorted(items, key=lambda item: (item.order, item.label))
+
+    def panels(self) -> list[tuple[str, Panel]]:
+        """(barclamp, panel), in the order in which they are shown."""
+        found = [(one.name, panel) for one, panels in self.registered("register_panels", Panel) for panel in panels]
+        return sorted(found, key=lambda pair: (pair[1].order, pair[1].title))
 
     def problems(self) -> list[Problem]:
         """What is wrong with the installed packages themselves."""

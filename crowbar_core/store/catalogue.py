@@ -15,7 +15,6 @@ from crowbar_core.barclamp.declared import FLAGS
 from crowbar_core.domain.states import State
 from crowbar_core.store.models import (
     AttribRow,
-    Audit,
     BarclampRow,
     Delivery,
     Deployment,
@@ -355,36 +354,7 @@ def hook_failures(session: Session, *, plugin: str = "", limit: int = 50) -> lis
     return found[:limit]
 
 
-# ---------------------------------------------------------------- audit, users, tokens
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuditLine:
-    id: int
-    at: datetime
-    actor: str
-    remote: str
-    action: str
-    subject: str
-    detail: Mapping[str, Any]
-
-
-def audits_page(
-    session: Session, *, before: int | None = None, actor: str = "", subject: str = "", limit: int = 100
-) -> list[AuditLine]:
-    """Newest first."""
-    query = (
-        select(Audit.id, Audit.at, Audit.actor, Audit.remote, Audit.action, Audit.subject, Audit.detail)
-        .order_by(Audit.id.desc())
-        .limit(limit)
-    )
-    if before is not None:
-        query = query.where(Audit.id < before)
-    if actor:
-        query = query.where(Audit.actor == actor)
-    if subject:
-        query = query.where(Audit.subject == subject)
-    return [AuditLine(**row._mapping) for row in session.execute(query)]
+# ---------------------------------------------------------------- users, tokens
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from crowbar_core import brought, hookspecs, plugins
-from crowbar_core.barclamp import Barclamp, NavItem, Periodic, Problem, Role
+from crowbar_core.barclamp import Barclamp, NavItem, Panel, Periodic, Problem, Role
 from crowbar_core.errors import BadInput, BarclampError, CrowbarError
 from crowbar_core.plugins import LoadedBarclamp, Registry
 from crowbar_core.plugins.loaded import names_match
@@ -416,6 +416,11 @@ class _Checker:
                 self.error(f"register_nav returns {item!r}, which is no NavItem.")
             elif not item.url.startswith("/") or not _answers_get(app, item.url):
                 self.error(f"The navigation's entry {item.label!r} leads to {item.url}, where there is no page.")
+        for panel in self._answers(parts.registry, "register_panels", barclamp):
+            if not isinstance(panel, Panel):
+                self.error(f"register_panels returns {panel!r}, which is no Panel.")
+            elif panel.on not in ("node", "deployment", "dashboard"):
+                self.error(f"The panel {panel.title!r} is on {panel.on!r}; it can be on node, deployment or dashboard.")
 
 
 # ---------------------------------------------------------------- parts of the above

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from flask import Blueprint
+from markupsafe import Markup
 from sqlalchemy import inspect, text
 
 from crowbar_core import (
@@ -24,6 +25,7 @@ from crowbar_core import (
     NodeRoleView,
     NodeView,
     Outcome,
+    Panel,
     Periodic,
     PermanentError,
     Probe,
@@ -107,6 +109,57 @@ def test_register_nav_puts_an_entry_into_the_navigation() -> None:
         page = bed.web().get("/").text
     assert "Whistles &amp; bells" in page
     assert 'href="/nodes?whistles"' in page
+
+
+def test_register_panels_adds_to_the_pages_of_nodes_and_deployments_and_to_the_dashboard() -> None:
+    def on_node(node: NodeView) -> Markup:
+        return Markup("<p class='body'>I stand in <b>rack 7</b>, {}.</p>").format(node.name)
+
+    @hookimpl
+    def register_panels() -> Iterable[Panel]:
+        return [
+            Panel(on="node", title="Place", render=on_node, order=2),
+            Panel(on="node", title="Asset", render=lambda node: {"Serial & co": "<S-1>"}, order=1),
+            Panel(on="node", title="Nothing to say", render=lambda node: None),
+            Panel(on="deployment", title="Cost", render=lambda deployment: f"{deployment.name} costs < 5"),
+            Panel(on="dashboard", title="Stock", render=lambda: "two <spares>"),
+        ]
+
+    with Testbed(barclamp(register_panels)) as bed:
+        node = bed.add_node("n1")
+        viewer = bed.web("viewer")
+        page = viewer.get(f"/nodes/{node.id}").text
+        assert "I stand in <b>rack 7</b>, n1.example.test." in page
+        assert "<dt>Serial &amp; co</dt><dd>&lt;S-1&gt;</dd>" in page
+        assert page.index("<h2>Asset</h2>") < page.index("<h2>Place</h2>")
+        assert "Nothing to say" not in page
+        assert "costs" not in page
+        assert "two" not in page
+        assert '<p class="body">system costs &lt; 5</p>' in viewer.get("/deployments/system").text
+        assert '<p class="body">two &lt;spares&gt;</p>' in viewer.get("/").text
+
+
+def test_register_panels_whose_panel_raises_shows_a_line_and_leaves_the_page() -> None:
+    def broken(node: NodeView) -> str:
+        raise ValueError("no <rack>")
+
+    @hookimpl
+    def register_panels() -> Iterable[Panel]:
+        return [
+            Panel(on="node", title="Place", render=broken),
+            Panel(on="node", title="Odd", render=lambda node: 5),
+            Panel(on="node", title="Well", render=lambda node: "all is well"),
+        ]
+
+    with Testbed(barclamp(register_panels)) as bed:
+        node = bed.add_node("n1")
+        answer = bed.web("viewer").get(f"/nodes/{node.id}")
+        assert answer.status_code == 200
+        assert "ValueError: no &lt;rack&gt;" in answer.text
+        assert "TypeError: render returned int, not Markup, text, a mapping or None" in answer.text
+        assert "all is well" in answer.text
+        (failure,) = bed.hook_failures("listener")
+        assert (failure.hook, failure.subject, failure.attempts) == ("register_panels", f"node {node.id}", 2)
 
 
 MIGRATION = """

@@ -18,6 +18,7 @@ from crowbar_core import (
     CrowbarError,
     NavItem,
     NodeView,
+    Panel,
     Pending,
     Periodic,
     PermanentError,
@@ -240,6 +241,8 @@ def test_a_barclamp_with_nothing_wrong_has_no_problems() -> None:
         (Plugin(register_blueprints=lambda: [5]), "returned something that is no Flask Blueprint"),
         (Plugin(register_blueprints=lambda: 1 / 0), "register_blueprints raises: ZeroDivisionError"),
         (Plugin(register_nav=lambda: [NavItem(label="Mine", url="/nowhere")]), "leads to /nowhere, where there is no"),
+        (Plugin(register_panels=lambda: [Panel(on="roof", title="P", render=str)]),  # type: ignore[arg-type]
+         "'P' is on 'roof'; it can be"),
         (Plugin(register_periodic=lambda: [Periodic(name="p", seconds=0, run=print)]), "is called every 0 seconds"),
         (Plugin(register_schema=lambda: "no.such.package"), "Its tables cannot be made"),
     ],

@@ -22,6 +22,7 @@ from crowbar_core.services.values import drafts
 from crowbar_core.store import boards, catalogue, node_pages, run_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.asking import act_asked, ask_url
+from crowbar_core.web.ui.panels import panels
 from crowbar_core.web.ui.plans import act_drafts, act_planned
 from crowbar_core.web.ui.shell import Action, act, actor, field, found, known_id, number, page, ui
 
@@ -92,7 +93,7 @@ def node(reference: str) -> Response:
             "runs": run_pages.runs_of(session, node_id=line.id, limit=15),
             "roles": catalogue.bindable_roles(session),
             "deployments": boards.deployment_lines(session),
-            "addresses": views.node_views(parts.registry, session, parts.store, [line.id])[line.id].addresses,
+            "view": views.node_views(parts.registry, session, parts.store, [line.id])[line.id],
             "claims": claims_of(session, parts.store, parts.settings, [line.id]).get(line.id, ()),
         }
     for tree in ("hint", "discovery"):
@@ -100,6 +101,7 @@ def node(reference: str) -> Response:
     context["state"] = node_state(
         (one.state for one in context["node_roles"]), alive=line.alive, was_alive=line.alive_at is not None
     )
+    context["panels"] = panels("node", context["view"])
     context["why"] = steering.why_node(parts, line.id)
     context["drafts"] = drafts.drafts(parts, node_id=line.id)
     context["values"] = values.node_values(parts, line.id)

@@ -137,17 +137,24 @@ class Action:
 
 
 def page(template: str, *, live: str = "", status: int = 200, **context: Any) -> Response:
-    """A page; or, when htmx asks for it, only its live part, and nothing at all if that is as the browser has it."""
+    """A page; or, when htmx asks for it, only its live part, and nothing at all if that is as the browser has it.
+
+    ``template`` and ``live`` without a slash are the core's; a barclamp's are named with their folder.
+    """
     pace = "working" if context.setdefault("pulse", pulse()).state == "working" else "quiet"
     if live and request.headers.get("HX-Request"):
-        body = render_template(f"crowbar/{live}", partial=True, **context) + render_template(
+        body = render_template(_whole(live), partial=True, **context) + render_template(
             "crowbar/_pulse.html", partial=True, **context
         )
         return _fresh(body, pace)
-    answer = make_response(render_template(f"crowbar/{template}", live=live, partial=False, **context), status)
+    answer = make_response(render_template(_whole(template), live=live, partial=False, **context), status)
     answer.headers["Cache-Control"] = "no-store"  # the way back shows what is, not what was
     answer.headers["Vary"] = "HX-Request"
     return answer
+
+
+def _whole(template: str) -> str:
+    return template if "/" in template else f"crowbar/{template}"
 
 
 def _fresh(body: str, pace: str) -> Response:

@@ -6,8 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from flask import Blueprint
 
-from crowbar_core import Attribute, Barclamp, Intent, Json, NavItem, NodeRoleView, Role, SetAttribute, Want, hookimpl
-from crowbar_example.pages import pages
+from crowbar_core import (
+    Attribute,
+    Barclamp,
+    Intent,
+    Json,
+    NavItem,
+    NodeRoleView,
+    Panel,
+    Role,
+    SetAttribute,
+    Want,
+    hookimpl,
+)
+from crowbar_example.pages import MEMBERSHIP, pages
 
 GREETING = Attribute(
     name="example-greeting",
@@ -114,3 +126,8 @@ def register_blueprints() -> Iterable[Blueprint]:
 @hookimpl
 def register_nav() -> Iterable[NavItem]:
     return [NavItem(label="Example", url="/example")]
+
+
+@hookimpl
+def register_panels() -> Iterable[Panel]:
+    return [MEMBERSHIP]

@@ -136,3 +136,15 @@ def test_who_is_not_signed_in_sees_no_members(crowbar: Testbed) -> None:
     nobody = crowbar.web("viewer").application.test_client()
     assert nobody.get("/api/v2/example/members").status_code == 401
     assert nobody.get("/example").status_code == 302
+
+
+def test_the_page_of_a_member_tells_of_its_membership(crowbar: Testbed, fake_jig: FakeJig) -> None:
+    fake_jig.always({"example": {"kernel": "6.1"}}, role="example-hello")
+    party(crowbar, "n1", "n2")
+    other = crowbar.add_node("n3")
+    crowbar.commit("party")
+    crowbar.anneal_until_quiet()
+    viewer = crowbar.web("viewer")
+    page = viewer.get("/nodes/n1.example.test").text
+    assert "<dt>Knows</dt><dd>2 members</dd><dt>Kernel</dt><dd>6.1</dd>" in page
+    assert "Membership" not in viewer.get(f"/nodes/{other.id}").text
