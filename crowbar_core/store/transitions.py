@@ -113,18 +113,33 @@ def new_token() -> str:
     return secrets.token_hex(16)
 
 
-def propose_new(moves: Moves, *, node_id: int, role_id: int, deployment_id: int, **values: Any) -> int:
-    """A new noderole, PROPOSED, without edges. Returns its id."""
-    row = moves.session.execute(
-        insert(node_roles)
-        .values(
-            node_id=node_id, role_id=role_id, deployment_id=deployment_id, state=int(PROPOSED), once=new_token(),
-            created_at=moves.now, updated_at=moves.now, **values,
-        )
-        .returning(node_roles.c.id)
-    ).one()  # fmt: skip
-    moves.note(PROPOSED, [(row.id, node_id, role_id)])
-    return int(row.id)
+@dataclass(frozen=True, slots=True)
+class New:
+    """A noderole to be made. ``cohort``: as far as it is known."""
+
+    node_id: int
+    role_id: int
+    deployment_id: int
+    cohort: int = 1
+
+
+def propose_new(moves: Moves, new: Sequence[New]) -> list[int]:
+    """New noderoles, PROPOSED, without edges. Returns their ids, in the same order."""
+    if not new:
+        return []
+    ids = list(
+        moves.session.scalars(
+            insert(node_roles).returning(node_roles.c.id, sort_by_parameter_order=True),
+            [
+                {"node_id": one.node_id, "role_id": one.role_id, "deployment_id": one.deployment_id,
+                 "cohort": one.cohort, "state": int(PROPOSED), "once": new_token(), "created_at": moves.now,
+                 "updated_at": moves.now}
+                for one in new
+            ],
+        ).all()
+    )  # fmt: skip
+    moves.note(PROPOSED, ((ref, one.node_id, one.role_id) for ref, one in zip(ids, new, strict=True)))
+    return ids
 
 
 def connect(moves: Moves, links: Iterable[tuple[int, int, str]]) -> None:

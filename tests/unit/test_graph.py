@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from crowbar_core.barclamp import Attribute, Require, Role
-from crowbar_core.domain.graph import Bound, Plan, Situation, closure, find_cycle, plan_binding
+from crowbar_core.domain.graph import (
+    Bound,
+    PeerChild,
+    Plan,
+    Situation,
+    Target,
+    Wanted,
+    closure,
+    cohorts,
+    find_cycle,
+    plan_bindings,
+)
 from crowbar_core.errors import NotFound, Refused
 
 NODE, OTHER, SYSTEM, ROOT_SYSTEM = 1, 2, 90, 91
 DEPLOYMENT, ROOT = 5, 4
 
 
-def situation(roles: Sequence[Role], bound: Sequence[Bound] = (), **values: Any) -> Situation:
+def situation(
+    roles: Sequence[Role], bound: Sequence[Bound] = (), *, node_id: int = NODE, node_is_system: bool = False,
+    peer_children: Mapping[str, Sequence[tuple[int, str, int, str]]] | None = None, **values: Any,
+) -> Situation:  # fmt: skip
     given: dict[str, Any] = {
-        "jigs": frozenset({"noop"}), "node_id": NODE, "node_name": "n1.test.example", "node_is_system": False,
-        "deployments": [DEPLOYMENT, ROOT], "deployment_name": "web",
+        "jigs": frozenset({"noop"}), "nodes": {node_id: Target("n1.test.example", node_is_system)},
+        "chains": {DEPLOYMENT: [DEPLOYMENT, ROOT]}, "deployment_names": {DEPLOYMENT: "web"},
         "system_nodes": {DEPLOYMENT: SYSTEM, ROOT: ROOT_SYSTEM},
         "owners": {a.name: role.name for role in roles for a in role.attributes},
+        "peer_children": {
+            (DEPLOYMENT, role): [PeerChild(*one) for one in those] for role, those in (peer_children or {}).items()
+        },
     }  # fmt: skip
-    return Situation(roles={role.name: role for role in roles}, bound=bound, **(given | values))
+    return Situation(
+        roles={role.name: role for role in roles}, bound=sorted(bound, key=lambda one: one.id), **(given | values)
+    )
+
+
+def plan_binding(given: Situation, role: str) -> Plan:
+    """The plan of binding one role to the situation's one node."""
+    return plan_bindings(given, [Wanted(next(iter(given.nodes)), role, DEPLOYMENT)])
 
 
 def here(ref: int, role: str) -> Bound:
@@ -48,7 +72,7 @@ def test_what_is_required_is_made_first_and_becomes_the_parent() -> None:
     plan = plan_binding(situation(roles), "app")
     assert new(plan) == [("os", NODE), ("net", NODE), ("app", NODE)]
     assert links(plan) == {("os", "net", "data"), ("net", "app", "data")}
-    assert plan.target == (NODE, "app")
+    assert plan.targets == [(NODE, "app")]
     assert {one.deployment_id for one in plan.new} == {DEPLOYMENT}
 
 
@@ -153,7 +177,7 @@ def test_data_wins_over_order_where_both_are_meant() -> None:
 
 def test_what_is_bound_already_is_the_answer() -> None:
     plan = plan_binding(situation([Role(name="app")], [here(3, "app")]), "app")
-    assert plan.target == 3
+    assert plan.targets == [3]
     assert not plan.new
 
 

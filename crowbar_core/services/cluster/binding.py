@@ -1,19 +1,21 @@
-"""Binding a role to a node, and taking it off again: one transaction, all of it or nothing."""
+"""Binding roles to nodes, and taking them off again: one transaction, all of it or nothing.
+
+Many are bound as one: what is needed is read for all of them together, planned in memory as if they were bound one
+after the other, and written together.
+"""
 
 from __future__ import annotations
 
+import graphlib
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Role
 from crowbar_core.domain import graph
-from crowbar_core.domain.graph import Bound, Ref, Situation
-from crowbar_core.domain.states import OPEN_RUN_STATES, PROPOSED
+from crowbar_core.domain.graph import Bound, Ref, Situation, Target, Wanted
 from crowbar_core.errors import NotFound, Refused
 from crowbar_core.services.annealing.annealer import cancel, change
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn
@@ -21,11 +23,7 @@ from crowbar_core.services.data.changes import mark_stale, peers_of, refresh_sys
 from crowbar_core.services.data.layers import deployment_chains, differing_wants
 from crowbar_core.services.data.views import node_role_views, node_views
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, rehearsing
-from crowbar_core.store import transitions
-from crowbar_core.store.models import Deployment, DeploymentRole, Edge, Node, NodeRole, RoleRow, Run, table
-
-nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
-deployments, deployment_roles = table(Deployment), table(DeploymentRole)
+from crowbar_core.store import bindings, transitions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +36,32 @@ class BindResult:
     created: tuple[int, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class BindManyResult:
+    """``node_role_ids`` are the noderoles asked for, node by node; ``created`` are all that were made."""
+
+    node_role_ids: tuple[int, ...]
+    created: tuple[int, ...]
+
+
 def bind(parts: Parts, actor: Actor, *, node_id: int, role_id: int, deployment_id: int | None = None) -> BindResult:
     """Bind a role to a node in a deployment (the node's own when None), with everything it requires.
 
     Binding what is bound already in that deployment changes nothing. Raises ``Refused`` with the reason, ``NotFound``.
     """
+    bound = bind_many(parts, actor, node_ids=[node_id], role_ids=[role_id], deployment_id=deployment_id)
+    return BindResult(node_role_id=bound.node_role_ids[0], created=bound.created)
+
+
+def bind_many(
+    parts: Parts, actor: Actor, *, node_ids: Sequence[int], role_ids: Sequence[int], deployment_id: int | None = None
+) -> BindManyResult:
+    """Bind each of the roles, in this order, to each of the nodes, all of them or none."""
     with change(parts, actor) as turn:
-        name = turn.session.scalar(select(roles.c.name).where(roles.c.id == role_id))
-        if name is None:
-            raise NotFound(f"There is no role {role_id}.")
-        bound = bind_in_turn(turn, node_id=node_id, role=name, deployment_id=deployment_id)
+        named = bindings.role_names(turn.session, role_ids)
+        if missing := [ref for ref in role_ids if ref not in named]:
+            raise NotFound(f"There is no role {missing[0]}.")
+        bound = bind_wanted(turn, [(node, named[role], deployment_id) for node in node_ids for role in role_ids])
         if rehearsing.get() is not None:  # what is only proposed does nothing: its plan is that of its commit
             committed = commit_in_turn(turn, bound.created)
             commit_hooks(turn, committed)
@@ -55,125 +69,126 @@ def bind(parts: Parts, actor: Actor, *, node_id: int, role_id: int, deployment_i
 
 
 def bind_in_turn(turn: Turn, *, node_id: int, role: str, deployment_id: int | None = None) -> BindResult:
-    """The same inside a running turn."""
-    situation, node = _situation(turn, node_id, role, deployment_id)
-    there = [one for one in situation.bound if one.node_id == node_id and one.role == role]
-    if there:
-        if there[0].deployment_id != situation.deployments[0]:
-            raise Refused(
-                f"Role {role} is bound to {node.name} already, in another deployment (noderole "
-                f"{there[0].id}). Unbind it there first."
-            )
-        return BindResult(node_role_id=there[0].id, created=())
-    plan = graph.plan_binding(situation, role)
+    """Bind one role inside a running turn."""
+    bound = bind_wanted(turn, [(node_id, role, deployment_id)])
+    return BindResult(node_role_id=bound.node_role_ids[0], created=bound.created)
+
+
+def bind_wanted(turn: Turn, asked: Sequence[tuple[int, str, int | None]]) -> BindManyResult:
+    """Bind roles to nodes inside a running turn, each (node id, role, deployment id; None: the node's own), as if one
+    after the other. Costs a constant number of statements for some thousand noderoles.
+    """
+    if not asked:
+        return BindManyResult(node_role_ids=(), created=())
+    wanted, situation = _situation(turn, asked)
+    plan = graph.plan_bindings(situation, wanted)
+    if not plan.new:
+        return BindManyResult(node_role_ids=tuple(_id({}, ref) for ref in plan.targets), created=())
     _refuse_objections(turn, plan, situation.bound)
-    role_ids: dict[str, int] = dict(
-        turn.session.execute(
-            select(roles.c.name, roles.c.id).where(roles.c.name.in_([one.role for one in plan.new]))
-        ).all()
-    )
-    made: dict[Ref, int] = {}
-    for one in plan.new:
-        _ensure_deployment_role(turn, one.deployment_id, role_ids[one.role])
-        made[one.key] = transitions.propose_new(
-            turn.moves, node_id=one.node_id, role_id=role_ids[one.role], deployment_id=one.deployment_id
-        )
+    made = _make(turn, plan, situation.bound)
     links = [(_id(made, link.parent), _id(made, link.child), link.kind) for link in plan.links]
     _refuse_cycles(turn, links, set(made.values()))
     transitions.connect(turn.moves, links)
     _refuse_differing(turn, situation, [(made[one.key], one.node_id, one.role) for one in plan.new])
     created = tuple(made[one.key] for one in plan.new)
     if turn.registry.listens("on_node_bind"):
-        for ref, view in node_role_views(turn.registry, turn.session, turn.store, created).items():
-            assert ref in created
-            turn.veto("on_node_bind", of=view.role, node_role=view)
+        for portion in transitions.batched(created, transitions.PORTION):
+            for view in node_role_views(turn.registry, turn.session, turn.store, portion).values():
+                turn.veto("on_node_bind", of=view.role, node_role=view)
     # A committed child that got a new data parent may see other values.
-    turn.audit("bind", f"node {node.name}", role=role, deployment=situation.deployment_name, created=list(created))
-    return BindResult(node_role_id=_id(made, plan.target), created=created)
+    _audit(turn, situation, wanted, plan, made)
+    return BindManyResult(node_role_ids=tuple(_id(made, ref) for ref in plan.targets), created=created)
 
 
 def _id(made: Mapping[Ref, int], ref: Ref) -> int:
     return ref if isinstance(ref, int) else made[ref]
 
 
-def _situation(turn: Turn, node_id: int, role: str, deployment_id: int | None) -> tuple[Situation, Any]:
-    session, registry = turn.session, turn.registry
-    node = session.execute(
-        select(nodes.c.id, nodes.c.name, nodes.c.system, nodes.c.deployment_id).where(nodes.c.id == node_id)
-    ).one_or_none()
-    if node is None:
-        raise NotFound(f"There is no node {node_id}.")
+def _make(turn: Turn, plan: graph.Plan, bound: Sequence[Bound]) -> dict[Ref, int]:
+    """Write the new noderoles, with the deployment roles that they need."""
+    role_ids = bindings.role_ids(turn.session, {one.role for one in plan.new})
+    pairs = dict.fromkeys((one.deployment_id, role_ids[one.role]) for one in plan.new)
+    for made in bindings.ensure_deployment_roles(turn.session, turn.store, turn.now, pairs):
+        turn.tell("on_deployment_create", f"deployment_role {made}", id=made)
+    cohorts = graph.cohorts(plan, bound)
+    ids = transitions.propose_new(
+        turn.moves,
+        [transitions.New(one.node_id, role_ids[one.role], one.deployment_id, cohorts[one.key]) for one in plan.new],
+    )
+    return {one.key: ref for one, ref in zip(plan.new, ids, strict=True)}
+
+
+def _audit(
+    turn: Turn, situation: Situation, wanted: Sequence[Wanted], plan: graph.Plan, made: Mapping[Ref, int]
+) -> None:
+    """One line for each node that something was bound to because it was asked for."""
+    asked: dict[int, dict[str, int]] = defaultdict(dict)
+    for one in wanted:
+        asked[one.node_id].setdefault(one.role, one.deployment_id)
+    created: dict[int, list[int]] = defaultdict(list)
+    for new in plan.new:
+        # What went to a system node because something else required it is told of with the first that did.
+        node_id = new.node_id if new.node_id in asked else wanted[0].node_id
+        created[node_id].append(made[new.key])
+    turn.audit_many(
+        "bind",
+        [
+            (
+                f"node {situation.nodes[node_id].name}",
+                {
+                    "role": ", ".join(asked[node_id]),
+                    "deployment": ", ".join(
+                        dict.fromkeys(situation.deployment_names[home] for home in asked[node_id].values())
+                    ),
+                    "created": ids,
+                },
+            )
+            for node_id, ids in created.items()
+        ],
+    )
+
+
+def _situation(turn: Turn, asked: Sequence[tuple[int, str, int | None]]) -> tuple[list[Wanted], Situation]:
+    """What is wanted, each with its deployment, and what must be known for that."""
+    session, store, registry = turn.session, turn.store, turn.registry
+    rows = bindings.targets(session, store, {node_id for node_id, _, _ in asked})
     known: dict[str, Role] = {name: one.role for name, one in registry.roles.items()}
-    if role not in known:
-        raise Refused(
-            f"Role {role} cannot be bound: the barclamp that brings it is not loaded. See: crowbar barclamps list."
-        )
-    owners = {name: one.role for name, one in registry.attributes.items()}
     chains = deployment_chains(session)
-    home = deployment_id if deployment_id is not None else node.deployment_id
-    if home not in chains:
-        raise NotFound(f"There is no deployment {home}.")
-    chain = [one for one, _ in chains[home]]
-    system_nodes: dict[int, int] = dict(
-        session.execute(
-            select(nodes.c.deployment_id, nodes.c.id).where(nodes.c.system, nodes.c.deployment_id.in_(chain))
-        ).all()
-    )
-    needed = graph.closure(known, owners, role)
-    situation = Situation(
-        roles=known, jigs=frozenset(registry.jigs), owners=owners, node_id=node.id, node_name=node.name,
-        node_is_system=node.system, deployments=chain, deployment_name=chains[home][0][1], system_nodes=system_nodes,
-        bound=_bound(session, turn, {node_id, *system_nodes.values()}, chain, needed, known),
-        peer_children=_peer_children(session, home, [n for n in needed if n in known and known[n].cluster]),
-    )  # fmt: skip
-    return situation, node
-
-
-def _bound(
-    session: Session, turn: Turn, node_ids: Collection[int], chain: Collection[int], needed: Collection[str],
-    known: Mapping[str, Role],
-) -> list[Bound]:  # fmt: skip
-    columns = (node_roles.c.id, roles.c.name, node_roles.c.node_id, node_roles.c.deployment_id)
-    base = select(*columns).join(roles, roles.c.id == node_roles.c.role_id)
-    clusters = [name for name in needed if name in known and known[name].cluster]
-    singles = [name for name in needed if name not in clusters]
-    first = (
-        select(func.min(node_roles.c.id))
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(node_roles.c.deployment_id.in_(list(chain)), roles.c.name.in_(singles))
-        .group_by(node_roles.c.deployment_id, node_roles.c.role_id)
-    )
-    wheres = [
-        node_roles.c.node_id.in_(list(node_ids)),
-        node_roles.c.id.in_(first),
-        node_roles.c.deployment_id.in_(list(chain)) & roles.c.name.in_(clusters),
-    ]
-    if any(
+    wanted: list[Wanted] = []
+    for node_id, role, deployment_id in asked:
+        if node_id not in rows:
+            raise NotFound(f"There is no node {node_id}.")
+        if role not in known:
+            raise Refused(
+                f"Role {role} cannot be bound: the barclamp that brings it is not loaded. See: crowbar barclamps list."
+            )
+        home = deployment_id if deployment_id is not None else rows[node_id].deployment_id
+        if home not in chains:
+            raise NotFound(f"There is no deployment {home}.")
+        wanted.append(Wanted(node_id, role, home))
+    owners = {name: one.role for name, one in registry.attributes.items()}
+    homes = {one.deployment_id for one in wanted}
+    above = {ref for home in homes for ref, _ in chains[home]}
+    system_nodes = bindings.system_nodes(session, store, above)
+    needed: set[str] = set()
+    for name in {one.role for one in wanted}:
+        needed |= graph.closure(known, owners, name)
+    clusters = {name for name in needed if name in known and known[name].cluster}
+    elsewhere = any(
         graph.is_elsewhere(known[name], other) for name in needed if name in known for other in known[name].requires
-    ):
-        wheres.append(node_roles.c.id.in_(first.where(node_roles.c.node_id.not_in(list(node_ids)))))
-    found = {row.id: Bound(*row) for where in wheres for row in session.execute(base.where(where))}
-    return [found[ref] for ref in sorted(found)]
-
-
-def _peer_children(
-    session: Session, deployment_id: int, clusters: Collection[str]
-) -> dict[str, list[tuple[int, str, int, str]]]:
-    child, child_role = node_roles.alias(), roles.alias()
-    rows = session.execute(
-        select(roles.c.name, edges.c.child_id, edges.c.kind, child.c.node_id, child_role.c.name.label("child_role"))
-        .join(node_roles, node_roles.c.id == edges.c.parent_id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .join(child, child.c.id == edges.c.child_id)
-        .join(child_role, child_role.c.id == child.c.role_id)
-        .where(roles.c.name.in_(list(clusters)), node_roles.c.deployment_id == deployment_id)
-        .distinct()
-        .order_by(edges.c.child_id)
     )
-    found: dict[str, list[tuple[int, str, int, str]]] = defaultdict(list)
-    for row in rows:
-        found[row.name].append((row.child_id, row.kind, row.node_id, row.child_role))
-    return found
+    situation = Situation(
+        roles=known, jigs=frozenset(registry.jigs), owners=owners,
+        nodes={ref: Target(row.name, row.system) for ref, row in rows.items()},
+        chains={home: [ref for ref, _ in chains[home]] for home in homes},
+        deployment_names={home: chains[home][0][1] for home in homes}, system_nodes=system_nodes,
+        bound=bindings.bound(
+            session, store, node_ids={*rows, *system_nodes.values()}, deployment_ids=above,
+            singles=needed - clusters, clusters=clusters, elsewhere=elsewhere,
+        ),
+        peer_children=bindings.peer_children(session, store, homes, clusters),
+    )  # fmt: skip
+    return wanted, situation
 
 
 def _refuse_objections(turn: Turn, plan: graph.Plan, bound: Collection[Bound]) -> None:
@@ -203,9 +218,12 @@ def _refuse_differing(turn: Turn, situation: Situation, new: Collection[tuple[in
     """Refuse what wants one value of several parents that do not agree on it: a new noderole, or a child of new peers.
     Each is (noderole id, node id, role).
     """
-    roles_here = {role for _, _, role in new}
+    peers = {role for _, _, role in new}
     children = {
-        (ref, node, role) for peer in roles_here for ref, _, node, role in situation.peer_children.get(peer, ())
+        (one.ref, one.node_id, one.role)
+        for (_, role), those in situation.peer_children.items()
+        for one in those
+        if role in peers and isinstance(one.ref, int)
     }
     asking = [one for one in (*new, *sorted(children)) if _wants_of_clusters(turn, one[2])]
     if not asking:
@@ -214,7 +232,7 @@ def _refuse_differing(turn: Turn, situation: Situation, new: Collection[tuple[in
     for ref, differing in differing_wants(turn.registry, turn.session, turn.store, asking).items():
         attribute, owner, of = differing[0]
         node, role = whose[ref]
-        name = turn.session.scalar(select(nodes.c.name).where(nodes.c.id == node))
+        name = bindings.targets(turn.session, turn.store, [node])[node].name
         raise Refused(
             f"Role {role} on {name} wants {attribute} of role {owner}, for which {', '.join(of[:10])} have different "
             f'values. Give them one value, or let the role want all of them: Want("{attribute}", gather=True).'
@@ -226,24 +244,6 @@ def _wants_of_clusters(turn: Turn, role: str) -> bool:
     known = turn.registry
     owners = {known.attributes[name].role or "" for name in known.roles[role].role.wants if name in known.attributes}
     return any(known.roles[owner].role.cluster for owner in owners if owner in known.roles and owner != role)
-
-
-def _ensure_deployment_role(turn: Turn, deployment_id: int, role_id: int) -> int:
-    """The deployment role, made (empty) if it is not there. Returns its id."""
-    found = turn.session.scalar(
-        select(deployment_roles.c.id).where(
-            deployment_roles.c.deployment_id == deployment_id, deployment_roles.c.role_id == role_id
-        )
-    )
-    if found is not None:
-        return int(found)
-    made: int = turn.session.scalars(
-        insert(deployment_roles)
-        .values(deployment_id=deployment_id, role_id=role_id, created_at=turn.now, updated_at=turn.now)
-        .returning(deployment_roles.c.id)
-    ).one()
-    turn.tell("on_deployment_create", f"deployment_role {made}", id=made)
-    return made
 
 
 def _refuse_cycles(turn: Turn, links: Collection[tuple[int, int, str]], new: Collection[int]) -> None:
@@ -261,24 +261,16 @@ def _refuse_cycles(turn: Turn, links: Collection[tuple[int, int, str]], new: Col
         asked = frontier - seen
         seen |= asked
         frontier = set()
-        for row in turn.session.execute(
-            select(edges.c.parent_id, edges.c.child_id).where(turn.store.ids(edges.c.child_id, asked))
-        ):
-            parents[row.child_id].add(row.parent_id)
-            frontier.add(row.parent_id)
-    for start in {child for _, child, _ in links}:
-        if (path := graph.find_cycle(parents, start)) is not None:
-            names = {
-                row.id: f"{row.role} on {row.node}"
-                for row in turn.session.execute(
-                    select(node_roles.c.id, roles.c.name.label("role"), nodes.c.name.label("node"))
-                    .join(roles, roles.c.id == node_roles.c.role_id)
-                    .join(nodes, nodes.c.id == node_roles.c.node_id)
-                    .where(node_roles.c.id.in_([ref for ref in path if isinstance(ref, int)]))
-                )
-            }
-            shown = " -> ".join(names[ref] for ref in reversed(path) if isinstance(ref, int))
-            raise Refused(f"This binding would close a cycle: {shown}. Nothing was bound.")
+        for parent, child in bindings.parents_of(turn.session, turn.store, asked):
+            parents[child].add(parent)
+            frontier.add(parent)
+    try:
+        graphlib.TopologicalSorter(parents).prepare()
+    except graphlib.CycleError as error:
+        path = [ref for ref in error.args[1] if isinstance(ref, int)]
+        named = bindings.called(turn.session, turn.store, path)
+        shown = " -> ".join(named[ref] for ref in path)
+        raise Refused(f"This binding would close a cycle: {shown}. Nothing was bound.") from None
 
 
 # ---------------------------------------------------------------- unbinding
@@ -292,75 +284,54 @@ def unbind(parts: Parts, actor: Actor, node_role_id: int, *, dry_run: bool = Fal
     """
     if dry_run:
         with parts.store.read() as session:
-            return tuple(_going(session, parts, node_role_id))
+            return tuple(_going(session, parts, [node_role_id]))
+    return unbind_many(parts, actor, [node_role_id])
+
+
+def unbind_many(parts: Parts, actor: Actor, node_role_ids: Collection[int]) -> tuple[int, ...]:
+    """The same for many, all of them or none. What one of them takes along need not be named."""
     with change(parts, actor) as turn:
-        return unbind_in_turn(turn, node_role_id)
+        going = _going(turn.session, parts, node_role_ids)
+        remove_in_turn(turn, going)
+        turn.audit_many(
+            "unbind",
+            [(f"node_role {ref}", {"removed": list(going)} if not at else {}) for at, ref in enumerate(node_role_ids)],
+        )
+        return tuple(going)
 
 
 def unbind_in_turn(turn: Turn, node_role_id: int) -> tuple[int, ...]:
-    """The same inside a running turn."""
-    going = _going(turn.session, turn.parts, node_role_id)
+    """Take one off inside a running turn."""
+    going = _going(turn.session, turn.parts, [node_role_id])
     remove_in_turn(turn, going)
     turn.audit("unbind", f"node_role {node_role_id}", removed=list(going))
     return tuple(going)
 
 
-def _going(session: Session, parts: Parts, node_role_id: int) -> list[int]:
-    start = session.execute(
-        select(node_roles.c.id, node_roles.c.node_id).where(node_roles.c.id == node_role_id)
-    ).one_or_none()
-    if start is None:
-        raise NotFound(f"There is no noderole {node_role_id}.")
-    parent = node_roles.alias()
-    going, frontier = {node_role_id}, {node_role_id}
+def _going(session: Session, parts: Parts, starts: Collection[int]) -> list[int]:
+    home = bindings.homes(session, parts.store, starts)
+    if missing := [ref for ref in starts if ref not in home]:
+        raise NotFound(f"There is no noderole {missing[0]}.")
+    going, frontier = set(starts), set(starts)
+    elsewhere: dict[int, int] = {}
     while frontier:
-        rows = session.execute(
-            select(
-                node_roles.c.id,
-                node_roles.c.node_id,
-                node_roles.c.run_count,
-                node_roles.c.committed,
-                parent.c.committed.label("depended_on"),
-            )
-            .join(edges, edges.c.child_id == node_roles.c.id)
-            .join(parent, parent.c.id == edges.c.parent_id)
-            .where(parts.store.ids(edges.c.parent_id, frontier), edges.c.kind == "data")
-        ).all()
+        rows = bindings.dependants(session, parts.store, frontier)
         # What was never committed is nothing that anything committed depends on yet.
-        here = {row.id for row in rows if row.node_id == start.node_id and (row.depended_on or not row.committed)}
-        elsewhere = [
-            row.id
-            for row in rows
-            if row.node_id != start.node_id and row.depended_on and (row.run_count > 0 or _has_run(session, row.id))
-        ]
-        if elsewhere:
-            names = ", ".join(_names(session, elsewhere))
-            raise Refused(
-                f"Noderole {node_role_id} cannot be unbound: {names} depend on it and have run. Unbind those first."
-            )
+        here = {row.id for row in rows if row.node_id == home[row.parent_id] and (row.depended_on or not row.committed)}
+        for row in rows:
+            if row.node_id != home[row.parent_id] and row.depended_on and row.has_run:
+                elsewhere.setdefault(row.id, row.parent_id)
+        home |= {row.id: row.node_id for row in rows}
         frontier = here - going
         going |= here
-    rows = session.execute(
-        select(node_roles.c.id).where(node_roles.c.id.in_(going)).order_by(node_roles.c.cohort, node_roles.c.id)
-    ).all()
-    return [row.id for row in rows]
-
-
-def _has_run(session: Session, node_role_id: int) -> bool:
-    return session.scalar(select(runs.c.id).where(runs.c.node_role_id == node_role_id).limit(1)) is not None
-
-
-def _names(session: Session, ids: Collection[int], *, most: int | None = 10) -> list[str]:
-    rows = session.execute(
-        select(roles.c.name.label("role"), nodes.c.name.label("node"))
-        .select_from(node_roles)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .join(nodes, nodes.c.id == node_roles.c.node_id)
-        .where(node_roles.c.id.in_(list(ids)))
-        .order_by(nodes.c.name_key, roles.c.name_key)
-        .limit(most)
-    )
-    return [f"{row.role} on {row.node}" for row in rows]
+    if left := [ref for ref in elsewhere if ref not in going]:
+        named = bindings.called(session, parts.store, left, most=10)
+        which = starts if len(starts) == 1 else [elsewhere[left[0]]]
+        raise Refused(
+            f"Noderole {next(iter(which))} cannot be unbound: {', '.join(named.values())} depend on it and have run. "
+            "Unbind those first."
+        )
+    return bindings.by_cohort(session, parts.store, going)
 
 
 def remove_in_turn(turn: Turn, ids: Collection[int]) -> None:
@@ -369,38 +340,22 @@ def remove_in_turn(turn: Turn, ids: Collection[int]) -> None:
     """
     if not ids:
         return
-    busy = turn.session.execute(
-        select(runs.c.id, runs.c.node_role_id, runs.c.state, runs.c.pending, roles.c.destructive)
-        .join(node_roles, node_roles.c.id == runs.c.node_role_id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(turn.store.ids(runs.c.node_role_id, ids), runs.c.state.in_([str(state) for state in OPEN_RUN_STATES]))
-    ).all()
+    busy = bindings.open_runs(turn.session, turn.store, ids)
     # What waits to be reported is held by no worker; but what it destroys goes on all the same.
     held = [row for row in busy if row.state != "queued" and (row.destructive or not row.pending)]
     if held:
-        names = ", ".join(_names(turn.session, [row.node_role_id for row in held]))
+        named = bindings.called(turn.session, turn.store, [row.node_role_id for row in held], most=10)
+        names = ", ".join(named.values())
         raise Refused(
             f"{names} is running just now (run {held[0].id}). Cancel that run and wait for its end, then try again."
         )
     cancel(turn, [row.node_role_id for row in busy], "unbound")
     peers = peers_of(turn, ids) - set(ids)
-    wanting = _wanting(turn, ids)
+    wanting = bindings.wanting(turn.session, turn.store, ids)
     if turn.notes is not None:
-        turn.notes.gone.extend(_names(turn.session, ids, most=None))
+        turn.notes.gone.extend(bindings.called(turn.session, turn.store, ids).values())
     transitions.remove(turn.moves, ids)
-    turn.moves.moved[:] = [moved for moved in turn.moves.moved if moved.node_role_id not in set(ids)]
+    gone = set(ids)
+    turn.moves.moved[:] = [moved for moved in turn.moves.moved if moved.node_role_id not in gone]
     refresh_sysdata(turn, peers)
-    mark_stale(turn, wanting - set(ids))
-
-
-def _wanting(turn: Turn, ids: Collection[int]) -> set[int]:
-    """Children elsewhere that want an attribute of one of these noderoles, so far as they were ever committed."""
-    parent = node_roles.alias()
-    rows = turn.session.execute(
-        select(edges.c.child_id)
-        .join(node_roles, node_roles.c.id == edges.c.child_id)
-        .join(parent, parent.c.id == edges.c.parent_id)
-        .where(turn.store.ids(edges.c.parent_id, ids), edges.c.kind == "data", node_roles.c.state != int(PROPOSED))
-        .where(parent.c.committed)
-    )
-    return {row.child_id for row in rows}
+    mark_stale(turn, wanting - gone)
