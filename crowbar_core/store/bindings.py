@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.graph import Bound, PeerChild
 from crowbar_core.domain.states import OPEN_RUN_STATES, PROPOSED
+from crowbar_core.store.bulk import insert_rows
 from crowbar_core.store.db import Store
 from crowbar_core.store.models import DeploymentRole, Edge, Node, NodeRole, RoleRow, Run, table
 
@@ -118,13 +119,7 @@ def ensure_deployment_roles(
         for deployment, role in dict.fromkeys(wanted)
         if (deployment, role) not in there
     ]
-    if not new:
-        return []
-    return list(
-        session.scalars(
-            insert(deployment_roles).returning(deployment_roles.c.id, sort_by_parameter_order=True), new
-        ).all()
-    )
+    return insert_rows(session, store, deployment_roles, new)
 
 
 def parents_of(session: Session, store: Store, ids: Collection[int]) -> list[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,10 +10,11 @@ from sqlalchemy import Text, bindparam, cast, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.names import keyed
+from crowbar_core.store.bulk import insert_rows, portions
 from crowbar_core.store.db import Store
-from crowbar_core.store.models import Node, table
+from crowbar_core.store.models import Deployment, Node, table
 
-nodes = table(Node)
+nodes, deployments = table(Node), table(Deployment)
 
 
 def rows_of(session: Session, store: Store, ids: Collection[int]) -> dict[int, Any]:
@@ -34,6 +35,26 @@ def write(session: Session, now: datetime, changes: Mapping[int, Mapping[str, An
             .values({name: bindparam(f"new_{name}") for name in names} | {"updated_at": now})
         )
         session.connection().execute(statement, rows)
+
+
+def add(session: Session, store: Store, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Write new nodes. Returns their ids, in the same order."""
+    return insert_rows(session, store, nodes, [keyed(row) for row in rows])
+
+
+def named(session: Session, lowered: Collection[str]) -> dict[str, int]:
+    """The nodes with these names (in lower case): name -> id."""
+    found: dict[str, int] = {}
+    for portion in portions(sorted(lowered)):
+        rows = session.execute(select(nodes.c.name, nodes.c.id).where(func.lower(nodes.c.name).in_(portion)))
+        found.update({row.name: row.id for row in rows})
+    return found
+
+
+def homes(session: Session) -> dict[int, Any]:
+    """Where nodes may be: deployment id -> (id, name, system)."""
+    rows = session.execute(select(deployments.c.id, deployments.c.name, deployments.c.system))
+    return {row.id: row for row in rows}
 
 
 def who_is_called(session: Session, name: str) -> int | None:

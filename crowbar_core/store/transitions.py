@@ -31,6 +31,7 @@ from crowbar_core.domain.states import (
     check_transition,
 )
 from crowbar_core.errors import StaleState
+from crowbar_core.store.bulk import insert_rows
 from crowbar_core.store.db import Store
 from crowbar_core.store.models import Edge, Node, NodeRole, RoleRow, Run, table
 
@@ -127,16 +128,13 @@ def propose_new(moves: Moves, new: Sequence[New]) -> list[int]:
     """New noderoles, PROPOSED, without edges. Returns their ids, in the same order."""
     if not new:
         return []
-    ids = list(
-        moves.session.scalars(
-            insert(node_roles).returning(node_roles.c.id, sort_by_parameter_order=True),
-            [
-                {"node_id": one.node_id, "role_id": one.role_id, "deployment_id": one.deployment_id,
-                 "cohort": one.cohort, "state": int(PROPOSED), "once": new_token(), "created_at": moves.now,
-                 "updated_at": moves.now}
-                for one in new
-            ],
-        ).all()
+    ids = insert_rows(
+        moves.session, moves.store, node_roles,
+        [
+            {"node_id": one.node_id, "role_id": one.role_id, "deployment_id": one.deployment_id, "cohort": one.cohort,
+             "state": int(PROPOSED), "once": new_token(), "created_at": moves.now, "updated_at": moves.now}
+            for one in new
+        ],
     )  # fmt: skip
     moves.note(PROPOSED, ((ref, one.node_id, one.role_id) for ref, one in zip(ids, new, strict=True)))
     return ids

@@ -6,29 +6,32 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Json, NodeView
 from crowbar_core.domain import names
-from crowbar_core.domain.addresses import check_hint
-from crowbar_core.domain.attributes import check_size, check_value, lookup, merge, place, remove
-from crowbar_core.domain.reports import check_report, check_together
+from crowbar_core.domain.attributes import lookup, merge, place, remove
+from crowbar_core.domain.reports import check_together
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import BadInput, NotFound, Refused
-from crowbar_core.plugins import LoadedAttribute
 from crowbar_core.services.annealing import fates
 from crowbar_core.services.annealing.annealer import cancel, change
 from crowbar_core.services.cluster.binding import bind_in_turn, remove_in_turn
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, propose_in_turn
-from crowbar_core.services.cluster.hammers import insert_hammer
-from crowbar_core.services.data.addresses import keep_claims
+from crowbar_core.services.cluster.registering import (
+    NewNode,
+    checked_hint,
+    checked_report,
+    create_nodes,
+    node_attributes,
+)
 from crowbar_core.services.data.changes import record
 from crowbar_core.services.data.views import node_row, node_views
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, rehearsing
-from crowbar_core.services.turns.secrets import keep_seals, seal
+from crowbar_core.services.turns.secrets import keep_seals
 from crowbar_core.services.values.drafts import commit_of_node_roles, commit_of_nodes
-from crowbar_core.services.values.nodes import refuse_objections, write_nodes
+from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store import node_fields, transitions
 from crowbar_core.store.models import Deployment, Edge, HammerRow, Node, NodeRole, RoleRow, Run, table
 
@@ -54,40 +57,12 @@ def create_node(
 
     ``hammers`` are (name, priority, config). Raises ``BadInput``, ``Refused`` (the name is taken, a barclamp objects).
     """
-    name = names.node_name(name)
-    names.description(description)
-    # All that takes long to look at is looked at before the graph's lock is taken.
-    wished, known = _hint(parts, hint or {}), _report(parts, discovery or {})
-    with change(parts, actor) as turn:
-        home = deployment_id if deployment_id is not None else _root(turn.session)
-        _deployment_name(turn.session, home)
-        taken = turn.session.scalar(select(nodes.c.id).where(func.lower(nodes.c.name) == name.lower()))
-        if taken is not None:
-            raise Refused(f"There is a node {name} already (node {taken}). Names are unique, whatever their case.")
-        node_id = turn.session.scalars(
-            insert(nodes)
-            .values(
-                name=name, description=description, admin=admin, deployment_id=home, bootenv=bootenv, alive=alive,
-                alive_at=turn.now if alive else None,
-                available=available, order=order, hint=wished, proposed_hint=wished,
-                discovery=known, host_keys=list(host_keys),
-                created_at=turn.now, updated_at=turn.now,
-            )
-            .returning(nodes.c.id)
-        ).one()  # fmt: skip
-        keep_claims(turn, [node_id])
-        refuse_objections(turn, [node_id])
-        for layer, tree in (("hint", wished), ("discovery", known)):
-            record(turn, "node", node_id, layer, list(tree))
-        for hammer, priority, config in hammers:
-            insert_hammer(turn, node_id, hammer, priority, config)
-        for role in sorted(parts.registry.roles.values(), key=lambda one: one.role.name):
-            if role.role.bootstrap if admin else role.role.discovery:
-                bind_in_turn(turn, node_id=node_id, role=role.role.name, deployment_id=home)
-        turn.tell("on_node_create", f"node {node_id}", id=node_id)
-        turn.audit("node.create", f"node {name}", admin=admin)
-        turn.moves.woken.add(node_id)
-        return int(node_id)
+    new = NewNode(
+        name=name, description=description, admin=admin, deployment_id=deployment_id, hint=hint or {},
+        discovery=discovery or {}, host_keys=host_keys, bootenv=bootenv, alive=alive, available=available, order=order,
+        hammers=hammers,
+    )  # fmt: skip
+    return create_nodes(parts, actor, [new])[0]
 
 
 def change_node(parts: Parts, actor: Actor, node_id: int, changes: Mapping[str, Any]) -> None:
@@ -112,9 +87,9 @@ def _checked(parts: Parts, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The changes with what is said of hint and discovery looked at: it may be large, so not under the graph's lock."""
     checked = dict(changes)
     if "hint" in checked:
-        checked["hint"] = _hint(parts, checked["hint"])
+        checked["hint"] = checked_hint(parts, checked["hint"])
     if checked.get("discovery") is not None:
-        checked["discovery"] = _report(parts, checked["discovery"])
+        checked["discovery"] = checked_report(parts, checked["discovery"])
     return checked
 
 
@@ -171,7 +146,7 @@ def bring_host_keys(parts: Parts, actor: Actor, node_id: int, keys: Sequence[str
 def _with_drafts(turn: Turn, row: Any, hint: Mapping[str, Json]) -> dict[str, Json]:
     """The new hint, with the drafts that the old one had."""
     proposed = dict(hint)
-    for one in _node_attributes(turn.parts):
+    for one in node_attributes(turn.parts):
         path = one.attribute.path
         drafted, value = lookup(row.proposed_hint, path)
         if (drafted, value) != lookup(row.hint, path):
@@ -355,10 +330,6 @@ def redeploy_node(parts: Parts, actor: Actor, node_id: int) -> None:
 # ---------------------------------------------------------------- parts of the above
 
 
-def _root(session: Session) -> int:
-    return int(session.scalars(select(deployments.c.id).where(deployments.c.system)).one())
-
-
 def _deployment_name(session: Session, deployment_id: int) -> str:
     name = session.scalar(select(deployments.c.name).where(deployments.c.id == deployment_id))
     if name is None:
@@ -371,15 +342,6 @@ def _open_run(parts: Parts, node_id: int) -> int | None:
         return session.scalar(select(runs.c.id).where(runs.c.node_id == node_id, runs.c.finished_at.is_(None)))
 
 
-def _hint(parts: Parts, hint: Mapping[str, Json]) -> dict[str, Json]:
-    check_hint(hint)
-    return _sealed(parts, hint)
-
-
-def _report(parts: Parts, report: Mapping[str, Json]) -> dict[str, Json]:
-    return _sealed(parts, check_report(report))
-
-
 def _known(parts: Parts, row: Any, report: dict[str, Json] | None) -> Json:
     """What is known of a node after a report. Raises ``BadInput`` when all reports together would be too much."""
     if report is None:
@@ -388,20 +350,3 @@ def _known(parts: Parts, row: Any, report: dict[str, Json] | None) -> Json:
     assert isinstance(together, dict)
     check_together(together, whose=f"What is known of {row.name}, with this report,")
     return keep_seals(parts.cipher, row.discovery, together)
-
-
-def _sealed(parts: Parts, tree: Mapping[str, Json]) -> dict[str, Json]:
-    """The tree checked against the attributes that live on nodes, with their secrets sealed."""
-    check_size("the node's data", dict(tree))
-    checked = dict(tree)
-    for one in _node_attributes(parts):
-        found, value = lookup(checked, one.attribute.path)
-        if found:
-            check_value(one.attribute, value)
-            if one.attribute.secret:
-                checked = place(checked, one.attribute.path, seal(parts.cipher, value))
-    return checked
-
-
-def _node_attributes(parts: Parts) -> list[LoadedAttribute]:
-    return [one for one in parts.registry.attributes.values() if one.role is None]

@@ -14,8 +14,9 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import NodeView
@@ -23,6 +24,7 @@ from crowbar_core.domain import addresses as rules
 from crowbar_core.plugins import Failure, Registry
 from crowbar_core.services.turns.parts import Parts, Turn
 from crowbar_core.settings import Settings
+from crowbar_core.store.bulk import portions
 from crowbar_core.store.db import Store
 from crowbar_core.store.models import AddressClaim, Node, table
 
@@ -58,22 +60,26 @@ def keep_claims(turn: Turn, node_ids: Collection[int]) -> None:
         select(claims.c.node_id, claims.c.address, claims.c.source).where(turn.store.ids(claims.c.node_id, node_ids))
     ):
         there[row.node_id][row.address] = row.source
+    gone: list[tuple[int, str]] = []
+    moved: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    new: list[dict[str, Any]] = []
     for row in rows:
         wanted = dict.fromkeys(rules.reported(row.discovery), "report") | dict.fromkeys(rules.hinted(row.hint), "hint")
         old = there[row.id]
-        of_node = claims.c.node_id == row.id
-        if gone := [address for address in old if address not in wanted]:
-            turn.session.execute(delete(claims).where(of_node, claims.c.address.in_(gone)))
+        gone += [(row.id, address) for address in old if address not in wanted]
         for address, source in wanted.items():
-            if address in old and old[address] != source:
-                turn.session.execute(
-                    update(claims).where(of_node, claims.c.address == address).values(source=source, since=turn.now)
-                )
-        if new := [address for address in wanted if address not in old]:
-            turn.session.execute(
-                insert(claims),
-                [{"node_id": row.id, "address": one, "source": wanted[one], "since": turn.now} for one in new],
-            )
+            if address not in old:
+                new.append({"node_id": row.id, "address": address, "source": source, "since": turn.now})
+            elif old[address] != source:
+                moved[source].append((row.id, address))
+    key = tuple_(claims.c.node_id, claims.c.address)
+    for portion in portions(gone):
+        turn.session.execute(delete(claims).where(key.in_(portion)))
+    for source, ones in moved.items():
+        for portion in portions(ones):
+            turn.session.execute(update(claims).where(key.in_(portion)).values(source=source, since=turn.now))
+    if new:
+        turn.session.execute(insert(claims), new)
 
 
 def claims_for_views(

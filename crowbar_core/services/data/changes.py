@@ -9,8 +9,6 @@ from typing import Any
 
 import orjson
 from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from crowbar_core.barclamp import Attribute, Json
 from crowbar_core.domain import attributes as rules
@@ -23,9 +21,10 @@ from crowbar_core.services.data.views import node_role_views
 from crowbar_core.services.turns.parts import Turn
 from crowbar_core.services.turns.secrets import keep_seals, seal
 from crowbar_core.store import transitions
-from crowbar_core.store.models import Edge, NodeRole, Provenance, RoleRow, table
+from crowbar_core.store.models import Edge, NodeRole, RoleRow, table
+from crowbar_core.store.provenance import set_values
 
-node_roles, roles, edges, provenance = table(NodeRole), table(RoleRow), table(Edge), table(Provenance)
+node_roles, roles, edges = table(NodeRole), table(RoleRow), table(Edge)
 
 
 @contextmanager
@@ -296,22 +295,21 @@ def record(
     actor: str | None = None,
 ) -> None:  # fmt: skip
     """Remember who set the values at these paths just now (``actor``: somebody else than the turn's)."""
+    record_many(turn, [(subject, subject_id, layer, paths)], run_id=run_id, actor=actor)
+
+
+def record_many(
+    turn: Turn, set_: Iterable[tuple[str, int, str, Iterable[str]]], *, run_id: int | None = None,
+    actor: str | None = None,
+) -> None:  # fmt: skip
+    """The same of many objects in one statement: (subject, its id, layer, paths)."""
     rows = [
         {"subject": subject, "subject_id": subject_id, "layer": layer, "path": path, "at": turn.now,
          "actor": actor or turn.actor.name, "run_id": run_id}
+        for subject, subject_id, layer, paths in set_
         for path in dict.fromkeys(paths)
     ]  # fmt: skip
-    if not rows:
-        return
-    insert: Any = postgresql_insert if turn.store.postgresql else sqlite_insert
-    statement = insert(provenance)
-    turn.session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["subject", "subject_id", "layer", "path"],
-            set_={name: statement.excluded[name] for name in ("at", "actor", "run_id")},
-        ),
-        rows,
-    )
+    set_values(turn.session, turn.store, rows)
 
 
 def group_by_role(turn: Turn, ids: Collection[int]) -> dict[str, list[int]]:
