@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, false, func, or_, sele
 from sqlalchemy.orm import Session
 
 from crowbar_core.errors import BadInput, FieldError, NotFound, Refused
+from crowbar_core.store.bulk import portions
 
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1000
@@ -193,6 +194,25 @@ def find_id(session: Session, listing: Listing, ref: str | int, *, where: Sequen
     return key
 
 
+def find_ids(session: Session, listing: Listing, refs: Sequence[str | int]) -> list[int]:
+    """The ids of the objects with these ids or names, in the same order, in one statement for some thousand. Raises
+    ``NotFound``, which names the first that is not there.
+    """
+    numbers = {int(str(ref)) for ref in refs if _is_id(str(ref))}
+    names = {str(ref).lower() for ref in refs if not _is_id(str(ref))}
+    found: dict[str | int, list[int]] = {}
+    for portion in portions(sorted(numbers)):
+        rows = session.scalars(select(listing.key).select_from(listing.source).where(listing.key.in_(portion)))
+        found.update({ref: [ref] for ref in rows})
+    named = func.lower(listing.name)
+    for asked in portions(sorted(names) if listing.name is not None else []):
+        for name, key in session.execute(
+            select(named, listing.key).select_from(listing.source).where(named.in_(asked))
+        ):
+            found.setdefault(name, []).append(key)
+    return [_only(listing, ref, found.get(int(str(ref)) if _is_id(str(ref)) else str(ref).lower(), [])) for ref in refs]
+
+
 def _only(listing: Listing, ref: str | int, found: Sequence[Any]) -> Any:
     if not found:
         raise _missing(listing, ref)
@@ -205,11 +225,15 @@ def _only(listing: Listing, ref: str | int, found: Sequence[Any]) -> Any:
 
 def _is(listing: Listing, ref: str | int) -> ColumnElement[bool]:
     text = str(ref)
-    if text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= ID_MAX:
+    if _is_id(text):
         return listing.key == int(text)
     if listing.name is None or "\x00" in text or len(text) > 255:
         raise _missing(listing, ref)
     return func.lower(listing.name) == text.lower()
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= ID_MAX
 
 
 def _missing(listing: Listing, ref: str | int) -> NotFound:

@@ -16,7 +16,6 @@ from crowbar_core.domain.graph import (
     Target,
     Wanted,
     closure,
-    cohorts,
     find_cycle,
     plan_bindings,
 )

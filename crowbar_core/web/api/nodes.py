@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from crowbar_core.domain.addresses import parse_interface, parse_mac
-from crowbar_core.services.cluster import hammers, liveness, steering
+from crowbar_core.services.cluster import hammers, liveness, registering, steering
 from crowbar_core.services.cluster import nodes as service
 from crowbar_core.services.data import addresses
 from crowbar_core.web.api.bodies import BootEnv, Description, NodeName, Reference, Small, formed, given, resolve
@@ -90,20 +90,24 @@ reading(v2, NODES, parameter="node", own=True)
 
 @creating(v2, NODES, summary="Register a node", body=NewNode)
 def create_node(body: NewNode) -> int:
+    deployment = None if body.deployment_id is None else resolve(DEPLOYMENTS, body.deployment_id, "deployment_id")
+    (made,) = registering.create_nodes(parts(), current_actor(), [registered(body, deployment)])
+    return made
+
+
+def registered(body: NewNode, deployment_id: int | None) -> registering.NewNode:
+    """What a body says of a node to be registered."""
     hint = dict(body.hint)
     if body.ip is not None:
         key = "v6addr" if ipaddress.ip_interface(body.ip).version == 6 else "v4addr"
         hint[f"hint-{body.network}-{key}"] = body.ip
     if body.mac is not None:
         hint["hint-admin-macs"] = [body.mac]
-    deployment = None if body.deployment_id is None else resolve(DEPLOYMENTS, body.deployment_id, "deployment_id")
-    return service.create_node(
-        parts(),
-        current_actor(),
+    return registering.NewNode(
         name=body.name,
         description=body.description,
         admin=body.admin,
-        deployment_id=deployment,
+        deployment_id=deployment_id,
         hint=hint,
         discovery=body.discovery,
         host_keys=tuple(body.host_keys),
