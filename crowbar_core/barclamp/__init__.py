@@ -9,10 +9,12 @@ from crowbar_core.barclamp.hammers import Hammer, Probe
 from crowbar_core.barclamp.hooks import PROJECT, hookimpl, hookspec
 from crowbar_core.barclamp.intents import (
     Bind,
+    DefineRole,
     Intent,
     MarkAlive,
     Power,
     Refresh,
+    RemoveRole,
     Rerun,
     SetAttribute,
     SetBootEnv,
@@ -38,6 +40,7 @@ __all__ = [
     "CancelFlag",
     "Change",
     "Cluster",
+    "DefineRole",
     "DeploymentRoleView",
     "DeploymentView",
     "Done",
@@ -59,6 +62,7 @@ __all__ = [
     "Probe",
     "Problem",
     "Refresh",
+    "RemoveRole",
     "Require",
     "Rerun",
     "Role",

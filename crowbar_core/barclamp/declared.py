@@ -78,9 +78,11 @@ class Role:
     runs again, its children are undisturbed). ``run`` is the function of a role with the jig ``python``. ``template``
     is data below every other source. ``reboots``: a run may reboot the node or power it off, which a plan says.
     ``requires`` names roles (``Require`` says where), ``wants`` attributes (``Want`` says how).
+    ``like`` is for roles defined at run time alone (``DefineRole``).
     """
 
     name: str
+    like: str = ""
     jig: str = "noop"
     description: str = ""
     requires: tuple[str, ...] = ()
@@ -129,12 +131,14 @@ class Barclamp:
     """What ``register_barclamp`` returns: the roles and attributes that a package brings.
 
     ``requires`` names other barclamps whose hooks are called before this one's (and after it on deletes). ``after``
-    does the same for those that need not be installed.
+    does the same for those that need not be installed. ``defines`` are the names, or patterns of names
+    (``"network-*"``), of the roles that it may define at run time.
     """
 
     name: str
     help: str = ""
     requires: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    defines: tuple[str, ...] = ()
     roles: tuple[Role, ...] = ()
     attributes: tuple[Attribute, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crowbar_core.barclamp.declared import Role
 from crowbar_core.barclamp.views import Json
 
 
@@ -63,4 +64,21 @@ class Power:
     action: str
 
 
-Intent = Bind | Unbind | SetAttribute | SetBootEnv | Rerun | Refresh | MarkAlive | Power
+@dataclass(frozen=True, kw_only=True)
+class DefineRole:
+    """Bring a role into being, at run time. ``role.like`` names a declared role, whose barclamp may define such names
+    (``Barclamp.defines``). Its jig, function and scripts are that one's, and so is whatever is left at its default; but
+    the new role is not ``abstract``, and has the attributes of its own alone. Once more: it is changed.
+    """
+
+    role: Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveRole:
+    """Take a role back that was defined at run time, with its values in deployments. Refused while it is bound."""
+
+    name: str
+
+
+Intent = Bind | Unbind | SetAttribute | SetBootEnv | Rerun | Refresh | MarkAlive | Power | DefineRole | RemoveRole

@@ -38,7 +38,8 @@ class Task:
     role: Role
     barclamp: str
     package: str
-    """The importable package of the barclamp, in which ``scripts/<role>/`` is looked up."""
+    """The importable package of the barclamp, in which ``scripts/<role>/`` is looked up (of a role defined at
+    run time, that of the role it is like)."""
     deployment: str
     data: Mapping[str, Json]
     """The declared input as one tree: own attributes, wanted attributes, hints."""

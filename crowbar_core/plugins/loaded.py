@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from crowbar_core.barclamp import Attribute, Barclamp, Cluster, Role, serving
+from crowbar_core.barclamp import Attribute, Barclamp, Cluster, Json, Role, serving
 
 CORE = "crowbar"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedRole:
+    """``given``, of a role defined at run time: what it has that the one it is like has not, as JSON."""
+
     role: Role
     barclamp: str
     package: str
+    given: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,6 +117,8 @@ def _load_barclamp(
             check_schema(attribute)
         for role in definition.roles:
             plain_name(role.name, what="role")
+            if role.like:
+                raise BarclampError(f"Role {role.name} is declared, so it can be like no other: leave out like=.")
             if role.jig == "python" and role.run is None:
                 raise BarclampError(f"Role {role.name} has the jig 'python' but no function: set run=.")
     except (Exception, SystemExit):  # noqa: BLE001  a package may do anything when it is loaded or called

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
+from crowbar_core.barclamp import Role
 from crowbar_core.plugins.loaded import CORE, LoadedBarclamp
 
 
@@ -50,20 +51,7 @@ def without_role_cycles(barclamps: Sequence[LoadedBarclamp]) -> list[LoadedBarcl
     kept = list(barclamps)
     while True:
         roles = {role.name: (one, role) for one in kept if one.definition for role in one.definition.roles}
-        owners = {a.name: role.name for _, role in roles.values() for a in role.attributes}
-        graph = {
-            name: {
-                parent
-                for parent in (*role.requires, *(owners.get(w, "") for w in role.wants))
-                if parent in roles and parent != name
-            }
-            | {other for other, (_, o) in roles.items() if name in (*o.attaches, *o.precedes)}
-            for name, (_, role) in roles.items()
-        }
-        try:
-            TopologicalSorter(graph).prepare()
-        except CycleError as error:
-            path = list(reversed(error.args[1]))
+        if path := role_circle({name: role for name, (_, role) in roles.items()}):
             culprits = {roles[name][0].name for name in path}
             message = f"Its roles require each other in a circle: {' -> '.join(path)}."
             kept = [
@@ -74,6 +62,25 @@ def without_role_cycles(barclamps: Sequence[LoadedBarclamp]) -> list[LoadedBarcl
             ]
             continue
         return kept
+
+
+def role_circle(roles: Mapping[str, Role]) -> list[str]:
+    """The path on which roles require each other in a circle, if they do."""
+    owners = {a.name: role.name for role in roles.values() for a in role.attributes}
+    graph = {
+        name: {
+            parent
+            for parent in (*role.requires, *(owners.get(w, "") for w in role.wants))
+            if parent in roles and parent != name
+        }
+        | {other for other, o in roles.items() if name in (*o.attaches, *o.precedes)}
+        for name, role in roles.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
 
 
 def in_order(barclamps: Sequence[LoadedBarclamp]) -> list[LoadedBarclamp]:

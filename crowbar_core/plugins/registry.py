@@ -20,6 +20,7 @@ import pluggy
 
 from crowbar_core.barclamp import PROJECT, Attribute, Hammer, Jig, Json, NavItem, Panel, Problem, Schema
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound, told
+from crowbar_core.plugins.defined import Pictures, picture
 from crowbar_core.plugins.entry_points import HAMMERS, JIGS, classes, distribution_of
 from crowbar_core.plugins.loaded import (
     CORE,
@@ -42,7 +43,9 @@ _ON_DELETE = "_delete"
 
 
 class Registry:
-    """What is loaded: barclamps, roles, attributes, jigs, and who implements which hook. Read-only once built."""
+    """What is loaded: barclamps, roles, attributes, jigs, and who implements which hook. Read-only once built, but for
+    the roles that are defined at run time.
+    """
 
     def __init__(
         self, settings: Settings, barclamps: Sequence[LoadedBarclamp], specs: Sequence[ModuleType], *,
@@ -57,8 +60,7 @@ class Registry:
         self.seats = Seats()
         self.given_up: dict[str, str] = {}
         """Barclamp -> why its tables are not there."""
-        self.roles: Mapping[str, LoadedRole] = _roles(barclamps)
-        self.attributes: Mapping[str, LoadedAttribute] = _attributes(barclamps)
+        self._declare()
         self._hooks = _implementations(barclamps, specs, self.seats)
         self._unregistered: dict[tuple[str, str], str] = {}
         self.questions = Questions()
@@ -71,6 +73,48 @@ class Registry:
             except Exception:  # noqa: BLE001  a package may do anything when it is loaded or called
                 self.failed_jigs[name] = traceback.format_exc()
         self.jigs.update(jigs or {})
+
+    # ------------------------------------------------------------ roles, declared and defined
+
+    def _declare(self) -> None:
+        self.declared_roles: Mapping[str, LoadedRole] = _roles(self.barclamps)
+        self._declared_attributes = _attributes(self.barclamps)
+        self.pictures = Pictures(picture(-1, self.declared_roles, self._declared_attributes, ()))
+
+    @property
+    def roles(self) -> Mapping[str, LoadedRole]:
+        return self.pictures.now.roles
+
+    @property
+    def attributes(self) -> Mapping[str, LoadedAttribute]:
+        return self.pictures.now.attributes
+
+    @property
+    def undefined(self) -> Mapping[str, str]:
+        """Role defined at run time -> why it cannot be (any more)."""
+        return self.pictures.now.undefined
+
+    @property
+    def generation(self) -> int:
+        """Up to which definition of a role this is known; -1: to none."""
+        return self.pictures.now.generation
+
+    def define(
+        self, generation: int, definitions: Iterable[tuple[str, str, Mapping[str, Json]]], *, draft: bool = False
+    ) -> None:
+        """Know the roles that are defined at run time: (name, the role it is like, what it has that differs).
+        ``draft``: only this thread does, until the end of ``pictures.drafting``.
+        """
+        new = picture(generation, self.declared_roles, self._declared_attributes, definitions)
+        if draft:
+            self.pictures.draft(new)
+        else:
+            self.pictures.show(new)
+
+    def defines(self, barclamp: str) -> tuple[str, ...]:
+        """Which names of roles a barclamp may define: patterns."""
+        found = (one.definition for one in self.barclamps if one.name == barclamp)
+        return next((one.defines for one in found if one is not None), ())
 
     # ------------------------------------------------------------ looking up
 
@@ -246,7 +290,7 @@ class Registry:
             for one in self.barclamps
         ]
         self.barclamps = tuple(in_order(marked))
-        self.roles, self.attributes = _roles(self.barclamps), _attributes(self.barclamps)
+        self._declare()
         self._hooks = _implementations(self.barclamps, self._specs, self.seats)
         for name in errors:
             self._unregistered = {key: said for key, said in self._unregistered.items() if key[0] != name}
@@ -273,6 +317,10 @@ class Registry:
             )
             for one in self.barclamps
             if one.state == "failed"
+        ]
+        found += [
+            Problem(detail=f"Role {name}, defined at run time, cannot be any more: {_sentence(why)}")
+            for name, why in self.undefined.items()
         ]
         found += [Problem(detail=f"Jig {n} could not be loaded: {_last_line(e)}") for n, e in self.failed_jigs.items()]
         found += [

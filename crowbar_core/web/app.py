@@ -21,6 +21,7 @@ from crowbar_core.errors import BarclampError, ConfigError, CrowbarError, Forbid
 from crowbar_core.errors import NotFound as NotFoundHere
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.engine.seat import LiveCluster
+from crowbar_core.services.turns.looking import look
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.settings import Settings
 from crowbar_core.store.db import expect
@@ -233,6 +234,7 @@ def _guard() -> Response | None:
         raise NotJson("A POST with an Authorization header must be JSON: send it with Content-Type: application/json.")
     if not _is_static(request.endpoint):
         auth.identify()
+        _look()
     auth.demand(permission, method=request.method)
     if permission == "node":
         _check_own_node()
@@ -242,6 +244,13 @@ def _guard() -> Response | None:
         _check_input()
     _enter()
     return idempotency.before()
+
+
+def _look() -> None:
+    """Know the roles that other processes have defined since the last request."""
+    parts = auth.parts()
+    with parts.store.read() as session:
+        look(parts.registry, session)
 
 
 def _is_static(endpoint: str) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from crowbar_core.barclamp import Attribute, Role
 from crowbar_core.barclamp.declared import FLAGS
 from crowbar_core.plugins import LoadedBarclamp, Registry
+from crowbar_core.services.turns.looking import look
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.store import events
 from crowbar_core.store.models import (
@@ -42,7 +43,8 @@ def synchronise(parts: Parts) -> None:
         now = parts.store.now(session)
         _synchronise_barclamps(session, registry, now)
         _synchronise_jigs(session, registry)
-        _synchronise_roles(session, registry, now)
+        look(registry, session)
+        synchronise_roles(session, registry, now)
         _ensure_system(session)
         events.forget_unanswered(session)
 
@@ -84,13 +86,15 @@ def _synchronise_jigs(session: Session, registry: Registry) -> None:
     session.execute(update(jigs).where(jigs.c.name.in_(gone)).values(installed=False))
 
 
-def _synchronise_roles(session: Session, registry: Registry, now: Any) -> None:
+def synchronise_roles(session: Session, registry: Registry, now: Any) -> None:
+    """Write all roles and attributes that are known, declared or defined at run time."""
     homes: dict[str, int] = dict(session.execute(select(barclamps.c.name, barclamps.c.id)).all())
     there = {row.name: row for row in session.execute(select(roles))}
     ids: dict[str, int] = {}
     for name, loaded in registry.roles.items():
         timeout = registry.settings.run_timeout if loaded.role.timeout is None else loaded.role.timeout
         values = _role_values(loaded.role) | {
+            "like_name": loaded.role.like, "given": dict(loaded.given),
             "barclamp_id": homes[loaded.barclamp], "ready": loaded.role.jig in registry.jigs, "timeout": float(timeout),
         }  # fmt: skip
         if (row := there.pop(name, None)) is None:

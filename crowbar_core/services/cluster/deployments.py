@@ -135,7 +135,7 @@ def delete_deployment(parts: Parts, actor: Actor, deployment_id: int) -> None:
         for ref in turn.session.scalars(
             select(deployment_roles.c.id).where(deployment_roles.c.deployment_id == deployment_id)
         ).all():
-            _delete_deployment_role(turn, ref)
+            drop_deployment_role(turn, ref)
         here = select(nodes.c.id).where(nodes.c.deployment_id == deployment_id, ~nodes.c.system)
         write_nodes(turn, {ref: {"deployment_id": row.parent_id} for ref in turn.session.scalars(here)})
         turn.session.execute(delete(nodes).where(nodes.c.deployment_id == deployment_id, nodes.c.system))
@@ -281,11 +281,12 @@ def remove_role(parts: Parts, actor: Actor, deployment_role_id: int) -> None:
             raise Refused(
                 f"Role {row.role} is bound to {bound} nodes in deployment {row.deployment}. Unbind those first."
             )
-        _delete_deployment_role(turn, deployment_role_id)
+        drop_deployment_role(turn, deployment_role_id)
         turn.audit("deployment.remove_role", f"deployment {row.deployment}", role=row.role)
 
 
-def _delete_deployment_role(turn: Turn, deployment_role_id: int) -> None:
+def drop_deployment_role(turn: Turn, deployment_role_id: int) -> None:
+    """Take a role out of a deployment, whose noderoles are gone, and tell of it."""
     view = deployment_role_view(turn.session, deployment_role_id)
     assert view is not None
     turn.session.execute(delete(deployment_roles).where(deployment_roles.c.id == deployment_role_id))

@@ -10,10 +10,12 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import (
     Bind,
+    DefineRole,
     Intent,
     MarkAlive,
     Power,
     Refresh,
+    RemoveRole,
     Rerun,
     SetAttribute,
     SetBootEnv,
@@ -21,7 +23,7 @@ from crowbar_core.barclamp import (
 )
 from crowbar_core.errors import NotFound
 from crowbar_core.services.annealing.annealer import change
-from crowbar_core.services.cluster import binding, nodes, steering
+from crowbar_core.services.cluster import binding, definitions, nodes, steering
 from crowbar_core.services.cluster.hammers import power
 from crowbar_core.services.turns.parts import Actor, Parts, Turn
 from crowbar_core.services.values import attributes
@@ -88,6 +90,14 @@ def _refresh(turn: Turn, intent: Refresh) -> None:
     steering.refresh_in_turn(turn, _bound(turn.session, intent.node, intent.role))
 
 
+def _define_role(turn: Turn, intent: DefineRole) -> None:
+    definitions.define_role(turn, intent.role)
+
+
+def _remove_role(turn: Turn, intent: RemoveRole) -> None:
+    definitions.remove_role(turn, intent.name)
+
+
 def _power(turn: Turn, intent: Power) -> None:
     """Nothing inside the turn: see ``perform_power``."""
 
@@ -101,6 +111,8 @@ APPLY: Mapping[type[Intent], Callable[[Turn, Any], None]] = {
     Rerun: _rerun,
     Refresh: _refresh,
     Power: _power,
+    DefineRole: _define_role,
+    RemoveRole: _remove_role,
 }
 """Each kind of intent, and what does it: the one place that knows."""
 

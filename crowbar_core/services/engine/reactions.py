@@ -19,6 +19,7 @@ from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.data.views import deployment_role_view, node_role_views, node_views, run_views
 from crowbar_core.services.engine.intents import apply_intent, perform_power
 from crowbar_core.services.engine.lanes import Call, Lane
+from crowbar_core.services.turns.looking import look
 from crowbar_core.services.turns.parts import Actor, Parts, log
 from crowbar_core.store import events, quarantine
 from crowbar_core.store.events import Waiting
@@ -80,6 +81,7 @@ class Reactions:
     def _due(self) -> list[Waiting]:
         busy = [name for name, lane in self._lanes.items() if lane.call is not None]
         with self.parts.store.read() as session:
+            look(self.parts.registry, session)
             self._quarantined = quarantine.quarantined(session)
             return events.due(session, self.parts.store.now(session), BATCH, busy=busy)
 

@@ -17,6 +17,7 @@ from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.cluster.hammers import power
 from crowbar_core.services.data.views import node_role_views, node_views
 from crowbar_core.services.engine.intents import apply_intent, apply_intents, node_id_of
+from crowbar_core.services.turns.looking import look
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, open_now, refuse_inside
 from crowbar_core.services.turns.publishing import publish
 from crowbar_core.services.turns.secrets import seal_text, unseal_text
@@ -78,6 +79,7 @@ class LiveCluster:
             yield turn.session
             return
         with self._parts.store.read() as session:
+            look(self._parts.registry, session)
             yield session
 
     @contextmanager

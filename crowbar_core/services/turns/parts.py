@@ -27,6 +27,7 @@ from crowbar_core.domain.states import State
 from crowbar_core.errors import BarclampError
 from crowbar_core.plugins import Implementation, Registry
 from crowbar_core.services.turns.conflicts import refusal
+from crowbar_core.services.turns.looking import look
 from crowbar_core.services.turns.secrets import load_key
 from crowbar_core.settings import Settings
 from crowbar_core.store import events
@@ -285,7 +286,8 @@ def open_turn(parts: Parts, actor: Actor, settle: Settle) -> Iterator[Turn]:
     """
     refuse_inside()
     try:
-        with parts.store.write() as session:
+        with parts.registry.pictures.drafting(), parts.store.write() as session:
+            look(parts.registry, session)
             now = parts.store.now(session)
             heard = frozenset(state for state, hook in HOOKS_OF_STATES.items() if parts.registry.listens(hook))
             turn = Turn(parts, actor, session, now, Moves(parts.store, session, now, heard))

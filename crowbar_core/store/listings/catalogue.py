@@ -68,6 +68,7 @@ ROLES: Final = Listing(
     fields=(
         *fields(RoleRow, "id", "name", "description", "barclamp_id", filter=("name", "barclamp_id"), sort=("name",)),
         field(_barclamps.c.name, "barclamp", filter=True),
+        field(_roles.c.like_name, "like", filter=True),
         *fields(RoleRow, "jig_name", "ready", *FLAGS, filter=("jig_name", "ready", *FLAGS)),
         *fields(
             RoleRow,

@@ -60,7 +60,10 @@ class JigRow(Model):
 
 
 class RoleRow(Model):
-    """A role as its barclamp last declared it. ``ready``: the barclamp is loaded and the jig installed."""
+    """A role as its barclamp last declared it. ``ready``: the barclamp is loaded and the jig installed.
+
+    One that was defined at run time is like the declared role ``like_name``, but for what is ``given``.
+    """
 
     __tablename__ = "roles"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -68,6 +71,8 @@ class RoleRow(Model):
     name_key: Mapped[str] = name_key()
     barclamp_id: Mapped[int] = ref("barclamps.id", "RESTRICT")
     description: Mapped[str] = words()
+    like_name: Mapped[str] = words()
+    given: Mapped[dict[str, Any]] = json_object()
     jig_name: Mapped[str]
     ready: Mapped[bool] = flag(True)
     discovery: Mapped[bool] = flag()

@@ -97,7 +97,7 @@ class _Run:
 
     def carry_out(self) -> Outcome:
         task = self.task
-        self.scripts = find_scripts(task.package, task.role.name)
+        self.scripts = find_scripts(task.package, task.role.like or task.role.name)
         if task.address is None:
             raise NodeUnreachable(f"{task.node.name} has no address to run role {task.role.name} at.")
         if task.cancelled.is_set():
