@@ -18,6 +18,7 @@ from typing import Any
 from crowbar_core.barclamp import (
     Barclamp,
     Change,
+    Declared,
     DeploymentRoleView,
     DeploymentView,
     Intent,
@@ -60,6 +61,13 @@ def register_nav() -> Iterable[NavItem]:  # type: ignore[empty-body]
 @hookspec
 def register_panels() -> Iterable[Panel]:  # type: ignore[empty-body]
     """Parts of the pages of nodes and deployments, and of the dashboard. Called once."""
+
+
+@hookspec
+def register_declared() -> Iterable[Declared]:  # type: ignore[empty-body]
+    """Collections of the barclamp's API that `crowbar export` writes into a file and `crowbar apply` makes true.
+    Called for each of these commands.
+    """
 
 
 @hookspec

@@ -25,7 +25,8 @@ from typing import Any
 import click
 
 import crowbar_core
-from crowbar_core import barclamp, errors, hookspecs, pages, rest
+from crowbar_core import barclamp, client, errors, hookspecs, pages, rest
+from crowbar_core import commands as command_kit
 from crowbar_core.barclamp import declared, extras, hammers, intents, jigs, seat, views
 from crowbar_core.cli.context import shared_options
 from crowbar_core.cli.local import settings_options
@@ -481,6 +482,8 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "scripts": scripts_page,
     "kit-rest": functools.partial(kit_page, rest),
     "kit-pages": functools.partial(kit_page, pages),
+    "kit-commands": functools.partial(kit_page, command_kit),
+    "kit-client": functools.partial(kit_page, client),
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -43,6 +43,32 @@ class Panel:
     title: str
     render: Callable[..., Any]
     order: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What `crowbar export` writes and `crowbar apply` makes true: the objects of one collection of the API.
+
+    An object is found by its ``key``; one that is missing is made with a POST, one that differs changed with a PATCH.
+    In the file a field that refers to another collection holds a name, and is called without its ``_id``.
+    """
+
+    noun: str
+    """The collection, as ``"networks"``, which is the section of the file, too."""
+    order: int
+    """Sections with a lower one are applied first; the core's own have 10 to 50."""
+    key: tuple[str, ...] = ("name",)
+    """The fields by which an object is found."""
+    fields: tuple[str, ...] = ()
+    """The fields that are carried beside."""
+    fixed: tuple[str, ...] = ()
+    """Those among them that are given when it is made and cannot be changed."""
+    refers: Mapping[str, str] = field(default_factory=dict)
+    """Field -> collection in which the API's id is found: ``{"deployment_id": "deployments"}``."""
+    shown: Mapping[str, str] = field(default_factory=dict)
+    """Field -> the field that shows it, where the API takes and shows it under two names."""
+    where: Mapping[str, str] = field(default_factory=dict)
+    """Filters of the list: what they leave out is carried neither way."""
 
 
 @dataclass(frozen=True, kw_only=True)

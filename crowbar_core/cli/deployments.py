@@ -15,10 +15,13 @@ from crowbar_core.cli.converge import wait_for, wait_option
 from crowbar_core.cli.nodes import bind_roles
 from crowbar_core.cli.plans import DRY, all_option, plan_options, show_plan
 from crowbar_core.cli.verbs import (
+    Given,
     add_action,
+    add_create,
     add_destroy,
     add_list,
     add_show,
+    add_update,
     done,
     read_file,
     read_json,
@@ -57,20 +60,12 @@ add_action(
 )
 
 
-@deployments.verb("create")
-@click.argument("name")
-@click.option("--parent", metavar="NAME", help="The deployment it stands in (system unless said).")
-@click.option("--description", help="What it is for.")
-def create(name: str, parent: str | None, description: str | None) -> None:
-    """Make a deployment."""
-    client = connect()
-    body: dict[str, Any] = {"name": name}
-    if description:
-        body["description"] = description
-    if parent:
-        body["parent_id"] = ref(parent)
-    out.record(client.post("deployments", body=body), output())
-    out.say(f"Deployment {name} is made.")
+_OPTIONS = (
+    Given(name="parent_id", refers=True, help="The deployment it stands in (system unless said)."),
+    Given(name="description", help="What it is for."),
+)
+add_create(deployments, "deployments", what="a deployment", options=_OPTIONS)
+add_update(deployments, "deployments", what="a deployment", options=_OPTIONS)
 
 
 @deployments.verb("bind")

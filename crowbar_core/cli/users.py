@@ -9,7 +9,7 @@ import click
 from crowbar_core.cli import output as out
 from crowbar_core.cli.connection import ask_password, connect
 from crowbar_core.cli.context import noun, output
-from crowbar_core.cli.verbs import add_action, add_destroy, add_list, add_show, ref
+from crowbar_core.cli.verbs import Given, add_action, add_destroy, add_list, add_show, add_update, ref
 
 ROLES = ("viewer", "operator", "admin")
 
@@ -21,6 +21,10 @@ add_action(
     users, "users", "lock", help_="Keep users from signing in, and end their sessions.", done="User {name} is locked."
 )
 add_action(users, "users", "unlock", help_="Let users sign in again.", done="User {name} is unlocked.")
+
+add_update(
+    users, "users", what="a user", options=(Given(name="role", type=click.Choice(ROLES), help="What the user may do."),)
+)
 
 PASSWORD_HELP = "The password is asked for, or read from standard input; never from the command line."
 

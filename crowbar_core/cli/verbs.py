@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,78 @@ def add_list(
         list_.params.append(
             click.Option([f"--{name}", name], metavar="NAME", help=f"Only those of this {name}.", multiple=True)
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """An option of create and update that becomes a field of the body."""
+
+    name: str
+    """The field; the option is called like it, without ``_id`` and with hyphens."""
+    help: str
+    type: Any = str
+    """As click has it (``str``, ``int``, ``click.Choice``); ``bool`` makes --NAME and --no-NAME, ``dict`` JSON."""
+    refers: bool = False
+    """It is the name or the id of another object."""
+    multiple: bool = False
+
+    def option(self) -> click.Option:
+        word = self.name.removesuffix("_id").replace("_", "-")
+        if self.type is bool:
+            return click.Option([f"--{word}/--no-{word}", self.name], default=None, help=self.help)
+        kind = str if self.type is dict else self.type
+        meta = "NAME" if self.refers else "JSON" if self.type is dict else None
+        return click.Option(
+            [f"--{word}", self.name], type=kind, metavar=meta, multiple=self.multiple, help=self.help, default=None
+        )
+
+    def value(self, typed: Any) -> Any:
+        if self.multiple:
+            return [ref(one) if self.refers else one for one in typed]
+        if self.refers:
+            return ref(typed)
+        return read_json(typed, f"--{self.name.replace('_', '-')}") if self.type is dict else typed
+
+
+def _body(options: Sequence[Given], typed: Mapping[str, Any]) -> dict[str, Any]:
+    return {one.name: one.value(typed[one.name]) for one in options if typed.get(one.name) not in (None, ())}
+
+
+def add_create(group: Noun, path: str, *, what: str, options: Sequence[Given] = ()) -> None:
+    """`crowbar NOUN create NAME`: one POST with the options that were given."""
+
+    @group.verb("create", help=f"Make {what}.")
+    @click.argument("name")
+    def create(name: str, **typed: Any) -> None:
+        out.record(connect().post(path, body={"name": name, **_body(options, typed)}), output())
+        out.say(f"{what.split(' ')[-1].capitalize()} {name} is made.")
+
+    create.params.extend(one.option() for one in options)
+
+
+def add_update(group: Noun, path: str, *, what: str, options: Sequence[Given] = (), plans: bool = False) -> None:
+    """`crowbar NOUN update NAME`: one PATCH with the options that were given; ``--name`` is a new name.
+
+    ``plans``: it can be planned.
+    """
+
+    @group.verb("update", help=f"Change {what}; what is not named stays.")
+    @click.argument("name")
+    @click.option("--name", "new_name", metavar="NAME", help="A new name.")
+    def update(name: str, new_name: str | None, plan: bool = False, every: bool = False, **typed: Any) -> None:
+        body = _body(options, typed) | ({"name": new_name} if new_name is not None else {})
+        if not body:
+            words = ", ".join(f"--{one.name.removesuffix('_id').replace('_', '-')}" for one in options)
+            raise click.UsageError(f"Say what to change: --name{words and ', '}{words}.")
+        client = connect()
+        if plan:
+            show_plan(client.patch(path, name, body=body, query=DRY), every=every)
+            return
+        out.record(client.patch(path, name, body=body), output())
+
+    update.params.extend(one.option() for one in options)
+    if plans:
+        update.params.extend(_plan_parameters())
 
 
 def add_show(group: Noun, path: str, *, what: str) -> None:

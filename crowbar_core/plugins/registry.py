@@ -18,7 +18,7 @@ from typing import Any
 
 import pluggy
 
-from crowbar_core.barclamp import PROJECT, Attribute, Hammer, Jig, Json, NavItem, Panel, Problem, Schema
+from crowbar_core.barclamp import PROJECT, Attribute, Declared, Hammer, Jig, Json, NavItem, Panel, Problem, Schema
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound, told
 from crowbar_core.plugins.defined import Pictures, picture
 from crowbar_core.plugins.entry_points import HAMMERS, JIGS, classes, distribution_of
@@ -307,6 +307,17 @@ class Registry:
         """(barclamp, panel), in the order in which they are shown."""
         found = [(one.name, panel) for one, panels in self.registered("register_panels", Panel) for panel in panels]
         return sorted(found, key=lambda pair: (pair[1].order, pair[1].title))
+
+    def declared(self) -> list[Declared]:
+        """What is carried by `crowbar export` and `apply`, in the order in which it is applied. Of two that declare one
+        collection, the core counts, else the first.
+        """
+        found: dict[str, Declared] = {}
+        registered = self.registered("register_declared", Declared)
+        for _, listed in sorted(registered, key=lambda pair: pair[0].name != CORE):
+            for one in listed:
+                found.setdefault(one.noun, one)
+        return sorted(found.values(), key=lambda one: (one.order, one.noun))
 
     def problems(self) -> list[Problem]:
         """What is wrong with the installed packages themselves."""

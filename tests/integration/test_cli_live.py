@@ -255,7 +255,7 @@ def test_the_inventory_and_the_export_name_the_nodes(live: Live, node: str, depl
     assert yaml.safe_load(live.done("export")) == exported
     mine = next(row for row in exported["deployments"] if row["name"] == deployment)
     assert mine["parent"] == "system"
-    assert {"node": node, "role": ROLE} in mine["bindings"]
+    assert {"node": node, "role": ROLE, "deployment": deployment} in exported["node_roles"]
     assert node in [row["name"] for row in exported["nodes"]]
 
 

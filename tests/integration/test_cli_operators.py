@@ -51,3 +51,70 @@ def test_lists_are_filtered_by_groups_and_patterns_and_twice_means_either(live: 
         "node-2.ops.test",
     ]
     assert "no group green" in live.refused("nodes", "list", "--group", "green")
+
+
+DECLARED = """
+deployments:
+- {name: db, parent: system, description: databases}
+- {name: db-east, parent: db}
+nodes:
+- {name: db-1.ops.test, deployment: db, available: true, description: first}
+- {name: db-2.ops.test, deployment: db-east}
+groups:
+- {name: databases, category: class, nodes: [db-2.ops.test, db-1.ops.test]}
+deployment_roles:
+- {deployment: db, role: crowbar-managed-node}
+node_roles:
+- {node: db-1.ops.test, role: crowbar-hardware-configured, deployment: db}
+"""
+
+
+def test_a_file_is_applied_shown_first_and_changes_nothing_a_second_time(live: Live) -> None:
+    planned = live.json("apply", "-", "--dry-run", stdin=DECLARED)
+    assert [(one["do"], one["in"]) for one in planned] == [
+        ("create", "deployments"), ("create", "deployments"), ("create", "nodes"), ("create", "nodes"),
+        ("create", "groups"), ("create", "deployment_roles"), ("create", "node_roles"),
+    ]  # fmt: skip
+    assert not [row for row in live.json("deployments", "list") if row["name"] == "db"]
+    assert live.done("apply", "-", stdin=DECLARED).count("create") == 7
+    assert live.json("groups", "show", "databases")["nodes"] == ["db-1.ops.test", "db-2.ops.test"]
+    assert live.json("apply", "-", stdin=DECLARED) == []
+    exported = live.done("export")
+    assert live.json("apply", "-", stdin=exported) == [], "what was exported is so already"
+    changed = DECLARED.replace("description: first", "description: second, bootenv: sledgehammer")
+    assert live.json("apply", "-", stdin=changed)[0]["fields"] == {
+        "description": {"old": "first", "new": "second"},
+        "bootenv": {"old": "local", "new": "sledgehammer"},
+    }
+    assert live.json("nodes", "show", "db-1.ops.test")["bootenv"] == "sledgehammer"
+    fewer = "groups: [{name: databases, nodes: [db-2.ops.test]}]"
+    assert "nodes: [" in live.done("apply", "-", stdin=fewer)
+    assert live.json("groups", "show", "databases")["nodes"] == ["db-2.ops.test"]
+
+
+def test_a_file_that_cannot_be_applied_says_where(live: Live) -> None:
+    for text, said in (
+        ("networks: []", "Nothing is declared as 'networks'"),
+        ("- a", "holds no sections"),
+        ("nodes: {a: b}", "The section nodes must be a list"),
+        ("nodes: [{name: x.y.test, colour: red}]", "Object 1 of nodes has no field 'colour'"),
+        ("nodes: [{description: x}]", "Object 1 of nodes needs a name"),
+        ("nodes: [{name: x.y.test}, {name: X.y.test}]", "Object 2 of nodes is there twice"),
+        ("nodes: [{name: web-1.ops.test, admin: true}]", "has the admin False, which cannot be changed"),
+        ("nodes: [{name: a, name: b}]", "the key 'name' stands twice"),
+        ("nodes: [", "is not YAML"),
+    ):
+        assert said in live.refused("apply", "-", stdin=text), text
+
+
+def test_groups_deployments_and_users_are_updated(live: Live) -> None:
+    live.done("groups", "create", "old-name", "--category", "rack")
+    updated = live.json("groups", "update", "old-name", "--name", "new-name", "--description", "of the test")
+    assert (updated["name"], updated["category"], updated["description"]) == ("new-name", "rack", "of the test")
+    live.done("deployments", "create", "moving")
+    live.done("deployments", "create", "home")
+    home = live.json("deployments", "show", "home")["id"]
+    assert live.json("deployments", "update", "moving", "--parent", "home")["parent_id"] == home
+    live.done("users", "create", "mina", stdin="a-good-password\n")
+    assert live.json("users", "update", "mina", "--role", "operator")["role"] == "operator"
+    assert live.run("users", "update", "mina").exit_code == 2

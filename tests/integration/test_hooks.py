@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +18,7 @@ from sqlalchemy import inspect, text
 from crowbar_core import (
     Attribute,
     Barclamp,
+    Declared,
     DeploymentRoleView,
     DeploymentView,
     Done,
@@ -109,6 +111,22 @@ def test_register_nav_puts_an_entry_into_the_navigation() -> None:
         page = bed.web().get("/").text
     assert "Whistles &amp; bells" in page
     assert 'href="/nodes?whistles"' in page
+
+
+def test_register_declared_makes_a_collection_part_of_export_and_apply() -> None:
+    @hookimpl
+    def register_declared() -> Iterable[Declared]:
+        return [Declared(noun="zones", order=25, fields=("ttl",)), Declared(noun="nodes", order=1)]
+
+    with Testbed(barclamp(register_declared)) as bed:
+        answer = json.loads(bed.web("viewer").get("/api/v2/declared").text)
+    assert [one["noun"] for one in answer] == [
+        "deployments", "nodes", "zones", "groups", "deployment_roles", "node_roles",
+    ], "by order; of two that declare one collection, the first counts"  # fmt: skip
+    assert answer[2] == {
+        "noun": "zones", "order": 25, "key": ["name"], "fields": ["ttl"], "fixed": [], "refers": {}, "shown": {},
+        "where": {},
+    }  # fmt: skip
 
 
 def test_register_panels_adds_to_the_pages_of_nodes_and_deployments_and_to_the_dashboard() -> None:

@@ -215,3 +215,22 @@ def test_a_failed_run_is_retried_from_its_page(api: Api) -> None:
     page = api.get(f"/runs/{made.run}").get_data(as_text=True)
     assert f'action="/noderoles/{run["node_role_id"]}/retry"' in page
     assert f"crowbar noderoles retry {run['node_role_id']}" in page
+
+
+def test_the_audit_says_what_was_and_what_is_but_no_secret(api: Api) -> None:
+    node = api.made("nodes", {"name": "web.a.example", "description": "old"})
+    api.patch(f"nodes/{node['id']}", {"description": "new", "hint": {"rack": {"unit": 4}}})
+    api.made("node_roles", {"node_id": node["id"], "role_id": "base"})
+    base = api.get("node_roles?role=base").get_json()[0]["id"]
+    for value in ("s3cret-one", "s3cret-two"):
+        assert api.put(f"node_roles/{base}/attribs/base-key", {"value": value}).status_code == 200
+    api.made("groups", {"name": "blue"})
+    api.patch("groups/blue", {"description": "racks", "nodes": ["web.a.example"]})
+    entries = {row["action"]: row["detail"] for row in reversed(api.get("audits?limit=1000").get_json())}
+    assert entries["node.change"]["changed"] == {
+        "description": {"old": "old", "new": "new"},
+        "hint/rack/unit": {"old": None, "new": 4},
+    }
+    assert entries["attribute.set"]["changed"] == {"value": {"old": "***", "new": "***"}}
+    assert entries["group.change"] == {"description": {"old": "", "new": "racks"}, "added": ["web.a.example"]}
+    assert "s3cret" not in api.get("audits?limit=1000").get_data(as_text=True)

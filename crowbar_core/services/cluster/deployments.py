@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from crowbar_core.barclamp import Json
 from crowbar_core.domain import names
 from crowbar_core.domain.attributes import check_size, check_value, leaves, lookup, place
+from crowbar_core.domain.differences import differences
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import NotFound, PlanChanged, Refused
 from crowbar_core.services.annealing.annealer import cancel, change
@@ -89,7 +90,7 @@ def change_deployment(parts: Parts, actor: Actor, deployment_id: int, changes: M
             .where(deployments.c.id == deployment_id)
             .values(updated_at=turn.now, **names.keyed(values))
         )
-        turn.audit("deployment.change", f"deployment {row.name}", fields=sorted(values))
+        turn.audit("deployment.change", f"deployment {row.name}", changed=differences(row._mapping, changes))
 
 
 def delete_deployment(parts: Parts, actor: Actor, deployment_id: int) -> None:
@@ -298,16 +299,15 @@ def set_role_data(parts: Parts, actor: Actor, deployment_role_id: int, data: Map
     """Replace a deployment role's proposed data. It takes effect when it is committed."""
     with change(parts, actor) as turn:
         row = _deployment_role(turn.session, deployment_role_id)
+        kept = keep_seals(parts.cipher, row.committed_data, _checked(parts, row.role, data))
         turn.session.execute(
             update(deployment_roles)
             .where(deployment_roles.c.id == deployment_role_id)
-            .values(
-                proposed_data=keep_seals(parts.cipher, row.committed_data, _checked(parts, row.role, data)),
-                updated_at=turn.now,
-            )
+            .values(proposed_data=kept, updated_at=turn.now)
         )
         record(turn, "deployment_role", deployment_role_id, PROPOSED_LAYER, [path for path, _ in leaves(dict(data))])
-        turn.audit("deployment_role.data", f"deployment_role {deployment_role_id}")
+        changed = differences({"data": row.proposed_data}, {"data": kept})
+        turn.audit("deployment_role.data", f"deployment_role {deployment_role_id}", changed=changed)
 
 
 def commit_role(parts: Parts, actor: Actor, deployment_role_id: int) -> None:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain import names
+from crowbar_core.domain.differences import differences
 from crowbar_core.errors import BadInput, FieldError, NotFound, Refused
 from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.store.memberships import replace_members
 from crowbar_core.store.models import Audit, Group, Node, NodeGroup
 
 CATEGORIES: Final = ("class", "rack", "tag", "ui")
 
 
-def create_group(parts: Parts, actor: Actor, *, name: str, category: str = "tag", description: str = "") -> int:
+def create_group(
+    parts: Parts,
+    actor: Actor,
+    *,
+    name: str,
+    category: str = "tag",
+    description: str = "",
+    nodes: Collection[int] = (),
+) -> int:
     name = names.plain_name(name, what="group")
     _check_category(category)
     names.description(description)
@@ -26,26 +36,34 @@ def create_group(parts: Parts, actor: Actor, *, name: str, category: str = "tag"
             insert(Group).values(name=name, category=category, description=description).returning(Group.id)
         )
         assert made is not None
-        _audit(session, actor, "group.create", name, {"category": category})
+        came, _ = replace_members(session, parts.store, made, nodes)
+        _audit(session, actor, "group.create", name, {"category": category, **({"nodes": came} if came else {})})
         return made
 
 
 def change_group(parts: Parts, actor: Actor, group_id: int, changes: Mapping[str, Any]) -> None:
-    """Change ``name``, ``category`` or ``description``."""
+    """Change ``name``, ``category`` or ``description``, or who is in it (``nodes``, all of their ids)."""
     values = dict(changes)
+    nodes = values.pop("nodes", None)
     if "name" in values:
         names.plain_name(values["name"], what="group")
     if "category" in values:
         _check_category(values["category"])
     if "description" in values:
         names.description(values["description"])
-    if not values:
+    if not values and nodes is None:
         return
     with parts.store.write(graph=False) as session:
         old = _group(session, group_id)
         _check_free(session, values.get("name", old.name), values.get("category", old.category), but=group_id)
-        session.execute(update(Group).where(Group.id == group_id).values(**names.keyed(values)))
-        _audit(session, actor, "group.change", old.name, values)
+        if values:
+            session.execute(update(Group).where(Group.id == group_id).values(**names.keyed(values)))
+        said: dict[str, Any] = differences(old._mapping, values)
+        if nodes is not None:
+            came, went = replace_members(session, parts.store, group_id, nodes)
+            said |= {word: found for word, found in (("added", came), ("removed", went)) if found}
+        if said:
+            _audit(session, actor, "group.change", old.name, said)
 
 
 def delete_group(parts: Parts, actor: Actor, group_id: int) -> None:
@@ -84,7 +102,7 @@ def remove_node(parts: Parts, actor: Actor, group_id: int, node_id: int) -> None
 
 def _group(session: Session, group_id: int) -> Any:
     row = session.execute(
-        select(Group.name, Group.category).where(Group.id == group_id).with_for_update()
+        select(Group.name, Group.category, Group.description).where(Group.id == group_id).with_for_update()
     ).one_or_none()
     if row is None:
         raise NotFound(f"There is no group {group_id}.")

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from crowbar_core.barclamp import Json, NodeView
 from crowbar_core.domain import names
 from crowbar_core.domain.attributes import lookup, merge, place, remove
+from crowbar_core.domain.differences import differences
 from crowbar_core.domain.reports import check_together
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import BadInput, NotFound, Refused
@@ -121,7 +122,8 @@ def _change(turn: Turn, node_id: int, changes: Mapping[str, Any]) -> None:
             record(turn, "node", node_id, layer, paths)
     if "deployment_id" in changed:
         _take_along(turn, row, values["deployment_id"])
-    turn.audit("node.change", f"node {row.name}", fields=sorted(changed - {"proposed_hint"}))
+    told = {name: values[name] for name in sorted(changed - {"proposed_hint"}) if name in values}
+    turn.audit("node.change", f"node {row.name}", fields=sorted(told), changed=differences(row._mapping, told))
 
 
 def bring_host_keys(parts: Parts, actor: Actor, node_id: int, keys: Sequence[str]) -> None:

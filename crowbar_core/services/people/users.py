@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain import names
+from crowbar_core.domain.differences import differences
 from crowbar_core.errors import BadInput, FieldError, Forbidden, NotFound, Refused, Unauthenticated, Unavailable
 from crowbar_core.store.models import Audit, BrowserSession, Node, Token, User
 
@@ -185,7 +186,8 @@ def change_user(parts: Parts, actor: Actor, user_id: int, changes: Mapping[str, 
         session.execute(
             update(User).where(User.id == user_id).values(**names.keyed(values), updated_at=parts.store.now(session))
         )
-        _audit(session, actor, "user.change", f"user {user.name}", values)
+        was = {"name": user.name, "role": user.role}
+        _audit(session, actor, "user.change", f"user {user.name}", {**values, "changed": differences(was, values)})
 
 
 def set_password(parts: Parts, actor: Actor, user_id: int, password: str, *, revoke_tokens: bool = False) -> int:

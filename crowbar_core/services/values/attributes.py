@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from crowbar_core.barclamp import Attribute, Json
 from crowbar_core.domain import attributes as rules
 from crowbar_core.domain.attributes import Layer
+from crowbar_core.domain.differences import differences
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import BadInput, NotFound, Refused
 from crowbar_core.plugins import LoadedAttribute
@@ -304,6 +305,10 @@ def _for_deployment(
         return chosen
 
 
+Written = tuple[str, Mapping[str, Json], Mapping[str, Json]]
+"""Whose value it is, and the proposed values before and after."""
+
+
 def _write(
     turn: Turn, loaded: LoadedAttribute, value: Json, node_id: int | None, node_role_id: int | None,
     deployment_role_id: int | None, *, now: bool,
@@ -312,21 +317,23 @@ def _write(
     if len(given) != 1:
         raise BadInput("Say exactly one object: a node, a noderole or a deployment role.")
     if node_id is not None:
-        name = _write_node(turn, loaded, value, node_id, now=now)
+        name, old, new = _write_node(turn, loaded, value, node_id, now=now)
         kind, ref = "node", node_id
     elif node_role_id is not None:
-        name = _write_node_role(turn, loaded, value, node_role_id, now=now)
+        name, old, new = _write_node_role(turn, loaded, value, node_role_id, now=now)
         kind, ref = "node_role", node_role_id
     else:
         assert deployment_role_id is not None
-        name = _write_deployment_role(turn, loaded, value, deployment_role_id, now=now)
+        name, old, new = _write_deployment_role(turn, loaded, value, deployment_role_id, now=now)
         kind, ref = "deployment_role", deployment_role_id
     path = "/".join(loaded.attribute.path)
     record(turn, kind, ref, PROPOSED_LAYER, [path])
     if now:
         record(turn, kind, ref, "hint" if kind == "node" else "committed_data", [path])
     how = "unset" if value is _UNSET else "set"
-    turn.audit(f"attribute.{how}", f"{kind} {name}", attribute=loaded.attribute.name, staged=not now)
+    was, now_is = (rules.lookup(tree, loaded.attribute.path)[1] for tree in (old, new))
+    changed = differences({"value": was}, {"value": now_is})
+    turn.audit(f"attribute.{how}", f"{kind} {name}", attribute=loaded.attribute.name, staged=not now, changed=changed)
 
 
 def _changed(
@@ -341,7 +348,7 @@ def _changed(
     return rules.place(tree, attribute.path, value)
 
 
-def _write_node(turn: Turn, loaded: LoadedAttribute, value: Json, node_id: int, *, now: bool) -> str:
+def _write_node(turn: Turn, loaded: LoadedAttribute, value: Json, node_id: int, *, now: bool) -> Written:
     if loaded.role is not None:
         raise BadInput(
             f"Attribute {loaded.attribute.name} belongs to role {loaded.role}: set it on the noderole, not on the node."
@@ -357,10 +364,10 @@ def _write_node(turn: Turn, loaded: LoadedAttribute, value: Json, node_id: int, 
     write_nodes(turn, {node_id: values})
     if now:
         _note(turn, "node", node_id, row.name, loaded.attribute, row.hint, values["hint"])
-    return str(row.name)
+    return str(row.name), row.proposed_hint, values["proposed_hint"]
 
 
-def _write_node_role(turn: Turn, loaded: LoadedAttribute, value: Json, node_role_id: int, *, now: bool) -> str:
+def _write_node_role(turn: Turn, loaded: LoadedAttribute, value: Json, node_role_id: int, *, now: bool) -> Written:
     row = turn.session.execute(
         select(
             node_roles.c.state, node_roles.c.proposed_data, node_roles.c.committed_data, roles.c.name,
@@ -386,12 +393,12 @@ def _write_node_role(turn: Turn, loaded: LoadedAttribute, value: Json, node_role
     name = f"{row.name} on {row.node}"
     if at_once:
         _note(turn, "node_role", node_role_id, name, attribute, committed, values["committed_data"])
-    return name
+    return name, row.proposed_data, values["proposed_data"]
 
 
 def _write_deployment_role(
     turn: Turn, loaded: LoadedAttribute, value: Json, deployment_role_id: int, *, now: bool
-) -> str:
+) -> Written:
     row = turn.session.execute(
         select(
             deployment_roles.c.proposed_data, deployment_roles.c.committed_data, roles.c.name,
@@ -419,7 +426,7 @@ def _write_deployment_role(
     if now:
         new = values["committed_data"]
         _note(turn, "deployment_role", deployment_role_id, name, attribute, committed, new, role=row.name)
-    return name
+    return name, row.proposed_data, values["proposed_data"]
 
 
 def _note(

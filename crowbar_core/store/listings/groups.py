@@ -30,6 +30,19 @@ def _members(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
     return dict(rows.all())
 
 
+def _names(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
+    rows = session.execute(
+        select(_node_groups.c.group_id, _nodes.c.name)
+        .join(_nodes, _nodes.c.id == _node_groups.c.node_id)
+        .where(_node_groups.c.group_id.in_(ids))
+        .order_by(_nodes.c.name_key)
+    )
+    found: dict[int, list[str]] = {}
+    for group_id, name in rows:
+        found.setdefault(group_id, []).append(name)
+    return found
+
+
 GROUPS: Final = Listing(
     noun="group",
     plural="groups",
@@ -39,7 +52,12 @@ GROUPS: Final = Listing(
     fields=fields(
         Group, "id", "name", "category", "description", filter=("name", "category"), sort=("name", "category")
     ),
-    later=(Later(name="node_count", type=int, fetch=_members, missing=0, only_on_request=False),),
+    later=(
+        Later(name="node_count", type=int, fetch=_members, missing=0, only_on_request=False),
+        Later(
+            name="nodes", type=list, fetch=_names, missing=[], example=["web1.rack2.example.com"], help="Who is in it."
+        ),
+    ),
 )
 
 HAMMERS: Final = Listing(

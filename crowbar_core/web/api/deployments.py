@@ -31,6 +31,7 @@ class NewDeployment(Body):
 class ChangedDeployment(Body):
     name: DeploymentName = ""
     description: Description = ""
+    parent_id: Reference | None = None
 
 
 class CommitQuery(Query):
@@ -50,7 +51,10 @@ def create_deployment(body: NewDeployment) -> int:
 
 @changing(v2, DEPLOYMENTS, parameter="deployment", summary="Change a deployment", body=ChangedDeployment)
 def change_deployment(key: int, body: ChangedDeployment) -> None:
-    service.change_deployment(parts(), current_actor(), key, given(body))
+    changes = given(body)
+    if body.parent_id is not None:
+        changes["parent_id"] = resolve(DEPLOYMENTS, body.parent_id, "parent_id")
+    service.change_deployment(parts(), current_actor(), key, changes)
 
 
 @deleting(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
 from sqlalchemy import select
 
 from crowbar_core.services.cluster import groups as service
 from crowbar_core.store.models import Node, NodeGroup, table
-from crowbar_core.web.api.bodies import Description, GroupName, given
+from crowbar_core.web.api.bodies import Description, GroupName, Reference, given, resolve_all
 from crowbar_core.web.api.collection import changing, creating, deleting, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import GROUPS, NODES
 from crowbar_core.web.api.operation import Answer, Body, api
@@ -22,12 +23,14 @@ class NewGroup(Body):
     name: GroupName
     category: Category = "tag"
     description: Description = ""
+    nodes: list[Reference] = Field(default_factory=list, max_length=10_000, description="Who is in it.")
 
 
 class ChangedGroup(Body):
     name: GroupName = ""
     category: Category = "tag"
     description: Description = ""
+    nodes: list[Reference] = Field(default_factory=list, max_length=10_000, description="Who is in it, from now on.")
 
 
 reading(v2, GROUPS, parameter="group")
@@ -36,13 +39,21 @@ reading(v2, GROUPS, parameter="group")
 @creating(v2, GROUPS, summary="Make a group", body=NewGroup)
 def create_group(body: NewGroup) -> int:
     return service.create_group(
-        parts(), current_actor(), name=body.name, category=body.category, description=body.description
+        parts(),
+        current_actor(),
+        name=body.name,
+        category=body.category,
+        description=body.description,
+        nodes=resolve_all(NODES, body.nodes, "nodes"),
     )
 
 
 @changing(v2, GROUPS, parameter="group", summary="Change a group", body=ChangedGroup)
 def change_group(key: int, body: ChangedGroup) -> None:
-    service.change_group(parts(), current_actor(), key, given(body))
+    changes = given(body)
+    if "nodes" in changes:
+        changes["nodes"] = resolve_all(NODES, body.nodes, "nodes")
+    service.change_group(parts(), current_actor(), key, changes)
 
 
 @deleting(v2, GROUPS, parameter="group", summary="Remove a group; its nodes stay")
