@@ -73,11 +73,13 @@ class Role:
     """A unit of configuration that can be bound to a node. The flags and relations are described in the reference.
 
     ``timeout`` is in seconds, from the start of a run to its kill; None: as the setting ``run_timeout`` says.
-    ``max_attempts`` bounds how often a lost or temporarily failing run is tried. ``on_change`` says what happens to an
-    ACTIVE noderole when a value it wants changes: ``"rerun"`` (back to TODO, its children wait) or ``"refresh"`` (it
-    runs again, its children are undisturbed). ``run`` is the function of a role with the jig ``python``. ``template``
-    is data below every other source. ``reboots``: a run may reboot the node or power it off, which a plan says.
-    ``requires`` names roles (``Require`` says where), ``wants`` attributes (``Want`` says how).
+    ``max_attempts`` bounds how often a lost or temporarily failing run is tried; 0: whatever fails is tried for ever,
+    after a delay that doubles from 1 s to 5 minutes, and a refresh that fails leaves the noderole ACTIVE. Such failures
+    are shown as a problem. ``gather``: seconds for which changes are gathered into one refresh.
+    ``on_change`` says what happens to an ACTIVE noderole when a value it wants changes: ``"rerun"`` (back to TODO, its
+    children wait) or ``"refresh"`` (it runs again, its children are undisturbed). ``run`` is the function of a role of
+    the jig ``python``. ``template`` is data below every other source. ``reboots``: a run may reboot the node or power
+    it off, which a plan says. ``requires`` names roles (``Require`` says where), ``wants`` attributes (``Want`` how).
     ``like`` is for roles defined at run time alone (``DefineRole``).
     """
 
@@ -95,6 +97,7 @@ class Role:
     template: Mapping[str, Json] = field(default_factory=dict)
     timeout: float | None = None
     max_attempts: int = 3
+    gather: float = 0.0
     on_change: Literal["rerun", "refresh"] = "rerun"
     run: Callable[[Task], Outcome | None] | None = None
     discovery: bool = False

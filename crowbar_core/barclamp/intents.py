@@ -46,8 +46,12 @@ class Rerun:
 
 @dataclass(frozen=True, kw_only=True)
 class Refresh:
-    node: str
+    """Run the role once more while it stays ACTIVE: on that node, or wherever it is bound. One whose last run failed is
+    tried again. A role on no node has nothing to refresh.
+    """
+
     role: str
+    node: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -222,6 +222,8 @@ def _obstacles(graph: Graph, one: NodeRole, now: datetime) -> list[Reason]:
     if one.not_before is not None and one.not_before > now:
         seconds = (one.not_before - now).total_seconds()
         text = f"It waits {seconds:.0f} s to be tried again: {one.status.rstrip('.') or 'it failed for now'}."
+        if one.state is ACTIVE and not one.status:
+            text = f"It waits {seconds:.0f} s for what else changes, to be refreshed once."
         said.append(Reason("delayed", text, me))
     if one.state is TODO and one.id in graph.below:
         below = graph.below[one.id]

@@ -219,8 +219,14 @@ class _Checker:
                 self.error(f"Role {role.name} names itself among its relations.")
             if role.timeout is not None and not role.timeout > 0:
                 self.error(f"Role {role.name} has a timeout of {role.timeout!r} seconds; it must be more than 0.")
-            if role.max_attempts < 1:
-                self.error(f"Role {role.name} may be tried {role.max_attempts!r} times; it must be 1 at least.")
+            if role.max_attempts < 0:
+                self.error(f"Role {role.name} may be tried {role.max_attempts!r} times; 0 means for ever.")
+            if role.max_attempts == 0 and role.destructive:
+                self.error(f"Role {role.name} is destructive, and so cannot be tried for ever (max_attempts=0).")
+            if not role.gather >= 0:
+                self.error(f"Role {role.name} gathers changes for {role.gather!r} seconds; it must be 0 at least.")
+            elif role.gather and role.on_change == "rerun":
+                self.warn(f"Role {role.name} gathers changes, but what changes makes it run again at once (on_change).")
             if role.run is not None and role.jig != "python":
                 self.error(f"Role {role.name} has a function (run=), which its jig {role.jig!r} does not call.")
 

@@ -48,6 +48,8 @@ DOMAIN = "example.test"
 MAX_STEPS = 10_000
 """Runs and deliveries after which ``anneal_until_quiet`` takes it, unless told otherwise, that they go round."""
 _BATCH = 500
+_TRIES = 3
+"""Failures after which what is tried for ever is not waited for."""
 _T = TypeVar("_T")
 
 node_rows, node_role_rows, role_rows, run_rows = table(Node), table(NodeRole), table(RoleRow), table(Run)
@@ -218,7 +220,8 @@ class Testbed:
     def anneal_until_quiet(self, *, within: float = 30.0, steps: int = MAX_STEPS) -> Settled:
         """Carry out runs and deliver events, each as the real core does, until nothing is left to do; no waiting.
 
-        A ``FakeClock`` is moved on to the next retry when only that is left. ``within``: real seconds one run may take
+        A ``FakeClock`` is moved on to the next retry when only that is left; what is tried for ever is left to itself
+        after its third failure. ``within``: real seconds one run may take
         before it is cancelled. Raises ``NotQuiet``, with the reasons, when a run hangs, or when it goes round in a
         circle: after ``steps`` runs and deliveries.
         What then is not ACTIVE is in ERROR or waits for something that ``why`` names; that is quiet, too.
@@ -278,9 +281,10 @@ class Testbed:
             retry = session.scalar(
                 select(func.min(node_role_rows.c.not_before))
                 .join(node_rows, node_rows.c.id == node_role_rows.c.node_id)
+                .join(role_rows, role_rows.c.id == node_role_rows.c.role_id)
                 .where(
                     node_role_rows.c.not_before > self.clock.now, node_role_rows.c.available, node_rows.c.alive,
-                    node_rows.c.available,
+                    node_rows.c.available, or_(role_rows.c.max_attempts > 0, node_role_rows.c.attempts < _TRIES),
                 )
             )  # fmt: skip
             delivery = events.next_try_at(session)

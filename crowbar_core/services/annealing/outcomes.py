@@ -24,6 +24,8 @@ from crowbar_core.store.transitions import Standing
 
 node_roles, roles, runs = table(NodeRole), table(RoleRow), table(Run)
 
+FIRST_DELAY, LONGEST_DELAY = 1.0, 300.0
+"""Seconds until what is tried for ever is tried again: after its first failure, and at most."""
 Kind = Literal["succeeded", "failed", "retry", "lost", "cancelled", "pending", "handed back"]
 
 
@@ -219,6 +221,9 @@ def _move_node_roles(turn: Turn, ended: Sequence[tuple[OpenRun, Outcome]]) -> No
             done.append(run)
         elif said.kind in ("cancelled", "handed back"):
             again.setdefault(("", 0.0, False), []).append(run)
+        elif not (run.max_attempts or run.destructive):
+            delay = max(said.delay, min(FIRST_DELAY * 2.0 ** min(run.attempts - 1, 30), LONGEST_DELAY))
+            again.setdefault((said.reason, delay, True), []).append(run)
         elif said.kind == "failed" and run.goes_back and not run.destructive:
             again.setdefault((said.reason, 0.0, True), []).append(run)  # it runs again anyway, from what holds by then
         elif said.kind == "failed":

@@ -19,10 +19,10 @@ from crowbar_core.services.annealing import fates
 from crowbar_core.services.annealing.annealer import cancel, change
 from crowbar_core.services.annealing.outcomes import Outcome, finish_in_turn
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, propose_in_turn
-from crowbar_core.services.data.changes import rerun_now
+from crowbar_core.services.data.changes import refresh_soon, rerun_now, try_failed
 from crowbar_core.services.turns.parts import Actor, Parts, Turn
 from crowbar_core.services.values.drafts import commit_of_node_roles
-from crowbar_core.store import events, pictures, quarantine, transitions
+from crowbar_core.store import events, pictures, quarantine, refreshing, transitions
 from crowbar_core.store.models import Deployment, Edge, Node, NodeRole, RoleRow, Run, table
 
 nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
@@ -148,16 +148,33 @@ def refresh(parts: Parts, actor: Actor, node_role_id: int) -> None:
         turn.audit("node_role.refresh", f"node_role {node_role_id}")
 
 
-def refresh_in_turn(turn: Turn, node_role_id: int) -> None:
-    """Destructive work that is done is not done again, by a refresh no more than otherwise: nothing happens."""
+def refresh_role_in_turn(turn: Turn, role: str) -> None:
+    """Refresh a role wherever it is bound and committed; what failed is tried again. Raises ``NotFound`` when there is
+    no such role.
+    """
+    ids = refreshing.bound_of(turn.session, role)
+    if ids is None:
+        raise NotFound(f"There is no role {role!r}.")
+    rows = refreshing.to_run_again(turn.session, turn.store, ids)
+    refresh_soon(turn, rows)
+    try_failed(turn, rows)
+
+
+def refresh_in_turn(turn: Turn, node_role_id: int, *, retry: bool = False) -> None:
+    """Destructive work that is done is not done again, by a refresh no more than otherwise: nothing happens.
+
+    ``retry``: one whose last run failed is tried again. Else what is in ERROR is refused.
+    """
     row = _node_role(turn.session, node_role_id)
+    found = refreshing.to_run_again(turn.session, turn.store, [node_role_id])
+    if retry and found and row.state == ERROR:
+        try_failed(turn, found)
+        return
     if row.state in (ERROR, PROPOSED):
         raise InvalidTransition(
             f"{_name(row)} is {State(row.state).name}: {'retry it' if row.state == ERROR else 'commit it'} instead."
         )
-    if row.state in (ACTIVE, TRANSITION) and not fates.is_done(turn.session, node_role_id):
-        turn.session.execute(update(node_roles).where(node_roles.c.id == node_role_id).values(rerun=True))
-        turn.moves.woken.add(row.node_id)
+    refresh_soon(turn, found)
 
 
 def force_error(parts: Parts, actor: Actor, node_role_id: int, *, reason: str = "") -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from crowbar_core.barclamp import Attribute, Json
 from crowbar_core.domain import attributes as rules
-from crowbar_core.domain.states import ACTIVE, TRANSITION, State
+from crowbar_core.domain.states import ACTIVE, ERROR, TRANSITION, State
 from crowbar_core.errors import BadInput, CrowbarError
 from crowbar_core.plugins import Failure
 from crowbar_core.services.data.addresses import keep_claims
@@ -20,7 +20,7 @@ from crowbar_core.services.data.layers import node_layers, own_trees
 from crowbar_core.services.data.views import node_role_views
 from crowbar_core.services.turns.parts import Turn
 from crowbar_core.services.turns.secrets import keep_seals, seal
-from crowbar_core.store import transitions
+from crowbar_core.store import refreshing, transitions
 from crowbar_core.store.models import Edge, NodeRole, RoleRow, table
 from crowbar_core.store.provenance import set_values
 
@@ -115,30 +115,43 @@ def _role_names(turn: Turn, ids: Collection[int]) -> dict[int, str]:
 
 def mark_stale(turn: Turn, ids: Collection[int]) -> None:
     """A value that these noderoles want has changed: ACTIVE ones run again, or refresh; running ones once more
-    afterwards.
+    afterwards; those that failed are tried again.
     """
     if not ids:
         return
     if turn.stirred is not None:
         turn.stirred.update(ids)
         return
-    rows = turn.session.execute(
-        select(node_roles.c.id, node_roles.c.node_id, node_roles.c.state, node_roles.c.done, roles.c.on_change)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(
-            turn.store.ids(node_roles.c.id, ids),
-            node_roles.c.state.in_([int(ACTIVE), int(TRANSITION)]),
-            ~(roles.c.destructive & node_roles.c.done),
-        )
-    ).all()
+    rows = refreshing.to_run_again(turn.session, turn.store, ids)
+    refresh_soon(turn, [row for row in rows if row.state == TRANSITION or row.on_change == "refresh"])
+    try_failed(turn, rows)
     again = [row.id for row in rows if row.state == ACTIVE and row.on_change == "rerun"]
-    later = [row for row in rows if row.state == TRANSITION or row.on_change == "refresh"]
-    if later:
-        turn.session.execute(
-            update(node_roles).where(turn.store.ids(node_roles.c.id, [row.id for row in later])).values(rerun=True)
-        )
-        turn.moves.woken.update(row.node_id for row in later)
     rerun_now(turn, again, "a wanted value changed")
+
+
+def refresh_soon(turn: Turn, rows: Collection[Any]) -> None:
+    """Let those of ``refreshing.to_run_again`` that are ACTIVE or in TRANSITION run once more, when their roles have
+    gathered what else changes.
+    """
+    by_gather: dict[float, list[int]] = defaultdict(list)
+    for row in rows:
+        if row.state != ERROR:
+            known = turn.registry.roles.get(row.role)
+            by_gather[known.role.gather if known else 0.0].append(row.id)
+            turn.moves.woken.add(row.node_id)
+    for gather, ids in by_gather.items():
+        refreshing.ask_for(turn.session, turn.store, turn.now, ids, gather)
+        turn.delayed = turn.delayed or gather > 0
+
+
+def try_failed(turn: Turn, rows: Collection[Any]) -> None:
+    """Try those of ``refreshing.to_run_again`` again that are in ERROR because their last run failed."""
+    failed = [row for row in rows if row.state == ERROR]
+    if failed:
+        transitions.send_back(
+            turn.moves, [row.id for row in failed], status="", attempts=0, not_before=None, rerun=False
+        )
+        turn.moves.woken.update(row.node_id for row in failed)
 
 
 def rerun_now(turn: Turn, ids: Collection[int], reason: str) -> None:

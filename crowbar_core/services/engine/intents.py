@@ -87,7 +87,10 @@ def _rerun(turn: Turn, intent: Rerun) -> None:
 
 
 def _refresh(turn: Turn, intent: Refresh) -> None:
-    steering.refresh_in_turn(turn, _bound(turn.session, intent.node, intent.role))
+    if intent.node is None:
+        steering.refresh_role_in_turn(turn, intent.role)
+    else:
+        steering.refresh_in_turn(turn, _bound(turn.session, intent.node, intent.role), retry=True)
 
 
 def _define_role(turn: Turn, intent: DefineRole) -> None:

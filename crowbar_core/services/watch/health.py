@@ -19,7 +19,7 @@ from crowbar_core.errors import CrowbarError, Held
 from crowbar_core.services.data.addresses import contested
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.watch.processes import Process, alive_of_kind, processes
-from crowbar_core.store import counts, leases
+from crowbar_core.store import counts, leases, refreshing
 from crowbar_core.store.migrate import check
 
 Grade = Literal["ok", "warning", "degraded", "fatal"]
@@ -49,6 +49,8 @@ CHECKS: Final = (
 SLOW_SECONDS: Final = 60.0
 """After so long, what is due and not done does not drain."""
 SWEEPER: Final = "sweeper"
+FAILING: Final = 50
+"""How many noderoles that fail again and again are named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,7 @@ def gather(parts: Parts) -> Health:
                 living = processes(session, parts.store)
                 found += _workforce(parts, session, living, now)
                 found += _backlog(session, living, now)
+                found += _failing(session)
                 found += _troubles(session)
                 found += _addresses(parts, session)
         except (CrowbarError, SQLAlchemyError):
@@ -184,6 +187,15 @@ def _backlog(session: Session, found: Sequence[Process], now: datetime) -> Itera
             check="deliveries", grade="degraded", detail=detail, names=[one.name for one in stuck],
             page="/events?state=waiting",
         )  # fmt: skip
+
+
+def _failing(session: Session) -> Iterator[Finding]:
+    """What nobody waits for, because it is tried for ever."""
+    failing = refreshing.tried_for_ever(session, FAILING)
+    if failing:
+        detail = f"{_many(len(failing), 'noderole fails, and is', 'noderoles fail, and are')} tried again and again"
+        names = [f"{name}: {reason}" for name, reason in failing.items()]
+        yield Finding(check="runs", grade="degraded", detail=detail, names=names, page="/runs?state=failed")
 
 
 def _troubles(session: Session) -> Iterator[Finding]:
