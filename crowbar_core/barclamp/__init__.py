@@ -19,6 +19,7 @@ from crowbar_core.barclamp.intents import (
     SetAttribute,
     SetBootEnv,
     Unbind,
+    Wake,
 )
 from crowbar_core.barclamp.jigs import CancelFlag, Done, Jig, LogWriter, Outcome, Pending, Task
 from crowbar_core.barclamp.seat import Change, Cluster, cluster, serving
@@ -73,6 +74,7 @@ __all__ = [
     "SetBootEnv",
     "Task",
     "Unbind",
+    "Wake",
     "Want",
     "cluster",
     "hookimpl",

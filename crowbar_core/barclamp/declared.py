@@ -72,15 +72,18 @@ class Require(str):
 class Role:
     """A unit of configuration that can be bound to a node. The flags and relations are described in the reference.
 
-    ``timeout`` is in seconds, from the start of a run to its kill; None: as the setting ``run_timeout`` says.
-    ``max_attempts`` bounds how often a lost or temporarily failing run is tried; 0: whatever fails is tried for ever,
-    after a delay that doubles from 1 s to 5 minutes, and a refresh that fails leaves the noderole ACTIVE. Such failures
-    are shown as a problem. ``gather``: seconds for which changes are gathered into one refresh.
-    ``on_change`` says what happens to an ACTIVE noderole when a value it wants changes: ``"rerun"`` (back to TODO, its
-    children wait) or ``"refresh"`` (it runs again, its children are undisturbed). ``run`` is the function of a role of
-    the jig ``python``. ``template`` is data below every other source. ``reboots``: a run may reboot the node or power
-    it off, which a plan says. ``requires`` names roles (``Require`` says where), ``wants`` attributes (``Want`` how).
-    ``like`` is for roles defined at run time alone (``DefineRole``).
+    ``timeout`` is in seconds, from the start of a run (in steps: of each call) to its kill; None: as the setting
+    ``run_timeout`` says. ``max_attempts`` bounds how often a lost or temporarily failing run is tried; 0: whatever
+    fails is tried for ever, after a delay that doubles from 1 s to 5 minutes, and a refresh that fails leaves the
+    noderole ACTIVE. Such failures are shown as a problem. ``gather``: seconds for which changes are gathered into one
+    refresh. ``on_change`` says what happens to an ACTIVE noderole when a value it wants changes: ``"rerun"`` (back to
+    TODO, its children wait) or ``"refresh"`` (it runs again, its children are undisturbed). ``run`` is the function of
+    a role of the jig ``python``. ``template`` is data below every other source. ``reboots``: a run may reboot the node
+    or power it off, which a plan says. A node that dies during it takes neither the run nor what it rests upon on this
+    node with it; when the run has ended, that goes back to work, on the system that came up. What a run of it does to
+    the node must not be done again by the next run without need, or it never comes to rest. ``requires`` names roles
+    (``Require`` says where), ``wants`` attributes (``Want`` how). ``like`` is for roles defined at run time alone
+    (``DefineRole``).
     """
 
     name: str

@@ -55,6 +55,18 @@ class Refresh:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wake:
+    """What the role's run on this node waits for may have happened: the run is called again, if it is in steps.
+
+    Without need, twice, or when there is no such run, it does no harm; one that comes while the run executes is
+    remembered.
+    """
+
+    node: str
+    role: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class MarkAlive:
     node: str
     alive: bool
@@ -85,4 +97,6 @@ class RemoveRole:
     name: str
 
 
-Intent = Bind | Unbind | SetAttribute | SetBootEnv | Rerun | Refresh | MarkAlive | Power | DefineRole | RemoveRole
+Intent = (
+    Bind | Unbind | SetAttribute | SetBootEnv | Rerun | Refresh | Wake | MarkAlive | Power | DefineRole | RemoveRole
+)

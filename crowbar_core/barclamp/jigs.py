@@ -34,7 +34,9 @@ class Task:
     attempt: int
     node: NodeView
     address: str | None
-    """The admin address on which the node was just found alive; None for jigs that do not touch the node."""
+    """The admin address on which the node was just found alive; None for jigs that do not touch the node, and while a
+    run in steps has taken it away.
+    """
     role: Role
     barclamp: str
     package: str
@@ -44,7 +46,7 @@ class Task:
     data: Mapping[str, Json]
     """The declared input as one tree: own attributes, wanted attributes, hints."""
     timeout: float
-    """Seconds from the start of the run until it must have ended."""
+    """Seconds within which this call must have ended; of a run in steps, each call has as many."""
     refresh: bool
     log: LogWriter
     cancelled: CancelFlag
@@ -54,6 +56,14 @@ class Task:
     """
     installation: str = ""
     """Which Crowbar this is: run numbers of another one say nothing about this one's."""
+    step: Json = None
+    """The step that the run is in, as the last ``Pending`` gave it; None before the first one. A call may come without
+    need, and a step may happen twice: look at the world, and go on from there.
+    """
+    overdue: bool = False
+    """The deadline of the step has passed, and this call is the last word on it: raise ``PermanentError`` with what is
+    known, or return ``Done``, or a ``Pending`` with another deadline.
+    """
     begin: Callable[[], None] = _begin_at_once
     """To be called right before the first thing that touches anything: looks once more whether the run still belongs to
     this worker. Raises ``RunCancelled`` when it does not. The core calls it for jigs whose ``begins`` is false.
@@ -71,10 +81,17 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Pending:
-    """The run goes on elsewhere and is ended through the API. ``deadline`` is in seconds from now."""
+    """The run goes on elsewhere. ``deadline`` is in seconds from now, ``reason`` what it waits for.
+
+    With a ``step`` (JSON, such as ``"copying"`` or ``{"name": "copying", "disk": "sda"}``) the run is in steps: the
+    intent ``Wake`` calls the jig again, which finds the step in ``Task.step``; so does the loss of a worker, and once
+    the deadline (``Task.overdue``). Everybody may see a step: it is no place for secrets. Without one, the run stays in
+    the step that it is in; if it is in none, it is ended through the API, or fails at its deadline.
+    """
 
     deadline: float
     reason: str = ""
+    step: Json = None
 
 
 Outcome = Done | Pending

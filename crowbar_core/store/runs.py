@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Integer,
     Select,
     and_,
     bindparam,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -233,20 +235,22 @@ def skip_numbers(session: Session, store: Store, count: int) -> int:
 def claim(
     session: Session, store: Store, now: datetime, run_ids: Collection[int], worker: str, lease_seconds: float
 ) -> list[int]:
-    """Take queued runs for ``worker``. Those that somebody else has, or that have ended, are not among the answer."""
+    """Take queued runs for ``worker``, and those that were woken in their step. Those that somebody else has, or that
+    have ended, are not among the answer.
+    """
+    woken = and_(runs.c.state == str(RunState.RUNNING), runs.c.pending, runs.c.woken)
     return list(
         session.scalars(
             update(runs)
-            .where(store.ids(runs.c.id, run_ids), runs.c.state == str(RunState.QUEUED))
+            .where(store.ids(runs.c.id, run_ids), or_(runs.c.state == str(RunState.QUEUED), woken))
             .values(
-                state=str(RunState.RUNNING),
-                worker=worker,
-                started_at=now,
-                lease_until=now + timedelta(seconds=lease_seconds),
+                state=str(RunState.RUNNING), worker=worker, started_at=func.coalesce(runs.c.started_at, now),
+                lease_until=now + timedelta(seconds=lease_seconds), taken=runs.c.taken + 1,
+                pending=False, woken=False, again_at=None, deadline=None,
             )
             .returning(runs.c.id)
         ).all()
-    )
+    )  # fmt: skip
 
 
 def renew(
@@ -263,12 +267,15 @@ def renew(
     )
 
 
-def is_held(session: Session, now: datetime, run_id: int, worker: str) -> bool:
-    """Whether ``worker`` may still work on the run: it is to go on, and the lease has not ended."""
+def is_held(session: Session, now: datetime, run_id: int, worker: str, taken: int) -> bool:
+    """Whether ``worker``, who took it on as the ``taken``-th, may still work on the run: it is to go on, and the lease
+    has not ended.
+    """
     found = session.scalar(
         select(runs.c.id).where(
             runs.c.id == run_id,
             runs.c.worker == worker,
+            runs.c.taken == taken,
             runs.c.state == str(RunState.RUNNING),
             runs.c.lease_until > now,
         )
@@ -284,26 +291,45 @@ def to_be_stopped(session: Session, store: Store, run_ids: Collection[int]) -> l
 
 
 def queued(session: Session, limit: int, *, rung_before: datetime | None = None) -> list[int]:
-    """Queued runs in the order in which they were made."""
-    statement = select(runs.c.id).where(runs.c.state == str(RunState.QUEUED)).order_by(runs.c.id).limit(limit)
-    if rung_before is not None:
-        statement = statement.where(runs.c.rung_at < rung_before)
-    return list(session.scalars(statement))
+    """Queued runs, and those that were woken in their step, in the order in which they were made."""
+    return list(session.scalars(_TO_BE_TAKEN if rung_before is None else _UNHEARD, {"before": rung_before, "n": limit}))
+
+
+def _free(*further: ColumnElement[bool]) -> Select[Any]:
+    woken = (runs.c.woken, runs.c.finished_at.is_(None), runs.c.pending, runs.c.state == str(RunState.RUNNING))
+    found = union_all(
+        select(runs.c.id).where(runs.c.state == str(RunState.QUEUED), *further),
+        select(runs.c.id).where(*woken, *further),
+    ).subquery()
+    return select(found.c.id).order_by(found.c.id).limit(bindparam("n", type_=Integer()))
+
+
+_TO_BE_TAKEN = _free()
+_UNHEARD = _free(runs.c.rung_at < bindparam("before", type_=UtcDateTime()))
 
 
 def rung(session: Session, store: Store, now: datetime, run_ids: Collection[int]) -> None:
     session.execute(update(runs).where(store.ids(runs.c.id, run_ids)).values(rung_at=now))
 
 
-def overdue(session: Session, now: datetime) -> list[tuple[int, bool]]:
-    """(run id, pending) of runs whose lease, or whose deadline when pending, has passed."""
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A run whose lease has ended, or whose deadline has passed while it was pending, ``in_steps`` or not."""
+
+    id: int
+    pending: bool
+    in_steps: bool
+
+
+def overdue(session: Session, now: datetime) -> list[Overdue]:
+    """Runs whose lease, or whose deadline when pending, has passed."""
     rows = session.execute(
-        select(runs.c.id, runs.c.pending).where(
+        select(runs.c.id, runs.c.pending, runs.c.step.is_not(None).label("in_steps")).where(
             runs.c.state.in_((str(RunState.RUNNING), str(RunState.CANCELLING))),
             or_(runs.c.lease_until < now, runs.c.deadline < now),
         )
     )
-    return [(row.id, row.pending) for row in rows]
+    return [Overdue(row.id, row.pending, row.in_steps) for row in rows]
 
 
 def holders(session: Session) -> dict[str, list[int]]:

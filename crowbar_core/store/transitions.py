@@ -559,11 +559,15 @@ def _leave_pending_halfway(moves: Moves, node_role_ids: Collection[int]) -> None
         )
 
 
-def abandon_runs(moves: Moves, node_id: int, reason: str) -> None:
-    """The node is dead, so nothing runs on it: all its open runs are cancelled at once."""
+def abandon_runs(moves: Moves, node_id: int, reason: str, *, but: Collection[int] = ()) -> None:
+    """The node is dead, so nothing runs on it: all its open runs ``but`` these are cancelled at once."""
     rows = moves.session.execute(
         update(runs)
-        .where(runs.c.node_id == node_id, runs.c.state.in_((RunState.QUEUED, RunState.RUNNING, RunState.CANCELLING)))
+        .where(
+            runs.c.node_id == node_id,
+            runs.c.id.not_in(but),
+            runs.c.state.in_((RunState.QUEUED, RunState.RUNNING, RunState.CANCELLING)),
+        )
         .values(state=RunState.CANCELLED, finished_at=moves.now, exit_reason=reason)
         .returning(runs.c.id, runs.c.node_id, runs.c.node_role_id, runs.c.state)
     ).all()

@@ -16,8 +16,8 @@ from crowbar_core.services.annealing import fates
 from crowbar_core.services.data.changes import refresh_sysdata
 from crowbar_core.services.data.layers import run_inputs
 from crowbar_core.services.turns.parts import HOOKS_OF_STATES, Actor, Parts, Turn, open_turn
+from crowbar_core.store import absences, totals, transitions
 from crowbar_core.store import runs as store_runs
-from crowbar_core.store import totals, transitions
 from crowbar_core.store.events import merge_into_waiting
 from crowbar_core.store.models import NodeRole, RoleRow, table
 from crowbar_core.store.runs import Runnable
@@ -37,6 +37,7 @@ def change(parts: Parts, actor: Actor) -> AbstractContextManager[Turn]:
 
 def settle(turn: Turn) -> None:
     """Send back what waited for a run's end, make the runs that became possible, and the events for all that moved."""
+    absences.come_back(turn.moves)
     transitions.go_back(turn.moves)
     schedule(turn, turn.moves.woken)
     totals.count_ended(turn.session, turn.store, turn.moves.ended_runs)

@@ -9,11 +9,12 @@ from sqlalchemy import update
 
 from crowbar_core.domain.states import RunState
 from crowbar_core.services.annealing.annealer import ANNEALER, change
-from crowbar_core.services.annealing.outcomes import OpenRun, open_runs_of, succeed
+from crowbar_core.services.annealing.outcomes import open_runs_of, succeed
 from crowbar_core.services.data.layers import run_inputs
 from crowbar_core.services.turns.parts import Parts, Turn
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.models import NodeRole, Run, table
+from crowbar_core.store.open_runs import OpenRun
 
 node_roles, runs = table(NodeRole), table(Run)
 
@@ -41,11 +42,12 @@ def take_on(
     Input that has changed since a run was made is taken afresh.
     """
     with change(parts, ANNEALER) as turn:
-        queued = [run for run in open_runs_of(turn, run_ids) if run.state == RunState.QUEUED]
-        passing = [run for run in queued if passes(run.jig)]
+        queued = [run for run in open_runs_of(turn, run_ids) if run.free]
+        passing = [run for run in queued if not run.in_steps and passes(run.jig)]
         over = {run.id for run in passing}
         others = [run for run in queued if run.id not in over]
-        _renew_inputs(turn, [run for run in (*passing, *others[:room]) if run.rerun])
+        # What a run in steps was given at first it keeps to its end; then it runs once more.
+        _renew_inputs(turn, [run for run in (*passing, *others[:room]) if run.rerun and not run.in_steps])
         _pass_through(turn, passing, worker)
         held = [run.id for run in others[:room]]
         if held:

@@ -13,16 +13,20 @@ from typing import Any, Literal
 from sqlalchemy import case, select, update
 
 from crowbar_core.barclamp import Json
-from crowbar_core.domain.states import ACTIVE, ERROR, TODO, TRANSITION, RunState, State
+from crowbar_core.domain.states import ACTIVE, ERROR, TODO, TRANSITION, RunState
+from crowbar_core.domain.steps import step_name
 from crowbar_core.services.annealing import fates
 from crowbar_core.services.annealing.annealer import ANNEALER, change
 from crowbar_core.services.data.changes import mark_stale, merge_walls
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
-from crowbar_core.store import transitions
-from crowbar_core.store.models import NodeRole, RoleRow, Run, table
+from crowbar_core.store import steps, transitions
+from crowbar_core.store.models import NodeRole, Run, table
+from crowbar_core.store.open_runs import OpenRun, open_runs
 from crowbar_core.store.transitions import Standing
 
-node_roles, roles, runs = table(NodeRole), table(RoleRow), table(Run)
+node_roles, runs = table(NodeRole), table(Run)
+MAX_STEPS = 1000
+"""Steps that a run goes through at most: one that never ends is seen to fail."""
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 300.0
 """Seconds until what is tried for ever is tried again: after its first failure, and at most."""
@@ -33,7 +37,8 @@ Kind = Literal["succeeded", "failed", "retry", "lost", "cancelled", "pending", "
 class Outcome:
     """What became of a run. ``delay`` (retry) and ``deadline`` (pending) are in seconds from now.
 
-    ``worker`` is who says so: it must still hold the run. None: the sweeper or the API says so.
+    ``worker`` is who says so: it must still hold the run, as the ``taken``-th who took it on. None: the sweeper or the
+    API says so. ``step`` (pending) is the one that it waits in.
     ``retry`` and ``lost`` count against the role's attempts; ``handed back`` does not. ``unsure``: it had begun, and by
     this its end is not known to be good. ``once`` is the token under which destructive work was done.
     """
@@ -47,27 +52,8 @@ class Outcome:
     worker: str | None = None
     unsure: bool = False
     once: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenRun:
-    id: int
-    node_role_id: int
-    node_id: int
-    state: str
-    refresh: bool
-    pending: bool
-    worker: str
-    role_id: int
-    role: str
-    jig: str
-    node_role_state: State
-    rerun: bool
-    attempts: int
-    max_attempts: int
-    destructive: bool
-    on_change: str
-    goes_back: bool
+    step: Json = None
+    taken: int | None = None
 
 
 def finish(parts: Parts, outcomes: Sequence[Outcome], actor: Actor | None = None) -> set[int]:
@@ -104,7 +90,12 @@ def finish_in_turn(turn: Turn, outcomes: Sequence[Outcome]) -> set[int]:
             if run.destructive and not run.refresh:  # what was done is done, whatever it said of it
                 turn.session.execute(update(node_roles).where(node_roles.c.id == run.node_role_id).values(done=True))
         if said.kind == "pending" and run.state == RunState.RUNNING:
-            _wait(turn, run, said)
+            if run.in_steps and steps.steps_of(turn.session, run.id) >= MAX_STEPS:
+                ended.append((run, replace(said, kind="failed", reason=f"it has gone through {MAX_STEPS} steps")))
+            else:
+                _wait(turn, run, said)
+        elif _goes_on(run, said):
+            _go_on(turn, run, said)
         else:
             ended.append((run, said))
     _end_runs(turn, ended)
@@ -134,42 +125,48 @@ def _recognise_late(turn: Turn, late: Sequence[Outcome]) -> None:
 
 def _held_runs(turn: Turn, said: Mapping[int, Outcome]) -> list[OpenRun]:
     """The open runs among these, held by whoever says what became of them."""
-    return [run for run in open_runs_of(turn, said) if said[run.id].worker in (None, run.worker)]
+    return [
+        run
+        for run in open_runs_of(turn, said)
+        if said[run.id].worker in (None, run.worker) and said[run.id].taken in (None, run.taken)
+    ]
 
 
 def open_runs_of(turn: Turn, ids: Collection[int]) -> list[OpenRun]:
-    rows = turn.session.execute(
-        select(
-            runs.c.id, runs.c.node_role_id, runs.c.node_id, runs.c.state, runs.c.refresh, runs.c.pending, runs.c.worker,
-            node_roles.c.role_id, roles.c.name, roles.c.jig_name, node_roles.c.state.label("node_role_state"),
-            node_roles.c.rerun, node_roles.c.attempts, roles.c.max_attempts, roles.c.destructive, roles.c.on_change,
-            node_roles.c.goes_back,
-        )
-        .join(node_roles, node_roles.c.id == runs.c.node_role_id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(turn.store.ids(runs.c.id, ids), runs.c.finished_at.is_(None))
-        .order_by(runs.c.id)
-    ).all()  # fmt: skip
-    return [
-        OpenRun(
-            r.id, r.node_role_id, r.node_id, r.state, r.refresh, r.pending, r.worker, r.role_id, r.name,
-            r.jig_name, State(r.node_role_state), r.rerun, r.attempts, r.max_attempts, r.destructive, r.on_change,
-            r.goes_back,
-        )
-        for r in rows
-    ]  # fmt: skip
+    return open_runs(turn.session, turn.store, ids)
 
 
 def _wait(turn: Turn, run: OpenRun, said: Outcome) -> None:
-    """The run goes on elsewhere: nobody holds it until it is ended through the API, or its deadline passes."""
-    turn.session.execute(
-        update(runs)
-        .where(runs.c.id == run.id)
-        .values(
-            pending=True, worker="", lease_until=None, exit_reason=said.reason or "waiting to be reported",
-            deadline=turn.now + timedelta(seconds=said.deadline),
-        )
-    )  # fmt: skip
+    """The run goes on elsewhere. One in steps whose last try came to another step has all its attempts again."""
+    step = run.step if said.step is None else said.step
+    if step is not None and step != run.step:
+        turn.session.execute(update(node_roles).where(node_roles.c.id == run.node_role_id).values(attempts=1))
+    steps.wait(turn.session, turn.now, run.id, step=step, reason=said.reason, deadline=said.deadline)
+    if run.woken and step is not None:  # what woke it may have come after it had looked
+        turn.queued.append(run.id)
+
+
+def _goes_on(run: OpenRun, said: Outcome) -> bool:
+    """Whether a run in steps goes on at its last step, whatever became of the worker that was at it."""
+    if run.pending or not run.in_steps or run.state != RunState.RUNNING:
+        return False
+    left = run.attempts < run.max_attempts or not (run.max_attempts or run.destructive)
+    return said.kind == "handed back" or (said.kind in ("lost", "retry") and left)
+
+
+def _go_on(turn: Turn, run: OpenRun, said: Outcome) -> None:
+    name, why = step_name(run.step), said.reason or "its worker stopped"
+    delay = said.delay if said.kind == "retry" else 0.0
+    if said.kind != "handed back" and not run.max_attempts:
+        delay = _ever_longer(run, said)
+    steps.resume(turn.session, turn.now, run.id, delay=delay, reason=f"step {name} once more: {why}")
+    log.info("a run goes on at its last step", run=run.id, step=name, why=why)
+    if said.kind != "handed back":
+        more = update(node_roles).where(node_roles.c.id == run.node_role_id)
+        turn.session.execute(more.values(attempts=node_roles.c.attempts + 1))
+    turn.delayed = turn.delayed or delay > 0
+    if delay <= 0:
+        turn.queued.append(run.id)
 
 
 _RUN_STATE = {
@@ -194,7 +191,8 @@ def _end_runs(turn: Turn, ended: Sequence[tuple[OpenRun, Outcome]]) -> None:
             update(runs)
             .where(turn.store.ids(runs.c.id, ids), runs.c.finished_at.is_(None))
             .values(
-                state=str(state), finished_at=turn.now, pending=False, lease_until=None, deadline=None,
+                state=str(state), finished_at=turn.now, pending=False, woken=False, lease_until=None, deadline=None,
+                again_at=None,
                 exit_reason=kept if state is RunState.CANCELLED else reason,
             )
         )  # fmt: skip
@@ -207,7 +205,7 @@ def _move_node_roles(turn: Turn, ended: Sequence[tuple[OpenRun, Outcome]]) -> No
     again: dict[tuple[str, float, bool], list[OpenRun]] = {}
     for run, said in ended:
         once = run.destructive and not run.refresh
-        if once and said.kind != "succeeded" and (said.unsure or said.kind == "lost" or run.pending):
+        if once and said.kind != "succeeded" and (said.unsure or said.kind == "lost" or run.pending or run.in_steps):
             reason = said.reason or "it was cut off"
             fates.leave_halfway(
                 turn, [run.node_role_id], reason if said.kind == "failed" else f"fate unknown: {reason}"
@@ -222,8 +220,7 @@ def _move_node_roles(turn: Turn, ended: Sequence[tuple[OpenRun, Outcome]]) -> No
         elif said.kind in ("cancelled", "handed back"):
             again.setdefault(("", 0.0, False), []).append(run)
         elif not (run.max_attempts or run.destructive):
-            delay = max(said.delay, min(FIRST_DELAY * 2.0 ** min(run.attempts - 1, 30), LONGEST_DELAY))
-            again.setdefault((said.reason, delay, True), []).append(run)
+            again.setdefault((said.reason, _ever_longer(run, said), True), []).append(run)
         elif said.kind == "failed" and run.goes_back and not run.destructive:
             again.setdefault((said.reason, 0.0, True), []).append(run)  # it runs again anyway, from what holds by then
         elif said.kind == "failed":
@@ -244,6 +241,11 @@ def _move_node_roles(turn: Turn, ended: Sequence[tuple[OpenRun, Outcome]]) -> No
         for run in group:
             if run.refresh and transitions.standing(turn.moves, [run.node_role_id])[run.node_role_id].state is ACTIVE:
                 _fail(turn, [run], reason)
+
+
+def _ever_longer(run: OpenRun, said: Outcome) -> float:
+    """Seconds until what is tried for ever is tried again."""
+    return max(said.delay, min(FIRST_DELAY * 2.0 ** min(run.attempts - 1, 30), LONGEST_DELAY))
 
 
 def _fail(turn: Turn, group: Sequence[OpenRun], reason: str) -> None:

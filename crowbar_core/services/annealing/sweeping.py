@@ -10,6 +10,8 @@ from crowbar_core.services.annealing.annealer import PORTION, change
 from crowbar_core.services.annealing.outcomes import Outcome, finish_in_turn
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
 from crowbar_core.store import runs as store_runs
+from crowbar_core.store import steps
+from crowbar_core.store.runs import Overdue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,22 +29,26 @@ def sweep(parts: Parts, *, dead_workers: Collection[str] = (), spare: bool = Fal
     """
     with parts.store.read() as session:
         now = parts.store.now(session)
-        overdue = [(run_id, pending) for run_id, pending in store_runs.overdue(session, now) if pending or not spare]
+        overdue = [one for one in store_runs.overdue(session, now) if one.pending or not spare]
         holders = store_runs.holders(session)
         unheard = store_runs.queued(session, limit, rung_before=now - timedelta(seconds=parts.settings.ring_seconds))
         idle = store_runs.idle_nodes_with_work(session, now, limit)
+    late = [one.id for one in overdue if one.pending and one.in_steps]
     outcomes = [
-        Outcome(run_id=run_id, kind="failed", reason="nobody reported its end before its deadline")
-        if pending
-        else Outcome(run_id=run_id, kind="lost", reason="its worker gave no sign of life")
-        for run_id, pending in overdue
+        Outcome(run_id=one.id, kind="failed", reason="nobody reported its end before its deadline")
+        if one.pending
+        else Outcome(run_id=one.id, kind="lost", reason="its worker gave no sign of life")
+        for one in overdue
+        if one.id not in late
     ]
     gone = {run_id: worker for worker in dead_workers for run_id in holders.get(worker, ())}
-    for run_id in sorted(gone.keys() - {run_id for run_id, _ in overdue}):
+    for run_id in sorted(gone.keys() - {one.id for one in overdue}):
         outcomes.append(Outcome(run_id=run_id, kind="lost", reason="its worker has died", worker=gone[run_id]))
-    if not (outcomes or unheard or idle):
+    if not (outcomes or late or unheard or idle):
         return Swept()
     with change(parts, Actor("sweeper")) as turn:
+        if late:
+            turn.queued.extend(steps.wake_due(turn.session, turn.store, turn.now, late))
         if outcomes:
             finish_in_turn(turn, _still_overdue(turn, outcomes, overdue))
         if unheard:
@@ -59,15 +65,18 @@ def try_delayed(parts: Parts) -> float | None:
     with parts.store.read() as session:
         now = parts.store.now(session)
         due = store_runs.idle_nodes_with_work(session, now, PORTION, delayed=True)
-        next_at = store_runs.next_retry_at(session, now)
-    if due:
+        woken = steps.is_due(session, now)
+        known = (store_runs.next_retry_at(session, now), None if woken else steps.next_at(session))
+        next_at = min((at for at in known if at is not None), default=None)
+    if due or woken:
         with change(parts, Actor("sweeper")) as turn:
             turn.moves.woken.update(due)
+            turn.queued.extend(steps.wake_due(turn.session, turn.store, turn.now))
     return None if next_at is None else (next_at - now).total_seconds()
 
 
-def _still_overdue(turn: Turn, outcomes: Sequence[Outcome], overdue: Sequence[tuple[int, bool]]) -> list[Outcome]:
+def _still_overdue(turn: Turn, outcomes: Sequence[Outcome], overdue: Sequence[Overdue]) -> list[Outcome]:
     """Without the runs whose lease was renewed between reading and writing."""
-    now_overdue = {run_id for run_id, _ in store_runs.overdue(turn.session, turn.now)}
-    renewed = {run_id for run_id, _ in overdue} - now_overdue
+    now_overdue = {one.id for one in store_runs.overdue(turn.session, turn.now)}
+    renewed = {one.id for one in overdue} - now_overdue
     return [one for one in outcomes if one.run_id not in renewed]

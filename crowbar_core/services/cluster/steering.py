@@ -13,7 +13,17 @@ from crowbar_core.barclamp import Json
 from crowbar_core.domain import annealing
 from crowbar_core.domain.annealing import Reason
 from crowbar_core.domain.attributes import check_report_size
-from crowbar_core.domain.states import ACTIVE, BLOCKED, ERROR, PROPOSED, TODO, TRANSITION, RunState, State
+from crowbar_core.domain.states import (
+    ACTIVE,
+    BLOCKED,
+    ERROR,
+    OPEN_RUN_STATES,
+    PROPOSED,
+    TODO,
+    TRANSITION,
+    RunState,
+    State,
+)
 from crowbar_core.errors import InvalidTransition, NotFound, Refused
 from crowbar_core.services.annealing import fates
 from crowbar_core.services.annealing.annealer import cancel, change
@@ -22,7 +32,7 @@ from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, 
 from crowbar_core.services.data.changes import refresh_soon, rerun_now, try_failed
 from crowbar_core.services.turns.parts import Actor, Parts, Turn
 from crowbar_core.services.values.drafts import commit_of_node_roles
-from crowbar_core.store import events, pictures, quarantine, refreshing, transitions
+from crowbar_core.store import events, pictures, quarantine, refreshing, steps, transitions
 from crowbar_core.store.models import Deployment, Edge, Node, NodeRole, RoleRow, Run, table
 
 nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
@@ -215,6 +225,30 @@ def cancel_run(parts: Parts, actor: Actor, run_id: int, *, hold: bool = True) ->
             _hold(turn, row.node_role_id, f"run {run_id} was cancelled")
         cancel(turn, [row.node_role_id], f"cancelled by {actor.name}")
         turn.audit("run.cancel", f"run {run_id}", hold=hold)
+
+
+def wake_run(parts: Parts, actor: Actor, run_id: int) -> None:
+    """Have a run in steps called again, because what it waits for may have happened. Without need, or twice, it does no
+    harm. Refused for a run that has ended, and for one that waits in no step.
+    """
+    with change(parts, actor) as turn:
+        row = turn.session.execute(
+            select(runs.c.state, runs.c.pending, runs.c.node_role_id, runs.c.step).where(runs.c.id == run_id)
+        ).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no run {run_id}.")
+        if row.state not in OPEN_RUN_STATES:
+            raise Refused(f"Run {run_id} has ended: it {row.state}.")
+        if row.pending and row.step is None:
+            raise Refused(f"Run {run_id} waits in no step, but to be reported: finish it instead.")
+        wake_in_turn(turn, row.node_role_id)
+
+
+def wake_in_turn(turn: Turn, node_role_id: int) -> None:
+    """Have the noderole's run called again, if it is in steps; while it executes, that is remembered."""
+    run_id = steps.wake(turn.session, turn.now, node_role_id)
+    if run_id is not None:
+        turn.queued.append(run_id)
 
 
 def finish_pending(

@@ -46,6 +46,8 @@ nodes, node_roles, roles, runs, deployments = (
 )
 
 MAX_DEADLINE = 10 * 365 * 86400.0
+MAX_STEP = 65536
+"""Bytes of a step's JSON."""
 
 
 @dataclass
@@ -66,6 +68,10 @@ class Job:
     log: RunLogBuffer
     once: str = ""
     """The token of the binding, where the role is destructive."""
+    step: Json = None
+    overdue: bool = False
+    taken: int = 0
+    """As the how-manieth it was taken on."""
     has_begun: bool = False
     """Whether the jig may have touched anything."""
     too_late: bool = False
@@ -99,6 +105,7 @@ class Executor:
             rows = session.execute(
                 select(
                     runs.c.id.label("run_id"), runs.c.node_role_id, runs.c.attempt, runs.c.refresh, runs.c.input,
+                    runs.c.step, runs.c.overdue, runs.c.taken, runs.c.log_lines,
                     nodes.c.id, nodes.c.name, nodes.c.admin, nodes.c.system, nodes.c.alive, nodes.c.available,
                     nodes.c.bootenv, nodes.c.discovery, nodes.c.hint, nodes.c.host_keys,
                     home.c.name.label("deployment"), deployments.c.name.label("run_deployment"),
@@ -120,8 +127,8 @@ class Executor:
                 node=node_view(parts.registry, row, claims.get(row.id, ())),
                 role=parts.registry.roles.get(row.role), role_name=row.role, jig_name=row.jig_name,
                 deployment=row.run_deployment, input=row.input, timeout=row.timeout,
-                log=RunLogBuffer(row.run_id, settings.log_lines, settings.log_bytes),
-                once=row.once if row.destructive else "",
+                log=RunLogBuffer(row.run_id, settings.log_lines, settings.log_bytes, seq=row.log_lines),
+                once=row.once if row.destructive else "", step=row.step, overdue=row.overdue, taken=row.taken,
             )
             for row in rows
         ]  # fmt: skip
@@ -152,10 +159,16 @@ class Executor:
 
     def said(self, job: Job, kind: Kind, reason: str, *, delay: float = 0.0, unsure: bool = False) -> Outcome:
         # A node's own words may be in it: what no database takes must not keep the outcome from being handed in.
-        reason = job.log.masked(reason).replace("\x00", "\ufffd").encode(errors="replace").decode()
+        reason = _as_text(job, reason)
         job.log(f"{kind}: {reason}" if reason else kind)
         return Outcome(
-            run_id=job.run_id, kind=kind, reason=reason[:2000], worker=self.worker, delay=delay, unsure=unsure
+            run_id=job.run_id,
+            kind=kind,
+            reason=reason,
+            worker=self.worker,
+            delay=delay,
+            unsure=unsure,
+            taken=job.taken,
         )
 
     def _carry_out(self, job: Job) -> Outcome:
@@ -182,15 +195,20 @@ class Executor:
             if not isinstance(result.deadline, int | float) or not 0 < result.deadline < MAX_DEADLINE:
                 raise PermanentError(f"Jig {job.jig_name} waits with a deadline of {result.deadline!r} seconds.")
             return Outcome(
-                run_id=job.run_id, kind="pending", reason=job.log.masked(result.reason), deadline=result.deadline,
-                worker=self.worker, unsure=True,
+                run_id=job.run_id, kind="pending", reason=_as_text(job, result.reason), deadline=result.deadline,
+                worker=self.worker, unsure=True, step=_as_step(job, result.step), taken=job.taken,
             )  # fmt: skip
         if not isinstance(result, Done):
             raise PermanentError(f"Jig {job.jig_name} answered {type(result).__name__}, neither Done nor Pending.")
         if result.before:
             job.log("it has succeeded before: nothing was done")
         return Outcome(
-            run_id=job.run_id, kind="succeeded", wall=_as_json(job, result.wall), worker=self.worker, once=job.once
+            run_id=job.run_id,
+            kind="succeeded",
+            wall=_as_json(job, result.wall),
+            worker=self.worker,
+            once=job.once,
+            taken=job.taken,
         )
 
     def _begin(self, job: Job) -> None:
@@ -202,7 +220,7 @@ class Executor:
         store = self.parts.store
         try:
             with store.read() as session:
-                mine = store_runs.is_held(session, store.now(session), job.run_id, self.worker)
+                mine = store_runs.is_held(session, store.now(session), job.run_id, self.worker, job.taken)
         except Unavailable as error:
             raise TemporaryError(f"Nothing was begun, for nobody can tell whose the run is. {error.detail}") from None
         if not mine:
@@ -223,7 +241,7 @@ class Executor:
             run_id=job.run_id, node_role_id=job.node_role_id, attempt=job.attempt, node=job.node, address=address,
             role=role, barclamp=loaded.barclamp, package=loaded.package, deployment=job.deployment, data=data,
             timeout=job.timeout, refresh=job.refresh, log=job.log, cancelled=job.cancelled, once=job.once,
-            installation=self._installation, begin=partial(self._begin, job),
+            installation=self._installation, begin=partial(self._begin, job), step=job.step, overdue=job.overdue,
         )  # fmt: skip
 
     def _alive_address(self, job: Job, jig: Jig) -> str | None:
@@ -231,6 +249,8 @@ class Executor:
         found = look(self.parts, job.node)
         if found is None:
             return next(iter(job.node.addresses), None)
+        if not found.alive and job.step is not None and job.role is not None and job.role.role.reboots:
+            return None  # it is this run that has taken it away
         if not found.alive:
             raise RunCancelled(f"node {job.node.name} is not alive: {found.reason}")
         if found.host_keys and not job.node.host_keys:
@@ -243,6 +263,22 @@ class Executor:
             look(self.parts, job.node)
         except CrowbarError as error:
             log.warning("probe after a lost node failed", node=job.node.name, error=error.detail)
+
+
+def _as_text(job: Job, text: str) -> str:
+    """What a jig says, without secrets and as every database takes it."""
+    return job.log.masked(text).replace("\x00", "\ufffd").encode(errors="replace").decode()[:2000]
+
+
+def _as_step(job: Job, step: Any) -> Json:
+    """A step, as the database can hold it."""
+    try:
+        read = orjson.loads(said := orjson.dumps(step))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PermanentError(f"Role {job.role_name} waits in a step that is no JSON: {error}.") from error
+    if len(said) > MAX_STEP or b"\\u0000" in said:
+        raise PermanentError(f"Role {job.role_name} waits in a step of more than {MAX_STEP} bytes, or with a NUL.")
+    return read
 
 
 def _as_json(job: Job, wall: Any) -> dict[str, Json]:

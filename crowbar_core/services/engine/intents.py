@@ -20,6 +20,7 @@ from crowbar_core.barclamp import (
     SetAttribute,
     SetBootEnv,
     Unbind,
+    Wake,
 )
 from crowbar_core.errors import NotFound
 from crowbar_core.services.annealing.annealer import change
@@ -93,6 +94,12 @@ def _refresh(turn: Turn, intent: Refresh) -> None:
         steering.refresh_in_turn(turn, _bound(turn.session, intent.node, intent.role), retry=True)
 
 
+def _wake(turn: Turn, intent: Wake) -> None:
+    ref = _node_role_id(turn.session, node_id_of(turn.session, intent.node), intent.role)
+    if ref is not None:
+        steering.wake_in_turn(turn, ref)
+
+
 def _define_role(turn: Turn, intent: DefineRole) -> None:
     definitions.define_role(turn, intent.role)
 
@@ -113,6 +120,7 @@ APPLY: Mapping[type[Intent], Callable[[Turn, Any], None]] = {
     MarkAlive: _mark_alive,
     Rerun: _rerun,
     Refresh: _refresh,
+    Wake: _wake,
     Power: _power,
     DefineRole: _define_role,
     RemoveRole: _remove_role,

@@ -288,7 +288,8 @@ class Runner:
             tries += 1
         with self._lock:
             for job, _ in done:
-                self._jobs.pop(job.run_id, None)
+                if self._jobs.get(job.run_id) is job:  # a run in steps may have been taken on again meanwhile
+                    del self._jobs[job.run_id]
 
     def _flush_forever(self) -> None:
         while not self._stopping.wait(FLUSH_SECONDS) or self.busy:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from crowbar_core.store.listing import Listing
+from sqlalchemy.orm import Session
+
+from crowbar_core.store.listing import Later, Listing
 from crowbar_core.store.listings.fields import field, fields, of_node
 from crowbar_core.store.models import (
     Node,
@@ -13,8 +16,20 @@ from crowbar_core.store.models import (
     Run,
     table,
 )
+from crowbar_core.store.steps import timelines
 
 _nodes, _node_roles, _roles, _runs = table(Node), table(NodeRole), table(RoleRow), table(Run)
+
+
+def _timelines(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
+    return {
+        run_id: [
+            {"name": one.name, "at": one.at, "ended_at": one.ended_at, "reason": one.reason, "until": one.until}
+            for one in steps
+        ]
+        for run_id, steps in timelines(session, ids).items()
+    }
+
 
 RUNS: Final = Listing(
     noun="run",
@@ -44,6 +59,24 @@ RUNS: Final = Listing(
             "log_lines",
             filter=("state", "refresh", "pending"),
             sort=("queued_at",),
+        ),
+    ),
+    later=(
+        Later(
+            name="timeline",
+            type=list,
+            fetch=_timelines,
+            missing=[],
+            example=[
+                {
+                    "name": "copying",
+                    "at": "2026-03-01T12:00:00+00:00",
+                    "ended_at": None,
+                    "reason": "for the installer's report",
+                    "until": "2026-03-01T13:00:00+00:00",
+                }
+            ],
+            help="The steps that it went through: since when, until when, what each waited for, and its deadline.",
         ),
     ),
 )

@@ -49,6 +49,8 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 Data = JSON().with_variant(JSONB(), "postgresql")
+DataOrNothing = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+"""A JSON value, in which None is the absence of one."""
 
 
 class Base(DeclarativeBase):

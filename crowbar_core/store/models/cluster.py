@@ -164,7 +164,8 @@ class NodeRole(Model):
 
     ``committed``: it was committed at least once. ``blockers`` counts the parents that are not ACTIVE and whose edges
     count. ``goes_back`` marks one whose run is under way and that goes back to work when that has ended: a parent of it
-    left ACTIVE, or came to be, meanwhile. ``rerun`` marks an ACTIVE noderole that wants a refresh, or one
+    left ACTIVE, or came to be, meanwhile. ``away``: its run has taken its node away, and when that has ended its
+    ancestors on the node go back to work. ``rerun`` marks an ACTIVE noderole that wants a refresh, or one
     in TRANSITION whose input has changed since its run was made. ``done`` marks a destructive role that has succeeded.
     ``attempts`` counts runs since the last success or retry; ``not_before`` delays the next one.
 
@@ -199,6 +200,7 @@ class NodeRole(Model):
             postgresql_where=text("look_at IS NOT NULL"),
         ),
         Index("ix_node_roles_goes_back", "id", sqlite_where=text("goes_back"), postgresql_where=text("goes_back")),
+        Index("ix_node_roles_away", "id", sqlite_where=text("away"), postgresql_where=text("away")),
         NEVER_REUSE_IDS,
     )
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -209,6 +211,7 @@ class NodeRole(Model):
     committed: Mapped[bool] = flag()
     blockers: Mapped[int] = number()
     goes_back: Mapped[bool] = flag()
+    away: Mapped[bool] = flag()
     cohort: Mapped[int] = number(1)
     available: Mapped[bool] = flag(True)
     rerun: Mapped[bool] = flag()

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from crowbar_core.domain.states import OPEN_RUN_STATES, RunState
 from crowbar_core.store.models.base import (
     NEVER_REUSE_IDS,
+    DataOrNothing,
     Model,
     flag,
     json_object,
@@ -26,12 +27,19 @@ from crowbar_core.store.models.base import (
 )
 
 _OPEN = text(one_of("state", OPEN_RUN_STATES))
+_WOKEN = text("woken AND finished_at IS NULL")
+_AGAIN = text("again_at IS NOT NULL AND finished_at IS NULL")
 
 
 class Run(Model):
     """One execution of a noderole by its jig. ``attempt`` counts the tries since the last success or retry.
 
-    Outcomes are accepted only while the run is open and held by ``worker``: that fences off late writers.
+    Outcomes are accepted only while the run is open and held by ``worker``: that fences off late writers. ``taken``
+    counts how often it was taken on, which tells one worker's late word from its new one.
+
+    A run in steps has a ``step``, in which it waits (``pending``) until it is ``woken``: then it is taken on again. One
+    that is woken while it executes is so once more afterwards. ``again_at`` wakes it by itself (a retry). ``overdue``:
+    the deadline of its step has passed, which its function is told.
     """
 
     __tablename__ = "runs"
@@ -42,6 +50,8 @@ class Run(Model):
         Index("ix_runs_open", "state", "id", sqlite_where=_OPEN, postgresql_where=_OPEN),
         Index("ix_runs_node_role", "node_role_id", "id"),
         Index("ix_runs_node", "node_id", "id"),
+        Index("ix_runs_woken", "id", sqlite_where=_WOKEN, postgresql_where=_WOKEN),
+        Index("ix_runs_again_at", "again_at", sqlite_where=_AGAIN, postgresql_where=_AGAIN),
         NEVER_REUSE_IDS,
     )
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -61,6 +71,23 @@ class Run(Model):
     lease_until: Mapped[datetime | None]
     deadline: Mapped[datetime | None]
     log_lines: Mapped[int] = number()
+    step: Mapped[Any | None] = mapped_column(DataOrNothing)
+    woken: Mapped[bool] = flag()
+    overdue: Mapped[bool] = flag()
+    again_at: Mapped[datetime | None]
+    taken: Mapped[int] = number()
+
+
+class RunStep(Model):
+    """A step that a run went through: since when, and what it waited for, until when at the latest."""
+
+    __tablename__ = "run_steps"
+    run_id: Mapped[int] = ref("runs.id", "CASCADE", primary_key=True, index=False)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str]
+    at: Mapped[datetime]
+    reason: Mapped[str] = words()
+    until: Mapped[datetime]
 
 
 class RunTotal(Model):

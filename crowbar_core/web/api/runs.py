@@ -72,6 +72,14 @@ def cancel_run(run: str, body: CancelBody) -> Answer:
     return single(RUNS, key)
 
 
+@v2.put("/runs/<run>/wake")
+@api(permission="node", summary="Have a run in steps called again: what it waits for may have happened", listing=RUNS)
+def wake_run(run: str) -> Answer:
+    key = to_change(RUNS, run)
+    steering.wake_run(parts(), current_actor(), key)
+    return single(RUNS, key)
+
+
 @v2.put("/runs/<run>/finish")
 @api(permission="node", summary="End a run that goes on elsewhere", body=Finish, listing=RUNS)
 def finish_run(run: str, body: Finish) -> Answer:
