@@ -46,6 +46,7 @@ from crowbar_core.barclamp import (
     hookimpl,
     hookspec,
     requires,
+    setting,
 )
 from crowbar_core.errors import (
     BadInput,
@@ -122,4 +123,5 @@ __all__ = [
     "hookimpl",
     "hookspec",
     "requires",
+    "setting",
 ]

@@ -4,7 +4,17 @@ Standard library and pluggy only, so that importing ``crowbar_core`` costs a bar
 """
 
 from crowbar_core.barclamp.declared import Attribute, Barclamp, Require, Role, Want
-from crowbar_core.barclamp.extras import Declared, NavItem, Panel, Periodic, Permission, Problem, Schema, requires
+from crowbar_core.barclamp.extras import (
+    Declared,
+    NavItem,
+    Panel,
+    Periodic,
+    Permission,
+    Problem,
+    Schema,
+    requires,
+    setting,
+)
 from crowbar_core.barclamp.hammers import Hammer, Probe
 from crowbar_core.barclamp.hooks import PROJECT, hookimpl, hookspec
 from crowbar_core.barclamp.intents import (
@@ -81,5 +91,6 @@ __all__ = [
     "hookspec",
     "requires",
     "serving",
+    "setting",
     "utc_iso",
 ]

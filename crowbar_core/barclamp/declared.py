@@ -138,7 +138,9 @@ class Barclamp:
 
     ``requires`` names other barclamps whose hooks are called before this one's (and after it on deletes). ``after``
     does the same for those that need not be installed. ``defines`` are the names, or patterns of names
-    (``"network-*"``), of the roles that it may define at run time.
+    (``"network-*"``), of the roles that it may define at run time. ``settings`` is a dataclass whose fields are made
+    with ``setting``: what the table ``[plugins.NAME]`` may hold. The core reads and checks it;
+    ``cluster().settings(KIND)`` has the values, and the package's jigs are made with them.
     """
 
     name: str
@@ -146,5 +148,6 @@ class Barclamp:
     requires: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     defines: tuple[str, ...] = ()
+    settings: type | None = None
     roles: tuple[Role, ...] = ()
     attributes: tuple[Attribute, ...] = ()

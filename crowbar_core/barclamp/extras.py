@@ -22,6 +22,14 @@ def requires(permission: Permission) -> Callable[[_F], _F]:
     return mark
 
 
+def setting(default: Any, help: str, *, above: float | None = None, secret: bool = False) -> Any:
+    """A field of a barclamp's settings. Its type is that of ``default``: bool, int, float, str or tuple (of texts).
+
+    A number is more than ``above``; a ``secret`` one is shown masked.
+    """
+    return field(default=default, metadata={"help": help, "above": above, "secret": secret})
+
+
 @dataclass(frozen=True, kw_only=True)
 class NavItem:
     label: str

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from crowbar_core.barclamp.intents import Intent
 from crowbar_core.barclamp.views import NodeRoleView, NodeView
+
+S = TypeVar("S")
 
 
 class Change(Protocol):
@@ -48,6 +50,9 @@ class Cluster(Protocol):
     def nodes(self) -> tuple[NodeView, ...]: ...
 
     def node(self, name: str) -> NodeView: ...
+
+    def settings(self, kind: type[S]) -> S:
+        """The barclamp's settings, which it declared as this dataclass. Raises ``LookupError`` for another."""
 
     def node_roles(self, *, role: str | None = None, node: str | None = None) -> tuple[NodeRoleView, ...]: ...
 

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from crowbar_core.barclamp import Attribute, Barclamp, Cluster, Json, Role, serving
+from crowbar_core.plugins.own_settings import OwnSetting
 
 CORE = "crowbar"
 
@@ -45,6 +46,9 @@ class LoadedBarclamp:
     error: str = ""
     definition: Barclamp | None = None
     plugin: Any = field(default=None, repr=False)
+    settings: Any = field(default=None, repr=False)
+    """An instance of the dataclass that it declared, if it did."""
+    own_settings: tuple[OwnSetting, ...] = field(default=(), repr=False)
 
 
 @dataclass(eq=False)

@@ -27,6 +27,7 @@ from crowbar_core.errors import BarclampError
 from crowbar_core.plugins.entry_points import BARCLAMPS, distribution_of, find, package_of, version_of
 from crowbar_core.plugins.loaded import CORE, LoadedBarclamp
 from crowbar_core.plugins.order import in_order, without_duplicates, without_role_cycles
+from crowbar_core.plugins.own_settings import OwnSetting, read
 from crowbar_core.plugins.published import Published, published
 from crowbar_core.plugins.registry import Registry, plugin_manager
 from crowbar_core.settings import Settings
@@ -96,8 +97,6 @@ def _load_barclamp(
     base = LoadedBarclamp(name=name, distribution=distribution, version=version, package=package, plugin=plugin)
     try:
         with contextlib.redirect_stdout(sys.stderr or io.StringIO()):
-            if callable(configure := getattr(plugin, "configure", None)):
-                configure(settings.plugins.get(name, {}))
             register = getattr(plugin, "register_barclamp", None)
             if register is None:
                 raise BarclampError(
@@ -112,6 +111,10 @@ def _load_barclamp(
             raise BarclampError(
                 f"{distribution} registers the barclamp {definition.name!r} under the entry point {name!r}."
             )
+        own: Any = None
+        told: tuple[OwnSetting, ...] = ()
+        if definition.settings is not None:
+            own, told = read(name, definition.settings, settings.plugins.get(name, {}))
         for attribute in (*definition.attributes, *(a for role in definition.roles for a in role.attributes)):
             plain_name(attribute.name, what="attribute")
             check_schema(attribute)
@@ -123,7 +126,9 @@ def _load_barclamp(
                 raise BarclampError(f"Role {role.name} has the jig 'python' but no function: set run=.")
     except (Exception, SystemExit):  # noqa: BLE001  a package may do anything when it is loaded or called
         return replace(base, state="failed", error=traceback.format_exc(), plugin=None)
-    return replace(base, help=definition.help, requires=definition.requires, definition=definition)
+    return replace(
+        base, help=definition.help, requires=definition.requires, definition=definition, settings=own, own_settings=told
+    )
 
 
 def _checked(one: LoadedBarclamp, specs: Sequence[ModuleType]) -> LoadedBarclamp:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
@@ -36,6 +36,7 @@ from crowbar_core.plugins.published import Published
 from crowbar_core.questions import REMEMBERED, Questions, Unanswered, subject_of
 from crowbar_core.settings import Settings
 
+S = TypeVar("S")
 _WAY_OUT = "Mend or uninstall it, or list it in disabled_barclamps."
 MAX_ANSWERS = 10_000
 _ON_DELETE = "_delete"
@@ -303,6 +304,15 @@ class Registry:
         items = [item for _, found in self.registered("register_nav", NavItem) for item in found]
         return sorted(items, key=lambda item: (item.order, item.label))
 
+    def settings_as(self, kind: type[S]) -> S:
+        """What a barclamp declared as this dataclass. Raises ``LookupError`` for one that no loaded barclamp did."""
+        for one in self.barclamps:
+            if type(one.settings) is kind:
+                return one.settings
+        raise LookupError(
+            f"No loaded barclamp declares {kind.__name__} as its settings: give it to Barclamp(settings=)."
+        )
+
     def panels(self) -> list[tuple[str, Panel]]:
         """(barclamp, panel), in the order in which they are shown."""
         found = [(one.name, panel) for one, panels in self.registered("register_panels", Panel) for panel in panels]
@@ -431,7 +441,7 @@ def _config_of_jig(name: str, barclamps: Sequence[LoadedBarclamp], settings: Set
     homes = {distribution_of(entry)[0] for entry in importlib.metadata.entry_points(group=JIGS) if entry.name == name}
     for one in barclamps:
         if one.distribution in homes and one.name != CORE:
-            return settings.plugins.get(one.name, {})
+            return settings.plugins.get(one.name, {}) if one.settings is None else vars(one.settings)
     return settings.plugins.get(name, {})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -23,6 +23,7 @@ from crowbar_core.services.turns.publishing import publish
 from crowbar_core.services.turns.secrets import seal_text, unseal_text
 from crowbar_core.store.models import Node, NodeRole, RoleRow, table
 
+S = TypeVar("S")
 nodes, node_roles, roles = table(Node), table(NodeRole), table(RoleRow)
 
 
@@ -90,6 +91,9 @@ class LiveCluster:
     def nodes(self) -> tuple[NodeView, ...]:
         with self.read() as session:
             return tuple(node_views(self._parts.registry, session, self._parts.store).values())
+
+    def settings(self, kind: type[S]) -> S:
+        return self._parts.registry.settings_as(kind)
 
     def node(self, name: str) -> NodeView:
         with self.read() as session:

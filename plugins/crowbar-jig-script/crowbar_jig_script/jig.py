@@ -23,13 +23,12 @@ from crowbar_core import (
     Task,
     TemporaryError,
 )
-from crowbar_jig_script import barclamp
 from crowbar_jig_script.connections import Connections, Kept, connections_for
 from crowbar_jig_script.ending import Ended, end_run, look_for_mark
 from crowbar_jig_script.output import Output
 from crowbar_jig_script.payload import Script, find_scripts, run_program
 from crowbar_jig_script.report import read_report
-from crowbar_jig_script.settings import read_settings
+from crowbar_jig_script.settings import Settings
 from crowbar_jig_script.stream import LOOK, Stream
 
 TRY_AGAIN = 75
@@ -49,8 +48,7 @@ class ScriptJig(Jig):
 
     def __init__(self, config: Mapping[str, Json]) -> None:
         super().__init__(config)
-        # One table configures the hooks and the jig, so that they share connections, whichever of them it was given to.
-        self.connections = connections_for(read_settings(config) if config else barclamp.settings)
+        self.connections = connections_for(Settings(**dict(config)))  # the hooks have the same, and share connections
 
     def run(self, task: Task) -> Outcome:
         return _Run(task, self.connections).carry_out()
