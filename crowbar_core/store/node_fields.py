@@ -22,8 +22,13 @@ def rows_of(session: Session, store: Store, ids: Collection[int]) -> dict[int, A
     return {row.id: row for row in session.execute(select(nodes).where(store.ids(nodes.c.id, ids)))}
 
 
-def write(session: Session, now: datetime, changes: Mapping[int, Mapping[str, Any]]) -> None:
+def write(session: Session, store: Store, now: datetime, changes: Mapping[int, Mapping[str, Any]]) -> None:
     """Write fields of nodes, node -> field -> value: one statement for all that change the same fields."""
+    fields = list(changes.values())
+    if len(fields) > 1 and all(one == fields[0] for one in fields):
+        values = {**keyed(fields[0]), "updated_at": now}
+        session.execute(update(nodes).where(store.ids(nodes.c.id, changes)).values(values))
+        return
     alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for ref, values in ((ref, keyed(fields)) for ref, fields in changes.items()):
         given = {f"new_{name}": value for name, value in values.items()}

@@ -561,10 +561,17 @@ def _leave_pending_halfway(moves: Moves, node_role_ids: Collection[int]) -> None
 
 def abandon_runs(moves: Moves, node_id: int, reason: str, *, but: Collection[int] = ()) -> None:
     """The node is dead, so nothing runs on it: all its open runs ``but`` these are cancelled at once."""
+    abandon_runs_on(moves, [node_id], reason, but=but)
+
+
+def abandon_runs_on(moves: Moves, node_ids: Collection[int], reason: str, *, but: Collection[int] = ()) -> None:
+    """The same of many nodes."""
+    if not node_ids:
+        return
     rows = moves.session.execute(
         update(runs)
         .where(
-            runs.c.node_id == node_id,
+            moves.store.ids(runs.c.node_id, node_ids),
             runs.c.id.not_in(but),
             runs.c.state.in_((RunState.QUEUED, RunState.RUNNING, RunState.CANCELLING)),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sqlalchemy import event, func, select
 
 from crowbar_core.barclamp import NodeRoleView, Role
 from crowbar_core.errors import BadInput, NotFound, Refused, Veto
-from crowbar_core.services.cluster import binding, registering
+from crowbar_core.services.cluster import binding, nodes, registering, steering
 from crowbar_core.services.cluster.registering import NewNode
 from tests.integration.api import Api, serving
 from tests.integration.cluster import OPERATOR, Cluster, audit_rows, check_invariants, node_role_rows, node_rows
@@ -116,6 +116,82 @@ def test_of_many_new_nodes_one_that_cannot_be_undoes_all(new_cluster: NewCluster
     assert [row.name for row in c.rows(select(node_rows.c.name).where(~node_rows.c.system))] == ["n2.test.example"]
 
 
+def test_a_thousand_noderoles_are_committed_and_their_nodes_changed_and_deleted_in_a_hundred_statements(
+    new_cluster: NewCluster,
+) -> None:
+    c = new_cluster(*CHAIN, Role(name="other"))
+    ids = registering.create_nodes(c.parts, OPERATOR, new_nodes(101))
+    binding.bind_many(c.parts, OPERATOR, node_ids=ids[:100], role_ids=[c.role_ids[role.name] for role in CHAIN])
+    other = binding.bind(c.parts, OPERATOR, node_id=ids[100], role_id=c.role_ids["other"]).node_role_id
+    web = c.deployment("web")
+    acts: tuple[Callable[[], None], ...] = (
+        lambda: nodes.change_nodes(c.parts, OPERATOR, ids[:100], {"deployment_id": web, "hint": {"rack": 5}}),
+        lambda: nodes.commit_nodes(c.parts, OPERATOR, ids[:100]),
+        lambda: nodes.change_nodes(c.parts, OPERATOR, ids[:100], {"available": False, "description": "moved"}),
+        lambda: nodes.redeploy_nodes(c.parts, OPERATOR, ids[:100]),
+    )
+    for act in acts:
+        with statements(c) as asked:
+            act()
+        assert len(asked) <= 100, len(asked)
+        check_invariants(c.parts)
+    rows = c.rows(select(node_rows.c.deployment_id, node_rows.c.description).where(node_rows.c.id.in_(ids[:100])))
+    assert {tuple(row) for row in rows} == {(web, "moved")}
+    states = c.rows(
+        select(node_role_rows.c.deployment_id, node_role_rows.c.committed).where(node_role_rows.c.id != other)
+    )
+    assert {tuple(row) for row in states} == {(web, True)}, "what was only proposed went along, and was committed there"
+    with statements(c) as asked:
+        nodes.delete_nodes(c.parts, OPERATOR, ids[:100])
+    assert len(asked) <= 100, len(asked)
+    assert [row.id for row in c.rows(select(node_role_rows.c.id))] == [other]
+    assert c.rows(select(node_rows.c.id).where(~node_rows.c.system)) == [(ids[100],)]
+    check_invariants(c.parts)
+
+
+def test_nodes_on_which_others_stand_are_deleted_together_with_them(new_cluster: NewCluster) -> None:
+    c = new_cluster(Role(name="base"), Role(name="app", requires=("base",)))
+    for name in "abc":
+        c.node(name)
+    c.bind("a", "base")
+    c.bind("b", "app")
+    c.commit_all()
+    c.anneal()
+    a, b, other = (c.nodes[name] for name in "abc")
+    with pytest.raises(Refused, match=r"Node a\.test\.example cannot be deleted: app on b\.test\.example"):
+        nodes.delete_nodes(c.parts, OPERATOR, [a, other])
+    nodes.delete_nodes(c.parts, OPERATOR, [a, b])
+    assert [row.id for row in c.rows(select(node_rows.c.id).where(~node_rows.c.system))] == [other]
+
+
+def test_what_cannot_be_changed_of_one_node_is_changed_of_none(new_cluster: NewCluster) -> None:
+    c = new_cluster()
+    first, second = c.node("a"), c.node("b")
+    system = c.system_node(c.system)
+    with pytest.raises(Refused, match="system node"):
+        nodes.change_nodes(c.parts, OPERATOR, [first, system], {"order": 5})
+    with pytest.raises(BadInput, match="names are unique"):
+        nodes.change_nodes(c.parts, OPERATOR, [first, second], {"name": "c.test.example"})
+    with pytest.raises(NotFound, match="no node 999"):
+        nodes.change_nodes(c.parts, OPERATOR, [first, 999], {"order": 5})
+    assert {row.order for row in c.rows(select(node_rows.c.order).where(~node_rows.c.system))} == {1000}
+
+
+def test_many_noderoles_are_held_and_released(new_cluster: NewCluster) -> None:
+    c = new_cluster(Role(name="base"))
+    refs = []
+    for name in "abc":
+        c.node(name)
+        refs.append(c.bind(name, "base"))
+    steering.hold_many(c.parts, OPERATOR, refs[:2], reason="the rack is being moved")
+    c.commit_all()
+    assert [run.node_role_id for run in c.open_runs()] == [refs[2]]
+    with pytest.raises(NotFound, match="no noderole 999"):
+        steering.release_many(c.parts, OPERATOR, [refs[0], 999])
+    steering.release_many(c.parts, OPERATOR, refs)
+    assert {run.node_role_id for run in c.open_runs()} == set(refs)
+
+
 # ---------------------------------------------------------------- through the API
 
 
@@ -154,3 +230,27 @@ def test_what_is_wrong_with_one_of_many_is_said_with_its_place(api: Api) -> None
     assert "ghost.rack.example.com" in answer.get_json()["detail"]
     assert api.post("nodes/bulk", {"nodes": []}).status_code == 422
     assert api.get("nodes?system=false").get_json() == []
+
+
+def test_many_nodes_are_changed_committed_held_and_deleted_by_one_request_each(api: Api) -> None:
+    names = [f"n{at}.rack.example.com" for at in range(3)]
+    assert api.post("nodes/bulk", {"nodes": [{"name": name} for name in names]}).status_code == 201
+    bound = api.made("node_roles/bulk", {"nodes": names, "roles": ["base"]})["node_roles"]
+    answer = api.patch("nodes/bulk", {"nodes": names, "changes": {"order": 5, "hint": {"rack": {"unit": 4}}}})
+    assert answer.status_code == 200
+    assert {(row["order"], row["hint"]["rack"]["unit"]) for row in api.get("nodes?fields=order,hint").get_json()} == {
+        (5, 4)
+    }
+    assert api.post("node_roles/bulk/hold", {"node_roles": bound, "reason": "not yet"}).get_json() == {
+        "node_roles": bound
+    }
+    assert api.post("nodes/bulk/commit", {"nodes": names}).status_code == 200
+    assert {row["state_name"] for row in api.get("node_roles").get_json()} == {"TODO"}
+    assert {row["held_reason"] for row in api.get("node_roles").get_json()} == {"not yet"}
+    assert api.post("node_roles/bulk/release", {"node_roles": bound}).status_code == 200
+    assert api.post("nodes/bulk/redeploy", {"nodes": names}).status_code == 200
+    planned = api.post("nodes/bulk/delete?dry_run=true", {"nodes": names})
+    assert len(planned.get_json()["removed"]) == 6
+    assert api.post("nodes/bulk/delete", {"nodes": names}).status_code == 200
+    assert api.get("nodes").get_json() == []
+    assert api.call("POST", "nodes/bulk/delete", who="viewer", json={"nodes": names}).status_code == 403

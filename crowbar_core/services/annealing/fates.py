@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import ERROR, TODO, TRANSITION, RunState
@@ -116,9 +116,10 @@ def recognise(turn: Turn, ids: Collection[int]) -> None:
 
 def forget(turn: Turn, ids: Collection[int]) -> None:
     """What these noderoles did is to be done anew: none of their marks counts any more."""
-    for ref in ids:
-        turn.session.execute(
+    if ids:
+        turn.session.connection().execute(
             update(node_roles)
-            .where(node_roles.c.id == ref)
-            .values(done=False, halfway=False, look_at=None, once=transitions.new_token())
+            .where(node_roles.c.id == bindparam("ref"))
+            .values(done=False, halfway=False, look_at=None, once=bindparam("token")),
+            [{"ref": ref, "token": transitions.new_token()} for ref in ids],
         )

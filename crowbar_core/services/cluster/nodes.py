@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
-
-from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Json, NodeView
 from crowbar_core.domain import names
 from crowbar_core.domain.attributes import lookup, merge, place, remove
 from crowbar_core.domain.differences import differences
 from crowbar_core.domain.reports import check_together
-from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import BadInput, NotFound, Refused
 from crowbar_core.services.annealing import fates
 from crowbar_core.services.annealing.annealer import cancel, change
-from crowbar_core.services.cluster.binding import bind_in_turn, remove_in_turn
+from crowbar_core.services.cluster.binding import bind_wanted, remove_in_turn
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, propose_in_turn
 from crowbar_core.services.cluster.registering import (
     NewNode,
@@ -27,17 +23,13 @@ from crowbar_core.services.cluster.registering import (
     create_nodes,
     node_attributes,
 )
-from crowbar_core.services.data.changes import record
+from crowbar_core.services.data.changes import record_many
 from crowbar_core.services.data.views import node_row, node_views
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, rehearsing
 from crowbar_core.services.turns.secrets import keep_seals
 from crowbar_core.services.values.drafts import commit_of_node_roles, commit_of_nodes
 from crowbar_core.services.values.nodes import write_nodes
-from crowbar_core.store import node_fields, transitions
-from crowbar_core.store.models import Deployment, Edge, HammerRow, Node, NodeRole, RoleRow, Run, table
-
-nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
-deployments, hammers = table(Deployment), table(HammerRow)
+from crowbar_core.store import bindings, node_fields, node_work, transitions
 
 CHANGEABLE = frozenset(
     ("name", "description", "available", "alive", "bootenv", "deployment_id", "hint", "discovery", "host_keys", "order",
@@ -72,58 +64,77 @@ def change_node(parts: Parts, actor: Actor, node_id: int, changes: Mapping[str, 
 
     Raises ``BadInput`` for an unknown field, ``Refused`` when the cluster's state forbids it.
     """
+    change_nodes(parts, actor, [node_id], changes)
+
+
+def change_nodes(parts: Parts, actor: Actor, node_ids: Sequence[int], changes: Mapping[str, Any]) -> None:
+    """Change the same fields of many nodes, all of them or none."""
     if unknown := set(changes) - CHANGEABLE:
         raise BadInput(f"A node has no field {sorted(unknown)[0]!r} that can be changed.")
+    if len(node_ids) > 1 and "name" in changes:
+        raise BadInput(f"{len(node_ids)} nodes cannot all be called {changes['name']}: names are unique.")
     checked = _checked(parts, changes)
     with change(parts, actor) as turn:
-        _change(turn, node_id, checked)
+        _change(turn, node_ids, checked)
 
 
 def change_in_turn(turn: Turn, node_id: int, changes: Mapping[str, Any]) -> None:
-    """The same inside a running turn."""
-    _change(turn, node_id, _checked(turn.parts, changes))
+    """Change one node inside a running turn."""
+    _change(turn, [node_id], _checked(turn.parts, changes))
 
 
 def _checked(parts: Parts, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The changes with what is said of hint and discovery looked at: it may be large, so not under the graph's lock."""
     checked = dict(changes)
+    if "name" in checked:
+        checked["name"] = names.node_name(checked["name"])
+    if "description" in checked:
+        names.description(checked["description"])
     if "hint" in checked:
         checked["hint"] = checked_hint(parts, checked["hint"])
     if checked.get("discovery") is not None:
         checked["discovery"] = checked_report(parts, checked["discovery"])
+    if "host_keys" in checked:
+        checked["host_keys"] = list(checked["host_keys"])
     return checked
 
 
-def _change(turn: Turn, node_id: int, changes: Mapping[str, Any]) -> None:
-    row = node_row(turn.session, node_id)
-    parts, values = turn.parts, dict(changes)
-    said = list(values.get("discovery") or ())
-    if "name" in values:
-        values["name"] = names.node_name(values["name"])
-    if "description" in values:
-        names.description(values["description"])
-    if row.system and set(values) - {"description"}:
-        raise Refused(f"Node {row.name} is a system node: only its description can be changed.")
-    if "hint" in values:
-        values["hint"] = keep_seals(parts.cipher, row.hint, values["hint"])
-    if "discovery" in values:
-        values["discovery"] = _known(parts, row, values["discovery"])
-    if "host_keys" in values:
-        values["host_keys"] = list(values["host_keys"])
-    if "hint" in values and values["hint"] != row.hint:
-        values["proposed_hint"] = _with_drafts(turn, row, values["hint"])
-    if "deployment_id" in values:
-        _deployment_name(turn.session, values["deployment_id"])
-    changed = write_nodes(turn, {node_id: values}, reason=f"{turn.actor.name} said so").get(node_id, frozenset())
-    if not changed:
-        return
-    for layer, paths in (("hint", list(values.get("hint", ()))), ("discovery", said)):
-        if layer in changed:
-            record(turn, "node", node_id, layer, paths)
-    if "deployment_id" in changed:
-        _take_along(turn, row, values["deployment_id"])
-    told = {name: values[name] for name in sorted(changed - {"proposed_hint"}) if name in values}
-    turn.audit("node.change", f"node {row.name}", fields=sorted(told), changed=differences(row._mapping, told))
+def _change(turn: Turn, node_ids: Sequence[int], changes: Mapping[str, Any]) -> None:
+    rows = _rows(turn, node_ids)
+    said = list(changes.get("discovery") or ())
+    home = changes.get("deployment_id")
+    if home is not None and home not in node_fields.homes(turn.session):
+        raise NotFound(f"There is no deployment {home}.")
+    values: dict[int, dict[str, Any]] = {}
+    for ref, row in rows.items():
+        if row.system and set(changes) - {"description"}:
+            raise Refused(f"Node {row.name} is a system node: only its description can be changed.")
+        of_node = dict(changes)
+        if "hint" in changes:
+            of_node["hint"] = keep_seals(turn.parts.cipher, row.hint, changes["hint"])
+            if of_node["hint"] != row.hint:
+                of_node["proposed_hint"] = _with_drafts(turn, row, of_node["hint"])
+        if "discovery" in changes:
+            of_node["discovery"] = _known(turn.parts, row, changes["discovery"])
+        values[ref] = of_node
+    changed = write_nodes(turn, values, reason=f"{turn.actor.name} said so")
+    record_many(
+        turn,
+        [
+            ("node", ref, layer, paths)
+            for ref, fields in changed.items()
+            for layer, paths in (("hint", list(changes.get("hint", ()))), ("discovery", said))
+            if layer in fields
+        ],
+    )
+    _take_along(turn, [rows[ref] for ref, fields in changed.items() if "deployment_id" in fields], home)
+    done: list[tuple[str, dict[str, Any]]] = []
+    for ref, fields in changed.items():
+        told = {name: values[ref][name] for name in sorted(fields - {"proposed_hint"}) if name in values[ref]}
+        done.append(
+            (f"node {rows[ref].name}", {"fields": sorted(told), "changed": differences(rows[ref]._mapping, told)})
+        )
+    turn.audit_many("node.change", done)
 
 
 def bring_host_keys(parts: Parts, actor: Actor, node_id: int, keys: Sequence[str]) -> None:
@@ -142,7 +153,7 @@ def bring_host_keys(parts: Parts, actor: Actor, node_id: int, keys: Sequence[str
             )
         if holder := node_fields.holder_of_key(turn.session, node_id, keys):
             raise Refused(f"One of these host keys is known for node {holder}. Each node needs keys of its own.")
-        _change(turn, node_id, {"host_keys": list(keys)})
+        _change(turn, [node_id], {"host_keys": list(keys)})
 
 
 def _with_drafts(turn: Turn, row: Any, hint: Mapping[str, Json]) -> dict[str, Json]:
@@ -156,33 +167,18 @@ def _with_drafts(turn: Turn, row: Any, hint: Mapping[str, Json]) -> dict[str, Js
     return proposed
 
 
-def _take_along(turn: Turn, row: Any, deployment_id: int) -> None:
-    """A node has moved to another deployment; PROPOSED noderoles that never ran and on which nothing committed depends
-    go along.
+def _take_along(turn: Turn, rows: Collection[Any], deployment_id: int | None) -> None:
+    """Nodes (their rows as they were) have moved to another deployment; PROPOSED noderoles that never ran and on which
+    nothing committed depends go along.
     """
-    child = node_roles.alias()
-    held = (
-        select(edges.c.parent_id)
-        .join(child, child.c.id == edges.c.child_id)
-        .where(child.c.state != int(PROPOSED))
-        .scalar_subquery()
-    )
-    going = turn.session.execute(
-        select(node_roles.c.id, node_roles.c.role_id).where(
-            node_roles.c.node_id == row.id, node_roles.c.deployment_id == row.deployment_id,
-            node_roles.c.state == int(PROPOSED), node_roles.c.run_count == 0, node_roles.c.id.not_in(held),
-        )
-    ).all()  # fmt: skip
+    going: list[Any] = []
+    for home in {row.deployment_id for row in rows}:
+        here = [row.id for row in rows if row.deployment_id == home]
+        going += node_work.movable(turn.session, turn.store, here, home)
     if going:
         # Bound anew in the other deployment, so that their parents are looked for there.
-        names_ = dict(
-            turn.session.execute(
-                select(roles.c.id, roles.c.name).where(roles.c.id.in_([g.role_id for g in going]))
-            ).all()
-        )
         remove_in_turn(turn, [one.id for one in going])
-        for one in going:
-            bind_in_turn(turn, node_id=row.id, role=names_[one.role_id], deployment_id=deployment_id)
+        bind_wanted(turn, [(one.node_id, one.role, deployment_id) for one in going])
 
 
 def delete_node(parts: Parts, actor: Actor, node_id: int, *, wait: float = DELETE_WAIT) -> None:
@@ -191,157 +187,139 @@ def delete_node(parts: Parts, actor: Actor, node_id: int, *, wait: float = DELET
     Refused while a noderole on another node depends on one of its own and has run, and while its run has not ended
     after ``wait`` seconds (it goes on being cancelled).
     """
+    delete_nodes(parts, actor, [node_id], wait=wait)
+
+
+def delete_nodes(parts: Parts, actor: Actor, node_ids: Sequence[int], *, wait: float = DELETE_WAIT) -> None:
+    """Remove many nodes, all of them or none; what depends on them may go with them."""
     if rehearsing.get() is None:
-        _stop_what_runs(parts, actor, node_id, wait)
+        _stop_what_runs(parts, actor, node_ids, wait)
     with change(parts, actor) as turn:
-        row = node_row(turn.session, node_id)
-        _refuse_deletion(turn, row)
-        view = node_views(parts.registry, turn.session, parts.store, [node_id])[node_id]
+        rows = _rows(turn, node_ids)
+        _refuse_deletion(turn, rows)
+        views = node_views(parts.registry, turn.session, parts.store, node_ids)
         if turn.notes is not None:
-            turn.notes.gone.extend([f"node {row.name}", *_runs_under_way(turn, node_id)])
-            transitions.abandon_runs(turn.moves, node_id, "the node is being deleted")
-        ids = turn.session.scalars(select(node_roles.c.id).where(node_roles.c.node_id == node_id)).all()
-        remove_in_turn(turn, ids)
-        turn.session.execute(delete(nodes).where(nodes.c.id == node_id))
-        turn.moves.woken.discard(node_id)
-        turn.tell("on_node_delete", f"node {node_id}", id=node_id, view=_view_payload(view))
-        turn.audit("node.delete", f"node {row.name}")
+            turn.notes.gone.extend(f"node {row.name}" for row in rows.values())
+            turn.notes.gone.extend(
+                f"run {run.id} of {run.role}, which is under way"
+                for run in node_work.open_runs(turn.session, turn.store, node_ids)
+            )
+            transitions.abandon_runs_on(turn.moves, node_ids, "the node is being deleted")
+        bound = bindings.by_node(turn.session, turn.store, node_ids)
+        remove_in_turn(turn, [ref for ids in bound.values() for ref in ids])
+        node_work.forget(turn.session, turn.store, node_ids)
+        turn.moves.woken.difference_update(node_ids)
+        for ref in rows:
+            turn.tell("on_node_delete", f"node {ref}", id=ref, view=_view_payload(views[ref]))
+        turn.audit_many("node.delete", [(f"node {row.name}", {}) for row in rows.values()])
 
 
-def _stop_what_runs(parts: Parts, actor: Actor, node_id: int, wait: float) -> None:
+def _stop_what_runs(parts: Parts, actor: Actor, node_ids: Sequence[int], wait: float) -> None:
     with change(parts, actor) as turn:
-        row = node_row(turn.session, node_id)
-        _refuse_deletion(turn, row)
-        busy = turn.session.scalars(
-            select(runs.c.node_role_id).where(runs.c.node_id == node_id, runs.c.finished_at.is_(None))
-        ).all()
-        cancel(turn, busy, "the node is being deleted")
-        write_nodes(turn, {node_id: {"available": False}}, asked=False)
-        if not row.alive:
-            transitions.abandon_runs(turn.moves, node_id, "the node is being deleted")
+        rows = _rows(turn, node_ids)
+        _refuse_deletion(turn, rows)
+        busy = node_work.open_runs(turn.session, turn.store, node_ids)
+        cancel(turn, [run.node_role_id for run in busy], "the node is being deleted")
+        write_nodes(turn, {ref: {"available": False} for ref in node_ids}, asked=False)
+        dead = [ref for ref, row in rows.items() if not row.alive]
+        transitions.abandon_runs_on(turn.moves, dead, "the node is being deleted")
     deadline = time.monotonic() + wait
-    while _open_run(parts, node_id) is not None and time.monotonic() < deadline:
+    while _open_runs(parts, node_ids) and time.monotonic() < deadline:
         time.sleep(0.1)
-    if (run_id := _open_run(parts, node_id)) is not None:
+    if left := _open_runs(parts, node_ids):
         raise Refused(
-            f"Node {row.name} still has run {run_id}, which is being cancelled. Delete it again when that has ended."
+            f"Node {rows[left[0].node_id].name} still has run {left[0].id}, which is being cancelled. Delete it again "
+            "when that has ended."
         )
 
 
-def _runs_under_way(turn: Turn, node_id: int) -> list[str]:
-    rows = turn.session.execute(
-        select(runs.c.id, roles.c.name)
-        .join(node_roles, node_roles.c.id == runs.c.node_role_id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(runs.c.node_id == node_id, runs.c.finished_at.is_(None))
-    )
-    return [f"run {row.id} of {row.name}, which is under way" for row in rows]
-
-
-def _refuse_deletion(turn: Turn, row: Any) -> None:
-    if row.system:
-        raise Refused(f"Node {row.name} is a system node: it goes with its deployment.")
-    _refuse_dependants(turn, row)
+def _refuse_deletion(turn: Turn, rows: Mapping[int, Any]) -> None:
+    for row in rows.values():
+        if row.system:
+            raise Refused(f"Node {row.name} is a system node: it goes with its deployment.")
+    if found := node_work.dependants_elsewhere(turn.session, turn.store, rows):
+        first = rows[found[0].on]
+        listed = ", ".join(f"{one.role} on {one.node}" for one in found if one.on == first.id)
+        raise Refused(f"Node {first.name} cannot be deleted: {listed} depend on it and have run. Unbind those first.")
 
 
 def _view_payload(view: NodeView) -> dict[str, Json]:
     return {key: getattr(view, key) for key in view.__dataclass_fields__}
 
 
-def _refuse_dependants(turn: Turn, row: Any) -> None:
-    child = node_roles.alias()
-    found = turn.session.execute(
-        select(nodes.c.name.label("node"), roles.c.name.label("role"))
-        .select_from(edges)
-        .join(node_roles, node_roles.c.id == edges.c.parent_id)
-        .join(child, child.c.id == edges.c.child_id)
-        .join(nodes, nodes.c.id == child.c.node_id)
-        .join(roles, roles.c.id == child.c.role_id)
-        .where(node_roles.c.node_id == row.id, child.c.node_id != row.id, child.c.run_count > 0, edges.c.kind == "data")
-        .where(node_roles.c.committed)
-        .where(~_has_other_peer(child))
-        .limit(5)
-    ).all()
-    if found:
-        listed = ", ".join(f"{one.role} on {one.node}" for one in found)
-        raise Refused(f"Node {row.name} cannot be deleted: {listed} depend on it and have run. Unbind those first.")
-
-
-def _has_other_peer(child: Any) -> Any:
-    """Whether the child has the same role as its parent's peers on other nodes: a cluster survives the loss of a
-    member.
-    """
-    other_edge, other = edges.alias(), node_roles.alias()
-    return (
-        select(other_edge.c.parent_id)
-        .join(other, other.c.id == other_edge.c.parent_id)
-        .where(
-            other_edge.c.child_id == child.c.id,
-            other.c.role_id == node_roles.c.role_id,
-            other.c.node_id != node_roles.c.node_id,
-        )
-        .correlate(child, node_roles)
-        .exists()
-    )
-
-
 def commit_node(parts: Parts, actor: Actor, node_id: int) -> None:
     """Accept a node: all its PROPOSED noderoles and its drafts are committed, and it becomes available."""
+    commit_nodes(parts, actor, [node_id])
+
+
+def commit_nodes(parts: Parts, actor: Actor, node_ids: Sequence[int]) -> None:
+    """Accept many nodes, all of them or none."""
     with change(parts, actor) as turn:
-        row = node_row(turn.session, node_id)
-        here = turn.session.scalars(select(node_roles.c.id).where(node_roles.c.node_id == node_id)).all()
-        commit_of_nodes(turn, [node_id])
+        rows = _rows(turn, node_ids)
+        bound = bindings.by_node(turn.session, turn.store, node_ids)
+        here = [ref for ids in bound.values() for ref in ids]
+        commit_of_nodes(turn, node_ids)
         commit_of_node_roles(turn, here)
-        ids = commit_in_turn(turn, here)
-        commit_hooks(turn, ids)
-        if not row.system:
-            write_nodes(turn, {node_id: {"available": True}})
-        turn.moves.woken.add(node_id)
-        turn.audit("node.commit", f"node {row.name}", committed=list(ids))
+        committed = set(commit_in_turn(turn, here))
+        commit_hooks(turn, committed)
+        write_nodes(turn, {ref: {"available": True} for ref, row in rows.items() if not row.system})
+        turn.moves.woken.update(node_ids)
+        turn.audit_many(
+            "node.commit",
+            [
+                (f"node {row.name}", {"committed": [one for one in bound.get(ref, ()) if one in committed]})
+                for ref, row in rows.items()
+            ],
+        )
 
 
 def propose_node(parts: Parts, actor: Actor, node_id: int) -> None:
     """Take all of a node's noderoles back to PROPOSED. Refused while one of them runs."""
     with change(parts, actor) as turn:
         row = node_row(turn.session, node_id)
-        ids = turn.session.scalars(
-            select(node_roles.c.id).where(node_roles.c.node_id == node_id, node_roles.c.state != int(PROPOSED))
-        ).all()
-        for node_role_id in sorted(ids):
+        for node_role_id in node_work.not_proposed(turn.session, node_id):
             propose_in_turn(turn, node_role_id)
         turn.audit("node.propose", f"node {row.name}")
 
 
 def redeploy_node(parts: Parts, actor: Actor, node_id: int) -> None:
     """Do all of a node's work again, the destructive roles' too. Refused while one of them runs."""
+    redeploy_nodes(parts, actor, [node_id])
+
+
+def redeploy_nodes(parts: Parts, actor: Actor, node_ids: Sequence[int]) -> None:
+    """Do all work of many nodes again, all of them or none."""
     with change(parts, actor) as turn:
-        row = node_row(turn.session, node_id)
-        busy = turn.session.scalar(
-            select(runs.c.id).where(runs.c.node_id == node_id, runs.c.state.in_(["running", "cancelling"]))
-        )
-        if busy is not None:
-            raise Refused(f"Node {row.name} has run {busy} just now. Cancel it, or wait for its end, then redeploy.")
-        ids = turn.session.scalars(select(node_roles.c.id).where(node_roles.c.node_id == node_id)).all()
+        rows = _rows(turn, node_ids)
+        open_runs = node_work.open_runs(turn.session, turn.store, node_ids)
+        if busy := [run for run in open_runs if run.state in ("running", "cancelling")]:
+            raise Refused(
+                f"Node {rows[busy[0].node_id].name} has run {busy[0].id} just now. Cancel it, or wait for its end, "
+                "then redeploy."
+            )
+        bound = bindings.by_node(turn.session, turn.store, node_ids)
+        ids = [ref for here in bound.values() for ref in here]
         cancel(turn, ids, "the node is redeployed")
         fates.forget(turn, ids)
         transitions.send_back(turn.moves, ids, status="redeployed", attempts=0, not_before=None, rerun=False)
-        turn.moves.woken.add(node_id)
-        turn.audit("node.redeploy", f"node {row.name}")
+        turn.moves.woken.update(node_ids)
+        turn.audit_many("node.redeploy", [(f"node {row.name}", {}) for row in rows.values()])
 
 
 # ---------------------------------------------------------------- parts of the above
 
 
-def _deployment_name(session: Session, deployment_id: int) -> str:
-    name = session.scalar(select(deployments.c.name).where(deployments.c.id == deployment_id))
-    if name is None:
-        raise NotFound(f"There is no deployment {deployment_id}.")
-    return str(name)
+def _rows(turn: Turn, node_ids: Sequence[int]) -> dict[int, Any]:
+    """The rows of these nodes, in this order. Raises ``NotFound``."""
+    found = node_fields.rows_of(turn.session, turn.store, node_ids)
+    if missing := [ref for ref in node_ids if ref not in found]:
+        raise NotFound(f"There is no node {missing[0]}.")
+    return {ref: found[ref] for ref in node_ids}
 
 
-def _open_run(parts: Parts, node_id: int) -> int | None:
+def _open_runs(parts: Parts, node_ids: Sequence[int]) -> list[Any]:
     with parts.store.read() as session:
-        return session.scalar(select(runs.c.id).where(runs.c.node_id == node_id, runs.c.finished_at.is_(None)))
+        return node_work.open_runs(session, parts.store, node_ids)
 
 
 def _known(parts: Parts, row: Any, report: dict[str, Json] | None) -> Json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, 
 from crowbar_core.services.data.changes import refresh_soon, rerun_now, try_failed
 from crowbar_core.services.turns.parts import Actor, Parts, Turn
 from crowbar_core.services.values.drafts import commit_of_node_roles
-from crowbar_core.store import events, pictures, quarantine, refreshing, steps, transitions
+from crowbar_core.store import bindings, events, holds, pictures, quarantine, refreshing, steps, transitions
 from crowbar_core.store.models import Deployment, Edge, Node, NodeRole, RoleRow, Run, table
 
 nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
@@ -104,32 +104,39 @@ def hold(parts: Parts, actor: Actor, node_role_id: int, *, reason: str = "") -> 
     """Keep a noderole from being run; a run that nobody has begun goes back, one that runs finishes. Held again, it has
     the new reason.
     """
+    hold_many(parts, actor, [node_role_id], reason=reason)
+
+
+def hold_many(parts: Parts, actor: Actor, node_role_ids: Sequence[int], *, reason: str = "") -> None:
+    """The same for many, all of them or none."""
     with change(parts, actor) as turn:
-        _node_role(turn.session, node_role_id)
-        _hold(turn, node_role_id, reason)
-        cancel(turn, [node_role_id], "held", queued_only=True)
-        turn.audit("node_role.hold", f"node_role {node_role_id}", **({"reason": reason} if reason else {}))
-
-
-def _hold(turn: Turn, node_role_id: int, reason: str) -> None:
-    turn.session.execute(
-        update(node_roles)
-        .where(node_roles.c.id == node_role_id)
-        .values(available=False, held_by=turn.actor.name, held_reason=reason, held_at=turn.now)
-    )
+        _nodes_of(turn, node_role_ids)
+        holds.hold(turn.session, turn.store, turn.now, node_role_ids, by=actor.name, reason=reason)
+        cancel(turn, node_role_ids, "held", queued_only=True)
+        detail = {"reason": reason} if reason else {}
+        turn.audit_many("node_role.hold", [(f"node_role {ref}", detail) for ref in node_role_ids])
 
 
 def release(parts: Parts, actor: Actor, node_role_id: int) -> None:
     """Let a held noderole run again."""
+    release_many(parts, actor, [node_role_id])
+
+
+def release_many(parts: Parts, actor: Actor, node_role_ids: Sequence[int]) -> None:
+    """The same for many, all of them or none."""
     with change(parts, actor) as turn:
-        row = _node_role(turn.session, node_role_id)
-        turn.session.execute(
-            update(node_roles)
-            .where(node_roles.c.id == node_role_id)
-            .values(available=True, held_by="", held_reason="", held_at=None)
-        )
-        turn.moves.woken.add(row.node_id)
-        turn.audit("node_role.release", f"node_role {node_role_id}")
+        homes = _nodes_of(turn, node_role_ids)
+        holds.release(turn.session, turn.store, node_role_ids)
+        turn.moves.woken.update(homes.values())
+        turn.audit_many("node_role.release", [(f"node_role {ref}", {}) for ref in node_role_ids])
+
+
+def _nodes_of(turn: Turn, node_role_ids: Sequence[int]) -> dict[int, int]:
+    """Noderole -> its node. Raises ``NotFound``."""
+    homes = bindings.homes(turn.session, turn.store, node_role_ids)
+    if missing := [ref for ref in node_role_ids if ref not in homes]:
+        raise NotFound(f"There is no noderole {missing[0]}.")
+    return homes
 
 
 def rerun(parts: Parts, actor: Actor, node_role_id: int) -> None:
@@ -222,7 +229,8 @@ def cancel_run(parts: Parts, actor: Actor, run_id: int, *, hold: bool = True) ->
         if row.state not in (RunState.QUEUED, RunState.RUNNING):
             raise Refused(f"Run {run_id} has ended: it {row.state}.")
         if hold:
-            _hold(turn, row.node_role_id, f"run {run_id} was cancelled")
+            reason = f"run {run_id} was cancelled"
+            holds.hold(turn.session, turn.store, turn.now, [row.node_role_id], by=actor.name, reason=reason)
         cancel(turn, [row.node_role_id], f"cancelled by {actor.name}")
         turn.audit("run.cancel", f"run {run_id}", hold=hold)
 

@@ -7,6 +7,7 @@ discarded alone. What is only drafted changes nothing that runs.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from crowbar_core.domain import attributes as rules
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import NotFound
 from crowbar_core.services.annealing.annealer import change
-from crowbar_core.services.data.changes import mark_stale, note_effects, record, watch_values
+from crowbar_core.services.data.changes import mark_stale, note_effects, record_many, watch_values
 from crowbar_core.services.data.layers import run_inputs, subtree
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, ValueChange
 from crowbar_core.services.values.nodes import write_nodes
@@ -77,21 +78,21 @@ def drafts(
         }  # fmt: skip
         for kind, ref in refs.items():
             if ref is not None or deployment_id is not None:
-                statement = _differing(kind, _just(ref), _just(deployment_id))
+                statement = _differing(parts.store, kind, _just(ref), _just(deployment_id))
                 found.extend(one for _, of_row in _drafts(parts, session, kind, statement) for one in of_row)
         return found
 
 
 def drafts_of(parts: Parts, session: Session, kind: Kind, ids: Collection[int]) -> dict[int, list[Draft]]:
     """The drafts of several objects of a kind, by their ids; those without any are left out."""
-    return {row.id: of_row for row, of_row in _drafts(parts, session, kind, _differing(kind, ids))}
+    return {row.id: of_row for row, of_row in _drafts(parts, session, kind, _differing(parts.store, kind, ids))}
 
 
 def drafts_in(parts: Parts, session: Session, deployment_ids: Collection[int]) -> dict[int, list[Draft]]:
     """All drafts in these deployments, by the deployment's id, in the order of ``drafts``."""
     found: dict[int, list[Draft]] = {}
     for kind in KINDS:
-        for row, of_row in _drafts(parts, session, kind, _differing(kind, within=deployment_ids)):
+        for row, of_row in _drafts(parts, session, kind, _differing(parts.store, kind, within=deployment_ids)):
             found.setdefault(row.deployment_id, []).extend(of_row)
     return found
 
@@ -100,7 +101,9 @@ def _just(one: int | None) -> list[int] | None:
     return None if one is None else [one]
 
 
-def _differing(kind: Kind, ids: Collection[int] | None = None, within: Collection[int] | None = None) -> Select[Any]:
+def _differing(
+    store: Store, kind: Kind, ids: Collection[int] | None = None, within: Collection[int] | None = None
+) -> Select[Any]:
     """(id, name, role, deployment_id, old, new, state) of objects of this kind whose proposed data differ: of all, or
     of these; ``within`` these deployments.
     """
@@ -137,8 +140,8 @@ def _differing(kind: Kind, ids: Collection[int] | None = None, within: Collectio
         )  # fmt: skip
         key, home = deployment_roles.c.id, deployment_roles.c.deployment_id
     if ids is not None:
-        statement = statement.where(key.in_(list(ids)))
-    return statement if within is None else statement.where(home.in_(list(within)))
+        statement = statement.where(store.ids(key, ids))
+    return statement if within is None else statement.where(store.ids(home, within))
 
 
 def _drafts(parts: Parts, session: Session, kind: Kind, statement: Select[Any]) -> Iterator[tuple[Any, list[Draft]]]:
@@ -227,14 +230,18 @@ def commit_drafts(
 
 def commit_of_nodes(turn: Turn, ids: Collection[int]) -> int:
     """Commit the drafts of these nodes, inside a turn. Returns how many values changed."""
-    rows = turn.session.execute(_differing("node", ids)).all()
+    rows = turn.session.execute(_differing(turn.store, "node", ids)).all()
     write_nodes(turn, {row.id: {"hint": row.new} for row in rows})
     return _committed(turn, "node", rows)
 
 
 def commit_of_node_roles(turn: Turn, ids: Collection[int]) -> int:
     """Commit the drafts of these noderoles, those of PROPOSED ones excepted (they are committed as a whole)."""
-    rows = [row for row in turn.session.execute(_differing("node_role", ids)).all() if row.state != int(PROPOSED)]
+    rows = [
+        row
+        for row in turn.session.execute(_differing(turn.store, "node_role", ids)).all()
+        if row.state != int(PROPOSED)
+    ]
     refs = [row.id for row in rows]
     with watch_values(turn, refs):
         turn.session.execute(
@@ -249,7 +256,7 @@ def commit_of_deployment_roles(turn: Turn, ids: Collection[int]) -> int:
     """Commit the drafts of these roles in their deployments; noderoles that have or want a changed value go back to
     work, those in the deployments below too.
     """
-    rows = turn.session.execute(_differing("deployment_role", ids)).all()
+    rows = turn.session.execute(_differing(turn.store, "deployment_role", ids)).all()
     with watch_roles(turn, [row.id for row in rows]):
         turn.session.execute(
             update(deployment_roles)
@@ -306,7 +313,7 @@ def _under(session: Session, deployment_role_ids: Collection[int]) -> list[int]:
 
 def note_first_values(turn: Turn, ids: Collection[int]) -> None:
     """PROPOSED noderoles are about to be committed: what was set on them is a change of values too."""
-    rows = turn.session.execute(_differing("node_role").where(turn.store.ids(node_roles.c.id, ids))).all()
+    rows = turn.session.execute(_differing(turn.store, "node_role", ids)).all()
     _committed(turn, "node_role", rows)
 
 
@@ -316,6 +323,8 @@ def _committed(turn: Turn, kind: Kind, rows: Collection[Any]) -> int:
     """
     count = 0
     who = _setters(turn.session, turn.store, kind, [row.id for row in rows])
+    set_by: dict[str | None, list[tuple[str, int, str, list[str]]]] = defaultdict(list)
+    said: list[tuple[str, dict[str, Any]]] = []
     for row in rows:
         paths: list[str] = []
         for attribute, places, old, new in _differences(turn.parts, kind, row):
@@ -330,9 +339,12 @@ def _committed(turn: Turn, kind: Kind, rows: Collection[Any]) -> int:
                 )  # fmt: skip
         for path in paths:
             by = who.get((row.id, path))
-            record(turn, kind, row.id, _COMMITTED_LAYER[kind], [path], actor=by.actor if by else None)
+            set_by[by.actor if by else None].append((kind, row.id, _COMMITTED_LAYER[kind], [path]))
+        said.append((f"{kind} {row.name}", {"paths": paths[:100]}))
         count += len(paths)
-        turn.audit("values.commit", f"{kind} {row.name}", paths=paths[:100])
+    for actor, those in set_by.items():
+        record_many(turn, those, actor=actor)
+    turn.audit_many("values.commit", said)
     return count
 
 
@@ -365,7 +377,7 @@ def discard_in_turn(turn: Turn, *, deployment_id: int | None = None, **of: int |
         ref = of.get(kind)
         if ref is None and deployment_id is None:
             continue
-        rows = turn.session.execute(_differing(kind, _just(ref), _just(deployment_id))).all()
+        rows = turn.session.execute(_differing(turn.store, kind, _just(ref), _just(deployment_id))).all()
         kept = [row for row in rows if kind != "node_role" or row.state != int(PROPOSED)]
         refs = [row.id for row in kept]
         if refs and kind == "node":
@@ -375,8 +387,7 @@ def discard_in_turn(turn: Turn, *, deployment_id: int | None = None, **of: int |
             turn.session.execute(
                 update(of_kind).where(turn.store.ids(of_kind.c.id, refs)).values(proposed_data=of_kind.c.committed_data)
             )
-        for row in kept:
-            turn.audit("values.discard", f"{kind} {row.name}")
+        turn.audit_many("values.discard", [(f"{kind} {row.name}", {}) for row in kept])
         count += len(refs)
     return count
 

@@ -8,8 +8,6 @@ from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from sqlalchemy import select
-
 from crowbar_core.domain import names
 from crowbar_core.errors import NotFound, Refused
 from crowbar_core.services.annealing.annealer import cancel
@@ -17,10 +15,7 @@ from crowbar_core.services.annealing.deaths import follow_alive
 from crowbar_core.services.data.changes import watch_nodes
 from crowbar_core.services.data.views import node_views
 from crowbar_core.services.turns.parts import Turn
-from crowbar_core.store import node_fields
-from crowbar_core.store.models import Run, table
-
-runs = table(Run)
+from crowbar_core.store import node_fields, node_work
 
 FACTS = frozenset(("alive", "host_keys", "served_bootenv"))
 """What is so, whether anybody likes it or not: barclamps are told of it, not asked."""
@@ -51,13 +46,12 @@ def write_nodes(
             values |= {"alive_at": turn.now, "status": "" if values["alive"] else reason}
     seen = [ref for ref, values in changed.items() if {"hint", "discovery"} & values.keys()]
     with watch_nodes(turn, seen) if seen else nullcontext():
-        node_fields.write(turn.session, turn.now, changed)
+        node_fields.write(turn.session, turn.store, turn.now, changed)
     told = {ref: frozenset(changes[ref]) & values.keys() for ref, values in changed.items()}
     for ref, values in changed.items():
         if "alive" in values:
             follow_alive(turn, rows[ref], values["alive"], reason)
-        if values.get("available") is False:
-            _cancel_queued(turn, ref)
+    _cancel_queued(turn, [ref for ref, values in changed.items() if values.get("available") is False])
     refuse_objections(turn, [ref for ref, fields in told.items() if asked and fields - FACTS - _DRAFTS])
     for ref, fields in told.items():
         if fields - _DRAFTS:
@@ -90,9 +84,8 @@ def _refuse(turn: Turn, row: Any, values: Mapping[str, Any]) -> None:
             raise Refused(f"There is a node {values['name']} already (node {other}).")
 
 
-def _cancel_queued(turn: Turn, node_id: int) -> None:
-    """Nothing new starts on a node that is not available: runs that nobody has begun go back."""
-    queued = turn.session.scalars(
-        select(runs.c.node_role_id).where(runs.c.node_id == node_id, runs.c.state == "queued")
-    ).all()
-    cancel(turn, queued, "the node is not available", queued_only=True)
+def _cancel_queued(turn: Turn, node_ids: Collection[int]) -> None:
+    """Nothing new starts on nodes that are not available: runs that nobody has begun go back."""
+    if node_ids:
+        queued = [run for run in node_work.open_runs(turn.session, turn.store, node_ids) if run.state == "queued"]
+        cancel(turn, [run.node_role_id for run in queued], "the node is not available", queued_only=True)

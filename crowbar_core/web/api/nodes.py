@@ -121,12 +121,17 @@ def registered(body: NewNode, deployment_id: int | None) -> registering.NewNode:
 
 @changing(v2, NODES, parameter="node", summary="Change fields of a node", body=ChangedNode, plans="Change node {node}")
 def change_node(key: int, body: ChangedNode) -> None:
+    service.change_node(parts(), current_actor(), key, asked(body))
+
+
+def asked(body: ChangedNode) -> dict[str, Any]:
+    """The fields that a body would change, with ids for names."""
     changes = given(body)
     if changes.get("deployment_id") is not None:
         changes["deployment_id"] = resolve(DEPLOYMENTS, changes["deployment_id"], "deployment_id")
     if changes.get("target_role_id") is not None:
         changes["target_role_id"] = resolve(ROLES, changes["target_role_id"], "target_role_id")
-    service.change_node(parts(), current_actor(), key, changes)
+    return changes
 
 
 @deleting(
