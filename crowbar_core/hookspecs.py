@@ -119,6 +119,21 @@ def on_node_bind(node_role: NodeRoleView, session: Any, change: Change) -> None:
 
 
 @hookspec
+def on_node_unbind(node_role: NodeRoleView, change: Change) -> None:
+    """A noderole is about to go, in the same transaction: it is unbound, or its node or deployment is deleted. Reverse
+    dependency order, children first. May write the barclamp's own tables, and do more in the same change; refuses by
+    raising ``Veto``.
+    """
+
+
+@hookspec
+def check_delete(subject: NodeView | DeploymentView, session: Any) -> Iterable[Problem]:  # type: ignore[empty-body]
+    """Objections to deleting a node or a deployment, asked before anything of it goes. ``session`` reads. All are
+    collected and shown together; any one vetoes.
+    """
+
+
+@hookspec
 def on_commit(obj: DeploymentView | NodeRoleView, session: Any, change: Change) -> None:
     """Something was just committed, in the same transaction. May write the barclamp's own tables (``session``), and do
     more in the same change; refuses by raising ``Veto``.

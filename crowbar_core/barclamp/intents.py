@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from crowbar_core.barclamp.declared import Role
 from crowbar_core.barclamp.views import Json
@@ -14,6 +15,8 @@ class Bind:
     role: str
     deployment: str | None = None
     """The node's own deployment when None."""
+    commit: bool = False
+    """Commit it at once, with what it requires on that node and was bound for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,65 @@ class SetAttribute:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CreateNode:
+    """Register a machine. Where there is a node of that name, it does nothing."""
+
+    name: str
+    description: str = ""
+    admin: bool = False
+    deployment: str | None = None
+    """``system`` when None."""
+    hint: Mapping[str, Json] = field(default_factory=dict)
+    discovery: Mapping[str, Json] = field(default_factory=dict)
+    host_keys: Sequence[str] = ()
+    bootenv: str = "local"
+    alive: bool = False
+    available: bool = False
+    """Whether it is accepted at once; else its roles wait for ``CommitNode``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeNode:
+    """Change fields of a node; those that are None stay."""
+
+    node: str
+    name: str | None = None
+    description: str | None = None
+    discovery: Mapping[str, Json] | None = None
+    """Merged into what is known."""
+    host_keys: Sequence[str] | None = None
+    available: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitNode:
+    """Accept a node: its proposed noderoles and its drafts are committed, and it becomes available."""
+
+    node: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetHammer:
+    """Give a node the hammer of that name, or give the one that it has this priority and configuration."""
+
+    node: str
+    name: str
+    config: Mapping[str, Json] = field(default_factory=dict)
+    priority: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class SetBootEnv:
+    """What the node should boot."""
+
+    node: str
+    bootenv: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedBootEnv:
+    """What the services that boot the node say now: stated by the barclamp that runs them."""
+
     node: str
     bootenv: str
 
@@ -98,5 +159,20 @@ class RemoveRole:
 
 
 Intent = (
-    Bind | Unbind | SetAttribute | SetBootEnv | Rerun | Refresh | Wake | MarkAlive | Power | DefineRole | RemoveRole
+    Bind
+    | Unbind
+    | CreateNode
+    | ChangeNode
+    | CommitNode
+    | SetHammer
+    | SetAttribute
+    | SetBootEnv
+    | ServedBootEnv
+    | Rerun
+    | Refresh
+    | Wake
+    | MarkAlive
+    | Power
+    | DefineRole
+    | RemoveRole
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from crowbar_core.barclamp.intents import Intent
-from crowbar_core.barclamp.views import NodeRoleView, NodeView
+from crowbar_core.barclamp.views import Json, NodeRoleView, NodeView
 
 S = TypeVar("S")
 
@@ -36,6 +36,21 @@ class Change(Protocol):
 
     def audit(self, action: str, subject: str, /, **detail: Any) -> None:
         """Write a line of the audit trail, as ``"network.change"``, ``"network admin"``. ``detail`` is JSON."""
+
+    def create_node(
+        self, name: str, *, description: str = "", admin: bool = False, deployment: str | None = None,
+        hint: Mapping[str, Json] | None = None, discovery: Mapping[str, Json] | None = None,
+        host_keys: Sequence[str] = (), bootenv: str = "local", alive: bool = False, available: bool = False,
+    ) -> NodeView:  # fmt: skip
+        """Register a machine, in ``system`` unless a deployment is named; not ``available``, it waits to be accepted.
+        Raises ``Refused`` when there is a node of that name, ``BadInput``.
+        """
+
+    def node_token(self, node: str, *, purpose: str, seconds: float) -> str:
+        """A bearer token with which the node reaches its own endpoints for so many seconds; shown only here. It takes
+        the place of the node's older one of that purpose. One for ``boot`` vouches for the host keys that the node
+        brings with it.
+        """
 
     def seal(self, text: str) -> str:
         """The text encrypted with the installation's key, for a column of one's own."""

@@ -20,6 +20,9 @@ class NodeView:
     alive: bool = False
     available: bool = False
     bootenv: str = "local"
+    """What it should boot."""
+    served_bootenv: str = ""
+    """What the services that boot it say now, as they stated it (``ServedBootEnv``)."""
     deployment: str = "system"
     roles: tuple[str, ...] = ()
     """In ``check_binding``: the roles that are bound to it, and those that the same binding is about to bind, by name.

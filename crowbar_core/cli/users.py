@@ -69,8 +69,11 @@ add_list(tokens, "tokens", ("id", "name", "user", "node", "role", "expires_at", 
 @click.option("--owner", metavar="USER", help="Whose token it is (your own unless said).")
 @click.option("--node", metavar="NAME", help="A node's token instead: it reaches only that node's own data.")
 @click.option("--role", type=click.Choice(ROLES), help="What it may do; at most what its user may.")
+@click.option("--purpose", help="What a node's token is for; with one for boot the node may bring new host keys.")
 @click.option("--expires", metavar="TIME", help="When it ends: an ISO 8601 time with its offset.")
-def create_token(name: str, owner: str | None, node: str | None, role: str | None, expires: str | None) -> None:
+def create_token(
+    name: str, owner: str | None, node: str | None, role: str | None, purpose: str | None, expires: str | None
+) -> None:
     """Make a token. It is printed once, and cannot be shown again."""
     if owner and node:
         raise click.UsageError("A token belongs to a user or to a node, not to both.")
@@ -82,6 +85,8 @@ def create_token(name: str, owner: str | None, node: str | None, role: str | Non
         body["node_id"] = ref(node)
     if role:
         body["role"] = role
+    if purpose:
+        body["purpose"] = purpose
     if expires:
         body["expires_at"] = expires
     answer = client.post("tokens", body=body)

@@ -39,7 +39,7 @@ from crowbar_core.settings import Settings
 S = TypeVar("S")
 _WAY_OUT = "Mend or uninstall it, or list it in disabled_barclamps."
 MAX_ANSWERS = 10_000
-_ON_DELETE = "_delete"
+_ON_DELETE = ("_delete", "_unbind")
 """What the names of hooks end with whose implementations are called in reverse order."""
 
 

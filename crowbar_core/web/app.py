@@ -238,7 +238,9 @@ def _guard() -> Response | None:
     auth.demand(permission, method=request.method)
     if permission == "node":
         _check_own_node()
-    if auth.current_via() not in ("basic", "bearer") and origin.is_change():
+    via = auth.current_via()
+    if origin.is_change() and (via == "session" or (not via and not problems.is_api())):
+        # Whoever has proved nothing, like a machine that boots, has nothing that another site could misuse.
         _csrf().protect()
     if not problems.is_api():
         _check_input()

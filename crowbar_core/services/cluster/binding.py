@@ -350,6 +350,10 @@ def remove_in_turn(turn: Turn, ids: Collection[int]) -> None:
             f"{names} is running just now (run {held[0].id}). Cancel that run and wait for its end, then try again."
         )
     cancel(turn, [row.node_role_id for row in busy], "unbound")
+    if turn.registry.listens("on_node_unbind"):
+        views = node_role_views(turn.registry, turn.session, turn.store, ids)
+        for view in reversed(views.values()):
+            turn.veto("on_node_unbind", of=view.role, node_role=view)
     peers = peers_of(turn, ids) - set(ids)
     wanting = bindings.wanting(turn.session, turn.store, ids)
     if turn.notes is not None:

@@ -21,7 +21,7 @@ from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn
 from crowbar_core.services.cluster.planning import Plan, insist_on, rehearse
 from crowbar_core.services.data.changes import record
 from crowbar_core.services.data.layers import has_or_wants, subtree
-from crowbar_core.services.data.views import deployment_role_view
+from crowbar_core.services.data.views import deployment_role_view, deployment_view
 from crowbar_core.services.turns.parts import Actor, Parts, Turn
 from crowbar_core.services.turns.secrets import keep_seals, seal
 from crowbar_core.services.values.drafts import (
@@ -125,6 +125,10 @@ def delete_deployment(parts: Parts, actor: Actor, deployment_id: int) -> None:
                 f"Deployment {row.name} cannot be deleted: {listed} in other deployments depend "
                 "on it. Unbind those first."
             )
+        if turn.registry.listens("check_delete"):
+            view = deployment_view(turn.registry, turn.session, turn.store, deployment_id)
+            if said := turn.registry.objections("check_delete", subject=view, session=turn.session):
+                raise Refused(" ".join(said))
         ids = turn.session.scalars(
             select(node_roles.c.id)
             .where(node_roles.c.deployment_id == deployment_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import orjson
-from sqlalchemy import delete, insert, select, true
+from sqlalchemy import delete, select, true
 
 from crowbar_core.barclamp import Hammer, Json
 from crowbar_core.errors import NotFound, Refused
@@ -13,6 +13,7 @@ from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.data.views import node_row
 from crowbar_core.services.turns.parts import Actor, Parts, Turn
 from crowbar_core.services.values.nodes import write_nodes
+from crowbar_core.store import hammers as store_hammers
 from crowbar_core.store.models import HammerRow, table
 
 hammers = table(HammerRow)
@@ -34,19 +35,34 @@ def add_hammer(
 
 def insert_hammer(turn: Turn, node_id: int, name: str, priority: int, config: Mapping[str, Json]) -> int:
     turn.registry.hammer(name, config)
-    taken = turn.session.scalar(select(hammers.c.id).where(hammers.c.node_id == node_id, hammers.c.name == name))
+    taken = store_hammers.of_name(turn.session, node_id, name)
     if taken is not None:
-        raise Refused(f"Node {node_id} has a hammer {name!r} already (hammer {taken}). Remove that first.")
-    made: int = turn.session.scalars(
-        insert(hammers)
-        .values(node_id=node_id, name=name, priority=priority, config=_encrypted(turn.parts, config))
-        .returning(hammers.c.id)
-    ).one()
-    return made
+        raise Refused(f"Node {node_id} has a hammer {name!r} already (hammer {taken.id}). Remove that first.")
+    return store_hammers.add(turn.session, node_id, name, priority, _encrypted(turn.parts, config))
+
+
+def set_hammer(turn: Turn, node_id: int, name: str, priority: int, config: Mapping[str, Json]) -> None:
+    """Give a node a hammer, or give the one of that name this priority and configuration. The same again does
+    nothing.
+    """
+    there = store_hammers.of_name(turn.session, node_id, name)
+    if there is None:
+        insert_hammer(turn, node_id, name, priority, config)
+    elif (there.priority, _decrypted(turn.parts, there.config)) == (priority, dict(config)):
+        return
+    else:
+        turn.registry.hammer(name, config)
+        store_hammers.change(turn.session, there.id, priority, _encrypted(turn.parts, config))
+    turn.audit("hammer.set", f"node {node_row(turn.session, node_id).name}", hammer=name)
 
 
 def _encrypted(parts: Parts, config: Mapping[str, Json]) -> str:
     return parts.cipher.encrypt(orjson.dumps(dict(config))).decode()
+
+
+def _decrypted(parts: Parts, config: str) -> dict[str, Json]:
+    tree: dict[str, Json] = orjson.loads(parts.cipher.decrypt(config.encode()))
+    return tree
 
 
 def remove_hammer(parts: Parts, actor: Actor, hammer_id: int) -> None:
@@ -65,7 +81,7 @@ def _hammers(parts: Parts, node_id: int, *, hammer_id: int | None = None) -> lis
             .where(hammers.c.node_id == node_id, true() if hammer_id is None else hammers.c.id == hammer_id)
             .order_by(hammers.c.priority.desc(), hammers.c.id)
         ).all()
-    return [parts.registry.hammer(row.name, orjson.loads(parts.cipher.decrypt(row.config.encode()))) for row in rows]
+    return [parts.registry.hammer(row.name, _decrypted(parts, row.config)) for row in rows]
 
 
 def stops(action: str) -> bool:

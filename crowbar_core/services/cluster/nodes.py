@@ -137,16 +137,19 @@ def _change(turn: Turn, node_ids: Sequence[int], changes: Mapping[str, Any]) -> 
     turn.audit_many("node.change", done)
 
 
-def bring_host_keys(parts: Parts, actor: Actor, node_id: int, keys: Sequence[str]) -> None:
-    """A node's token brings the node's own SSH host keys. The first ones are taken; the same ones again change nothing.
+def bring_host_keys(
+    parts: Parts, actor: Actor, node_id: int, keys: Sequence[str], *, vouched: bool = False
+) -> None:  # fmt: skip
+    """A node's token brings the node's own SSH host keys. The first ones are taken, and others in their place when it
+    is ``vouched`` for them: by a token that was made for this boot. The same ones again change nothing.
 
-    Raises ``Refused`` when other keys are known, or another node has one of these.
+    Raises ``Refused`` when other keys are known and nobody vouches for these, or another node has one of them.
     """
     with change(parts, actor) as turn:
         row = node_row(turn.session, node_id)
         if sorted(row.host_keys) == sorted(keys):
             return
-        if row.host_keys:
+        if row.host_keys and not vouched:
             raise Refused(
                 f"Other host keys are known for node {row.name}. If it was installed anew, an operator forgets them: "
                 f"crowbar nodes forget-key {row.name}"
@@ -154,6 +157,8 @@ def bring_host_keys(parts: Parts, actor: Actor, node_id: int, keys: Sequence[str
         if holder := node_fields.holder_of_key(turn.session, node_id, keys):
             raise Refused(f"One of these host keys is known for node {holder}. Each node needs keys of its own.")
         _change(turn, [node_id], {"host_keys": list(keys)})
+        if row.host_keys:
+            turn.audit("node.host_keys", f"node {row.name}", taken=list(keys), forgotten=list(row.host_keys))
 
 
 def _with_drafts(turn: Turn, row: Any, hint: Mapping[str, Json]) -> dict[str, Json]:
@@ -241,6 +246,10 @@ def _refuse_deletion(turn: Turn, rows: Mapping[int, Any]) -> None:
         first = rows[found[0].on]
         listed = ", ".join(f"{one.role} on {one.node}" for one in found if one.on == first.id)
         raise Refused(f"Node {first.name} cannot be deleted: {listed} depend on it and have run. Unbind those first.")
+    if turn.registry.listens("check_delete"):
+        for view in node_views(turn.registry, turn.session, turn.store, rows).values():
+            if said := turn.registry.objections("check_delete", subject=view, session=turn.session):
+                raise Refused(" ".join(said))
 
 
 def _view_payload(view: NodeView) -> dict[str, Json]:
@@ -255,22 +264,27 @@ def commit_node(parts: Parts, actor: Actor, node_id: int) -> None:
 def commit_nodes(parts: Parts, actor: Actor, node_ids: Sequence[int]) -> None:
     """Accept many nodes, all of them or none."""
     with change(parts, actor) as turn:
-        rows = _rows(turn, node_ids)
-        bound = bindings.by_node(turn.session, turn.store, node_ids)
-        here = [ref for ids in bound.values() for ref in ids]
-        commit_of_nodes(turn, node_ids)
-        commit_of_node_roles(turn, here)
-        committed = set(commit_in_turn(turn, here))
-        commit_hooks(turn, committed)
-        write_nodes(turn, {ref: {"available": True} for ref, row in rows.items() if not row.system})
-        turn.moves.woken.update(node_ids)
-        turn.audit_many(
-            "node.commit",
-            [
-                (f"node {row.name}", {"committed": [one for one in bound.get(ref, ()) if one in committed]})
-                for ref, row in rows.items()
-            ],
-        )
+        commit_nodes_in_turn(turn, node_ids)
+
+
+def commit_nodes_in_turn(turn: Turn, node_ids: Sequence[int]) -> None:
+    """The same inside a running turn."""
+    rows = _rows(turn, node_ids)
+    bound = bindings.by_node(turn.session, turn.store, node_ids)
+    here = [ref for ids in bound.values() for ref in ids]
+    commit_of_nodes(turn, node_ids)
+    commit_of_node_roles(turn, here)
+    committed = set(commit_in_turn(turn, here))
+    commit_hooks(turn, committed)
+    write_nodes(turn, {ref: {"available": True} for ref, row in rows.items() if not row.system})
+    turn.moves.woken.update(node_ids)
+    turn.audit_many(
+        "node.commit",
+        [
+            (f"node {row.name}", {"committed": [one for one in bound.get(ref, ()) if one in committed]})
+            for ref, row in rows.items()
+        ],
+    )
 
 
 def propose_node(parts: Parts, actor: Actor, node_id: int) -> None:

@@ -38,7 +38,7 @@ nodes, node_roles, roles, runs, deployments = (
 )  # fmt: skip
 
 Kind = Literal["run", "run again", "refresh", "pass over", "wait"]
-_HOOKS_IN_THE_TRANSACTION = ("check_commit", "on_commit", "on_node_bind")
+_HOOKS_IN_THE_TRANSACTION = ("check_commit", "on_commit", "on_node_bind", "on_node_unbind")
 RECENT_RUNS = 2000
 """From how many of the last runs durations are taken."""
 

@@ -53,9 +53,15 @@ def create_nodes(parts: Parts, actor: Actor, new: Sequence[NewNode]) -> list[int
         return create_in_turn(turn, checked)
 
 
+def register_in_turn(turn: Turn, new: NewNode) -> int:
+    """Register one machine inside a running turn. Returns its id."""
+    return create_in_turn(turn, [_checked(turn.parts, new)])[0]
+
+
 def _checked(parts: Parts, one: NewNode) -> NewNode:
     values = {key: getattr(one, key) for key in one.__dataclass_fields__}
     names.description(one.description)
+    names.plain_name(one.bootenv, what="boot environment", pointer="/bootenv")
     return NewNode(
         **values
         | {"name": names.node_name(one.name), "hint": checked_hint(parts, one.hint),

@@ -26,6 +26,7 @@ deployments, deployment_roles = table(Deployment), table(DeploymentRole)
 def _node_select() -> Select[Any]:
     return select(
         nodes.c.id, nodes.c.name, nodes.c.admin, nodes.c.system, nodes.c.alive, nodes.c.available, nodes.c.bootenv,
+        nodes.c.served_bootenv,
         nodes.c.discovery, nodes.c.hint, nodes.c.host_keys, deployments.c.name.label("deployment"),
     ).join(deployments, deployments.c.id == nodes.c.deployment_id)  # fmt: skip
 
@@ -45,8 +46,8 @@ def node_view(registry: Registry, row: Row[Any] | Any, claims: Sequence[Claim]) 
     """
     bare = NodeView(
         id=row.id, name=row.name, admin=row.admin, system=row.system, alive=row.alive, available=row.available,
-        bootenv=row.bootenv, deployment=row.deployment, host_keys=tuple(row.host_keys),
-        discovery=masked(row.discovery), hint=masked(row.hint),
+        bootenv=row.bootenv, served_bootenv=row.served_bootenv, deployment=row.deployment,
+        host_keys=tuple(row.host_keys), discovery=masked(row.discovery), hint=masked(row.hint),
     )  # fmt: skip
     return with_addresses(registry, bare, claims)
 

@@ -107,7 +107,7 @@ class Executor:
                     runs.c.id.label("run_id"), runs.c.node_role_id, runs.c.attempt, runs.c.refresh, runs.c.input,
                     runs.c.step, runs.c.overdue, runs.c.taken, runs.c.log_lines,
                     nodes.c.id, nodes.c.name, nodes.c.admin, nodes.c.system, nodes.c.alive, nodes.c.available,
-                    nodes.c.bootenv, nodes.c.discovery, nodes.c.hint, nodes.c.host_keys,
+                    nodes.c.bootenv, nodes.c.served_bootenv, nodes.c.discovery, nodes.c.hint, nodes.c.host_keys,
                     home.c.name.label("deployment"), deployments.c.name.label("run_deployment"),
                     roles.c.name.label("role"), roles.c.jig_name, roles.c.timeout, roles.c.destructive,
                     node_roles.c.once,

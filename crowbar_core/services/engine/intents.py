@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from crowbar_core.barclamp import (
     Bind,
+    ChangeNode,
+    CommitNode,
+    CreateNode,
     DefineRole,
     Intent,
     MarkAlive,
@@ -17,20 +17,23 @@ from crowbar_core.barclamp import (
     Refresh,
     RemoveRole,
     Rerun,
+    ServedBootEnv,
     SetAttribute,
     SetBootEnv,
+    SetHammer,
     Unbind,
     Wake,
 )
 from crowbar_core.errors import NotFound
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.cluster import binding, definitions, nodes, steering
-from crowbar_core.services.cluster.hammers import power
+from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn
+from crowbar_core.services.cluster.hammers import power, set_hammer
+from crowbar_core.services.cluster.registering import NewNode, register_in_turn
 from crowbar_core.services.turns.parts import Actor, Parts, Turn
 from crowbar_core.services.values import attributes
-from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, table
-
-node_rows, node_roles, roles, deployments = table(Node), table(NodeRole), table(RoleRow), table(Deployment)
+from crowbar_core.services.values.nodes import write_nodes
+from crowbar_core.store import named, node_fields
 
 
 def apply_intents(parts: Parts, actor: Actor, intents: Sequence[Intent]) -> None:
@@ -46,7 +49,7 @@ def perform_power(parts: Parts, actor: Actor, intents: Sequence[Intent]) -> None
     for intent in intents:
         if isinstance(intent, Power):
             with parts.store.read() as session:
-                node_id = node_id_of(session, intent.node)
+                node_id = named.node_id(session, intent.node)
             power(parts, actor, node_id, intent.action)
 
 
@@ -59,43 +62,72 @@ def apply_intent(turn: Turn, intent: Intent) -> None:
 
 
 def _bind(turn: Turn, intent: Bind) -> None:
-    deployment_id = _deployment_id(turn.session, intent.deployment) if intent.deployment else None
-    node_id = node_id_of(turn.session, intent.node)
-    binding.bind_in_turn(turn, node_id=node_id, role=intent.role, deployment_id=deployment_id)
+    deployment_id = named.deployment_id(turn.session, intent.deployment) if intent.deployment else None
+    node_id = named.node_id(turn.session, intent.node)
+    bound = binding.bind_in_turn(turn, node_id=node_id, role=intent.role, deployment_id=deployment_id)
+    if intent.commit:
+        committed = commit_in_turn(turn, {bound.node_role_id, *bound.created})
+        commit_hooks(turn, committed)
 
 
 def _unbind(turn: Turn, intent: Unbind) -> None:
-    ref = _node_role_id(turn.session, node_id_of(turn.session, intent.node), intent.role)
+    ref = named.bound(turn.session, intent.node, intent.role)
     if ref is not None:
         binding.unbind_in_turn(turn, ref)
 
 
+def _create_node(turn: Turn, intent: CreateNode) -> None:
+    if node_fields.who_is_called(turn.session, intent.name) is None:
+        values = {key: getattr(intent, key) for key in intent.__dataclass_fields__ if key != "deployment"}
+        home = named.deployment_id(turn.session, intent.deployment) if intent.deployment else None
+        register_in_turn(turn, NewNode(deployment_id=home, **values))
+
+
+def _change_node(turn: Turn, intent: ChangeNode) -> None:
+    values = {key: getattr(intent, key) for key in intent.__dataclass_fields__ if key != "node"}
+    given = {key: value for key, value in values.items() if value is not None}
+    nodes.change_in_turn(turn, named.node_id(turn.session, intent.node), given)
+
+
+def _commit_node(turn: Turn, intent: CommitNode) -> None:
+    nodes.commit_nodes_in_turn(turn, [named.node_id(turn.session, intent.node)])
+
+
+def _set_hammer(turn: Turn, intent: SetHammer) -> None:
+    node_id = named.node_id(turn.session, intent.node)
+    set_hammer(turn, node_id, intent.name, intent.priority, intent.config)
+
+
 def _set_attribute(turn: Turn, intent: SetAttribute) -> None:
-    node_id = node_id_of(turn.session, intent.node)
+    node_id = named.node_id(turn.session, intent.node)
     attributes.set_in_turn(turn, attribute=intent.attribute, value=intent.value, node_id=node_id, role=intent.role)
 
 
 def _set_bootenv(turn: Turn, intent: SetBootEnv) -> None:
-    nodes.change_in_turn(turn, node_id_of(turn.session, intent.node), {"bootenv": intent.bootenv})
+    nodes.change_in_turn(turn, named.node_id(turn.session, intent.node), {"bootenv": intent.bootenv})
+
+
+def _served_bootenv(turn: Turn, intent: ServedBootEnv) -> None:
+    write_nodes(turn, {named.node_id(turn.session, intent.node): {"served_bootenv": intent.bootenv}})
 
 
 def _mark_alive(turn: Turn, intent: MarkAlive) -> None:
-    nodes.change_in_turn(turn, node_id_of(turn.session, intent.node), {"alive": intent.alive})
+    nodes.change_in_turn(turn, named.node_id(turn.session, intent.node), {"alive": intent.alive})
 
 
 def _rerun(turn: Turn, intent: Rerun) -> None:
-    steering.rerun_in_turn(turn, _bound(turn.session, intent.node, intent.role))
+    steering.rerun_in_turn(turn, _bound(turn, intent.node, intent.role))
 
 
 def _refresh(turn: Turn, intent: Refresh) -> None:
     if intent.node is None:
         steering.refresh_role_in_turn(turn, intent.role)
     else:
-        steering.refresh_in_turn(turn, _bound(turn.session, intent.node, intent.role), retry=True)
+        steering.refresh_in_turn(turn, _bound(turn, intent.node, intent.role), retry=True)
 
 
 def _wake(turn: Turn, intent: Wake) -> None:
-    ref = _node_role_id(turn.session, node_id_of(turn.session, intent.node), intent.role)
+    ref = named.bound(turn.session, intent.node, intent.role)
     if ref is not None:
         steering.wake_in_turn(turn, ref)
 
@@ -115,8 +147,13 @@ def _power(turn: Turn, intent: Power) -> None:
 APPLY: Mapping[type[Intent], Callable[[Turn, Any], None]] = {
     Bind: _bind,
     Unbind: _unbind,
+    CreateNode: _create_node,
+    ChangeNode: _change_node,
+    CommitNode: _commit_node,
+    SetHammer: _set_hammer,
     SetAttribute: _set_attribute,
     SetBootEnv: _set_bootenv,
+    ServedBootEnv: _served_bootenv,
     MarkAlive: _mark_alive,
     Rerun: _rerun,
     Refresh: _refresh,
@@ -128,33 +165,8 @@ APPLY: Mapping[type[Intent], Callable[[Turn, Any], None]] = {
 """Each kind of intent, and what does it: the one place that knows."""
 
 
-# ---------------------------------------------------------------- what intents name
-
-
-def node_id_of(session: Session, name: str) -> int:
-    found = session.scalar(select(node_rows.c.id).where(node_rows.c.name == name.lower()))
-    if found is None:
-        raise NotFound(f"There is no node {name!r}.")
-    return int(found)
-
-
-def _deployment_id(session: Session, name: str) -> int:
-    found = session.scalar(select(deployments.c.id).where(deployments.c.name == name))
-    if found is None:
-        raise NotFound(f"There is no deployment {name!r}.")
-    return int(found)
-
-
-def _node_role_id(session: Session, node_id: int, role: str) -> int | None:
-    return session.scalar(
-        select(node_roles.c.id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(node_roles.c.node_id == node_id, roles.c.name == role)
-    )
-
-
-def _bound(session: Session, node: str, role: str) -> int:
-    ref = _node_role_id(session, node_id_of(session, node), role)
+def _bound(turn: Turn, node: str, role: str) -> int:
+    ref = named.bound(turn.session, node, role)
     if ref is None:
         raise NotFound(f"Role {role} is not bound to {node}.")
     return ref

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -15,12 +16,15 @@ from crowbar_core.errors import BadInput, NotFound
 from crowbar_core.plugins import Failure
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.cluster.hammers import power
+from crowbar_core.services.cluster.registering import NewNode, register_in_turn
 from crowbar_core.services.data.views import node_role_views, node_views
-from crowbar_core.services.engine.intents import apply_intent, apply_intents, node_id_of
+from crowbar_core.services.engine.intents import apply_intent, apply_intents
+from crowbar_core.services.people import users
 from crowbar_core.services.turns.looking import look
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, open_now, refuse_inside
 from crowbar_core.services.turns.publishing import publish
 from crowbar_core.services.turns.secrets import seal_text, unseal_text
+from crowbar_core.store import named as store_named
 from crowbar_core.store.models import Node, NodeRole, RoleRow, table
 
 S = TypeVar("S")
@@ -58,6 +62,19 @@ class LiveChange:
     def audit(self, action: str, subject: str, /, **detail: Any) -> None:
         with self._turn.acting(self._actor):
             self._turn.audit(action, subject, **detail)
+
+    def create_node(self, name: str, *, deployment: str | None = None, **values: Any) -> NodeView:
+        turn = self._turn
+        home = None if deployment is None else store_named.deployment_id(turn.session, deployment)
+        given = {key: value for key, value in values.items() if value is not None}
+        with turn.acting(self._actor):
+            made = register_in_turn(turn, NewNode(name=name, deployment_id=home, **given))
+        return node_views(turn.registry, turn.session, turn.store, [made])[made]
+
+    def node_token(self, node: str, *, purpose: str, seconds: float) -> str:
+        node_id = store_named.node_id(self.session, node)
+        until = self.now + timedelta(seconds=seconds)
+        return users.node_token(self.session, self._actor, node_id, purpose=purpose, expires_at=until)
 
     def seal(self, text: str) -> str:
         return seal_text(self._turn.parts.cipher, text)
@@ -97,7 +114,7 @@ class LiveCluster:
 
     def node(self, name: str) -> NodeView:
         with self.read() as session:
-            ref = node_id_of(session, name)
+            ref = store_named.node_id(session, name)
             found = node_views(self._parts.registry, session, self._parts.store, [ref]).get(ref)
         if found is None:
             raise NotFound(f"There is no node {name!r}.")
@@ -137,5 +154,5 @@ class LiveCluster:
     def power(self, node: str, action: str) -> str:
         refuse_inside()
         with self.read() as session:
-            node_id = node_id_of(session, node)
+            node_id = store_named.node_id(session, node)
         return power(self._parts, self._actor, node_id, action)

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from crowbar_core.domain import names
 from crowbar_core.domain.differences import differences
 from crowbar_core.errors import BadInput, FieldError, Forbidden, NotFound, Refused, Unauthenticated, Unavailable
+from crowbar_core.store import tokens as store_tokens
 from crowbar_core.store.models import Audit, BrowserSession, Node, Token, User
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Identity:
     user_id: int | None = None
     node_id: int | None = None
     epoch: int = 0
+    purpose: str = ""
+    """What a node's token is for."""
 
 
 # ---------------------------------------------------------------- proving who one is
@@ -112,6 +115,7 @@ def identity_of_token(parts: Parts, token: str) -> Identity:
                 Token.expires_at,
                 Token.last_used_at,
                 Token.node_id,
+                Token.purpose,
                 User.id.label("user_id"),
                 User.name.label("user_name"),
                 User.role.label("user_role"),
@@ -130,7 +134,7 @@ def identity_of_token(parts: Parts, token: str) -> Identity:
     if row.last_used_at is None or now - row.last_used_at > LAST_USED_EVERY:
         _used(parts, row.id, now)
     if row.node_id is not None:
-        return Identity(name=row.node_name, role="node", node_id=row.node_id)
+        return Identity(name=row.node_name, role="node", node_id=row.node_id, purpose=row.purpose)
     role = min(row.role, row.user_role, key=ROLES.index)
     return Identity(name=row.user_name, role=role, user_id=row.user_id, epoch=row.epoch)
 
@@ -300,11 +304,13 @@ def create_token(
     node_id: int | None = None,
     name: str = "",
     role: str | None = None,
+    purpose: str = "",
     expires_at: datetime | None = None,
 ) -> str:
     """Make a token for a user or a node, and return it: it cannot be shown again.
 
-    A user's token has at most the rights of the one who makes it; a node's token has the role ``node``.
+    A user's token has at most the rights of the one who makes it; a node's token has the role ``node``, and takes the
+    place of its older one of that ``purpose``.
     """
     if (user_id is None) == (node_id is None):
         raise BadInput("A token belongs either to a user or to a node: give one of user_id and node_id.")
@@ -321,9 +327,11 @@ def create_token(
                 raise NotFound(f"There is no node {node_id}.")
             if role not in (None, "node"):
                 raise BadInput("A node's token has the role node.")
-            role = "node"
+            return node_token(session, actor, node_id, name=name, purpose=purpose, expires_at=expires_at)
         else:
             assert user_id is not None
+            if purpose:
+                raise BadInput("Only tokens of nodes have a purpose.")
             user = _user(session, user_id)
             owner, role = user.name, role or user.role
             _check_role(role)
@@ -335,7 +343,6 @@ def create_token(
             insert(Token)
             .values(
                 user_id=user_id,
-                node_id=node_id,
                 name=name,
                 role=role,
                 secret_hash=_digest(secret),
@@ -344,6 +351,22 @@ def create_token(
             .returning(Token.id)
         )
         _audit(session, actor, "token.create", f"token {token_id}", {"owner": owner, "role": role, "name": name})
+    return f"cb_{token_id}_{secret}"
+
+
+def node_token(
+    session: Session, actor: Actor, node_id: int, *, name: str = "", purpose: str = "", expires_at: datetime | None
+) -> str:
+    """Make a token for a node that is there, in a transaction that is open. The older one of that purpose is gone."""
+    if purpose:
+        names.plain_name(purpose, what="purpose")
+    secret = secrets.token_urlsafe(32)
+    owner = session.scalar(select(Node.name).where(Node.id == node_id))
+    token_id = store_tokens.add_of_node(
+        session, node_id, name=name, purpose=purpose, secret_hash=_digest(secret), expires_at=expires_at
+    )
+    _audit(session, actor, "token.create", f"token {token_id}",
+           {"owner": owner, "role": "node", "name": name, "purpose": purpose})  # fmt: skip
     return f"cb_{token_id}_{secret}"
 
 

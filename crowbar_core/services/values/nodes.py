@@ -77,6 +77,9 @@ def refuse_objections(turn: Turn, node_ids: Collection[int]) -> None:
 def _refuse(turn: Turn, row: Any, values: Mapping[str, Any]) -> None:
     if row.system and (wrong := sorted(values.keys() - _OF_SYSTEM_NODES)):
         raise Refused(f"Node {row.name} is a system node, which is always alive: its {wrong[0]} cannot be changed.")
+    for field in ("bootenv", "served_bootenv"):
+        if values.get(field):
+            names.plain_name(values[field], what="boot environment", pointer=f"/{field}")
     if "name" in values:
         names.node_name(values["name"])
         other = node_fields.who_is_called(turn.session, values["name"])

@@ -42,7 +42,16 @@ TOKENS: Final = Listing(
     ),
     key=_tokens.c.id,
     fields=(
-        *fields(Token, "id", "name", "role", "user_id", "node_id", filter=("role", "user_id", "node_id")),
+        *fields(
+            Token,
+            "id",
+            "name",
+            "role",
+            "purpose",
+            "user_id",
+            "node_id",
+            filter=("role", "purpose", "user_id", "node_id"),
+        ),
         Field(name="user", column=_users.c.name, type=str, nullable=True, filter=True),
         Field(name="node", column=_nodes.c.name, type=str, nullable=True, filter=True),
         *fields(Token, "created_at", "expires_at", "last_used_at"),

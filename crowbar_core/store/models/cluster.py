@@ -81,6 +81,8 @@ class Node(Model):
     available: Mapped[bool] = flag()
     allocated: Mapped[bool] = flag()
     bootenv: Mapped[str] = mapped_column(server_default="local")
+    served_bootenv: Mapped[str] = words()
+    """What the services that boot it say now; ``bootenv`` is what they should say."""
     order: Mapped[int] = mapped_column("order", Integer, server_default=text("1000"))
     deployment_id: Mapped[int] = ref("deployments.id", "RESTRICT")
     target_role_id: Mapped[int | None] = ref("roles.id", "SET NULL")

@@ -53,6 +53,14 @@ class Token(Model):
     __table_args__ = (
         CheckConstraint("(user_id IS NULL) <> (node_id IS NULL)", name="user_or_node"),
         CheckConstraint(one_of("role", ("admin", "operator", "viewer", "node")), name="role"),
+        Index(
+            "uq_tokens_node_purpose",
+            "node_id",
+            "purpose",
+            unique=True,
+            sqlite_where=text("purpose <> ''"),
+            postgresql_where=text("purpose <> ''"),
+        ),
         NEVER_REUSE_IDS,
     )
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -60,6 +68,8 @@ class Token(Model):
     node_id: Mapped[int | None] = ref("nodes.id", "CASCADE")
     name: Mapped[str] = words()
     role: Mapped[str] = mapped_column(String(16))
+    purpose: Mapped[str] = words()
+    """Of a node's: what it is for. One for ``boot`` vouches for the host keys that come with it."""
     secret_hash: Mapped[str]
     created_at: Mapped[datetime] = moment()
     expires_at: Mapped[datetime | None]

@@ -16,7 +16,7 @@ from crowbar_core.web.api.collection import changing, creating, deleting, found_
 from crowbar_core.web.api.nouns import DEPLOYMENTS, HAMMERS, NODE_ROLES, NODES, ROLES, RUNS
 from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.routes import v2
-from crowbar_core.web.auth import current_actor, parts
+from crowbar_core.web.auth import current_actor, current_identity, parts
 
 HostKey = Annotated[
     str,
@@ -216,13 +216,15 @@ def forget_discovery(node: str) -> None:
 @v2.put("/nodes/<node>/host_keys")
 @api(
     permission="node",
-    summary="A node brings its SSH host keys, as long as none are known",
+    summary="A node brings its SSH host keys: as long as none are known, or with a token for this boot",
     body=HostKeys,
     listing=NODES,
 )
 def report_host_keys(node: str, body: HostKeys) -> Answer:
     key = found_id(NODES, node)
-    service.bring_host_keys(parts(), current_actor(), key, body.host_keys)
+    identity = current_identity()
+    vouched = identity is not None and identity.purpose == "boot"
+    service.bring_host_keys(parts(), current_actor(), key, body.host_keys, vouched=vouched)
     return single(NODES, key)
 
 

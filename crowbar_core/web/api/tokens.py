@@ -24,6 +24,11 @@ class NewToken(Body):
     user_id: Reference | None = Field(None, description="One's own when neither user_id nor node_id is given.")
     node_id: Reference | None = None
     role: Literal["admin", "operator", "viewer", "node"] | None = None
+    purpose: str = Field(
+        "",
+        max_length=32,
+        description="Of a node's token: what it is for. With one for boot, the node may bring new host keys.",
+    )
     expires_at: AwareDatetime | None = None
 
 
@@ -89,6 +94,7 @@ def create_token(body: NewToken) -> Answer:
         node_id=node_id,
         name=body.name,
         role=role,
+        purpose=body.purpose,
         expires_at=body.expires_at,
     )
     return created(TOKENS, service.token_id_of(made), extra={"token": made})

@@ -19,6 +19,11 @@ from crowbar_core import (
     Want,
     hookimpl,
 )
+from crowbar_example.machines import check_delete as check_delete
+from crowbar_example.machines import machines
+from crowbar_example.machines import node_boot as node_boot
+from crowbar_example.machines import on_node_change as on_node_change
+from crowbar_example.machines import on_node_unbind as on_node_unbind
 from crowbar_example.pages import MEMBERSHIP, pages
 
 GREETING = Attribute(
@@ -120,7 +125,7 @@ def on_active(node_role: NodeRoleView) -> Iterable[Intent]:
 
 @hookimpl
 def register_blueprints() -> Iterable[Blueprint]:
-    return [pages]
+    return [pages, machines]
 
 
 @hookimpl
