@@ -13,6 +13,7 @@ from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import noun, output
 from crowbar_core.cli.converge import wait_for, wait_option
 from crowbar_core.cli.nodes import bind_roles
+from crowbar_core.cli.picking import pick, picking_options
 from crowbar_core.cli.plans import DRY, all_option, plan_options, show_plan
 from crowbar_core.cli.verbs import (
     Given,
@@ -71,14 +72,23 @@ add_update(deployments, "deployments", what="a deployment", options=_OPTIONS)
 @deployments.verb("bind")
 @click.argument("name", metavar="DEPLOYMENT")
 @click.argument("role")
-@click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
+@click.argument("nodes", metavar="NODE...", nargs=-1)
+@picking_options
 @plan_options
-def bind(name: str, role: str, nodes: tuple[str, ...], plan: bool, every: bool) -> None:
-    """Bind a role to nodes in the deployment. Nothing of it runs until it is committed; --plan tells what would happen
-    then.
+def bind(
+    name: str,
+    role: str,
+    nodes: tuple[str, ...],
+    groups: tuple[str, ...],
+    matches: tuple[str, ...],
+    plan: bool,
+    every: bool,
+) -> None:
+    """Bind a role to nodes in the deployment: to all of them, or none. Nothing of it runs until it is committed; --plan
+    tells what would happen then.
     """
-    for node in nodes:
-        bind_roles(node, (role,), name, plan=plan, every=every)
+    client = connect()
+    bind_roles(client, pick(client, nodes, groups, matches), (role,), name, plan=plan, every=every)
 
 
 @deployments.verb("add-role")

@@ -118,3 +118,58 @@ def test_groups_deployments_and_users_are_updated(live: Live) -> None:
     live.done("users", "create", "mina", stdin="a-good-password\n")
     assert live.json("users", "update", "mina", "--role", "operator")["role"] == "operator"
     assert live.run("users", "update", "mina").exit_code == 2
+
+
+BOTH = ("crowbar-managed-node", "crowbar-hardware-configured")
+
+
+def test_many_nodes_are_bound_changed_and_held_at_once(live: Live) -> None:
+    live.done("nodes", "bind", *BOTH, "--group", "red", "--match", "node-*", "--node", "node-10.ops.test")
+    bound = [(row["node"], row["role"]) for row in live.json("noderoles", "list", "--match", "node-*")]
+    assert sorted(bound) == sorted((node, role) for node in NODES[:2] for role in BOTH)
+    live.done("deployments", "create", "racks")
+    live.done("deployments", "bind", "racks", BOTH[0], "--group", "red", "--match", "web-*")
+    live.done("nodes", "update", "--group", "red", "--bootenv", "sledgehammer", "--no-available")
+    assert [row["bootenv"] for row in live.json("nodes", "list", "--group", "red")] == ["sledgehammer"] * 2
+    live.done("nodes", "update", *NODES, "--bootenv", "local")
+    live.done("noderoles", "hold", "--group", "red", "--role", BOTH[0], "--reason", "the rack is moved")
+    held = {row["node"]: row["held_reason"] for row in live.json("noderoles", "list", "--where", "available=false")}
+    assert held == {NODES[1]: "the rack is moved", NODES[2]: "the rack is moved"}
+    live.done("noderoles", "release", "--match", "*.ops.test")
+    assert live.json("noderoles", "list", "--where", "available=false") == []
+
+
+def test_many_nodes_are_all_changed_or_none(live: Live) -> None:
+    before = live.json("noderoles", "list")
+    assert "nowhere.ops.test" in live.refused(
+        "nodes", "bind", "crowbar-installed-node", "--node", NODES[0], "--node", "nowhere.ops.test"
+    )
+    assert live.json("noderoles", "list") == before
+    live.refused("nodes", "update", NODES[0], "nowhere.ops.test", "--description", "lost")
+    assert live.json("nodes", "show", NODES[0])["description"] != "lost"
+
+
+def test_who_is_meant_has_to_be_said(live: Live) -> None:
+    for args in (
+        ("nodes", "update", "--available"), ("nodes", "bind", "crowbar-managed-node"), ("noderoles", "hold"),
+        ("nodes", "power"), ("nodes", "update", *NODES, "--name", "x.y.test"),
+    ):  # fmt: skip
+        result = live.run(*args)
+        assert result.exit_code == 2, (args, result.output)
+    assert "No node is in group blue and named like nothing-*" in live.refused(
+        "nodes", "power", "off", "--group", "blue", "--match", "nothing-*"
+    )
+    result = live.run("nodes", "power", "on", "--group", "red")
+    assert result.exit_code == 1
+    assert "on failed for 2 of 2 nodes: node-2.ops.test, web-1.ops.test." in result.stderr
+
+
+def test_events_audits_and_jigs_are_listed_and_shown(live: Live) -> None:
+    live.done("nodes", "update", "web-1.ops.test", "--description", "for the audit")
+    (entry,) = live.json("audits", "list", "--action", "node.change", "--limit", "1")
+    assert entry["detail"]["changed"]["description"]["new"] == "for the audit"
+    assert live.json("audits", "show", str(entry["id"])) == entry
+    assert live.json("events", "list", "--hook", "on_nothing") == []
+    assert "no event 0" in live.refused("events", "show", "0")
+    assert {"noop", "python"} <= {row["name"] for row in live.json("jigs", "list")}
+    assert live.json("jigs", "show", "noop")["installed"] is True

@@ -15,7 +15,7 @@ from crowbar_core.domain.names import natural
 from crowbar_core.domain.states import State
 from crowbar_core.store import node_pages
 from crowbar_core.store.models import Node, NodeRole, table
-from tests.integration.api import Api, populate, serving, set_run
+from tests.integration.api import PASSWORDS, Api, populate, serving, set_run
 
 NAMES = (
     "node-1.a.example",
@@ -234,3 +234,37 @@ def test_the_audit_says_what_was_and_what_is_but_no_secret(api: Api) -> None:
     assert entries["attribute.set"]["changed"] == {"value": {"old": "***", "new": "***"}}
     assert entries["group.change"] == {"description": {"old": "", "new": "racks"}, "added": ["web.a.example"]}
     assert "s3cret" not in api.get("audits?limit=1000").get_data(as_text=True)
+
+
+def test_what_a_role_reads_of_others_is_explained_where_it_is_read(api: Api) -> None:
+    node = api.made("nodes", {"name": "web.a.example"})
+    api.made("node_roles", {"node_id": node["id"], "role_id": "web-server"})
+    ids = {row["role"]: row["id"] for row in api.get("node_roles").get_json()}
+    assert api.put(f"nodes/{node['id']}/commit").status_code == 200
+    assert api.put(f"node_roles/{ids['base']}/attribs/base-size?now=true", {"value": 7}).status_code == 200
+    own = api.get(f"node_roles/{ids['web-server']}/attribs").get_json()
+    read = api.get(f"node_roles/{ids['web-server']}/attribs?wanted=true").get_json()
+    assert own == []
+    assert [(one["name"], one["role"], one["value"]) for one in read] == [("base-size", "base", 7)]
+    explained = api.get(f"node_roles/{ids['web-server']}/attribs/base-size?explain=true").get_json()
+    assert explained["value"] == 7
+    assert [one["value"] for one in explained["layers"] if one["wins"]] == [7]
+    page = api.get(f"/noderoles/{ids['web-server']}").get_data(as_text=True)
+    assert f'href="/noderoles/{ids["web-server"]}/attribs/base-size"' in page
+
+
+def test_an_ipv6_address_given_on_the_page_is_filed_as_one(api: Api) -> None:
+    api.token("operator")  # the user is made on first use
+    browser = api.browser()
+
+    def post(path: str, **form: str) -> None:
+        page = browser.get("/login" if path == "/login" else "/nodes").get_data(as_text=True)
+        found = re.search(r'name="csrf_token" value="([^"]+)"', page)
+        assert found is not None
+        assert browser.post(path, data={**form, "csrf_token": found[1]}).status_code == 303
+
+    post("/login", name="operator", password=PASSWORDS["operator"])
+    for address, key in (("fd00::5/64", "hint-admin-v6addr"), ("10.0.0.5/24", "hint-admin-v4addr")):
+        name = f"n{key[12]}.a.example"
+        post("/nodes", name=name, ip=address)
+        assert api.get(f"nodes/{name}").get_json()["hint"] == {key: address}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -89,6 +89,30 @@ def node_role_values(parts: Parts, node_role_id: int, *, reveal: bool = False) -
         raise NotFound(f"There is no noderole {node_role_id}.")
     wanted = [one for one in parts.registry.attributes.values() if one.role == found.role]
     return [_value(parts, one, found.layers, reveal) for one in sorted(wanted, key=_by_order)]
+
+
+def wanted_values(parts: Parts, node_role_id: int, *, reveal: bool = False) -> list[Value]:
+    """The attributes of others that the noderole's role wants, as its run is given them; of what is gathered from
+    several parents a list. ``explain`` says where each comes from.
+    """
+    with parts.store.read() as session:
+        found = node_role_layers(parts.registry, session, parts.store, [node_role_id]).get(node_role_id)
+        if found is None:
+            raise NotFound(f"There is no noderole {node_role_id}.")
+        others = [
+            one
+            for name, one in parts.registry.attributes.items()
+            if one.role != found.role and has_or_wants(parts.registry, found.role, name)
+        ]
+        sources = {
+            one.attribute.name: wanted_layers(parts.registry, session, parts.store, found, one) for one in others
+        }
+    values = []
+    for one in sorted(others, key=_by_order):
+        each = [_value(parts, one, layers, reveal) for layers in sources[one.attribute.name]]
+        whole = [value.value for value in each if value.is_set]
+        values.append(each[0] if len(each) == 1 else replace(each[0], is_set=bool(whole), value=whole))
+    return values
 
 
 def deployment_role_values(parts: Parts, deployment_role_id: int, *, reveal: bool = False) -> list[Value]:

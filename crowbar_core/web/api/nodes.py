@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from crowbar_core.domain.addresses import parse_interface, parse_mac
+from crowbar_core.domain.addresses import as_hint, parse_interface, parse_mac
 from crowbar_core.services.cluster import hammers, liveness, registering, steering
 from crowbar_core.services.cluster import nodes as service
 from crowbar_core.services.data import addresses
@@ -99,8 +98,7 @@ def registered(body: NewNode, deployment_id: int | None) -> registering.NewNode:
     """What a body says of a node to be registered."""
     hint = dict(body.hint)
     if body.ip is not None:
-        key = "v6addr" if ipaddress.ip_interface(body.ip).version == 6 else "v4addr"
-        hint[f"hint-{body.network}-{key}"] = body.ip
+        hint |= as_hint(body.ip, network=body.network)
     if body.mac is not None:
         hint["hint-admin-macs"] = [body.mac]
     return registering.NewNode(

@@ -77,6 +77,7 @@ def noderole(node_role_id: int) -> Response:
     context["why"] = steering.why_node_role(parts, node_role_id)
     context["drafts"] = drafts.drafts(parts, node_role_id=node_role_id)
     context["values"] = values.node_role_values(parts, node_role_id)
+    context["wanted"] = values.wanted_values(parts, node_role_id)
     return page("noderole.html", live="_noderole.html", actions=_actions(line, runs), **context)
 
 

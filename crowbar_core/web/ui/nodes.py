@@ -9,9 +9,10 @@ from flask import Response, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
+from crowbar_core.domain.addresses import as_hint
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import NodeState, node_state
-from crowbar_core.errors import CrowbarError
+from crowbar_core.errors import BadInput, CrowbarError
 from crowbar_core.services.cluster import binding, hammers, liveness, steering
 from crowbar_core.services.cluster import nodes as service
 from crowbar_core.services.data import views
@@ -71,7 +72,11 @@ def nodes() -> Response:
 @requires("operator")
 def create_node() -> BaseResponse:
     def work() -> int:
-        hint = {"hint-admin-v4addr": request.form["ip"].strip()} if request.form.get("ip", "").strip() else None
+        ip = request.form.get("ip", "").strip()
+        try:
+            hint = as_hint(ip) if ip else None
+        except ValueError as error:
+            raise BadInput(str(error)) from None
         return service.create_node(
             auth.parts(), actor(), name=field("name"), description=request.form.get("description", ""), hint=hint
         )

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from crowbar_core import Barclamp, NodeView, Probe, cluster, hookimpl
+from crowbar_core import Attribute, Barclamp, NodeView, Probe, cluster, hookimpl
 from crowbar_jig_script.connections import connections_for
 from crowbar_jig_script.probe import addresses_of, probe
 from crowbar_jig_script.settings import Settings
+
+ADDRESSES = tuple(
+    Attribute(
+        name=name,
+        description=f"The node's {version} address on the admin network, with or without prefix length.",
+        schema={"type": "string"},
+        map=name,
+    )
+    for name, version in (("hint-admin-v4addr", "IPv4"), ("hint-admin-v6addr", "IPv6"))
+)
 
 
 @hookimpl
@@ -16,6 +26,7 @@ def register_barclamp() -> Barclamp:
         name="jig-script",
         help="Probes nodes by ping and SSH, and runs the shell scripts of roles on them as root.",
         settings=Settings,
+        attributes=ADDRESSES,
     )
 
 
