@@ -129,5 +129,13 @@ class Jig(ABC):
         """
         return None
 
+    def holds(self, node: NodeView) -> str | None:
+        """The node's address, if this process has a connection to it that has just proved itself.
+
+        The node is then not probed before a run, unless its role is destructive: such a run does not begin where nobody
+        has just looked. None: it is probed.
+        """
+        return None
+
     def close(self) -> None:  # noqa: B027  a jig that keeps nothing has nothing to give back
         """Give back what is kept between runs (connections). Called at shutdown."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Json
 from crowbar_core.domain.states import RunState, State
-from crowbar_core.store.db import Store
+from crowbar_core.store.db import Store, ids_named
 from crowbar_core.store.models import NodeRole, RoleRow, Run, table
 
 node_roles, roles, runs = table(NodeRole), table(RoleRow), table(Run)
@@ -53,7 +55,21 @@ class OpenRun:
 
 def open_runs(session: Session, store: Store, ids: Collection[int]) -> list[OpenRun]:
     """Those of these runs that are open, by id."""
-    rows = session.execute(
+    rows = session.execute(_open_runs(store.postgresql), {"run_ids": store.id_values(ids)}).all()
+    return [
+        OpenRun(
+            r.id, r.node_role_id, r.node_id, r.state, r.refresh, r.pending, r.worker, r.taken, r.step, r.woken,
+            r.role_id, r.name, r.jig_name, State(r.node_role_state), r.rerun, r.attempts, r.max_attempts, r.destructive,
+            r.on_change, r.goes_back,
+        )
+        for r in rows
+    ]  # fmt: skip
+
+
+@cache
+def _open_runs(postgresql: bool) -> Select[Any]:
+    """Built once: each run that begins or ends asks it."""
+    return (
         select(
             runs.c.id, runs.c.node_role_id, runs.c.node_id, runs.c.state, runs.c.refresh, runs.c.pending, runs.c.worker,
             runs.c.taken, runs.c.step, runs.c.woken,
@@ -63,14 +79,6 @@ def open_runs(session: Session, store: Store, ids: Collection[int]) -> list[Open
         )
         .join(node_roles, node_roles.c.id == runs.c.node_role_id)
         .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(store.ids(runs.c.id, ids), runs.c.finished_at.is_(None))
+        .where(ids_named(runs.c.id, "run_ids", postgresql=postgresql), runs.c.finished_at.is_(None))
         .order_by(runs.c.id)
-    ).all()  # fmt: skip
-    return [
-        OpenRun(
-            r.id, r.node_role_id, r.node_id, r.state, r.refresh, r.pending, r.worker, r.taken, r.step, r.woken,
-            r.role_id, r.name, r.jig_name, State(r.node_role_state), r.rerun, r.attempts, r.max_attempts, r.destructive,
-            r.on_change, r.goes_back,
-        )
-        for r in rows
-    ]  # fmt: skip
+    )  # fmt: skip

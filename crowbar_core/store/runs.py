@@ -190,25 +190,8 @@ def make(
     """
     if not chosen:
         return {}
-    dialect_insert: Any = postgresql_insert if store.postgresql else sqlite_insert
-    made = (
-        select(
-            node_roles.c.id, node_roles.c.node_id, literal(str(RunState.QUEUED)),
-            node_roles.c.state == int(State.ACTIVE),
-            node_roles.c.attempts + 1, literal({}, Data), literal(now, UtcDateTime()), literal(now, UtcDateTime()),
-        )
-        .where(store.ids(node_roles.c.id, [one.id for one in chosen]))
-        .order_by(node_roles.c.cohort, node_roles.c.id)
-    )  # fmt: skip
-    rows = session.execute(
-        dialect_insert(runs)
-        .from_select(
-            ["node_role_id", "node_id", "state", "refresh", "attempt", "input", "queued_at", "rung_at"],
-            made, include_defaults=False,
-        )
-        .on_conflict_do_nothing()
-        .returning(runs.c.id, runs.c.node_role_id)
-    ).all()  # fmt: skip
+    given = {"ids": store.id_values([one.id for one in chosen]), "now": now}
+    rows = session.execute(_make(store.postgresql), given).all()
     run_ids = {row.node_role_id: row.id for row in rows}
     with_input = [{"run": run_ids[ref], "data": tree} for ref, tree in inputs.items() if ref in run_ids]
     if with_input:
@@ -216,6 +199,29 @@ def make(
             update(runs).where(runs.c.id == bindparam("run")).values(input=bindparam("data", type_=Data)), with_input
         )
     return run_ids
+
+
+@cache
+def _make(postgresql: bool) -> Any:
+    dialect_insert: Any = postgresql_insert if postgresql else sqlite_insert
+    made = (
+        select(
+            node_roles.c.id, node_roles.c.node_id, literal(str(RunState.QUEUED)),
+            node_roles.c.state == int(State.ACTIVE),
+            node_roles.c.attempts + 1, literal({}, Data), _NOW, _NOW,
+        )
+        .where(ids_named(node_roles.c.id, "ids", postgresql=postgresql))
+        .order_by(node_roles.c.cohort, node_roles.c.id)
+    )  # fmt: skip
+    return (
+        dialect_insert(runs)
+        .from_select(
+            ["node_role_id", "node_id", "state", "refresh", "attempt", "input", "queued_at", "rung_at"],
+            made, include_defaults=False,
+        )
+        .on_conflict_do_nothing()
+        .returning(runs.c.id, runs.c.node_role_id)
+    )  # fmt: skip
 
 
 def skip_numbers(session: Session, store: Store, count: int) -> int:
@@ -238,18 +244,27 @@ def claim(
     """Take queued runs for ``worker``, and those that were woken in their step. Those that somebody else has, or that
     have ended, are not among the answer.
     """
+    given = {
+        "run_ids": store.id_values(run_ids), "by": worker, "now": now, "until": now + timedelta(seconds=lease_seconds),
+    }  # fmt: skip
+    return list(session.scalars(_claim(store.postgresql), given).all())
+
+
+@cache
+def _claim(postgresql: bool) -> Any:
+    """Built once: each run that begins asks it."""
     woken = and_(runs.c.state == str(RunState.RUNNING), runs.c.pending, runs.c.woken)
-    return list(
-        session.scalars(
-            update(runs)
-            .where(store.ids(runs.c.id, run_ids), or_(runs.c.state == str(RunState.QUEUED), woken))
-            .values(
-                state=str(RunState.RUNNING), worker=worker, started_at=func.coalesce(runs.c.started_at, now),
-                lease_until=now + timedelta(seconds=lease_seconds), taken=runs.c.taken + 1,
-                pending=False, woken=False, again_at=None, deadline=None,
-            )
-            .returning(runs.c.id)
-        ).all()
+    return (
+        update(runs)
+        .where(
+            ids_named(runs.c.id, "run_ids", postgresql=postgresql), or_(runs.c.state == str(RunState.QUEUED), woken)
+        )
+        .values(
+            state=str(RunState.RUNNING), worker=bindparam("by"), started_at=func.coalesce(runs.c.started_at, _NOW),
+            lease_until=bindparam("until", type_=UtcDateTime()), taken=runs.c.taken + 1,
+            pending=False, woken=False, again_at=None, deadline=None,
+        )
+        .returning(runs.c.id)
     )  # fmt: skip
 
 
@@ -271,16 +286,16 @@ def is_held(session: Session, now: datetime, run_id: int, worker: str, taken: in
     """Whether ``worker``, who took it on as the ``taken``-th, may still work on the run: it is to go on, and the lease
     has not ended.
     """
-    found = session.scalar(
-        select(runs.c.id).where(
-            runs.c.id == run_id,
-            runs.c.worker == worker,
-            runs.c.taken == taken,
-            runs.c.state == str(RunState.RUNNING),
-            runs.c.lease_until > now,
-        )
-    )
-    return found is not None
+    return session.scalar(_HELD, {"run": run_id, "by": worker, "taking": taken, "now": now}) is not None
+
+
+_HELD = select(runs.c.id).where(
+    runs.c.id == bindparam("run"),
+    runs.c.worker == bindparam("by"),
+    runs.c.taken == bindparam("taking"),
+    runs.c.state == str(RunState.RUNNING),
+    runs.c.lease_until > _NOW,
+)
 
 
 def to_be_stopped(session: Session, store: Store, run_ids: Collection[int]) -> list[int]:
@@ -306,6 +321,18 @@ def _free(*further: ColumnElement[bool]) -> Select[Any]:
 
 _TO_BE_TAKEN = _free()
 _UNHEARD = _free(runs.c.rung_at < bindparam("before", type_=UtcDateTime()))
+
+
+def of_jigs(session: Session, store: Store, run_ids: Collection[int], jigs: Collection[str]) -> list[int]:
+    """Those of these runs whose role has one of the jigs."""
+    return list(
+        session.scalars(
+            select(runs.c.id)
+            .join(node_roles, node_roles.c.id == runs.c.node_role_id)
+            .join(roles, roles.c.id == node_roles.c.role_id)
+            .where(store.ids(runs.c.id, run_ids), roles.c.jig_name.in_(list(jigs)))
+        )
+    )
 
 
 def rung(session: Session, store: Store, now: datetime, run_ids: Collection[int]) -> None:

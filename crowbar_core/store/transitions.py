@@ -13,10 +13,11 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import and_, case, delete, func, insert, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import (
@@ -32,8 +33,8 @@ from crowbar_core.domain.states import (
 )
 from crowbar_core.errors import StaleState
 from crowbar_core.store.bulk import insert_rows
-from crowbar_core.store.db import Store
-from crowbar_core.store.models import Edge, Node, NodeRole, RoleRow, Run, table
+from crowbar_core.store.db import Store, ids_named
+from crowbar_core.store.models import Edge, Node, NodeRole, RoleRow, Run, UtcDateTime, table
 
 node_roles = table(NodeRole)
 edges = table(Edge)
@@ -328,31 +329,38 @@ def _release(moves: Moves, parents: Collection[int]) -> None:
     """These parents became ACTIVE: their children have that many blockers less; BLOCKED ones without
     any become TODO.
     """
-    freed = (
-        select(edges.c.child_id.label("id"), func.count().label("n"))
-        .where(moves.store.ids(edges.c.parent_id, parents), edges.c.counts)
-        .group_by(edges.c.child_id)
-        .subquery()
-    )
-    left = node_roles.c.blockers - freed.c.n
-    changed = moves.session.execute(
-        update(node_roles)
-        .where(node_roles.c.id == freed.c.id)
-        .values(
-            blockers=left,
-            state=case((and_(node_roles.c.state == int(BLOCKED), left == 0), int(TODO)), else_=node_roles.c.state),
-            updated_at=moves.now,
-        )
-        .returning(
-            node_roles.c.id, node_roles.c.node_id, node_roles.c.role_id, node_roles.c.state, node_roles.c.blockers
-        )
-    ).all()
+    given = {"parents": moves.store.id_values(parents), "now": moves.now}
+    changed = moves.session.execute(_count_down(moves.store.postgresql), given).all()
     for row in changed:
         # A child that waited for one of these parents was in BLOCKED, ERROR or PROPOSED; TODO means that it just left
         # BLOCKED.
         if row.state == TODO:
             moves.note(TODO, [(row.id, row.node_id, row.role_id)])
             moves.woken.add(row.node_id)
+
+
+@cache
+def _count_down(postgresql: bool) -> Any:
+    """Built once: each run that succeeds needs it."""
+    freed = (
+        select(edges.c.child_id.label("id"), func.count().label("n"))
+        .where(ids_named(edges.c.parent_id, "parents", postgresql=postgresql), edges.c.counts)
+        .group_by(edges.c.child_id)
+        .subquery()
+    )
+    left = node_roles.c.blockers - freed.c.n
+    return (
+        update(node_roles)
+        .where(node_roles.c.id == freed.c.id)
+        .values(
+            blockers=left,
+            state=case((and_(node_roles.c.state == int(BLOCKED), left == 0), int(TODO)), else_=node_roles.c.state),
+            updated_at=bindparam("now", type_=UtcDateTime()),
+        )
+        .returning(
+            node_roles.c.id, node_roles.c.node_id, node_roles.c.role_id, node_roles.c.state, node_roles.c.blockers
+        )
+    )
 
 
 def _unblock(moves: Moves, fewer: Mapping[int, int]) -> None:

@@ -14,9 +14,10 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, tuple_, update
+from sqlalchemy import Select, delete, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import NodeView
@@ -25,7 +26,7 @@ from crowbar_core.plugins import Failure, Registry
 from crowbar_core.services.turns.parts import Parts, Turn
 from crowbar_core.settings import Settings
 from crowbar_core.store.bulk import portions
-from crowbar_core.store.db import Store
+from crowbar_core.store.db import Store, ids_named
 from crowbar_core.store.models import AddressClaim, Node, table
 
 claims, nodes = table(AddressClaim), table(Node)
@@ -93,6 +94,17 @@ def claims_of(
     session: Session, store: Store, settings: Settings, node_ids: Collection[int]
 ) -> Mapping[int, Sequence[Claim]]:
     """The claims of these nodes, each judged; in one statement."""
+    statement = _claims_of(store.postgresql)
+    found: dict[int, list[Claim]] = defaultdict(list)
+    for row in session.execute(statement, {"node_ids": store.id_values(node_ids)}):
+        claim = Claim(row.address, row.source, row.since, row.holder)
+        found[row.node_id].append(replace(claim, refused=_refusal(claim, settings, mine=row.first == row.node_id)))
+    return found
+
+
+@cache
+def _claims_of(postgresql: bool) -> Select[Any]:
+    """Built once: each run that begins asks it."""
     rival = claims.alias()
     first = (
         select(rival.c.node_id)
@@ -102,19 +114,14 @@ def claims_of(
         .correlate(claims)
         .scalar_subquery()
     )
-    rows = session.execute(
+    return (
         select(claims.c.node_id, claims.c.address, claims.c.source, claims.c.since, nodes.c.id.label("first"),
                nodes.c.name.label("holder"))
         .select_from(claims)
         .join(nodes, nodes.c.id == first)
-        .where(store.ids(claims.c.node_id, node_ids))
+        .where(ids_named(claims.c.node_id, "node_ids", postgresql=postgresql))
         .order_by(claims.c.node_id, claims.c.source, claims.c.since, claims.c.address)
     )  # fmt: skip
-    found: dict[int, list[Claim]] = defaultdict(list)
-    for row in rows:
-        claim = Claim(row.address, row.source, row.since, row.holder)
-        found[row.node_id].append(replace(claim, refused=_refusal(claim, settings, mine=row.first == row.node_id)))
-    return found
 
 
 def claims_of_node(parts: Parts, node_id: int) -> Sequence[Claim]:

@@ -246,6 +246,8 @@ class Executor:
 
     def _alive_address(self, job: Job, jig: Jig) -> str | None:
         """Where the node was just found alive. A dead one is marked so, which takes the run away from here."""
+        if not job.once and (held := jig.holds(job.node)) is not None:
+            return held
         found = look(self.parts, job.node)
         if found is None:
             return next(iter(job.node.addresses), None)

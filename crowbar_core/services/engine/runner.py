@@ -144,18 +144,27 @@ class Runner:
 
         When none come, the database is asked: runs that were queued before this process started, or by others.
         """
+        took = 0.0
         waiting: dict[int, None] = {}  # in order, each once: known to need a worker thread
         while not self._stopping.is_set():
             fresh = take(0.0 if waiting else 0.5, BATCH)
             try:
-                if not (fresh or waiting):
-                    fresh = self._left_lying()
-                if waiting and (room := self.room(len(waiting), wait=0.0 if fresh else 0.1)):
-                    first = list(islice(waiting, room))
-                    for run_id in set(first) - set(self.execute(first)):
-                        del waiting[run_id]
-                if fresh:
-                    waiting.update(dict.fromkeys(self.execute(fresh)))
+                if not (fresh or waiting or (fresh := self._left_lying())):
+                    continue
+                room = self.room(len(waiting) + len(fresh), wait=0.0 if fresh else 0.1)
+                if waiting and room < len(waiting):
+                    # Others may end soon, and one transaction takes on as many as there is room for.
+                    self._stopping.wait(min(took, GATHER_SECONDS))
+                    room = self.room(len(waiting) + len(fresh), wait=0.0)
+                # Where nothing can begin, only what passes by itself is worth a transaction.
+                offered = fresh if room else self._passing(fresh)
+                waiting.update(dict.fromkeys(fresh))
+                # Those that wait and those that have just come are taken on together.
+                offered = list(dict.fromkeys((*islice(waiting, room), *offered)))
+                begun = time.monotonic()
+                for run_id in set(offered) - set(self.execute(offered)):
+                    del waiting[run_id]
+                took = time.monotonic() - begun if offered else took
             except CrowbarError as error:
                 log.warning("taking on runs failed; it will be tried again", error=error.detail)
                 waiting.clear()  # the database is asked for them again
@@ -164,6 +173,13 @@ class Runner:
                 log.exception("taking on runs failed")
                 waiting.clear()
                 self._stopping.wait(1.0)
+
+    def _passing(self, run_ids: Sequence[int]) -> Sequence[int]:
+        jigs = [name for name in self.parts.registry.jigs if self._passes(name)]
+        if not (run_ids and jigs):
+            return ()
+        with self.parts.store.read() as session:
+            return store_runs.of_jigs(session, self.parts.store, run_ids, jigs)
 
     def _left_lying(self) -> list[int]:
         with self.parts.store.read() as session:
@@ -238,6 +254,7 @@ class Runner:
                 if job.once and outcome.kind == "succeeded":
                     self._hand_in([(job, outcome)])
                 return
+            self._slots.release()  # another may begin while this outcome is handed in
             self._outcomes.put((job, outcome))
 
     # ------------------------------------------------------------ handing in
@@ -260,8 +277,6 @@ class Runner:
                 begun = time.monotonic()
                 self._hand_in(done)
                 took = time.monotonic() - begun
-                for _ in done:
-                    self._slots.release()
             if any(job is None for job, _ in pending):
                 return
 
@@ -367,6 +382,7 @@ class Runner:
             log.error("a run is given up", run=job.run_id, node=job.node.name, role=job.role_name, reason=reason)
             kind: Kind = "failed" if timed_out else "cancelled"
             said = self._executor.said(job, kind, f"{reason} (its jig goes on in the background)", unsure=job.has_begun)
+            self._slots.release()
             self._outcomes.put((job, said))
             self._spawn(self._work, f"worker-for-{job.run_id}")
 

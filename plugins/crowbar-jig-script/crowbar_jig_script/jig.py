@@ -1,11 +1,13 @@
-"""Carries out a role by running its shell scripts on the node: one channel, one push, and no run left unwatched."""
+"""Carries out a role by running its shell scripts on the node: one push to the shell that stands by there, and no run
+left unwatched.
+"""
 
 from __future__ import annotations
 
 import secrets
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import paramiko
@@ -16,6 +18,7 @@ from crowbar_core import (
     Jig,
     Json,
     NodeUnreachable,
+    NodeView,
     Outcome,
     PermanentError,
     RunCancelled,
@@ -26,10 +29,11 @@ from crowbar_core import (
 from crowbar_jig_script.connections import Connections, Kept, connections_for
 from crowbar_jig_script.ending import Ended, end_run, look_for_mark
 from crowbar_jig_script.output import Output
-from crowbar_jig_script.payload import Script, find_scripts, run_program
+from crowbar_jig_script.payload import Script, find_scripts, run_frame
 from crowbar_jig_script.report import read_report
 from crowbar_jig_script.settings import Settings
-from crowbar_jig_script.stream import LOOK, Stream
+from crowbar_jig_script.standby import LEFT, NO_SETSID, Standby
+from crowbar_jig_script.stream import LOOK
 
 TRY_AGAIN = 75
 """The exit code (EX_TEMPFAIL of sysexits.h) with which a script asks to be tried again later."""
@@ -52,6 +56,12 @@ class ScriptJig(Jig):
 
     def run(self, task: Task) -> Outcome:
         return _Run(task, self.connections).carry_out()
+
+    def holds(self, node: NodeView) -> str | None:
+        for address in node.addresses:
+            if self.connections.proven(node.name, address, known=node.host_keys):
+                return address
+        return None
 
     def look(self, task: Task) -> Done | None:
         if task.address is None:
@@ -77,7 +87,7 @@ class _Run:
         self.token = ""
         self.scripts: tuple[Script, ...] = ()
         self.kept: Kept | None = None
-        self.stream: Stream | None = None
+        self.stream: Standby | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -103,33 +113,44 @@ class _Run:
         while True:
             self.token = secrets.token_hex(16)
             clock = not self.connections.kept(task.node.name, task.address).clock_read
-            program = run_program(task, self.scripts, token=self.token, grace=self.settings.kill_grace, clock=clock)
-            if len(program) > self.settings.max_payload:
+            frame = run_frame(task, self.scripts, token=self.token, grace=self.settings.kill_grace, clock=clock)
+            if len(frame) > self.settings.max_payload:
                 raise PermanentError(
-                    f"The scripts and data of role {task.role.name} take {len(program)} bytes; at most"
+                    f"The scripts and data of role {task.role.name} take {len(frame)} bytes; at most"
                     f" {self.settings.max_payload} can be pushed (max_payload in [plugins.jig-script])."
                 )
-            self.kept, self.stream = self._open(task.address, self._write)
+            self.kept, self.stream = self._open(task.address)
+            in_order = False
             with self.connections.using(self.kept):
                 try:
                     task.begin()
-                    outcome = self._follow(program)
+                    outcome = self._follow(frame)
+                    in_order = outcome is not None and self.verdict[:2] == ["end", "0"] and not self.announced
                 finally:
-                    self.stream.finish()
+                    if in_order:
+                        self.stream.rest()
+                        self.connections.put_back(self.kept, self.stream)
+                    else:
+                        self.stream.finish()
             if outcome is not None:
                 return outcome
             self._forget()
 
-    def _open(self, address: str, write: Callable[[str, Literal["stdout", "stderr"]], None]) -> tuple[Kept, Stream]:
-        """A channel on the kept connection; on a new one if that has just broken. Nothing has been sent yet."""
+    def _open(self, address: str) -> tuple[Kept, Standby]:
+        """The shell that stands by on the node, or a new one; on a new connection if the kept one has just broken.
+        Nothing has been sent yet.
+        """
         giving_up = time.monotonic() + self.settings.connect_timeout
         broken = False
         while True:
             kept = self.connections.open(self.task.node.name, address, known=self.task.node.host_keys)
+            if (standby := self.connections.take_standby(kept)) is not None:
+                if standby.usable:
+                    return kept, standby
+                standby.finish()
             try:
                 session = kept.live()
-                channel = session.open_session(timeout=self.settings.connect_timeout)
-                break
+                return kept, Standby(session, session.open_session(timeout=self.settings.connect_timeout))
             except paramiko.ChannelException as problem:
                 # The server may not have put away the last session yet, and allow no other beside it (MaxSessions).
                 if time.monotonic() > giving_up:
@@ -140,18 +161,11 @@ class _Run:
                 if broken:
                     raise NodeUnreachable(f"{self.task.node.name} ({address}) does not answer: {problem}") from None
                 broken = True
-        limit = self.settings.max_report
-        return kept, Stream(
-            session,
-            channel,
-            Output(self.token, line=lambda line: write(line, "stdout"), word=self._hear, max_report=limit),
-            Output(self.token, line=lambda line: write(line, "stderr"), word=self._hear_stderr, max_report=limit),
-        )
 
-    def _follow(self, program: bytes) -> Outcome | None:
-        """None when it must be started again in another way."""
+    def _follow(self, frame: bytes) -> Outcome | None:
+        """None when it was not begun, and must be given to another shell."""
         try:
-            how = self._watch(program)
+            how = self._watch(frame)
         except (EOFError, OSError, paramiko.SSHException):
             how = "lost"
         except _LogFailed as failed:
@@ -163,6 +177,8 @@ class _Run:
             raise
         if how == "judged":
             return self._judge()
+        elif how == "not taken":
+            return None
         elif how == "lost":
             return self._lost()
         elif how == "cancelled":
@@ -170,16 +186,29 @@ class _Run:
         else:
             return self._ended_by(RunTimeout, f"timed out after {self.task.timeout:g} s")
 
-    def _watch(self, program: bytes) -> Literal["judged", "lost", "cancelled", "late"]:
-        assert self.kept is not None
+    def _watch(self, frame: bytes) -> Literal["judged", "not taken", "lost", "cancelled", "late"]:
         assert self.stream is not None
-        stream = self.stream
-        stream.start("exec setsid sh" if self.kept.setsid else "exec sh", program, timeout=self._send_timeout())
+        stream, limit = self.stream, self.settings.max_report
+        first = stream.fresh
+        stream.give(
+            frame,
+            Output(self.token, line=lambda line: self._write(line, "stdout"), word=self._hear, max_report=limit),
+            Output(self.token, line=lambda line: self._write(line, "stderr"), word=self._hear_stderr, max_report=limit),
+            timeout=self._send_timeout(),
+        )
         exited = 0.0
         while True:
             more = stream.pump()
             if self.verdict and (self.stderr_ended or not more):
                 return "judged"
+            if not self.boot and (not more or stream.channel.exit_status_ready()):
+                # Its exit says that it has begun nothing more: what was on its way to it is begun by nobody.
+                match stream.exited(_LAST_WORDS):
+                    case code if code == NO_SETSID:
+                        self.verdict = ["nosession"]
+                        return "judged"
+                    case code if code == LEFT and not first:
+                        return "not taken"
             if not more:
                 return "lost"
             if stream.channel.exit_status_ready():
@@ -288,9 +317,6 @@ class _Run:
                     raise TemporaryError(f"{self.what} {how}", delay=delay)
                 how = "failed" if self.failed_for else _how_it_exited(code)
                 raise PermanentError(f"{self.what} {how}{self._last_words()}")
-            case ["nosession"] if not self.kept.setsid:
-                self.kept.setsid = True
-                return None
             case ["nosession"]:
                 raise PermanentError(
                     f"node {node} cannot start a session of processes: it needs setsid (util-linux or busybox)."
