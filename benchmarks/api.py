@@ -1,4 +1,6 @@
-"""Benchmark ``api``: what a list costs. 10,000 nodes listed through the REST API against their bare rows through orjson,
+"""Benchmark ``api``: what a list costs.
+
+10,000 nodes listed through the REST API against their bare rows through orjson,
 in processor time; the last page of very many noderoles against the first; and an idle sweep over as many.
 
 The API is asked without a server, as one client after another: routing, permissions, the transaction and the answer's
@@ -15,6 +17,7 @@ import sqlite3
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import orjson
 from flask.testing import FlaskClient
@@ -89,11 +92,15 @@ def compare_lists() -> dict[str, float]:
         with sqlite3.connect(parts.settings.url.removeprefix("sqlite:///")) as connection:
             listed(client)
             for number in range(ROUNDS):
-                sides = (lambda: listed(client), lambda: bare(connection))
-                one, other = (spent(side) for side in (sides if number % 2 == 0 else reversed(sides)))
-                ours, raw = (one, other) if number % 2 == 0 else (other, one)
+                mine, others = partial(listed, client), partial(bare, connection)
+                if number % 2 == 0:
+                    ours, raw = spent(mine), spent(others)
+                else:
+                    raw, ours = spent(others), spent(mine)
                 ratios.append(ours / raw)
-                print(f"round {number + 1}: listed {1000 * ours:.0f} ms, bare rows {1000 * raw:.0f} ms of CPU", flush=True)
+                print(
+                    f"round {number + 1}: listed {1000 * ours:.0f} ms, bare rows {1000 * raw:.0f} ms of CPU", flush=True
+                )
     return {"10,000 nodes listed/bare rows, CPU": round(statistics.median(ratios), 2)}
 
 
