@@ -3,9 +3,9 @@
 Five kinds, told apart by name. **register_…**: once, at start-up; an error stops the start of that barclamp (the core
 runs on without it and shows the traceback). **check_…** and ``on_node_bind``/``on_commit``: inside the transaction,
 quick and local, in the ``session`` of the change, which is also what ``cluster().read()`` gives there; the ``change``
-writes. **compute** (``node_role_data``, ``node_addresses``, ``node_boot``, ``probe_node``,
-``status_checks``, ``plan_lines``): questions to plugins. **on_…**: after the commit, from the outbox, at least once, in
-order for each subject; they return intents. **jig_run**: carries out a run.
+writes. **compute** (``node_role_data``, ``data_of``, ``node_addresses``, ``addresses_of``, ``node_boot``,
+``probe_node``, ``status_checks``, ``plan_lines``): questions to plugins. **on_…**: after the commit, from the outbox,
+at least once, in order for each subject; they return intents. **jig_run**: carries out a run.
 Arguments may be added to a hook later, never renamed; an implementation takes those it needs.
 """
 
@@ -154,12 +154,29 @@ def node_role_data(node_role: NodeRoleView, session: Any) -> Mapping[str, Json]:
 
 
 @hookspec
+def data_of(  # type: ignore[empty-body]
+    node_roles: Sequence[NodeRoleView], session: Any
+) -> Mapping[int, Mapping[str, Json]]:
+    """As ``node_role_data``, of many noderoles at once: id -> tree; of one that is left out nothing is known. For what
+    is kept in tables: one statement of ``session`` for all. With ``roles``, those of these roles. What it raises counts
+    for all of them.
+    """
+
+
+@hookspec
 def node_addresses(node: NodeView) -> Iterable[str]:  # type: ignore[empty-body]
     """Addresses of the node on the admin network, best first, without prefix length. Answers of all barclamps are
     joined, without repeats.
 
     Of those that the node itself reports, the core leaves out what does not count; what is no address is left out and
     shown as a problem.
+    """
+
+
+@hookspec
+def addresses_of(nodes: Sequence[NodeView], session: Any) -> Mapping[int, Iterable[str]]:  # type: ignore[empty-body]
+    """As ``node_addresses``, of many nodes at once: id -> addresses; of one that is left out nothing is known. For what
+    is kept in tables: one statement of ``session`` for all. The nodes' own ``addresses`` are not known yet.
     """
 
 

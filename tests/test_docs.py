@@ -334,6 +334,8 @@ NOT_IN_PLUGINS_YET: Mapping[str, str] = {
     "check_commit": "for the barclamps that will bring networks and names",
     "on_node_bind": "for the barclamp that will allocate addresses",
     "on_commit": "for the barclamp that will allocate addresses",
+    "addresses_of": "for the barclamp that will keep addresses in a table",
+    "data_of": "for the barclamp that will keep addresses in a table",
     "on_node_create": "for the barclamps that will keep DHCP and DNS",
     "on_node_delete": "for the barclamps that will keep DHCP and DNS",
     "on_deployment_create": "for the barclamps that will bring networks",

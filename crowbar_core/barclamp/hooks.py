@@ -26,9 +26,9 @@ def hookimpl(
 ) -> _F | Callable[[_F], _F]:
     """Mark a function as the implementation of the hook of the same name.
 
-    ``roles`` limits the hooks about noderoles (``on_active`` and its like, ``node_role_data``, ``plan_lines``) to the
-    roles named; ``"network-*"`` stands for all whose names fit. ``optional``: the barclamp that publishes the hook need
-    not be installed.
+    ``roles`` limits the hooks about noderoles (``on_active`` and its like, ``node_role_data``, ``data_of``,
+    ``plan_lines``) to the roles named; ``"network-*"`` stands for all whose names fit. ``optional``: the barclamp that
+    publishes the hook need not be installed.
     """
 
     def mark(inner: _F) -> _F:

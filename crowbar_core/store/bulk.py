@@ -41,7 +41,7 @@ def set_json(session: Session, store: Store, of: Table, name: str, values: Mappi
         return
     ids, texts = list(values), [orjson.dumps(value).decode() for value in values.values()]
     if not store.postgresql:
-        session.execute(
+        session.connection().execute(
             update(of).where(of.c.id == bindparam("row_id")).values({name: bindparam("row_value")}),
             [{"row_id": ref, "row_value": value} for ref, value in values.items()],
         )

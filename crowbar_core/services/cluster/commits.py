@@ -8,6 +8,7 @@ from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import InvalidTransition, NotFound, Refused
 from crowbar_core.services.annealing.annealer import cancel
 from crowbar_core.services.data.changes import peers_of, refresh_sysdata
+from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.data.views import deployment_view, node_role_views
 from crowbar_core.services.turns.parts import Turn
 from crowbar_core.services.values.drafts import note_first_values
@@ -35,7 +36,7 @@ def commit_in_turn(turn: Turn, ids: Collection[int]) -> list[int]:
         halfway=False,
         look_at=None,
     )
-    if committed and turn.registry.listens("node_role_data"):
+    if committed and knows_data(turn.registry):
         peers = peers_of(turn, committed)
         refresh_sysdata(turn, peers)
         for portion in transitions.batched(committed, transitions.PORTION):

@@ -27,6 +27,7 @@ from crowbar_core.domain.rehearsal import Rehearsal
 from crowbar_core.errors import PlanChanged
 from crowbar_core.plugins import Failure
 from crowbar_core.services.data.changes import refresh_sysdata
+from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.data.views import node_role_views
 from crowbar_core.services.turns.parts import Called, Notes, Parts, Rehearsed, Turn, rehearsing
 from crowbar_core.store import pictures, transitions
@@ -221,7 +222,7 @@ def _rehearsed(turn: Turn) -> Callable[[], Plan]:
     transitions.go_back(turn.moves)
     graph = _picture(turn)
     took = Rehearsal(graph)
-    if registry.listens("node_role_data"):
+    if knows_data(registry):
         _to_rest_with_answers(turn, took)
     elif registry.listens("plan_lines"):
         took.to_rest()
@@ -241,7 +242,7 @@ def _rehearsed(turn: Turn) -> Callable[[], Plan]:
 
 def _to_rest_with_answers(turn: Turn, took: Rehearsal) -> None:
     """Anneal, asking barclamps before each run as the annealer does, and sending back whom their answers concern."""
-    asked_of = {role for role in turn.registry.roles if turn.registry.implementations("node_role_data", role=role)}
+    asked_of = {role for role in turn.registry.roles if knows_data(turn.registry, role)}
     while starting := took.next_wave():
         turn.stirred = set()
         mine = [ref for ref in starting if took.role(ref) in asked_of]

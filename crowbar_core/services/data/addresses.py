@@ -23,6 +23,8 @@ from sqlalchemy.orm import Session
 from crowbar_core.barclamp import NodeView
 from crowbar_core.domain import addresses as rules
 from crowbar_core.plugins import Failure, Registry
+from crowbar_core.services.data import questions
+from crowbar_core.services.data.questions import tells_addresses
 from crowbar_core.services.turns.parts import Parts, Turn
 from crowbar_core.settings import Settings
 from crowbar_core.store.bulk import portions
@@ -87,7 +89,7 @@ def claims_for_views(
     registry: Registry, session: Session, store: Store, node_ids: Collection[int]
 ) -> Mapping[int, Sequence[Claim]]:
     """The same as ``claims_of``, but none where no barclamp tells of addresses: then nobody looks at them."""
-    return claims_of(session, store, registry.settings, node_ids) if registry.listens("node_addresses") else {}
+    return claims_of(session, store, registry.settings, node_ids) if tells_addresses(registry) else {}
 
 
 def claims_of(
@@ -195,24 +197,33 @@ def is_own(address: str) -> bool:
     return False
 
 
-def with_addresses(registry: Registry, bare: NodeView, known: Sequence[Claim]) -> NodeView:
-    """The view with the admin addresses that the barclamps know, best first, and those among them that count.
+def with_addresses(
+    registry: Registry, session: Session, bare: Sequence[NodeView], known: Mapping[int, Sequence[Claim]]
+) -> dict[int, NodeView]:
+    """The views, by id, with the admin addresses that the barclamps know, best first, and those among them that count.
 
     Whatever a barclamp answers, it is an address when it gets here, and nobody else's.
     """
-    if bare.system or not registry.listens("node_addresses"):
-        return bare
+    if not tells_addresses(registry):
+        return {one.id: one for one in bare}
+    answers = questions.addresses(registry, session, [one for one in bare if not one.system])
+    return {one.id: _with_addresses(registry, one, known.get(one.id, ()), answers.get(one.id, ())) for one in bare}
+
+
+def _with_addresses(
+    registry: Registry, bare: NodeView, known: Sequence[Claim], answers: Sequence[questions.Answer]
+) -> NodeView:
     claimed = {claim.address: claim for claim in known}
     found: dict[str, None] = {}
-    for plugin, answer in registry.ask("node_addresses", node=bare):
-        if isinstance(answer, Failure):
+    for answer in answers:
+        if isinstance(answer.said, Failure):
             continue
-        for said in answer or ():
+        for said in answer.said or ():
             try:
                 address = rules.parse_address(said)
             except ValueError:
-                wrong = "node_addresses answered something that is no address (without zone and prefix length)"
-                registry.note_unanswered(Failure(plugin, "node_addresses", wrong, ""), node=bare)
+                wrong = f"{answer.hook} answered something that is no address (without zone and prefix length)"
+                registry.note_unanswered(Failure(answer.plugin, answer.hook, wrong, ""), node=bare)
                 continue
             claim = claimed.get(str(address))
             if not (rules.no_node_has(address) or (claim is not None and claim.refused)):

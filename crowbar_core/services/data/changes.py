@@ -8,19 +8,22 @@ from contextlib import contextmanager
 from typing import Any
 
 import orjson
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from crowbar_core.barclamp import Attribute, Json
 from crowbar_core.domain import attributes as rules
 from crowbar_core.domain.states import ACTIVE, ERROR, TRANSITION, State
 from crowbar_core.errors import BadInput, CrowbarError
 from crowbar_core.plugins import Failure
+from crowbar_core.services.data import questions
 from crowbar_core.services.data.addresses import keep_claims
 from crowbar_core.services.data.layers import node_layers, own_trees
+from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.data.views import node_role_views
 from crowbar_core.services.turns.parts import Turn
 from crowbar_core.services.turns.secrets import keep_seals, seal
 from crowbar_core.store import refreshing, transitions
+from crowbar_core.store.bulk import set_json
 from crowbar_core.store.models import Edge, NodeRole, RoleRow, table
 from crowbar_core.store.provenance import set_values
 
@@ -170,13 +173,9 @@ def refresh_sysdata(turn: Turn, ids: Collection[int], *, quiet: bool = False) ->
     ``quiet``: the noderole is about to run anyway, so that it is not sent back to work itself.
     """
     registry = turn.registry
-    if not ids or not registry.listens("node_role_data"):
+    if not ids or not knows_data(registry):
         return
-    asked = [
-        row.id
-        for row in turn.session.execute(select(roles.c.id, roles.c.name))
-        if registry.implementations("node_role_data", role=row.name)
-    ]
+    asked = [row.id for row in turn.session.execute(select(roles.c.id, roles.c.name)) if knows_data(registry, row.name)]
     old = dict(
         turn.session.execute(
             select(node_roles.c.id, node_roles.c.sysdata).where(
@@ -185,15 +184,20 @@ def refresh_sysdata(turn: Turn, ids: Collection[int], *, quiet: bool = False) ->
         ).all()
     )
     new: dict[int, Mapping[str, Json]] = {}
-    for ref, view in node_role_views(registry, turn.session, turn.store, old).items():
+    views = node_role_views(registry, turn.session, turn.store, old)
+    answers = questions.data(registry, turn.session, list(views.values()))
+    for ref, view in views.items():
         tree: dict[str, Json] = {}
-        for plugin, answer in registry.ask("node_role_data", of=view.role, node_role=view, session=turn.session):
-            data = answer.error if isinstance(answer, Failure) else _as_sysdata(turn, plugin, view.role, answer)
+        for answer in answers.get(ref, ()):
+            plugin, hook, said = answer.plugin, answer.hook, answer.said
+            data = (
+                said.error if isinstance(said, Failure) else _as_sysdata(turn, f"{hook} of {plugin}", view.role, said)
+            )
             if turn.notes is not None:
-                turn.notes.answer(plugin, "node_role_data", f"{view.role} on {view.node.name}", data)
+                turn.notes.answer(plugin, hook, f"{view.role} on {view.node.name}", data)
             if isinstance(data, str):
-                if not isinstance(answer, Failure):
-                    registry.note_unanswered(Failure(plugin, "node_role_data", data, ""), node_role=view)
+                if not isinstance(said, Failure):
+                    registry.note_unanswered(Failure(plugin, hook, data, ""), node_role=view)
                 tree = dict(old[ref])
                 break
             tree = rules.merge(tree, data)
@@ -202,18 +206,19 @@ def refresh_sysdata(turn: Turn, ids: Collection[int], *, quiet: bool = False) ->
     if not new:
         return
     with watch_values(turn, new, itself=not quiet):
-        for ref, fresh in new.items():
-            turn.session.execute(update(node_roles).where(node_roles.c.id == ref).values(sysdata=fresh))
-            record(turn, "node_role", ref, "sysdata", [path for path, _ in rules.leaves(fresh)])
+        set_json(turn.session, turn.store, node_roles, "sysdata", new)
+    record_many(
+        turn, [("node_role", ref, "sysdata", [path for path, _ in rules.leaves(fresh)]) for ref, fresh in new.items()]
+    )
 
 
-def _as_sysdata(turn: Turn, plugin: str, role: str, answer: Any) -> dict[str, Json] | str:
+def _as_sysdata(turn: Turn, what: str, role: str, answer: Any) -> dict[str, Json] | str:
     """What a barclamp answered, as JSON; or why it is none. Never raises: it is asked where outcomes are handed in."""
     try:
         tree = orjson.loads(orjson.dumps({} if answer is None else answer, default=_mapping))
         if not isinstance(tree, dict):
             return f"it answered {type(answer).__name__}, which is no mapping"
-        return _checked(turn, role, tree, f"node_role_data of {plugin}")
+        return _checked(turn, role, tree, what)
     except (CrowbarError, TypeError, ValueError, RecursionError) as error:
         return f"its answer cannot be kept: {error}"
 
@@ -274,8 +279,7 @@ def merge_walls(turn: Turn, reported: Mapping[int, tuple[Mapping[str, Json], int
     }
     changed = {ref: wall for ref, wall in changed.items() if wall != walls[ref]}
     with watch_values(turn, changed, itself=False):
-        for ref, wall in changed.items():
-            turn.session.execute(update(node_roles).where(node_roles.c.id == ref).values(wall=wall))
+        set_json(turn.session, turn.store, node_roles, "wall", changed)
     for ref in changed:
         tree, run_id = accepted[ref]
         record(turn, "node_role", ref, "wall", [path for path, _ in rules.leaves(tree)], run_id=run_id)

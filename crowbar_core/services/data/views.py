@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import DeploymentRoleView, DeploymentView, NodeRoleView, NodeView, RunView
@@ -14,7 +14,7 @@ from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import PROPOSED, State
 from crowbar_core.errors import NotFound
 from crowbar_core.plugins import Registry
-from crowbar_core.services.data.addresses import Claim, claims_for_views, with_addresses
+from crowbar_core.services.data.addresses import claims_for_views, with_addresses
 from crowbar_core.services.data.layers import own_trees
 from crowbar_core.store.db import Store
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, RoleRow, Run, table
@@ -39,17 +39,18 @@ def node_row(session: Session, node_id: int) -> Any:
     return row
 
 
-def node_view(registry: Registry, row: Row[Any] | Any, claims: Sequence[Claim]) -> NodeView:
-    """The view of a row of ``_node_select``'s columns, with the addresses that the barclamps know.
+def views_of_rows(registry: Registry, session: Session, store: Store, rows: Sequence[Any]) -> dict[int, NodeView]:
+    """The views of rows with ``_node_select``'s columns, by id, with the addresses that the barclamps know."""
+    claims = claims_for_views(registry, session, store, [row.id for row in rows])
+    return with_addresses(registry, session, [_bare(row) for row in rows], claims)
 
-    ``claims`` are the node's, from ``claims_for_views``.
-    """
-    bare = NodeView(
+
+def _bare(row: Any) -> NodeView:
+    return NodeView(
         id=row.id, name=row.name, admin=row.admin, system=row.system, alive=row.alive, available=row.available,
         bootenv=row.bootenv, served_bootenv=row.served_bootenv, deployment=row.deployment,
         host_keys=tuple(row.host_keys), discovery=masked(row.discovery), hint=masked(row.hint),
     )  # fmt: skip
-    return with_addresses(registry, bare, claims)
 
 
 def node_views(
@@ -59,9 +60,7 @@ def node_views(
     statement = _node_select().order_by(nodes.c.name)
     if ids is not None:
         statement = statement.where(store.ids(nodes.c.id, ids))
-    rows = session.execute(statement).all()
-    claims = claims_for_views(registry, session, store, [row.id for row in rows])
-    return {row.id: node_view(registry, row, claims.get(row.id, ())) for row in rows}
+    return views_of_rows(registry, session, store, session.execute(statement).all())
 
 
 def node_role_views(
@@ -83,14 +82,16 @@ def node_role_views(
     peers = _peers(session, {(row.role_id, row.deployment_id) for row in rows if row.cluster})
     node_ids = {row.node_id for row in rows} | {node for group in peers.values() for node in group}
     by_id = node_views(registry, session, store, node_ids)
+    shown = {
+        group: tuple(sorted((by_id[node] for node in those), key=lambda one: one.name))
+        for group, those in peers.items()
+    }
     return {
         row.id: NodeRoleView(
             id=row.id, node=by_id[row.node_id], role=row.role, deployment=row.deployment, state=State(row.state).name,
             cohort=row.cohort, run_count=row.run_count, status=row.status, data=masked(trees.get(row.id, {})),
             wall=masked(row.wall),
-            peers=tuple(
-                sorted((by_id[node] for node in peers.get((row.role_id, row.deployment_id), ())), key=lambda n: n.name)
-            ),
+            peers=shown.get((row.role_id, row.deployment_id), ()),
         )
         for row in rows
     }  # fmt: skip

@@ -28,8 +28,7 @@ from crowbar_core.errors import (
 from crowbar_core.plugins import LoadedRole
 from crowbar_core.services.annealing.outcomes import Kind, Outcome
 from crowbar_core.services.cluster.liveness import look
-from crowbar_core.services.data.addresses import claims_for_views
-from crowbar_core.services.data.views import node_view
+from crowbar_core.services.data.views import views_of_rows
 from crowbar_core.services.engine.run_logs import RunLogBuffer, has_secrets, secret_texts
 from crowbar_core.services.turns.parts import Parts, log
 from crowbar_core.services.turns.secrets import open_secrets
@@ -120,11 +119,11 @@ class Executor:
                 .where(parts.store.ids(runs.c.id, run_ids))
                 .order_by(runs.c.id)
             ).all()  # fmt: skip
-            claims = claims_for_views(parts.registry, session, parts.store, [row.id for row in rows])
+            views = views_of_rows(parts.registry, session, parts.store, rows)
         return [
             Job(
                 run_id=row.run_id, node_role_id=row.node_role_id, attempt=row.attempt, refresh=row.refresh,
-                node=node_view(parts.registry, row, claims.get(row.id, ())),
+                node=views[row.id],
                 role=parts.registry.roles.get(row.role), role_name=row.role, jig_name=row.jig_name,
                 deployment=row.run_deployment, input=row.input, timeout=row.timeout,
                 log=RunLogBuffer(row.run_id, settings.log_lines, settings.log_bytes, seq=row.log_lines),
