@@ -4,6 +4,7 @@ These are the public names. Importing them loads neither Flask nor SQLAlchemy.
 """
 
 from crowbar_core.barclamp import (
+    POWER_ACTIONS,
     Attribute,
     Barclamp,
     Bind,
@@ -72,6 +73,7 @@ from crowbar_core.errors import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "POWER_ACTIONS",
     "Attribute",
     "BadInput",
     "Barclamp",

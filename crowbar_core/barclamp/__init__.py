@@ -15,7 +15,7 @@ from crowbar_core.barclamp.extras import (
     requires,
     setting,
 )
-from crowbar_core.barclamp.hammers import Hammer, Probe
+from crowbar_core.barclamp.hammers import POWER_ACTIONS, Hammer, Probe
 from crowbar_core.barclamp.hooks import PROJECT, hookimpl, hookspec
 from crowbar_core.barclamp.intents import (
     Bind,
@@ -49,6 +49,7 @@ from crowbar_core.barclamp.views import (
 )
 
 __all__ = [
+    "POWER_ACTIONS",
     "PROJECT",
     "Attribute",
     "Barclamp",

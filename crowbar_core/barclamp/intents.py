@@ -135,7 +135,11 @@ class MarkAlive:
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """Perform an action through the node's best hammer, after the commit."""
+    """Perform an action through the node's best hammer, after the commit, at most once.
+
+    It is refused at once if no hammer of the node can. Nobody waits for it; a failure is shown as a problem, and so is
+    one that nobody began within five minutes, which is then left undone. Those of one node are performed in order.
+    """
 
     node: str
     action: str

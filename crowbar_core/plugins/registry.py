@@ -158,6 +158,11 @@ class Registry:
         made: Hammer = self._hammers[name](config)
         return made
 
+    def hammer_schema(self, name: str) -> Mapping[str, Json]:
+        """The JSON Schema of a hammer's configuration; empty when it has none, or is not installed."""
+        found = self._hammers.get(name)
+        return {} if found is None else found.schema
+
     # ------------------------------------------------------------ calling
 
     def implementations(self, hook: str, *, role: str | None = None) -> tuple[Implementation, ...]:

@@ -236,6 +236,11 @@ def forget_job(session: Session, plugin: str, job: str) -> None:
     session.execute(delete(hook_errors).where(hook_errors.c.plugin == plugin, hook_errors.c.hook == job_name(job)))
 
 
+def forget_failure(session: Session, plugin: str, what: str) -> None:
+    """What had failed under this name has succeeded."""
+    session.execute(delete(hook_errors).where(hook_errors.c.plugin == plugin, hook_errors.c.hook == what))
+
+
 def job_name(job: str) -> str:
     """A periodic job in place of a hook's name."""
     return f"{PERIODIC}{job}"[:64]

@@ -22,7 +22,7 @@ from crowbar_core.domain.states import ACTIVE, ERROR, State
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound
 from crowbar_core.services.annealing.sweeping import sweep
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.cluster import binding, deployments, nodes, steering
+from crowbar_core.services.cluster import binding, deployments, nodes, powering, steering
 from crowbar_core.services.cluster.planning import Plan
 from crowbar_core.services.data.views import node_role_views, node_views, run_views
 from crowbar_core.services.engine import housekeeping
@@ -35,9 +35,11 @@ from crowbar_core.services.turns.parts import Actor
 from crowbar_core.services.values import attributes
 from crowbar_core.services.watch import settling
 from crowbar_core.services.watch.settling import Settled
+from crowbar_core.services.watch.workers import has_died
 from crowbar_core.settings import load_settings
 from crowbar_core.store import catalogue, events
 from crowbar_core.store import runs as store_runs
+from crowbar_core.store import steps as store_steps
 from crowbar_core.store.catalogue import HookFailure
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, RoleRow, Run, RunLog, table
 from crowbar_core.testing.clock import FakeClock
@@ -244,7 +246,10 @@ class Testbed:
         return self._left > 0
 
     def _deliver(self) -> int:
-        return self._reactions.deliver_due()
+        delivered = self._reactions.deliver_due()
+        for order in powering.due(self.parts, died=has_died):
+            powering.carry_out(self.parts, order, self.runner.worker)
+        return delivered
 
     def _run_queued(self, within: float) -> int:
         with self.parts.store.read() as session:
@@ -287,8 +292,8 @@ class Testbed:
                     node_rows.c.available, or_(role_rows.c.max_attempts > 0, node_role_rows.c.attempts < _TRIES),
                 )
             )  # fmt: skip
-            delivery = events.next_try_at(session)
-        later = [moment for moment in (retry, delivery) if moment is not None and moment > self.clock.now]
+            delivery, step = events.next_try_at(session), store_steps.next_at(session)
+        later = [moment for moment in (retry, delivery, step) if moment is not None and moment > self.clock.now]
         if not later:
             return False
         self.clock.advance((min(later) - self.clock.now).total_seconds())

@@ -16,7 +16,9 @@ from crowbar_core.store.runs import Overdue
 
 @dataclass(frozen=True, kw_only=True)
 class Swept:
-    """What a sweep found: runs that were lost, queued runs rung again, nodes that had work but no run."""
+    """What a sweep found: runs that were lost, queued runs rung again; nodes that had work but no run, and steps whose
+    time had come.
+    """
 
     lost: int = 0
     rung: int = 0
@@ -32,6 +34,7 @@ def sweep(parts: Parts, *, dead_workers: Collection[str] = (), spare: bool = Fal
         overdue = [one for one in store_runs.overdue(session, now) if one.pending or not spare]
         holders = store_runs.holders(session)
         unheard = store_runs.queued(session, limit, rung_before=now - timedelta(seconds=parts.settings.ring_seconds))
+        again = steps.is_due(session, now)
         idle = store_runs.idle_nodes_with_work(session, now, limit)
     late = [one.id for one in overdue if one.pending and one.in_steps]
     outcomes = [
@@ -44,18 +47,18 @@ def sweep(parts: Parts, *, dead_workers: Collection[str] = (), spare: bool = Fal
     gone = {run_id: worker for worker in dead_workers for run_id in holders.get(worker, ())}
     for run_id in sorted(gone.keys() - {one.id for one in overdue}):
         outcomes.append(Outcome(run_id=run_id, kind="lost", reason="its worker has died", worker=gone[run_id]))
-    if not (outcomes or late or unheard or idle):
+    if not (outcomes or late or again or unheard or idle):
         return Swept()
     with change(parts, Actor("sweeper")) as turn:
-        if late:
-            turn.queued.extend(steps.wake_due(turn.session, turn.store, turn.now, late))
+        called = steps.wake_due(turn.session, turn.store, turn.now, late) if late or again else []
+        turn.queued.extend(called)
         if outcomes:
             finish_in_turn(turn, _still_overdue(turn, outcomes, overdue))
         if unheard:
             store_runs.rung(turn.session, turn.store, turn.now, unheard)
             turn.queued.extend(store_runs.queued(turn.session, limit) if len(unheard) == limit else unheard)
         turn.moves.woken.update(idle)
-    swept = Swept(lost=len(outcomes), rung=len(unheard), woken=len(idle))
+    swept = Swept(lost=len(outcomes), rung=len(unheard), woken=len(idle) + len(called))
     log.info("swept", lost=swept.lost, rung=swept.rung, woken=swept.woken)
     return swept
 

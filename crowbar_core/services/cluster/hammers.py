@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import orjson
-from sqlalchemy import delete, select, true
+from sqlalchemy import delete, select, true, update
+from sqlalchemy.orm import Session
 
-from crowbar_core.barclamp import Hammer, Json
-from crowbar_core.errors import NotFound, Refused
+from crowbar_core.barclamp import POWER_ACTIONS, Attribute, Hammer, Json
+from crowbar_core.domain.attributes import MASK, check_value
+from crowbar_core.errors import CrowbarError, NotFound, Refused, TemporaryError, Unavailable, told
 from crowbar_core.services.annealing.annealer import change
-from crowbar_core.services.data.views import node_row
-from crowbar_core.services.turns.parts import Actor, Parts, Turn
+from crowbar_core.services.data.views import node_row, node_views
+from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
 from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store import hammers as store_hammers
 from crowbar_core.store.models import HammerRow, table
 
 hammers = table(HammerRow)
 
-GENTLE = frozenset(("on", "status", "identify"))
+GENTLE = frozenset(("on", "status", "identify", *(one for one in POWER_ACTIONS if one.startswith("boot-"))))
 """Actions that stop nothing. Every other is asked about, since a hammer may call its actions as it likes."""
 
 
@@ -34,10 +37,10 @@ def add_hammer(
 
 
 def insert_hammer(turn: Turn, node_id: int, name: str, priority: int, config: Mapping[str, Json]) -> int:
-    turn.registry.hammer(name, config)
+    _check(turn.parts, name, config)
     taken = store_hammers.of_name(turn.session, node_id, name)
     if taken is not None:
-        raise Refused(f"Node {node_id} has a hammer {name!r} already (hammer {taken.id}). Remove that first.")
+        raise Refused(f"Node {node_id} has a hammer {name!r} already (hammer {taken.id}). Change that one.")
     return store_hammers.add(turn.session, node_id, name, priority, _encrypted(turn.parts, config))
 
 
@@ -51,18 +54,66 @@ def set_hammer(turn: Turn, node_id: int, name: str, priority: int, config: Mappi
     elif (there.priority, _decrypted(turn.parts, there.config)) == (priority, dict(config)):
         return
     else:
-        turn.registry.hammer(name, config)
+        _check(turn.parts, name, config)
         store_hammers.change(turn.session, there.id, priority, _encrypted(turn.parts, config))
     turn.audit("hammer.set", f"node {node_row(turn.session, node_id).name}", hammer=name)
 
 
-def _encrypted(parts: Parts, config: Mapping[str, Json]) -> str:
-    return parts.cipher.encrypt(orjson.dumps(dict(config))).decode()
+def change_hammer(
+    parts: Parts, actor: Actor, hammer_id: int, *, priority: int | None = None,
+    config: Mapping[str, Json] | None = None,
+) -> None:  # fmt: skip
+    """Change a hammer. Of ``config``, the keys given are changed, and those that are null are removed. A secret that is
+    given as it is shown, masked, stays what it is.
+    """
+    with change(parts, actor) as turn:
+        row = turn.session.execute(
+            select(hammers.c.name, hammers.c.node_id, hammers.c.config).where(hammers.c.id == hammer_id)
+        ).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no hammer {hammer_id}.")
+        values: dict[str, Any] = {} if priority is None else {"priority": priority}
+        if config:
+            old = _decrypted(parts, row.config)
+            given = {key: value for key, value in config.items() if not (value == MASK and key in old)}
+            new = {key: value for key, value in {**old, **given}.items() if value is not None}
+            _check(parts, row.name, new)
+            values["config"] = _encrypted(parts, new)
+        if values:
+            turn.session.execute(update(hammers).where(hammers.c.id == hammer_id).values(**values))
+        named = sorted({"priority"} & values.keys() | set(config or {}))
+        turn.audit("hammer.change", f"node {node_row(turn.session, row.node_id).name}", hammer=row.name, changed=named)
+
+
+def _check(parts: Parts, name: str, config: Mapping[str, Json]) -> None:
+    """Refuse a configuration that breaks the hammer's schema, or that the hammer itself does not take."""
+    schema = parts.registry.hammer_schema(name)
+    if schema:
+        check_value(Attribute(name=f"config of the hammer {name}", schema=schema), dict(config))
+    parts.registry.hammer(name, config)
+
+
+def shown_configs(parts: Parts, session: Session, hammer_ids: Collection[int]) -> dict[int, dict[str, Json]]:
+    """Hammer id -> its configuration, with its secrets masked; all of it where nothing says what is secret."""
+    rows = session.execute(
+        select(hammers.c.id, hammers.c.name, hammers.c.config).where(parts.store.ids(hammers.c.id, hammer_ids))
+    ).all()
+    found: dict[int, dict[str, Json]] = {}
+    for row in rows:
+        known = parts.registry.hammer_schema(row.name).get("properties", {})
+        open_ = {key for key, rule in known.items() if isinstance(rule, Mapping) and not rule.get("writeOnly")}
+        config = _decrypted(parts, row.config)
+        found[row.id] = {key: value if key in open_ else MASK for key, value in config.items()}
+    return found
 
 
 def _decrypted(parts: Parts, config: str) -> dict[str, Json]:
-    tree: dict[str, Json] = orjson.loads(parts.cipher.decrypt(config.encode()))
-    return tree
+    found: dict[str, Json] = orjson.loads(parts.cipher.decrypt(config.encode())) if config else {}
+    return found
+
+
+def _encrypted(parts: Parts, config: Mapping[str, Json]) -> str:
+    return parts.cipher.encrypt(orjson.dumps(dict(config))).decode()
 
 
 def remove_hammer(parts: Parts, actor: Actor, hammer_id: int) -> None:
@@ -72,16 +123,30 @@ def remove_hammer(parts: Parts, actor: Actor, hammer_id: int) -> None:
         turn.audit("hammer.remove", f"hammer {hammer_id}")
 
 
-def _hammers(parts: Parts, node_id: int, *, hammer_id: int | None = None) -> list[Hammer]:
-    """The node's hammers, highest priority first."""
+def _hammers(parts: Parts, node_id: int, *, hammer_id: int | None = None) -> list[tuple[str, Hammer]]:
+    """The node's hammers with their names, highest priority first. One that cannot be made here is left out, unless it
+    is the one that is asked for.
+    """
     with parts.store.read() as session:
         node_row(session, node_id)
+        view = node_views(parts.registry, session, parts.store, [node_id])[node_id]
         rows = session.execute(
             select(hammers.c.id, hammers.c.name, hammers.c.config)
             .where(hammers.c.node_id == node_id, true() if hammer_id is None else hammers.c.id == hammer_id)
             .order_by(hammers.c.priority.desc(), hammers.c.id)
         ).all()
-    return [parts.registry.hammer(row.name, _decrypted(parts, row.config)) for row in rows]
+    found: list[tuple[str, Hammer]] = []
+    for row in rows:
+        try:
+            made = parts.registry.hammer(row.name, _decrypted(parts, row.config))
+        except CrowbarError as error:
+            if hammer_id is not None:
+                raise
+            log.warning("a hammer is left out", node=view.name, hammer=row.name, error=error.detail)
+            continue
+        made.node = view
+        found.append((row.name, made))
+    return found
 
 
 def stops(action: str) -> bool:
@@ -91,14 +156,24 @@ def stops(action: str) -> bool:
 
 def power_actions(parts: Parts, node_id: int) -> tuple[str, ...]:
     """What the node's hammers can do."""
-    return tuple(sorted({action for hammer in _hammers(parts, node_id) for action in hammer.actions()}))
+    return tuple(sorted({action for _, hammer in _hammers(parts, node_id) for action in hammer.actions()}))
 
 
 def power(parts: Parts, actor: Actor, node_id: int, action: str) -> str:
-    """Perform an action through the node's best hammer that can. Returns its line. Raises ``Refused`` when none can."""
-    refuse_unable(parts, node_id, action)
-    hammer = next(one for one in _hammers(parts, node_id) if action in one.actions())
-    return _perform(parts, actor, node_id, hammer, action)
+    """Perform an action through the node's best hammer that can; one that fails for the moment lets the next one try.
+    Returns its line. Raises ``Refused`` when none can.
+    """
+    able = [(name, hammer) for name, hammer in _hammers(parts, node_id) if action in hammer.actions()]
+    if not able:
+        refuse_unable(parts, node_id, action)
+    failures: list[str] = []
+    for name, hammer in able:
+        try:
+            return _perform(parts, actor, node_id, name, hammer, action)
+        except (TemporaryError, Unavailable) as error:
+            log.warning("a hammer failed for the moment", node=hammer.node.name, hammer=name, error=error.detail)
+            failures.append(f"{name}: {error.detail}")
+    raise TemporaryError("; ".join(failures))
 
 
 def refuse_unable(parts: Parts, node_id: int, action: str) -> None:
@@ -115,17 +190,26 @@ def perform(parts: Parts, actor: Actor, hammer_id: int, action: str) -> str:
         node_id = session.scalar(select(hammers.c.node_id).where(hammers.c.id == hammer_id))
     if node_id is None:
         raise NotFound(f"There is no hammer {hammer_id}.")
-    (hammer,) = _hammers(parts, node_id, hammer_id=hammer_id)
+    ((name, hammer),) = _hammers(parts, node_id, hammer_id=hammer_id)
     if action not in hammer.actions():
         raise Refused(f"Hammer {hammer_id} cannot {action!r}; it can: {', '.join(hammer.actions())}.")
-    return _perform(parts, actor, node_id, hammer, action)
+    return _perform(parts, actor, node_id, name, hammer, action)
 
 
-def _perform(parts: Parts, actor: Actor, node_id: int, hammer: Hammer, action: str) -> str:
-    said = hammer.perform(action)
+def _perform(parts: Parts, actor: Actor, node_id: int, name: str, hammer: Hammer, action: str) -> str:
+    try:
+        with parts.registry.seats(name):
+            said = hammer.perform(action)
+    except CrowbarError:
+        raise
+    except Exception as error:  # a hammer is a barclamp's: what it raises is an answer, not the end of a thread
+        log.exception("a hammer failed", node=hammer.node.name, hammer=name, action=action)
+        raise Refused(f"The hammer {name} of {hammer.node.name} could not {action}: {told(error)}") from error
     if action != "status":
         with change(parts, actor) as turn:
-            turn.audit("node.power", f"node {node_row(turn.session, node_id).name}", action=action, result=said)
+            turn.audit(
+                "node.power", f"node {node_row(turn.session, node_id).name}", action=action, hammer=name, result=said
+            )
             if action == "off":
                 write_nodes(turn, {node_id: {"alive": False}}, reason="it was powered off")
     return said

@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ from crowbar_core.plugins import CORE
 from crowbar_core.questions import Unanswered
 from crowbar_core.queues.threads import ThreadsQueue
 from crowbar_core.services.annealing.sweeping import sweep, try_delayed
+from crowbar_core.services.cluster import powering
 from crowbar_core.services.cluster.liveness import probe_all
 from crowbar_core.services.engine import housekeeping
 from crowbar_core.services.engine.marks import look_for_marks
@@ -40,6 +42,8 @@ LOOK_SECONDS = 1.0
 """How often a process looks for what it cannot hear of."""
 
 
+POWER_AT_ONCE = 16
+"""How many nodes are powered at a time."""
 TELL_SECONDS = 10.0
 """How often it is written down at most that a barclamp's job has ended well."""
 
@@ -77,12 +81,14 @@ class Engine:
             self._spawn(self._lead, "leader")
             self._spawn(self._react, "reactions")
             self._spawn(self._keep_delays, "delays")
+            self._spawn(self._power, "power")
 
     def stop(self, timeout: float = 30.0) -> bool:
         """Stop claiming, let runs finish or hand them back, give up the lease. True: nothing was left running."""
         self._stopping.set()
         self.parts.woken.set()
         self.parts.delayed.set()
+        self.parts.ordered.set()
         quiet = self.runner.stop(timeout)
         until = time.monotonic() + 2.0  # for all of them: whoever waits for the database is not waited for
         for thread in self._threads:
@@ -105,6 +111,7 @@ class Engine:
             if listener.wait(1.0, _readable):
                 self.parts.woken.set()
                 self.parts.delayed.set()
+                self.parts.ordered.set()
                 self._ring_queued()
         listener.close()
 
@@ -151,6 +158,29 @@ class Engine:
                 log.warning("delayed retries must wait", error=error.detail)
             except Exception:  # noqa: BLE001  a thread of the engine goes on whatever one round did
                 log.exception("delayed retries must wait")
+
+    # ------------------------------------------------------------ powering
+
+    def _power(self) -> None:
+        """Have performed what changes asked for, each node by itself: a slow BMC holds up nobody."""
+        pool = ThreadPoolExecutor(max_workers=POWER_AT_ONCE, thread_name_prefix="crowbar-power")
+        busy: dict[int, Future[None]] = {}
+        while not self._stopping.is_set():
+            self.parts.ordered.wait(LOOK_SECONDS)
+            self.parts.ordered.clear()
+            busy = {ref: one for ref, one in busy.items() if not one.done()}
+            if not self.leading:
+                continue
+            try:
+                for order in powering.due(self.parts, died=has_died, busy=busy):
+                    done = pool.submit(powering.carry_out, self.parts, order, self.name)
+                    done.add_done_callback(lambda _: self.parts.ordered.set())  # the node's next one
+                    busy[order.node_id] = done
+            except CrowbarError as error:
+                log.warning("nodes must wait to be powered", error=error.detail)
+            except Exception:  # noqa: BLE001  a thread of the engine goes on whatever one round did
+                log.exception("nodes must wait to be powered")
+        pool.shutdown(wait=False, cancel_futures=True)
 
     # ------------------------------------------------------------ leading
 

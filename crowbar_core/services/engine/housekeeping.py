@@ -13,7 +13,7 @@ from crowbar_core.services.people import sessions
 from crowbar_core.services.turns.parts import Actor, Parts, log
 from crowbar_core.services.watch.processes import SHOWN_DEAD
 from crowbar_core.store import events as store_events
-from crowbar_core.store import processes
+from crowbar_core.store import power_orders, processes
 from crowbar_core.store.models import (
     Delivery,
     Event,
@@ -49,6 +49,7 @@ def clean(parts: Parts) -> int:
             delete(keys).where(keys.c.created_at < now - timedelta(days=1)),
         ):
             gone += session.execute(statement).rowcount  # type: ignore[attr-defined]
+        gone += power_orders.forget_before(session, before)
         gone += processes.forget_before(session, now - SHOWN_DEAD)
         gone += sessions.forget_before(session, now)
     return gone

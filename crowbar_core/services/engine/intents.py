@@ -28,7 +28,8 @@ from crowbar_core.errors import NotFound
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.cluster import binding, definitions, nodes, steering
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn
-from crowbar_core.services.cluster.hammers import power, set_hammer
+from crowbar_core.services.cluster.hammers import set_hammer
+from crowbar_core.services.cluster.powering import order_power
 from crowbar_core.services.cluster.registering import NewNode, register_in_turn
 from crowbar_core.services.turns.parts import Actor, Parts, Turn
 from crowbar_core.services.values import attributes
@@ -37,20 +38,10 @@ from crowbar_core.store import named, node_fields
 
 
 def apply_intents(parts: Parts, actor: Actor, intents: Sequence[Intent]) -> None:
-    """Apply intents in one transaction: all or none. ``Power`` is performed first, outside of it."""
-    perform_power(parts, actor, intents)
+    """Apply intents in one transaction: all or none."""
     with change(parts, actor) as turn:
         for intent in intents:
             apply_intent(turn, intent)
-
-
-def perform_power(parts: Parts, actor: Actor, intents: Sequence[Intent]) -> None:
-    """Perform the ``Power`` among these intents, through the nodes' best hammers. Outside any transaction."""
-    for intent in intents:
-        if isinstance(intent, Power):
-            with parts.store.read() as session:
-                node_id = named.node_id(session, intent.node)
-            power(parts, actor, node_id, intent.action)
 
 
 def apply_intent(turn: Turn, intent: Intent) -> None:
@@ -141,7 +132,7 @@ def _remove_role(turn: Turn, intent: RemoveRole) -> None:
 
 
 def _power(turn: Turn, intent: Power) -> None:
-    """Nothing inside the turn: see ``perform_power``."""
+    order_power(turn, named.node_id(turn.session, intent.node), intent.action)
 
 
 APPLY: Mapping[type[Intent], Callable[[Turn, Any], None]] = {

@@ -17,7 +17,7 @@ from crowbar_core.errors import CrowbarError, told
 from crowbar_core.plugins import Implementation
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.data.views import deployment_role_view, node_role_views, node_views, run_views
-from crowbar_core.services.engine.intents import apply_intent, perform_power
+from crowbar_core.services.engine.intents import apply_intent
 from crowbar_core.services.engine.lanes import Call, Lane
 from crowbar_core.services.turns.looking import look
 from crowbar_core.services.turns.parts import Actor, Parts, log
@@ -187,7 +187,6 @@ class Reactions:
     def _apply(self, one: Waiting, intents: Sequence[Intent]) -> None:
         actor = Actor(f"barclamp {one.plugin}")
         try:
-            perform_power(self.parts, actor, intents)
             with change(self.parts, actor) as turn:
                 if events.settle(turn.session, turn.now, one.id):
                     for intent in intents:

@@ -82,6 +82,8 @@ class Parts:
     """Set when events wait: wakes those who deliver them in this process."""
     delayed: threading.Event = field(default_factory=threading.Event)
     """Set when something is to be tried again after a delay: wakes who sees to it that it is not tried much later."""
+    ordered: threading.Event = field(default_factory=threading.Event)
+    """Set when a node's hammers have something to perform: wakes who sees to it in this process."""
     stop_runs: Callable[[Sequence[int]], None] = lambda run_ids: None
     """Tells the runner of this process to stop runs that it may be executing."""
     seat: Callable[[Turn, str], Change] = field(init=False)

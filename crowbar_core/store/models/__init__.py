@@ -13,6 +13,7 @@ from crowbar_core.store.models.cluster import (
     Node,
     NodeGroup,
     NodeRole,
+    PowerOrder,
     Provenance,
 )
 from crowbar_core.store.models.events import Delivery, Event, HookError
@@ -50,6 +51,7 @@ __all__ = [
     "NodeGroup",
     "NodeRole",
     "PeriodicJob",
+    "PowerOrder",
     "ProcessRow",
     "Provenance",
     "RoleRow",

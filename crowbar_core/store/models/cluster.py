@@ -148,6 +148,28 @@ class HammerRow(Model):
     config: Mapped[str] = words()
 
 
+class PowerOrder(Model):
+    """An action that a node's hammers are to perform: begun at most once, by ``worker``, and then never again."""
+
+    __tablename__ = "power_orders"
+    __table_args__ = (
+        Index(
+            "ix_power_orders_open", "id", sqlite_where=text("finished_at IS NULL"),
+            postgresql_where=text("finished_at IS NULL"),
+        ),
+    )  # fmt: skip
+    id: Mapped[int] = mapped_column(primary_key=True)
+    node_id: Mapped[int] = ref("nodes.id", "CASCADE")
+    action: Mapped[str]
+    actor: Mapped[str] = words()
+    worker: Mapped[str] = words()
+    ordered_at: Mapped[datetime]
+    begun_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    result: Mapped[str] = words()
+    error: Mapped[str] = words()
+
+
 class DeploymentRole(Model):
     __tablename__ = "deployment_roles"
     __table_args__ = (UniqueConstraint("deployment_id", "role_id"),)

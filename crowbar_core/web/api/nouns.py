@@ -8,15 +8,16 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
+from crowbar_core.services.cluster.hammers import shown_configs
 from crowbar_core.services.data.views import node_views
 from crowbar_core.services.values.drafts import Draft, Kind, drafts_in, drafts_of
 from crowbar_core.services.watch.processes import Process, judged
 from crowbar_core.store.db import now_of
 from crowbar_core.store.listing import Later, Listing
-from crowbar_core.store.listings import deployments, noderoles, nodes
+from crowbar_core.store.listings import deployments, groups, noderoles, nodes
 from crowbar_core.store.listings.catalogue import ATTRIBS, BARCLAMPS, JIGS, ROLES
 from crowbar_core.store.listings.fields import fields
-from crowbar_core.store.listings.groups import GROUPS, HAMMERS
+from crowbar_core.store.listings.groups import GROUPS
 from crowbar_core.store.listings.history import AUDITS, DELIVERIES, EVENTS, JOBS
 from crowbar_core.store.listings.people import TOKENS, USERS
 from crowbar_core.store.listings.runs import RUNS
@@ -61,6 +62,10 @@ def _drafts_of(kind: Kind) -> Later:
     )  # fmt: skip
 
 
+def _configs(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
+    return shown_configs(parts(), session, ids)
+
+
 def _drafts_in(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
     found = drafts_in(parts(), session, ids)
     return {ref: [{"on": one.name, **_draft(one)} for one in drafts] for ref, drafts in found.items()}
@@ -86,6 +91,13 @@ NODES: Final = _with(
         help="Its addresses on the admin network, best first.",
     ),
     _drafts_of("node"),
+)  # fmt: skip
+HAMMERS: Final = _with(
+    groups.HAMMERS,
+    Later(
+        name="config", type=dict, fetch=_configs, missing={}, example={"address": "192.0.2.7", "password": "***"},
+        help="What this kind of hammer needs, secrets masked.",
+    ),
 )  # fmt: skip
 NODE_ROLES: Final = _with(noderoles.NODE_ROLES, _drafts_of("node_role"))
 DEPLOYMENT_ROLES: Final = _with(deployments.DEPLOYMENT_ROLES, _drafts_of("deployment_role"))
