@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_an_installation_is_done_once_whatever_dies_in_each_of_its_steps(site: S
     site.wait(lambda: site.node_role(other, "quick")["state_name"] == "ACTIVE", "the other node is done")
     (run,) = [one["id"] for one in site.runs_of(node, "os-install")]
     for step in STEPS:
-        site.wait(lambda step=step: in_step(site, run, step), f"it waits in {step!r}")
+        site.wait(partial(in_step, site, run, step), f"it waits in {step!r}")
         if step == STEPS[0]:
             assert lab.power(node, "status") == "off"
             assert site.node_role(node, "os-look")["state_name"] == "ACTIVE"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from crowbar_jig_script.hammer import SshHammer
+from crowbar_jig_script.settings import Settings
 
 from crowbar_core import NodeUnreachable, NodeView, Refused
 from crowbar_core.barclamp import serving
-from crowbar_jig_script.hammer import SshHammer
-from crowbar_jig_script.settings import Settings
 
 from .conftest import Site, eventually
 
@@ -43,11 +43,11 @@ def programs(site: Site) -> None:
 
 @pytest.mark.lab
 @pytest.mark.parametrize(
-    ("action", "program"), [("cycle", "reboot"), ("reset", "reboot"), ("off", "poweroff"), ("soft", "poweroff")]
+    "action, program", [("cycle", "reboot"), ("reset", "reboot"), ("off", "poweroff"), ("soft", "poweroff")]
 )
 def test_a_node_restarts_or_shuts_down_through_its_own_system(site: Site, action: str, program: str) -> None:
     programs(site)
-    assert perform(site.view(), action, site.jig.settings) == f"{program} is under way"
+    assert perform(site.view(), action, site.jig.connections.settings) == f"{program} is under way"
     eventually(lambda: site.on_node("cat /tmp/called") == f"{program}\n", within=30.0)
 
 
@@ -60,4 +60,4 @@ def test_a_node_without_an_address_is_out_of_reach() -> None:
 def test_a_node_without_the_program_is_told_of(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crowbar_jig_script.hammer.COMMANDS", {"off": "no-such-program"})
     with pytest.raises(Refused, match="no program 'no-such-program'"):
-        perform(site.view(), "off", site.jig.settings)
+        perform(site.view(), "off", site.jig.connections.settings)

@@ -6,12 +6,17 @@ What it is told comes as files ``open/STEP`` in $FAULTS_ROOM; what it did stands
 from __future__ import annotations
 
 import os
-
-from crowbar_faults import ROOM, note
+from pathlib import Path
 
 from crowbar_core import Barclamp, Done, Outcome, Pending, PermanentError, Role, Task, cluster, hookimpl
 
+ROOM = Path(os.environ["FAULTS_ROOM"])
 STEPS = ("powering down", "booting", "copying", "settling in")
+
+
+def note(*words: object) -> None:
+    with open(ROOM / "journal", "a") as journal:
+        journal.write(" ".join(str(word) for word in words) + "\n")
 
 
 def install(task: Task) -> Outcome:
