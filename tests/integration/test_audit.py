@@ -76,6 +76,10 @@ DEEDS: dict[str, tuple[str, Deed]] = {
     "node.redeploy": ("node a.test.example", lambda s: nodes.redeploy_node(s.parts, EVE, s.node)),
     "node.delete": ("node a.test.example", lambda s: nodes.delete_node(s.parts, EVE, s.node)),
     "node.power": ("node a.test.example", lambda s: hammers.power(s.parts, EVE, s.node, "on")),
+    "hammer.change": (
+        "node a.test.example",
+        lambda s: hammers.change_hammer(s.parts, EVE, s.hammer, priority=3),
+    ),
     "hammer.remove": ("hammer {hammer}", lambda s: hammers.remove_hammer(s.parts, EVE, s.hammer)),
     "attribute.set": (
         "node a.test.example",

@@ -454,6 +454,15 @@ def test_drafts_are_shown_as_old_and_new(server: Server, run: Run) -> None:
     assert run("attribs", "commit", "--deployment", "d").exit_code == 2
 
 
+def test_a_hammer_is_changed_key_by_key_and_a_run_woken(server: Server, run: Run) -> None:
+    server.on("PATCH", "/api/v2/hammers/3", {"id": 3})
+    assert run("hammers", "update", "3", "--config", "address=192.0.2.7", "--config", "user=null").exit_code == 0
+    assert run("hammers", "update", "3").exit_code == 2
+    server.on("PUT", "/api/v2/runs/4/wake", {"id": 4})
+    assert run("runs", "wake", "4").exit_code == 0
+    assert server.requests() == [("PATCH", "/api/v2/hammers/3"), ("PUT", "/api/v2/runs/4/wake")]
+
+
 # ---------------------------------------------------------------- destroying asks first
 
 LOSS = {
