@@ -34,6 +34,7 @@ from crowbar_core.barclamp import (
     Role,
     RunView,
     Schema,
+    Service,
     Task,
     hookspec,
 )
@@ -78,6 +79,13 @@ def register_schema() -> Schema:  # type: ignore[empty-body]
 @hookspec
 def register_periodic() -> Iterable[Periodic]:  # type: ignore[empty-body]
     """Jobs called at an interval, in the one process that sweeps. A raising job is logged, shown, and called again."""
+
+
+@hookspec
+def register_services() -> Iterable[Service]:  # type: ignore[empty-body]
+    """What works all the time, each in a process of its own: `crowbar serve` starts them, and again when they end;
+    `crowbar service NAME` does that elsewhere. Of two services of one name the first counts. Called once a process.
+    """
 
 
 @hookspec

@@ -79,6 +79,9 @@ class Settings:
     cookie_secure: bool = _setting(False, "Send the session cookie over HTTPS only.")
     safe_mode: bool = _setting(False, "Start without any barclamp.")
     disabled_barclamps: tuple[str, ...] = _setting((), "Entry-point names of barclamps that are not loaded.")
+    disabled_services: tuple[str, ...] = _setting(
+        (), "Services of barclamps that crowbar serve does not start; crowbar service NAME carries them out elsewhere."
+    )
     log_format: str = _setting("console", "console or json.")
     log_level: str = _setting("info", "debug, info, warning or error.")
     plugins: Tables = field(

@@ -12,6 +12,7 @@ from crowbar_core.barclamp.extras import (
     Permission,
     Problem,
     Schema,
+    Service,
     requires,
     setting,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "RunView",
     "Schema",
     "ServedBootEnv",
+    "Service",
     "SetAttribute",
     "SetBootEnv",
     "SetHammer",

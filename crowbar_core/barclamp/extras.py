@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from crowbar_core.barclamp.jigs import CancelFlag
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 Permission = Literal["public", "viewer", "operator", "admin", "node"]
@@ -95,6 +97,21 @@ class Periodic:
     name: str
     seconds: float
     run: Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """Something that works all the time, in a process of its own: serving files, listening to machines.
+
+    ``run`` is called with a flag (``is_set()``, ``wait(seconds)``) that says when to stop, and should return within ten
+    seconds of that; what has not is ended, with all processes that it has started. One that returns before, or raises,
+    is begun again after a delay that grows from half a second to a minute, and shown. ``cluster()`` answers in it.
+    ``leader``: of all processes of the installation one at a time carries it out; the others stand by.
+    """
+
+    name: str
+    run: Callable[[CancelFlag], None]
+    leader: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

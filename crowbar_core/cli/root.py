@@ -54,6 +54,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "roles": ("crowbar_core.cli.roles", "Roles: what can be bound to a node."),
     "runs": ("crowbar_core.cli.runs", "Runs: each execution, with its log."),
     "serve": ("crowbar_core.cli.serve", "Run everything in one: pages, API and annealer."),
+    "service": ("crowbar_core.cli.service", "Carry out a service of a barclamp."),
     "settings": ("crowbar_core.cli.settings", "Settings of the server and of barclamps."),
     "tokens": ("crowbar_core.cli.users", "Tokens of users and nodes."),
     "users": ("crowbar_core.cli.users", "Users and their roles."),

@@ -25,13 +25,15 @@ def build_parts(
     extra_plugins: Iterable[tuple[str, Any]] = (),
     clock: Callable[[], datetime] | None = None,
     migrate: bool = True,
+    record: bool = True,
     jigs: Mapping[str, Jig] | None = None,
     installed: bool = True,
 ) -> Parts:
     """Open the database (bringing its schema up to date), load the plugins, and make the queue that the settings name.
 
-    Raises ``ConfigError`` for settings or installations that cannot work. The other arguments are
-    for tests: see ``plugins.load``.
+    Without ``migrate`` and ``record``, what is installed has been put into the database by another process. Raises
+    ``ConfigError`` for settings or installations that cannot work. The other arguments are for tests: see
+    ``plugins.load``.
     """
     registry = plugins.load(settings, extra=extra_plugins, jigs=jigs, installed=installed)
     store = open_store(settings, clock=clock)
@@ -40,7 +42,8 @@ def build_parts(
     queue = plugins.load_one(plugins.QUEUES, settings.queue)
     parts = Parts(settings, store, registry, build_cipher(settings), queue(settings))
     take_seats(parts)
-    synchronise(parts)
+    if record:
+        synchronise(parts)
     return parts
 
 

@@ -29,7 +29,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from crowbar_core import brought, hookspecs, plugins
-from crowbar_core.barclamp import Barclamp, NavItem, Panel, Periodic, Problem, Role
+from crowbar_core.barclamp import Barclamp, NavItem, Panel, Periodic, Problem, Role, Service
 from crowbar_core.errors import BadInput, BarclampError, CrowbarError
 from crowbar_core.plugins import LoadedBarclamp, Registry
 from crowbar_core.plugins.loaded import names_match
@@ -126,6 +126,7 @@ class _Checker:
             self._scripts(definition, one.package)
             self._commands()
             self._periodic(registry, definition.name)
+            self._services(registry, definition.name)
             self._on_a_core(plugin, definition, settings)
 
     def _import(self, name: str) -> Any:
@@ -378,6 +379,13 @@ class _Checker:
                 self.error(f"register_periodic returns {job!r}, which is no Periodic.")
             elif not job.seconds > 0:
                 self.error(f"The periodic job {job.name} is called every {job.seconds!r} seconds.")
+
+    def _services(self, registry: Registry, barclamp: str) -> None:
+        for one in self._answers(registry, "register_services", barclamp):
+            if not isinstance(one, Service):
+                self.error(f"register_services returns {one!r}, which is no Service.")
+            elif not one.name or len(one.name) > 48:
+                self.error(f"The name of the service {one.name!r} must have 1 to 48 characters.")
 
     def _on_a_core(self, plugin: Any, definition: Barclamp, settings: Settings) -> None:
         """Its tables and its pages, on a core of its own: migrations are run, routes are added."""

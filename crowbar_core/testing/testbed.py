@@ -30,6 +30,7 @@ from crowbar_core.services.engine.marks import look_for_marks
 from crowbar_core.services.engine.reactions import Reactions
 from crowbar_core.services.engine.runner import Runner
 from crowbar_core.services.engine.seat import LiveCluster
+from crowbar_core.services.engine.standing import Standing, service_of
 from crowbar_core.services.people import users
 from crowbar_core.services.turns.parts import Actor
 from crowbar_core.services.values import attributes
@@ -196,6 +197,34 @@ class Testbed:
     def ask(self, hook: str, **arguments: Any) -> tuple[tuple[str, Any], ...]:
         """Ask all barclamps, as ``cluster().ask()`` does."""
         return self._cluster().ask(hook, **arguments)
+
+    @contextmanager
+    def service(self, name: str, *, within: float = 10.0) -> Iterator[None]:
+        """Carry out a service in a thread while the block lasts, as `crowbar service NAME` does in a process. Raises
+        what the service raises, also when it ends by itself; ``NotQuiet`` when, told to stop, it does not ``within`` so
+        many seconds.
+        """
+        barclamp, found = service_of(self.parts.registry, name)
+        standing = Standing(self.parts, barclamp, found)
+        raised: list[BaseException] = []
+
+        def carry_out() -> None:
+            try:
+                standing.run()
+            except BaseException as error:  # noqa: BLE001  raised again where the block ends
+                raised.append(error)
+
+        thread = threading.Thread(target=carry_out, name=f"service-{name}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            standing.stop()
+            thread.join(within)
+        if thread.is_alive():
+            raise NotQuiet(f"Service {name} did not stop within {within:g} s.")
+        if raised:
+            raise raised[0]
 
     def serving(self) -> AbstractContextManager[Cluster]:
         """Make this what ``cluster()`` answers in the block: for calling a barclamp's own functions."""

@@ -41,6 +41,7 @@ CHECKS: Final = (
     "barclamps",
     "hooks",
     "jobs",
+    "services",
     "nodes",
     "addresses",
     "processes",
@@ -212,6 +213,9 @@ def _troubles(session: Session) -> Iterator[Finding]:
     if trouble.jobs:
         detail = f"{_many(len(trouble.jobs), 'periodic job fails', 'periodic jobs fail')}"
         yield Finding(check="jobs", grade="degraded", detail=detail, names=trouble.jobs, page="/barclamps")
+    if trouble.services:
+        detail = f"{_many(len(trouble.services), 'service of a barclamp fails', 'services of barclamps fail')}"
+        yield Finding(check="services", grade="degraded", detail=detail, names=trouble.services, page="/barclamps")
     if trouble.dead_nodes:
         every = trouble.dead_nodes == trouble.wanted_nodes
         detail = f"{_many(trouble.dead_nodes, 'node that was alive is', 'nodes that were alive are')} not alive now"
