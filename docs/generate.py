@@ -400,7 +400,7 @@ def vocabulary_page() -> str:
             parts.append(table(("method", ""), [row for row in rows if not row[0].startswith("`__")]))
             if rows := _fields_of(item):
                 parts.append(table(("attribute of the class", "type", "default", ""), rows))
-    for name in ("hookimpl", "requires", "cluster"):
+    for name in ("hookimpl", "requires", "setting", "cluster"):
         function = getattr(barclamp, name)
         parts.append(f"## {name}\n\n{prose(function.__doc__ or '')}\n")
     return "\n".join(parts)

@@ -126,7 +126,6 @@ class _Checker:
             self._scripts(definition, one.package)
             self._commands()
             self._periodic(registry, definition.name)
-            self._services(registry, definition.name)
             self._on_a_core(plugin, definition, settings)
 
     def _import(self, name: str) -> Any:
@@ -196,7 +195,8 @@ class _Checker:
             if name in _HOOKS and callable(function) and not marked and name != "register_barclamp":
                 self.error(f"{name} is not marked with @hookimpl, so that nobody calls it.")
             limits: frozenset[str] = getattr(function, "crowbar_roles", frozenset()) if marked else frozenset()
-            for role in sorted(one for one in limits - own if not any(names_match(name, [one]) for name in own)):
+            known = own | set(definition.defines)
+            for role in sorted(one for one in limits - known if not any(names_match(name, [one]) for name in own)):
                 self.warn(f"{name} is limited to the role {role!r}, which is not its own{_near(role, own)}")
 
     def _entry_point(self, plugin: Any, definition: Barclamp) -> None:
@@ -399,6 +399,7 @@ class _Checker:
                 self.error(f"Its tables cannot be made: {said}")
             else:
                 self._pages(parts, definition.name)
+                self._services(parts.registry, definition.name)
         finally:
             parts.close()
 

@@ -25,6 +25,7 @@ from crowbar_example.machines import node_boot as node_boot
 from crowbar_example.machines import on_node_change as on_node_change
 from crowbar_example.machines import on_node_unbind as on_node_unbind
 from crowbar_example.pages import MEMBERSHIP, pages
+from crowbar_example.parties import on_deployment_create, on_deployment_delete, register_hookspecs  # noqa: F401  hooks
 
 GREETING = Attribute(
     name="example-greeting",
