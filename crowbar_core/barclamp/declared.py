@@ -78,7 +78,8 @@ class Role:
     noderole ACTIVE. Such failures are shown as a problem. ``gather``: seconds for which changes are gathered into one
     refresh. ``on_change`` says what happens to an ACTIVE noderole when a value it wants changes: ``"rerun"`` (back to
     TODO, its children wait) or ``"refresh"`` (it runs again, its children are undisturbed). ``run`` is the function of
-    a role of the jig ``python``. ``template`` is data below every other source. ``reboots``: a run may reboot the node
+    a role of the jig ``python``, ``teardown`` the one that undoes what it made, before its noderole goes. ``template``
+    is data below every other source. ``reboots``: a run may reboot the node
     or power it off, which a plan says. A node that dies during it takes neither the run nor what it rests upon on this
     node with it; when the run has ended, that goes back to work, on the system that came up. What a run of it does to
     the node must not be done again by the next run without need, or it never comes to rest. ``requires`` names roles
@@ -103,6 +104,7 @@ class Role:
     gather: float = 0.0
     on_change: Literal["rerun", "refresh"] = "rerun"
     run: Callable[[Task], Outcome | None] | None = None
+    teardown: Callable[[Task], Outcome | None] | None = None
     discovery: bool = False
     bootstrap: bool = False
     implicit: bool = False

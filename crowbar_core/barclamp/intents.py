@@ -21,8 +21,11 @@ class Bind:
 
 @dataclass(frozen=True, kw_only=True)
 class Unbind:
+    """Take the role off the node. What it made there is torn down before, unless ``force``."""
+
     node: str
     role: str
+    force: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

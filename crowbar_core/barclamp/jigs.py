@@ -50,6 +50,8 @@ class Task:
     refresh: bool
     log: LogWriter
     cancelled: CancelFlag
+    teardown: bool = False
+    """Whether what the role made is to be torn down, because its noderole goes."""
     once: str = ""
     """For a destructive role: the token of this binding, under which the jig keeps a mark on the node when the role has
     ended well, and looks for it before it starts. A new one when the node is redeployed. Empty for all other roles.
@@ -136,6 +138,12 @@ class Jig(ABC):
         has just looked. None: it is probed.
         """
         return None
+
+    def tears_down(self, role: Role, package: str) -> bool:
+        """Whether the role of a barclamp's package brings something that tears down what it made. Then a run with
+        ``task.teardown`` comes before its noderole goes. Quick: asked inside the transaction of an unbinding.
+        """
+        return False
 
     def close(self) -> None:  # noqa: B027  a jig that keeps nothing has nothing to give back
         """Give back what is kept between runs (connections). Called at shutdown."""

@@ -81,6 +81,7 @@ class RunView:
     state: str
     attempt: int
     refresh: bool = False
+    teardown: bool = False
     exit_reason: str = ""
 
 

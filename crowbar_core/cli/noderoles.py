@@ -17,7 +17,7 @@ from crowbar_core.cli.nodes import print_why
 from crowbar_core.cli.picking import picking_options, query_of
 from crowbar_core.cli.plans import DRY, plan_options, show_plan
 from crowbar_core.cli.runs import print_log
-from crowbar_core.cli.verbs import add_list, id_of, node_role_id
+from crowbar_core.cli.verbs import add_list, force_option, forced, gone, id_of, node_role_id
 from crowbar_core.errors import NotFound
 
 noderoles = noun("noderoles", "Roles bound to nodes, the units of work; named by id or as NODE/ROLE.")
@@ -168,18 +168,24 @@ def attribs(reference: str, reveal: bool) -> None:
 @noderoles.verb("unbind")
 @click.argument("references", metavar="NODEROLE...", nargs=-1, required=True)
 @yes_option
+@force_option
 @plan_options
-def unbind(references: tuple[str, ...], yes: bool, plan: bool, every: bool) -> None:
-    """Take the role off its node, with what depends on it there, after showing what is lost."""
+def unbind(references: tuple[str, ...], yes: bool, force: bool, plan: bool, every: bool) -> None:
+    """Take the role off its node, with what depends on it there, after showing what is lost.
+
+    What it made there is torn down first, if it can do that; then it goes.
+    """
     client = connect()
     numbers = [node_role_id(client, reference) for reference in references]
     if plan:
         for reference, number in zip(references, numbers, strict=True):
-            show_plan(client.delete("node_roles", number, query=DRY), every=every, title=f"unbind {reference}")
+            show_plan(
+                client.delete("node_roles", number, query=DRY | forced(force)), every=every, title=f"unbind {reference}"
+            )
         return
     ask(client, "node_roles", numbers, "unbind", yes=yes)
     for reference, number in zip(references, numbers, strict=True):
-        answer = client.delete("node_roles", number)
+        answer = client.delete("node_roles", number, query=forced(force))
         if answer is not None and output() != "table":
             out.data(answer, output())
-        out.say(f"Noderole {reference} is gone.")
+        out.say(f"Noderole {reference} {gone(client, 'node_roles', number)}.")

@@ -39,7 +39,7 @@ add_list(
     names={"deployment": "deployments"}, of_nodes=True, has_system=True, extra="addresses,groups", order="name",
 )  # fmt: skip
 add_show(nodes, "nodes", what="a node")
-add_destroy(nodes, "nodes", what="a node", plans=True)
+add_destroy(nodes, "nodes", what="a node", plans=True, forces=True)
 add_action(nodes, "nodes", "commit", help_="Commit all that is proposed or drafted on nodes.",
            done="Node {name} is committed.",
            after=lambda client, name: wait_for(client, "nodes", name), asks=True, plans=True)  # fmt: skip

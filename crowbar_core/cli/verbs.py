@@ -161,25 +161,46 @@ def add_show(group: Noun, path: str, *, what: str) -> None:
         out.record(connect().get(path, name), output())
 
 
-def add_destroy(group: Noun, path: str, *, what: str, plans: bool = False) -> None:
-    """``plans``: it changes what runs, so it can be planned."""
+force_option = click.option("--force", is_flag=True, help="Do not tear down on nodes what roles made there.")
+
+
+def forced(force: bool) -> dict[str, str]:
+    return {"force": "true"} if force else {}
+
+
+def gone(client: Client, path: str, name: str | int) -> str:
+    """What has become of a thing that was removed: it may still have to be torn down."""
+    try:
+        client.get(path, name)
+    except NotFound:
+        return "is gone"
+    return "goes when what was made on the node is torn down"
+
+
+def add_destroy(group: Noun, path: str, *, what: str, plans: bool = False, forces: bool = False) -> None:
+    """``plans``: it changes what runs, so it can be planned. ``forces``: it may have to be torn down first."""
 
     @group.verb("destroy", help=f"Remove {what} for good, after showing what is lost with it.")
     @click.argument("names", metavar="NAME...", nargs=-1, required=True)
     @yes_option
-    def destroy(names: tuple[str, ...], yes: bool, plan: bool = False, every: bool = False) -> None:
+    def destroy(
+        names: tuple[str, ...], yes: bool, plan: bool = False, every: bool = False, force: bool = False
+    ) -> None:
         client = connect()
         if plan:
             for name in names:
-                show_plan(client.delete(path, name, query=DRY), every=every)
+                show_plan(client.delete(path, name, query=DRY | forced(force)), every=every)
             return
         ask(client, path, names, "destroy", yes=yes)
         for name in names:
-            client.delete(path, name)
-            out.say(f"{what.split(' ')[-1].capitalize()} {name} is gone.")
+            client.delete(path, name, query=forced(force))
+            is_gone = gone(client, path, name) if forces else "is gone"
+            out.say(f"{what.split(' ')[-1].capitalize()} {name} {is_gone}.")
 
     if plans:
         destroy.params.extend(_plan_parameters())
+    if forces:
+        force_option(destroy)
 
 
 def add_action(

@@ -11,6 +11,7 @@ from crowbar_core import plugins
 from crowbar_core.barclamp import Jig
 from crowbar_core.errors import BarclampError
 from crowbar_core.services.cluster.catalogue import synchronise
+from crowbar_core.services.cluster.leaving import carry_on
 from crowbar_core.services.engine.seat import take_seats
 from crowbar_core.services.turns.parts import Parts, build_cipher
 from crowbar_core.settings import Settings
@@ -42,6 +43,7 @@ def build_parts(
     queue = plugins.load_one(plugins.QUEUES, settings.queue)
     parts = Parts(settings, store, registry, build_cipher(settings), queue(settings))
     take_seats(parts)
+    parts.carry_on = carry_on
     if record:
         synchronise(parts)
     return parts

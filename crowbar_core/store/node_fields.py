@@ -86,6 +86,11 @@ def discard_drafts(session: Session, store: Store, ids: Collection[int]) -> None
     session.execute(update(nodes).where(store.ids(nodes.c.id, ids)).values(proposed_hint=nodes.c.hint))
 
 
+def mark_leaving(session: Session, store: Store, ids: Collection[int]) -> None:
+    """These nodes go when nothing is bound to them any more."""
+    session.execute(update(nodes).where(store.ids(nodes.c.id, ids)).values(leaving=True))
+
+
 def note_probed(session: Session, now: datetime, node_id: int) -> None:
     session.execute(update(nodes).where(nodes.c.id == node_id).values(probed_at=now))
 

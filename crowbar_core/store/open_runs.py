@@ -42,6 +42,7 @@ class OpenRun:
     destructive: bool
     on_change: str
     goes_back: bool
+    teardown: bool
 
     @property
     def free(self) -> bool:
@@ -60,7 +61,7 @@ def open_runs(session: Session, store: Store, ids: Collection[int]) -> list[Open
         OpenRun(
             r.id, r.node_role_id, r.node_id, r.state, r.refresh, r.pending, r.worker, r.taken, r.step, r.woken,
             r.role_id, r.name, r.jig_name, State(r.node_role_state), r.rerun, r.attempts, r.max_attempts, r.destructive,
-            r.on_change, r.goes_back,
+            r.on_change, r.goes_back, r.teardown,
         )
         for r in rows
     ]  # fmt: skip
@@ -75,7 +76,7 @@ def _open_runs(postgresql: bool) -> Select[Any]:
             runs.c.taken, runs.c.step, runs.c.woken,
             node_roles.c.role_id, roles.c.name, roles.c.jig_name, node_roles.c.state.label("node_role_state"),
             node_roles.c.rerun, node_roles.c.attempts, roles.c.max_attempts, roles.c.destructive, roles.c.on_change,
-            node_roles.c.goes_back,
+            node_roles.c.goes_back, runs.c.teardown,
         )
         .join(node_roles, node_roles.c.id == runs.c.node_role_id)
         .join(roles, roles.c.id == node_roles.c.role_id)

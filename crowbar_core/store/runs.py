@@ -96,6 +96,7 @@ def _runnable(*, delayed: bool = False) -> Select[Any]:
         .join(roles, roles.c.id == node_roles.c.role_id)
         .where(
             _INDEXED,
+            ~node_roles.c.leaving,
             node_roles.c.available,
             nodes.c.alive,
             nodes.c.available,

@@ -19,7 +19,7 @@ from crowbar_core.services.annealing import fates
 from crowbar_core.services.annealing.annealer import ANNEALER, change
 from crowbar_core.services.data.changes import mark_stale, merge_walls
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
-from crowbar_core.store import steps, transitions
+from crowbar_core.store import leaving, steps, transitions
 from crowbar_core.store.models import NodeRole, Run, table
 from crowbar_core.store.open_runs import OpenRun, open_runs
 from crowbar_core.store.transitions import Standing
@@ -77,7 +77,7 @@ def finish_in_turn(turn: Turn, outcomes: Sequence[Outcome]) -> set[int]:
     walls = {
         run.node_role_id: (said.wall, run.id)
         for run in open_runs
-        if (said := by_id[run.id]).kind == "succeeded" and said.wall
+        if (said := by_id[run.id]).kind == "succeeded" and said.wall and not run.teardown
     }
     refused = merge_walls(turn, walls)
     if walls:  # what one reported may have sent another, whose run ends here too, back to work
@@ -204,6 +204,9 @@ def _move_node_roles(turn: Turn, ended: Sequence[tuple[OpenRun, Outcome]]) -> No
     failed: dict[str, list[OpenRun]] = {}
     again: dict[tuple[str, float, bool], list[OpenRun]] = {}
     for run, said in ended:
+        if run.teardown:
+            _tore_down(turn, run, said)
+            continue
         once = run.destructive and not run.refresh
         if once and said.kind != "succeeded" and (said.unsure or said.kind == "lost" or run.pending or run.in_steps):
             reason = said.reason or "it was cut off"
@@ -246,6 +249,19 @@ def _move_node_roles(turn: Turn, ended: Sequence[tuple[OpenRun, Outcome]]) -> No
 def _ever_longer(run: OpenRun, said: Outcome) -> float:
     """Seconds until what is tried for ever is tried again."""
     return max(said.delay, min(FIRST_DELAY * 2.0 ** min(run.attempts - 1, 30), LONGEST_DELAY))
+
+
+def _tore_down(turn: Turn, run: OpenRun, said: Outcome) -> None:
+    """A run of kind teardown has ended: the noderole may go, is tried again, or is held with the reason."""
+    if run.state == RunState.CANCELLING or said.kind in ("cancelled", "handed back"):
+        _try_again(turn, [run], said.reason, 0.0, False)
+    elif said.kind == "succeeded":
+        leaving.torn_down(turn.session, turn.store, [run.node_role_id])
+    elif not run.max_attempts or (said.kind in ("retry", "lost") and run.attempts < run.max_attempts):
+        delay = said.delay if run.max_attempts else _ever_longer(run, said)
+        _try_again(turn, [run], said.reason, delay, True)
+    else:
+        leaving.hold(turn.session, turn.now, run.node_role_id, f"its teardown failed: {said.reason}")
 
 
 def _fail(turn: Turn, group: Sequence[OpenRun], reason: str) -> None:
@@ -292,7 +308,11 @@ def _try_again(turn: Turn, group: Sequence[OpenRun], reason: str, delay: float, 
         turn.moves, [Standing(r.node_role_id, r.node_id, r.role_id, TRANSITION) for r in ordinary], TODO,
         rerun=False, **values,
     )  # fmt: skip
-    refreshes = [run.node_role_id for run in group if run.refresh and run.node_role_state is ACTIVE]
+    if torn := [run.node_role_id for run in group if run.teardown]:
+        turn.session.execute(update(node_roles).where(turn.store.ids(node_roles.c.id, torn)).values(**values))
+    refreshes = [
+        run.node_role_id for run in group if run.refresh and not run.teardown and run.node_role_state is ACTIVE
+    ]
     if refreshes:
         turn.session.execute(
             update(node_roles).where(turn.store.ids(node_roles.c.id, refreshes)).values(rerun=True, **values)

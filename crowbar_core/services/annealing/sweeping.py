@@ -9,8 +9,8 @@ from datetime import timedelta
 from crowbar_core.services.annealing.annealer import PORTION, change
 from crowbar_core.services.annealing.outcomes import Outcome, finish_in_turn
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
+from crowbar_core.store import leaving, steps
 from crowbar_core.store import runs as store_runs
-from crowbar_core.store import steps
 from crowbar_core.store.runs import Overdue
 
 
@@ -36,6 +36,7 @@ def sweep(parts: Parts, *, dead_workers: Collection[str] = (), spare: bool = Fal
         unheard = store_runs.queued(session, limit, rung_before=now - timedelta(seconds=parts.settings.ring_seconds))
         again = steps.is_due(session, now)
         idle = store_runs.idle_nodes_with_work(session, now, limit)
+        idle += leaving.nodes_to_look_at(session, now)
     late = [one.id for one in overdue if one.pending and one.in_steps]
     outcomes = [
         Outcome(run_id=one.id, kind="failed", reason="nobody reported its end before its deadline")
@@ -68,6 +69,7 @@ def try_delayed(parts: Parts) -> float | None:
     with parts.store.read() as session:
         now = parts.store.now(session)
         due = store_runs.idle_nodes_with_work(session, now, PORTION, delayed=True)
+        due += leaving.nodes_to_look_at(session, now)
         woken = steps.is_due(session, now)
         known = (store_runs.next_retry_at(session, now), None if woken else steps.next_at(session))
         next_at = min((at for at in known if at is not None), default=None)

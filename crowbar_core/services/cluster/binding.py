@@ -17,9 +17,9 @@ from crowbar_core.barclamp import Role
 from crowbar_core.domain import graph
 from crowbar_core.domain.graph import Bound, Ref, Situation, Target, Wanted
 from crowbar_core.errors import NotFound, Refused
-from crowbar_core.services.annealing.annealer import cancel, change
+from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn
-from crowbar_core.services.data.changes import mark_stale, peers_of, refresh_sysdata
+from crowbar_core.services.cluster.leaving import stay, take_off
 from crowbar_core.services.data.layers import deployment_chains, differing_wants
 from crowbar_core.services.data.views import node_role_views, node_views
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, rehearsing
@@ -82,6 +82,7 @@ def bind_wanted(turn: Turn, asked: Sequence[tuple[int, str, int | None]]) -> Bin
         return BindManyResult(node_role_ids=(), created=())
     wanted, situation = _situation(turn, asked)
     plan = graph.plan_bindings(situation, wanted)
+    stay(turn, [ref for ref in plan.targets if isinstance(ref, int)])
     if not plan.new:
         return BindManyResult(node_role_ids=tuple(_id({}, ref) for ref in plan.targets), created=())
     _refuse_objections(turn, plan, situation.bound)
@@ -276,23 +277,25 @@ def _refuse_cycles(turn: Turn, links: Collection[tuple[int, int, str]], new: Col
 # ---------------------------------------------------------------- unbinding
 
 
-def unbind(parts: Parts, actor: Actor, node_role_id: int, *, dry_run: bool = False) -> tuple[int, ...]:
+def unbind(
+    parts: Parts, actor: Actor, node_role_id: int, *, dry_run: bool = False, force: bool = False
+) -> tuple[int, ...]:
     """Take a noderole off its node, with its dependants on the same node. Returns what goes (or would go), lowest
-    cohort first.
+    cohort first: at once, or when runs of kind teardown have ended well there (``force``: without these).
 
     Refused while a noderole on another node depends on one of them and has ever run.
     """
     if dry_run:
         with parts.store.read() as session:
             return tuple(_going(session, parts, [node_role_id]))
-    return unbind_many(parts, actor, [node_role_id])
+    return unbind_many(parts, actor, [node_role_id], force=force)
 
 
-def unbind_many(parts: Parts, actor: Actor, node_role_ids: Collection[int]) -> tuple[int, ...]:
+def unbind_many(parts: Parts, actor: Actor, node_role_ids: Collection[int], *, force: bool = False) -> tuple[int, ...]:
     """The same for many, all of them or none. What one of them takes along need not be named."""
     with change(parts, actor) as turn:
         going = _going(turn.session, parts, node_role_ids)
-        remove_in_turn(turn, going)
+        take_off(turn, going, force=force)
         turn.audit_many(
             "unbind",
             [(f"node_role {ref}", {"removed": list(going)} if not at else {}) for at, ref in enumerate(node_role_ids)],
@@ -300,10 +303,10 @@ def unbind_many(parts: Parts, actor: Actor, node_role_ids: Collection[int]) -> t
         return tuple(going)
 
 
-def unbind_in_turn(turn: Turn, node_role_id: int) -> tuple[int, ...]:
+def unbind_in_turn(turn: Turn, node_role_id: int, *, force: bool = False) -> tuple[int, ...]:
     """Take one off inside a running turn."""
     going = _going(turn.session, turn.parts, [node_role_id])
-    remove_in_turn(turn, going)
+    take_off(turn, going, force=force)
     turn.audit("unbind", f"node_role {node_role_id}", removed=list(going))
     return tuple(going)
 
@@ -332,34 +335,3 @@ def _going(session: Session, parts: Parts, starts: Collection[int]) -> list[int]
             "Unbind those first."
         )
     return bindings.by_cohort(session, parts.store, going)
-
-
-def remove_in_turn(turn: Turn, ids: Collection[int]) -> None:
-    """Remove noderoles. Refused while one of them has a run that must first be stopped on its node; that run is told to
-    stop.
-    """
-    if not ids:
-        return
-    busy = bindings.open_runs(turn.session, turn.store, ids)
-    # What waits to be reported is held by no worker; but what it destroys goes on all the same.
-    held = [row for row in busy if row.state != "queued" and (row.destructive or not row.pending)]
-    if held:
-        named = bindings.called(turn.session, turn.store, [row.node_role_id for row in held], most=10)
-        names = ", ".join(named.values())
-        raise Refused(
-            f"{names} is running just now (run {held[0].id}). Cancel that run and wait for its end, then try again."
-        )
-    cancel(turn, [row.node_role_id for row in busy], "unbound")
-    if turn.registry.listens("on_node_unbind"):
-        views = node_role_views(turn.registry, turn.session, turn.store, ids)
-        for view in reversed(views.values()):
-            turn.veto("on_node_unbind", of=view.role, node_role=view)
-    peers = peers_of(turn, ids) - set(ids)
-    wanting = bindings.wanting(turn.session, turn.store, ids)
-    if turn.notes is not None:
-        turn.notes.gone.extend(bindings.called(turn.session, turn.store, ids).values())
-    transitions.remove(turn.moves, ids)
-    gone = set(ids)
-    turn.moves.moved[:] = [moved for moved in turn.moves.moved if moved.node_role_id not in gone]
-    refresh_sysdata(turn, peers)
-    mark_stale(turn, wanting - gone)

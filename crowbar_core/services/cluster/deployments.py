@@ -15,10 +15,11 @@ from crowbar_core.domain.differences import differences
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import NotFound, PlanChanged, Refused
 from crowbar_core.services.annealing.annealer import cancel, change
-from crowbar_core.services.cluster.binding import remove_in_turn
 from crowbar_core.services.cluster.catalogue import SYSTEM_NODE_SUFFIX, add_system_node
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn
+from crowbar_core.services.cluster.leaving import to_tear_down
 from crowbar_core.services.cluster.planning import Plan, insist_on, rehearse
+from crowbar_core.services.cluster.removing import remove_in_turn
 from crowbar_core.services.data.changes import record
 from crowbar_core.services.data.layers import has_or_wants, subtree
 from crowbar_core.services.data.views import deployment_role_view, deployment_view
@@ -93,10 +94,11 @@ def change_deployment(parts: Parts, actor: Actor, deployment_id: int, changes: M
         turn.audit("deployment.change", f"deployment {row.name}", changed=differences(row._mapping, changes))
 
 
-def delete_deployment(parts: Parts, actor: Actor, deployment_id: int) -> None:
+def delete_deployment(parts: Parts, actor: Actor, deployment_id: int, *, force: bool = False) -> None:
     """Unbind a deployment's noderoles, highest cohort first, hand its nodes to its parent, and remove it.
 
-    Refused while it has children, while one of its noderoles runs, and for ``system``.
+    Refused while it has children, while one of its noderoles runs, while one has something to tear down on its node
+    (``force``: that stays there), and for ``system``.
     """
     with change(parts, actor) as turn:
         row = _not_system(turn.session, deployment_id, "deleted")
@@ -134,6 +136,12 @@ def delete_deployment(parts: Parts, actor: Actor, deployment_id: int) -> None:
             .where(node_roles.c.deployment_id == deployment_id)
             .order_by(node_roles.c.cohort.desc())
         ).all()
+        if not force and (tearing := to_tear_down(turn, ids)):
+            raise Refused(
+                f"Deployment {row.name} has {len(tearing)} noderoles that tear down what they made on their nodes "
+                f"before they go, {tearing[0].role} on {tearing[0].node} among them. Unbind them first, or delete it "
+                "with force."
+            )
         if turn.notes is not None:
             turn.notes.gone.append(f"deployment {row.name}")
         remove_in_turn(turn, ids)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from crowbar_core.barclamp import Json, NodeView
+from crowbar_core.barclamp import Json
 from crowbar_core.domain import names
 from crowbar_core.domain.attributes import lookup, merge, place, remove
 from crowbar_core.domain.differences import differences
@@ -14,8 +14,9 @@ from crowbar_core.domain.reports import check_together
 from crowbar_core.errors import BadInput, NotFound, Refused
 from crowbar_core.services.annealing import fates
 from crowbar_core.services.annealing.annealer import cancel, change
-from crowbar_core.services.cluster.binding import bind_wanted, remove_in_turn
+from crowbar_core.services.cluster.binding import bind_wanted
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, propose_in_turn
+from crowbar_core.services.cluster.leaving import forget_nodes, take_off, to_tear_down
 from crowbar_core.services.cluster.registering import (
     NewNode,
     checked_hint,
@@ -23,6 +24,7 @@ from crowbar_core.services.cluster.registering import (
     create_nodes,
     node_attributes,
 )
+from crowbar_core.services.cluster.removing import remove_in_turn
 from crowbar_core.services.data.changes import record_many
 from crowbar_core.services.data.views import node_row, node_views
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, rehearsing
@@ -186,17 +188,22 @@ def _take_along(turn: Turn, rows: Collection[Any], deployment_id: int | None) ->
         bind_wanted(turn, [(one.node_id, one.role, deployment_id) for one in going])
 
 
-def delete_node(parts: Parts, actor: Actor, node_id: int, *, wait: float = DELETE_WAIT) -> None:
-    """Remove a node: its running run is cancelled first, and when that is over the node goes.
+def delete_node(
+    parts: Parts, actor: Actor, node_id: int, *, wait: float = DELETE_WAIT, force: bool = False
+) -> bool:  # fmt: skip
+    """Remove a node: its running run is cancelled first, and when that is over the node goes. Returns whether it is
+    gone: one that is alive goes when its roles have torn down what they made there (``force``: at once).
 
     Refused while a noderole on another node depends on one of its own and has run, and while its run has not ended
     after ``wait`` seconds (it goes on being cancelled).
     """
-    delete_nodes(parts, actor, [node_id], wait=wait)
+    return bool(delete_nodes(parts, actor, [node_id], wait=wait, force=force))
 
 
-def delete_nodes(parts: Parts, actor: Actor, node_ids: Sequence[int], *, wait: float = DELETE_WAIT) -> None:
-    """Remove many nodes, all of them or none; what depends on them may go with them."""
+def delete_nodes(
+    parts: Parts, actor: Actor, node_ids: Sequence[int], *, wait: float = DELETE_WAIT, force: bool = False
+) -> tuple[int, ...]:
+    """Remove many nodes, all of them or none; what depends on them may go with them. Returns those that are gone."""
     if rehearsing.get() is None:
         _stop_what_runs(parts, actor, node_ids, wait)
     with change(parts, actor) as turn:
@@ -211,12 +218,15 @@ def delete_nodes(parts: Parts, actor: Actor, node_ids: Sequence[int], *, wait: f
             )
             transitions.abandon_runs_on(turn.moves, node_ids, "the node is being deleted")
         bound = bindings.by_node(turn.session, turn.store, node_ids)
-        remove_in_turn(turn, [ref for ids in bound.values() for ref in ids])
-        node_work.forget(turn.session, turn.store, node_ids)
-        turn.moves.woken.difference_update(node_ids)
-        for ref in rows:
-            turn.tell("on_node_delete", f"node {ref}", id=ref, view=_view_payload(views[ref]))
-        turn.audit_many("node.delete", [(f"node {row.name}", {}) for row in rows.values()])
+        waiting = {
+            ref for ref, row in rows.items() if not force and row.alive and to_tear_down(turn, bound.get(ref, []))
+        }
+        if waiting and not take_off(turn, [one for ref in sorted(waiting) for one in bound[ref]]):
+            node_fields.mark_leaving(turn.session, turn.store, waiting)
+            rows = {ref: row for ref, row in rows.items() if ref not in waiting}
+        remove_in_turn(turn, [one for ref in rows if ref not in waiting for one in bound.get(ref, [])])
+        forget_nodes(turn, [views[ref] for ref in rows])
+        return tuple(rows)
 
 
 def _stop_what_runs(parts: Parts, actor: Actor, node_ids: Sequence[int], wait: float) -> None:
@@ -250,10 +260,6 @@ def _refuse_deletion(turn: Turn, rows: Mapping[int, Any]) -> None:
         for view in node_views(turn.registry, turn.session, turn.store, rows).values():
             if said := turn.registry.objections("check_delete", subject=view, session=turn.session):
                 raise Refused(" ".join(said))
-
-
-def _view_payload(view: NodeView) -> dict[str, Json]:
-    return {key: getattr(view, key) for key in view.__dataclass_fields__}
 
 
 def commit_node(parts: Parts, actor: Actor, node_id: int) -> None:

@@ -38,7 +38,7 @@ nodes, node_roles, roles, runs, deployments = (
     table(Node), table(NodeRole), table(RoleRow), table(Run), table(Deployment),
 )  # fmt: skip
 
-Kind = Literal["run", "run again", "refresh", "pass over", "wait"]
+Kind = Literal["teardown", "run", "run again", "refresh", "pass over", "wait"]
 _HOOKS_IN_THE_TRANSACTION = ("check_commit", "on_commit", "on_node_bind", "on_node_unbind")
 RECENT_RUNS = 2000
 """From how many of the last runs durations are taken."""
@@ -113,7 +113,7 @@ class Plan:
 
     @property
     def runs(self) -> tuple[PlanStep, ...]:
-        return tuple(step for step in self.own if step.kind in ("run", "run again", "refresh"))
+        return tuple(step for step in self.own if step.kind in ("teardown", "run", "run again", "refresh"))
 
     @property
     def waits(self) -> tuple[PlanStep, ...]:
@@ -337,13 +337,20 @@ def _plan(
         )  # fmt: skip
 
     anyway = Counter((one.node_role_id, one.kind) for one in before.steps)
-    steps: list[PlanStep] = []
+    steps = [
+        PlanStep(
+            node_role_id=one.node_role_id, node=one.node, role=one.role, deployment=one.deployment, kind="teardown",
+            wave=place, cohort=one.cohort, destructive=one.destructive,
+        )
+        for place, one in enumerate(notes.torn_down, 1)
+    ]  # fmt: skip
+    later = len(steps)
     for one in took.steps:
         key = (one.node_role_id, one.kind)
         is_anyway = anyway[key] > 0
         anyway[key] -= is_anyway
         took_lately = seconds.get(names[one.node_role_id].role)
-        steps.append(step(*key, wave=one.wave, anyway=is_anyway, seconds=took_lately))
+        steps.append(step(*key, wave=one.wave + later, anyway=is_anyway, seconds=took_lately))
     waited = before.waits(now)
     for ref, reasons in sorted(took.waits(now).items()):
         is_anyway = ref in waited and _codes(waited[ref]) == _codes(reasons)

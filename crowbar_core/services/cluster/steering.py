@@ -32,7 +32,7 @@ from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, 
 from crowbar_core.services.data.changes import refresh_soon, rerun_now, try_failed
 from crowbar_core.services.turns.parts import Actor, Parts, Turn
 from crowbar_core.services.values.drafts import commit_of_node_roles
-from crowbar_core.store import bindings, events, holds, pictures, quarantine, refreshing, steps, transitions
+from crowbar_core.store import bindings, events, holds, leaving, pictures, quarantine, refreshing, steps, transitions
 from crowbar_core.store.models import Deployment, Edge, Node, NodeRole, RoleRow, Run, table
 
 nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
@@ -323,8 +323,20 @@ def why_node_role(parts: Parts, node_role_id: int) -> Why:
     """Why this noderole is not running now."""
     with parts.store.read() as session:
         _node_role(session, node_role_id)
+        if (going := leaving.why(session, node_role_id)) is not None:
+            return _summed([Reason("leaving", _why_it_leaves(going), f"node_role {node_role_id}")])
         graph = pictures.around(session, parts.store, [node_role_id], missing=parts.registry.lacks)
         return _summed(annealing.why(graph, node_role_id, parts.store.now(session)))
+
+
+def _why_it_leaves(row: Any) -> str:
+    text = f"It is unbound, and goes when what it made on {row.node} is torn down."
+    if row.first:
+        return f"{text} {row.first} goes before it."
+    if not row.available:
+        reason = f": {row.held_reason.rstrip('.')}" if row.held_reason else ""
+        return f"{text} It is held by {row.held_by}{reason}. Release it to try again, or unbind it with force."
+    return text if row.alive else f"{text} Node {row.node} is not alive; unbind it with force to do without."
 
 
 def why_node(parts: Parts, node_id: int) -> Why:

@@ -144,7 +144,8 @@ def deployment_role_view(session: Session, deployment_role_id: int) -> Deploymen
 def run_views(session: Session, store: Store, ids: Sequence[int]) -> dict[int, RunView]:
     rows = session.execute(
         select(
-            runs.c.id, runs.c.node_role_id, runs.c.state, runs.c.attempt, runs.c.refresh, runs.c.exit_reason,
+            runs.c.id, runs.c.node_role_id, runs.c.state, runs.c.attempt, runs.c.teardown,
+            (runs.c.refresh & ~runs.c.teardown).label("refresh"), runs.c.exit_reason,
             nodes.c.name.label("node"), roles.c.name.label("role"),
         )
         .join(nodes, nodes.c.id == runs.c.node_id)

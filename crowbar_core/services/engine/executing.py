@@ -57,6 +57,7 @@ class Job:
     node_role_id: int
     attempt: int
     refresh: bool
+    teardown: bool
     node: NodeView
     role: LoadedRole | None
     role_name: str
@@ -104,7 +105,7 @@ class Executor:
             rows = session.execute(
                 select(
                     runs.c.id.label("run_id"), runs.c.node_role_id, runs.c.attempt, runs.c.refresh, runs.c.input,
-                    runs.c.step, runs.c.overdue, runs.c.taken, runs.c.log_lines,
+                    runs.c.teardown, runs.c.step, runs.c.overdue, runs.c.taken, runs.c.log_lines,
                     nodes.c.id, nodes.c.name, nodes.c.admin, nodes.c.system, nodes.c.alive, nodes.c.available,
                     nodes.c.bootenv, nodes.c.served_bootenv, nodes.c.discovery, nodes.c.hint, nodes.c.host_keys,
                     home.c.name.label("deployment"), deployments.c.name.label("run_deployment"),
@@ -122,12 +123,13 @@ class Executor:
             views = views_of_rows(parts.registry, session, parts.store, rows)
         return [
             Job(
-                run_id=row.run_id, node_role_id=row.node_role_id, attempt=row.attempt, refresh=row.refresh,
-                node=views[row.id],
+                run_id=row.run_id, node_role_id=row.node_role_id, attempt=row.attempt,
+                refresh=row.refresh and not row.teardown, teardown=row.teardown, node=views[row.id],
                 role=parts.registry.roles.get(row.role), role_name=row.role, jig_name=row.jig_name,
                 deployment=row.run_deployment, input=row.input, timeout=row.timeout,
                 log=RunLogBuffer(row.run_id, settings.log_lines, settings.log_bytes, seq=row.log_lines),
-                once=row.once if row.destructive else "", step=row.step, overdue=row.overdue, taken=row.taken,
+                once=row.once if row.destructive and not row.teardown else "",
+                step=row.step, overdue=row.overdue, taken=row.taken,
             )
             for row in rows
         ]  # fmt: skip
@@ -239,7 +241,8 @@ class Executor:
         return Task(
             run_id=job.run_id, node_role_id=job.node_role_id, attempt=job.attempt, node=job.node, address=address,
             role=role, barclamp=loaded.barclamp, package=loaded.package, deployment=job.deployment, data=data,
-            timeout=job.timeout, refresh=job.refresh, log=job.log, cancelled=job.cancelled, once=job.once,
+            timeout=job.timeout, refresh=job.refresh, teardown=job.teardown, log=job.log,
+            cancelled=job.cancelled, once=job.once,
             installation=self._installation, begin=partial(self._begin, job), step=job.step, overdue=job.overdue,
         )  # fmt: skip
 

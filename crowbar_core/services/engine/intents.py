@@ -64,7 +64,7 @@ def _bind(turn: Turn, intent: Bind) -> None:
 def _unbind(turn: Turn, intent: Unbind) -> None:
     ref = named.bound(turn.session, intent.node, intent.role)
     if ref is not None:
-        binding.unbind_in_turn(turn, ref)
+        binding.unbind_in_turn(turn, ref, force=intent.force)
 
 
 def _create_node(turn: Turn, intent: CreateNode) -> None:

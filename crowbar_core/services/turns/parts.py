@@ -86,6 +86,8 @@ class Parts:
     """Set when a node's hammers have something to perform: wakes who sees to it in this process."""
     stop_runs: Callable[[Sequence[int]], None] = lambda run_ids: None
     """Tells the runner of this process to stop runs that it may be executing."""
+    carry_on: Callable[[Turn], None] = lambda turn: None
+    """Goes on, at the end of a turn, with what is being taken off its node."""
     seat: Callable[[Turn, str], Change] = field(init=False)
     """A running turn, as the barclamp of this name takes part in it."""
 
@@ -125,6 +127,18 @@ class Called:
     role: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class TornDown:
+    """A noderole whose role tears down what it made, before it goes."""
+
+    node_role_id: int
+    node: str
+    role: str
+    deployment: str
+    cohort: int
+    destructive: bool
+
+
 @dataclass
 class Notes:
     """What a turn that is planned, or held against a plan, writes down for that."""
@@ -138,6 +152,8 @@ class Notes:
     called: dict[tuple[str, int], Called] = field(default_factory=dict)
     """What those are called."""
     attributes: dict[str, Attribute] = field(default_factory=dict)
+    torn_down: list[TornDown] = field(default_factory=list)
+    """What is torn down before it is removed, in this order."""
     gone: list[str] = field(default_factory=list)
     """What is removed."""
     answers: dict[tuple[str, str, str], str] = field(default_factory=dict)

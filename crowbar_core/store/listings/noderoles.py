@@ -111,6 +111,7 @@ NODE_ROLES: Final = Listing(
             "held_reason",
             "held_at",
             "rerun",
+            "leaving",
             "done",
             filter=("cohort", "available"),
             sort=("cohort", "order", "run_count"),

@@ -79,6 +79,8 @@ class Node(Model):
     system: Mapped[bool] = flag()
     alive: Mapped[bool] = flag()
     available: Mapped[bool] = flag()
+    leaving: Mapped[bool] = flag()
+    """It goes when nothing is bound to it any more."""
     allocated: Mapped[bool] = flag()
     bootenv: Mapped[str] = mapped_column(server_default="local")
     served_bootenv: Mapped[str] = words()
@@ -196,7 +198,8 @@ class NodeRole(Model):
     ``once`` is the random token of this binding, under which a jig marks on the node that destructive work has ended
     well; redeploying makes a new one. ``halfway``: destructive work began and was not seen to end well, so that it is
     not begun again without an operator's word; together with ``done``, its success was found out later and is yet to be
-    told. ``look_at``: when to look for its mark next.
+    told. ``look_at``: when to look for its mark next. ``leaving``: it is being taken off its node, once its role has
+    torn down what it made there (``torn_down``).
     """
 
     __tablename__ = "node_roles"
@@ -223,6 +226,7 @@ class NodeRole(Model):
             sqlite_where=text("look_at IS NOT NULL"),
             postgresql_where=text("look_at IS NOT NULL"),
         ),
+        Index("ix_node_roles_leaving", "id", sqlite_where=text("leaving"), postgresql_where=text("leaving")),
         Index("ix_node_roles_goes_back", "id", sqlite_where=text("goes_back"), postgresql_where=text("goes_back")),
         Index("ix_node_roles_away", "id", sqlite_where=text("away"), postgresql_where=text("away")),
         NEVER_REUSE_IDS,
@@ -243,6 +247,8 @@ class NodeRole(Model):
     once: Mapped[str] = words()
     halfway: Mapped[bool] = flag()
     look_at: Mapped[datetime | None]
+    leaving: Mapped[bool] = flag()
+    torn_down: Mapped[bool] = flag()
     attempts: Mapped[int] = number()
     not_before: Mapped[datetime | None]
     run_count: Mapped[int] = number()

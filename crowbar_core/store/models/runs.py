@@ -59,6 +59,8 @@ class Run(Model):
     node_id: Mapped[int] = ref("nodes.id", "CASCADE", index=False)
     state: Mapped[str] = mapped_column(String(16))
     refresh: Mapped[bool] = flag()
+    """Its noderole keeps its state meanwhile: also of what tears down (``teardown``)."""
+    teardown: Mapped[bool] = flag()
     pending: Mapped[bool] = flag()
     attempt: Mapped[int] = number(1)
     input: Mapped[dict[str, Any]] = json_object()

@@ -19,7 +19,7 @@ from crowbar_core.errors import BadInput, FieldError, PreconditionFailed
 from crowbar_core.store import listing as lists
 from crowbar_core.store.db import expect
 from crowbar_core.store.listing import Field, Later, Listing
-from crowbar_core.web.api.operation import Answer, api, repeatable_arguments
+from crowbar_core.web.api.operation import Answer, Query, api, repeatable_arguments
 from crowbar_core.web.auth import parts
 
 OWN = ("limit", "after", "sort", "fields", "count")
@@ -266,14 +266,17 @@ def changing(
 
 def deleting(
     blueprint: Blueprint, listing: Listing, *, parameter: str, summary: str, permission: Permission = "operator",
-    plans: str = "",
+    plans: str = "", query: type[Query] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:  # fmt: skip
-    """Add the DELETE that removes an object, under If-Match. The view is given its ``key`` (the id)."""
+    """Add the DELETE that removes an object, under If-Match. The view is given its ``key`` (the id), and the ``query``
+    if there is one.
+    """
 
     def add(work: Callable[..., None]) -> Callable[..., None]:
-        @api(permission=permission, summary=summary, status=204, plans=plans)
-        def delete(**path: str) -> None:
-            work(key=to_change(listing, path[parameter]))
+        @api(permission=permission, summary=summary, status=204, plans=plans, query=query)
+        def delete(**path: Any) -> None:
+            asked = {} if query is None else {"query": path["query"]}
+            work(key=to_change(listing, path[parameter]), **asked)
 
         blueprint.add_url_rule(
             f"/{listing.plural}/<{parameter}>", f"delete_{_word(listing)}", delete, methods=["DELETE"]

@@ -102,7 +102,7 @@ def delete_nodes(body: Nodes) -> dict[str, Any]:
     return _on_nodes(body, service.delete_nodes)
 
 
-def _on_nodes(body: Nodes, act: Callable[[Parts, Actor, Sequence[int]], None]) -> dict[str, Any]:
+def _on_nodes(body: Nodes, act: Callable[[Parts, Actor, Sequence[int]], object]) -> dict[str, Any]:
     refs = resolve_all(NODES, body.nodes, "nodes")
     act(parts(), current_actor(), refs)
     return {"nodes": refs}

@@ -13,7 +13,7 @@ from crowbar_core.services.data import addresses
 from crowbar_core.web.api.bodies import BootEnv, Description, NodeName, Reference, Small, formed, given, resolve
 from crowbar_core.web.api.collection import changing, creating, deleting, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import DEPLOYMENTS, HAMMERS, NODE_ROLES, NODES, ROLES, RUNS
-from crowbar_core.web.api.operation import Answer, Body, api
+from crowbar_core.web.api.operation import Answer, Body, Force, api
 from crowbar_core.web.api.routes import v2
 from crowbar_core.web.auth import current_actor, current_identity, parts
 
@@ -136,11 +136,12 @@ def asked(body: ChangedNode) -> dict[str, Any]:
     v2,
     NODES,
     parameter="node",
-    summary="Remove a node; its running run is cancelled first",
+    summary="Remove a node; its running run is cancelled first, and what its roles made on it is torn down",
     plans="Destroy node {node}",
+    query=Force,
 )
-def delete_node(key: int) -> None:
-    service.delete_node(parts(), current_actor(), key)
+def delete_node(key: int, query: Force) -> None:
+    service.delete_node(parts(), current_actor(), key, force=query.force)
 
 
 @v2.put("/nodes/<node>/commit")

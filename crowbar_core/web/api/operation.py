@@ -159,6 +159,10 @@ def respond(value: Any, status: int = 200) -> Response:
     return answer
 
 
+class Force(Query):
+    force: bool = Field(False, description="Without tearing down on nodes what roles made there.")
+
+
 def _dry_run(asked: dict[str, str]) -> bool:
     found = strict.query(DryRun, {"dry_run": asked.pop("dry_run", "false")})
     return isinstance(found, DryRun) and found.dry_run

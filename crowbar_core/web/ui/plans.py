@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 NAMED = 200
 """So many nodes of a folded row are named; the command line shows all with ``--all``."""
-KINDS = ("run", "run again", "refresh", "pass over", "wait")
+KINDS = ("teardown", "run", "run again", "refresh", "pass over", "wait")
 NOT_CARRIED = ("csrf_token", "rehearse", "typed")
 
 

@@ -91,6 +91,8 @@ def test_a_member_that_leaves_is_on_no_list_any_more(crowbar: Testbed, fake_jig:
     crowbar.anneal_until_quiet()
     crowbar.unbind("example-hello", "n2")
     crowbar.anneal_until_quiet()
+    assert [task.teardown for task in fake_jig.ran("example-hello", "n2")] == [False, True]
+    assert ("example-hello", "n2") not in crowbar.states()
     assert known_members(fake_jig, "n1") == ["n1", "n3"]
 
 

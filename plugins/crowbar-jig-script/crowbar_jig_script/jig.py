@@ -21,6 +21,7 @@ from crowbar_core import (
     NodeView,
     Outcome,
     PermanentError,
+    Role,
     RunCancelled,
     RunTimeout,
     Task,
@@ -29,7 +30,7 @@ from crowbar_core import (
 from crowbar_jig_script.connections import Connections, Kept, connections_for
 from crowbar_jig_script.ending import Ended, end_run, look_for_mark
 from crowbar_jig_script.output import Output
-from crowbar_jig_script.payload import Script, find_scripts, run_frame
+from crowbar_jig_script.payload import Script, find_scripts, has_teardown, run_frame
 from crowbar_jig_script.report import read_report
 from crowbar_jig_script.settings import Settings
 from crowbar_jig_script.standby import LEFT, NO_SETSID, Standby
@@ -62,6 +63,9 @@ class ScriptJig(Jig):
             if self.connections.proven(node.name, address, known=node.host_keys):
                 return address
         return None
+
+    def tears_down(self, role: Role, package: str) -> bool:
+        return has_teardown(package, role.like or role.name)
 
     def look(self, task: Task) -> Done | None:
         if task.address is None:
@@ -105,7 +109,7 @@ class _Run:
 
     def carry_out(self) -> Outcome:
         task = self.task
-        self.scripts = find_scripts(task.package, task.role.like or task.role.name)
+        self.scripts = find_scripts(task.package, task.role.like or task.role.name, teardown=task.teardown)
         if task.address is None:
             raise NodeUnreachable(f"{task.node.name} has no address to run role {task.role.name} at.")
         if task.cancelled.is_set():

@@ -49,13 +49,24 @@ class Script:
         return '. "$CROWBAR_LIB"' + ("" if first.startswith("#!") else f"; {first}") + newline + rest
 
 
-def find_scripts(package: str, role: str) -> tuple[Script, ...]:
-    """``scripts/<role>/*.sh`` of the package, in lexical order. Read for each run: an edited script counts at once."""
+def has_teardown(package: str, role: str) -> bool:
+    """Whether the package has scripts in ``scripts/<role>/teardown/``."""
+    try:
+        return (resources.files(package) / "scripts" / role / "teardown").is_dir()
+    except (ModuleNotFoundError, TypeError, ValueError):
+        return False
+
+
+def find_scripts(package: str, role: str, *, teardown: bool = False) -> tuple[Script, ...]:
+    """``scripts/<role>/*.sh`` of the package, or those below its ``teardown/``, in lexical order. Read for each run: an
+    edited script counts at once.
+    """
     if not _NAME.fullmatch(role):
         raise PermanentError(f"Role {role!r} cannot have scripts: its name is not a plain file name.")
-    where = f"{package}/scripts/{role}/"
+    where = f"{package}/scripts/{role}/" + ("teardown/" if teardown else "")
     try:
         folder = resources.files(package) / "scripts" / role
+        folder = folder / "teardown" if teardown else folder
         files = sorted(
             (entry for entry in folder.iterdir() if entry.name.endswith(".sh")), key=lambda entry: entry.name
         )
