@@ -36,6 +36,7 @@ from crowbar_core.plugins.loaded import names_match
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.settings import Settings, load_settings
+from crowbar_core.store import published
 from crowbar_core.web.app import add_blueprint, create_app, permissions
 
 SCRIPT_JIG = "script"
@@ -398,6 +399,11 @@ class _Checker:
             if (said := parts.registry.given_up.get(definition.name)) is not None:
                 self.error(f"Its tables cannot be made: {said}")
             else:
+                for said in published.wrong_references(parts.store):
+                    self.error(
+                        f"Its foreign key {said} keeps what it refers to from being deleted: make it ON DELETE CASCADE "
+                        "or SET NULL."
+                    )
                 self._pages(parts, definition.name)
                 self._services(parts.registry, definition.name)
         finally:

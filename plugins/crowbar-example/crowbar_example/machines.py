@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
+from sqlalchemy import select
 
 from crowbar_core import (
     BadInput,
@@ -22,6 +23,7 @@ from crowbar_core import (
     hookimpl,
     requires,
 )
+from crowbar_core.tables import nodes
 
 machines = Blueprint("example-machines", __name__)
 
@@ -36,10 +38,11 @@ def announce() -> ResponseReturnValue:
     if not (isinstance(body, dict) and all(isinstance(body.get(key), str) for key in ("name", "serial"))):
         raise BadInput("A machine is announced with its name and its serial number, both text.")
     with cluster().change() as change:
-        known = [one for one in cluster().nodes() if one.discovery.get("serial") == body["serial"]]
-        node = known[0] if known else change.create_node(body["name"], discovery={"serial": body["serial"]})
-        token = change.node_token(node.name, purpose="boot", seconds=BOOT_SECONDS)
-    return jsonify(node=node.name, token=token), 200 if known else 201
+        serial = nodes.c.discovery["serial"].as_string()
+        known = change.session.scalar(select(nodes.c.name).where(serial == body["serial"]))
+        name = known or change.create_node(body["name"], discovery={"serial": body["serial"]}).name
+        token = change.node_token(name, purpose="boot", seconds=BOOT_SECONDS)
+    return jsonify(node=name, token=token), 200 if known else 201
 
 
 @machines.get("/api/v2/example/boot/<node>")
