@@ -62,6 +62,14 @@ def homes(session: Session) -> dict[int, Any]:
     return {row.id: row for row in rows}
 
 
+def first_called(session: Session, name: str) -> int | None:
+    """The node of this name, else the first one of which it is the first label."""
+    if (found := who_is_called(session, name)) is not None:
+        return found
+    begins = func.lower(nodes.c.name).startswith(f"{name.lower()}.", autoescape=True)
+    return session.scalar(select(nodes.c.id).where(begins).order_by(nodes.c.name).limit(1))
+
+
 def who_is_called(session: Session, name: str) -> int | None:
     """The node of this name, whatever its case."""
     return session.scalar(select(nodes.c.id).where(func.lower(nodes.c.name) == name.lower()))

@@ -38,7 +38,7 @@ from crowbar_core.services.watch import settling
 from crowbar_core.services.watch.settling import Settled
 from crowbar_core.services.watch.workers import has_died
 from crowbar_core.settings import load_settings
-from crowbar_core.store import catalogue, events
+from crowbar_core.store import catalogue, events, node_fields
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store import steps as store_steps
 from crowbar_core.store.catalogue import HookFailure
@@ -353,11 +353,10 @@ class Testbed:
 
     def node(self, name: str) -> NodeView:
         with self.parts.store.read() as session:
-            found = node_views(self.parts.registry, session, self.parts.store).values()
-        for one in found:
-            if name.lower() in (one.name, one.name.partition(".")[0]):
-                return one
-        raise NotFound(f"There is no node {name!r}; there are: {', '.join(one.name for one in found)}.")
+            if (ref := node_fields.first_called(session, name)) is not None:
+                return node_views(self.parts.registry, session, self.parts.store, [ref])[ref]
+            known = session.scalars(select(node_rows.c.name).order_by(node_rows.c.name)).all()
+        raise NotFound(f"There is no node {name!r}; there are: {', '.join(known)}.")
 
     def node_roles(self, *, role: str | None = None, node: str | None = None) -> tuple[NodeRoleView, ...]:
         full = self.node(node).name if node is not None else None

@@ -27,6 +27,7 @@ from crowbar_core import (
     hookimpl,
     requires,
 )
+from crowbar_core.services.data.views import node_views
 from crowbar_core.testing import BrokenJig, FakeClock, FakeJig, NotQuiet, Testbed, check_barclamp, memory_cluster
 
 
@@ -177,6 +178,21 @@ def test_a_testbed_says_what_is_wrong_with_its_barclamp_and_leaves_nothing(tmp_p
     with pytest.raises(CrowbarError, match=r"tests cannot be loaded: .*There is no hook on_actve"):
         Testbed(Plugin(on_actve=lambda node_role: None))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_testbed_reads_one_node_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Testbed() as bed:
+        for number in range(3):
+            bed.add_node(f"n{number}")
+        read: list[object] = []
+
+        def views(registry: Any, session: Any, store: Any, ids: Any = None) -> Any:
+            read.append(ids)
+            return node_views(registry, session, store, ids)
+
+        monkeypatch.setattr("crowbar_core.testing.testbed.node_views", views)
+        assert bed.node("n1").name == bed.node("N1.example.test").name == "n1.example.test"
+        assert [len(list(ids)) for ids in read if isinstance(ids, list)] == [1, 1]
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
