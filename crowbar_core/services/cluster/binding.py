@@ -20,10 +20,10 @@ from crowbar_core.errors import NotFound, Refused
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn
 from crowbar_core.services.cluster.leaving import stay, take_off
-from crowbar_core.services.data.layers import deployment_chains, differing_wants
+from crowbar_core.services.data.layers import differing_wants
 from crowbar_core.services.data.views import node_role_views, node_views
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, rehearsing
-from crowbar_core.store import bindings, transitions
+from crowbar_core.store import bindings, transitions, trees
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +154,11 @@ def _situation(turn: Turn, asked: Sequence[tuple[int, str, int | None]]) -> tupl
     session, store, registry = turn.session, turn.store, turn.registry
     rows = bindings.targets(session, store, {node_id for node_id, _, _ in asked})
     known: dict[str, Role] = {name: one.role for name, one in registry.roles.items()}
-    chains = deployment_chains(session)
+    chains = trees.chains(
+        session,
+        store,
+        {row.deployment_id for row in rows.values()} | {home for _, _, home in asked if home is not None},
+    )
     wanted: list[Wanted] = []
     for node_id, role, deployment_id in asked:
         if node_id not in rows:

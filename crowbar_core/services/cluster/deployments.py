@@ -21,7 +21,7 @@ from crowbar_core.services.cluster.leaving import to_tear_down
 from crowbar_core.services.cluster.planning import Plan, insist_on, rehearse
 from crowbar_core.services.cluster.removing import remove_in_turn
 from crowbar_core.services.data.changes import record
-from crowbar_core.services.data.layers import has_or_wants, subtree
+from crowbar_core.services.data.layers import has_or_wants
 from crowbar_core.services.data.views import deployment_role_view, deployment_view
 from crowbar_core.services.turns.parts import Actor, Parts, Turn
 from crowbar_core.services.turns.secrets import keep_seals, seal
@@ -33,6 +33,7 @@ from crowbar_core.services.values.drafts import (
     discard_in_turn,
 )
 from crowbar_core.services.values.nodes import write_nodes
+from crowbar_core.store import trees
 from crowbar_core.store.models import Deployment, DeploymentRole, Edge, Node, NodeRole, RoleRow, Run, table
 from crowbar_core.store.transitions import PORTION
 
@@ -373,7 +374,8 @@ def _deployment_role(session: Session, deployment_role_id: int) -> Any:
     row = session.execute(
         select(
             deployment_roles.c.id, deployment_roles.c.role_id, deployment_roles.c.deployment_id,
-            deployment_roles.c.committed_data, roles.c.name.label("role"), deployments.c.name.label("deployment"),
+            deployment_roles.c.committed_data, deployment_roles.c.proposed_data, roles.c.name.label("role"),
+            deployments.c.name.label("deployment"),
         )
         .join(roles, roles.c.id == deployment_roles.c.role_id)
         .join(deployments, deployments.c.id == deployment_roles.c.deployment_id)
@@ -398,7 +400,7 @@ def _refuse_bad_parent(session: Session, row: Any, parent_id: int) -> None:
     if row.system:
         raise Refused("The deployment system is the root of the tree and has no parent.")
     parent = _deployment(session, parent_id)
-    if parent_id in subtree(session, row.id):
+    if parent_id in trees.subtree(session, row.id):
         raise Refused(f"Deployment {parent.name} is {row.name} itself or below it, and cannot be its parent.")
     used = session.scalar(select(node_roles.c.id).where(node_roles.c.deployment_id == row.id).limit(1))
     if used is not None:

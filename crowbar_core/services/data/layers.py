@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session
@@ -14,11 +13,11 @@ from crowbar_core.barclamp import Attribute, Json, Want
 from crowbar_core.domain.attributes import Layer, place, resolve, resolve_tree
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.plugins import LoadedAttribute, Registry
+from crowbar_core.store import trees
 from crowbar_core.store.db import Store
-from crowbar_core.store.models import Deployment, DeploymentRole, Edge, Node, NodeRole, RoleRow, table
+from crowbar_core.store.models import Edge, Node, NodeRole, RoleRow, table
 
 nodes, node_roles, roles, edges = table(Node), table(NodeRole), table(RoleRow), table(Edge)
-deployments, deployment_roles = table(Deployment), table(DeploymentRole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +49,15 @@ def node_role_layers(
         .join(roles, roles.c.id == node_roles.c.role_id)
         .where(store.ids(node_roles.c.id, ids))
     ).all()  # fmt: skip
-    chains = deployment_chains(session)
-    shared = _deployment_roles(session, store, {row.role_id for row in rows})
+    said = trees.said_of_roles(session, store, {row.deployment_id for row in rows}, {row.role_id for row in rows})
     found: dict[int, NodeRoleLayers] = {}
     for row in rows:
         given: list[Layer] = []
-        # The chain runs from the deployment up to the root; values nearer to the noderole win.
-        for deployment_id, deployment in reversed(chains[row.deployment_id]):
-            if (there := shared.get((row.role_id, deployment_id))) is not None:
-                subject = f"deployment_role {there.id} ({deployment})"
-                given.append(Layer("deployment wall", subject, there.wall))
-                given.append(Layer("deployment", subject, there.committed_data))
+        # Values nearer to the noderole win over those of the deployments above.
+        for there in said.get((row.deployment_id, row.role_id), ()):
+            subject = f"deployment_role {there.id} ({there.deployment})"
+            given.append(Layer("deployment wall", subject, there.wall))
+            given.append(Layer("deployment", subject, there.committed_data))
         layers = [Layer("template", f"role {row.role}", row.template), *given]
         subject = f"node_role {row.id}"
         layers.append(Layer("wall", subject, row.wall))
@@ -88,38 +85,6 @@ def node_layers(session: Session, store: Store, node_ids: Collection[int]) -> di
         row.id: (Layer("discovery", f"node {row.id}", row.discovery), Layer("hint", f"node {row.id}", row.hint))
         for row in rows
     }
-
-
-def deployment_chains(session: Session) -> dict[int, list[tuple[int, str]]]:
-    """Deployment id -> [(id, name)] from itself up to the root."""
-    rows = {r.id: r for r in session.execute(select(deployments.c.id, deployments.c.name, deployments.c.parent_id))}
-    chains: dict[int, list[tuple[int, str]]] = {}
-    for start in rows:
-        chain, here = [], start
-        while here is not None:
-            chain.append((here, rows[here].name))
-            here = rows[here].parent_id
-        chains[start] = chain
-    return chains
-
-
-def subtree(session: Session, deployment_id: int) -> set[int]:
-    """The deployment and all below it."""
-    parents: dict[int, int | None] = dict(session.execute(select(deployments.c.id, deployments.c.parent_id)).all())
-    found = {deployment_id}
-    while more := {ref for ref, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-def _deployment_roles(session: Session, store: Store, role_ids: Collection[int]) -> dict[tuple[int, int], Any]:
-    rows = session.execute(
-        select(
-            deployment_roles.c.id, deployment_roles.c.role_id, deployment_roles.c.deployment_id,
-            deployment_roles.c.wall, deployment_roles.c.committed_data,
-        ).where(store.ids(deployment_roles.c.role_id, role_ids))
-    )  # fmt: skip
-    return {(row.role_id, row.deployment_id): row for row in rows}
 
 
 def run_inputs(

@@ -23,10 +23,10 @@ from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import NotFound
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.data.changes import mark_stale, note_effects, record_many, watch_values
-from crowbar_core.services.data.layers import run_inputs, subtree
+from crowbar_core.services.data.layers import run_inputs
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, ValueChange
 from crowbar_core.services.values.nodes import write_nodes
-from crowbar_core.store import node_fields
+from crowbar_core.store import node_fields, trees
 from crowbar_core.store.db import Store
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, Provenance, RoleRow, table
 
@@ -302,7 +302,7 @@ def _under(session: Session, deployment_role_ids: Collection[int]) -> list[int]:
             deployment_roles.c.id.in_(list(deployment_role_ids))
         )
     ).all():
-        tree = subtree(session, one.deployment_id)
+        tree = trees.subtree(session, one.deployment_id)
         found.extend(
             session.scalars(
                 select(node_roles.c.id).where(node_roles.c.role_id == one.role_id, node_roles.c.deployment_id.in_(tree))
