@@ -37,7 +37,7 @@ def on_leased(node_role: NodeRoleView) -> None: ...
 
 
 @hookspec
-def addresses_of(network: Network, session: object) -> None: ...
+def leases_of(network: Network, session: object) -> None: ...
 
 
 @hookspec(firstresult=True)
@@ -51,7 +51,7 @@ def specs(*hooks: Callable[..., Any], name: str = "specs") -> ModuleType:
     return module
 
 
-HOOKS = specs(on_network_create, on_network_delete, on_leased, addresses_of, best_range)
+HOOKS = specs(on_network_create, on_network_delete, on_leased, leases_of, best_range)
 
 
 def plugin(name: str, *hooks: Callable[..., Any], publishes: ModuleType | None = None, **values: Any) -> ModuleType:
@@ -193,7 +193,7 @@ def test_a_listener_returns_intents_as_for_any_other_hook(database_url: str) -> 
 
 def test_ask_answers_plugin_by_plugin_and_one_that_raises_is_shown() -> None:
     @hookimpl
-    def addresses_of(network: Network) -> list[str]:
+    def leases_of(network: Network) -> list[str]:
         return [f"1 of {network.name}"]
 
     @hookimpl
@@ -203,14 +203,14 @@ def test_ask_answers_plugin_by_plugin_and_one_that_raises_is_shown() -> None:
     def broken(session: object) -> None:
         raise RuntimeError("no address")
 
-    broken.__name__ = "addresses_of"
-    one, two = plugin("one", addresses_of, best_range), plugin("two", hookimpl(broken))
+    broken.__name__ = "leases_of"
+    one, two = plugin("one", leases_of, best_range), plugin("two", hookimpl(broken))
     with Testbed(publisher(), one, two, plugin("three", best_range)) as bed:
         network = Network(name="admin", ranges=("r",))
-        assert bed.ask("addresses_of", network=network) == (("one", ["1 of admin"]),)
+        assert bed.ask("leases_of", network=network) == (("one", ["1 of admin"]),)
         assert bed.ask("best_range", network=network) == (("one", "r"),)
         assert [(one.plugin, one.hook, one.error) for one in bed.hook_failures()] == [
-            ("two", "addresses_of", "RuntimeError: no address")
+            ("two", "leases_of", "RuntimeError: no address")
         ]
         with pytest.raises(NotFound, match="Nobody publishes a question 'on_network_delete'"):
             bed.ask("on_network_delete", network=network)
@@ -223,7 +223,7 @@ def test_ask_answers_plugin_by_plugin_and_one_that_raises_is_shown() -> None:
         ("on_network_delete", "network 1", {"network": 1, "more": 2}, "has no argument 'more'"),
         ("on_network_delete", "network 1", {"network": object()}, "network is a object, which has no form in JSON"),
         ("on_network_delete", "", {"network": 1}, "1 to 64 characters"),
-        ("addresses_of", "network 1", {"network": 1, "session": 1}, "is a question of barclamp network"),
+        ("leases_of", "network 1", {"network": 1, "session": 1}, "is a question of barclamp network"),
         ("on_node_create", "node 1", {"node": 1}, "No loaded barclamp publishes a hook on_node_create"),
     ],
 )
