@@ -1,13 +1,13 @@
 """The kit of pages: what the core's own pages are made of, for barclamps.
 
-A page is a template that extends ``crowbar/base.html``, or ``list_page``, which needs none. Forms lead to a POST whose
-view does its work within ``act``: it says how it went and goes back. Every action and form shows the API call and the
-command that do the same.
+A page is a template that extends ``crowbar/base.html``; or ``list_page`` or ``object_page``, which need none. Forms
+lead to a POST whose view does its work within ``act``: it says how it went and goes back. Every action and form shows
+the API call and the command that do the same.
 """
 
 from crowbar_core.web.ui.plans import act_planned
-from crowbar_core.web.ui.shell import Action, act, field, form_value, found, number, page
-from crowbar_core.web.ui.tables import Column, Form, Input, Rows, fragment, list_page, row, rows
+from crowbar_core.web.ui.shell import Action, act, field, form_body, form_value, found, number, page
+from crowbar_core.web.ui.tables import Column, Form, Input, Rows, fragment, list_page, object_page, row, rows
 
 __all__ = [
     "Action",
@@ -18,11 +18,13 @@ __all__ = [
     "act",
     "act_planned",
     "field",
+    "form_body",
     "form_value",
     "found",
     "fragment",
     "list_page",
     "number",
+    "object_page",
     "page",
     "row",
     "rows",

@@ -344,10 +344,6 @@ NOT_IN_PLUGINS_YET: Mapping[str, str] = {
     "on_blocked": "for the barclamps that will watch noderoles",
     "on_error": "for the barclamps that will watch noderoles",
     "on_run_finished": "for the barclamps that will watch noderoles",
-    "register_periodic": "for the barclamps that will compare and repair",
-    "register_schema": "for the barclamp that will bring networks",
-    "status_checks": "for the barclamps that will talk to daemons",
-    "register_declared": "for the example barclamp, when it has a collection of its own",
     "jig_run": "a jig is found by its name; no package here needs to answer before it",
 }
 """Hooks that no package under plugins/ implements so far, and who will. A hook that is new has no place here."""

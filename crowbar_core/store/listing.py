@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 import orjson
@@ -325,6 +325,11 @@ def _parse(item: Field, value: str) -> Any:
         return _TRUTH[value.lower()]
     if item.type is int:
         return _integer(value, item.name)
+    if item.type is date:
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise _refused(item.name, f"{item.name} is a day, written as 2026-01-31.") from None
     if "\x00" in value:
         raise _refused(item.name, f"{item.name} may not hold a NUL character.")
     return value
@@ -369,7 +374,7 @@ def _position(after: str, column: Field) -> tuple[Any, int]:
     try:
         held = orjson.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
         by, value, key = held
-        value = datetime.fromisoformat(value) if column.type is datetime else value
+        value = column.type.fromisoformat(value) if column.type in (date, datetime) else value
     except (ValueError, TypeError, binascii.Error):
         raise refusal from None
     right = by == column.name and type(value) is column.type and type(key) is int and 0 <= key <= ID_MAX

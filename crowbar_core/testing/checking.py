@@ -192,7 +192,7 @@ class _Checker:
         own = {role.name for role in definition.roles}
         for name in dir(plugin):
             function = getattr(plugin, name, None)
-            marked = hasattr(function, "crowbar_impl")
+            marked = inspect.isroutine(function) and hasattr(function, "crowbar_impl")
             if name in _HOOKS and callable(function) and not marked and name != "register_barclamp":
                 self.error(f"{name} is not marked with @hookimpl, so that nobody calls it.")
             limits: frozenset[str] = getattr(function, "crowbar_roles", frozenset()) if marked else frozenset()

@@ -43,6 +43,7 @@ from crowbar_core.store import runs as store_runs
 from crowbar_core.store import steps as store_steps
 from crowbar_core.store.catalogue import HookFailure
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, RoleRow, Run, RunLog, table
+from crowbar_core.testing.browser import Browser
 from crowbar_core.testing.clock import FakeClock
 from crowbar_core.testing.jigs import FakeJig
 from crowbar_core.web.app import create_app
@@ -426,14 +427,21 @@ class Testbed:
         return [problem.detail for problem in self.parts.registry.problems()]
 
     def web(self, user: str = "admin") -> FlaskClient:
-        """A client of the pages and the API (no server, no network), signed in as a user of that role."""
-        app = create_app(self.parts.settings, parts=self.parts)
-        name = f"test-{user}-{secrets.token_hex(4)}"
-        user_id = users.create_user(self.parts, self.actor, name=name, password=secrets.token_urlsafe(16), role=user)
+        """A client of the API (no server, no network), signed in with the token of a user of that role."""
+        user_id, _, _ = self._user(user)
         token = users.create_token(self.parts, self.actor, user_id=user_id, name="test")
-        client = app.test_client()
+        client = create_app(self.parts.settings, parts=self.parts).test_client()
         client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
         return client
+
+    def browser(self, user: str = "admin") -> Browser:
+        """A person of that role at the pages, who can send forms."""
+        _, name, password = self._user(user)
+        return Browser(create_app(self.parts.settings, parts=self.parts).test_client(), name, password)
+
+    def _user(self, role: str) -> tuple[int, str, str]:
+        name, password = f"test-{role}-{secrets.token_hex(4)}", secrets.token_urlsafe(16)
+        return users.create_user(self.parts, self.actor, name=name, password=password, role=role), name, password
 
     # ------------------------------------------------------------ parts of the above
 

@@ -173,3 +173,24 @@ def test_events_audits_and_jigs_are_listed_and_shown(live: Live) -> None:
     assert "no event 0" in live.refused("events", "show", "0")
     assert {"noop", "python"} <= {row["name"] for row in live.json("jigs", "list")}
     assert live.json("jigs", "show", "noop")["installed"] is True
+
+
+ASSETS = """
+assets:
+- {name: S-2, node: node-2.ops.test, place: rack 7, warranty_until: "2001-02-03"}
+"""
+
+
+def test_the_objects_of_a_barclamp_are_made_listed_declared_and_destroyed_as_the_core_s(live: Live) -> None:
+    live.done("assets", "create", "S-1", "--node", "web-1.ops.test", "--place", "rack 2")
+    live.done("apply", "-", stdin=ASSETS)
+    listed = [(row["name"], row["node"], row["covered"]) for row in live.json("assets", "list", "--sort", "name")]
+    assert listed == [("S-1", "web-1.ops.test", True), ("S-2", "node-2.ops.test", False)]
+    assert live.json("assets", "update", "S-2", "--warranty-until", "2099-01-01")["covered"] is True
+    assert "warranty_until: '2099-01-01'" in live.done("export")
+    assert "A name is a letter" in live.refused("assets", "create", "7")
+    unasked = live.run("assets", "destroy", "S-1")
+    assert (unasked.exit_code, "give --yes" in unasked.stderr) == (2, True)
+    assert "Its place and its warranty are forgotten." in unasked.stderr
+    live.done("assets", "destroy", "S-1", "S-2", "--yes")
+    assert live.json("assets", "list") == []

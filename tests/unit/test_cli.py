@@ -726,8 +726,9 @@ def imported_by(*args: str, among: frozenset[str], **environment: str) -> str:
 
 HEAVY = frozenset(
     (
-        "crowbar_core.plugins", "crowbar_example", "crowbar_jig_script", "crowbar_lab", "flask", "gunicorn",
-        "jsonschema", "pydantic", "rich.console", "rich.progress", "sqlalchemy", "stevedore", "yaml",
+        "crowbar_core.plugins", "crowbar_example", "crowbar_example_inventory", "crowbar_jig_script", "crowbar_lab",
+        "flask", "gunicorn", "jsonschema", "pydantic", "rich.console", "rich.progress", "sqlalchemy", "stevedore",
+        "yaml",
     )
 )  # fmt: skip
 """What a server, a barclamp or a rarer command needs, and what makes `crowbar` slow to start."""

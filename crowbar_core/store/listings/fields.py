@@ -35,12 +35,13 @@ def field(
     help: str = "",
     only_on_request: bool = False,
     read: Callable[[str], Any] | None = None,
+    nullable: bool | None = None,
 ) -> Field:
     """A field that is a column of a table; a tree of values is shown with its secrets masked, and a name is sorted as
-    people count: node-2 before node-10.
+    people count: node-2 before node-10. ``nullable``: as the column says, unless it comes by an outer join.
     """
     kind = _type_of(column)
-    nullable = bool(getattr(column, "nullable", False))
+    nullable = bool(getattr(column, "nullable", False)) if nullable is None else nullable
     return Field(
         name=name or str(column.key),
         column=column,

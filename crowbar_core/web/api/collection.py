@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +19,7 @@ from crowbar_core.errors import BadInput, FieldError, PreconditionFailed
 from crowbar_core.store import listing as lists
 from crowbar_core.store.db import expect
 from crowbar_core.store.listing import Field, Later, Listing
-from crowbar_core.web.api.operation import Answer, Query, api, repeatable_arguments
+from crowbar_core.web.api.operation import Answer, LossQuery, Query, api, repeatable_arguments
 from crowbar_core.web.auth import parts
 
 OWN = ("limit", "after", "sort", "fields", "count")
@@ -162,8 +162,8 @@ def sample(listing: Listing) -> dict[str, Any]:
 def _example(item: Field | Later) -> Any:
     if item.example is not None:
         return item.example
-    if item.type is datetime:
-        return EXAMPLE_TIME
+    if item.type in (date, datetime):
+        return EXAMPLE_TIME if item.type is datetime else EXAMPLE_TIME.date()
     return {bool: False, int: 1, float: 1.0, str: "", dict: {}, list: []}.get(item.type)
 
 
@@ -204,9 +204,8 @@ def reading(
         return single(listing, path[parameter])
 
     noun, plural = listing.noun, listing.plural
-    article = "an" if noun[0] in "aeiou" else "a"
     many = api(permission=permission, summary=f"List the {plural}", listing=listing, many=True)
-    like = api(permission=permission, summary=f"What {article} {noun} looks like", listing=listing)
+    like = api(permission=permission, summary=f"What {_a(noun)} looks like", listing=listing)
     same = api(
         permission=permission,
         summary=f"The {plural} with these field values",
@@ -266,10 +265,11 @@ def changing(
 
 def deleting(
     blueprint: Blueprint, listing: Listing, *, parameter: str, summary: str, permission: Permission = "operator",
-    plans: str = "", query: type[Query] | None = None,
+    plans: str = "", query: type[Query] | None = None, asks: str = "",
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:  # fmt: skip
     """Add the DELETE that removes an object, under If-Match. The view is given its ``key`` (the id), and the ``query``
-    if there is one.
+    if there is one. ``asks``: what is lost with it, in a sentence; then the command line shows that, and wants the name
+    typed.
     """
 
     def add(work: Callable[..., None]) -> Callable[..., None]:
@@ -278,12 +278,23 @@ def deleting(
             asked = {} if query is None else {"query": path["query"]}
             work(key=to_change(listing, path[parameter]), **asked)
 
-        blueprint.add_url_rule(
-            f"/{listing.plural}/<{parameter}>", f"delete_{_word(listing)}", delete, methods=["DELETE"]
-        )
+        @api(permission=permission, summary=f"What would be lost with {_a(listing.noun)}", query=LossQuery)
+        def losses(query: LossQuery, **path: str) -> dict[str, Any]:
+            name = str(_whole(listing, path[parameter], ()).get("name", path[parameter]))
+            subject = f"{listing.noun} {name}"
+            return {"subject": subject, "name": name, "asks": True, "summary": asks, "sections": []}
+
+        one, word = f"/{listing.plural}/<{parameter}>", _word(listing)
+        blueprint.add_url_rule(one, f"delete_{word}", delete, methods=["DELETE"])
+        if asks:
+            blueprint.add_url_rule(f"{one}/losses", f"losses_{word}", losses, methods=["GET"])
         return work
 
     return add
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _word(listing: Listing) -> str:

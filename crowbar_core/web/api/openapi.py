@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 from flask import Flask
@@ -29,6 +29,7 @@ _TYPES: Final[Mapping[type, Mapping[str, Any]]] = {
     float: {"type": "number"},
     str: {"type": "string"},
     datetime: {"type": "string", "format": "date-time"},
+    date: {"type": "string", "format": "date"},
     list: {"type": "array", "items": {}},
     dict: {"type": "object"},
 }

@@ -45,6 +45,14 @@ class DryRun(Query):
     dry_run: bool = Field(False, description="Do nothing: answer with the plan of what would happen.")
 
 
+class LossQuery(Query):
+    act: str = Field(
+        min_length=1,
+        max_length=64,
+        description="destroy, redeploy, unbind, commit, or what a hammer can do (off, cycle, reset).",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """What a view gives back when it is more than a value with the declared status."""

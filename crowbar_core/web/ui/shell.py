@@ -17,6 +17,7 @@ from flask import Blueprint, Response, current_app, flash, make_response, redire
 from flask.sansio.blueprints import BlueprintSetupState
 from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup, escape
+from pydantic import BaseModel
 from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import NavItem, Permission
@@ -30,6 +31,7 @@ from crowbar_core.web import auth
 from crowbar_core.web.api import strict
 
 T = TypeVar("T")
+B = TypeVar("B", bound=BaseModel)
 
 ui = Blueprint("ui", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
 
@@ -340,6 +342,13 @@ def known_id(text: str) -> int | None:
 def before_id() -> int | None:
     """The key to page on from; whatever is no number is the first page."""
     return known_id(request.args.get("before", ""))
+
+
+def form_body(kind: type[B]) -> B:
+    """The form as a body of the API. Raises ``BadInput`` with what is wrong with each field."""
+    body = strict.form(kind, request.form)
+    assert isinstance(body, kind)
+    return body
 
 
 def form_value(what: str) -> Any:

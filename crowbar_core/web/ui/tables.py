@@ -17,7 +17,7 @@ from crowbar_core.barclamp import Permission
 from crowbar_core.store import listing as lists
 from crowbar_core.store.listing import Listing
 from crowbar_core.web import auth
-from crowbar_core.web.ui.shell import page
+from crowbar_core.web.ui.shell import Action, page
 
 Kind = Literal["text", "number", "moment", "state", "code", "json"]
 TEXT_MAX = 255
@@ -142,6 +142,18 @@ def list_page(
         "list.html", title=title, rows=shown, columns=columns, sub=sub, filters=filters, forms=forms, empty=empty,
         **context,
     )  # fmt: skip
+
+
+def object_page(
+    title: str, one: Mapping[str, Any], columns: Sequence[Column], *, above: tuple[str, str] = ("", ""),
+    actions: Sequence[Action] = (), forms: Sequence[Form] = (), **context: Any,
+) -> Response:  # fmt: skip
+    """A page that shows one object: its fields as facts, what can be done with it, and forms below. ``above`` is the
+    page that leads here: (what it is called, where it is).
+    """
+    return page(
+        "object.html", title=title, object=one, columns=columns, above=above, actions=actions, forms=forms, **context
+    )
 
 
 def fragment(template: str, **context: Any) -> Markup:
