@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from crowbar_core.domain.states import ACTIVE, ERROR, RunState
 from crowbar_core.store import transitions
 from crowbar_core.store.models import Edge, NodeRole, RoleRow, Run, table
-from crowbar_core.store.transitions import Moves
+from crowbar_core.store.moves import Moves
 
 node_roles, edges, roles, runs = table(NodeRole), table(Edge), table(RoleRow), table(Run)
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import importlib.metadata
 import inspect
 import io
 import re
-import shutil
-import subprocess
 import sys
 import tempfile
 import tomllib
 import traceback
-from collections.abc import Collection, Iterable, Iterator
-from importlib import resources
-from importlib.abc import Traversable
+from collections.abc import Collection, Iterable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
@@ -37,10 +32,10 @@ from crowbar_core.services.build import build_parts
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.settings import Settings, load_settings
 from crowbar_core.store import published
+from crowbar_core.testing.scripts import wrong_scripts
+from crowbar_core.testing.wording import last_sentence, near
 from crowbar_core.web.app import add_blueprint, create_app, permissions
 
-SCRIPT_JIG = "script"
-_SHELLS = frozenset(("sh", "bash", "dash", "ash", "ksh"))
 _HOOKS = frozenset(name for name, _ in inspect.getmembers(hookspecs, inspect.isfunction) if name[0] != "_")
 
 
@@ -124,7 +119,7 @@ class _Checker:
             self._entry_point(plugin, definition)
             self._relations(definition, registry)
             self._jigs(definition, registry)
-            self._scripts(definition, one.package)
+            self.problems.extend(wrong_scripts(definition, one.package))
             self._commands()
             self._periodic(registry, definition.name)
             self._on_a_core(plugin, definition, settings)
@@ -182,7 +177,7 @@ class _Checker:
             return None
         one = next(one for one in registry.barclamps if one.name == definition.name and one.state != "disabled")
         if one.state != "loaded":
-            self.error(f"It cannot be loaded: {_last_sentence(one.error)}")
+            self.error(f"It cannot be loaded: {last_sentence(one.error)}")
             return None
         return one, registry
 
@@ -198,7 +193,7 @@ class _Checker:
             limits: frozenset[str] = getattr(function, "crowbar_roles", frozenset()) if marked else frozenset()
             known = own | set(definition.defines)
             for role in sorted(one for one in limits - known if not any(names_match(name, [one]) for name in own)):
-                self.warn(f"{name} is limited to the role {role!r}, which is not its own{_near(role, own)}")
+                self.warn(f"{name} is limited to the role {role!r}, which is not its own{near(role, own)}")
 
     def _entry_point(self, plugin: Any, definition: Barclamp) -> None:
         if self.entry is not None or not isinstance(plugin, ModuleType):
@@ -240,8 +235,7 @@ class _Checker:
             for name in role.requires:
                 if name not in answering:
                     self.error(
-                        f"Role {role.name} requires {name!r}, which no installed barclamp brings"
-                        f"{_near(name, answering)}"
+                        f"Role {role.name} requires {name!r}, which no installed barclamp brings{near(name, answering)}"
                     )
                 elif not _providers(registry, name):
                     self.error(f"Role {role.name} requires {name}, which is abstract, and nothing provides it.")
@@ -252,7 +246,7 @@ class _Checker:
                 if name not in registry.attributes:
                     self.error(
                         f"Role {role.name} wants the attribute {name!r}, which no installed barclamp brings"
-                        f"{_near(name, registry.attributes)}"
+                        f"{near(name, registry.attributes)}"
                     )
                 else:
                     home = registry.attributes[name].barclamp
@@ -262,7 +256,7 @@ class _Checker:
                     if name not in answering:
                         self.warn(
                             f"Role {role.name} {relation} {name!r}, which no installed barclamp brings"
-                            f"{_near(name, answering)}"
+                            f"{near(name, answering)}"
                         )
 
     def _places(self, role: Role, registry: Registry) -> None:
@@ -301,55 +295,13 @@ class _Checker:
     def _jigs(self, definition: Barclamp, registry: Registry) -> None:
         for role in definition.roles:
             if role.jig in registry.failed_jigs:
-                said = _last_sentence(registry.failed_jigs[role.jig])
+                said = last_sentence(registry.failed_jigs[role.jig])
                 self.error(f"Role {role.name} names the jig {role.jig!r}, which cannot be loaded: {said}")
             elif role.jig not in registry.jigs and not role.abstract:
                 self.error(
                     f"Role {role.name} names the jig {role.jig!r}, which no installed package brings"
-                    f"{_near(role.jig, registry.jigs)}"
+                    f"{near(role.jig, registry.jigs)}"
                 )
-
-    # ------------------------------------------------------------ scripts
-
-    def _scripts(self, definition: Barclamp, package: str) -> None:
-        try:
-            home = resources.files(package) / "scripts"
-        except (ImportError, TypeError):
-            return
-        scripted = {role.name for role in definition.roles if role.jig == SCRIPT_JIG and not role.abstract}
-        for role in sorted(scripted):
-            scripts = [one for one in _entries(home / role) if one.name.endswith(".sh")]
-            if not scripts:
-                self.error(f"Role {role} has no scripts: expected {package}/scripts/{role}/*.sh.")
-            for script in scripts:
-                self._script(f"scripts/{role}/{script.name}", script)
-        for folder in _entries(home):
-            if folder.is_dir() and folder.name not in scripted and not folder.name.startswith(("_", ".")):
-                self.warn(
-                    f"scripts/{folder.name}/ belongs to no role of that name with the jig 'script'"
-                    f"{_near(folder.name, scripted)}"
-                )
-
-    def _script(self, where: str, script: Traversable) -> None:
-        try:
-            text = script.read_bytes().decode()
-        except UnicodeDecodeError:
-            self.error(f"{where} is not UTF-8 text.")
-            return
-        if not any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
-            self.error(f"{where} does nothing: it holds no command.")
-            return
-        words = text.partition("\n")[0].removeprefix("#!").split() if text.startswith("#!") else ["sh"]
-        shells = [name for word in words if (name := word.rpartition("/")[2]) in _SHELLS]
-        program = shutil.which(shells[0]) if shells else None
-        if program is None:
-            return  # for an interpreter that may be on the nodes and is not here
-        done = subprocess.run(
-            [program, "-n"], input=text, capture_output=True, text=True, timeout=30, env={"LC_ALL": "C"}, check=False
-        )
-        if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or ["it is no shell script"])[0]
-            self.error(f"{where} cannot be read by {shells[0]}: {said}.")
 
     # ------------------------------------------------------------ what it registers
 
@@ -464,22 +416,9 @@ def _providers(registry: Registry, name: str) -> bool:
     return any(name in one.role.provides and not one.role.abstract for one in registry.roles.values())
 
 
-def _entries(folder: Traversable) -> Iterator[Traversable]:
-    try:
-        found = sorted(folder.iterdir(), key=lambda one: one.name)
-    except OSError:
-        return
-    yield from found
-
-
 def _repeated(names: Iterable[str]) -> list[tuple[str, int]]:
     listed = list(names)
     return [(name, listed.count(name)) for name in sorted(set(listed)) if listed.count(name) > 1]
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {near[0]}?" if near else "."
 
 
 def _is_part(missing: str | None, name: str) -> bool:
@@ -499,8 +438,3 @@ def _where(error: BaseException) -> str:
 
 def _own_files() -> frozenset[str]:
     return frozenset(filter(None, (getattr(module, "__file__", "") for module in (plugins, sys.modules[__name__]))))
-
-
-def _last_sentence(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1].strip() if lines else "nobody said why."

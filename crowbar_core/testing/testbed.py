@@ -16,7 +16,6 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from crowbar_core import plugins
 from crowbar_core.barclamp import Change, Cluster, Intent, Jig, Json, NodeRoleView, NodeView, RunView, serving
 from crowbar_core.domain.states import ACTIVE, ERROR, State
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound
@@ -45,6 +44,7 @@ from crowbar_core.store.catalogue import HookFailure
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, RoleRow, Run, RunLog, table
 from crowbar_core.testing.browser import Browser
 from crowbar_core.testing.clock import FakeClock
+from crowbar_core.testing.given import jigs_of, named
 from crowbar_core.testing.jigs import FakeJig
 from crowbar_core.web.app import create_app
 
@@ -87,11 +87,11 @@ class Testbed:
         self.jig = jig or FakeJig()
         self.actor = Actor("tester")
         self._directory = tempfile.TemporaryDirectory(prefix="crowbar-testbed-")
-        loaded = [_named(barclamp) for barclamp in barclamps]
+        loaded = [named(barclamp) for barclamp in barclamps]
         try:
             chosen = load_settings(environ={}, data_dir=self._directory.name, database_url=database_url, **settings)
             chosen = replace(chosen, plugins=config or {})
-            stand_ins = {} if installed else dict.fromkeys(_jigs_of(loaded), self.jig)
+            stand_ins = {} if installed else dict.fromkeys(jigs_of(loaded), self.jig)
             self.parts = build_parts(
                 chosen, extra_plugins=loaded, clock=self.clock, jigs=stand_ins | dict(jigs or {}), installed=installed
             )
@@ -482,25 +482,3 @@ class Testbed:
 def memory_cluster(*barclamps: ModuleType | object | str, **options: Any) -> Testbed:
     """A ``Testbed``, by the name of what it is."""
     return Testbed(*barclamps, **options)
-
-
-def _named(barclamp: ModuleType | object | str) -> tuple[str, Any]:
-    """(name, plugin object), as the registry wants it."""
-    plugin: Any = plugins.load_one(plugins.BARCLAMPS, barclamp) if isinstance(barclamp, str) else barclamp
-    if isinstance(barclamp, str):
-        return barclamp, plugin
-    try:
-        return plugin.register_barclamp().name, plugin
-    except Exception:  # noqa: BLE001  what is wrong with it is said by the loader
-        return getattr(plugin, "__name__", type(plugin).__name__), plugin
-
-
-def _jigs_of(loaded: Sequence[tuple[str, Any]]) -> set[str]:
-    """The jigs that the barclamps' roles name and the core does not bring."""
-    named: set[str] = set()
-    for _, plugin in loaded:
-        try:
-            named |= {role.jig for role in plugin.register_barclamp().roles}
-        except Exception:  # noqa: BLE001  the same
-            continue
-    return named - set(plugins.CORE_JIGS)

@@ -18,7 +18,7 @@ from crowbar_core.services.values import attributes
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store import transitions
 from crowbar_core.store.models import Event, table
-from crowbar_core.store.transitions import Standing
+from crowbar_core.store.moves import Standing
 from tests.integration.cluster import (
     OPERATOR,
     Cluster,

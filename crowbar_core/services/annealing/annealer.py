@@ -17,12 +17,12 @@ from crowbar_core.services.data.changes import refresh_sysdata
 from crowbar_core.services.data.layers import run_inputs
 from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.turns.parts import HOOKS_OF_STATES, Actor, Parts, Turn, open_turn
-from crowbar_core.store import absences, totals, transitions
+from crowbar_core.store import absences, halting, moves, totals, transitions
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.events import merge_into_waiting
 from crowbar_core.store.models import NodeRole, RoleRow, table
+from crowbar_core.store.moves import Standing
 from crowbar_core.store.runs import Runnable
-from crowbar_core.store.transitions import Standing
 
 node_roles, roles = table(NodeRole), table(RoleRow)
 
@@ -56,7 +56,7 @@ def schedule(turn: Turn, node_ids: Collection[int]) -> None:
     todo = set(node_ids)
     while todo:
         turn.moves.woken -= todo
-        for portion in transitions.batched(todo, PORTION):
+        for portion in moves.batched(todo, PORTION):
             _schedule_portion(turn, portion)
         # Passing over released others; what barclamps said of the new runs may have sent others back to work.
         todo = set(turn.moves.woken)
@@ -91,7 +91,7 @@ def _make_runs(turn: Turn, chosen: Sequence[Runnable]) -> None:
     asking = {role for role in {one.role for one in chosen} if knows_data(turn.registry, role)}
     refresh_sysdata(turn, [one.id for one in chosen if one.role in asking], quiet=True)
     if turn.moves.count > before:  # what barclamps said of one may have sent another of these back to work
-        now_at = transitions.standing(turn.moves, [one.id for one in chosen])
+        now_at = moves.standing(turn.moves, [one.id for one in chosen])
         turn.moves.woken.update(one.node_id for one in chosen if now_at[one.id].state != one.state)
         chosen = [one for one in chosen if now_at[one.id].state == one.state]
     inputs = run_inputs(turn.registry, turn.session, turn.store, [(one.id, one.node_id, one.role) for one in chosen])
@@ -116,8 +116,8 @@ def cancel(turn: Turn, node_role_ids: Collection[int], reason: str, *, queued_on
     """Cancel the open runs of noderoles: those in TRANSITION go back to TODO or BLOCKED, those
     refreshing stay ACTIVE.
     """
-    touched = transitions.cancel_runs(turn.moves, node_role_ids, reason, queued_only=queued_only)
-    standing = transitions.standing(turn.moves, touched)
+    touched = halting.cancel_runs(turn.moves, node_role_ids, reason, queued_only=queued_only)
+    standing = moves.standing(turn.moves, touched)
     transitions.send_back(
         turn.moves, [one.id for one in standing.values() if one.state is TRANSITION], status=reason, rerun=False,
         attempts=case((node_roles.c.attempts > 0, node_roles.c.attempts - 1), else_=0),

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from crowbar_core.domain.states import ACTIVE, ERROR, TRANSITION
 from crowbar_core.services.annealing import fates
 from crowbar_core.services.turns.parts import Turn, log
-from crowbar_core.store import absences, transitions
+from crowbar_core.store import absences, halting, transitions
 from crowbar_core.store.models import NodeRole, table
 
 node_roles = table(NodeRole)
@@ -24,7 +24,7 @@ def follow_alive(turn: Turn, row: Any, alive: bool, reason: str) -> None:
     if not alive:
         staying = absences.go_away(turn.moves, node_id)
         halfway = [ref for ref in fates.under_way(turn, node_id) if ref not in staying.node_roles]
-        transitions.abandon_runs(turn.moves, node_id, f"the node died: {reason}", but=staying.runs)
+        halting.abandon_runs(turn.moves, node_id, f"the node died: {reason}", but=staying.runs)
         fates.leave_halfway(turn, halfway, f"fate unknown: the node died: {reason}")
         ids = turn.session.scalars(
             select(node_roles.c.id).where(

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import ERROR, TODO, TRANSITION, RunState
 from crowbar_core.services.turns.parts import Turn, log
-from crowbar_core.store import transitions
+from crowbar_core.store import halting, moves, transitions
 from crowbar_core.store.models import NodeRole, RoleRow, Run, table
 
 node_roles, roles, runs = table(NodeRole), table(RoleRow), table(Run)
@@ -80,7 +80,7 @@ def leave_halfway(turn: Turn, ids: Collection[int], status: str) -> None:
             )
         )
     )
-    standing = transitions.standing(turn.moves, left)
+    standing = moves.standing(turn.moves, left)
     moving = [one for one in standing.values() if one.state in (TODO, TRANSITION)]
     transitions.move(
         turn.moves, moving, ERROR, status=status, rerun=False, not_before=None, run_count=node_roles.c.run_count + 1
@@ -109,9 +109,9 @@ def recognise(turn: Turn, ids: Collection[int]) -> None:
         update(node_roles).where(turn.store.ids(node_roles.c.id, known)).values(done=True, halfway=True, look_at=None)
     )
     # A run for it that nobody has begun would do it again.
-    touched = transitions.cancel_runs(turn.moves, known, "it has succeeded before", queued_only=True)
+    touched = halting.cancel_runs(turn.moves, known, "it has succeeded before", queued_only=True)
     transitions.send_back(turn.moves, [*in_error, *touched], status="", attempts=0, not_before=None, rerun=False)
-    turn.moves.woken.update(one.node_id for one in transitions.standing(turn.moves, known).values())
+    turn.moves.woken.update(one.node_id for one in moves.standing(turn.moves, known).values())
 
 
 def forget(turn: Turn, ids: Collection[int]) -> None:

@@ -19,10 +19,10 @@ from crowbar_core.services.annealing import fates
 from crowbar_core.services.annealing.annealer import ANNEALER, change
 from crowbar_core.services.data.changes import mark_stale, merge_walls
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
-from crowbar_core.store import leaving, steps, transitions
+from crowbar_core.store import leaving, moves, steps, transitions
 from crowbar_core.store.models import NodeRole, Run, table
+from crowbar_core.store.moves import Standing
 from crowbar_core.store.open_runs import OpenRun, open_runs
-from crowbar_core.store.transitions import Standing
 
 node_roles, runs = table(NodeRole), table(Run)
 MAX_STEPS = 1000
@@ -242,7 +242,7 @@ def _move_node_roles(turn: Turn, ended: Sequence[tuple[OpenRun, Outcome]]) -> No
     # A refresh that fails blocks its children, whose own runs may have ended here too: so these come last, one by one.
     for reason, group in failed.items():
         for run in group:
-            if run.refresh and transitions.standing(turn.moves, [run.node_role_id])[run.node_role_id].state is ACTIVE:
+            if run.refresh and moves.standing(turn.moves, [run.node_role_id])[run.node_role_id].state is ACTIVE:
                 _fail(turn, [run], reason)
 
 

@@ -23,7 +23,7 @@ from crowbar_core.services.cluster.leaving import stay, take_off
 from crowbar_core.services.data.layers import differing_wants
 from crowbar_core.services.data.views import node_role_views, node_views
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, rehearsing
-from crowbar_core.store import bindings, transitions, trees
+from crowbar_core.store import bindings, moves, transitions, trees
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def bind_wanted(turn: Turn, asked: Sequence[tuple[int, str, int | None]]) -> Bin
     _refuse_differing(turn, situation, [(made[one.key], one.node_id, one.role) for one in plan.new])
     created = tuple(made[one.key] for one in plan.new)
     if turn.registry.listens("on_node_bind"):
-        for portion in transitions.batched(created, transitions.PORTION):
+        for portion in moves.batched(created, moves.PORTION):
             for view in node_role_views(turn.registry, turn.session, turn.store, portion).values():
                 turn.veto("on_node_bind", of=view.role, node_role=view)
     # A committed child that got a new data parent may see other values.

@@ -12,7 +12,7 @@ from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.data.views import deployment_view, node_role_views
 from crowbar_core.services.turns.parts import Turn
 from crowbar_core.services.values.drafts import note_first_values
-from crowbar_core.store import transitions
+from crowbar_core.store import moves, transitions
 from crowbar_core.store.models import NodeRole, table
 
 node_roles = table(NodeRole)
@@ -39,7 +39,7 @@ def commit_in_turn(turn: Turn, ids: Collection[int]) -> list[int]:
     if committed and knows_data(turn.registry):
         peers = peers_of(turn, committed)
         refresh_sysdata(turn, peers)
-        for portion in transitions.batched(committed, transitions.PORTION):
+        for portion in moves.batched(committed, moves.PORTION):
             refresh_sysdata(turn, [ref for ref in portion if ref not in peers])
     return committed
 
@@ -63,11 +63,11 @@ def commit_hooks(turn: Turn, ids: Collection[int], *, deployment_id: int | None 
 
 def propose_in_turn(turn: Turn, node_role_id: int) -> None:
     """Take one noderole back to PROPOSED. Refused while it runs."""
-    standing = transitions.standing(turn.moves, [node_role_id])
+    standing = moves.standing(turn.moves, [node_role_id])
     if node_role_id not in standing:
         raise NotFound(f"There is no noderole {node_role_id}.")
     cancel(turn, [node_role_id], "proposed again", queued_only=True)
-    now_at = transitions.standing(turn.moves, [node_role_id])[node_role_id]
+    now_at = moves.standing(turn.moves, [node_role_id])[node_role_id]
     if now_at.state is PROPOSED:
         return
     if transitions.under_way(turn.moves, [node_role_id]):

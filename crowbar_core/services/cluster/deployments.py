@@ -35,7 +35,7 @@ from crowbar_core.services.values.drafts import (
 from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store import trees
 from crowbar_core.store.models import Deployment, DeploymentRole, Edge, Node, NodeRole, RoleRow, Run, table
-from crowbar_core.store.transitions import PORTION
+from crowbar_core.store.moves import PORTION
 
 nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
 deployments, deployment_roles = table(Deployment), table(DeploymentRole)

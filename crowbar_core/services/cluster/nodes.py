@@ -31,7 +31,7 @@ from crowbar_core.services.turns.parts import Actor, Parts, Turn, rehearsing
 from crowbar_core.services.turns.secrets import keep_seals
 from crowbar_core.services.values.drafts import commit_of_node_roles, commit_of_nodes
 from crowbar_core.services.values.nodes import write_nodes
-from crowbar_core.store import bindings, node_fields, node_work, transitions
+from crowbar_core.store import bindings, halting, node_fields, node_work, transitions
 
 CHANGEABLE = frozenset(
     ("name", "description", "available", "alive", "bootenv", "deployment_id", "hint", "discovery", "host_keys", "order",
@@ -216,7 +216,7 @@ def delete_nodes(
                 f"run {run.id} of {run.role}, which is under way"
                 for run in node_work.open_runs(turn.session, turn.store, node_ids)
             )
-            transitions.abandon_runs_on(turn.moves, node_ids, "the node is being deleted")
+            halting.abandon_runs_on(turn.moves, node_ids, "the node is being deleted")
         bound = bindings.by_node(turn.session, turn.store, node_ids)
         waiting = {
             ref for ref, row in rows.items() if not force and row.alive and to_tear_down(turn, bound.get(ref, []))
@@ -237,7 +237,7 @@ def _stop_what_runs(parts: Parts, actor: Actor, node_ids: Sequence[int], wait: f
         cancel(turn, [run.node_role_id for run in busy], "the node is being deleted")
         write_nodes(turn, {ref: {"available": False} for ref in node_ids}, asked=False)
         dead = [ref for ref, row in rows.items() if not row.alive]
-        transitions.abandon_runs_on(turn.moves, dead, "the node is being deleted")
+        halting.abandon_runs_on(turn.moves, dead, "the node is being deleted")
     deadline = time.monotonic() + wait
     while _open_runs(parts, node_ids) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -32,7 +32,19 @@ from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, 
 from crowbar_core.services.data.changes import refresh_soon, rerun_now, try_failed
 from crowbar_core.services.turns.parts import Actor, Parts, Turn
 from crowbar_core.services.values.drafts import commit_of_node_roles
-from crowbar_core.store import bindings, events, holds, leaving, pictures, quarantine, refreshing, steps, transitions
+from crowbar_core.store import (
+    bindings,
+    events,
+    halting,
+    holds,
+    leaving,
+    moves,
+    pictures,
+    quarantine,
+    refreshing,
+    steps,
+    transitions,
+)
 from crowbar_core.store.models import Deployment, Edge, Node, NodeRole, RoleRow, Run, table
 
 nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
@@ -200,8 +212,8 @@ def force_error(parts: Parts, actor: Actor, node_role_id: int, *, reason: str = 
         row = _node_role(turn.session, node_role_id)
         if row.state not in (ACTIVE, TODO, TRANSITION):
             raise InvalidTransition(f"{_name(row)} is {State(row.state).name} and cannot be put in ERROR.")
-        transitions.cancel_runs(turn.moves, [node_role_id], "put in ERROR by hand")
-        standing = transitions.standing(turn.moves, [node_role_id])
+        halting.cancel_runs(turn.moves, [node_role_id], "put in ERROR by hand")
+        standing = moves.standing(turn.moves, [node_role_id])
         transitions.move(
             turn.moves, list(standing.values()), ERROR, broken=True,
             status=reason or f"put in ERROR by {actor.name}", rerun=False,

@@ -22,7 +22,7 @@ from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.data.views import node_role_views
 from crowbar_core.services.turns.parts import Turn
 from crowbar_core.services.turns.secrets import keep_seals, seal
-from crowbar_core.store import refreshing, transitions
+from crowbar_core.store import halting, moves, refreshing, transitions
 from crowbar_core.store.bulk import set_json
 from crowbar_core.store.models import Edge, NodeRole, RoleRow, table
 from crowbar_core.store.provenance import set_values
@@ -161,7 +161,7 @@ def rerun_now(turn: Turn, ids: Collection[int], reason: str) -> None:
     """Send ACTIVE noderoles back to TODO or BLOCKED; one whose refresh runs goes back when that has ended."""
     if not ids:
         return
-    transitions.cancel_runs(turn.moves, ids, reason, queued_only=True)
+    halting.cancel_runs(turn.moves, ids, reason, queued_only=True)
     busy = transitions.under_way(turn.moves, ids)
     transitions.will_go_back(turn.moves, busy)
     transitions.send_back(turn.moves, set(ids) - busy, rerun=False, status=reason, not_before=None)
@@ -232,7 +232,7 @@ def _mapping(value: Any) -> dict[str, Json]:
 def peers_of(turn: Turn, ids: Collection[int]) -> set[int]:
     """The committed noderoles of the cluster roles among these, in the same deployments, with these themselves."""
     pairs: set[tuple[int, int]] = set()
-    for portion in transitions.batched(ids, transitions.PORTION):
+    for portion in moves.batched(ids, moves.PORTION):
         rows = turn.session.execute(
             select(node_roles.c.role_id, node_roles.c.deployment_id)
             .join(roles, roles.c.id == node_roles.c.role_id)

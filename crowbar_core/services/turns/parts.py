@@ -33,7 +33,7 @@ from crowbar_core.settings import Settings
 from crowbar_core.store import events
 from crowbar_core.store.db import Store
 from crowbar_core.store.models import Audit, table
-from crowbar_core.store.transitions import Moves
+from crowbar_core.store.moves import Moves
 
 log = structlog.get_logger("crowbar")
 audits = table(Audit)
