@@ -403,6 +403,8 @@ def vocabulary_page() -> str:
     for name in ("hookimpl", "requires", "setting", "cluster"):
         function = getattr(barclamp, name)
         parts.append(f"## {name}\n\n{prose(function.__doc__ or '')}\n")
+    actions = table(("action", ""), [(code(name), what) for name, what in barclamp.POWER_ACTIONS.items()])
+    parts.append(f"## POWER_ACTIONS\n\n{actions}")
     return "\n".join(parts)
 
 
