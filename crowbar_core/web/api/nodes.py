@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from crowbar_core.domain.addresses import as_hint, parse_interface, parse_mac
-from crowbar_core.services.cluster import hammers, liveness, registering, steering
-from crowbar_core.services.cluster import nodes as service
-from crowbar_core.services.data import addresses
+from crowbar_core.domain.addresses import parse_interface, parse_mac
+from crowbar_core.services import addresses, hammers, liveness, steering
+from crowbar_core.services import nodes as service
 from crowbar_core.web.api.bodies import BootEnv, Description, NodeName, Reference, Small, formed, given, resolve
-from crowbar_core.web.api.collection import changing, creating, deleting, found_id, listed, reading, single, to_change
+from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import DEPLOYMENTS, HAMMERS, NODE_ROLES, NODES, ROLES, RUNS
-from crowbar_core.web.api.operation import Answer, Body, Force, api
+from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.routes import v2
-from crowbar_core.web.auth import current_actor, current_identity, parts
+from crowbar_core.web.auth import current_actor, parts
 
 HostKey = Annotated[
     str,
@@ -87,25 +87,23 @@ class PowerAction(Body):
 reading(v2, NODES, parameter="node", own=True)
 
 
-@creating(v2, NODES, summary="Register a node", body=NewNode)
-def create_node(body: NewNode) -> int:
-    deployment = None if body.deployment_id is None else resolve(DEPLOYMENTS, body.deployment_id, "deployment_id")
-    (made,) = registering.create_nodes(parts(), current_actor(), [registered(body, deployment)])
-    return made
-
-
-def registered(body: NewNode, deployment_id: int | None) -> registering.NewNode:
-    """What a body says of a node to be registered."""
+@v2.post("/nodes")
+@api(permission="operator", summary="Register a node", body=NewNode, listing=NODES, status=201)
+def create_node(body: NewNode) -> Answer:
     hint = dict(body.hint)
     if body.ip is not None:
-        hint |= as_hint(body.ip, network=body.network)
+        key = "v6addr" if ipaddress.ip_interface(body.ip).version == 6 else "v4addr"
+        hint[f"hint-{body.network}-{key}"] = body.ip
     if body.mac is not None:
         hint["hint-admin-macs"] = [body.mac]
-    return registering.NewNode(
+    deployment = None if body.deployment_id is None else resolve(DEPLOYMENTS, body.deployment_id, "deployment_id")
+    made = service.create_node(
+        parts(),
+        current_actor(),
         name=body.name,
         description=body.description,
         admin=body.admin,
-        deployment_id=deployment_id,
+        deployment_id=deployment,
         hint=hint,
         discovery=body.discovery,
         host_keys=tuple(body.host_keys),
@@ -115,33 +113,53 @@ def registered(body: NewNode, deployment_id: int | None) -> registering.NewNode:
         order=body.order,
         hammers=tuple((hammer.name, hammer.priority, hammer.config) for hammer in body.hammers),
     )
+    return created(NODES, made)
 
 
-@changing(v2, NODES, parameter="node", summary="Change fields of a node", body=ChangedNode, plans="Change node {node}")
-def change_node(key: int, body: ChangedNode) -> None:
-    service.change_node(parts(), current_actor(), key, asked(body))
-
-
-def asked(body: ChangedNode) -> dict[str, Any]:
-    """The fields that a body would change, with ids for names."""
+def _change(node: str, body: ChangedNode) -> Answer:
+    key = to_change(NODES, node)
     changes = given(body)
     if changes.get("deployment_id") is not None:
         changes["deployment_id"] = resolve(DEPLOYMENTS, changes["deployment_id"], "deployment_id")
     if changes.get("target_role_id") is not None:
         changes["target_role_id"] = resolve(ROLES, changes["target_role_id"], "target_role_id")
-    return changes
+    service.change_node(parts(), current_actor(), key, changes)
+    return single(NODES, key)
 
 
-@deleting(
-    v2,
-    NODES,
-    parameter="node",
-    summary="Remove a node; its running run is cancelled first, and what its roles made on it is torn down",
-    plans="Destroy node {node}",
-    query=Force,
+@v2.put("/nodes/<node>")
+@api(
+    permission="operator",
+    summary="Change fields of a node",
+    body=ChangedNode,
+    listing=NODES,
+    plans="Change node {node}",
 )
-def delete_node(key: int, query: Force) -> None:
-    service.delete_node(parts(), current_actor(), key, force=query.force)
+def put_node(node: str, body: ChangedNode) -> Answer:
+    return _change(node, body)
+
+
+@v2.patch("/nodes/<node>")
+@api(
+    permission="operator",
+    summary="Change fields of a node",
+    body=ChangedNode,
+    listing=NODES,
+    plans="Change node {node}",
+)
+def patch_node(node: str, body: ChangedNode) -> Answer:
+    return _change(node, body)
+
+
+@v2.delete("/nodes/<node>")
+@api(
+    permission="operator",
+    summary="Remove a node; its running run is cancelled first",
+    status=204,
+    plans="Destroy node {node}",
+)
+def delete_node(node: str) -> None:
+    service.delete_node(parts(), current_actor(), to_change(NODES, node))
 
 
 @v2.put("/nodes/<node>/commit")
@@ -215,15 +233,13 @@ def forget_discovery(node: str) -> None:
 @v2.put("/nodes/<node>/host_keys")
 @api(
     permission="node",
-    summary="A node brings its SSH host keys: as long as none are known, or with a token for this boot",
+    summary="A node brings its SSH host keys, as long as none are known",
     body=HostKeys,
     listing=NODES,
 )
 def report_host_keys(node: str, body: HostKeys) -> Answer:
     key = found_id(NODES, node)
-    identity = current_identity()
-    vouched = identity is not None and identity.purpose == "boot"
-    service.bring_host_keys(parts(), current_actor(), key, body.host_keys, vouched=vouched)
+    service.bring_host_keys(parts(), current_actor(), key, body.host_keys)
     return single(NODES, key)
 
 

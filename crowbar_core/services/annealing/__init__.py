@@ -1,1 +1,0 @@
-"""Deciding and writing what runs: the annealer, and fates of what was cut off."""

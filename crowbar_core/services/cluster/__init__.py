@@ -1,1 +1,0 @@
-"""Nodes, deployments, roles and their bindings, one use case per function."""

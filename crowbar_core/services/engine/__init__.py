@@ -1,1 +1,0 @@
-"""The working process: runs, events, periodic jobs."""

@@ -1,1 +1,0 @@
-"""Users, tokens and sessions."""

@@ -1,1 +1,0 @@
-"""What a process is made of, and what one turn of it is."""

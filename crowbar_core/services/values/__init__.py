@@ -1,1 +1,0 @@
-"""Editing values: attributes and their drafts."""

@@ -1,1 +1,0 @@
-"""Who is at work, and whether all is well."""

@@ -1,1 +1,0 @@
-echo "look" >>/root/journal
