@@ -478,10 +478,11 @@ class Engine(RuleBasedStateMachine):
         self.c.anneal(limit=500)
         # Destructive work that was cut off while it was BLOCKED says so when it is its turn, and wants a word then.
         cut_off = node_role_rows.c.halfway & (node_role_rows.c.state == int(ERROR))
-        for one in self.c.rows(select(node_role_rows.c.id, node_role_rows.c.status).where(cut_off)):
-            assert one.status.startswith("fate unknown"), one.status
-            steering.retry(self.parts, OPERATOR, one.id)
-        self.c.anneal(limit=500)
+        while found := self.c.rows(select(node_role_rows.c.id, node_role_rows.c.status).where(cut_off)):
+            for one in found:
+                assert one.status.startswith("fate unknown"), one.status
+                steering.retry(self.parts, OPERATOR, one.id)
+            self.c.anneal(limit=500)
         graph = check_rest(self.parts)
         left = {graph.name(ref): one.state.name for ref, one in graph.node_roles.items() if one.state is not ACTIVE}
         assert not left, f"mended, and still: {left}"
