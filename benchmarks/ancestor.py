@@ -13,7 +13,7 @@ import time
 from sqlalchemy import exists, insert, select, update
 
 from crowbar_core.domain.states import ACTIVE, BLOCKED, PROPOSED, TODO, TRANSITION
-from crowbar_core.services.parts import Parts
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.store.models import Deployment, Edge, Node, NodeRole, Run, table
 
 nodes, node_roles, edges, runs = table(Node), table(NodeRole), table(Edge), table(Run)

@@ -5,18 +5,18 @@ bulk.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert, select, text
 
-from crowbar_core import Barclamp, Role, hookimpl
+from crowbar_core import Barclamp, Role, Task, hookimpl
 from crowbar_core.domain.states import PROPOSED
-from crowbar_core.services import deployments
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.parts import Actor, Parts
+from crowbar_core.services.cluster import deployments
+from crowbar_core.services.turns.parts import Actor, Parts
 from crowbar_core.settings import load_settings
 from crowbar_core.store.models import Deployment, DeploymentRole, Edge, Node, NodeRole, RoleRow, table
 
@@ -26,30 +26,34 @@ CROSS_EVERY = 5
 
 
 class Chain:
-    """A barclamp with ``length`` noop roles, each requiring the one before it."""
+    """A barclamp with ``length`` roles, each requiring the one before it: noop roles, or of the function ``run``."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, run: Callable[[Task], None] | None = None) -> None:
         self.length = length
+        self.work: dict[str, Any] = {"jig": "python", "run": run} if run is not None else {}
 
     @hookimpl
     def register_barclamp(self) -> Barclamp:
         return Barclamp(
             name="chain",
             roles=tuple(
-                Role(name=f"step-{n:02}", requires=(f"step-{n - 1:02}",) if n else ()) for n in range(self.length)
+                Role(name=f"step-{n:02}", requires=(f"step-{n - 1:02}",) if n else (), **self.work)
+                for n in range(self.length)
             ),
         )
 
 
 @contextmanager
-def cluster(database_url: str | None, *, length: int, **settings: Any) -> Iterator[Parts]:
-    """A core on a fresh database (None: SQLite in a temporary folder), without nodes."""
+def cluster(
+    database_url: str | None, *, length: int, run: Callable[[Task], None] | None = None, **settings: Any
+) -> Iterator[Parts]:
+    """A core on a fresh database (None: SQLite in a temporary folder), without nodes. ``run`` as in ``Chain``."""
     with tempfile.TemporaryDirectory(prefix="crowbar-bench-") as folder:
         made = load_settings(
             environ={}, data_dir=folder, database_url=database_url or f"sqlite:///{Path(folder) / 'bench.sqlite'}",
             log_level="warning", **settings,
         )  # fmt: skip
-        parts = build_parts(made, extra_plugins=[("chain", Chain(length))])
+        parts = build_parts(made, extra_plugins=[("chain", Chain(length, run))])
         try:
             yield parts
         finally:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.cluster import OPERATOR, cluster, load
-from crowbar_core.services import deployments
+from crowbar_core.services.cluster import deployments
 from tests.services import PostgresServer
 
 SIZES = {"1000": (100, 10), "10000": (1000, 10)}

@@ -13,9 +13,11 @@ import time
 from contextlib import ExitStack
 
 from benchmarks.cluster import OPERATOR, cluster, load
-from crowbar_core.services import deployments
-from crowbar_core.services.annealer import Outcome, claim, finish, sweep
-from crowbar_core.services.parts import Parts
+from crowbar_core.services.annealing.claiming import claim
+from crowbar_core.services.annealing.outcomes import Outcome, finish
+from crowbar_core.services.annealing.sweeping import sweep
+from crowbar_core.services.cluster import deployments
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.store import runs as store_runs
 from tests.services import PostgresServer
 

@@ -1,12 +1,12 @@
-"""Benchmark ``ssh``: ten small scripts on each of 100 nodes, by Crowbar, ansible-playbook, pyinfra and
-a bare asyncssh loop.
+"""Benchmark ``ssh``: ten small scripts on each of 100 nodes, by Crowbar, ansible-playbook with and without mitogen,
+pyinfra, hussh and a bare asyncssh loop.
 
 The nodes are a lab's, each with an sshd of its own; every side works from inside the lab's network, in a fresh process,
 with no connection open, and knows the host keys. After each turn the nodes are asked whether every script was done,
 once and in order. Crowbar's side is measured from the commit of a deployment until all is ACTIVE, once with one role of
 ten scripts and once with ten roles of one script. Ansible's is the whole command; the time to import a library counts
 for nobody else. Run it with ``./dev bench ssh`` (``--quick``: 30 nodes, one round; ``--without ansible``: minutes
-instead of half an hour).
+instead of half an hour; ``--rtt 5``: with so many milliseconds of round-trip time, where the kernel has netem).
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ SIDES = {
     "crowbar 10 roles": ["benchmarks.sides.crowbar", "--role-per-script"],
     "asyncssh": ["benchmarks.sides.bare_asyncssh"],
     "pyinfra": ["benchmarks.sides.pyinfra_operations"],
+    "hussh": ["benchmarks.sides.hussh_loop"],
     "ansible": ["benchmarks.sides.ansible_playbook"],
+    "mitogen": ["benchmarks.sides.ansible_playbook", "--mitogen"],
 }
+PEERS = ("ansible", "mitogen", "pyinfra", "hussh")
 OURS = ("crowbar", "crowbar 10 roles")
 CONCURRENCIES = (10, 50)
 NODES, ROUNDS = 100, 3
@@ -93,7 +96,7 @@ def run(race: Race, sides: Sequence[str], rounds: int) -> dict[str, float]:
                 )
             for ours in OURS:
                 mine, suffix = got[ours], ours.removeprefix("crowbar")
-                for peer in ("ansible", "pyinfra"):
+                for peer in PEERS:
                     if peer in got:
                         ratios[f"{peer}/crowbar {at}{suffix}"].append(got[peer].seconds / mine.seconds)
                 ratios[f"crowbar/asyncssh {at}{suffix}"].append(mine.seconds / got["asyncssh"].seconds)
@@ -101,12 +104,23 @@ def run(race: Race, sides: Sequence[str], rounds: int) -> dict[str, float]:
     return {name: round(statistics.median(values), 2) for name, values in ratios.items()}
 
 
+def delay(lab: Lab, milliseconds: float) -> None:
+    """Hold back what leaves for the nodes by the whole round-trip time; what they answer comes at once."""
+    command = ["tc", "qdisc", "add", "dev", str(lab.describe()["bridge"]), "root", "netem"]
+    made = lab.exec(
+        [*command, "delay", f"{milliseconds:g}ms", "limit", "100000"], capture_output=True, text=True, timeout=30
+    )
+    if made.returncode:
+        raise SystemExit(f"no round-trip time can be made here: {made.stderr.strip()} (the kernel needs sch_netem)")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="./dev bench ssh", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="30 nodes, one round")
-    parser.add_argument("--without", action="append", default=[], choices=("ansible", "pyinfra"), metavar="PEER")
+    parser.add_argument("--without", action="append", default=[], choices=PEERS, metavar="PEER")
     parser.add_argument("--nodes", type=int, help=f"how many nodes (default {NODES})")
     parser.add_argument("--rounds", type=int, help=f"how many rounds (default {ROUNDS})")
+    parser.add_argument("--rtt", type=float, default=0.0, metavar="MS", help="milliseconds from each node and back")
     options = parser.parse_args()
     nodes = options.nodes or (30 if options.quick else NODES)
     rounds = options.rounds or (1 if options.quick else ROUNDS)
@@ -117,6 +131,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="crowbar-bench-") as folder:
         print(f"making {nodes} nodes", flush=True)
         with Lab.create(f"bench-{os.getpid()}", nodes=nodes, state_dir=Path(folder) / "lab") as lab:
+            if options.rtt:
+                delay(lab, options.rtt)
             results = run(Race(lab, Path(folder)), sides, rounds)
     print(json.dumps(results))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from crowbar_core.barclamp import Barclamp, Role, hookimpl
+from collections.abc import Iterable
+
+from crowbar_core.barclamp import Barclamp, Declared, Role, hookimpl
 
 MILESTONES = (
     Role(
@@ -41,3 +43,29 @@ MILESTONES = (
 @hookimpl
 def register_barclamp() -> Barclamp:
     return Barclamp(name="crowbar", help="What every cluster has.", roles=MILESTONES)
+
+
+@hookimpl
+def register_declared() -> Iterable[Declared]:
+    """What an operator says of the cluster; nothing that was only reported, and no secrets."""
+    of_node_role = {"node_id": "nodes", "role_id": "roles", "deployment_id": "deployments"}
+    return (
+        Declared(
+            noun="deployments", order=10, fields=("parent_id", "description"), refers={"parent_id": "deployments"},
+            where={"system": "false"},
+        ),
+        Declared(
+            noun="nodes", order=20,
+            fields=("description", "admin", "deployment_id", "available", "bootenv", "order", "hint"),
+            fixed=("admin",), refers={"deployment_id": "deployments"}, where={"system": "false"},
+        ),
+        Declared(noun="groups", order=30, fields=("category", "description", "nodes")),
+        Declared(
+            noun="deployment_roles", order=40, key=("deployment_id", "role_id"), fields=("data",),
+            refers={"deployment_id": "deployments", "role_id": "roles"}, shown={"data": "proposed_data"},
+        ),
+        Declared(
+            noun="node_roles", order=50, key=("node_id", "role_id"), fields=("deployment_id",),
+            fixed=("deployment_id",), refers=of_node_role,
+        ),
+    )  # fmt: skip

@@ -2,9 +2,10 @@
 
 Five kinds, told apart by name. **register_…**: once, at start-up; an error stops the start of that barclamp (the core
 runs on without it and shows the traceback). **check_…** and ``on_node_bind``/``on_commit``: inside the transaction,
-quick and local. **compute** (``node_role_data``, ``node_addresses``, ``node_boot``, ``probe_node``,
-``status_checks``, ``plan_lines``): questions to plugins. **on_…**: after the commit, from the outbox, at least once, in
-order for each subject; they return intents. **jig_run**: carries out a run.
+quick and local, in the ``session`` of the change, which is also what ``cluster().read()`` gives there; the ``change``
+writes. **compute** (``node_role_data``, ``data_of``, ``node_addresses``, ``addresses_of``, ``node_boot``,
+``probe_node``, ``status_checks``, ``plan_lines``): questions to plugins. **on_…**: after the commit, from the outbox,
+at least once, in order for each subject; they return intents. **jig_run**: carries out a run.
 Arguments may be added to a hook later, never renamed; an implementation takes those it needs.
 """
 
@@ -16,6 +17,8 @@ from typing import Any
 
 from crowbar_core.barclamp import (
     Barclamp,
+    Change,
+    Declared,
     DeploymentRoleView,
     DeploymentView,
     Intent,
@@ -24,12 +27,14 @@ from crowbar_core.barclamp import (
     NodeRoleView,
     NodeView,
     Outcome,
+    Panel,
     Periodic,
     Probe,
     Problem,
     Role,
     RunView,
     Schema,
+    Service,
     Task,
     hookspec,
 )
@@ -50,15 +55,20 @@ def register_blueprints() -> Iterable[Any]:  # type: ignore[empty-body]
 
 
 @hookspec
-def register_commands() -> Iterable[Any]:  # type: ignore[empty-body]
-    """click commands or groups that become ``crowbar <name>``. Called when the command line starts,
-    without a database.
-    """
+def register_nav() -> Iterable[NavItem]:  # type: ignore[empty-body]
+    """Entries of the pages' navigation. Called once."""
 
 
 @hookspec
-def register_nav() -> Iterable[NavItem]:  # type: ignore[empty-body]
-    """Entries of the pages' navigation. Called once."""
+def register_panels() -> Iterable[Panel]:  # type: ignore[empty-body]
+    """Parts of the pages of nodes and deployments, and of the dashboard. Called once."""
+
+
+@hookspec
+def register_declared() -> Iterable[Declared]:  # type: ignore[empty-body]
+    """Collections of the barclamp's API that `crowbar export` writes into a file and `crowbar apply` makes true.
+    Called for each of these commands.
+    """
 
 
 @hookspec
@@ -72,6 +82,13 @@ def register_periodic() -> Iterable[Periodic]:  # type: ignore[empty-body]
 
 
 @hookspec
+def register_services() -> Iterable[Service]:  # type: ignore[empty-body]
+    """What works all the time, each in a process of its own: `crowbar serve` starts them, and again when they end;
+    `crowbar service NAME` does that elsewhere. Of two services of one name the first counts. Called once a process.
+    """
+
+
+@hookspec
 def register_hookspecs() -> ModuleType:  # type: ignore[empty-body]
     """A module with hooks of the barclamp's own, that other barclamps may implement. Called before
     ``check_pending``.
@@ -82,33 +99,52 @@ def register_hookspecs() -> ModuleType:  # type: ignore[empty-body]
 
 
 @hookspec
-def check_node(node: NodeView) -> Iterable[Problem]:  # type: ignore[empty-body]
-    """Objections to a node about to be created or changed. Pure. All are collected and shown together;
-    any one vetoes.
+def check_node(node: NodeView, session: Any) -> Iterable[Problem]:  # type: ignore[empty-body]
+    """Objections to a node about to be created or changed, which ``node`` shows as it would be. ``session`` reads the
+    barclamp's own tables. All are collected and shown together; any one vetoes.
     """
 
 
 @hookspec
-def check_binding(node: NodeView, role: Role) -> Iterable[Problem]:  # type: ignore[empty-body]
-    """Objections to binding the role to the node. Pure. All are collected and shown together; any one vetoes."""
-
-
-@hookspec
-def check_commit(deployment: DeploymentView) -> Iterable[Problem]:  # type: ignore[empty-body]
-    """Objections to committing the deployment. Pure. All are collected and shown together; any one vetoes."""
-
-
-@hookspec
-def on_node_bind(node_role: NodeRoleView, session: Any) -> None:
-    """A noderole was just made, in the same transaction. May write the barclamp's own tables; refuses by raising
-    ``Veto``.
+def check_binding(node: NodeView, role: Role, session: Any) -> Iterable[Problem]:  # type: ignore[empty-body]
+    """Objections to binding the role to the node. ``session`` reads. All are collected and shown together; any one
+    vetoes.
     """
 
 
 @hookspec
-def on_commit(obj: DeploymentView | NodeRoleView, session: Any) -> None:
-    """Something was just committed, in the same transaction. May write the barclamp's own tables; refuses by raising
-    ``Veto``.
+def check_commit(deployment: DeploymentView, session: Any) -> Iterable[Problem]:  # type: ignore[empty-body]
+    """Objections to committing the deployment. ``session`` reads. All are collected and shown together; any one
+    vetoes.
+    """
+
+
+@hookspec
+def on_node_bind(node_role: NodeRoleView, session: Any, change: Change) -> None:
+    """A noderole was just made, in the same transaction. May write the barclamp's own tables (``session``), and do more
+    in the same change; refuses by raising ``Veto``.
+    """
+
+
+@hookspec
+def on_node_unbind(node_role: NodeRoleView, change: Change) -> None:
+    """A noderole is about to go, in the same transaction: it is unbound, or its node or deployment is deleted. Reverse
+    dependency order, children first. May write the barclamp's own tables, and do more in the same change; refuses by
+    raising ``Veto``.
+    """
+
+
+@hookspec
+def check_delete(subject: NodeView | DeploymentView, session: Any) -> Iterable[Problem]:  # type: ignore[empty-body]
+    """Objections to deleting a node or a deployment, asked before anything of it goes. ``session`` reads. All are
+    collected and shown together; any one vetoes.
+    """
+
+
+@hookspec
+def on_commit(obj: DeploymentView | NodeRoleView, session: Any, change: Change) -> None:
+    """Something was just committed, in the same transaction. May write the barclamp's own tables (``session``), and do
+    more in the same change; refuses by raising ``Veto``.
     """
 
 
@@ -116,12 +152,22 @@ def on_commit(obj: DeploymentView | NodeRoleView, session: Any) -> None:
 
 
 @hookspec
-def node_role_data(node_role: NodeRoleView) -> Mapping[str, Json]:  # type: ignore[empty-body]
+def node_role_data(node_role: NodeRoleView, session: Any) -> Mapping[str, Json]:  # type: ignore[empty-body]
     """What the barclamp knows of one of its own noderoles (sysdata), a tree. Asked at commit, when peers change, and
-    before a run.
+    before a run, in the transaction of that (``session`` reads).
 
     Pure and quick. An implementation that raises, or whose answer breaks a schema or has a path that no attribute of
     the role declares, leaves the sysdata as it was and is shown as a problem.
+    """
+
+
+@hookspec
+def data_of(  # type: ignore[empty-body]
+    node_roles: Sequence[NodeRoleView], session: Any
+) -> Mapping[int, Mapping[str, Json]]:
+    """As ``node_role_data``, of many noderoles at once: id -> tree; of one that is left out nothing is known. For what
+    is kept in tables: one statement of ``session`` for all. With ``roles``, those of these roles. What it raises counts
+    for all of them.
     """
 
 
@@ -136,8 +182,17 @@ def node_addresses(node: NodeView) -> Iterable[str]:  # type: ignore[empty-body]
 
 
 @hookspec
-def node_boot(node: NodeView) -> Mapping[str, Json]:  # type: ignore[empty-body]
-    """What the node should boot, merged over all barclamps. Pure."""
+def addresses_of(nodes: Sequence[NodeView], session: Any) -> Mapping[int, Iterable[str]]:  # type: ignore[empty-body]
+    """As ``node_addresses``, of many nodes at once: id -> addresses; of one that is left out nothing is known. For what
+    is kept in tables: one statement of ``session`` for all. The nodes' own ``addresses`` are not known yet.
+    """
+
+
+@hookspec
+def node_boot(node: NodeView, session: Any) -> Mapping[str, Json]:  # type: ignore[empty-body]
+    """What the node should boot, a tree. Asked by the barclamp that serves it, which puts the answers together:
+    ``cluster().ask("node_boot", node=node)``. ``session`` reads. Pure.
+    """
 
 
 @hookspec(firstresult=True)

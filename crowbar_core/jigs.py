@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crowbar_core.barclamp import Done, Jig, Outcome, Task
+from crowbar_core.barclamp import Done, Jig, Outcome, Role, Task
 from crowbar_core.errors import PermanentError
 
 
@@ -16,12 +16,16 @@ class NoopJig(Jig):
 
 
 class PythonJig(Jig):
-    """Calls the role's ``run`` function on the server's side, in a worker's thread."""
+    """Calls the role's ``run`` function (or ``teardown``) on the server's side, in a worker's thread."""
+
+    def tears_down(self, role: Role, package: str) -> bool:
+        return role.teardown is not None
 
     def run(self, task: Task) -> Outcome:
-        if task.role.run is None:
+        function = task.role.teardown if task.teardown else task.role.run
+        if function is None:
             raise PermanentError(f"Role {task.role.name} has the jig 'python' but no function.")
-        outcome = task.role.run(task)
+        outcome = function(task)
         if outcome is None:
             return Done()
         if not isinstance(outcome, Outcome):

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-REMEMBERED: Final = frozenset({"node_role_data", "node_addresses", "probe_node"})
+REMEMBERED: Final = frozenset(
+    {"node_role_data", "data_of", "node_addresses", "addresses_of", "node_boot", "probe_node", "register_panels"}
+)
 """The others tell of their failure at once: a registration in the barclamp's problems, an objection in the refusal."""
 
 
@@ -49,8 +51,10 @@ class Questions:
 
 
 def subject_of(arguments: Mapping[str, Any]) -> str:
-    """What a question was about: its first argument that has an id."""
+    """What a question was about: its first argument that has an id, or the first of many."""
     for name, value in arguments.items():
         if (ref := getattr(value, "id", None)) is not None:
             return f"{name} {ref}"
+        if isinstance(value, list | tuple) and value and hasattr(value[0], "id"):
+            return f"{name.removesuffix('s')} {value[0].id}" + (f" and {len(value) - 1} more" if value[1:] else "")
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -78,11 +79,19 @@ class Settings:
     cookie_secure: bool = _setting(False, "Send the session cookie over HTTPS only.")
     safe_mode: bool = _setting(False, "Start without any barclamp.")
     disabled_barclamps: tuple[str, ...] = _setting((), "Entry-point names of barclamps that are not loaded.")
+    disabled_services: tuple[str, ...] = _setting(
+        (), "Services of barclamps that crowbar serve does not start; crowbar service NAME carries them out elsewhere."
+    )
     log_format: str = _setting("console", "console or json.")
     log_level: str = _setting("info", "debug, info, warning or error.")
     plugins: Tables = field(
         default_factory=dict, metadata={"help": "Tables [plugins.NAME], handed to the barclamp NAME and its jigs."}
     )
+
+    @cached_property
+    def origins(self) -> Mapping[str, str]:
+        """Where the settings that are not defaults come from; filled by ``load_settings``."""
+        return {}
 
     @property
     def data_path(self) -> Path:
@@ -109,6 +118,7 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
     environ = os.environ if environ is None else environ
     chosen = path or (Path(environ["CROWBAR_CONFIG"]) if environ.get("CROWBAR_CONFIG") else None)
     values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     if chosen is not None:
         try:
             values.update(tomllib.loads(chosen.read_text()))
@@ -118,19 +128,48 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
             raise ConfigError(f"The settings file {chosen} is not TOML: {error}.") from error
     plugins = {name: dict(table) for name, table in _tables(values.pop("plugins", {}))}
     known = {item.name: item for item in fields(Settings) if item.name != "plugins"}
+    origins.update((name, str(chosen)) for name in values)
     for name, item in known.items():
         if (raw := environ.get(f"CROWBAR_{name.upper()}")) is not None:
             values[name] = _parse(name, raw, item.default)
+            origins[name] = f"CROWBAR_{name.upper()}"
     for key, raw in environ.items():
         if key.startswith("CROWBAR_PLUGINS__"):
             _, plugin, _, setting = (key.partition("__")[0], *key.partition("__")[2].partition("__"))
             plugins.setdefault(plugin.lower().replace("_", "-"), {})[setting.lower()] = raw
-    values.update({name: value for name, value in overrides.items() if value is not None})
+    said = {name: value for name, value in overrides.items() if value is not None}
+    values.update(said)
+    origins.update(dict.fromkeys(said, "command line"))
     for name, value in values.items():
         if name not in known:
             raise ConfigError(f"There is no setting {name!r}. The settings are: {', '.join(sorted(known))}.")
         values[name] = _check(name, value, known[name].default)
-    return Settings(**values, plugins=plugins)
+    made = Settings(**values, plugins=plugins)
+    vars(made)["origins"] = origins
+    return made
+
+
+def describe(settings: Settings) -> list[dict[str, Any]]:
+    """Each setting of the core with its value, default, origin and help; passwords in addresses are masked."""
+    return [
+        {
+            "barclamp": "",
+            "name": item.name,
+            "value": _shown(getattr(settings, item.name)),
+            "default": _shown(item.default),
+            "origin": settings.origins.get(item.name, "default"),
+            "variable": f"CROWBAR_{item.name.upper()}",
+            "help": item.metadata["help"],
+        }
+        for item in fields(Settings)
+        if item.name != "plugins"
+    ]
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return re.sub(r"(://[^:/@]*:)[^@/]*@", r"\1***@", value) if isinstance(value, str) else value
 
 
 def _tables(value: Any) -> list[tuple[str, Any]]:

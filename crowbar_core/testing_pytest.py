@@ -43,7 +43,7 @@ def crowbar_barclamps(request: pytest.FixtureRequest) -> Sequence[Any]:
             'No pyproject.toml above this test has [project.entry-points."crowbar.barclamps"]: '
             "define a fixture crowbar_barclamps that returns the modules of your barclamps."
         )
-    return [importlib.import_module(target.partition(":")[0]) for target in found.values()]
+    return [_loaded(target) for target in found.values()]
 
 
 @pytest.fixture
@@ -51,6 +51,15 @@ def crowbar(crowbar_barclamps: Sequence[Any], fake_jig: FakeJig, fake_clock: Fak
     """A whole core with the barclamp of this package, on which nothing happens until ``anneal_until_quiet()``."""
     with importlib.import_module(TESTING).Testbed(*crowbar_barclamps, jig=fake_jig, clock=fake_clock) as testbed:
         yield testbed
+
+
+def _loaded(target: str) -> Any:
+    """What an entry point names: a module, or something in it."""
+    module, _, names = target.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in filter(None, names.split(".")):
+        found = getattr(found, name)
+    return found
 
 
 def _entry_points(project: Path) -> dict[str, str]:

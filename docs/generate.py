@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -18,12 +19,15 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
 
 import crowbar_core
-from crowbar_core import barclamp, errors, hookspecs
+from crowbar_core import barclamp, client, errors, hookspecs, pages, rest
+from crowbar_core import commands as command_kit
+from crowbar_core.barclamp import declared, extras, hammers, intents, jigs, seat, views
 from crowbar_core.cli.context import shared_options
 from crowbar_core.cli.local import settings_options
 from crowbar_core.cli.root import COMMANDS, root
@@ -37,6 +41,7 @@ from crowbar_core.domain.states import (
 )
 from crowbar_core.errors import CrowbarError
 from crowbar_core.settings import Settings
+from crowbar_core.store.listing import Listing
 from crowbar_core.web.api.openapi import document
 from crowbar_core.web.app import create_app
 
@@ -376,9 +381,8 @@ def errors_page() -> str:
 
 
 def vocabulary_page() -> str:
-    tree = ast.parse(inspect.getsource(barclamp))
     parts = []
-    for item in tree.body:
+    for item in _vocabulary():
         if not isinstance(item, ast.ClassDef) or item.name.startswith("_") or not hasattr(crowbar_core, item.name):
             continue
         kind = getattr(barclamp, item.name)
@@ -396,10 +400,18 @@ def vocabulary_page() -> str:
             parts.append(table(("method", ""), [row for row in rows if not row[0].startswith("`__")]))
             if rows := _fields_of(item):
                 parts.append(table(("attribute of the class", "type", "default", ""), rows))
-    for name in ("hookimpl", "requires", "cluster"):
+    for name in ("hookimpl", "requires", "setting", "cluster"):
         function = getattr(barclamp, name)
         parts.append(f"## {name}\n\n{prose(function.__doc__ or '')}\n")
+    actions = table(("action", ""), [(code(name), what) for name, what in barclamp.POWER_ACTIONS.items()])
+    parts.append(f"## POWER_ACTIONS\n\n{actions}")
     return "\n".join(parts)
+
+
+def _vocabulary() -> Iterator[ast.stmt]:
+    """The statements of the modules that the vocabulary is written down in, in the order in which one reads them."""
+    for module in (declared, views, jigs, hammers, intents, extras, seat):
+        yield from ast.parse(inspect.getsource(module)).body
 
 
 def _arguments(function: ast.FunctionDef) -> str:
@@ -419,6 +431,33 @@ def _fields_of(item: ast.ClassDef) -> list[tuple[str, ...]]:
         default = {"field(default_factory=dict)": "{}"}.get(default, default)
         rows.append((code(one.target.id), code(ast.unparse(one.annotation)), code(default), said))
     return rows
+
+
+# ---------------------------------------------------------------- the kits
+
+
+def kit_page(kit: ModuleType) -> str:
+    """Every public name of a kit, with its signature and what it is for; the core's listings on a line of their own."""
+    parts, listings = [], []
+    for name in sorted(kit.__all__, key=str.lower):
+        value = getattr(kit, name)
+        if isinstance(value, Listing):
+            listings.append(code(name))
+        elif inspect.isclass(value) and dataclasses.is_dataclass(value):
+            source = ast.parse(inspect.cleandoc(inspect.getsource(value))).body[0]
+            assert isinstance(source, ast.ClassDef)
+            doc = prose(ast.get_docstring(source) or "")
+            rows = _fields_of(source)
+            parts.append(f"### {name}\n\n{doc}\n\n{table(('field', 'type', 'default', ''), rows)}")
+        elif inspect.isfunction(value) or inspect.isclass(value):
+            told = "" if inspect.isclass(value) else str(inspect.signature(value))
+            signature = _short_types(re.sub(r"(: |-> )'([^']*)'", r"\1\2", told))
+            parts.append(f"### {name}\n\n```text\n{name}{signature}\n```\n\n{prose(value.__doc__ or '')}\n")
+        else:
+            parts.append(f"### {name}\n\nA type for the fields of bodies.\n")
+    if listings:
+        parts.append(f"Listings of the core, for `found_id`, `resolve` and `listed`: {', '.join(listings)}.\n")
+    return "\n".join(parts)
 
 
 # ---------------------------------------------------------------- the script jig's own README
@@ -443,6 +482,10 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "errors": errors_page,
     "vocabulary": vocabulary_page,
     "scripts": scripts_page,
+    "kit-rest": functools.partial(kit_page, rest),
+    "kit-pages": functools.partial(kit_page, pages),
+    "kit-commands": functools.partial(kit_page, command_kit),
+    "kit-client": functools.partial(kit_page, client),
 }
 
 

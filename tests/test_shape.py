@@ -119,6 +119,19 @@ def test_no_sql_text_writes_node_roles(path: Path) -> None:
             )
 
 
+@pytest.mark.parametrize("path", CODE, ids=name_of)
+def test_fields_of_nodes_have_one_writer(path: Path) -> None:
+    """``services/values/nodes.py`` checks and tells; the statement itself stands in ``store/node_fields.py``."""
+    found = [
+        item.lineno
+        for item in ast.walk(tree(path))
+        if isinstance(item, ast.Call) and isinstance(item.func, ast.Name) and item.func.id == "update"
+        and item.args and isinstance(item.args[0], ast.Name) and item.args[0].id in ("Node", "nodes", "node_rows")
+    ]  # fmt: skip
+    wrong = found if name_of(path) != "crowbar_core/store/node_fields.py" else []
+    assert not wrong, f"{name_of(path)} writes nodes by itself, in line {wrong[0]}: use services/values/nodes.py"
+
+
 def test_writing_a_state_elsewhere_would_be_noticed() -> None:
     for text in (
         "update(NodeRole).values(state=1)",
@@ -211,8 +224,9 @@ def test_a_plugin_has_all_that_a_package_has(plugin: str) -> None:
         assert (home / needed).is_file(), f"plugins/{plugin} has no {needed}"
     assert list(home.glob("tests/**/test_*.py")), f"plugins/{plugin} has no tests"
     packages = [path.parent for path in home.glob("crowbar_*/__init__.py")]
-    assert [package.name for package in packages] == [plugin.replace("-", "_")]
-    assert (packages[0] / "py.typed").is_file(), f"{plugin} has types, and no py.typed that says so"
+    assert plugin.replace("-", "_") in {package.name for package in packages}
+    for package in packages:
+        assert (package / "py.typed").is_file(), f"{package.name} has types, and no py.typed that says so"
 
 
 def test_every_directory_of_plugins_is_a_package() -> None:
@@ -271,3 +285,26 @@ def test_the_changelog_and_the_licence_go_with_the_source() -> None:
     for name in ("CHANGELOG.md", "LICENSE", "README.md"):
         assert (ROOT / name).is_file()
         assert f"/{name}" in text, f"the source distribution leaves out {name}"
+
+
+# ---------------------------------------------------------------- where things are
+
+
+def places() -> list[tuple[str, str, str]]:
+    """The rows of the table "Where is it done"."""
+    text = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| (.+?) \| `([\w/]+\.py)` \| `(\w+)` \|$", text, flags=re.MULTILINE)
+
+
+def test_the_table_of_places_has_twenty_rows_at_least() -> None:
+    assert len(places()) >= 20
+
+
+@pytest.mark.parametrize("question,file,name", places())
+def test_what_the_table_of_places_names_is_defined_there(question: str, file: str, name: str) -> None:
+    defined = {
+        one.name
+        for one in tree(ROOT / "crowbar_core" / file).body
+        if isinstance(one, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)
+    }
+    assert name in defined, f"Where {question}? Not in {file}: there is no {name}."

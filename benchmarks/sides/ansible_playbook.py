@@ -1,4 +1,6 @@
-"""Ansible's side: ``ansible-playbook`` with a task per script, linear, pipelining, and ControlPersist as it comes."""
+"""Ansible's side: ``ansible-playbook`` with a task per script, linear, pipelining, and ControlPersist as it comes; or
+with mitogen in the place of these.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.sides.work import Figures, Order, answer
@@ -19,6 +22,22 @@ HANG_SECONDS = 1800.0
 
 
 def play(order: Order) -> Figures:
+    """Ansible as it comes."""
+    return _play(
+        order, f"strategy = linear\n[ssh_connection]\npipelining = True\ncontrol_path_dir = {order.folder}/cp\n"
+    )
+
+
+def play_with_mitogen(order: Order) -> Figures:
+    """Ansible with mitogen's strategy, which keeps a Python on each node."""
+    found = find_spec("ansible_mitogen")
+    if found is None or not found.submodule_search_locations:
+        raise SystemExit("mitogen is not installed: ./dev setup bench")
+    plugins = Path(found.submodule_search_locations[0]) / "plugins" / "strategy"
+    return _play(order, f"strategy = mitogen_linear\nstrategy_plugins = {plugins}\n")
+
+
+def _play(order: Order, how: str) -> Figures:
     folder = Path(order.folder)
     known_hosts = order.write_known_hosts()
     hosts: dict[str, dict[str, str]] = {target.address: {} for target in order.targets}
@@ -34,8 +53,7 @@ def play(order: Order) -> Figures:
     (folder / "inventory.yml").write_text(json.dumps({"all": {"hosts": hosts, "vars": settings}}))
     (folder / "playbook.yml").write_text(json.dumps(playbook))
     (folder / "ansible.cfg").write_text(
-        f"[defaults]\nforks = {order.concurrency}\nstrategy = linear\nhost_key_checking = True\nhome = {folder}\n"
-        f"[ssh_connection]\npipelining = True\ncontrol_path_dir = {folder}/cp\n"
+        f"[defaults]\nforks = {order.concurrency}\ntimeout = 120\nhost_key_checking = True\nhome = {folder}\n{how}"
     )
     # The rest of the environment has the lab's mark in it, by which it ends what is left.
     given = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
@@ -70,4 +88,4 @@ def _end_children() -> None:
 
 
 if __name__ == "__main__":
-    answer(play)
+    answer(play_with_mitogen if sys.argv[1:] == ["--mitogen"] else play)

@@ -11,11 +11,12 @@ from sqlalchemy import Select, select
 from benchmarks.sides.work import SCRIPTS, Figures, Order, answer
 from crowbar_core import Barclamp, Role, hookimpl, logs
 from crowbar_core.domain.states import ACTIVE
-from crowbar_core.services import binding, deployments, nodes, settling
-from crowbar_core.services.annealer import change
+from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.build import build_parts, spare_the_collector
-from crowbar_core.services.engine import Engine
-from crowbar_core.services.parts import Actor, Parts
+from crowbar_core.services.cluster import binding, deployments, nodes
+from crowbar_core.services.engine.engine import Engine
+from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.watch import settling
 from crowbar_core.settings import load_settings
 from crowbar_core.store.models import NodeRole
 

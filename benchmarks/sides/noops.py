@@ -15,10 +15,11 @@ from sqlalchemy import select
 
 from benchmarks import ancestor
 from benchmarks.cluster import OPERATOR, cluster, load
-from crowbar_core.services import deployments, settling
 from crowbar_core.services.build import spare_the_collector
-from crowbar_core.services.engine import Engine
-from crowbar_core.services.parts import Parts
+from crowbar_core.services.cluster import deployments
+from crowbar_core.services.engine.engine import Engine
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.watch import settling
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.models import Run, table
 

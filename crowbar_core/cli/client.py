@@ -47,7 +47,7 @@ class Client:
         if target.user and not target.token:
             self._auth = HTTPBasicAuth(target.user.encode(), target.password.encode())
         # A proxy of the environment has no business between us and this machine.
-        if urlsplit(target.url).hostname in ("127.0.0.1", "::1", "localhost"):
+        if target.direct or urlsplit(target.url).hostname in ("127.0.0.1", "::1", "localhost"):
             self._session.trust_env = False
 
     def close(self) -> None:

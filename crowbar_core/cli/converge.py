@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from crowbar_core.cli import output as out
 from crowbar_core.cli.client import Client
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import output, verb
 from crowbar_core.cli.errors import NotSettled
+from crowbar_core.cli.later import later
+
+console, progress = later("rich.console"), later("rich.progress")
 
 PAUSE = 0.3
 _SHOWN = 5
@@ -70,16 +71,16 @@ def wait_until_settled(client: Client, timeout: float | None = None) -> tuple[in
     deadline = None if timeout is None else time.monotonic() + timeout
     most = 0
     hindrances: list[str] = []
-    console = Console(stderr=True, highlight=False)
     columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task("annealing", total=None)
+    stderr = console.Console(stderr=True, highlight=False)
+    with progress.Progress(*columns, console=stderr, transient=True, disable=not sys.stderr.isatty()) as shown:
+        bar = shown.add_task("annealing", total=None)
         while True:
             status, answer = client.status("anneal", accept=(409,))
             body = answer if isinstance(answer, dict) else {}
@@ -91,7 +92,7 @@ def wait_until_settled(client: Client, timeout: float | None = None) -> tuple[in
                 return status, body
             left = _left(body)
             most = max(most, left)
-            progress.update(bar, total=most or None, completed=most - left, description=out.visible(_doing(body)))
+            shown.update(bar, total=most or None, completed=most - left, description=out.visible(_doing(body)))
             if deadline is not None and time.monotonic() >= deadline:
                 raise NotSettled(f"Not settled within {timeout:g} s: {_doing(body)}. {_more(body)}".strip())
             time.sleep(PAUSE)

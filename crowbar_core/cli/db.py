@@ -11,8 +11,8 @@ from crowbar_core.cli.context import output
 from crowbar_core.cli.errors import FAILED
 from crowbar_core.cli.local import opened, settings_options
 from crowbar_core.errors import BarclampError
-from crowbar_core.services import users
 from crowbar_core.services.build import open_store
+from crowbar_core.services.people import users
 from crowbar_core.settings import Settings
 from crowbar_core.store import migrate
 from crowbar_core.store import runs as store_runs

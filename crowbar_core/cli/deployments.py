@@ -13,12 +13,16 @@ from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import noun, output
 from crowbar_core.cli.converge import wait_for, wait_option
 from crowbar_core.cli.nodes import bind_roles
+from crowbar_core.cli.picking import pick, picking_options
 from crowbar_core.cli.plans import DRY, all_option, plan_options, show_plan
 from crowbar_core.cli.verbs import (
+    Given,
     add_action,
+    add_create,
     add_destroy,
     add_list,
     add_show,
+    add_update,
     done,
     read_file,
     read_json,
@@ -31,7 +35,11 @@ SHOW = "show"
 deployments = noun("deployments", "Named sets of work: proposed, then committed.")
 
 add_list(
-    deployments, "deployments", ("id", "name", "state", "parent_id", "system", "description"), what="the deployments"
+    deployments,
+    "deployments",
+    ("id", "name", "state", "parent_id", "system", "description"),
+    what="the deployments",
+    order="name",
 )
 add_show(deployments, "deployments", what="a deployment")
 add_destroy(deployments, "deployments", what="a deployment", plans=True)
@@ -53,33 +61,34 @@ add_action(
 )
 
 
-@deployments.verb("create")
-@click.argument("name")
-@click.option("--parent", metavar="NAME", help="The deployment it stands in (system unless said).")
-@click.option("--description", help="What it is for.")
-def create(name: str, parent: str | None, description: str | None) -> None:
-    """Make a deployment."""
-    client = connect()
-    body: dict[str, Any] = {"name": name}
-    if description:
-        body["description"] = description
-    if parent:
-        body["parent_id"] = ref(parent)
-    out.record(client.post("deployments", body=body), output())
-    out.say(f"Deployment {name} is made.")
+_OPTIONS = (
+    Given(name="parent_id", refers=True, help="The deployment it stands in (system unless said)."),
+    Given(name="description", help="What it is for."),
+)
+add_create(deployments, "deployments", what="a deployment", options=_OPTIONS)
+add_update(deployments, "deployments", what="a deployment", options=_OPTIONS)
 
 
 @deployments.verb("bind")
 @click.argument("name", metavar="DEPLOYMENT")
 @click.argument("role")
-@click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
+@click.argument("nodes", metavar="NODE...", nargs=-1)
+@picking_options
 @plan_options
-def bind(name: str, role: str, nodes: tuple[str, ...], plan: bool, every: bool) -> None:
-    """Bind a role to nodes in the deployment. Nothing of it runs until it is committed; --plan tells what would happen
-    then.
+def bind(
+    name: str,
+    role: str,
+    nodes: tuple[str, ...],
+    groups: tuple[str, ...],
+    matches: tuple[str, ...],
+    plan: bool,
+    every: bool,
+) -> None:
+    """Bind a role to nodes in the deployment: to all of them, or none. Nothing of it runs until it is committed; --plan
+    tells what would happen then.
     """
-    for node in nodes:
-        bind_roles(node, (role,), name, plan=plan, every=every)
+    client = connect()
+    bind_roles(client, pick(client, nodes, groups, matches), (role,), name, plan=plan, every=every)
 
 
 @deployments.verb("add-role")

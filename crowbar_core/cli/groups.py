@@ -6,29 +6,23 @@ import click
 
 from crowbar_core.cli import output as out
 from crowbar_core.cli.connection import connect
-from crowbar_core.cli.context import noun, output
-from crowbar_core.cli.verbs import add_destroy, add_list, add_show, id_of
+from crowbar_core.cli.context import noun
+from crowbar_core.cli.verbs import Given, add_create, add_destroy, add_list, add_show, add_update, id_of
 
 groups = noun("groups", "Tags on nodes, each of a category.")
 CATEGORIES = ("class", "rack", "tag", "ui")
 
-add_list(groups, "groups", ("id", "name", "category", "description"), what="the groups")
+add_list(groups, "groups", ("id", "name", "category", "description"), what="the groups", order="name")
 add_show(groups, "groups", what="a group")
 add_destroy(groups, "groups", what="a group")
 
 
-@groups.verb("create")
-@click.argument("name")
-@click.option(
-    "--category", type=click.Choice(CATEGORIES), default="tag", show_default=True, help="What kind of tag it is."
+_OPTIONS = (
+    Given(name="category", type=click.Choice(CATEGORIES), help="What kind of tag it is; tag unless said."),
+    Given(name="description", help="What it is for."),
 )
-@click.option("--description", default="", help="What it is for.")
-def create(name: str, category: str, description: str) -> None:
-    """Make a group."""
-    out.record(
-        connect().post("groups", body={"name": name, "category": category, "description": description}), output()
-    )
-    out.say(f"Group {name} is made.")
+add_create(groups, "groups", what="a group", options=_OPTIONS)
+add_update(groups, "groups", what="a group", options=_OPTIONS)
 
 
 @groups.verb("add")

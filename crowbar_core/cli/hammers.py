@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from crowbar_core.cli import output as out
@@ -12,7 +14,14 @@ from crowbar_core.cli.verbs import add_destroy, add_list, add_show, done, pair, 
 
 hammers = noun("hammers", "Ways to act on a node outside its roles: power, boot device.")
 
-add_list(hammers, "hammers", ("id", "node", "name", "priority"), what="the nodes' hammers", names={"node": "nodes"})
+add_list(
+    hammers,
+    "hammers",
+    ("id", "node", "name", "priority"),
+    what="the nodes' hammers",
+    names={"node": "nodes"},
+    of_nodes=True,
+)
 add_show(hammers, "hammers", what="a hammer")
 add_destroy(hammers, "hammers", what="a hammer")
 
@@ -34,6 +43,20 @@ def create(node: str, name: str, priority: int, config: tuple[str, ...]) -> None
     settings = {key: read_value(value) for key, value in (pair(text, "--config") for text in config)}
     body = {"node_id": ref(node), "name": name, "priority": priority, "config": settings}
     out.record(client.post("hammers", body=body), output())
+
+
+@hammers.verb("update")
+@click.argument("number", metavar="HAMMER")
+@click.option("--priority", type=int, help="The highest wins, action by action.")
+@click.option("--config", multiple=True, metavar="KEY=VALUE", help="A key to change; KEY=null removes it.")
+def update(number: str, priority: int | None, config: tuple[str, ...]) -> None:
+    """Change a hammer's priority or configuration; what is not named stays."""
+    body: dict[str, Any] = {} if priority is None else {"priority": priority}
+    if config:
+        body["config"] = {key: read_value(value) for key, value in (pair(text, "--config") for text in config)}
+    if not body:
+        raise click.UsageError("Say what to change: --priority, --config.")
+    out.record(connect().patch("hammers", number, body=body), output())
 
 
 @hammers.verb("perform")

@@ -17,7 +17,7 @@ from crowbar_core.cli.context import shared_options
 from crowbar_core.cli.verbs import pair
 from crowbar_core.errors import ConfigError
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.parts import Parts
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.settings import Settings, load_settings
 
 _F = TypeVar("_F", bound=Callable[..., Any])

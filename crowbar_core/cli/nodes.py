@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from crowbar_core.cli import output as out
+from crowbar_core.cli.client import Client
 from crowbar_core.cli.confirm import ask, yes_option
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import noun, output
 from crowbar_core.cli.converge import wait_for
+from crowbar_core.cli.errors import ApiError, NotSettled
+from crowbar_core.cli.picking import pick, picking_options
 from crowbar_core.cli.plans import DRY, plan_options, show_plan
 from crowbar_core.cli.verbs import (
     add_action,
@@ -24,16 +28,18 @@ from crowbar_core.cli.verbs import (
 )
 
 nodes = noun("nodes", "The machines.")
-COLUMNS = ("id", "name", "state", "alive", "available", "admin", "bootenv", "description")
+SHOWN = 50
+"""Noderoles that are told of one by one after a bind."""
+COLUMNS = ("id", "name", "state", "alive", "available", "addresses", "groups", "bootenv", "description")
 
 add_list(
     nodes, "nodes", COLUMNS, what="the nodes",
     filters={"state": "TRANSITION, ERROR, PROPOSED, TODO, ACTIVE, IDLE, DEAD or NEW.",
              "alive": "true or false.", "available": "true or false."},
-    names={"deployment": "deployments"},
+    names={"deployment": "deployments"}, of_nodes=True, has_system=True, extra="addresses,groups", order="name",
 )  # fmt: skip
 add_show(nodes, "nodes", what="a node")
-add_destroy(nodes, "nodes", what="a node", plans=True)
+add_destroy(nodes, "nodes", what="a node", plans=True, forces=True)
 add_action(nodes, "nodes", "commit", help_="Commit all that is proposed or drafted on nodes.",
            done="Node {name} is committed.",
            after=lambda client, name: wait_for(client, "nodes", name), asks=True, plans=True)  # fmt: skip
@@ -92,8 +98,8 @@ def create(name: str, deployment: str | None, hint: tuple[str, ...], host_keys: 
 
 
 @nodes.verb("update")
-@click.argument("name")
-@click.option("--name", "new_name", metavar="NAME", help="A new name.")
+@click.argument("names", metavar="NAME...", nargs=-1)
+@click.option("--name", "new_name", metavar="NAME", help="A new name, of one node.")
 @click.option("--description", help="What it is for.")
 @click.option("--deployment", metavar="NAME", help="Move it to this deployment.")
 @click.option("--bootenv", help="What it boots.")
@@ -101,29 +107,43 @@ def create(name: str, deployment: str | None, hint: tuple[str, ...], host_keys: 
 @click.option("--alive/--no-alive", default=None, help="Take it for alive or dead until it is probed again.")
 @click.option("--order", type=int, help="Its place in lists.")
 @click.option(
-    "--hint", multiple=True, metavar="ATTRIBUTE=VALUE", help="A wish for one of its attributes; may be repeated."
+    "--hint", multiple=True, metavar="ATTRIBUTE=VALUE", help="A wish for an attribute of one node; may be repeated."
 )
+@picking_options
 @plan_options
 def update(
-    name: str,
+    names: tuple[str, ...],
     new_name: str | None,
     deployment: str | None,
     hint: tuple[str, ...],
+    groups: tuple[str, ...],
+    matches: tuple[str, ...],
     plan: bool,
     every: bool,
     **given: Any,
 ) -> None:
-    """Change a node; what is not named stays."""
+    """Change nodes, all of them alike or none; what is not said stays."""
     client = connect()
     body: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    if new_name is not None:
-        body["name"] = new_name
     if deployment:
         body["deployment_id"] = ref(deployment)
+    if not (body or hint or new_name is not None):
+        raise click.UsageError("Say what to change: --available, --description, --deployment, --bootenv, --hint ...")
+    picked = pick(client, names, groups, matches)
+    if len(picked) > 1:
+        if hint or new_name is not None:
+            raise click.UsageError("--name and --hint are for one node.")
+        whole = {"nodes": [ref(one) for one in picked], "changes": body}
+        if plan:
+            show_plan(client.patch("nodes", "bulk", body=whole, query=DRY), every=every)
+            return
+        done(client.patch("nodes", "bulk", body=whole), f"{len(picked)} nodes are changed.")
+        return
+    (name,) = picked
+    if new_name is not None:
+        body["name"] = new_name
     if hint:
         body["hint"] = {**client.get("nodes", name).get("hint", {}), **_hints(hint)}
-    if not body:
-        raise click.UsageError("Say what to change: --available, --description, --deployment, --bootenv, --hint ...")
     if plan:
         show_plan(client.patch("nodes", name, body=body, query=DRY), every=every)
         return
@@ -131,20 +151,40 @@ def update(
 
 
 @nodes.verb("power")
-@click.argument("name")
-@click.argument("action", required=False)
+@click.argument("words", metavar="[NODE]... [ACTION]", nargs=-1)
+@picking_options
 @yes_option
-def power(name: str, action: str | None, yes: bool) -> None:
-    """Perform a power ACTION through the node's best hammer; without one, list what is possible. What may stop the node
-    asks first.
+def power(words: tuple[str, ...], groups: tuple[str, ...], matches: tuple[str, ...], yes: bool) -> None:
+    """Perform a power ACTION through each node's best hammer; for one NODE without an ACTION, list what is possible.
+    What may stop a node asks first.
+
+    A node whose hammer fails does not keep the others from it; then the exit code is 1.
     """
     client = connect()
-    if action is None:
-        out.record(client.get("nodes", name, "power"), output())
+    if len(words) == 1 and not groups and not matches:
+        out.record(client.get("nodes", words[0], "power"), output())
         return
-    ask(client, "nodes", [name], action, yes=yes)
-    answer = client.put("nodes", name, "power", body={"action": action})
-    done(answer, f"{name}: {(answer or {}).get('result') or action}")
+    if not words:
+        raise click.UsageError("Say what to do: crowbar nodes power NODE... ACTION.")
+    *names, action = words
+    picked = pick(client, names, groups, matches)
+    ask(client, "nodes", picked, action, yes=yes)
+    answers, failed = [], []
+    for name in picked:
+        try:
+            answer = client.put("nodes", name, "power", body={"action": action}) or {}
+        except ApiError as error:
+            if len(picked) == 1:
+                raise
+            failed.append(name)
+            out.say(f"{name}: {error.detail}")
+            continue
+        answers.append({"node": name, **answer})
+        out.say(f"{name}: {answer.get('result') or action}")
+    if output() != "table":
+        out.data(answers if len(picked) > 1 else answers[0], output())
+    if failed:
+        raise NotSettled(f"{action} failed for {len(failed)} of {len(picked)} nodes: {', '.join(failed[:10])}.")
 
 
 @nodes.verb("why")
@@ -196,33 +236,49 @@ def addresses(name: str, claims: bool) -> None:
 
 
 @nodes.verb("bind")
-@click.argument("name", metavar="NODE")
-@click.argument("roles", metavar="ROLE...", nargs=-1, required=True)
-@click.option("--deployment", metavar="NAME", help="In this deployment (the node's own unless said).")
+@click.argument("words", metavar="[NODE] ROLE...", nargs=-1, required=True)
+@click.option(
+    "--node", "names", multiple=True, metavar="NAME", help="This node; may be repeated. Then all words are roles."
+)
+@click.option("--deployment", metavar="NAME", help="In this deployment (each node's own unless said).")
+@picking_options
 @plan_options
-def bind(name: str, roles: tuple[str, ...], deployment: str | None, plan: bool, every: bool) -> None:
-    """Bind roles to the node, and all that they require. Nothing of it runs until it is committed; --plan tells what
-    would happen then.
+def bind(
+    words: tuple[str, ...],
+    names: tuple[str, ...],
+    deployment: str | None,
+    groups: tuple[str, ...],
+    matches: tuple[str, ...],
+    plan: bool,
+    every: bool,
+) -> None:
+    """Bind roles to nodes, and all that they require: everywhere, or nowhere. Nothing of it runs until it is committed;
+    --plan tells what would happen then.
     """
-    bind_roles(name, roles, deployment, plan=plan, every=every)
+    client = connect()
+    if not (names or groups or matches):
+        if len(words) < 2:
+            raise click.UsageError("Say the node and its roles: crowbar nodes bind NODE ROLE...")
+        names, words = words[:1], words[1:]
+    bind_roles(client, pick(client, names, groups, matches), words, deployment, plan=plan, every=every)
 
 
 def bind_roles(
-    node: str, roles: tuple[str, ...], deployment: str | None, *, plan: bool = False, every: bool = False
+    client: Client, nodes: Sequence[str], roles: Sequence[str], deployment: str | None, *, plan: bool, every: bool
 ) -> None:
-    client = connect()
-    made = []
-    for role in roles:
-        body: dict[str, Any] = {"node_id": ref(node), "role_id": ref(role)}
-        if deployment:
-            body["deployment_id"] = ref(deployment)
-        if plan:
-            show_plan(client.post("node_roles", body=body, query=DRY), every=every)
-            continue
-        made.append(client.post("node_roles", body=body))
-        out.say(f"Role {role} is bound to node {node}.")
+    """Each role to each node, in one request: all or none."""
+    body: dict[str, Any] = {"nodes": [ref(node) for node in nodes], "roles": [ref(role) for role in roles]}
+    if deployment:
+        body["deployment_id"] = ref(deployment)
     if plan:
+        show_plan(client.post("node_roles", "bulk", body=body, query=DRY), every=every)
         return
+    bound = client.post("node_roles", "bulk", body=body)
+    made = [client.get("node_roles", number) for number in bound["node_roles"][:SHOWN]]
+    for row in made:
+        out.say(f"Role {row['role']} is bound to node {row['node']}.")
+    if len(bound["node_roles"]) > SHOWN:
+        out.say(f"{len(bound['node_roles']) - SHOWN} more are bound; {len(bound['created'])} noderoles are new in all.")
     out.rows(made, ("id", "node", "role", "state", "cohort"), output())
 
 

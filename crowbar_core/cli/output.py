@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
-import yaml
 from rich.cells import cell_len
+
+from crowbar_core.cli.later import later
+
+yaml = later("yaml")
 
 GLYPHS: Mapping[str, tuple[str, str]] = {
     "ACTIVE": ("✓", "green"),

@@ -16,8 +16,9 @@ from crowbar_core.cli.context import output
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-KINDS = ("run", "run again", "refresh", "pass over", "wait")
+KINDS = ("teardown", "run", "run again", "refresh", "pass over", "wait")
 SAID = {
+    "teardown": "tear down",
     "run": "run", "run again": "run again", "refresh": "refresh", "pass over": "pass over (succeeded before)",
     "wait": "wait",
 }  # fmt: skip

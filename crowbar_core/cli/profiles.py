@@ -27,6 +27,8 @@ class Target:
     password: str = ""
     verify: bool | str = True
     profile: str = "default"
+    direct: bool = False
+    """No proxy of the environment is asked."""
 
 
 def config_path(environ: Mapping[str, str]) -> Path:

@@ -8,5 +8,5 @@ from crowbar_core.cli.verbs import add_list, add_show
 roles = noun("roles", "What can be bound to a node.")
 
 add_list(roles, "roles", ("id", "name", "jig_name", "cohort", "requires", "description"), what="the roles",
-         filters={"barclamp": "Only those of this barclamp."})  # fmt: skip
+         order="name", filters={"barclamp": "Only those of this barclamp."})  # fmt: skip
 add_show(roles, "roles", what="a role")

@@ -1,8 +1,8 @@
 """`crowbar` itself: finds the command that is asked for, loads no other, and turns every error into one sentence.
 
 A command's module is imported when the command is called, by name from a table: `crowbar nodes list` must not wait
-for Flask, SQLAlchemy and all barclamps. Barclamps are asked for their commands only when the core has none of that
-name, and for `--help`.
+for Flask, SQLAlchemy and all barclamps. What barclamps bring is looked for only when the core has no command of that
+name, and for `--help`; even then nothing of theirs is imported but the one command that is called.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -23,20 +23,29 @@ from crowbar_core.cli.context import Shared, shared, shared_options
 from crowbar_core.cli.errors import FAILED, INTERRUPTED, NOBODY_READS, UNREACHABLE, USAGE, NobodyToAsk, Unreachable
 from crowbar_core.errors import CrowbarError
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from crowbar_core.brought import Command
+
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "admin": ("crowbar_core.cli.admin", "Help yourself without a server: reset a password."),
     "annealer": ("crowbar_core.cli.serve", "Run an annealer: it decides what runs next, and runs it."),
+    "apply": ("crowbar_core.cli.declared", "Make true what a file declares."),
     "attribs": ("crowbar_core.cli.attribs", "Attributes: what is known, wished and reported."),
+    "audits": ("crowbar_core.cli.history", "The audit trail: who did what."),
     "barclamps": ("crowbar_core.cli.barclamps", "Barclamps: the installed packages and what they bring."),
     "completion": ("crowbar_core.cli.completion", "Print the shell's completion script."),
     "converge": ("crowbar_core.cli.converge", "Wait until everything is settled."),
     "db": ("crowbar_core.cli.db", "The database: upgrade, check, purge."),
     "deployments": ("crowbar_core.cli.deployments", "Deployments: named sets of work."),
-    "export": ("crowbar_core.cli.cluster", "Print the declared state of the cluster."),
+    "events": ("crowbar_core.cli.history", "What happened, and who was told."),
+    "export": ("crowbar_core.cli.declared", "Print the declared state of the cluster."),
     "groups": ("crowbar_core.cli.groups", "Groups: tags on nodes."),
     "hammers": ("crowbar_core.cli.hammers", "Hammers: ways to power a node."),
     "hooks": ("crowbar_core.cli.hooks", "Hooks: what barclamps were told, what failed, and trying it again."),
     "inventory": ("crowbar_core.cli.cluster", "Print an Ansible inventory."),
+    "jigs": ("crowbar_core.cli.history", "Jigs: what carries roles out."),
     "login": ("crowbar_core.cli.login", "Get a token and keep it in a profile."),
     "noderoles": ("crowbar_core.cli.noderoles", "Noderoles: roles bound to nodes, the units of work."),
     "nodes": ("crowbar_core.cli.nodes", "Nodes: the machines."),
@@ -45,6 +54,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "roles": ("crowbar_core.cli.roles", "Roles: what can be bound to a node."),
     "runs": ("crowbar_core.cli.runs", "Runs: each execution, with its log."),
     "serve": ("crowbar_core.cli.serve", "Run everything in one: pages, API and annealer."),
+    "service": ("crowbar_core.cli.service", "Carry out a service of a barclamp."),
+    "settings": ("crowbar_core.cli.settings", "Settings of the server and of barclamps."),
     "tokens": ("crowbar_core.cli.users", "Tokens of users and nodes."),
     "users": ("crowbar_core.cli.users", "Users and their roles."),
     "web": ("crowbar_core.cli.serve", "Run the pages and the API, without an annealer."),
@@ -52,14 +63,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 """Name -> (module, one line of help). The module has a command of that name."""
 
-PLUGINS = "crowbar_core.cli.plugin_commands"
+BROUGHT = "crowbar_core.cli.brought"
 
 
 class Root(click.Group):
     """Imports a command when it is asked for; its ``main`` is where every error ends."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*COMMANDS, *self._plugins(ctx)})
+        return sorted({*COMMANDS, *self._brought(ctx)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
@@ -67,26 +78,37 @@ class Root(click.Group):
             command = getattr(module, cmd_name)
             assert isinstance(command, click.Command)
             return command
-        return self._plugins(ctx).get(cmd_name)
+        found = self._brought(ctx).get(cmd_name)
+        if found is None:
+            return None
+        with _noise_on_stderr():
+            return found.load()
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-") and not ctx.resilient_parsing:
+        known = args[0] in COMMANDS or args[0] in self._brought(ctx)
+        if not known and not args[0].startswith("-") and not ctx.resilient_parsing:
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             hint = f" Did you mean `{near[0]}`?" if near else ""
             raise click.UsageError(f"There is no command {_short(args[0])}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        plugins = self._plugins(ctx)
+        brought = self._brought(ctx)
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in sorted(COMMANDS.items())])
-        if plugins:
+        if brought:
             with formatter.section("Commands of barclamps"):
-                formatter.write_dl(
-                    [(name, command.get_short_help_str(80)) for name, command in sorted(plugins.items())]
-                )
+                formatter.write_dl([(name, _of(command)) for name, command in sorted(brought.items())])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The names by themselves: no command is imported to be offered."""
+        listed = {name: text for name, (_, text) in COMMANDS.items()}
+        listed |= {name: _of(command) for name, command in self._brought(ctx).items()}
+        item = importlib.import_module("click.shell_completion").CompletionItem
+        found = [item(name, help=text) for name, text in sorted(listed.items()) if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def main(  # type: ignore[override]  # standalone_mode would mean nothing here
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
@@ -146,15 +168,12 @@ class Root(click.Group):
             click.echo(f"Error: {_printable(text)}", err=True)
         return code
 
-    def _plugins(self, ctx: click.Context) -> Mapping[str, click.Command]:
-        """The barclamps' commands. What a barclamp prints while it is imported goes to stderr."""
-        found = ctx.meta.get(PLUGINS)
+    def _brought(self, ctx: click.Context) -> Mapping[str, Command]:
+        found: Mapping[str, Command] | None = ctx.meta.get(BROUGHT)
         if found is None:
-            with _noise_on_stderr():
-                found = importlib.import_module(PLUGINS).plugin_commands(frozenset(COMMANDS))
-            ctx.meta[PLUGINS] = found
-        commands: Mapping[str, click.Command] = found
-        return commands
+            # By name: a command of the core's needs neither the packages' metadata nor the server's settings.
+            found = ctx.meta[BROUGHT] = importlib.import_module(BROUGHT).brought(COMMANDS)
+        return found
 
 
 @contextlib.contextmanager
@@ -169,6 +188,10 @@ def _noise_on_stderr() -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(kept, 1)
         os.close(kept)
+
+
+def _of(command: Command) -> str:
+    return f"{command.summary} ({command.package})" if command.summary else f"Of {command.package}."
 
 
 def _whole(error: CrowbarError) -> str:

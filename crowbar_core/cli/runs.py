@@ -11,7 +11,7 @@ from crowbar_core.cli import output as out
 from crowbar_core.cli.client import Client
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import noun, output
-from crowbar_core.cli.verbs import add_list, add_show
+from crowbar_core.cli.verbs import add_list
 
 runs = noun("runs", "Each execution of a noderole, with its log.")
 COLUMNS = ("id", "node", "role", "state", "attempt", "refresh", "started_at", "finished_at", "exit_reason")
@@ -22,8 +22,26 @@ PAUSE = 0.3
 
 add_list(runs, "runs", COLUMNS, what="the runs",
          filters={"state": "queued, running, cancelling, succeeded, failed, cancelled or lost.",
-                  "node_role_id": "Only those of this noderole."})  # fmt: skip
-add_show(runs, "runs", what="a run")
+                  "node_role_id": "Only those of this noderole."}, names={"node": "nodes"}, of_nodes=True)  # fmt: skip
+
+
+@runs.verb("show")
+@click.argument("number", metavar="RUN")
+def show(number: str) -> None:
+    """Show a run, with the steps that it went through."""
+    found = connect().get("runs", number)
+    if output() != "table":
+        out.record(found, output())
+        return
+    steps = found.pop("timeline", [])
+    out.record(found, output())
+    if steps:
+        out.say("")
+        rows = [
+            {"step": one["name"], "since": one["at"], "until": one["ended_at"], "waits_for": one["reason"]}
+            for one in steps
+        ]
+        out.rows(rows, ("step", "since", "until", "waits_for"), output())
 
 
 @runs.verb("log")
@@ -63,3 +81,13 @@ def cancel(numbers: tuple[int, ...], no_hold: bool) -> None:
     for number in numbers:
         client.put("runs", number, "cancel", body={"hold": not no_hold})
         out.say(f"Run {number} is being cancelled.")
+
+
+@runs.verb("wake")
+@click.argument("numbers", metavar="RUN...", nargs=-1, required=True, type=click.IntRange(min=1))
+def wake(numbers: tuple[int, ...]) -> None:
+    """Have runs in steps called again: what they wait for may have happened. Without need it does no harm."""
+    client = connect()
+    for number in numbers:
+        client.put("runs", number, "wake")
+        out.say(f"Run {number} is woken.")

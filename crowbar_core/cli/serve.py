@@ -28,11 +28,12 @@ from crowbar_core.cli.errors import FAILED
 from crowbar_core.cli.local import settings_options
 from crowbar_core.cli.output import say
 from crowbar_core.errors import ConfigError, CrowbarError
-from crowbar_core.services import users
 from crowbar_core.services.build import build_parts, spare_the_collector
-from crowbar_core.services.engine import Engine
-from crowbar_core.services.parts import Parts
-from crowbar_core.services.processes import Presence, tell_problems
+from crowbar_core.services.engine.engine import Engine
+from crowbar_core.services.engine.supervisor import Supervisor
+from crowbar_core.services.people import users
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.watch.processes import Presence, tell_problems
 from crowbar_core.settings import Settings
 from crowbar_core.web.app import create_app
 from crowbar_core.web.memory import few_arenas
@@ -187,6 +188,7 @@ class _Service(BaseApplication):  # type: ignore[misc,unused-ignore]
         self.with_engine = engine
         self.parts: Parts | None = None
         self.engine: Engine | None = None
+        self.supervisor: Supervisor | None = None
         self.presence: Presence | None = None
         self.stopping: threading.Thread | None = None
         self.stop_waiting: Callable[[], None] = lambda: None
@@ -223,6 +225,8 @@ class _Service(BaseApplication):  # type: ignore[misc,unused-ignore]
                 spare_the_collector()
                 self.engine = Engine(self.parts)
                 self.engine.start(executor=self.settings.queue == "threads", sweeper=True)
+                self.supervisor = Supervisor(self.parts)
+                self.supervisor.start()
             self.presence = _presence(self.parts, self.engine, web=True)
             self.presence.start()
             tell_problems(self.parts)
@@ -234,10 +238,12 @@ class _Service(BaseApplication):  # type: ignore[misc,unused-ignore]
         return app
 
     def begin_stop(self) -> None:
-        """Stop the engine beside the requests that are still being answered, of which those that wait end now. A second
-        call does nothing.
+        """Stop the engine and the services beside the requests that are still being answered, of which those that wait
+        end now. A second call does nothing.
         """
         self.stop_waiting()
+        if self.supervisor is not None:
+            self.supervisor.begin_stop()
         if self.stopping is None and self.engine is not None:
             self.stopping = threading.Thread(target=self.engine.stop, args=(STOP_SECONDS,), name="stop", daemon=True)
             self.stopping.start()
@@ -247,6 +253,8 @@ class _Service(BaseApplication):  # type: ignore[misc,unused-ignore]
         self.begin_stop()
         if self.stopping is not None:
             self.stopping.join(STOP_SECONDS + DRAIN_SECONDS)
+        if self.supervisor is not None:
+            self.supervisor.stop()
         if self.presence is not None:
             self.presence.stop()
         if self.parts is not None:

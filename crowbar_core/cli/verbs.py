@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,29 +32,126 @@ def add_list(
     what: str,
     filters: Filters | None = None,
     names: Filters | None = None,
+    of_nodes: bool = False,
+    extra: str | None = None,
+    order: str | None = None,
+    has_system: bool = False,
 ) -> None:
-    """`crowbar NOUN list`: all of them, or those that match. ``names``: options that take a name or id there."""
+    """`crowbar NOUN list`: all of them, or those that match; an option given several times means any of these.
+
+    ``names``: options that take a name or id there. ``of_nodes``: also by groups and patterns of their nodes.
+    ``extra``: fields beside the usual ones. ``order``: what they are sorted by unless said. ``has_system``: the
+    system's own are left out unless asked for.
+    """
+    if of_nodes:
+        names = {**(names or {}), "group": "groups"}
+        filters = {**(filters or {}), "match": "Only nodes named like this: * is any text, ? one character."}
 
     @group.verb("list", help=f"List {what}.")
     @click.option("--where", multiple=True, metavar="FIELD=VALUE", help="Only those with this value; may be repeated.")
     @click.option("--sort", metavar="FIELD", help="Order by this field; -FIELD turns it round.")
     @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
-    def list_(where: tuple[str, ...], sort: str | None, limit: int | None, **chosen: str | None) -> None:
+    def list_(
+        where: tuple[str, ...], sort: str | None, limit: int | None, system: bool = False, **chosen: tuple[str, ...]
+    ) -> None:
         client = connect()
-        query: dict[str, Any] = {**dict(pair(text, "--where") for text in where), "sort": sort}
-        for name, value in chosen.items():
-            if value is not None and name in (names or {}):
-                query[f"{name}_id"] = id_of(client, (names or {})[name], value)
-            else:
-                query[name] = value
+        query: dict[str, Any] = {"sort": sort or order, "fields": extra and f"*,{extra}"}
+        for name, value in (pair(text, "--where") for text in where):
+            query.setdefault(name, []).append(value)
+        for name, values in chosen.items():
+            if name in (names or {}) and values:
+                key = name if name == "group" else f"{name}_id"
+                query.setdefault(key, []).extend(id_of(client, (names or {})[name], value) for value in values)
+            elif values:
+                query.setdefault(name, []).extend(values)
+        if system:
+            query["system"] = ["true", "false"]
         out.rows(client.rows(path, query=query, limit=limit), columns, output())
 
+    if has_system:
+        list_.params.append(click.Option(["--system"], is_flag=True, help="Also those that are the system's own."))
     for name, text in (filters or {}).items():
         list_.params.append(
-            click.Option([f"--{name.removesuffix('_name').replace('_', '-')}", name], metavar="VALUE", help=text)
+            click.Option(
+                [f"--{name.removesuffix('_name').replace('_', '-')}", name], metavar="VALUE", help=text, multiple=True
+            )
         )
     for name in names or {}:
-        list_.params.append(click.Option([f"--{name}", name], metavar="NAME", help=f"Only those of this {name}."))
+        list_.params.append(
+            click.Option([f"--{name}", name], metavar="NAME", help=f"Only those of this {name}.", multiple=True)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """An option of create and update that becomes a field of the body."""
+
+    name: str
+    """The field; the option is called like it, without ``_id`` and with hyphens."""
+    help: str
+    type: Any = str
+    """As click has it (``str``, ``int``, ``click.Choice``); ``bool`` makes --NAME and --no-NAME, ``dict`` JSON."""
+    refers: bool = False
+    """It is the name or the id of another object."""
+    multiple: bool = False
+
+    def option(self) -> click.Option:
+        word = self.name.removesuffix("_id").replace("_", "-")
+        if self.type is bool:
+            return click.Option([f"--{word}/--no-{word}", self.name], default=None, help=self.help)
+        kind = str if self.type is dict else self.type
+        meta = "NAME" if self.refers else "JSON" if self.type is dict else None
+        return click.Option(
+            [f"--{word}", self.name], type=kind, metavar=meta, multiple=self.multiple, help=self.help, default=None
+        )
+
+    def value(self, typed: Any) -> Any:
+        if self.multiple:
+            return [ref(one) if self.refers else one for one in typed]
+        if self.refers:
+            return ref(typed)
+        return read_json(typed, f"--{self.name.replace('_', '-')}") if self.type is dict else typed
+
+
+def _body(options: Sequence[Given], typed: Mapping[str, Any]) -> dict[str, Any]:
+    return {one.name: one.value(typed[one.name]) for one in options if typed.get(one.name) not in (None, ())}
+
+
+def add_create(group: Noun, path: str, *, what: str, options: Sequence[Given] = ()) -> None:
+    """`crowbar NOUN create NAME`: one POST with the options that were given."""
+
+    @group.verb("create", help=f"Make {what}.")
+    @click.argument("name")
+    def create(name: str, **typed: Any) -> None:
+        out.record(connect().post(path, body={"name": name, **_body(options, typed)}), output())
+        out.say(f"{what.split(' ')[-1].capitalize()} {name} is made.")
+
+    create.params.extend(one.option() for one in options)
+
+
+def add_update(group: Noun, path: str, *, what: str, options: Sequence[Given] = (), plans: bool = False) -> None:
+    """`crowbar NOUN update NAME`: one PATCH with the options that were given; ``--name`` is a new name.
+
+    ``plans``: it can be planned.
+    """
+
+    @group.verb("update", help=f"Change {what}; what is not named stays.")
+    @click.argument("name")
+    @click.option("--name", "new_name", metavar="NAME", help="A new name.")
+    def update(name: str, new_name: str | None, plan: bool = False, every: bool = False, **typed: Any) -> None:
+        body = _body(options, typed) | ({"name": new_name} if new_name is not None else {})
+        if not body:
+            words = ", ".join(f"--{one.name.removesuffix('_id').replace('_', '-')}" for one in options)
+            raise click.UsageError(f"Say what to change: --name{words and ', '}{words}.")
+        client = connect()
+        if plan:
+            show_plan(client.patch(path, name, body=body, query=DRY), every=every)
+            return
+        out.record(client.patch(path, name, body=body), output())
+
+    update.params.extend(one.option() for one in options)
+    if plans:
+        update.params.extend(_plan_parameters())
 
 
 def add_show(group: Noun, path: str, *, what: str) -> None:
@@ -63,25 +161,46 @@ def add_show(group: Noun, path: str, *, what: str) -> None:
         out.record(connect().get(path, name), output())
 
 
-def add_destroy(group: Noun, path: str, *, what: str, plans: bool = False) -> None:
-    """``plans``: it changes what runs, so it can be planned."""
+force_option = click.option("--force", is_flag=True, help="Do not tear down on nodes what roles made there.")
+
+
+def forced(force: bool) -> dict[str, str]:
+    return {"force": "true"} if force else {}
+
+
+def gone(client: Client, path: str, name: str | int) -> str:
+    """What has become of a thing that was removed: it may still have to be torn down."""
+    try:
+        client.get(path, name)
+    except NotFound:
+        return "is gone"
+    return "goes when what was made on the node is torn down"
+
+
+def add_destroy(group: Noun, path: str, *, what: str, plans: bool = False, forces: bool = False) -> None:
+    """``plans``: it changes what runs, so it can be planned. ``forces``: it may have to be torn down first."""
 
     @group.verb("destroy", help=f"Remove {what} for good, after showing what is lost with it.")
     @click.argument("names", metavar="NAME...", nargs=-1, required=True)
     @yes_option
-    def destroy(names: tuple[str, ...], yes: bool, plan: bool = False, every: bool = False) -> None:
+    def destroy(
+        names: tuple[str, ...], yes: bool, plan: bool = False, every: bool = False, force: bool = False
+    ) -> None:
         client = connect()
         if plan:
             for name in names:
-                show_plan(client.delete(path, name, query=DRY), every=every)
+                show_plan(client.delete(path, name, query=DRY | forced(force)), every=every)
             return
         ask(client, path, names, "destroy", yes=yes)
         for name in names:
-            client.delete(path, name)
-            out.say(f"{what.split(' ')[-1].capitalize()} {name} is gone.")
+            client.delete(path, name, query=forced(force))
+            is_gone = gone(client, path, name) if forces else "is gone"
+            out.say(f"{what.split(' ')[-1].capitalize()} {name} {is_gone}.")
 
     if plans:
         destroy.params.extend(_plan_parameters())
+    if forces:
+        force_option(destroy)
 
 
 def add_action(

@@ -102,6 +102,12 @@ def _readable(values: Iterable[Json]) -> list[str]:
     return list(found)
 
 
+def as_hint(address: str, *, network: str = "admin") -> dict[str, Json]:
+    """The hint that gives a node an address on a network: ``hint-admin-v4addr``, or ``-v6addr``."""
+    version = ipaddress.ip_interface(parse_interface(address)).version
+    return {f"hint-{network}-v{version}addr": address}
+
+
 def check_hint(hint: Mapping[str, Json]) -> None:
     """Raise ``BadInput`` when an address that is hinted is none, or no machine can have it."""
     for key, value in hint.items():

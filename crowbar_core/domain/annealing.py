@@ -82,6 +82,7 @@ class Run:
     state: RunState
     refresh: bool = False
     pending: bool = False
+    in_steps: bool = False
     exit_reason: str = ""
 
 
@@ -185,7 +186,8 @@ def why(graph: Graph, node_role_id: int, now: datetime) -> tuple[Reason, ...]:
     if run is not None and run.node_role_id == one.id and run.state is not RunState.CANCELLING:
         if run.state is RunState.QUEUED:
             return (Reason("queued", f"Run {run.id} is queued: it waits for a worker.", f"run {run.id}"),)
-        how = f"waits to be reported: {run.exit_reason.rstrip('.')}" if run.pending else f"is {run.state}"
+        waits = "waits in" if run.in_steps else "waits to be reported:"
+        how = f"{waits} {run.exit_reason.rstrip('.')}" if run.pending else f"is {run.state}"
         return (Reason("running", f"It is not waiting: run {run.id} {how}.", f"run {run.id}"),)
     if one.state is PROPOSED:
         return (Reason("proposed", "It is only proposed. Commit it, or its deployment.", me),)
@@ -222,6 +224,8 @@ def _obstacles(graph: Graph, one: NodeRole, now: datetime) -> list[Reason]:
     if one.not_before is not None and one.not_before > now:
         seconds = (one.not_before - now).total_seconds()
         text = f"It waits {seconds:.0f} s to be tried again: {one.status.rstrip('.') or 'it failed for now'}."
+        if one.state is ACTIVE and not one.status:
+            text = f"It waits {seconds:.0f} s for what else changes, to be refreshed once."
         said.append(Reason("delayed", text, me))
     if one.state is TODO and one.id in graph.below:
         below = graph.below[one.id]

@@ -6,7 +6,8 @@ Rejected text is never repeated in a message: it may be a secret that was pasted
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from crowbar_core.errors import BadInput, FieldError
 
@@ -21,6 +22,30 @@ RESERVED: Final = frozenset({"sample", "match"})
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+_DIGITS = re.compile(r"[0-9]+")
+
+
+def natural(name: str) -> str:
+    """What names are ordered by, compared as bytes: node-2 comes before node-10, whatever the case.
+
+    Each number is written with the count of its digits before it. Names that differ have keys that differ.
+    """
+    lower = name.lower()
+    key = _DIGITS.sub(lambda hit: f"{len(hit[0].lstrip('0') or '0'):03d}{hit[0].lstrip('0') or '0'}", lower)
+    return f"{key} {lower}" if _DIGITS.search(lower) else key
+
+
+def keyed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns to write, with ``name_key`` beside ``name``, if that is among them."""
+    return {**values, "name_key": natural(values["name"])} if "name" in values else dict(values)
+
+
+def pattern(value: str, *, pointer: str = "/match") -> str:
+    """A pattern of names as SQL's LIKE has it, with ``\\`` to escape: ``*`` is any text, ``?`` one character."""
+    if not value or len(value) > 255 or not value.isprintable():
+        raise _bad(pointer, "A pattern of names has 1 to 255 characters, of which * is any text and ? one character.")
+    escaped = re.sub(r"([%_\\])", r"\\\1", value.lower())
+    return escaped.replace("*", "%").replace("?", "_")
 
 
 def _bad(pointer: str, detail: str) -> BadInput:

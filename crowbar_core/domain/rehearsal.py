@@ -160,7 +160,11 @@ class Rehearsal:
         """A value that these want has changed. Returns those of ``starting`` that still start."""
         before = {ref: self._state[ref] for ref in starting}
         for ref in ids:
-            if ref not in self._one or self._state[ref] is not ACTIVE or self._is_over(ref):
+            if ref not in self._one or self._is_over(ref):
+                continue
+            if self._state[ref] is ERROR and not (self._is_destructive(ref) or self._one[ref].halfway):
+                self._send_back(ref)  # it is tried again
+            if self._state[ref] is not ACTIVE:
                 continue
             if self.graph.roles[self._one[ref].role].on_change == "refresh":
                 self._rerun.add(ref)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import IntEnum, StrEnum
+from typing import Final
 
 from crowbar_core.errors import InvalidTransition
 
@@ -96,19 +97,37 @@ class NodeState(StrEnum):
     """Nothing is to be done on it, and it was never alive."""
 
 
+RANKED: Final = (
+    NodeState.NEW,
+    NodeState.DEAD,
+    NodeState.IDLE,
+    NodeState.ACTIVE,
+    NodeState.TODO,
+    NodeState.PROPOSED,
+    NodeState.ERROR,
+    NodeState.TRANSITION,
+)
+"""From the least telling state of a node to the most telling."""
+
+SHOWN_AS: Final[Mapping[State, NodeState]] = {
+    TRANSITION: NodeState.TRANSITION,
+    ERROR: NodeState.ERROR,
+    PROPOSED: NodeState.PROPOSED,
+    TODO: NodeState.TODO,
+    BLOCKED: NodeState.TODO,
+    ACTIVE: NodeState.ACTIVE,
+}
+"""What a noderole's state says of its node."""
+
+
 def node_state(states: Iterable[State], *, alive: bool = True, was_alive: bool = True) -> NodeState:
-    """A node's state, derived from its noderoles': TRANSITION, ERROR, PROPOSED (in this order), TODO, else ACTIVE; but
-    only what is alive and has roles is ACTIVE.
+    """A node's state: the most telling (``RANKED``) of what its noderoles say; but only what is alive and has roles is
+    ACTIVE.
     """
-    present = set(states)
-    for first in (TRANSITION, ERROR, PROPOSED):
-        if first in present:
-            return NodeState[first.name]
-    if present & {BLOCKED, TODO}:
-        return NodeState.TODO
-    if not alive:
-        return NodeState.DEAD if was_alive else NodeState.NEW
-    return NodeState.ACTIVE if present else NodeState.IDLE
+    most = max((SHOWN_AS[state] for state in states), key=RANKED.index, default=NodeState.IDLE)
+    if alive or RANKED.index(most) > RANKED.index(NodeState.ACTIVE):
+        return most
+    return NodeState.DEAD if was_alive else NodeState.NEW
 
 
 class DeploymentState(IntEnum):

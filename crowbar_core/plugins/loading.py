@@ -27,6 +27,8 @@ from crowbar_core.errors import BarclampError
 from crowbar_core.plugins.entry_points import BARCLAMPS, distribution_of, find, package_of, version_of
 from crowbar_core.plugins.loaded import CORE, LoadedBarclamp
 from crowbar_core.plugins.order import in_order, without_duplicates, without_role_cycles
+from crowbar_core.plugins.own_settings import OwnSetting, read
+from crowbar_core.plugins.published import Published, published
 from crowbar_core.plugins.registry import Registry, plugin_manager
 from crowbar_core.settings import Settings
 
@@ -64,19 +66,28 @@ def load(
                 found.append(_load_barclamp(name, plugins[name], distribution, version, settings, package))
         found.extend(_load_barclamp(name, plugin, name, "", settings) for name, plugin in extra)
     ordered = in_order(without_role_cycles(without_duplicates(found)))
-    specs = [hookspecs]
+    specs, own = [hookspecs], dict[str, Published]()
     for place, one in enumerate(ordered):
         if one.state == "loaded" and hasattr(one.plugin, "register_hookspecs"):
             try:
                 spec = one.plugin.register_hookspecs()
                 pluggy.PluginManager(PROJECT).add_hookspecs(spec)  # raises unless there is a hook in it
+                own |= _without_twins(published(one.name, spec), own)
                 specs.append(spec)
             except (Exception, SystemExit):  # noqa: BLE001  a package may do anything when it is loaded or called
                 ordered[place] = replace(
                     one, state="failed", error=traceback.format_exc(), plugin=None, definition=None
                 )
     ordered = in_order([_checked(one, specs) for one in ordered])
-    return Registry(settings, ordered, specs, jigs=jigs, installed=installed)
+    return Registry(settings, ordered, specs, published=own, jigs=jigs, installed=installed)
+
+
+def _without_twins(brought: Mapping[str, Published], known: Mapping[str, Published]) -> Mapping[str, Published]:
+    for name in brought:
+        whose = known[name].barclamp if name in known else "the core" if hasattr(hookspecs, name) else ""
+        if whose:
+            raise BarclampError(f"It publishes the hook {name}, as {whose} does already.")
+    return brought
 
 
 def _load_barclamp(
@@ -86,8 +97,6 @@ def _load_barclamp(
     base = LoadedBarclamp(name=name, distribution=distribution, version=version, package=package, plugin=plugin)
     try:
         with contextlib.redirect_stdout(sys.stderr or io.StringIO()):
-            if callable(configure := getattr(plugin, "configure", None)):
-                configure(settings.plugins.get(name, {}))
             register = getattr(plugin, "register_barclamp", None)
             if register is None:
                 raise BarclampError(
@@ -102,16 +111,24 @@ def _load_barclamp(
             raise BarclampError(
                 f"{distribution} registers the barclamp {definition.name!r} under the entry point {name!r}."
             )
+        own: Any = None
+        told: tuple[OwnSetting, ...] = ()
+        if definition.settings is not None:
+            own, told = read(name, definition.settings, settings.plugins.get(name, {}))
         for attribute in (*definition.attributes, *(a for role in definition.roles for a in role.attributes)):
             plain_name(attribute.name, what="attribute")
             check_schema(attribute)
         for role in definition.roles:
             plain_name(role.name, what="role")
+            if role.like:
+                raise BarclampError(f"Role {role.name} is declared, so it can be like no other: leave out like=.")
             if role.jig == "python" and role.run is None:
                 raise BarclampError(f"Role {role.name} has the jig 'python' but no function: set run=.")
     except (Exception, SystemExit):  # noqa: BLE001  a package may do anything when it is loaded or called
         return replace(base, state="failed", error=traceback.format_exc(), plugin=None)
-    return replace(base, help=definition.help, requires=definition.requires, definition=definition)
+    return replace(
+        base, help=definition.help, requires=definition.requires, definition=definition, settings=own, own_settings=told
+    )
 
 
 def _checked(one: LoadedBarclamp, specs: Sequence[ModuleType]) -> LoadedBarclamp:
@@ -124,7 +141,8 @@ def _checked(one: LoadedBarclamp, specs: Sequence[ModuleType]) -> LoadedBarclamp
         pm.check_pending()
     except (pluggy.PluginValidationError, ValueError) as error:
         return replace(one, state="failed", error=_hook_error(str(error), specs), plugin=None)
-    return replace(one, hooks=tuple(sorted(caller.name for caller in pm.get_hookcallers(one.plugin) or ())))
+    callers = pm.get_hookcallers(one.plugin) or ()
+    return replace(one, hooks=tuple(sorted(caller.name for caller in callers if caller.spec is not None)))
 
 
 def _hook_error(said: str, specs: Sequence[ModuleType]) -> str:
@@ -134,4 +152,7 @@ def _hook_error(said: str, specs: Sequence[ModuleType]) -> str:
     if name is None:
         return " ".join(said.split())
     near = difflib.get_close_matches(name[1], known, n=1)
-    return f"There is no hook {name[1]}{f'; did you mean {near[0]}?' if near else '.'} The reference lists them all."
+    return (
+        f"There is no hook {name[1]}{f'; did you mean {near[0]}?' if near else '.'} The reference lists them all; "
+        "one of a barclamp that need not be installed is implemented with @hookimpl(optional=True)."
+    )

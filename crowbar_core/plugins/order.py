@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
+from crowbar_core.barclamp import Role
 from crowbar_core.plugins.loaded import CORE, LoadedBarclamp
 
 
@@ -50,20 +51,7 @@ def without_role_cycles(barclamps: Sequence[LoadedBarclamp]) -> list[LoadedBarcl
     kept = list(barclamps)
     while True:
         roles = {role.name: (one, role) for one in kept if one.definition for role in one.definition.roles}
-        owners = {a.name: role.name for _, role in roles.values() for a in role.attributes}
-        graph = {
-            name: {
-                parent
-                for parent in (*role.requires, *(owners.get(w, "") for w in role.wants))
-                if parent in roles and parent != name
-            }
-            | {other for other, (_, o) in roles.items() if name in (*o.attaches, *o.precedes)}
-            for name, (_, role) in roles.items()
-        }
-        try:
-            TopologicalSorter(graph).prepare()
-        except CycleError as error:
-            path = list(reversed(error.args[1]))
+        if path := role_circle({name: role for name, (_, role) in roles.items()}):
             culprits = {roles[name][0].name for name in path}
             message = f"Its roles require each other in a circle: {' -> '.join(path)}."
             kept = [
@@ -76,6 +64,25 @@ def without_role_cycles(barclamps: Sequence[LoadedBarclamp]) -> list[LoadedBarcl
         return kept
 
 
+def role_circle(roles: Mapping[str, Role]) -> list[str]:
+    """The path on which roles require each other in a circle, if they do."""
+    owners = {a.name: role.name for role in roles.values() for a in role.attributes}
+    graph = {
+        name: {
+            parent
+            for parent in (*role.requires, *(owners.get(w, "") for w in role.wants))
+            if parent in roles and parent != name
+        }
+        | {other for other, o in roles.items() if name in (*o.attaches, *o.precedes)}
+        for name, role in roles.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
+
+
 def in_order(barclamps: Sequence[LoadedBarclamp]) -> list[LoadedBarclamp]:
     """Dependency order; barclamps that require what is missing, or each other, fail."""
     by_name = {one.name: one for one in barclamps}
@@ -86,13 +93,19 @@ def in_order(barclamps: Sequence[LoadedBarclamp]) -> list[LoadedBarclamp]:
             n: f"It requires the barclamp {names[0]!r}, which is not loaded." for n, names in missing.items() if names
         }
         if not bad:
-            graph = {name: set(one.requires) for name, one in sorted(loaded.items())}
+            graph = {name: {*one.requires, *_after(one, loaded)} for name, one in sorted(loaded.items())}
             try:
                 order = [CORE, *(n for n in TopologicalSorter(graph).static_order() if n != CORE)]
                 rest = [one for one in by_name.values() if one.state != "loaded"]
                 return [by_name[name] for name in order] + rest
             except CycleError as error:
                 path = " -> ".join(error.args[1])
-                bad = dict.fromkeys(error.args[1], f"Barclamps require each other in a circle: {path}.")
+                said = f"Barclamps require each other, or come after each other, in a circle: {path}."
+                bad = dict.fromkeys(error.args[1], said)
         for name, message in bad.items():
             by_name[name] = replace(by_name[name], state="failed", error=message, plugin=None, definition=None)
+
+
+def _after(one: LoadedBarclamp, loaded: Container[str]) -> set[str]:
+    """Those of ``Barclamp.after`` that are there."""
+    return {name for name in (one.definition.after if one.definition else ()) if name in loaded and name != one.name}

@@ -8,43 +8,61 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import inspect
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
-from crowbar_core.barclamp import PROJECT, Attribute, Hammer, Jig, Json, NavItem, Problem, Schema
+from crowbar_core.barclamp import PROJECT, Attribute, Declared, Hammer, Jig, Json, NavItem, Panel, Problem, Schema
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound, told
+from crowbar_core.plugins.defined import Pictures, picture
 from crowbar_core.plugins.entry_points import HAMMERS, JIGS, classes, distribution_of
-from crowbar_core.plugins.loaded import CORE, Failure, Implementation, LoadedAttribute, LoadedBarclamp, LoadedRole
+from crowbar_core.plugins.loaded import (
+    CORE,
+    Failure,
+    Implementation,
+    LoadedAttribute,
+    LoadedBarclamp,
+    LoadedRole,
+    Seats,
+)
 from crowbar_core.plugins.order import in_order
+from crowbar_core.plugins.published import Published
 from crowbar_core.questions import REMEMBERED, Questions, Unanswered, subject_of
 from crowbar_core.settings import Settings
 
+S = TypeVar("S")
 _WAY_OUT = "Mend or uninstall it, or list it in disabled_barclamps."
 MAX_ANSWERS = 10_000
-_FLAGS_ON_DELETE = ("on_node_delete", "on_deployment_delete")
+_ON_DELETE = ("_delete", "_unbind")
+"""What the names of hooks end with whose implementations are called in reverse order."""
 
 
 class Registry:
-    """What is loaded: barclamps, roles, attributes, jigs, and who implements which hook. Read-only once built."""
+    """What is loaded: barclamps, roles, attributes, jigs, and who implements which hook. Read-only once built, but for
+    the roles that are defined at run time.
+    """
 
     def __init__(
         self, settings: Settings, barclamps: Sequence[LoadedBarclamp], specs: Sequence[ModuleType], *,
-        jigs: Mapping[str, Jig] | None = None, installed: bool = True,
+        published: Mapping[str, Published] | None = None, jigs: Mapping[str, Jig] | None = None,
+        installed: bool = True,
     ) -> None:  # fmt: skip
         self.settings = settings
+        self.published: Mapping[str, Published] = published or {}
+        """The hooks of barclamps' own."""
         self.barclamps = tuple(barclamps)
         self._specs = tuple(specs)
+        self.seats = Seats()
         self.given_up: dict[str, str] = {}
         """Barclamp -> why its tables are not there."""
-        self.roles: Mapping[str, LoadedRole] = _roles(barclamps)
-        self.attributes: Mapping[str, LoadedAttribute] = _attributes(barclamps)
-        self._hooks = _implementations(barclamps, specs)
+        self._declare()
+        self._hooks = _implementations(barclamps, specs, self.seats)
         self._unregistered: dict[tuple[str, str], str] = {}
         self.questions = Questions()
         self._hammers, self.failed_hammers = classes(HAMMERS, Hammer, installed=installed)
@@ -56,6 +74,48 @@ class Registry:
             except Exception:  # noqa: BLE001  a package may do anything when it is loaded or called
                 self.failed_jigs[name] = traceback.format_exc()
         self.jigs.update(jigs or {})
+
+    # ------------------------------------------------------------ roles, declared and defined
+
+    def _declare(self) -> None:
+        self.declared_roles: Mapping[str, LoadedRole] = _roles(self.barclamps)
+        self._declared_attributes = _attributes(self.barclamps)
+        self.pictures = Pictures(picture(-1, self.declared_roles, self._declared_attributes, ()))
+
+    @property
+    def roles(self) -> Mapping[str, LoadedRole]:
+        return self.pictures.now.roles
+
+    @property
+    def attributes(self) -> Mapping[str, LoadedAttribute]:
+        return self.pictures.now.attributes
+
+    @property
+    def undefined(self) -> Mapping[str, str]:
+        """Role defined at run time -> why it cannot be (any more)."""
+        return self.pictures.now.undefined
+
+    @property
+    def generation(self) -> int:
+        """Up to which definition of a role this is known; -1: to none."""
+        return self.pictures.now.generation
+
+    def define(
+        self, generation: int, definitions: Iterable[tuple[str, str, Mapping[str, Json]]], *, draft: bool = False
+    ) -> None:
+        """Know the roles that are defined at run time: (name, the role it is like, what it has that differs).
+        ``draft``: only this thread does, until the end of ``pictures.drafting``.
+        """
+        new = picture(generation, self.declared_roles, self._declared_attributes, definitions)
+        if draft:
+            self.pictures.draft(new)
+        else:
+            self.pictures.show(new)
+
+    def defines(self, barclamp: str) -> tuple[str, ...]:
+        """Which names of roles a barclamp may define: patterns."""
+        found = (one.definition for one in self.barclamps if one.name == barclamp)
+        return next((one.defines for one in found if one is not None), ())
 
     # ------------------------------------------------------------ looking up
 
@@ -98,6 +158,11 @@ class Registry:
         made: Hammer = self._hammers[name](config)
         return made
 
+    def hammer_schema(self, name: str) -> Mapping[str, Json]:
+        """The JSON Schema of a hammer's configuration; empty when it has none, or is not installed."""
+        found = self._hammers.get(name)
+        return {} if found is None else found.schema
+
     # ------------------------------------------------------------ calling
 
     def implementations(self, hook: str, *, role: str | None = None) -> tuple[Implementation, ...]:
@@ -124,9 +189,19 @@ class Registry:
             self.note_unanswered(answer, **arguments)
         return implementation.plugin, answer
 
+    def question(self, hook: str) -> tuple[str, ...] | None:
+        """The arguments of a question that barclamps may ask of each other. None: nobody publishes such a one."""
+        if hook.startswith(("on_", "register_", "check_")) or hook == "jig_run":
+            return None
+        for spec in self._specs:
+            function = getattr(spec, hook, None)
+            if function is not None and hasattr(function, f"{PROJECT}_spec"):
+                return tuple(inspect.signature(function).parameters)
+        return None
+
     def note_unanswered(self, failure: Failure, **arguments: Any) -> None:
         """Remember that a plugin could not answer, or answered nonsense, so that operators are shown it."""
-        if failure.hook in REMEMBERED:
+        if failure.hook in REMEMBERED or not hasattr(self._specs[0], failure.hook):
             about = subject_of(arguments)
             self.questions.note(
                 Unanswered(
@@ -147,17 +222,10 @@ class Registry:
                 said.extend(f"{plugin}: {p.detail}" for p in answer or () if p.severity == "error")
         return said
 
-    def veto(self, hook: str, *, of: str | None = None, **arguments: Any) -> None:
-        """Call ``on_node_bind`` or ``on_commit``: what an implementation raises goes through, and undoes the
-        transaction.
-        """
-        for implementation in self.implementations(hook, role=of):
-            self.veto_one(implementation, hook, **arguments)
-
-    def veto_one(self, implementation: Implementation, hook: str, **arguments: Any) -> None:
-        """The same for one implementation."""
+    def veto(self, implementation: Implementation, hook: str, **arguments: Any) -> None:
+        """Call a hook that takes part in a transaction: what an implementation raises goes through, and undoes that."""
         try:
-            implementation(**arguments)
+            _whole(implementation(**arguments))
         except CrowbarError:
             raise
         except (Exception, SystemExit) as error:
@@ -167,6 +235,16 @@ class Registry:
             raise BarclampError(
                 f"Barclamp {implementation.plugin} failed in {hook}: {told(error)}. Nothing was changed."
             ) from error
+
+    # ------------------------------------------------------------ barclamps' own hooks
+
+    def published_hook(self, hook: str) -> Published:
+        """A hook that a barclamp publishes. Raises ``BarclampError`` when none does."""
+        if (found := self.published.get(hook)) is None:
+            raise BarclampError(
+                f"No loaded barclamp publishes a hook {hook}; there are: {', '.join(sorted(self.published)) or 'none'}."
+            )
+        return found
 
     # ------------------------------------------------------------ registration
 
@@ -189,9 +267,6 @@ class Registry:
 
     def blueprints(self) -> list[tuple[LoadedBarclamp, list[Any]]]:
         return self.registered("register_blueprints")
-
-    def commands(self) -> list[Any]:
-        return [command for _, commands in self.registered("register_commands") for command in commands]
 
     def schemas(self) -> list[tuple[str, str]]:
         """(barclamp, package of its migrations) of those that have tables of their own."""
@@ -221,8 +296,8 @@ class Registry:
             for one in self.barclamps
         ]
         self.barclamps = tuple(in_order(marked))
-        self.roles, self.attributes = _roles(self.barclamps), _attributes(self.barclamps)
-        self._hooks = _implementations(self.barclamps, self._specs)
+        self._declare()
+        self._hooks = _implementations(self.barclamps, self._specs, self.seats)
         for name in errors:
             self._unregistered = {key: said for key, said in self._unregistered.items() if key[0] != name}
 
@@ -234,6 +309,31 @@ class Registry:
         items = [item for _, found in self.registered("register_nav", NavItem) for item in found]
         return sorted(items, key=lambda item: (item.order, item.label))
 
+    def settings_as(self, kind: type[S]) -> S:
+        """What a barclamp declared as this dataclass. Raises ``LookupError`` for one that no loaded barclamp did."""
+        for one in self.barclamps:
+            if type(one.settings) is kind:
+                return one.settings
+        raise LookupError(
+            f"No loaded barclamp declares {kind.__name__} as its settings: give it to Barclamp(settings=)."
+        )
+
+    def panels(self) -> list[tuple[str, Panel]]:
+        """(barclamp, panel), in the order in which they are shown."""
+        found = [(one.name, panel) for one, panels in self.registered("register_panels", Panel) for panel in panels]
+        return sorted(found, key=lambda pair: (pair[1].order, pair[1].title))
+
+    def declared(self) -> list[Declared]:
+        """What is carried by `crowbar export` and `apply`, in the order in which it is applied. Of two that declare one
+        collection, the core counts, else the first.
+        """
+        found: dict[str, Declared] = {}
+        registered = self.registered("register_declared", Declared)
+        for _, listed in sorted(registered, key=lambda pair: pair[0].name != CORE):
+            for one in listed:
+                found.setdefault(one.noun, one)
+        return sorted(found.values(), key=lambda one: (one.order, one.noun))
+
     def problems(self) -> list[Problem]:
         """What is wrong with the installed packages themselves."""
         found = [
@@ -243,6 +343,10 @@ class Registry:
             )
             for one in self.barclamps
             if one.state == "failed"
+        ]
+        found += [
+            Problem(detail=f"Role {name}, defined at run time, cannot be any more: {_sentence(why)}")
+            for name, why in self.undefined.items()
         ]
         found += [Problem(detail=f"Jig {n} could not be loaded: {_last_line(e)}") for n, e in self.failed_jigs.items()]
         found += [
@@ -274,7 +378,7 @@ def plugin_manager(specs: Sequence[ModuleType]) -> pluggy.PluginManager:
 
 
 def _implementations(
-    barclamps: Sequence[LoadedBarclamp], specs: Sequence[ModuleType]
+    barclamps: Sequence[LoadedBarclamp], specs: Sequence[ModuleType], seats: Seats
 ) -> dict[str, tuple[Implementation, ...]]:
     pm = plugin_manager(specs)
     order: dict[str, int] = {}
@@ -288,11 +392,11 @@ def _implementations(
         impls = [
             Implementation(
                 impl.plugin_name, impl.function, tuple(impl.argnames),
-                getattr(impl.function, "crowbar_roles", frozenset()),
+                getattr(impl.function, "crowbar_roles", frozenset()), seats,
             )
             for impl in getattr(pm.hook, name).get_hookimpls()
         ]  # fmt: skip
-        impls.sort(key=lambda impl: order[impl.plugin], reverse=name in _FLAGS_ON_DELETE)
+        impls.sort(key=lambda impl: order[impl.plugin], reverse=name.endswith(_ON_DELETE))
         found[name] = tuple(impls)
     return found
 
@@ -342,7 +446,7 @@ def _config_of_jig(name: str, barclamps: Sequence[LoadedBarclamp], settings: Set
     homes = {distribution_of(entry)[0] for entry in importlib.metadata.entry_points(group=JIGS) if entry.name == name}
     for one in barclamps:
         if one.distribution in homes and one.name != CORE:
-            return settings.plugins.get(one.name, {})
+            return settings.plugins.get(one.name, {}) if one.settings is None else vars(one.settings)
     return settings.plugins.get(name, {})
 
 

@@ -10,8 +10,10 @@ from typing import Any
 from crowbar_core import plugins
 from crowbar_core.barclamp import Jig
 from crowbar_core.errors import BarclampError
-from crowbar_core.services.catalogue import synchronise
-from crowbar_core.services.parts import Parts, build_cipher
+from crowbar_core.services.cluster.catalogue import synchronise
+from crowbar_core.services.cluster.leaving import carry_on
+from crowbar_core.services.engine.seat import take_seats
+from crowbar_core.services.turns.parts import Parts, build_cipher
 from crowbar_core.settings import Settings
 from crowbar_core.store.db import Store
 from crowbar_core.store.migrate import upgrade
@@ -24,13 +26,15 @@ def build_parts(
     extra_plugins: Iterable[tuple[str, Any]] = (),
     clock: Callable[[], datetime] | None = None,
     migrate: bool = True,
+    record: bool = True,
     jigs: Mapping[str, Jig] | None = None,
     installed: bool = True,
 ) -> Parts:
     """Open the database (bringing its schema up to date), load the plugins, and make the queue that the settings name.
 
-    Raises ``ConfigError`` for settings or installations that cannot work. The other arguments are
-    for tests: see ``plugins.load``.
+    Without ``migrate`` and ``record``, what is installed has been put into the database by another process. Raises
+    ``ConfigError`` for settings or installations that cannot work. The other arguments are for tests: see
+    ``plugins.load``.
     """
     registry = plugins.load(settings, extra=extra_plugins, jigs=jigs, installed=installed)
     store = open_store(settings, clock=clock)
@@ -38,7 +42,10 @@ def build_parts(
         _upgrade(store, registry)
     queue = plugins.load_one(plugins.QUEUES, settings.queue)
     parts = Parts(settings, store, registry, build_cipher(settings), queue(settings))
-    synchronise(parts)
+    take_seats(parts)
+    parts.carry_on = carry_on
+    if record:
+        synchronise(parts)
     return parts
 
 

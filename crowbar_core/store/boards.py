@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from crowbar_core.domain.states import OPEN_RUN_STATES, NodeState, State
+from crowbar_core.domain.names import natural
+from crowbar_core.domain.states import OPEN_RUN_STATES, RANKED, NodeState, State
+from crowbar_core.store.listings.nodes import rank
 from crowbar_core.store.models import (
     Deployment,
     DeploymentRole,
@@ -19,13 +21,11 @@ from crowbar_core.store.models import (
     Run,
 )
 from crowbar_core.store.node_pages import (
-    RANKED,
     NodeLine,
     node_line,
     node_lines,
     nodes_page,
     queued,
-    rank,
     states_of_nodes,
 )
 
@@ -99,7 +99,7 @@ def deployment_lines(session: Session) -> list[DeploymentLine]:
             Deployment.system,
             Deployment.committed,
             Deployment.parent_id,
-        ).order_by(func.lower(Deployment.name))
+        ).order_by(Deployment.name_key)
     ).all()
     here = select(Node.deployment_id, func.count()).where(Node.system.is_(False)).group_by(Node.deployment_id)
     nodes = dict(session.execute(here).all())
@@ -192,7 +192,7 @@ def _columns(session: Session, cohorts: Mapping[int, int], placed: Mapping[int, 
         for role_id in wanted
     ]
     # A role that nothing runs yet comes last: its place in the order is not known before it is bound.
-    return sorted(columns, key=lambda column: (column.cohort or 1_000_000, column.role))
+    return sorted(columns, key=lambda column: (column.cohort or 1_000_000, natural(column.role)))
 
 
 def grid(
@@ -212,10 +212,7 @@ def board(session: Session, deployment_id: int, *, after: str = "", limit: int =
     carries = select(NodeRole.node_id).where(NodeRole.deployment_id == deployment_id)
     ids = select(Node.id).where(or_(Node.deployment_id == deployment_id, Node.id.in_(carries)))
     query = (
-        node_lines()
-        .where(Node.id.in_(ids), func.lower(Node.name) > after.lower())
-        .order_by(func.lower(Node.name))
-        .limit(limit + 1)
+        node_lines().where(Node.id.in_(ids), Node.name_key > natural(after)).order_by(Node.name_key).limit(limit + 1)
     )
     rows = session.execute(query).all()
     more = rows[limit - 1].name if len(rows) > limit else ""

@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
+from crowbar_core.barclamp.declared import FLAGS
 from crowbar_core.domain.states import State
 from crowbar_core.store.models import (
     AttribRow,
-    Audit,
     BarclampRow,
     Delivery,
     Deployment,
@@ -28,19 +28,6 @@ from crowbar_core.store.models import (
     RoleRow,
     Token,
     User,
-)
-
-FLAGS = (
-    "abstract",
-    "bootstrap",
-    "cluster",
-    "destructive",
-    "discovery",
-    "implicit",
-    "library",
-    "milestone",
-    "powersave",
-    "service",
 )
 
 
@@ -118,7 +105,7 @@ def roles(session: Session, *, barclamp_id: int | None = None, role_id: int | No
     query = (
         select(RoleRow, BarclampRow.name)
         .join(BarclampRow, BarclampRow.id == RoleRow.barclamp_id)
-        .order_by(RoleRow.name)
+        .order_by(RoleRow.name_key)
     )
     counts = select(NodeRole.role_id, NodeRole.state, func.count()).group_by(NodeRole.role_id, NodeRole.state)
     if barclamp_id is not None:
@@ -169,7 +156,7 @@ def bindable_roles(session: Session) -> list[BindableRole]:
     query = (
         select(RoleRow.id, RoleRow.name, RoleRow.description, RoleRow.milestone, RoleRow.cluster, RoleRow.destructive)
         .where(RoleRow.ready.is_(True), RoleRow.abstract.is_(False), RoleRow.library.is_(False))
-        .order_by(RoleRow.name)
+        .order_by(RoleRow.name_key)
     )
     return [BindableRole(**row._mapping) for row in session.execute(query)]
 
@@ -250,7 +237,7 @@ def deployment_roles(session: Session, deployment_id: int) -> list[DeploymentRol
         .join(Deployment, Deployment.id == DeploymentRole.deployment_id)
         .join(RoleRow, RoleRow.id == DeploymentRole.role_id)
         .where(DeploymentRole.deployment_id == deployment_id)
-        .order_by(RoleRow.name)
+        .order_by(RoleRow.name_key)
     )
     return [DeploymentRoleLine(**row._mapping) for row in session.execute(query)]
 
@@ -367,36 +354,7 @@ def hook_failures(session: Session, *, plugin: str = "", limit: int = 50) -> lis
     return found[:limit]
 
 
-# ---------------------------------------------------------------- audit, users, tokens
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuditLine:
-    id: int
-    at: datetime
-    actor: str
-    remote: str
-    action: str
-    subject: str
-    detail: Mapping[str, Any]
-
-
-def audits_page(
-    session: Session, *, before: int | None = None, actor: str = "", subject: str = "", limit: int = 100
-) -> list[AuditLine]:
-    """Newest first."""
-    query = (
-        select(Audit.id, Audit.at, Audit.actor, Audit.remote, Audit.action, Audit.subject, Audit.detail)
-        .order_by(Audit.id.desc())
-        .limit(limit)
-    )
-    if before is not None:
-        query = query.where(Audit.id < before)
-    if actor:
-        query = query.where(Audit.actor == actor)
-    if subject:
-        query = query.where(Audit.subject == subject)
-    return [AuditLine(**row._mapping) for row in session.execute(query)]
+# ---------------------------------------------------------------- users, tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -409,7 +367,7 @@ class UserLine:
 
 
 def users(session: Session) -> list[UserLine]:
-    query = select(User.id, User.name, User.role, User.locked, User.created_at).order_by(func.lower(User.name))
+    query = select(User.id, User.name, User.role, User.locked, User.created_at).order_by(User.name_key)
     return [UserLine(**row._mapping) for row in session.execute(query)]
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import OPEN_RUN_STATES, RunState, State
-from crowbar_core.store.events import PERIODIC
+from crowbar_core.store.events import PERIODIC, SERVICE
 from crowbar_core.store.models import Delivery, Event, HookError, Node, Run, table
 from crowbar_core.store.quarantine import quarantined
 
@@ -87,6 +87,7 @@ class Troubles:
     """Plugin -> deliveries that were given up."""
     quarantined: Sequence[str]
     questions: Sequence[str]
+    services: Sequence[str]
     jobs: Sequence[str]
     wanted_nodes: int
     """Nodes to be worked on (available) that have ever been alive."""
@@ -111,7 +112,8 @@ def troubles(session: Session) -> Troubles:
     return Troubles(
         hooks=dict(session.execute(failed).all()),
         quarantined=sorted(quarantined(session)),
-        questions=[f"{one.plugin} {one.hook}" for one in errors if not one.hook.startswith(PERIODIC)],
+        questions=[f"{one.plugin} {one.hook}" for one in errors if not one.hook.startswith((PERIODIC, SERVICE))],
+        services=[f"{one.plugin} {one.hook.removeprefix(SERVICE)}" for one in errors if one.hook.startswith(SERVICE)],
         jobs=[f"{one.plugin} {one.hook.removeprefix(PERIODIC)}" for one in errors if one.hook.startswith(PERIODIC)],
         wanted_nodes=sum(alive.values()),
         dead_nodes=alive.get(False, 0),

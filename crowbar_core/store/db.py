@@ -29,6 +29,7 @@ import orjson
 import psycopg2
 import psycopg2.errors
 import structlog
+from flask import Flask
 from sqlalchemy import ColumnElement, Connection, Engine, Integer, bindparam, create_engine, event, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
@@ -36,6 +37,7 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.errors import ConfigError, Held, Unavailable
 from crowbar_core.store.holders import sqlite_writer, who_holds
+from crowbar_core.store.models import db
 from crowbar_core.store.patience import (
     MARGIN_SECONDS,
     PATIENT,
@@ -82,8 +84,11 @@ class Store:
         self._left = threading.local()
         self._told = float("-inf")
         self.engine = open_engine(url, pool_size=pool_size, watch=self._watch, busy_seconds=self._busy_seconds)
+        self.app = Flask("crowbar_core.store", static_folder=None)
+        """Carries the engine where there is no web application: hooks, jobs and runs are called in its context."""
         self.postgresql = self.engine.dialect.name == "postgresql"
         self._reading = self.engine.execution_options(crowbar_write=False)
+        self.carried_by(self.app)
         self._writing = self.engine.execution_options(crowbar_write=True)
         self._clock = clock
         self.cannot_write: str | None = None
@@ -96,13 +101,18 @@ class Store:
         """The database's time, aware, UTC. Leases compare with nothing else."""
         return self._clock() if self._clock is not None else now_of(session)
 
+    def carried_by(self, app: Flask) -> None:
+        """Have ``db.engine`` and ``db.session`` belong to this store in the contexts of ``app``. They read."""
+        db.carry(app, self.url, self._reading)
+
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A reading transaction: one consistent picture. Nothing is written."""
         with _plain_errors(), Session(self._reading, autoflush=False) as session:
             if self.postgresql:
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            yield session
+            with db.session.being(session):
+                yield session
             session.rollback()
 
     @contextmanager
@@ -123,7 +133,8 @@ class Store:
                 if (check := _expected.get()) is not None:
                     expect(None)
                     check(session)
-                yield session
+                with db.session.being(session):
+                    yield session
         except Held:
             raise
         except Unavailable as error:

@@ -21,6 +21,10 @@ PERIODIC = "periodic job "
 """What ``HookError.hook`` begins with when it was no hook, but a job that a barclamp wants done now and then."""
 
 
+SERVICE = "service "
+"""The same of a service; the name of its lease, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewEvent:
     """``subject`` orders deliveries: ``"node 3"``. ``plugins`` are those that listen, in the order of their calls."""
@@ -233,12 +237,27 @@ def note_unanswered(session: Session, now: datetime, found: Iterable[Unanswered]
 
 def forget_job(session: Session, plugin: str, job: str) -> None:
     """A periodic job that had failed has succeeded."""
-    session.execute(delete(hook_errors).where(hook_errors.c.plugin == plugin, hook_errors.c.hook == job_name(job)))
+    forget_error(session, plugin, job_name(job))
+
+
+def forget_error(session: Session, plugin: str, hook: str) -> None:
+    """What had failed is well."""
+    session.execute(delete(hook_errors).where(hook_errors.c.plugin == plugin, hook_errors.c.hook == hook))
+
+
+def forget_failure(session: Session, plugin: str, what: str) -> None:
+    """What had failed under this name has succeeded."""
+    session.execute(delete(hook_errors).where(hook_errors.c.plugin == plugin, hook_errors.c.hook == what))
 
 
 def job_name(job: str) -> str:
     """A periodic job in place of a hook's name."""
     return f"{PERIODIC}{job}"[:64]
+
+
+def service_name(service: str) -> str:
+    """A service in place of a hook's name, and as the name of its lease."""
+    return f"{SERVICE}{service}"[:64]
 
 
 def forget_unanswered(session: Session) -> None:

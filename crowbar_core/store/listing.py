@@ -9,15 +9,16 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import ColumnElement, FromClause, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, FromClause, Select, false, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from crowbar_core.errors import BadInput, FieldError, NotFound, Refused
+from crowbar_core.store.bulk import portions
 
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1000
@@ -42,8 +43,23 @@ class Field:
     only_on_request: bool = False
     show: Callable[[Any], Any] | None = None
     read: Callable[[str], Any] | None = None
+    order: ColumnElement[Any] | None = None
+    """What it is sorted by, of the same type; the column itself unless said."""
     example: Any = None
     help: str = ""
+
+    @property
+    def by(self) -> ColumnElement[Any]:
+        return self.column if self.order is None else self.order
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A filter that is no field: ``where`` makes the condition. Raises ``BadInput``."""
+
+    name: str
+    where: Callable[[str], ColumnElement[bool]]
+    help: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +77,10 @@ class Later:
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What the objects of one noun look like. ``name`` is the column by which they are found besides their id."""
+    """What the objects of one noun look like. ``name`` is the column by which they are found besides their id.
+
+    ``unless_asked``: what a list is filtered by where nothing is said of that field.
+    """
 
     noun: str
     plural: str
@@ -71,6 +90,8 @@ class Listing:
     later: tuple[Later, ...] = ()
     name: ColumnElement[str] | None = None
     newest_first: bool = False
+    choices: tuple[Choice, ...] = ()
+    unless_asked: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def items(self) -> tuple[Field | Later, ...]:
@@ -88,7 +109,7 @@ class Listing:
 
     @property
     def filters(self) -> tuple[str, ...]:
-        return tuple(item.name for item in self.fields if item.filter)
+        return (*(item.name for item in self.fields if item.filter), *(item.name for item in self.choices))
 
     @property
     def sorts(self) -> tuple[str, ...]:
@@ -108,7 +129,7 @@ def page(
     session: Session,
     listing: Listing,
     *,
-    filters: Mapping[str, str] | None = None,
+    filters: Mapping[str, str | Sequence[str]] | None = None,
     where: Sequence[ColumnElement[bool]] = (),
     sort: str = "",
     after: str = "",
@@ -116,7 +137,10 @@ def page(
     fields: Sequence[str] = (),
     count: bool = False,
 ) -> Page:
-    """A page of a list. Raises ``BadInput`` for filters, columns, fields or a position that cannot be."""
+    """A page of a list; of several values for one filter any will do.
+
+    Raises ``BadInput`` for filters, columns, fields or a position that cannot be.
+    """
     wanted = _wanted(listing, fields, whole=False)
     conditions = [*where, *(_condition(listing, name, value) for name, value in (filters or {}).items())]
     column, descending, by = _order(listing, sort)
@@ -131,12 +155,12 @@ def page(
             statement = statement.where(listing.key < last_id if descending else listing.key > last_id)
         statement = statement.order_by(listing.key.desc() if descending else listing.key)
     else:
-        statement = statement.add_columns(column.column.label("_sort"))
+        statement = statement.add_columns(column.by.label("_sort"))
         if after:
             position = _position(after, column)
-            here = tuple_(column.column, listing.key)
+            here = tuple_(column.by, listing.key)
             statement = statement.where(here < position if descending else here > position)
-        ends = (column.column, listing.key)
+        ends = (column.by, listing.key)
         statement = statement.order_by(*(end.desc() if descending else end for end in ends))
     found = session.execute(statement.limit(limit + 1)).all()
     more, found = len(found) > limit, found[:limit]
@@ -170,6 +194,25 @@ def find_id(session: Session, listing: Listing, ref: str | int, *, where: Sequen
     return key
 
 
+def find_ids(session: Session, listing: Listing, refs: Sequence[str | int]) -> list[int]:
+    """The ids of the objects with these ids or names, in the same order, in one statement for some thousand. Raises
+    ``NotFound``, which names the first that is not there.
+    """
+    numbers = {int(str(ref)) for ref in refs if _is_id(str(ref))}
+    names = {str(ref).lower() for ref in refs if not _is_id(str(ref))}
+    found: dict[str | int, list[int]] = {}
+    for portion in portions(sorted(numbers)):
+        rows = session.scalars(select(listing.key).select_from(listing.source).where(listing.key.in_(portion)))
+        found.update({ref: [ref] for ref in rows})
+    named = func.lower(listing.name)
+    for asked in portions(sorted(names) if listing.name is not None else []):
+        for name, key in session.execute(
+            select(named, listing.key).select_from(listing.source).where(named.in_(asked))
+        ):
+            found.setdefault(name, []).append(key)
+    return [_only(listing, ref, found.get(int(str(ref)) if _is_id(str(ref)) else str(ref).lower(), [])) for ref in refs]
+
+
 def _only(listing: Listing, ref: str | int, found: Sequence[Any]) -> Any:
     if not found:
         raise _missing(listing, ref)
@@ -182,11 +225,15 @@ def _only(listing: Listing, ref: str | int, found: Sequence[Any]) -> Any:
 
 def _is(listing: Listing, ref: str | int) -> ColumnElement[bool]:
     text = str(ref)
-    if text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= ID_MAX:
+    if _is_id(text):
         return listing.key == int(text)
     if listing.name is None or "\x00" in text or len(text) > 255:
         raise _missing(listing, ref)
     return func.lower(listing.name) == text.lower()
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= ID_MAX
 
 
 def _missing(listing: Listing, ref: str | int) -> NotFound:
@@ -205,7 +252,8 @@ def _wanted(listing: Listing, names: Sequence[str], *, whole: bool) -> list[Fiel
     if not names:
         return [item for item in listing.items if whole or not item.only_on_request]
     wanted = []
-    for name in dict.fromkeys(names):
+    usual = [item.name for item in listing.items if whole or not item.only_on_request] if "*" in names else []
+    for name in dict.fromkeys([*usual, *(name for name in names if name != "*")]):
         item = listing.field(name)
         if item is None:
             raise _refused("fields", f"A {listing.noun} has no such field; it has {', '.join(listing.names)}.")
@@ -216,19 +264,26 @@ def _wanted(listing: Listing, names: Sequence[str], *, whole: bool) -> list[Fiel
 def _render(
     session: Session, listing: Listing, wanted: Sequence[Field | Later], found: Sequence[Any]
 ) -> list[dict[str, Any]]:
-    keys = [row._key for row in found]
-    later = {item.name: item.fetch(session, keys) if keys else {} for item in wanted if isinstance(item, Later)}
-    rows = []
-    for row in found:
-        values = row._mapping
-        shown: dict[str, Any] = {}
-        for item in wanted:
-            if isinstance(item, Later):
-                shown[item.name] = later[item.name].get(row._key, item.missing)
-            else:
-                value = values[item.name]
-                shown[item.name] = item.show(value) if item.show is not None else value
-        rows.append(shown)
+    if not found:
+        return []
+    # Columns come in the order in which they are wanted, and each is handled for all rows at once: most of what a long
+    # list costs is done here.
+    shown = [item for item in wanted if isinstance(item, Field)]
+    later = [item for item in wanted if isinstance(item, Later)]
+    names = [item.name for item in shown]
+    rows: list[dict[str, Any]] = [dict(zip(names, row, strict=False)) for row in found]
+    for item in shown:
+        if (show := item.show) is not None:
+            for made in rows:
+                made[item.name] = show(made[item.name])
+    if later:
+        keys = [row._key for row in found]
+        for one in later:
+            fetched = one.fetch(session, keys)
+            for key, made in zip(keys, rows, strict=True):
+                made[one.name] = fetched.get(key, one.missing)
+        if list(wanted) != [*shown, *later]:
+            rows = [{item.name: made[item.name] for item in wanted} for made in rows]
     return rows
 
 
@@ -239,7 +294,12 @@ def _refused(parameter: str, detail: str) -> BadInput:
     return BadInput(detail, errors=(FieldError(pointer=f"?{parameter}", detail=detail),))
 
 
-def _condition(listing: Listing, name: str, value: str) -> ColumnElement[bool]:
+def _condition(listing: Listing, name: str, value: str | Sequence[str]) -> ColumnElement[bool]:
+    if not isinstance(value, str):
+        return or_(false(), *(_condition(listing, name, one) for one in value))
+    for choice in listing.choices:
+        if choice.name == name:
+            return choice.where(value)
     item = listing.field(name)
     if not isinstance(item, Field) or not item.filter:
         possible = ", ".join(listing.filters) or "nothing"
@@ -265,6 +325,11 @@ def _parse(item: Field, value: str) -> Any:
         return _TRUTH[value.lower()]
     if item.type is int:
         return _integer(value, item.name)
+    if item.type is date:
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise _refused(item.name, f"{item.name} is a day, written as 2026-01-31.") from None
     if "\x00" in value:
         raise _refused(item.name, f"{item.name} may not hold a NUL character.")
     return value
@@ -309,7 +374,7 @@ def _position(after: str, column: Field) -> tuple[Any, int]:
     try:
         held = orjson.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
         by, value, key = held
-        value = datetime.fromisoformat(value) if column.type is datetime else value
+        value = column.type.fromisoformat(value) if column.type in (date, datetime) else value
     except (ValueError, TypeError, binascii.Error):
         raise refusal from None
     right = by == column.name and type(value) is column.type and type(key) is int and 0 <= key <= ID_MAX

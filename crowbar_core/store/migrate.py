@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from crowbar_core.errors import BarclampError, ConfigError, NotFound, Refused
 from crowbar_core.store.db import Store
-from crowbar_core.store.models import Base
+from crowbar_core.store.models import CORE_TABLES
 
 CORE = "crowbar"
 CORE_MIGRATIONS = "crowbar_core.store.migrations"
@@ -147,7 +147,7 @@ def _tables_of(barclamp: str, there: Sequence[str]) -> list[str]:
     versions = version_table("")
     prefixes = {name.removeprefix(versions) + "_" for name in there if name.startswith(versions)}
     mine = barclamp.replace("-", "_") + "_"
-    core = set(Base.metadata.tables)
+    core = set(CORE_TABLES)
     found = [
         name
         for name in there

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Label, Select, and_, case, exists, false, func, or_, select
+from sqlalchemy import Label, Select, and_, case, exists, false, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from crowbar_core.domain.states import NodeState, RunState, State, node_state
+from crowbar_core.domain.names import natural
+from crowbar_core.domain.states import RANKED, NodeState, RunState, State, node_state
+from crowbar_core.store.listings.nodes import rank_of_node
 from crowbar_core.store.models import (
     Deployment,
     Edge,
@@ -22,48 +24,11 @@ from crowbar_core.store.models import (
     NodeRole,
     RoleRow,
     Run,
+    table,
 )
+from crowbar_core.store.selections import in_group, named_like
 
-RANKED = (
-    NodeState.NEW,
-    NodeState.DEAD,
-    NodeState.IDLE,
-    NodeState.ACTIVE,
-    NodeState.TODO,
-    NodeState.PROPOSED,
-    NodeState.ERROR,
-    NodeState.TRANSITION,
-)
-"""A node's state is the highest of its noderoles' in this order, as ``domain.states.node_state`` has it."""
-_IDLE, _ACTIVE = RANKED.index(NodeState.IDLE), RANKED.index(NodeState.ACTIVE)
-
-
-def rank() -> ColumnElement[int]:
-    """Of a node and the noderoles that are grouped with it: the place of its state in ``RANKED``."""
-    work = func.coalesce(
-        func.max(
-            case(
-                (NodeRole.state == int(State.TRANSITION), RANKED.index(NodeState.TRANSITION)),
-                (NodeRole.state == int(State.ERROR), RANKED.index(NodeState.ERROR)),
-                (NodeRole.state == int(State.PROPOSED), RANKED.index(NodeState.PROPOSED)),
-                (NodeRole.state.in_((int(State.TODO), int(State.BLOCKED))), RANKED.index(NodeState.TODO)),
-                (NodeRole.state == int(State.ACTIVE), _ACTIVE),
-                else_=_IDLE,
-            )
-        ),
-        _IDLE,
-    )
-    return case(
-        (or_(work > _ACTIVE, Node.alive), work),
-        (Node.alive_at.is_(None), RANKED.index(NodeState.NEW)),
-        else_=RANKED.index(NodeState.DEAD),
-    )
-
-
-def rank_of_node() -> ColumnElement[int]:
-    """The same in a statement that has no noderoles."""
-    return select(rank()).where(NodeRole.node_id == Node.id).correlate(Node).scalar_subquery()
-
+_nodes = table(Node)
 
 # ---------------------------------------------------------------- nodes
 
@@ -84,6 +49,7 @@ class NodeLine:
     deployment: str
     state: NodeState
     states: Mapping[State, int]
+    groups: Sequence[str] = ()
 
 
 def node_lines() -> Select[*tuple[Any, ...]]:
@@ -114,15 +80,22 @@ def nodes_page(
     alive: bool | None = None,
     available: bool | None = None,
     system: bool = False,
+    group: str = "",
     limit: int = 100,
 ) -> list[NodeLine]:
-    """Nodes by name, those after the name ``after``."""
-    query = node_lines().order_by(func.lower(Node.name)).limit(limit)
+    """Nodes by name, those after the name ``after``. ``search`` is a part of name or description, or a pattern of
+    the name with * or ?; ``group`` is a group's name.
+    """
+    query = node_lines().order_by(Node.name_key).limit(limit)
     if not system:
         query = query.where(Node.system.is_(False))
     if after:
-        query = query.where(func.lower(Node.name) > after.lower())
-    if search:
+        query = query.where(Node.name_key > natural(after))
+    if group:
+        query = query.where(in_group(_nodes.c.id, group))
+    if "*" in search or "?" in search:
+        query = query.where(named_like(_nodes.c.name, search))
+    elif search:
         query = query.where(
             or_(
                 func.lower(Node.name).contains(search.lower(), autoescape=True),
@@ -138,8 +111,29 @@ def nodes_page(
     if state is not None:
         query = query.where(rank_of_node() == RANKED.index(state))
     rows = session.execute(query).all()
-    states = states_of_nodes(session, [row.id for row in rows])
-    return [node_line(row, states[row.id]) for row in rows]
+    ids = [row.id for row in rows]
+    states, groups = states_of_nodes(session, ids), groups_of_nodes(session, ids)
+    return [replace(node_line(row, states[row.id]), groups=groups[row.id]) for row in rows]
+
+
+def groups_of_nodes(session: Session, node_ids: Sequence[int]) -> Mapping[int, list[str]]:
+    found: dict[int, list[str]] = defaultdict(list)
+    if node_ids:
+        query = (
+            select(NodeGroup.node_id, Group.name)
+            .join(Group, Group.id == NodeGroup.group_id)
+            .where(NodeGroup.node_id.in_(node_ids))
+            .order_by(Group.name_key)
+        )
+        for node_id, name in session.execute(query):
+            found[node_id].append(name)
+    return found
+
+
+def group_names(session: Session, *, limit: int = 500) -> list[str]:
+    """The names of groups, for choosing one."""
+    query = select(Group.name).group_by(Group.name, Group.name_key).order_by(Group.name_key).limit(limit)
+    return list(session.scalars(query))
 
 
 def node_line(row: Any, states: Mapping[State, int]) -> NodeLine:
@@ -218,7 +212,7 @@ def node_page(session: Session, node_id: int) -> NodePage | None:
         select(Group.category, Group.name)
         .join(NodeGroup, NodeGroup.group_id == Group.id)
         .where(NodeGroup.node_id == node_id)
-        .order_by(Group.category, Group.name)
+        .order_by(Group.category, Group.name_key)
     )
     hammers = session.execute(
         select(HammerRow.id, HammerRow.name, HammerRow.priority)
@@ -234,7 +228,7 @@ def node_id_named(session: Session, name: str) -> int | None:
 
 def node_names(session: Session, *, limit: int = 500) -> list[tuple[int, str]]:
     """For choosing one of them; beyond ``limit`` the name is typed."""
-    query = select(Node.id, Node.name).where(Node.system.is_(False)).order_by(func.lower(Node.name)).limit(limit)
+    query = select(Node.id, Node.name).where(Node.system.is_(False)).order_by(Node.name_key).limit(limit)
     return [(id_, name) for id_, name in session.execute(query)]
 
 

@@ -134,7 +134,7 @@ def _open_runs(session: Session, which: ColumnElement[bool]) -> tuple[annealing.
     rows = session.execute(
         select(
             runs.c.id, runs.c.node_id, runs.c.node_role_id, runs.c.state, runs.c.refresh, runs.c.pending,
-            runs.c.exit_reason,
+            runs.c.exit_reason, runs.c.step.is_not(None).label("in_steps"),
         )
         .where(which)
         .order_by(runs.c.id)
@@ -142,7 +142,7 @@ def _open_runs(session: Session, which: ColumnElement[bool]) -> tuple[annealing.
     return tuple(
         annealing.Run(
             id=row.id, node_id=row.node_id, node_role_id=row.node_role_id, state=RunState(row.state),
-            refresh=row.refresh, pending=row.pending, exit_reason=row.exit_reason,
+            refresh=row.refresh, pending=row.pending, in_steps=row.in_steps, exit_reason=row.exit_reason,
         )
         for row in rows
     )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Integer,
     Select,
     and_,
     bindparam,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -94,6 +96,7 @@ def _runnable(*, delayed: bool = False) -> Select[Any]:
         .join(roles, roles.c.id == node_roles.c.role_id)
         .where(
             _INDEXED,
+            ~node_roles.c.leaving,
             node_roles.c.available,
             nodes.c.alive,
             nodes.c.available,
@@ -188,25 +191,8 @@ def make(
     """
     if not chosen:
         return {}
-    dialect_insert: Any = postgresql_insert if store.postgresql else sqlite_insert
-    made = (
-        select(
-            node_roles.c.id, node_roles.c.node_id, literal(str(RunState.QUEUED)),
-            node_roles.c.state == int(State.ACTIVE),
-            node_roles.c.attempts + 1, literal({}, Data), literal(now, UtcDateTime()), literal(now, UtcDateTime()),
-        )
-        .where(store.ids(node_roles.c.id, [one.id for one in chosen]))
-        .order_by(node_roles.c.cohort, node_roles.c.id)
-    )  # fmt: skip
-    rows = session.execute(
-        dialect_insert(runs)
-        .from_select(
-            ["node_role_id", "node_id", "state", "refresh", "attempt", "input", "queued_at", "rung_at"],
-            made, include_defaults=False,
-        )
-        .on_conflict_do_nothing()
-        .returning(runs.c.id, runs.c.node_role_id)
-    ).all()  # fmt: skip
+    given = {"ids": store.id_values([one.id for one in chosen]), "now": now}
+    rows = session.execute(_make(store.postgresql), given).all()
     run_ids = {row.node_role_id: row.id for row in rows}
     with_input = [{"run": run_ids[ref], "data": tree} for ref, tree in inputs.items() if ref in run_ids]
     if with_input:
@@ -214,6 +200,29 @@ def make(
             update(runs).where(runs.c.id == bindparam("run")).values(input=bindparam("data", type_=Data)), with_input
         )
     return run_ids
+
+
+@cache
+def _make(postgresql: bool) -> Any:
+    dialect_insert: Any = postgresql_insert if postgresql else sqlite_insert
+    made = (
+        select(
+            node_roles.c.id, node_roles.c.node_id, literal(str(RunState.QUEUED)),
+            node_roles.c.state == int(State.ACTIVE),
+            node_roles.c.attempts + 1, literal({}, Data), _NOW, _NOW,
+        )
+        .where(ids_named(node_roles.c.id, "ids", postgresql=postgresql))
+        .order_by(node_roles.c.cohort, node_roles.c.id)
+    )  # fmt: skip
+    return (
+        dialect_insert(runs)
+        .from_select(
+            ["node_role_id", "node_id", "state", "refresh", "attempt", "input", "queued_at", "rung_at"],
+            made, include_defaults=False,
+        )
+        .on_conflict_do_nothing()
+        .returning(runs.c.id, runs.c.node_role_id)
+    )  # fmt: skip
 
 
 def skip_numbers(session: Session, store: Store, count: int) -> int:
@@ -233,20 +242,31 @@ def skip_numbers(session: Session, store: Store, count: int) -> int:
 def claim(
     session: Session, store: Store, now: datetime, run_ids: Collection[int], worker: str, lease_seconds: float
 ) -> list[int]:
-    """Take queued runs for ``worker``. Those that somebody else has, or that have ended, are not among the answer."""
-    return list(
-        session.scalars(
-            update(runs)
-            .where(store.ids(runs.c.id, run_ids), runs.c.state == str(RunState.QUEUED))
-            .values(
-                state=str(RunState.RUNNING),
-                worker=worker,
-                started_at=now,
-                lease_until=now + timedelta(seconds=lease_seconds),
-            )
-            .returning(runs.c.id)
-        ).all()
-    )
+    """Take queued runs for ``worker``, and those that were woken in their step. Those that somebody else has, or that
+    have ended, are not among the answer.
+    """
+    given = {
+        "run_ids": store.id_values(run_ids), "by": worker, "now": now, "until": now + timedelta(seconds=lease_seconds),
+    }  # fmt: skip
+    return list(session.scalars(_claim(store.postgresql), given).all())
+
+
+@cache
+def _claim(postgresql: bool) -> Any:
+    """Built once: each run that begins asks it."""
+    woken = and_(runs.c.state == str(RunState.RUNNING), runs.c.pending, runs.c.woken)
+    return (
+        update(runs)
+        .where(
+            ids_named(runs.c.id, "run_ids", postgresql=postgresql), or_(runs.c.state == str(RunState.QUEUED), woken)
+        )
+        .values(
+            state=str(RunState.RUNNING), worker=bindparam("by"), started_at=func.coalesce(runs.c.started_at, _NOW),
+            lease_until=bindparam("until", type_=UtcDateTime()), taken=runs.c.taken + 1,
+            pending=False, woken=False, again_at=None, deadline=None,
+        )
+        .returning(runs.c.id)
+    )  # fmt: skip
 
 
 def renew(
@@ -263,17 +283,20 @@ def renew(
     )
 
 
-def is_held(session: Session, now: datetime, run_id: int, worker: str) -> bool:
-    """Whether ``worker`` may still work on the run: it is to go on, and the lease has not ended."""
-    found = session.scalar(
-        select(runs.c.id).where(
-            runs.c.id == run_id,
-            runs.c.worker == worker,
-            runs.c.state == str(RunState.RUNNING),
-            runs.c.lease_until > now,
-        )
-    )
-    return found is not None
+def is_held(session: Session, now: datetime, run_id: int, worker: str, taken: int) -> bool:
+    """Whether ``worker``, who took it on as the ``taken``-th, may still work on the run: it is to go on, and the lease
+    has not ended.
+    """
+    return session.scalar(_HELD, {"run": run_id, "by": worker, "taking": taken, "now": now}) is not None
+
+
+_HELD = select(runs.c.id).where(
+    runs.c.id == bindparam("run"),
+    runs.c.worker == bindparam("by"),
+    runs.c.taken == bindparam("taking"),
+    runs.c.state == str(RunState.RUNNING),
+    runs.c.lease_until > _NOW,
+)
 
 
 def to_be_stopped(session: Session, store: Store, run_ids: Collection[int]) -> list[int]:
@@ -284,26 +307,57 @@ def to_be_stopped(session: Session, store: Store, run_ids: Collection[int]) -> l
 
 
 def queued(session: Session, limit: int, *, rung_before: datetime | None = None) -> list[int]:
-    """Queued runs in the order in which they were made."""
-    statement = select(runs.c.id).where(runs.c.state == str(RunState.QUEUED)).order_by(runs.c.id).limit(limit)
-    if rung_before is not None:
-        statement = statement.where(runs.c.rung_at < rung_before)
-    return list(session.scalars(statement))
+    """Queued runs, and those that were woken in their step, in the order in which they were made."""
+    return list(session.scalars(_TO_BE_TAKEN if rung_before is None else _UNHEARD, {"before": rung_before, "n": limit}))
+
+
+def _free(*further: ColumnElement[bool]) -> Select[Any]:
+    woken = (runs.c.woken, runs.c.finished_at.is_(None), runs.c.pending, runs.c.state == str(RunState.RUNNING))
+    found = union_all(
+        select(runs.c.id).where(runs.c.state == str(RunState.QUEUED), *further),
+        select(runs.c.id).where(*woken, *further),
+    ).subquery()
+    return select(found.c.id).order_by(found.c.id).limit(bindparam("n", type_=Integer()))
+
+
+_TO_BE_TAKEN = _free()
+_UNHEARD = _free(runs.c.rung_at < bindparam("before", type_=UtcDateTime()))
+
+
+def of_jigs(session: Session, store: Store, run_ids: Collection[int], jigs: Collection[str]) -> list[int]:
+    """Those of these runs whose role has one of the jigs."""
+    return list(
+        session.scalars(
+            select(runs.c.id)
+            .join(node_roles, node_roles.c.id == runs.c.node_role_id)
+            .join(roles, roles.c.id == node_roles.c.role_id)
+            .where(store.ids(runs.c.id, run_ids), roles.c.jig_name.in_(list(jigs)))
+        )
+    )
 
 
 def rung(session: Session, store: Store, now: datetime, run_ids: Collection[int]) -> None:
     session.execute(update(runs).where(store.ids(runs.c.id, run_ids)).values(rung_at=now))
 
 
-def overdue(session: Session, now: datetime) -> list[tuple[int, bool]]:
-    """(run id, pending) of runs whose lease, or whose deadline when pending, has passed."""
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A run whose lease has ended, or whose deadline has passed while it was pending, ``in_steps`` or not."""
+
+    id: int
+    pending: bool
+    in_steps: bool
+
+
+def overdue(session: Session, now: datetime) -> list[Overdue]:
+    """Runs whose lease, or whose deadline when pending, has passed."""
     rows = session.execute(
-        select(runs.c.id, runs.c.pending).where(
+        select(runs.c.id, runs.c.pending, runs.c.step.is_not(None).label("in_steps")).where(
             runs.c.state.in_((str(RunState.RUNNING), str(RunState.CANCELLING))),
             or_(runs.c.lease_until < now, runs.c.deadline < now),
         )
     )
-    return [(row.id, row.pending) for row in rows]
+    return [Overdue(row.id, row.pending, row.in_steps) for row in rows]
 
 
 def holders(session: Session) -> dict[str, list[int]]:

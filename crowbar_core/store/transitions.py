@@ -1,23 +1,20 @@
 """The only writer of ``node_roles.state`` and of the blocker counts.
 
 Every function works on sets, costs in proportion to the noderoles it touches, and leaves invariants 1 and 5 true when
-it returns. A ``Moves`` collects what happened, for the events and for those who must be woken afterwards. Callers hold
-the write lock (``Store.write``), so what is read here cannot change before it is written; the compare-and- swap is kept
-all the same, and zero rows mean ``StaleState``.
+it returns; what happened is collected in a ``Moves``. Callers hold the write lock (``Store.write``), so what is read
+here cannot change before it is written; the compare-and-swap is kept all the same, and zero rows mean ``StaleState``.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import islice
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import and_, case, delete, func, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, bindparam, case, delete, func, insert, select, update
 
 from crowbar_core.domain.states import (
     ACTIVE,
@@ -31,81 +28,18 @@ from crowbar_core.domain.states import (
     check_transition,
 )
 from crowbar_core.errors import StaleState
-from crowbar_core.store.db import Store
-from crowbar_core.store.models import Edge, Node, NodeRole, RoleRow, Run, table
+from crowbar_core.store.bulk import insert_rows
+from crowbar_core.store.db import ids_named
+from crowbar_core.store.halting import cancel_runs
+from crowbar_core.store.models import Edge, NodeRole, RoleRow, Run, UtcDateTime, table
+from crowbar_core.store.moves import PORTION, Moves, Standing, batched, standing
 
 node_roles = table(NodeRole)
 edges = table(Edge)
 runs = table(Run)
-nodes = table(Node)
 roles = table(RoleRow)
 
-PORTION = 5000
-"""How many rows a change of very many is held in memory for at a time."""
 _PARENTS_MATTER = [int(state) for state in NEEDS_PARENTS_ACTIVE]
-
-
-def batched(ids: Iterable[int], most: int) -> Iterator[list[int]]:
-    """The ids in lists of at most so many."""
-    left = iter(ids)
-    while portion := list(islice(left, most)):
-        yield portion
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """A noderole that changed its state. ``silent``: nobody is told (a destructive role passed over)."""
-
-    node_role_id: int
-    node_id: int
-    role_id: int
-    to: State
-    silent: bool = False
-
-
-@dataclass
-class Moves:
-    """What one transaction did to states and runs."""
-
-    store: Store
-    session: Session
-    now: datetime
-    heard: frozenset[State] = frozenset(State)
-    """The states whose being reached anybody wants to hear of: only these moves are remembered one by one."""
-    moved: list[Moved] = field(default_factory=list)
-    count: int = 0
-    """How many moves there were."""
-    woken: set[int] = field(default_factory=set)
-    """Nodes on which something may have become runnable."""
-    cancelling: list[int] = field(default_factory=list)
-    """Runs that a worker must be told to stop."""
-    ended_runs: list[int] = field(default_factory=list)
-
-    def note(self, to: State, group: Iterable[tuple[int, int, int]], *, silent: bool = False) -> None:
-        """Remember that these (noderole id, node id, role id) have come to ``to``."""
-        before = len(self.moved)
-        if to in self.heard:
-            self.moved.extend(Moved(*one, to, silent) for one in group)
-            self.count += len(self.moved) - before
-        else:
-            self.count += sum(1 for _ in group)
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A noderole as it stands inside this transaction."""
-
-    id: int
-    node_id: int
-    role_id: int
-    state: State
-
-
-def standing(moves: Moves, ids: Collection[int]) -> dict[int, Standing]:
-    """The noderoles with these ids, as they stand."""
-    columns = (node_roles.c.id, node_roles.c.node_id, node_roles.c.role_id, node_roles.c.state)
-    found = moves.session.execute(select(*columns).where(moves.store.ids(node_roles.c.id, ids)))
-    return {row.id: Standing(row.id, row.node_id, row.role_id, State(row.state)) for row in found}
 
 
 def new_token() -> str:
@@ -113,18 +47,30 @@ def new_token() -> str:
     return secrets.token_hex(16)
 
 
-def propose_new(moves: Moves, *, node_id: int, role_id: int, deployment_id: int, **values: Any) -> int:
-    """A new noderole, PROPOSED, without edges. Returns its id."""
-    row = moves.session.execute(
-        insert(node_roles)
-        .values(
-            node_id=node_id, role_id=role_id, deployment_id=deployment_id, state=int(PROPOSED), once=new_token(),
-            created_at=moves.now, updated_at=moves.now, **values,
-        )
-        .returning(node_roles.c.id)
-    ).one()  # fmt: skip
-    moves.note(PROPOSED, [(row.id, node_id, role_id)])
-    return int(row.id)
+@dataclass(frozen=True, slots=True)
+class New:
+    """A noderole to be made. ``cohort``: as far as it is known."""
+
+    node_id: int
+    role_id: int
+    deployment_id: int
+    cohort: int = 1
+
+
+def propose_new(moves: Moves, new: Sequence[New]) -> list[int]:
+    """New noderoles, PROPOSED, without edges. Returns their ids, in the same order."""
+    if not new:
+        return []
+    ids = insert_rows(
+        moves.session, moves.store, node_roles,
+        [
+            {"node_id": one.node_id, "role_id": one.role_id, "deployment_id": one.deployment_id, "cohort": one.cohort,
+             "state": int(PROPOSED), "once": new_token(), "created_at": moves.now, "updated_at": moves.now}
+            for one in new
+        ],
+    )  # fmt: skip
+    moves.note(PROPOSED, ((ref, one.node_id, one.role_id) for ref, one in zip(ids, new, strict=True)))
+    return ids
 
 
 def connect(moves: Moves, links: Iterable[tuple[int, int, str]]) -> None:
@@ -315,31 +261,38 @@ def _release(moves: Moves, parents: Collection[int]) -> None:
     """These parents became ACTIVE: their children have that many blockers less; BLOCKED ones without
     any become TODO.
     """
-    freed = (
-        select(edges.c.child_id.label("id"), func.count().label("n"))
-        .where(moves.store.ids(edges.c.parent_id, parents), edges.c.counts)
-        .group_by(edges.c.child_id)
-        .subquery()
-    )
-    left = node_roles.c.blockers - freed.c.n
-    changed = moves.session.execute(
-        update(node_roles)
-        .where(node_roles.c.id == freed.c.id)
-        .values(
-            blockers=left,
-            state=case((and_(node_roles.c.state == int(BLOCKED), left == 0), int(TODO)), else_=node_roles.c.state),
-            updated_at=moves.now,
-        )
-        .returning(
-            node_roles.c.id, node_roles.c.node_id, node_roles.c.role_id, node_roles.c.state, node_roles.c.blockers
-        )
-    ).all()
+    given = {"parents": moves.store.id_values(parents), "now": moves.now}
+    changed = moves.session.execute(_count_down(moves.store.postgresql), given).all()
     for row in changed:
         # A child that waited for one of these parents was in BLOCKED, ERROR or PROPOSED; TODO means that it just left
         # BLOCKED.
         if row.state == TODO:
             moves.note(TODO, [(row.id, row.node_id, row.role_id)])
             moves.woken.add(row.node_id)
+
+
+@cache
+def _count_down(postgresql: bool) -> Any:
+    """Built once: each run that succeeds needs it."""
+    freed = (
+        select(edges.c.child_id.label("id"), func.count().label("n"))
+        .where(ids_named(edges.c.parent_id, "parents", postgresql=postgresql), edges.c.counts)
+        .group_by(edges.c.child_id)
+        .subquery()
+    )
+    left = node_roles.c.blockers - freed.c.n
+    return (
+        update(node_roles)
+        .where(node_roles.c.id == freed.c.id)
+        .values(
+            blockers=left,
+            state=case((and_(node_roles.c.state == int(BLOCKED), left == 0), int(TODO)), else_=node_roles.c.state),
+            updated_at=bindparam("now", type_=UtcDateTime()),
+        )
+        .returning(
+            node_roles.c.id, node_roles.c.node_id, node_roles.c.role_id, node_roles.c.state, node_roles.c.blockers
+        )
+    )
 
 
 def _unblock(moves: Moves, fewer: Mapping[int, int]) -> None:
@@ -499,69 +452,3 @@ def _nodes_above(moves: Moves, ids: Collection[int]) -> set[int]:
         node_roles.c.id.in_(select(above.c.id)), node_roles.c.state == int(TODO)
     )
     return set(moves.session.scalars(waiting))
-
-
-def cancel_runs(moves: Moves, node_role_ids: Collection[int], reason: str, *, queued_only: bool = False) -> list[int]:
-    """Cancel the open runs of noderoles that are no longer in TRANSITION, or are about to leave it.
-
-    A run that no worker holds (queued, or pending) ends at once; a running one becomes ``cancelling`` and stays open
-    until its worker says that what it started is gone. Returns the noderoles whose runs were touched.
-    """
-    free = runs.c.state == RunState.QUEUED
-    if not queued_only:
-        free |= runs.c.pending
-        _leave_pending_halfway(moves, node_role_ids)
-    states = (RunState.QUEUED,) if queued_only else (RunState.QUEUED, RunState.RUNNING)
-    rows = moves.session.execute(
-        update(runs)
-        .where(moves.store.ids(runs.c.node_role_id, node_role_ids), runs.c.state.in_(states))
-        .values(
-            state=case((free, RunState.CANCELLED), else_=RunState.CANCELLING),
-            finished_at=case((free, moves.now), else_=None),
-            exit_reason=reason,
-        )
-        .returning(runs.c.id, runs.c.node_id, runs.c.node_role_id, runs.c.state)
-    ).all()
-    _note_cancelled(moves, rows)
-    return [row.node_role_id for row in rows]
-
-
-def _leave_pending_halfway(moves: Moves, node_role_ids: Collection[int]) -> None:
-    """Nobody will report the end of destructive work that goes on elsewhere when its run is cancelled."""
-    going_on = (
-        select(runs.c.node_role_id)
-        .join(node_roles, node_roles.c.id == runs.c.node_role_id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(
-            moves.store.ids(runs.c.node_role_id, node_role_ids), runs.c.pending, runs.c.finished_at.is_(None),
-            ~runs.c.refresh, roles.c.destructive,
-        )
-    )  # fmt: skip
-    found = moves.session.scalars(going_on).all()
-    if found:
-        moves.session.execute(
-            update(node_roles)
-            .where(moves.store.ids(node_roles.c.id, found), ~node_roles.c.done)
-            .values(halfway=True, look_at=moves.now)
-        )
-
-
-def abandon_runs(moves: Moves, node_id: int, reason: str) -> None:
-    """The node is dead, so nothing runs on it: all its open runs are cancelled at once."""
-    rows = moves.session.execute(
-        update(runs)
-        .where(runs.c.node_id == node_id, runs.c.state.in_((RunState.QUEUED, RunState.RUNNING, RunState.CANCELLING)))
-        .values(state=RunState.CANCELLED, finished_at=moves.now, exit_reason=reason)
-        .returning(runs.c.id, runs.c.node_id, runs.c.node_role_id, runs.c.state)
-    ).all()
-    _note_cancelled(moves, rows)
-    moves.cancelling.extend(row.id for row in rows)  # its worker may still wait for an answer
-
-
-def _note_cancelled(moves: Moves, rows: Iterable[Any]) -> None:
-    for row in rows:
-        if row.state == RunState.CANCELLING:
-            moves.cancelling.append(row.id)
-        else:
-            moves.ended_runs.append(row.id)
-            moves.woken.add(row.node_id)

@@ -5,6 +5,7 @@ Its annealing happens where ``anneal_until_quiet()`` is called. The pytest fixtu
 ``fake_clock`` come with crowbar-core.
 """
 
+from crowbar_core.testing.browser import Browser
 from crowbar_core.testing.checking import check_barclamp, check_package
 from crowbar_core.testing.clock import FakeClock
 from crowbar_core.testing.jigs import BrokenJig, FakeJig
@@ -12,6 +13,7 @@ from crowbar_core.testing.testbed import NotQuiet, Testbed, memory_cluster
 
 __all__ = [
     "BrokenJig",
+    "Browser",
     "FakeClock",
     "FakeJig",
     "NotQuiet",

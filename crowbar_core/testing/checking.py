@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import importlib.metadata
 import inspect
 import io
 import re
-import shutil
-import subprocess
 import sys
 import tempfile
 import tomllib
 import traceback
-from collections.abc import Collection, Iterable, Iterator
-from importlib import resources
-from importlib.abc import Traversable
+from collections.abc import Collection, Iterable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import click
 from flask import Blueprint
 from jinja2 import TemplateError
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from crowbar_core import hookspecs, plugins
-from crowbar_core.barclamp import Barclamp, NavItem, Periodic, Problem, Role
-from crowbar_core.errors import BadInput, CrowbarError
+from crowbar_core import brought, hookspecs, plugins
+from crowbar_core.barclamp import Barclamp, NavItem, Panel, Periodic, Problem, Role, Service
+from crowbar_core.errors import BadInput, BarclampError, CrowbarError
 from crowbar_core.plugins import LoadedBarclamp, Registry
+from crowbar_core.plugins.loaded import names_match
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.parts import Parts
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.settings import Settings, load_settings
+from crowbar_core.store import published
+from crowbar_core.testing.scripts import wrong_scripts
+from crowbar_core.testing.wording import last_sentence, near
 from crowbar_core.web.app import add_blueprint, create_app, permissions
 
-SCRIPT_JIG = "script"
-_SHELLS = frozenset(("sh", "bash", "dash", "ash", "ksh"))
 _HOOKS = frozenset(name for name, _ in inspect.getmembers(hookspecs, inspect.isfunction) if name[0] != "_")
 
 
@@ -62,6 +59,8 @@ def check_package(directory: Path, *, taken_commands: Collection[str] = ()) -> d
     try:
         project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
         entries: dict[str, str] = project["entry-points"][plugins.BARCLAMPS]
+        brings: dict[str, str] = project["entry-points"].get(brought.COMMANDS, {})
+        commands = [EntryPoint(name, target, brought.COMMANDS) for name, target in brings.items()]
     except OSError as error:
         raise BadInput(f"There is no package in {directory}: its pyproject.toml cannot be read.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -76,8 +75,8 @@ def check_package(directory: Path, *, taken_commands: Collection[str] = ()) -> d
     importlib.invalidate_caches()
     found: dict[str, list[Problem]] = {}
     for name, target in entries.items():
-        entry = importlib.metadata.EntryPoint(name, target, plugins.BARCLAMPS)
-        checker = _Checker(taken_commands, entry=entry, needs=project.get("dependencies", ()))
+        entry = EntryPoint(name, target, plugins.BARCLAMPS)
+        checker = _Checker(taken_commands, entry=entry, commands=commands, needs=project.get("dependencies", ()))
         checker.check(name)
         found[name] = sorted(checker.problems, key=lambda problem: problem.severity)
     return found
@@ -85,12 +84,13 @@ def check_package(directory: Path, *, taken_commands: Collection[str] = ()) -> d
 
 class _Checker:
     def __init__(
-        self, taken_commands: Collection[str], *, entry: importlib.metadata.EntryPoint | None = None,
-        needs: Iterable[str] = (),
+        self, taken_commands: Collection[str], *, entry: EntryPoint | None = None,
+        commands: Iterable[EntryPoint] = (), needs: Iterable[str] = (),
     ) -> None:  # fmt: skip
         self.problems: list[Problem] = []
         self.taken_commands = frozenset(taken_commands)
         self.entry = entry
+        self.commands = tuple(commands)
         self.needs = tuple(needs)
 
     def error(self, detail: str) -> None:
@@ -119,8 +119,8 @@ class _Checker:
             self._entry_point(plugin, definition)
             self._relations(definition, registry)
             self._jigs(definition, registry)
-            self._scripts(definition, one.package)
-            self._commands(registry, definition.name)
+            self.problems.extend(wrong_scripts(definition, one.package))
+            self._commands()
             self._periodic(registry, definition.name)
             self._on_a_core(plugin, definition, settings)
 
@@ -144,6 +144,7 @@ class _Checker:
             return None
         if entries:
             self.entry = entries[0]
+            self.commands = self.commands or tuple(brought.commands_beside(self.entry))
         if said.getvalue():
             self.warn(f"{name} prints while it is imported: {said.getvalue().strip().splitlines()[0][:80]!r}.")
         return plugin
@@ -176,7 +177,7 @@ class _Checker:
             return None
         one = next(one for one in registry.barclamps if one.name == definition.name and one.state != "disabled")
         if one.state != "loaded":
-            self.error(f"It cannot be loaded: {_last_sentence(one.error)}")
+            self.error(f"It cannot be loaded: {last_sentence(one.error)}")
             return None
         return one, registry
 
@@ -186,11 +187,13 @@ class _Checker:
         own = {role.name for role in definition.roles}
         for name in dir(plugin):
             function = getattr(plugin, name, None)
-            marked = hasattr(function, "crowbar_impl")
+            marked = inspect.isroutine(function) and hasattr(function, "crowbar_impl")
             if name in _HOOKS and callable(function) and not marked and name != "register_barclamp":
                 self.error(f"{name} is not marked with @hookimpl, so that nobody calls it.")
-            for role in sorted(getattr(function, "crowbar_roles", frozenset()) - own) if marked else ():
-                self.warn(f"{name} is limited to the role {role!r}, which is not its own{_near(role, own)}")
+            limits: frozenset[str] = getattr(function, "crowbar_roles", frozenset()) if marked else frozenset()
+            known = own | set(definition.defines)
+            for role in sorted(one for one in limits - known if not any(names_match(name, [one]) for name in own)):
+                self.warn(f"{name} is limited to the role {role!r}, which is not its own{near(role, own)}")
 
     def _entry_point(self, plugin: Any, definition: Barclamp) -> None:
         if self.entry is not None or not isinstance(plugin, ModuleType):
@@ -213,8 +216,14 @@ class _Checker:
                 self.error(f"Role {role.name} names itself among its relations.")
             if role.timeout is not None and not role.timeout > 0:
                 self.error(f"Role {role.name} has a timeout of {role.timeout!r} seconds; it must be more than 0.")
-            if role.max_attempts < 1:
-                self.error(f"Role {role.name} may be tried {role.max_attempts!r} times; it must be 1 at least.")
+            if role.max_attempts < 0:
+                self.error(f"Role {role.name} may be tried {role.max_attempts!r} times; 0 means for ever.")
+            if role.max_attempts == 0 and role.destructive:
+                self.error(f"Role {role.name} is destructive, and so cannot be tried for ever (max_attempts=0).")
+            if not role.gather >= 0:
+                self.error(f"Role {role.name} gathers changes for {role.gather!r} seconds; it must be 0 at least.")
+            elif role.gather and role.on_change == "rerun":
+                self.warn(f"Role {role.name} gathers changes, but what changes makes it run again at once (on_change).")
             if role.run is not None and role.jig != "python":
                 self.error(f"Role {role.name} has a function (run=), which its jig {role.jig!r} does not call.")
 
@@ -226,8 +235,7 @@ class _Checker:
             for name in role.requires:
                 if name not in answering:
                     self.error(
-                        f"Role {role.name} requires {name!r}, which no installed barclamp brings"
-                        f"{_near(name, answering)}"
+                        f"Role {role.name} requires {name!r}, which no installed barclamp brings{near(name, answering)}"
                     )
                 elif not _providers(registry, name):
                     self.error(f"Role {role.name} requires {name}, which is abstract, and nothing provides it.")
@@ -238,7 +246,7 @@ class _Checker:
                 if name not in registry.attributes:
                     self.error(
                         f"Role {role.name} wants the attribute {name!r}, which no installed barclamp brings"
-                        f"{_near(name, registry.attributes)}"
+                        f"{near(name, registry.attributes)}"
                     )
                 else:
                     home = registry.attributes[name].barclamp
@@ -248,7 +256,7 @@ class _Checker:
                     if name not in answering:
                         self.warn(
                             f"Role {role.name} {relation} {name!r}, which no installed barclamp brings"
-                            f"{_near(name, answering)}"
+                            f"{near(name, answering)}"
                         )
 
     def _places(self, role: Role, registry: Registry) -> None:
@@ -287,55 +295,13 @@ class _Checker:
     def _jigs(self, definition: Barclamp, registry: Registry) -> None:
         for role in definition.roles:
             if role.jig in registry.failed_jigs:
-                said = _last_sentence(registry.failed_jigs[role.jig])
+                said = last_sentence(registry.failed_jigs[role.jig])
                 self.error(f"Role {role.name} names the jig {role.jig!r}, which cannot be loaded: {said}")
             elif role.jig not in registry.jigs and not role.abstract:
                 self.error(
                     f"Role {role.name} names the jig {role.jig!r}, which no installed package brings"
-                    f"{_near(role.jig, registry.jigs)}"
+                    f"{near(role.jig, registry.jigs)}"
                 )
-
-    # ------------------------------------------------------------ scripts
-
-    def _scripts(self, definition: Barclamp, package: str) -> None:
-        try:
-            home = resources.files(package) / "scripts"
-        except (ImportError, TypeError):
-            return
-        scripted = {role.name for role in definition.roles if role.jig == SCRIPT_JIG and not role.abstract}
-        for role in sorted(scripted):
-            scripts = [one for one in _entries(home / role) if one.name.endswith(".sh")]
-            if not scripts:
-                self.error(f"Role {role} has no scripts: expected {package}/scripts/{role}/*.sh.")
-            for script in scripts:
-                self._script(f"scripts/{role}/{script.name}", script)
-        for folder in _entries(home):
-            if folder.is_dir() and folder.name not in scripted and not folder.name.startswith(("_", ".")):
-                self.warn(
-                    f"scripts/{folder.name}/ belongs to no role of that name with the jig 'script'"
-                    f"{_near(folder.name, scripted)}"
-                )
-
-    def _script(self, where: str, script: Traversable) -> None:
-        try:
-            text = script.read_bytes().decode()
-        except UnicodeDecodeError:
-            self.error(f"{where} is not UTF-8 text.")
-            return
-        if not any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
-            self.error(f"{where} does nothing: it holds no command.")
-            return
-        words = text.partition("\n")[0].removeprefix("#!").split() if text.startswith("#!") else ["sh"]
-        shells = [name for word in words if (name := word.rpartition("/")[2]) in _SHELLS]
-        program = shutil.which(shells[0]) if shells else None
-        if program is None:
-            return  # for an interpreter that may be on the nodes and is not here
-        done = subprocess.run(
-            [program, "-n"], input=text, capture_output=True, text=True, timeout=30, env={"LC_ALL": "C"}, check=False
-        )
-        if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or ["it is no shell script"])[0]
-            self.error(f"{where} cannot be read by {shells[0]}: {said}.")
 
     # ------------------------------------------------------------ what it registers
 
@@ -350,12 +316,15 @@ class _Checker:
                 return list(answer or ())
         return []
 
-    def _commands(self, registry: Registry, barclamp: str) -> None:
-        for command in self._answers(registry, "register_commands", barclamp):
-            if not isinstance(command, click.Command) or not command.name:
-                self.error(f"register_commands returns {command!r}, which is no named click command.")
-            elif command.name in self.taken_commands:
-                self.error(f"It brings a command {command.name!r}, which crowbar has already.")
+    def _commands(self) -> None:
+        package = self.entry.dist.name if self.entry is not None and self.entry.dist is not None else "The package"
+        for entry in self.commands:
+            try:
+                brought.Command(name=entry.name, package=package, entry=entry).load()
+            except BarclampError as error:
+                self.error(error.detail)
+            if entry.name in self.taken_commands:
+                self.error(f"It brings a command {entry.name!r}, which crowbar has already.")
 
     def _periodic(self, registry: Registry, barclamp: str) -> None:
         for job in self._answers(registry, "register_periodic", barclamp):
@@ -363,6 +332,13 @@ class _Checker:
                 self.error(f"register_periodic returns {job!r}, which is no Periodic.")
             elif not job.seconds > 0:
                 self.error(f"The periodic job {job.name} is called every {job.seconds!r} seconds.")
+
+    def _services(self, registry: Registry, barclamp: str) -> None:
+        for one in self._answers(registry, "register_services", barclamp):
+            if not isinstance(one, Service):
+                self.error(f"register_services returns {one!r}, which is no Service.")
+            elif not one.name or len(one.name) > 48:
+                self.error(f"The name of the service {one.name!r} must have 1 to 48 characters.")
 
     def _on_a_core(self, plugin: Any, definition: Barclamp, settings: Settings) -> None:
         """Its tables and its pages, on a core of its own: migrations are run, routes are added."""
@@ -375,7 +351,13 @@ class _Checker:
             if (said := parts.registry.given_up.get(definition.name)) is not None:
                 self.error(f"Its tables cannot be made: {said}")
             else:
+                for said in published.wrong_references(parts.store):
+                    self.error(
+                        f"Its foreign key {said} keeps what it refers to from being deleted: make it ON DELETE CASCADE "
+                        "or SET NULL."
+                    )
                 self._pages(parts, definition.name)
+                self._services(parts.registry, definition.name)
         finally:
             parts.close()
 
@@ -407,6 +389,11 @@ class _Checker:
                 self.error(f"register_nav returns {item!r}, which is no NavItem.")
             elif not item.url.startswith("/") or not _answers_get(app, item.url):
                 self.error(f"The navigation's entry {item.label!r} leads to {item.url}, where there is no page.")
+        for panel in self._answers(parts.registry, "register_panels", barclamp):
+            if not isinstance(panel, Panel):
+                self.error(f"register_panels returns {panel!r}, which is no Panel.")
+            elif panel.on not in ("node", "deployment", "dashboard"):
+                self.error(f"The panel {panel.title!r} is on {panel.on!r}; it can be on node, deployment or dashboard.")
 
 
 # ---------------------------------------------------------------- parts of the above
@@ -429,22 +416,9 @@ def _providers(registry: Registry, name: str) -> bool:
     return any(name in one.role.provides and not one.role.abstract for one in registry.roles.values())
 
 
-def _entries(folder: Traversable) -> Iterator[Traversable]:
-    try:
-        found = sorted(folder.iterdir(), key=lambda one: one.name)
-    except OSError:
-        return
-    yield from found
-
-
 def _repeated(names: Iterable[str]) -> list[tuple[str, int]]:
     listed = list(names)
     return [(name, listed.count(name)) for name in sorted(set(listed)) if listed.count(name) > 1]
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {near[0]}?" if near else "."
 
 
 def _is_part(missing: str | None, name: str) -> bool:
@@ -464,8 +438,3 @@ def _where(error: BaseException) -> str:
 
 def _own_files() -> frozenset[str]:
     return frozenset(filter(None, (getattr(module, "__file__", "") for module in (plugins, sys.modules[__name__]))))
-
-
-def _last_sentence(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1].strip() if lines else "nobody said why."

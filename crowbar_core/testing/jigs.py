@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
+from importlib import resources
 from typing import Any, Literal
 
-from crowbar_core.barclamp import Done, Jig, Json, Outcome, Pending, Task
+from crowbar_core.barclamp import Done, Jig, Json, Outcome, Pending, Role, Task
 from crowbar_core.errors import PermanentError, RunCancelled, RunTimeout, TemporaryError
 
 Ending = Outcome | Mapping[str, Json] | BaseException | type[BaseException] | Callable[[Task], Any]
@@ -43,6 +44,10 @@ class FakeJig(Jig):
             if (role is None or task.role.name == role) and (node is None or _is(task.node.name, node))
         ]
 
+    def tears_down(self, role: Role, package: str) -> bool:
+        """Where the role says so by a function, or its package by ``scripts/<role>/teardown/``."""
+        return role.teardown is not None or _folder(package, role.like or role.name)
+
     def run(self, task: Task) -> Outcome:
         self.tasks.append(task)
         return _end(self._ending(task), task)
@@ -60,6 +65,13 @@ class FakeJig(Jig):
                         if said:
                             return said.popleft()
         return Done()
+
+
+def _folder(package: str, role: str) -> bool:
+    try:
+        return (resources.files(package) / "scripts" / role / "teardown").is_dir()
+    except (ImportError, TypeError, ValueError):
+        return False
 
 
 How = Literal["raises", "permanent", "temporary", "hangs", "deaf", "nonsense", "unspeakable", "exits"]

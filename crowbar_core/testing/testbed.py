@@ -5,36 +5,46 @@ from __future__ import annotations
 import secrets
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from types import ModuleType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from flask.testing import FlaskClient
 from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
 
-from crowbar_core import plugins
-from crowbar_core.barclamp import Intent, Jig, Json, NodeRoleView, NodeView, RunView, serving
+from crowbar_core.barclamp import Change, Cluster, Intent, Jig, Json, NodeRoleView, NodeView, RunView, serving
 from crowbar_core.domain.states import ACTIVE, ERROR, State
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound
-from crowbar_core.services import attributes, binding, deployments, housekeeping, nodes, settling, steering, users
-from crowbar_core.services.annealer import sweep
+from crowbar_core.services.annealing.sweeping import sweep
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.cluster import LiveCluster
-from crowbar_core.services.marks import look_for_marks
-from crowbar_core.services.parts import Actor
-from crowbar_core.services.planning import Plan
-from crowbar_core.services.reactions import Reactions
-from crowbar_core.services.runner import Runner
-from crowbar_core.services.settling import Settled
-from crowbar_core.services.views import node_role_views, node_views, run_views
+from crowbar_core.services.cluster import binding, deployments, nodes, powering, steering
+from crowbar_core.services.cluster.planning import Plan
+from crowbar_core.services.data.views import node_role_views, node_views, run_views
+from crowbar_core.services.engine import housekeeping
+from crowbar_core.services.engine.marks import look_for_marks
+from crowbar_core.services.engine.reactions import Reactions
+from crowbar_core.services.engine.runner import Runner
+from crowbar_core.services.engine.seat import LiveCluster
+from crowbar_core.services.engine.standing import Standing, service_of
+from crowbar_core.services.people import users
+from crowbar_core.services.turns.parts import Actor
+from crowbar_core.services.values import attributes
+from crowbar_core.services.watch import settling
+from crowbar_core.services.watch.settling import Settled
+from crowbar_core.services.watch.workers import has_died
 from crowbar_core.settings import load_settings
-from crowbar_core.store import catalogue, events
+from crowbar_core.store import catalogue, events, node_fields
 from crowbar_core.store import runs as store_runs
+from crowbar_core.store import steps as store_steps
 from crowbar_core.store.catalogue import HookFailure
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, RoleRow, Run, RunLog, table
+from crowbar_core.testing.browser import Browser
 from crowbar_core.testing.clock import FakeClock
+from crowbar_core.testing.given import jigs_of, named
 from crowbar_core.testing.jigs import FakeJig
 from crowbar_core.web.app import create_app
 
@@ -42,6 +52,9 @@ DOMAIN = "example.test"
 MAX_STEPS = 10_000
 """Runs and deliveries after which ``anneal_until_quiet`` takes it, unless told otherwise, that they go round."""
 _BATCH = 500
+_TRIES = 3
+"""Failures after which what is tried for ever is not waited for."""
+_T = TypeVar("_T")
 
 node_rows, node_role_rows, role_rows, run_rows = table(Node), table(NodeRole), table(RoleRow), table(Run)
 deployment_rows, deployment_role_rows, log_rows = table(Deployment), table(DeploymentRole), table(RunLog)
@@ -74,11 +87,11 @@ class Testbed:
         self.jig = jig or FakeJig()
         self.actor = Actor("tester")
         self._directory = tempfile.TemporaryDirectory(prefix="crowbar-testbed-")
-        loaded = [_named(barclamp) for barclamp in barclamps]
+        loaded = [named(barclamp) for barclamp in barclamps]
         try:
             chosen = load_settings(environ={}, data_dir=self._directory.name, database_url=database_url, **settings)
             chosen = replace(chosen, plugins=config or {})
-            stand_ins = {} if installed else dict.fromkeys(_jigs_of(loaded), self.jig)
+            stand_ins = {} if installed else dict.fromkeys(jigs_of(loaded), self.jig)
             self.parts = build_parts(
                 chosen, extra_plugins=loaded, clock=self.clock, jigs=stand_ins | dict(jigs or {}), installed=installed
             )
@@ -118,7 +131,9 @@ class Testbed:
         return self.node(full)
 
     def change_node(self, name: str, **changes: Any) -> NodeView:
-        """Change a node's fields: ``alive=False`` is its death."""
+        """Change a node's fields: ``alive=False`` is its death, ``deployment="d1"`` moves it."""
+        if isinstance(home := changes.pop("deployment", None), str):
+            changes["deployment_id"] = self._deployment_id(home)
         nodes.change_node(self.parts, self.actor, self.node(name).id, changes)
         return self.node(changes.get("name", name))
 
@@ -129,6 +144,9 @@ class Testbed:
         deployments.create_deployment(
             self.parts, self.actor, name=name, parent_id=self._deployment_id(parent)
         )  # fmt: skip
+
+    def delete_deployment(self, name: str) -> None:
+        deployments.delete_deployment(self.parts, self.actor, self._deployment_id(name))
 
     def bind(self, role: str, node: str | None = None, *, deployment: str | None = None) -> NodeRoleView:
         """Bind a role to a node; without a node, a service role to the deployment's system node."""
@@ -167,7 +185,59 @@ class Testbed:
 
     def apply(self, *intents: Intent) -> None:
         """Apply intents as if a barclamp had returned them."""
-        LiveCluster(self.parts, self.actor).apply(intents)
+        self._cluster().apply(intents)
+
+    def change(self) -> AbstractContextManager[Change]:
+        """A change, as ``cluster().change()`` begins one; in its block ``cluster()`` answers."""
+        return self._seated(lambda cluster: cluster.change())
+
+    def read(self) -> AbstractContextManager[Session]:
+        """A session that reads, as ``cluster().read()`` gives one; in its block ``cluster()`` answers."""
+        return self._seated(lambda cluster: cluster.read())
+
+    def ask(self, hook: str, **arguments: Any) -> tuple[tuple[str, Any], ...]:
+        """Ask all barclamps, as ``cluster().ask()`` does."""
+        return self._cluster().ask(hook, **arguments)
+
+    @contextmanager
+    def service(self, name: str, *, within: float = 10.0) -> Iterator[None]:
+        """Carry out a service in a thread while the block lasts, as `crowbar service NAME` does in a process. Raises
+        what the service raises, also when it ends by itself; ``NotQuiet`` when, told to stop, it does not ``within`` so
+        many seconds.
+        """
+        barclamp, found = service_of(self.parts.registry, name)
+        standing = Standing(self.parts, barclamp, found)
+        raised: list[BaseException] = []
+
+        def carry_out() -> None:
+            try:
+                standing.run()
+            except BaseException as error:  # noqa: BLE001  raised again where the block ends
+                raised.append(error)
+
+        thread = threading.Thread(target=carry_out, name=f"service-{name}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            standing.stop()
+            thread.join(within)
+        if thread.is_alive():
+            raise NotQuiet(f"Service {name} did not stop within {within:g} s.")
+        if raised:
+            raise raised[0]
+
+    def serving(self) -> AbstractContextManager[Cluster]:
+        """Make this what ``cluster()`` answers in the block: for calling a barclamp's own functions."""
+        return serving(self._cluster())
+
+    def _cluster(self) -> LiveCluster:
+        return LiveCluster(self.parts, self.actor)
+
+    @contextmanager
+    def _seated(self, begin: Callable[[LiveCluster], AbstractContextManager[_T]]) -> Iterator[_T]:
+        with self.serving(), begin(self._cluster()) as begun:
+            yield begun
 
     def retry(self, role: str, node: str) -> None:
         steering.retry(self.parts, self.actor, self.node_role(role, node).id)
@@ -182,7 +252,8 @@ class Testbed:
     def anneal_until_quiet(self, *, within: float = 30.0, steps: int = MAX_STEPS) -> Settled:
         """Carry out runs and deliver events, each as the real core does, until nothing is left to do; no waiting.
 
-        A ``FakeClock`` is moved on to the next retry when only that is left. ``within``: real seconds one run may take
+        A ``FakeClock`` is moved on to the next retry when only that is left; what is tried for ever is left to itself
+        after its third failure. ``within``: real seconds one run may take
         before it is cancelled. Raises ``NotQuiet``, with the reasons, when a run hangs, or when it goes round in a
         circle: after ``steps`` runs and deliveries.
         What then is not ACTIVE is in ERROR or waits for something that ``why`` names; that is quiet, too.
@@ -205,8 +276,10 @@ class Testbed:
         return self._left > 0
 
     def _deliver(self) -> int:
-        with serving(LiveCluster(self.parts)):
-            return self._reactions.deliver_due()
+        delivered = self._reactions.deliver_due()
+        for order in powering.due(self.parts, died=has_died):
+            powering.carry_out(self.parts, order, self.runner.worker)
+        return delivered
 
     def _run_queued(self, within: float) -> int:
         with self.parts.store.read() as session:
@@ -243,13 +316,14 @@ class Testbed:
             retry = session.scalar(
                 select(func.min(node_role_rows.c.not_before))
                 .join(node_rows, node_rows.c.id == node_role_rows.c.node_id)
+                .join(role_rows, role_rows.c.id == node_role_rows.c.role_id)
                 .where(
                     node_role_rows.c.not_before > self.clock.now, node_role_rows.c.available, node_rows.c.alive,
-                    node_rows.c.available,
+                    node_rows.c.available, or_(role_rows.c.max_attempts > 0, node_role_rows.c.attempts < _TRIES),
                 )
             )  # fmt: skip
-            delivery = events.next_try_at(session)
-        later = [moment for moment in (retry, delivery) if moment is not None and moment > self.clock.now]
+            delivery, step = events.next_try_at(session), store_steps.next_at(session)
+        later = [moment for moment in (retry, delivery, step) if moment is not None and moment > self.clock.now]
         if not later:
             return False
         self.clock.advance((min(later) - self.clock.now).total_seconds())
@@ -280,15 +354,14 @@ class Testbed:
 
     def node(self, name: str) -> NodeView:
         with self.parts.store.read() as session:
-            found = node_views(self.parts.registry, session, self.parts.store).values()
-        for one in found:
-            if name.lower() in (one.name, one.name.partition(".")[0]):
-                return one
-        raise NotFound(f"There is no node {name!r}; there are: {', '.join(one.name for one in found)}.")
+            if (ref := node_fields.first_called(session, name)) is not None:
+                return node_views(self.parts.registry, session, self.parts.store, [ref])[ref]
+            known = session.scalars(select(node_rows.c.name).order_by(node_rows.c.name)).all()
+        raise NotFound(f"There is no node {name!r}; there are: {', '.join(known)}.")
 
     def node_roles(self, *, role: str | None = None, node: str | None = None) -> tuple[NodeRoleView, ...]:
         full = self.node(node).name if node is not None else None
-        return LiveCluster(self.parts, self.actor).node_roles(role=role, node=full)
+        return self._cluster().node_roles(role=role, node=full)
 
     def node_role(self, role: str, node: str) -> NodeRoleView:
         found = self.node_roles(role=role, node=node)
@@ -354,14 +427,21 @@ class Testbed:
         return [problem.detail for problem in self.parts.registry.problems()]
 
     def web(self, user: str = "admin") -> FlaskClient:
-        """A client of the pages and the API (no server, no network), signed in as a user of that role."""
-        app = create_app(self.parts.settings, parts=self.parts)
-        name = f"test-{user}-{secrets.token_hex(4)}"
-        user_id = users.create_user(self.parts, self.actor, name=name, password=secrets.token_urlsafe(16), role=user)
+        """A client of the API (no server, no network), signed in with the token of a user of that role."""
+        user_id, _, _ = self._user(user)
         token = users.create_token(self.parts, self.actor, user_id=user_id, name="test")
-        client = app.test_client()
+        client = create_app(self.parts.settings, parts=self.parts).test_client()
         client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
         return client
+
+    def browser(self, user: str = "admin") -> Browser:
+        """A person of that role at the pages, who can send forms."""
+        _, name, password = self._user(user)
+        return Browser(create_app(self.parts.settings, parts=self.parts).test_client(), name, password)
+
+    def _user(self, role: str) -> tuple[int, str, str]:
+        name, password = f"test-{role}-{secrets.token_hex(4)}", secrets.token_urlsafe(16)
+        return users.create_user(self.parts, self.actor, name=name, password=password, role=role), name, password
 
     # ------------------------------------------------------------ parts of the above
 
@@ -402,25 +482,3 @@ class Testbed:
 def memory_cluster(*barclamps: ModuleType | object | str, **options: Any) -> Testbed:
     """A ``Testbed``, by the name of what it is."""
     return Testbed(*barclamps, **options)
-
-
-def _named(barclamp: ModuleType | object | str) -> tuple[str, Any]:
-    """(name, plugin object), as the registry wants it."""
-    plugin: Any = plugins.load_one(plugins.BARCLAMPS, barclamp) if isinstance(barclamp, str) else barclamp
-    if isinstance(barclamp, str):
-        return barclamp, plugin
-    try:
-        return plugin.register_barclamp().name, plugin
-    except Exception:  # noqa: BLE001  what is wrong with it is said by the loader
-        return getattr(plugin, "__name__", type(plugin).__name__), plugin
-
-
-def _jigs_of(loaded: Sequence[tuple[str, Any]]) -> set[str]:
-    """The jigs that the barclamps' roles name and the core does not bring."""
-    named: set[str] = set()
-    for _, plugin in loaded:
-        try:
-            named |= {role.jig for role in plugin.register_barclamp().roles}
-        except Exception:  # noqa: BLE001  the same
-            continue
-    return named - set(plugins.CORE_JIGS)

@@ -20,8 +20,9 @@ from crowbar_core.barclamp import Permission, serving
 from crowbar_core.errors import BarclampError, ConfigError, CrowbarError, Forbidden
 from crowbar_core.errors import NotFound as NotFoundHere
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.cluster import LiveCluster
-from crowbar_core.services.parts import Parts
+from crowbar_core.services.engine.seat import LiveCluster
+from crowbar_core.services.turns.looking import look
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.settings import Settings
 from crowbar_core.store.db import expect
 from crowbar_core.store.listing import ID_MAX
@@ -83,6 +84,7 @@ def create_app(settings: Settings, *, parts: Parts | None = None, barclamps: boo
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session
     )
     app.extensions["crowbar"] = built
+    built.store.carried_by(app)
     app.extensions["crowbar-door"] = Door()
     app.extensions["crowbar-waiting"] = Waiting(places=max(1, settings.http_threads // 2))
     CSRFProtect(app)
@@ -232,15 +234,25 @@ def _guard() -> Response | None:
         raise NotJson("A POST with an Authorization header must be JSON: send it with Content-Type: application/json.")
     if not _is_static(request.endpoint):
         auth.identify()
+        _look()
     auth.demand(permission, method=request.method)
     if permission == "node":
         _check_own_node()
-    if auth.current_via() not in ("basic", "bearer") and origin.is_change():
+    via = auth.current_via()
+    if origin.is_change() and (via == "session" or (not via and not problems.is_api())):
+        # Whoever has proved nothing, like a machine that boots, has nothing that another site could misuse.
         _csrf().protect()
     if not problems.is_api():
         _check_input()
     _enter()
     return idempotency.before()
+
+
+def _look() -> None:
+    """Know the roles that other processes have defined since the last request."""
+    parts = auth.parts()
+    with parts.store.read() as session:
+        look(parts.registry, session)
 
 
 def _is_static(endpoint: str) -> bool:

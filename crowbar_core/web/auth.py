@@ -9,9 +9,9 @@ from flask.sessions import SecureCookieSessionInterface
 
 from crowbar_core.barclamp import Permission
 from crowbar_core.errors import Forbidden, Unauthenticated, Unavailable
-from crowbar_core.services import sessions, users
-from crowbar_core.services.parts import Actor, Parts
-from crowbar_core.services.users import Identity
+from crowbar_core.services.people import sessions, users
+from crowbar_core.services.people.users import Identity
+from crowbar_core.services.turns.parts import Actor, Parts
 from crowbar_core.web import origin
 from crowbar_core.web.door import Door
 

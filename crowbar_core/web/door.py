@@ -20,7 +20,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any, ClassVar, Final
 
 from crowbar_core.errors import CrowbarError
-from crowbar_core.services.users import Identity
+from crowbar_core.services.people.users import Identity
 
 WINDOW_SECONDS: Final = 60.0
 OF_NAME_FROM_SOURCE: Final = 10

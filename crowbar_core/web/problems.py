@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from crowbar_core.errors import ConfigError, CrowbarError, FieldError, Unauthenticated, Unavailable
-from crowbar_core.services import conflicts
+from crowbar_core.services.turns import conflicts
 from crowbar_core.web import origin
 from crowbar_core.web.auth import parts
 from crowbar_core.web.door import TooManyAttempts

@@ -138,10 +138,13 @@ class Site:
             **{f"CROWBAR_{name}": value for name, value in chosen.items()},
         }
 
-    def start(self, kind: str, *, wait: bool = True, wrapper: tuple[str, ...] = (), **settings: object) -> Process:
+    def start(
+        self, kind: str, *, wait: bool = True, wrapper: tuple[str, ...] = (), arguments: tuple[str, ...] = (),
+        **settings: object,
+    ) -> Process:  # fmt: skip
         """`crowbar KIND`; ready when it says so."""
         log_path = self.home / f"{kind}-{len(self.processes)}.log"
-        command = [*wrapper, sys.executable, "-m", "crowbar_core.cli", kind]
+        command = [*wrapper, sys.executable, "-m", "crowbar_core.cli", kind, *arguments]
         if self.lab is not None:
             command = self.lab.enter(command)
         # Should the tests be killed with -9, nothing of this may stay behind.

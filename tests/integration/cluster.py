@@ -19,10 +19,11 @@ from crowbar_core.barclamp import Attribute, Barclamp, Role, hookimpl
 from crowbar_core.domain import annealing
 from crowbar_core.domain.states import NEEDS_PARENTS_ACTIVE, PROPOSED, TODO, TRANSITION, RunState, State
 from crowbar_core.plugins import BARCLAMPS
-from crowbar_core.services import binding, deployments, nodes, steering
-from crowbar_core.services.annealer import Kind, Outcome, claim, finish
+from crowbar_core.services.annealing.claiming import claim
+from crowbar_core.services.annealing.outcomes import Kind, Outcome, finish
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.parts import Actor, Parts
+from crowbar_core.services.cluster import binding, deployments, nodes, steering
+from crowbar_core.services.turns.parts import Actor, Parts
 from crowbar_core.settings import load_settings
 from crowbar_core.store import models
 from crowbar_core.store import runs as store_runs

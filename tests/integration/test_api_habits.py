@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
-from crowbar_core.services.processes import Presence
+from crowbar_core.services.watch.processes import Presence
 from crowbar_core.web.api.waiting import Waiting
 from tests.integration.api import SECRET, Api, add_log, populate, serving, set_run
 from tests.services import PostgresServer

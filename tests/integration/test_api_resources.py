@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
+from crowbar_core import Hammer
+from crowbar_core.store import steps
 from tests.integration.api import Api, populate, serving, set_run
 
 
@@ -105,6 +108,63 @@ def test_a_pending_run_is_finished_by_its_node(api: Api) -> None:
     assert api.get(f"runs/{made.run}").get_json()["state"] == "succeeded"
     assert api.get(f"node_roles/{run['node_role_id']}").get_json()["state_name"] == "ACTIVE"
     assert api.put(f"runs/{made.run}/finish", body).status_code == 409
+
+
+def test_a_run_in_steps_shows_its_timeline_and_is_woken_by_its_node(api: Api) -> None:
+    made = populate(api)
+    run = api.get(f"runs/{made.run}").get_json()
+    assert run["timeline"] == []
+    other = next(node for node in made.nodes if node != run["node_id"])
+    set_run(api, made.run, state="running", started_at=datetime.now(UTC))
+    with api.parts.store.write() as session:
+        now = api.parts.store.now(session)
+        steps.wait(session, now, made.run, step={"name": "copy <b>"}, reason="for the disk", deadline=60.0)
+    assert api.put(f"runs/{made.run}/wake", who=f"node:{other}").status_code == 403
+    woken = api.put(f"runs/{made.run}/wake", who=f"node:{run['node_id']}")
+    assert woken.status_code == 200
+    (step,) = woken.get_json()["timeline"]
+    assert (step["name"], step["reason"], step["ended_at"]) == ("copy <b>", "for the disk", None)
+    assert (datetime.fromisoformat(step["until"]) - datetime.fromisoformat(step["at"])).total_seconds() == 60.0
+    assert "timeline" not in api.get("runs").get_json()[0]
+    page = api.get(f"/runs/{made.run}").get_data(as_text=True)
+    assert "copy &lt;b&gt;" in page
+    assert "for the disk" in page
+    set_run(api, made.run, state="failed", finished_at=datetime.now(UTC))
+    assert api.put(f"runs/{made.run}/wake").status_code == 409
+    assert api.put("runs/999999/wake").status_code == 404
+    assert api.get(f"runs/{made.run}").get_json()["timeline"][0]["ended_at"] is not None
+
+
+class Bmc(Hammer):
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "properties": {"address": {"type": "string"}, "password": {"type": "string", "writeOnly": True}},
+    }
+
+    def actions(self) -> tuple[str, ...]:
+        return ("status",)
+
+    def perform(self, action: str) -> str:
+        return f"{self.node.name} is on at {self.config['address']}"
+
+
+def test_a_hammer_is_given_shown_without_its_secrets_changed_and_used(api: Api) -> None:
+    api.parts.registry._hammers["bmc"] = Bmc
+    node = api.made("nodes", {"name": "h1.rack.example.com"})
+    config = {"address": "192.0.2.7", "password": "swordfish"}
+    made = api.made("hammers", {"node_id": node["id"], "name": "bmc", "priority": 2, "config": config})
+    assert made["config"] == {"address": "192.0.2.7", "password": "***"}
+    path = f"hammers/{made['id']}"
+    changed = api.patch(path, {"config": {**made["config"], "address": "192.0.2.8"}})
+    assert changed.get_json()["config"] == {"address": "192.0.2.8", "password": "***"}
+    assert api.put(path, {"priority": 7}).get_json()["priority"] == 7
+    assert api.patch(path, {"config": {"address": 5}}).status_code == 422
+    assert api.patch(path, {"priority": 1}, who="viewer").status_code == 403
+    assert "config" not in api.get("hammers").get_json()[0]
+    said = api.put(f"nodes/{node['id']}/power", {"action": "status"}).get_json()
+    assert said["result"] == "h1.rack.example.com is on at 192.0.2.8"
+    known = {one["name"]: one["schema"] for one in api.get("available_hammers").get_json()}
+    assert known["bmc"] == Bmc.schema
 
 
 def test_attributes_are_set_explained_and_unset(api: Api) -> None:

@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import select
 
 from crowbar_core.barclamp import Attribute, Hammer, Role
-from crowbar_core.services import attributes as values
-from crowbar_core.services import deployments, groups, hammers, nodes, steering, users
-from crowbar_core.services.binding import unbind
-from crowbar_core.services.parts import Actor
+from crowbar_core.services.cluster import deployments, groups, hammers, nodes, steering
+from crowbar_core.services.cluster.binding import unbind
+from crowbar_core.services.people import users
+from crowbar_core.services.turns.parts import Actor
+from crowbar_core.services.values import attributes as values
 from tests.integration.cluster import OPERATOR, Cluster, audit_rows
 from tests.integration.conftest import NewCluster
 
@@ -75,6 +76,10 @@ DEEDS: dict[str, tuple[str, Deed]] = {
     "node.redeploy": ("node a.test.example", lambda s: nodes.redeploy_node(s.parts, EVE, s.node)),
     "node.delete": ("node a.test.example", lambda s: nodes.delete_node(s.parts, EVE, s.node)),
     "node.power": ("node a.test.example", lambda s: hammers.power(s.parts, EVE, s.node, "on")),
+    "hammer.change": (
+        "node a.test.example",
+        lambda s: hammers.change_hammer(s.parts, EVE, s.hammer, priority=3),
+    ),
     "hammer.remove": ("hammer {hammer}", lambda s: hammers.remove_hammer(s.parts, EVE, s.hammer)),
     "attribute.set": (
         "node a.test.example",

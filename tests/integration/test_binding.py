@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from crowbar_core.barclamp import Attribute, NodeRoleView, NodeView, Problem, Role
 from crowbar_core.errors import BarclampError, NotFound, Refused, Veto
-from crowbar_core.services import binding, nodes, steering
+from crowbar_core.services.cluster import binding, nodes, steering
 from crowbar_core.store import catalogue
 from crowbar_core.store.models import Audit, DeploymentRole, table
 from tests.integration.cluster import (

@@ -14,11 +14,12 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Barclamp, Role, hookimpl
 from crowbar_core.domain.states import NodeState, State, node_state
-from crowbar_core.services import binding, deployments, nodes
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.parts import Actor, Parts
+from crowbar_core.services.cluster import binding, deployments, nodes
+from crowbar_core.services.turns.parts import Actor, Parts
 from crowbar_core.settings import load_settings
-from crowbar_core.store import boards, catalogue, node_pages, run_pages
+from crowbar_core.store import boards, catalogue, listing, node_pages, run_pages
+from crowbar_core.store.listings.history import AUDITS
 from crowbar_core.store.models import Node, NodeRole, RoleRow, Run, RunLog, table
 
 ROLES = ("base", "middle", "top")
@@ -212,7 +213,7 @@ QUESTIONS: tuple[tuple[str, Callable[[Session, int], object]], ...] = (
     ("barclamps", lambda session, _: catalogue.barclamps(session)),
     ("events_page", lambda session, _: catalogue.events_page(session)),
     ("hook_failures", lambda session, _: catalogue.hook_failures(session)),
-    ("audits_page", lambda session, _: catalogue.audits_page(session)),
+    ("audits", lambda session, _: listing.page(session, AUDITS).rows),
     ("tokens", lambda session, _: catalogue.tokens(session)),
 )
 

@@ -3,92 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from crowbar_core.cli.root import root
-from tests.services import free_port, wait_until
+from tests.integration.live import Live, live_server
+from tests.services import free_port
 
 ROLE = "crowbar-hardware-configured"
 """Brings crowbar-managed-node along; both are done by the jig noop."""
 REQUIRED = "crowbar-managed-node"
 
 
-@dataclass
-class Live:
-    url: str
-    password: str
-
-    def run(self, *args: str, stdin: str | None = None) -> Result:
-        environ = {"CROWBAR_URL": self.url, "CROWBAR_USER": "admin", "CROWBAR_PASSWORD": self.password}
-        return CliRunner().invoke(root, args, input=stdin, env=environ)
-
-    def done(self, *args: str, stdin: str | None = None) -> str:
-        """What a command that succeeds prints."""
-        result = self.run(*args, stdin=stdin)
-        assert result.exit_code == 0, (args, result.output)
-        return result.stdout
-
-    def json(self, *args: str, stdin: str | None = None) -> Any:
-        return json.loads(self.done(*args, "--format", "json", stdin=stdin))
-
-    def refused(self, *args: str, stdin: str | None = None) -> str:
-        """The sentence with which a command is refused: nothing on stdout, no traceback, exit code 1."""
-        result = self.run(*args, stdin=stdin)
-        assert result.exit_code == 1, (args, result.output)
-        assert result.stdout == ""
-        assert result.stderr.startswith("Error: ")
-        assert "unexpected" not in result.stderr
-        assert "Traceback" not in result.stderr
-        assert result.stderr.replace("\n", "").isprintable()
-        return result.stderr.removeprefix("Error: ").rstrip("\n")
-
-
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    directory = tmp_path_factory.mktemp("live")
-    environ = {**os.environ, "HOME": str(directory), "CROWBAR_DATA_DIR": str(directory / "data")}
-    line = [sys.executable, "-m", "crowbar_core.cli"]
-    made = subprocess.run(
-        [*line, "db", "upgrade", "--format", "json"], env=environ, check=True, capture_output=True, timeout=120
-    )
-    url = f"http://127.0.0.1:{free_port()}"
-    with (directory / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [*line, "serve", "--listen", url.removeprefix("http://")],
-            env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    try:
-
-        def ready() -> bool:
-            assert server.poll() is None, (directory / "log").read_text()
-            try:
-                return requests.get(f"{url}/readyz", timeout=5).status_code == 200
-            except requests.RequestException:
-                return False
-
-        wait_until(ready, seconds=120, what="the server")
-        yield Live(url, json.loads(made.stdout)["admin_password"])
-        assert "Traceback" not in (directory / "log").read_text()
-    finally:
-        server.terminate()
-        try:
-            server.wait(40)
-        finally:
-            if server.poll() is None:
-                os.killpg(server.pid, signal.SIGKILL)
-                server.wait()
+    with live_server(tmp_path_factory.mktemp("live")) as served:
+        yield served
 
 
 @pytest.fixture
@@ -320,7 +255,7 @@ def test_the_inventory_and_the_export_name_the_nodes(live: Live, node: str, depl
     assert yaml.safe_load(live.done("export")) == exported
     mine = next(row for row in exported["deployments"] if row["name"] == deployment)
     assert mine["parent"] == "system"
-    assert {"node": node, "role": ROLE} in mine["bindings"]
+    assert {"node": node, "role": ROLE, "deployment": deployment} in exported["node_roles"]
     assert node in [row["name"] for row in exported["nodes"]]
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import delete, insert, text
 from sqlalchemy.orm import Session
 
 from crowbar_core import Barclamp, Role, hookimpl, requires
-from crowbar_core.services import reactions
+from crowbar_core.services.engine import reactions
 from crowbar_core.store.models import Deployment, Group, User
 from tests.integration.api import Api, serving
 

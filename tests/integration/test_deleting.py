@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from crowbar_core.barclamp import Role
 from crowbar_core.errors import NotFound, Refused
-from crowbar_core.services import deployments, nodes, steering
+from crowbar_core.services.cluster import deployments, nodes, steering
 from tests.integration.cluster import OPERATOR, deployment_rows, node_rows
 from tests.integration.conftest import NewCluster
 

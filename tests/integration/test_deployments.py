@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from crowbar_core.barclamp import Attribute, DeploymentView, Problem, Role
 from crowbar_core.errors import BadInput, NotFound, Refused
-from crowbar_core.services import deployments, nodes, steering
+from crowbar_core.services.cluster import deployments, nodes, steering
 from crowbar_core.store.models import DeploymentRole, table
 from tests.integration.cluster import (
     OPERATOR,

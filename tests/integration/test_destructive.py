@@ -7,9 +7,11 @@ from sqlalchemy import select
 
 from crowbar_core.barclamp import Attribute, Done, NodeRoleView, Role, Task
 from crowbar_core.errors import CrowbarError, Interrupted, NodeUnreachable, PermanentError, Refused, TemporaryError
-from crowbar_core.services import nodes, steering
-from crowbar_core.services.annealer import Kind, Outcome, cancel, change, finish, sweep
-from crowbar_core.services.marks import look_for_marks
+from crowbar_core.services.annealing.annealer import cancel, change
+from crowbar_core.services.annealing.outcomes import Kind, Outcome, finish
+from crowbar_core.services.annealing.sweeping import sweep
+from crowbar_core.services.cluster import nodes, steering
+from crowbar_core.services.engine.marks import look_for_marks
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.models import Event, table
 from crowbar_core.testing import FakeClock, FakeJig, Testbed

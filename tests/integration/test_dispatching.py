@@ -11,10 +11,10 @@ from sqlalchemy import func, insert, select
 
 from crowbar_core import Barclamp, Done, Role, Task, TemporaryError, hookimpl
 from crowbar_core.domain.states import PROPOSED, RunState, State
-from crowbar_core.services import deployments
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.engine import Engine
-from crowbar_core.services.parts import SYSTEM, Parts
+from crowbar_core.services.cluster import deployments
+from crowbar_core.services.engine.engine import Engine
+from crowbar_core.services.turns.parts import SYSTEM, Parts
 from crowbar_core.settings import load_settings
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, RoleRow, Run, table
 from tests.services import wait_until

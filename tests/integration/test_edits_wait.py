@@ -9,8 +9,9 @@ import pytest
 
 from crowbar_core.barclamp import Attribute, Role
 from crowbar_core.errors import Refused
-from crowbar_core.services import attributes, binding, nodes, steering
-from crowbar_core.services.annealer import sweep
+from crowbar_core.services.annealing.sweeping import sweep
+from crowbar_core.services.cluster import binding, nodes, steering
+from crowbar_core.services.values import attributes
 from tests.integration.cluster import OPERATOR, Cluster, check_invariants, check_nothing_startable, check_rest
 from tests.integration.conftest import NewCluster
 

@@ -22,9 +22,13 @@ from crowbar_core.barclamp import Attribute, NodeRoleView, Role
 from crowbar_core.domain.states import ACTIVE, ERROR, RunState
 from crowbar_core.errors import Refused
 from crowbar_core.plugins import entry_points, loading
-from crowbar_core.services import attributes, binding, deployments, nodes, settling, steering
-from crowbar_core.services.annealer import Kind, Outcome, claim, finish, sweep
-from crowbar_core.services.parts import Parts
+from crowbar_core.services.annealing.claiming import claim
+from crowbar_core.services.annealing.outcomes import Kind, Outcome, finish
+from crowbar_core.services.annealing.sweeping import sweep
+from crowbar_core.services.cluster import binding, deployments, nodes, steering
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.values import attributes
+from crowbar_core.services.watch import settling
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.models import DeploymentRole, table
 from tests.integration.cluster import (
@@ -87,6 +91,7 @@ def role_set(chance: Random) -> list[Role]:
                 implicit=kind == "implicit",
                 service=kind == "service",
                 destructive=kind == "destructive",
+                reboots=kind != "service" and chance.random() < 0.25,
             )
         )
     return roles
@@ -102,7 +107,7 @@ DEEDS = [
     deed
     for deed, weight in {
         "work": 14, "end": 8, "end_all": 4, "claim": 4, "say_it_again": 2, "report_pending": 2, "time_passes": 4,
-        "worker_dies": 1, "bind": 3, "bind_and_commit": 5, "unbind": 2, "commit": 3, "propose": 2,
+        "worker_dies": 1, "wake": 3, "bind": 3, "bind_and_commit": 5, "unbind": 2, "commit": 3, "propose": 2,
         "commit_deployment": 3, "withdraw_deployment": 1, "delete_deployment": 1, "alive": 4, "available": 3,
         "commit_node": 2, "other_with_node": 2, "cancel": 2, "steer": 5, "mend": 6,
         "refresh": 3, "set_value": 5, "set_deployment_value": 3,
@@ -113,6 +118,7 @@ KINDS: tuple[Kind, ...] = (
     "succeeded", "failed", "succeeded", "retry", "succeeded", "pending", "succeeded", "handed back", "succeeded",
     "cancelled", "lost",
 )  # fmt: skip
+STEPS = (None, "copying", {"name": "copying", "disk": "sda"}, "settling in")
 STEERING = (
     steering.retry, steering.hold, steering.release, steering.rerun, steering.retry, steering.force_error,
     steering.release, steering.retry,
@@ -303,6 +309,18 @@ class Engine(RuleBasedStateMachine):
             assert claim(self.parts, [run.id], "w1" if flag else "w2") == [run.id]
             assert claim(self.parts, [run.id], "somebody else") == []
 
+    def wake(self, at: int, to: int, flag: bool) -> None:
+        """What waits in a step is called again, and only that; often at once."""
+        run = self.pick_run(at, RunState.RUNNING)
+        if run is None or (run.pending and run.step is None):
+            return
+        for _ in range(1 + to % 2):
+            steering.wake_run(self.parts, OPERATOR, run.id)
+        woken = self.c.run(run.id)
+        assert woken.woken
+        if flag and run.pending:
+            assert claim(self.parts, [run.id], "w1") == [run.id]
+
     def end(self, at: int, to: int, flag: bool) -> None:
         run = self.pick_run(at, RunState.RUNNING, RunState.CANCELLING)
         if run is not None and not run.pending:
@@ -316,6 +334,11 @@ class Engine(RuleBasedStateMachine):
         if kind == "pending" and run.state == RunState.RUNNING:
             assert after.pending
             assert after.finished_at is None
+        elif after.finished_at is None:  # it goes on at its last step
+            assert kind in ("lost", "handed back", "retry")
+            assert after.pending
+            assert run.step is not None
+            assert after.step == run.step
         else:
             assert after.finished_at is not None
 
@@ -324,7 +347,7 @@ class Engine(RuleBasedStateMachine):
         wall = {} if value is None else {names[run.node_role_id]: {"value": value}}
         return Outcome(
             run_id=run.id, kind=kind, reason=f"it {kind}", worker=run.worker or "w1", wall=wall, delay=delay,
-            deadline=100.0,
+            deadline=100.0, step=STEPS[run.id % 4] if run.step is None else STEPS[(run.taken + run.id) % 4],
         )  # fmt: skip
 
     def end_all(self, at: int, to: int, flag: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crowbar_core.errors import Unavailable
-from crowbar_core.services import users
+from crowbar_core.services.people import users
 from crowbar_core.web import door
 from tests.integration.api import PASSWORDS, Api, serving
 

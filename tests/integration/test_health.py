@@ -12,14 +12,14 @@ from sqlalchemy import insert, select, update
 
 from crowbar_core.barclamp import Periodic, Role
 from crowbar_core.questions import Unanswered
-from crowbar_core.services import housekeeping, nodes
-from crowbar_core.services.engine import Engine
-from crowbar_core.services.health import Finding, gather
-from crowbar_core.services.processes import Presence, processes, tell_problems
+from crowbar_core.services.engine import housekeeping
+from crowbar_core.services.engine.engine import Engine
+from crowbar_core.services.watch.health import Finding, gather
+from crowbar_core.services.watch.processes import Presence, processes, tell_problems
 from crowbar_core.store import catalogue, events, quarantine
 from crowbar_core.store import processes as rows
 from crowbar_core.store.models import Delivery, Event, ProcessRow, table
-from tests.integration.cluster import Cluster
+from tests.integration.cluster import Cluster, node_rows
 from tests.services import wait_until
 
 NewCluster = Callable[..., Cluster]
@@ -220,7 +220,7 @@ def test_a_node_on_which_nothing_is_to_be_done_may_be_off(new_cluster: NewCluste
 def test_when_a_node_became_alive_or_dead_is_known(new_cluster: NewCluster) -> None:
     cluster = new_cluster(ROLE)
     node = cluster.node("a", alive=False)
-    moment = select(nodes.nodes.c.alive_at).where(nodes.nodes.c.id == node)
+    moment = select(node_rows.c.alive_at).where(node_rows.c.id == node)
     assert cluster.rows(moment)[0][0] is None
     cluster.clock.advance(5)
     cluster.change_node("a", alive=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -9,14 +10,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import click
 import pytest
 from flask import Blueprint
+from markupsafe import Markup
 from sqlalchemy import inspect, text
 
 from crowbar_core import (
     Attribute,
     Barclamp,
+    Declared,
     DeploymentRoleView,
     DeploymentView,
     Done,
@@ -25,6 +27,7 @@ from crowbar_core import (
     NodeRoleView,
     NodeView,
     Outcome,
+    Panel,
     Periodic,
     PermanentError,
     Probe,
@@ -41,9 +44,9 @@ from crowbar_core import (
     hookspec,
     requires,
 )
-from crowbar_core.services import deployments, liveness
-from crowbar_core.services.catalogue import synchronise
-from crowbar_core.services.engine import Engine
+from crowbar_core.services.cluster import deployments, liveness
+from crowbar_core.services.cluster.catalogue import synchronise
+from crowbar_core.services.engine.engine import Engine
 from crowbar_core.testing import FakeJig, Testbed
 from tests.services import wait_until
 
@@ -99,19 +102,6 @@ def test_register_blueprints_adds_pages_with_their_permission() -> None:
         assert bed.web("viewer").get("/listener/").status_code == 403
 
 
-def test_register_commands_brings_a_command() -> None:
-    @click.command("whistle")
-    def whistle() -> None:
-        """Whistle."""
-
-    @hookimpl
-    def register_commands() -> Iterable[click.Command]:
-        return [whistle]
-
-    with Testbed(barclamp(register_commands)) as bed:
-        assert whistle in bed.parts.registry.commands()
-
-
 def test_register_nav_puts_an_entry_into_the_navigation() -> None:
     @hookimpl
     def register_nav() -> Iterable[NavItem]:
@@ -121,6 +111,73 @@ def test_register_nav_puts_an_entry_into_the_navigation() -> None:
         page = bed.web().get("/").text
     assert "Whistles &amp; bells" in page
     assert 'href="/nodes?whistles"' in page
+
+
+def test_register_declared_makes_a_collection_part_of_export_and_apply() -> None:
+    @hookimpl
+    def register_declared() -> Iterable[Declared]:
+        return [Declared(noun="zones", order=25, fields=("ttl",)), Declared(noun="nodes", order=1)]
+
+    with Testbed(barclamp(register_declared)) as bed:
+        answer = json.loads(bed.web("viewer").get("/api/v2/declared").text)
+    assert [one["noun"] for one in answer] == [
+        "deployments", "nodes", "zones", "groups", "deployment_roles", "node_roles",
+    ], "by order; of two that declare one collection, the first counts"  # fmt: skip
+    assert answer[2] == {
+        "noun": "zones", "order": 25, "key": ["name"], "fields": ["ttl"], "fixed": [], "refers": {}, "shown": {},
+        "where": {},
+    }  # fmt: skip
+
+
+def test_register_panels_adds_to_the_pages_of_nodes_and_deployments_and_to_the_dashboard() -> None:
+    def on_node(node: NodeView) -> Markup:
+        return Markup("<p class='body'>I stand in <b>rack 7</b>, {}.</p>").format(node.name)
+
+    @hookimpl
+    def register_panels() -> Iterable[Panel]:
+        return [
+            Panel(on="node", title="Place", render=on_node, order=2),
+            Panel(on="node", title="Asset", render=lambda node: {"Serial & co": "<S-1>"}, order=1),
+            Panel(on="node", title="Nothing to say", render=lambda node: None),
+            Panel(on="deployment", title="Cost", render=lambda deployment: f"{deployment.name} costs < 5"),
+            Panel(on="dashboard", title="Stock", render=lambda: "two <spares>"),
+        ]
+
+    with Testbed(barclamp(register_panels)) as bed:
+        node = bed.add_node("n1")
+        viewer = bed.web("viewer")
+        page = viewer.get(f"/nodes/{node.id}").text
+        assert "I stand in <b>rack 7</b>, n1.example.test." in page
+        assert "<dt>Serial &amp; co</dt><dd>&lt;S-1&gt;</dd>" in page
+        assert page.index("<h2>Asset</h2>") < page.index("<h2>Place</h2>")
+        assert "Nothing to say" not in page
+        assert "costs" not in page
+        assert "two" not in page
+        assert '<p class="body">system costs &lt; 5</p>' in viewer.get("/deployments/system").text
+        assert '<p class="body">two &lt;spares&gt;</p>' in viewer.get("/").text
+
+
+def test_register_panels_whose_panel_raises_shows_a_line_and_leaves_the_page() -> None:
+    def broken(node: NodeView) -> str:
+        raise ValueError("no <rack>")
+
+    @hookimpl
+    def register_panels() -> Iterable[Panel]:
+        return [
+            Panel(on="node", title="Place", render=broken),
+            Panel(on="node", title="Odd", render=lambda node: 5),
+            Panel(on="node", title="Well", render=lambda node: "all is well"),
+        ]
+
+    with Testbed(barclamp(register_panels)) as bed:
+        node = bed.add_node("n1")
+        answer = bed.web("viewer").get(f"/nodes/{node.id}")
+        assert answer.status_code == 200
+        assert "ValueError: no &lt;rack&gt;" in answer.text
+        assert "TypeError: render returned int, not Markup, text, a mapping or None" in answer.text
+        assert "all is well" in answer.text
+        (failure,) = bed.hook_failures("listener")
+        assert (failure.hook, failure.subject, failure.attempts) == ("register_panels", f"node {node.id}", 2)
 
 
 MIGRATION = """

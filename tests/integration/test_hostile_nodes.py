@@ -18,10 +18,10 @@ from crowbar_core import Barclamp, NodeView, Probe, hookimpl
 from crowbar_core.cli.output import visible
 from crowbar_core.domain import reports
 from crowbar_core.errors import BadInput
-from crowbar_core.services import addresses as service
-from crowbar_core.services import liveness, nodes, steering
-from crowbar_core.services.addresses import is_own
-from crowbar_core.services.parts import SYSTEM
+from crowbar_core.services.cluster import liveness, nodes, steering
+from crowbar_core.services.data import addresses as service
+from crowbar_core.services.data.addresses import is_own
+from crowbar_core.services.turns.parts import SYSTEM
 from crowbar_core.store.models import RunLog, table
 from tests.integration.api import PASSWORDS, SECRET, Api, populate, serving, set_run
 

@@ -13,9 +13,9 @@ import pytest
 
 from crowbar_core.barclamp import NodeView, Role
 from crowbar_core.errors import Unavailable
-from crowbar_core.services import nodes
-from crowbar_core.services.engine import Engine
-from crowbar_core.services.parts import Parts
+from crowbar_core.services.cluster import nodes
+from crowbar_core.services.engine.engine import Engine
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.store import leases
 from tests.integration.cluster import OPERATOR, Cluster, Plugin, open_parts
 from tests.integration.conftest import NewCluster

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from sqlalchemy import select
 
 from crowbar_core.barclamp import NodeView, Probe, Role
-from crowbar_core.services import liveness
-from crowbar_core.services.views import node_views
+from crowbar_core.services.cluster import liveness
+from crowbar_core.services.data.views import node_views
 from tests.integration.cluster import Cluster, node_rows
 from tests.integration.conftest import NewCluster
 

@@ -14,8 +14,9 @@ from sqlalchemy import select
 from crowbar_core import Barclamp, Role, hookimpl
 from crowbar_core.barclamp import Hammer
 from crowbar_core.errors import BadInput, NotFound, Refused
-from crowbar_core.services import groups, steering, users
-from crowbar_core.services.losses import Loss, confirm, losses
+from crowbar_core.services.cluster import groups, steering
+from crowbar_core.services.cluster.losses import Loss, confirm, losses
+from crowbar_core.services.people import users
 from crowbar_core.store.models import HammerRow, table
 from tests.integration.api import PASSWORDS, Api, serving
 from tests.integration.cluster import OPERATOR, Cluster

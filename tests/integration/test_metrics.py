@@ -11,7 +11,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from crowbar_core.barclamp import Role
-from crowbar_core.services import nodes
+from crowbar_core.services.cluster import nodes
 from crowbar_core.store import totals
 from tests.integration.api import Api, populate, serving
 from tests.integration.cluster import OPERATOR, Cluster

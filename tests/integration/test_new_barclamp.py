@@ -136,6 +136,13 @@ def test_a_directory_that_is_not_there_is_said_so(tmp_path: Path) -> None:
         ("pyproject.toml", '= "crowbar_data_base"', '= "crowbar_data_bass"', "cannot be imported"),
         ("pyproject.toml", "crowbar.barclamps", "crowbar.barclamp", "names no barclamp"),
         ("pyproject.toml", "[project]", "[project", "is not TOML"),
+        ("pyproject.toml", "[tool.hatch", '[project.entry-points."crowbar.commands"]\nlab = "os:path"\n\n[tool.hatch',
+         "which is no click command of that name"),
+        ("pyproject.toml", "[tool.hatch", '[project.entry-points."crowbar.commands"]\nlab = "gone:lab"\n\n[tool.hatch',
+         "The command lab of The package cannot be loaded: ModuleNotFoundError: No module named 'gone'"),
+        ("pyproject.toml", "[tool.hatch",
+         '[project.entry-points."crowbar.commands"]\nnodes = "crowbar_core.cli.nodes:nodes"\n\n[tool.hatch',
+         "It brings a command 'nodes', which crowbar has already"),
     ],
 )  # fmt: skip
 def test_check_says_what_is_wrong_with_a_package(made: Path, file: str, old: str, new: str, says: str) -> None:
@@ -143,7 +150,7 @@ def test_check_says_what_is_wrong_with_a_package(made: Path, file: str, old: str
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
     try:
-        said = [problem.detail for problem in check_package(made)["data-base"]]
+        said = [problem.detail for problem in check_package(made, taken_commands=("nodes",))["data-base"]]
     except BadInput as error:
         said = [error.detail]
     assert says in said[0]
@@ -154,7 +161,7 @@ def test_what_a_barclamp_prints_is_no_part_of_the_answer(made: Path) -> None:
     module = made / "crowbar_data_base/__init__.py"
     module.write_text(
         module.read_text().replace("@hookimpl\ndef register", "print('noise')\n\n\n@hookimpl\ndef register")
-        + '\n\n@hookimpl\ndef register_commands():\n    print("more noise")\n    return []\n'
+        + '\n\n@hookimpl\ndef register_periodic():\n    print("more noise")\n    return []\n'
     )
     done = crowbar(made, "barclamps", "check", ".", "--format", "json")
     assert done.returncode == 0, done.stderr

@@ -11,8 +11,9 @@ from sqlalchemy import select
 
 from crowbar_core.barclamp import Attribute, NodeRoleView, Problem, Role
 from crowbar_core.errors import Refused
-from crowbar_core.services import attributes, binding, deployments, drafts, nodes, steering
-from crowbar_core.services.planning import rehearse
+from crowbar_core.services.cluster import binding, deployments, nodes, steering
+from crowbar_core.services.cluster.planning import rehearse
+from crowbar_core.services.values import attributes, drafts
 from crowbar_core.store.models import Audit, table
 from tests.integration.cluster import OPERATOR, Cluster, check_rest, node_role_rows
 from tests.integration.conftest import NewCluster

@@ -15,9 +15,10 @@ from sqlalchemy import select, update
 from crowbar_core.barclamp import Attribute, Role
 from crowbar_core.domain.states import ACTIVE, PROPOSED
 from crowbar_core.errors import Refused
-from crowbar_core.services import attributes, binding, deployments, nodes, steering
-from crowbar_core.services.annealer import claim
-from crowbar_core.services.planning import Plan, rehearse
+from crowbar_core.services.annealing.claiming import claim
+from crowbar_core.services.cluster import binding, deployments, nodes, steering
+from crowbar_core.services.cluster.planning import Plan, rehearse
+from crowbar_core.services.values import attributes
 from crowbar_core.store.models import DeploymentRole, table
 from tests.integration.cluster import (
     OPERATOR,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crowbar_core import Attribute, Barclamp, Role, hookimpl
-from crowbar_core.services.planning import Plan, PlanStep
+from crowbar_core.services.cluster.planning import Plan, PlanStep
 from crowbar_core.web.ui.plans import plan_page
 from tests.integration.api import Api, serving
 

@@ -38,7 +38,7 @@ from crowbar_core.barclamp import (
     hookimpl,
 )
 from crowbar_core.errors import CrowbarError, Refused
-from crowbar_core.services import steering
+from crowbar_core.services.cluster import steering
 from crowbar_core.settings import load_settings
 from crowbar_core.store.catalogue import barclamps as barclamp_lines
 from crowbar_core.store.catalogue import roles as role_lines

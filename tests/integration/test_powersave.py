@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import pytest
 
 from crowbar_core import Barclamp, Hammer, Role, hookimpl
-from crowbar_core.services import nodes, steering
-from crowbar_core.services.housekeeping import save_power
-from crowbar_core.services.parts import Actor
+from crowbar_core.services.cluster import nodes, steering
+from crowbar_core.services.engine.housekeeping import save_power
+from crowbar_core.services.turns.parts import Actor
 from crowbar_core.testing import Testbed, memory_cluster
 
 OPERATOR = Actor("operator")

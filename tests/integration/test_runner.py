@@ -17,10 +17,10 @@ from crowbar_core import Barclamp, Done, NodeView, Probe, Role, Task, hookimpl
 from crowbar_core.barclamp import Jig
 from crowbar_core.domain.states import State
 from crowbar_core.errors import NodeUnreachable, RunCancelled, Unavailable
-from crowbar_core.services import binding, deployments, nodes, steering
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.engine import Engine
-from crowbar_core.services.parts import SYSTEM, Parts
+from crowbar_core.services.cluster import binding, deployments, nodes, steering
+from crowbar_core.services.engine.engine import Engine
+from crowbar_core.services.turns.parts import SYSTEM, Parts
 from crowbar_core.settings import load_settings
 from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, RunLog, table
 from crowbar_core.testing import BrokenJig, FakeJig
@@ -106,12 +106,15 @@ def opened(ready_database: str, tmp_path: Path) -> Iterator[Open]:
     made: list[Parts] = []
 
     def open_(
-        jig: Jig, *, probe: Callable[[NodeView], Probe] | None = None, timeout: float | None = None, **settings: Any
-    ) -> Site:
+        jig: Jig, *, probe: Callable[[NodeView], Probe] | None = None, timeout: float | None = None,
+        destructive: bool = False, **settings: Any,
+    ) -> Site:  # fmt: skip
+        work = Role(name="work", jig="jig", timeout=timeout, destructive=destructive)
+
         class Work:
             @hookimpl
             def register_barclamp(self) -> Barclamp:
-                return Barclamp(name="work", roles=(Role(name="work", jig="jig", timeout=timeout),))
+                return Barclamp(name="work", roles=(work,))
 
             if probe is not None:
 
@@ -241,6 +244,29 @@ def test_a_node_is_looked_at_before_a_jig_touches_it(opened: Open) -> None:
         site.comes_to(ref, State.ACTIVE)
     assert asked == ["a.test.example"]
     assert [task.address for task in jig.tasks] == ["10.0.0.7"]
+
+
+@pytest.mark.parametrize("destructive", [False, True])
+def test_a_node_to_which_the_jig_holds_a_proven_connection_is_looked_at_for_destructive_roles_only(
+    opened: Open, destructive: bool
+) -> None:
+    asked: list[str] = []
+
+    class Holds(Touching):
+        def holds(self, node: NodeView) -> str | None:
+            return "10.0.0.9"
+
+    def probe(node: NodeView) -> Probe:
+        asked.append(node.name)
+        return Probe(alive=True, address="10.0.0.7")
+
+    jig = Holds()
+    site = opened(jig, probe=probe, destructive=destructive)
+    (ref,) = site.work("a")
+    with site.engine():
+        site.comes_to(ref, State.ACTIVE)
+    assert asked == (["a.test.example"] if destructive else [])
+    assert [task.address for task in jig.tasks] == ["10.0.0.7" if destructive else "10.0.0.9"]
 
 
 def test_a_jig_never_touches_a_node_that_is_found_dead(opened: Open) -> None:

@@ -11,10 +11,10 @@ from sqlalchemy import select
 
 from crowbar_core.barclamp import Attribute, Hammer, Role
 from crowbar_core.domain.attributes import MASK
-from crowbar_core.services import attributes as values
-from crowbar_core.services import deployments, hammers, nodes
-from crowbar_core.services.drafts import drafts
-from crowbar_core.services.views import deployment_role_view, node_role_views, node_views
+from crowbar_core.services.cluster import deployments, hammers, nodes
+from crowbar_core.services.data.views import deployment_role_view, node_role_views, node_views
+from crowbar_core.services.values import attributes as values
+from crowbar_core.services.values.drafts import drafts
 from crowbar_core.store.models import DeploymentRole, table
 from tests.integration.cluster import OPERATOR, Cluster, everything_at_rest
 from tests.integration.conftest import NewCluster

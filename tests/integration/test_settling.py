@@ -7,8 +7,9 @@ from collections.abc import Callable
 from sqlalchemy import update
 
 from crowbar_core.barclamp import NodeRoleView, Role
-from crowbar_core.services import settling, steering
-from crowbar_core.services.annealer import sweep
+from crowbar_core.services.annealing.sweeping import sweep
+from crowbar_core.services.cluster import steering
+from crowbar_core.services.watch import settling
 from crowbar_core.store.models import Delivery, Node, table
 from tests.integration.cluster import OPERATOR, Cluster
 

@@ -9,8 +9,9 @@ import pytest
 
 from crowbar_core.barclamp import Role
 from crowbar_core.errors import Refused
-from crowbar_core.services import steering
-from crowbar_core.services.annealer import sweep, take_on
+from crowbar_core.services.annealing.claiming import take_on
+from crowbar_core.services.annealing.sweeping import sweep
+from crowbar_core.services.cluster import steering
 from crowbar_core.store import runs as store_runs
 from tests.integration.cluster import OPERATOR, Cluster
 from tests.integration.conftest import NewCluster

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from sqlalchemy import select
 
 from crowbar_core.barclamp import Attribute, DeploymentRoleView, NodeRoleView, NodeView, Role, RunView
-from crowbar_core.services import attributes, deployments, drafts, settling, steering
+from crowbar_core.services.cluster import deployments, steering
+from crowbar_core.services.values import attributes, drafts
+from crowbar_core.services.watch import settling
 from crowbar_core.store import events
 from crowbar_core.store.models import Delivery, table
 from tests.integration.cluster import OPERATOR, Cluster

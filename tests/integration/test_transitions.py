@@ -9,12 +9,16 @@ from sqlalchemy.exc import IntegrityError
 from crowbar_core.barclamp import Attribute, NodeRoleView, Role
 from crowbar_core.domain.states import TRANSITIONS, State
 from crowbar_core.errors import InvalidTransition, NotFound, Refused, StaleState
-from crowbar_core.services import attributes, binding, deployments, nodes, steering
-from crowbar_core.services.annealer import Outcome, change, claim, finish, sweep
+from crowbar_core.services.annealing.annealer import change
+from crowbar_core.services.annealing.claiming import claim
+from crowbar_core.services.annealing.outcomes import Outcome, finish
+from crowbar_core.services.annealing.sweeping import sweep
+from crowbar_core.services.cluster import binding, deployments, nodes, steering
+from crowbar_core.services.values import attributes
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store import transitions
 from crowbar_core.store.models import Event, table
-from crowbar_core.store.transitions import Standing
+from crowbar_core.store.moves import Standing
 from tests.integration.cluster import (
     OPERATOR,
     Cluster,
@@ -750,15 +754,14 @@ def test_unbinding_a_parent_frees_the_children_that_stay(new_cluster: NewCluster
     settle(c)
 
 
-def test_retrying_after_the_value_that_was_wrong_is_mended_uses_the_new_one(new_cluster: NewCluster) -> None:
+def test_mending_the_value_that_was_wrong_tries_again_with_the_new_one(new_cluster: NewCluster) -> None:
     c = new_cluster(Role(name="dns", attributes=(VALUE,)))
     c.node("a")
     dns = c.bind("a", "dns")
     c.commit_all()
     c.end(dns, "failed")
     attributes.set_value(c.parts, OPERATOR, attribute="domain", value="right", node_role_id=dns, now=True)
-    assert c.states(dns) == ["ERROR"]
-    steering.retry(c.parts, OPERATOR, dns)
+    assert c.states(dns) == ["TRANSITION"]
     assert c.open_run(dns).input == {"dns": {"domain": "right"}}
 
 

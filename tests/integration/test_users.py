@@ -14,9 +14,10 @@ import pytest
 from sqlalchemy import select
 
 from crowbar_core.errors import BadInput, CrowbarError, NotFound, Refused, Unauthenticated
-from crowbar_core.services import nodes, users
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.parts import SYSTEM, Parts
+from crowbar_core.services.cluster import nodes
+from crowbar_core.services.people import users
+from crowbar_core.services.turns.parts import SYSTEM, Parts
 from crowbar_core.store.models import Audit, Token, User
 from tests.integration.api import settings
 

@@ -12,10 +12,11 @@ from sqlalchemy import select, update
 from crowbar_core.barclamp import Attribute, Done, NodeRoleView, Role, Task
 from crowbar_core.domain.attributes import MASK
 from crowbar_core.errors import BadInput, ConfigError, NotFound, PermanentError, Refused
-from crowbar_core.services import attributes, deployments, nodes, steering
-from crowbar_core.services.attributes import LayerValue, Value
-from crowbar_core.services.runner import Runner
-from crowbar_core.services.secrets import open_secrets
+from crowbar_core.services.cluster import deployments, nodes, steering
+from crowbar_core.services.engine.runner import Runner
+from crowbar_core.services.turns.secrets import open_secrets
+from crowbar_core.services.values import attributes
+from crowbar_core.services.values.attributes import LayerValue, Value
 from crowbar_core.store.models import DeploymentRole, Run, table
 from tests.integration.cluster import (
     OPERATOR,
@@ -361,9 +362,10 @@ def test_a_wanted_value_comes_from_the_parent_on_the_same_node(new_cluster: NewC
     c = new_cluster(peer, reader)
     for name in ("old", "here", "elsewhere"):
         c.node(name)
-    for number, name in enumerate(("old", "here"), 1):
-        attributes.set_value(c.parts, OPERATOR, attribute="size", value=number, node_role_id=c.bind(name, "peer"))
+    peers = [c.bind(name, "peer") for name in ("old", "here")]
     here, elsewhere = c.bind("here", "reader"), c.bind("elsewhere", "reader")
+    for number, ref in enumerate(peers, 1):
+        attributes.set_value(c.parts, OPERATOR, attribute="size", value=number, node_role_id=ref)
     c.commit_all()
     c.anneal()
     given = {row.node_role_id: row.input for row in c.rows(select(runs.c.node_role_id, runs.c.input))}

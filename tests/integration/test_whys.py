@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from crowbar_core.barclamp import Attribute, Done, Probe, Role, Task
 from crowbar_core.errors import PermanentError
-from crowbar_core.services import attributes, liveness, steering
-from crowbar_core.services.runner import Runner
+from crowbar_core.services.cluster import liveness, steering
+from crowbar_core.services.engine.runner import Runner
+from crowbar_core.services.values import attributes
 from tests.integration.cluster import OPERATOR, Cluster
 
 NewCluster = Callable[..., Cluster]

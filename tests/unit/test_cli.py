@@ -396,8 +396,8 @@ PLANNED = [
     (("nodes", "redeploy", "n1"), ("PUT", "nodes/n1/redeploy")),
     (("nodes", "propose", "n1"), ("PUT", "nodes/n1/propose")),
     (("nodes", "update", "n1", "--deployment", "d"), ("PATCH", "nodes/n1")),
-    (("nodes", "bind", "n1", "web"), ("POST", "node_roles")),
-    (("deployments", "bind", "d", "web", "n1"), ("POST", "node_roles")),
+    (("nodes", "bind", "n1", "web"), ("POST", "node_roles/bulk")),
+    (("deployments", "bind", "d", "web", "n1"), ("POST", "node_roles/bulk")),
     (("deployments", "commit", "d"), ("PUT", "deployments/d/commit")),
     (("deployments", "destroy", "d"), ("DELETE", "deployments/d")),
     (("deployments", "propose", "d"), ("PUT", "deployments/d/propose")),
@@ -452,6 +452,15 @@ def test_drafts_are_shown_as_old_and_new(server: Server, run: Run) -> None:
     assert '"a" -> (not set)' in shown[1]
     assert run("attribs", "discard", "--deployment", "d").stderr == "The drafts of 1 object are discarded.\n"
     assert run("attribs", "commit", "--deployment", "d").exit_code == 2
+
+
+def test_a_hammer_is_changed_key_by_key_and_a_run_woken(server: Server, run: Run) -> None:
+    server.on("PATCH", "/api/v2/hammers/3", {"id": 3})
+    assert run("hammers", "update", "3", "--config", "address=192.0.2.7", "--config", "user=null").exit_code == 0
+    assert run("hammers", "update", "3").exit_code == 2
+    server.on("PUT", "/api/v2/runs/4/wake", {"id": 4})
+    assert run("runs", "wake", "4").exit_code == 0
+    assert server.requests() == [("PATCH", "/api/v2/hammers/3"), ("PUT", "/api/v2/runs/4/wake")]
 
 
 # ---------------------------------------------------------------- destroying asks first
@@ -701,17 +710,38 @@ def crowbar(*args: str, **extra: Any) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([sys.executable, "-m", "crowbar_core.cli", *args], capture_output=True, timeout=60, **extra)
 
 
-def test_a_core_command_imports_neither_flask_nor_sqlalchemy_nor_plugins(server: Server) -> None:
-    server.on("GET", "/api/v2/nodes", NODES)
+def imported_by(*args: str, among: frozenset[str], **environment: str) -> str:
+    """Which of these modules a call of the command line imports."""
     code = (
         "import sys\nfrom crowbar_core.cli import root\n"
-        "try:\n    root.main(['nodes', 'list'])\nexcept SystemExit as ending:\n    assert not ending.code\n"
-        "print(sorted({'flask', 'sqlalchemy', 'stevedore', 'gunicorn', 'crowbar_core.plugins'} & set(sys.modules)))"
+        f"try:\n    root.main({list(args)!r})\nexcept SystemExit as ending:\n    assert not ending.code\n"
+        f"print(sorted(sys.modules.keys() & {set(among)!r}))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, timeout=60, env={**os.environ, "CROWBAR_URL": server.url}
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
     )
-    assert done.stdout.splitlines()[-1] == b"[]", done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+HEAVY = frozenset(
+    (
+        "crowbar_core.plugins", "crowbar_example", "crowbar_example_inventory", "crowbar_jig_script", "crowbar_lab",
+        "flask", "gunicorn", "jsonschema", "pydantic", "rich.console", "rich.progress", "sqlalchemy", "stevedore",
+        "yaml",
+    )
+)  # fmt: skip
+"""What a server, a barclamp or a rarer command needs, and what makes `crowbar` slow to start."""
+
+
+def test_a_command_of_the_core_imports_nothing_that_it_does_not_need(server: Server) -> None:
+    server.on("GET", "/api/v2/nodes", NODES)
+    assert imported_by("nodes", "list", among=HEAVY, CROWBAR_URL=server.url) == "[]"
+
+
+def test_the_list_of_commands_imports_no_command_and_no_barclamp() -> None:
+    more = {f"crowbar_core.cli.{name}" for name in ("client", "nodes", "serve", "verbs")} | {"requests"}
+    assert imported_by("--help", among=HEAVY | more) == "[]"
 
 
 def test_a_reader_that_goes_away_is_no_error(server: Server) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from crowbar_core import Json
 from crowbar_core.domain.attributes import MASK, SECRET
-from crowbar_core.services.run_logs import RunLogBuffer, secret_texts
+from crowbar_core.services.engine.run_logs import RunLogBuffer, secret_texts
 
 CUT = "(the log is cut off here: it has reached its limit)"
 

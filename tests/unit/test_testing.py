@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import click
 import pytest
 from flask import Blueprint
 
@@ -19,6 +18,7 @@ from crowbar_core import (
     CrowbarError,
     NavItem,
     NodeView,
+    Panel,
     Pending,
     Periodic,
     PermanentError,
@@ -27,6 +27,7 @@ from crowbar_core import (
     hookimpl,
     requires,
 )
+from crowbar_core.services.data.views import node_views
 from crowbar_core.testing import BrokenJig, FakeClock, FakeJig, NotQuiet, Testbed, check_barclamp, memory_cluster
 
 
@@ -179,6 +180,21 @@ def test_a_testbed_says_what_is_wrong_with_its_barclamp_and_leaves_nothing(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_testbed_reads_one_node_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Testbed() as bed:
+        for number in range(3):
+            bed.add_node(f"n{number}")
+        read: list[object] = []
+
+        def views(registry: Any, session: Any, store: Any, ids: Any = None) -> Any:
+            read.append(ids)
+            return node_views(registry, session, store, ids)
+
+        monkeypatch.setattr("crowbar_core.testing.testbed.node_views", views)
+        assert bed.node("n1").name == bed.node("N1.example.test").name == "n1.example.test"
+        assert [len(list(ids)) for ids in read if isinstance(ids, list)] == [1, 1]
+
+
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
     with Testbed(Plugin(WORK)) as bed:
         bed.add_node("n1")
@@ -227,7 +243,10 @@ def test_a_barclamp_with_nothing_wrong_has_no_problems() -> None:
         (Plugin(Role(name="a", attaches=("nobody",))), "warning: Role a attaches 'nobody'"),
         (Plugin(Role(name="a", jig="telnet")), "names the jig 'telnet', which no installed package brings."),
         (Plugin(Role(name="a", timeout=0)), "a timeout of 0 seconds"),
-        (Plugin(Role(name="a", max_attempts=0)), "may be tried 0 times"),
+        (Plugin(Role(name="a", max_attempts=-1)), "may be tried -1 times"),
+        (Plugin(Role(name="a", max_attempts=0, destructive=True)), "cannot be tried for ever"),
+        (Plugin(Role(name="a", gather=-1.0)), "gathers changes for -1.0 seconds"),
+        (Plugin(Role(name="a", gather=1.0)), "makes it run again at once"),
         (Plugin(Role(name="a", jig="python")), "no function: set run="),
         (Plugin(Role(name="a", run=lambda task: None)), "a function (run=), which its jig 'noop' does not call"),
         (Plugin(Role(name="../a")), "The name of a role may hold only"),
@@ -241,14 +260,14 @@ def test_a_barclamp_with_nothing_wrong_has_no_problems() -> None:
         (Plugin(register_blueprints=lambda: [5]), "returned something that is no Flask Blueprint"),
         (Plugin(register_blueprints=lambda: 1 / 0), "register_blueprints raises: ZeroDivisionError"),
         (Plugin(register_nav=lambda: [NavItem(label="Mine", url="/nowhere")]), "leads to /nowhere, where there is no"),
-        (Plugin(register_commands=lambda: ["lab"]), "which is no named click command"),
-        (Plugin(register_commands=lambda: [click.Command("nodes")]), "a command 'nodes', which crowbar has already"),
+        (Plugin(register_panels=lambda: [Panel(on="roof", title="P", render=str)]),  # type: ignore[arg-type]
+         "'P' is on 'roof'; it can be"),
         (Plugin(register_periodic=lambda: [Periodic(name="p", seconds=0, run=print)]), "is called every 0 seconds"),
         (Plugin(register_schema=lambda: "no.such.package"), "Its tables cannot be made"),
     ],
 )  # fmt: skip
 def test_the_checker_names_what_is_wrong(plugin: Any, says: str) -> None:
-    assert says in said(plugin, taken_commands=("nodes",))
+    assert says in said(plugin)
 
 
 def test_a_hook_that_is_not_marked_is_told() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from crowbar_core.services.workers import has_died, worker_name
+from crowbar_core.services.watch.workers import has_died, worker_name
 
-NAMED = "from crowbar_core.services.workers import worker_name; print(worker_name(), flush=True); input()"
+NAMED = "from crowbar_core.services.watch.workers import worker_name; print(worker_name(), flush=True); input()"
 
 
 def test_a_process_lives_until_it_ends_also_as_a_zombie() -> None:

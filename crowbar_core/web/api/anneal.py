@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from crowbar_core.services import settling
+from crowbar_core.services.watch import settling
 from crowbar_core.web.api.operation import Answer, Query, api
 from crowbar_core.web.api.routes import v2
 from crowbar_core.web.api.runs import LOOK_EVERY, waiting

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import Field
 
 from crowbar_core.errors import Forbidden, NotFound
-from crowbar_core.services import attributes as service
-from crowbar_core.services.attributes import Value
-from crowbar_core.services.parts import rehearsing
+from crowbar_core.services.turns.parts import rehearsing
+from crowbar_core.services.values import attributes as service
+from crowbar_core.services.values.attributes import Value
 from crowbar_core.web.api.collection import found_id, reading, to_change
 from crowbar_core.web.api.nouns import ATTRIBS, DEPLOYMENT_ROLES, DEPLOYMENTS, NODE_ROLES, NODES
 from crowbar_core.web.api.operation import Body, Query, api
@@ -24,6 +24,10 @@ class NewValue(Body):
 
 class ValuesQuery(Query):
     reveal: bool = Field(False, description="Show secret values; for administrators.")
+
+
+class NodeRoleValuesQuery(ValuesQuery):
+    wanted: bool = Field(False, description="Also those of others that its role wants, as its run is given them.")
 
 
 class ValueQuery(ValuesQuery):
@@ -137,9 +141,12 @@ def unset_node_attrib(node: str, attrib: str, query: NowQuery) -> None:
 
 
 @v2.get("/node_roles/<node_role>/attribs")
-@api(permission="viewer", summary="The values of a noderole's attributes", query=ValuesQuery)
-def node_role_attribs(node_role: str, query: ValuesQuery) -> list[dict[str, Any]]:
-    values = service.node_role_values(parts(), found_id(NODE_ROLES, node_role), reveal=_reveal(query.reveal))
+@api(permission="viewer", summary="The values of a noderole's attributes", query=NodeRoleValuesQuery)
+def node_role_attribs(node_role: str, query: NodeRoleValuesQuery) -> list[dict[str, Any]]:
+    key, reveal = found_id(NODE_ROLES, node_role), _reveal(query.reveal)
+    values = service.node_role_values(parts(), key, reveal=reveal)
+    if query.wanted:
+        values += service.wanted_values(parts(), key, reveal=reveal)
     return [_shown(value) for value in values]
 
 
@@ -147,7 +154,10 @@ def node_role_attribs(node_role: str, query: ValuesQuery) -> list[dict[str, Any]
 @api(permission="viewer", summary="The value of one attribute of a noderole", query=ValueQuery)
 def node_role_attrib(node_role: str, attrib: str, query: ValueQuery) -> dict[str, Any]:
     key, reveal = found_id(NODE_ROLES, node_role), _reveal(query.reveal)
-    shown = _one(service.node_role_values(parts(), key, reveal=reveal), attrib, "The noderole")
+    values = service.node_role_values(parts(), key, reveal=reveal)
+    if all(one.attribute.name != attrib for one in values):
+        values = service.wanted_values(parts(), key, reveal=reveal)
+    shown = _one(values, attrib, "The noderole")
     if query.explain:
         shown["layers"] = _explained(service.explain(parts(), attribute=attrib, node_role_id=key, reveal=reveal))
     return shown

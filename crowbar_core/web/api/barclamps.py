@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from crowbar_core.services import steering
+from crowbar_core.services.cluster import steering
 from crowbar_core.store.models import BarclampRow
 from crowbar_core.web.api.collection import found_id, listed, reading
 from crowbar_core.web.api.nouns import ATTRIBS, BARCLAMPS, JIGS, ROLES

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from crowbar_core.domain import names
 from crowbar_core.errors import BadInput, FieldError, NotFound
-from crowbar_core.store.listing import ID_MAX, Listing
+from crowbar_core.store.listing import ID_MAX, Listing, find_ids
 from crowbar_core.web.api.collection import found_id
+from crowbar_core.web.auth import parts
 
 
 def checked(check: Callable[[str], str]) -> Callable[[str], str]:
@@ -72,6 +73,15 @@ def resolve(listing: Listing, reference: int | str, field: str) -> int:
     """The id behind a reference in a body. Raises ``BadInput`` with a pointer when there is no such object."""
     try:
         return found_id(listing, reference)
+    except NotFound as error:
+        raise BadInput(error.detail, errors=(FieldError(pointer=f"/{field}", detail=error.detail),)) from None
+
+
+def resolve_all(listing: Listing, references: Sequence[int | str], field: str) -> list[int]:
+    """The ids behind a list of references in a body, each once, in their order. Raises ``BadInput`` as ``resolve``."""
+    try:
+        with parts().store.read() as session:
+            return list(dict.fromkeys(find_ids(session, listing, references)))
     except NotFound as error:
         raise BadInput(error.detail, errors=(FieldError(pointer=f"/{field}", detail=error.detail),)) from None
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 import orjson
 from flask import Blueprint, request
+from pydantic import BaseModel
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
@@ -18,7 +19,7 @@ from crowbar_core.errors import BadInput, FieldError, PreconditionFailed
 from crowbar_core.store import listing as lists
 from crowbar_core.store.db import expect
 from crowbar_core.store.listing import Field, Later, Listing
-from crowbar_core.web.api.operation import Answer, api, arguments
+from crowbar_core.web.api.operation import Answer, LossQuery, Query, api, repeatable_arguments
 from crowbar_core.web.auth import parts
 
 OWN = ("limit", "after", "sort", "fields", "count")
@@ -27,10 +28,13 @@ EXAMPLE_TIME = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def listed(listing: Listing, *, where: Where = (), filters: Mapping[str, str] | None = None) -> Answer:
-    """One page of a list, as the query parameters ask for it."""
-    given = arguments()
+    """One page of a list, as the query parameters ask for it. ``filters`` are not the client's to change."""
+    several = repeatable_arguments(OWN)
+    given = {name: values[0] for name, values in several.items() if name in OWN}
     limit = _limit(given.get("limit"))
-    asked = dict(filters or {}) | {name: value for name, value in given.items() if name not in OWN}
+    assumed = listing.unless_asked if request.method == "GET" else {}
+    asked: dict[str, str | Sequence[str]] = {**assumed, **{n: v for n, v in several.items() if n not in OWN}}
+    asked.update(filters or {})
     with parts().store.read() as session:
         found = lists.page(
             session,
@@ -45,7 +49,7 @@ def listed(listing: Listing, *, where: Where = (), filters: Mapping[str, str] | 
         )
     headers = {}
     if found.after is not None:
-        query = urlencode({**given, "limit": str(limit), "after": found.after})
+        query = urlencode({**several, "limit": str(limit), "after": found.after}, doseq=True)
         headers["Link"] = f'<{request.path}?{query}>; rel="next"'
     if found.total is not None:
         headers["X-Total-Count"] = str(found.total)
@@ -59,7 +63,7 @@ def single(listing: Listing, ref: str | int, *, where: Where = (), status: int =
     headers = {"ETag": tag}
     if request.method == "GET" and request.if_none_match.contains_weak(tag.strip('"')):
         return Answer(status=304, headers=headers)
-    fields = chosen_fields()
+    fields = [name for name in chosen_fields() if name != "*"]
     for name in fields:
         if listing.field(name) is None:
             raise _refused("fields", f"A {listing.noun} has no such field; it has {', '.join(listing.names)}.")
@@ -158,8 +162,8 @@ def sample(listing: Listing) -> dict[str, Any]:
 def _example(item: Field | Later) -> Any:
     if item.example is not None:
         return item.example
-    if item.type is datetime:
-        return EXAMPLE_TIME
+    if item.type in (date, datetime):
+        return EXAMPLE_TIME if item.type is datetime else EXAMPLE_TIME.date()
     return {bool: False, int: 1, float: 1.0, str: "", dict: {}, list: []}.get(item.type)
 
 
@@ -200,9 +204,8 @@ def reading(
         return single(listing, path[parameter])
 
     noun, plural = listing.noun, listing.plural
-    article = "an" if noun[0] in "aeiou" else "a"
     many = api(permission=permission, summary=f"List the {plural}", listing=listing, many=True)
-    like = api(permission=permission, summary=f"What {article} {noun} looks like", listing=listing)
+    like = api(permission=permission, summary=f"What {_a(noun)} looks like", listing=listing)
     same = api(
         permission=permission,
         summary=f"The {plural} with these field values",
@@ -219,3 +222,80 @@ def reading(
     )
     for method, path, verb, view in routes:
         blueprint.add_url_rule(path, f"{verb}_{plural.replace('/', '_')}", view, methods=[method])
+
+
+def creating(
+    blueprint: Blueprint, listing: Listing, *, summary: str, body: type[BaseModel], permission: Permission = "operator"
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Add the POST that makes an object. The view is given ``body`` and returns the new object's id."""
+
+    def add(make: Callable[..., int]) -> Callable[..., int]:
+        @api(permission=permission, summary=summary, body=body, listing=listing, status=201)
+        def create(body: Any) -> Answer:
+            return created(listing, make(body=body))
+
+        blueprint.add_url_rule(f"/{listing.plural}", f"create_{_word(listing)}", create, methods=["POST"])
+        return make
+
+    return add
+
+
+def changing(
+    blueprint: Blueprint, listing: Listing, *, parameter: str, summary: str, body: type[BaseModel],
+    permission: Permission = "operator", plans: str = "",
+) -> Callable[[Callable[..., None]], Callable[..., None]]:  # fmt: skip
+    """Add the PUT and the PATCH that change an object, under If-Match. The view is given its ``key`` (the id) and
+    ``body``; ``given(body)`` are the fields that were sent. ``plans``: as for ``api``.
+    """
+
+    def add(work: Callable[..., None]) -> Callable[..., None]:
+        @api(permission=permission, summary=summary, body=body, listing=listing, plans=plans)
+        def change(body: Any, **path: str) -> Answer:
+            key = to_change(listing, path[parameter])
+            work(key=key, body=body)
+            return single(listing, key)
+
+        for method in ("PUT", "PATCH"):
+            endpoint = f"{method.lower()}_{_word(listing)}"
+            blueprint.add_url_rule(f"/{listing.plural}/<{parameter}>", endpoint, change, methods=[method])
+        return work
+
+    return add
+
+
+def deleting(
+    blueprint: Blueprint, listing: Listing, *, parameter: str, summary: str, permission: Permission = "operator",
+    plans: str = "", query: type[Query] | None = None, asks: str = "",
+) -> Callable[[Callable[..., None]], Callable[..., None]]:  # fmt: skip
+    """Add the DELETE that removes an object, under If-Match. The view is given its ``key`` (the id), and the ``query``
+    if there is one. ``asks``: what is lost with it, in a sentence; then the command line shows that, and wants the name
+    typed.
+    """
+
+    def add(work: Callable[..., None]) -> Callable[..., None]:
+        @api(permission=permission, summary=summary, status=204, plans=plans, query=query)
+        def delete(**path: Any) -> None:
+            asked = {} if query is None else {"query": path["query"]}
+            work(key=to_change(listing, path[parameter]), **asked)
+
+        @api(permission=permission, summary=f"What would be lost with {_a(listing.noun)}", query=LossQuery)
+        def losses(query: LossQuery, **path: str) -> dict[str, Any]:
+            name = str(_whole(listing, path[parameter], ()).get("name", path[parameter]))
+            subject = f"{listing.noun} {name}"
+            return {"subject": subject, "name": name, "asks": True, "summary": asks, "sections": []}
+
+        one, word = f"/{listing.plural}/<{parameter}>", _word(listing)
+        blueprint.add_url_rule(one, f"delete_{word}", delete, methods=["DELETE"])
+        if asks:
+            blueprint.add_url_rule(f"{one}/losses", f"losses_{word}", losses, methods=["GET"])
+        return work
+
+    return add
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def _word(listing: Listing) -> str:
+    return listing.noun.replace(" ", "_").replace("/", "_")

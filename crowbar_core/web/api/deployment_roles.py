@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crowbar_core.services import deployments as service
+from crowbar_core.services.cluster import deployments as service
 from crowbar_core.web.api.bodies import Reference, resolve
 from crowbar_core.web.api.collection import created, reading, single, to_change
 from crowbar_core.web.api.nouns import DEPLOYMENT_ROLES, DEPLOYMENTS, ROLES

@@ -9,10 +9,10 @@ from sqlalchemy import exists, or_, select
 
 from crowbar_core.domain.states import State
 from crowbar_core.errors import BadInput
-from crowbar_core.services import deployments as service
+from crowbar_core.services.cluster import deployments as service
 from crowbar_core.store.models import AttribRow, DeploymentRole, Edge, Node, NodeRole, RoleRow, table
 from crowbar_core.web.api.bodies import DeploymentName, Description, Reference, given, resolve
-from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
+from crowbar_core.web.api.collection import changing, creating, deleting, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import ATTRIBS, DEPLOYMENT_ROLES, DEPLOYMENTS, NODE_ROLES, NODES, ROLES
 from crowbar_core.web.api.operation import Answer, Body, Query, api
 from crowbar_core.web.api.plans import shown
@@ -31,6 +31,7 @@ class NewDeployment(Body):
 class ChangedDeployment(Body):
     name: DeploymentName = ""
     description: Description = ""
+    parent_id: Reference | None = None
 
 
 class CommitQuery(Query):
@@ -40,43 +41,28 @@ class CommitQuery(Query):
 reading(v2, DEPLOYMENTS, parameter="deployment")
 
 
-@v2.post("/deployments")
-@api(permission="operator", summary="Make a deployment", body=NewDeployment, listing=DEPLOYMENTS, status=201)
-def create_deployment(body: NewDeployment) -> Answer:
+@creating(v2, DEPLOYMENTS, summary="Make a deployment", body=NewDeployment)
+def create_deployment(body: NewDeployment) -> int:
     parent = None if body.parent_id is None else resolve(DEPLOYMENTS, body.parent_id, "parent_id")
-    made = service.create_deployment(
+    return service.create_deployment(
         parts(), current_actor(), name=body.name, description=body.description, parent_id=parent
     )
-    return created(DEPLOYMENTS, made)
 
 
-def _change(deployment: str, body: ChangedDeployment) -> Answer:
-    key = to_change(DEPLOYMENTS, deployment)
-    service.change_deployment(parts(), current_actor(), key, given(body))
-    return single(DEPLOYMENTS, key)
+@changing(v2, DEPLOYMENTS, parameter="deployment", summary="Change a deployment", body=ChangedDeployment)
+def change_deployment(key: int, body: ChangedDeployment) -> None:
+    changes = given(body)
+    if body.parent_id is not None:
+        changes["parent_id"] = resolve(DEPLOYMENTS, body.parent_id, "parent_id")
+    service.change_deployment(parts(), current_actor(), key, changes)
 
 
-@v2.put("/deployments/<deployment>")
-@api(permission="operator", summary="Change a deployment", body=ChangedDeployment, listing=DEPLOYMENTS)
-def put_deployment(deployment: str, body: ChangedDeployment) -> Answer:
-    return _change(deployment, body)
-
-
-@v2.patch("/deployments/<deployment>")
-@api(permission="operator", summary="Change a deployment", body=ChangedDeployment, listing=DEPLOYMENTS)
-def patch_deployment(deployment: str, body: ChangedDeployment) -> Answer:
-    return _change(deployment, body)
-
-
-@v2.delete("/deployments/<deployment>")
-@api(
-    permission="operator",
-    summary="Unbind all of a deployment and remove it",
-    status=204,
+@deleting(
+    v2, DEPLOYMENTS, parameter="deployment", summary="Unbind all of a deployment and remove it",
     plans="Destroy deployment {deployment}",
-)
-def delete_deployment(deployment: str) -> None:
-    service.delete_deployment(parts(), current_actor(), to_change(DEPLOYMENTS, deployment))
+)  # fmt: skip
+def delete_deployment(key: int) -> None:
+    service.delete_deployment(parts(), current_actor(), key)
 
 
 @v2.put("/deployments/<deployment>/propose")

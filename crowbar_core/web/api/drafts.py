@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from crowbar_core.services import drafts as service
+from crowbar_core.services.values import drafts as service
 from crowbar_core.store.listing import Listing
 from crowbar_core.web.api.collection import found_id, to_change
 from crowbar_core.web.api.nouns import DEPLOYMENT_ROLES, DEPLOYMENTS, NODE_ROLES, NODES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crowbar_core.errors import Refused
-from crowbar_core.services import steering
+from crowbar_core.services.cluster import steering
 from crowbar_core.web.api.collection import found_id, reading, single
 from crowbar_core.web.api.nouns import DELIVERIES, EVENTS
 from crowbar_core.web.api.operation import Answer, api

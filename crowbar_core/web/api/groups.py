@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
 from sqlalchemy import select
 
-from crowbar_core.services import groups as service
+from crowbar_core.services.cluster import groups as service
 from crowbar_core.store.models import Node, NodeGroup, table
-from crowbar_core.web.api.bodies import Description, GroupName, given
-from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
+from crowbar_core.web.api.bodies import Description, GroupName, Reference, given, resolve_all
+from crowbar_core.web.api.collection import changing, creating, deleting, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import GROUPS, NODES
 from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.routes import v2
@@ -22,48 +23,42 @@ class NewGroup(Body):
     name: GroupName
     category: Category = "tag"
     description: Description = ""
+    nodes: list[Reference] = Field(default_factory=list, max_length=10_000, description="Who is in it.")
 
 
 class ChangedGroup(Body):
     name: GroupName = ""
     category: Category = "tag"
     description: Description = ""
+    nodes: list[Reference] = Field(default_factory=list, max_length=10_000, description="Who is in it, from now on.")
 
 
 reading(v2, GROUPS, parameter="group")
 
 
-@v2.post("/groups")
-@api(permission="operator", summary="Make a group", body=NewGroup, listing=GROUPS, status=201)
-def create_group(body: NewGroup) -> Answer:
-    made = service.create_group(
-        parts(), current_actor(), name=body.name, category=body.category, description=body.description
+@creating(v2, GROUPS, summary="Make a group", body=NewGroup)
+def create_group(body: NewGroup) -> int:
+    return service.create_group(
+        parts(),
+        current_actor(),
+        name=body.name,
+        category=body.category,
+        description=body.description,
+        nodes=resolve_all(NODES, body.nodes, "nodes"),
     )
-    return created(GROUPS, made)
 
 
-def _change(group: str, body: ChangedGroup) -> Answer:
-    key = to_change(GROUPS, group)
-    service.change_group(parts(), current_actor(), key, given(body))
-    return single(GROUPS, key)
+@changing(v2, GROUPS, parameter="group", summary="Change a group", body=ChangedGroup)
+def change_group(key: int, body: ChangedGroup) -> None:
+    changes = given(body)
+    if "nodes" in changes:
+        changes["nodes"] = resolve_all(NODES, body.nodes, "nodes")
+    service.change_group(parts(), current_actor(), key, changes)
 
 
-@v2.put("/groups/<group>")
-@api(permission="operator", summary="Change a group", body=ChangedGroup, listing=GROUPS)
-def put_group(group: str, body: ChangedGroup) -> Answer:
-    return _change(group, body)
-
-
-@v2.patch("/groups/<group>")
-@api(permission="operator", summary="Change a group", body=ChangedGroup, listing=GROUPS)
-def patch_group(group: str, body: ChangedGroup) -> Answer:
-    return _change(group, body)
-
-
-@v2.delete("/groups/<group>")
-@api(permission="operator", summary="Remove a group; its nodes stay", status=204)
-def delete_group(group: str) -> None:
-    service.delete_group(parts(), current_actor(), to_change(GROUPS, group))
+@deleting(v2, GROUPS, parameter="group", summary="Remove a group; its nodes stay")
+def delete_group(key: int) -> None:
+    service.delete_group(parts(), current_actor(), key)
 
 
 @v2.get("/groups/<group>/nodes")

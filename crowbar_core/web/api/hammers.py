@@ -1,4 +1,4 @@
-"""Hammers: ways to act on a node outside its roles. Their settings hold credentials and are never shown."""
+"""Hammers: ways to act on a node outside its roles. Secrets in their settings are never shown."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
-from crowbar_core.services import hammers as service
+from crowbar_core.services.cluster import hammers as service
 from crowbar_core.web.api.bodies import Reference, Small, resolve
-from crowbar_core.web.api.collection import created, found_id, reading, to_change
+from crowbar_core.web.api.collection import changing, created, found_id, reading, to_change
 from crowbar_core.web.api.nouns import HAMMERS, NODES
 from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.routes import v2
@@ -22,6 +22,13 @@ class NewHammer(Body):
     config: dict[str, Any] = Field(default_factory=dict)
 
 
+class ChangedHammer(Body):
+    priority: Small | None = None
+    config: dict[str, Any] | None = Field(
+        None, description="The keys to change; null removes one. A secret that is sent as it is shown stays."
+    )
+
+
 class Perform(Body):
     action: str = Field(min_length=1, max_length=64)
 
@@ -32,7 +39,8 @@ reading(v2, HAMMERS, parameter="hammer")
 @v2.get("/available_hammers")
 @api(permission="viewer", summary="The kinds of hammers that installed packages bring")
 def available_hammers() -> list[dict[str, Any]]:
-    return [{"name": name} for name in parts().registry.hammers]
+    registry = parts().registry
+    return [{"name": name, "schema": dict(registry.hammer_schema(name))} for name in registry.hammers]
 
 
 @v2.post("/hammers")
@@ -47,6 +55,11 @@ def create_hammer(body: NewHammer) -> Answer:
         config=body.config,
     )
     return created(HAMMERS, made)
+
+
+@changing(v2, HAMMERS, parameter="hammer", summary="Change a hammer's priority or configuration", body=ChangedHammer)
+def change_hammer(key: int, body: ChangedHammer) -> None:
+    service.change_hammer(parts(), current_actor(), key, priority=body.priority, config=body.config)
 
 
 @v2.delete("/hammers/<hammer>")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crowbar_core.services.health import CHECKS, gather
+from crowbar_core.services.watch.health import CHECKS, gather
 from crowbar_core.web.api.operation import Answer, api
 from crowbar_core.web.api.routes import outside, v2
 from crowbar_core.web.auth import parts

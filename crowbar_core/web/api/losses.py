@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import Field
-
 from crowbar_core.barclamp import Permission
-from crowbar_core.services.losses import losses
+from crowbar_core.services.cluster.losses import losses
 from crowbar_core.store.listing import Listing
 from crowbar_core.web.api.collection import found_id
 from crowbar_core.web.api.nouns import DEPLOYMENTS, GROUPS, HAMMERS, NODE_ROLES, NODES, USERS
-from crowbar_core.web.api.operation import Query, api
+from crowbar_core.web.api.operation import LossQuery, api
 from crowbar_core.web.api.routes import v2
 from crowbar_core.web.auth import parts
 
@@ -24,14 +22,6 @@ ASKED: tuple[tuple[Listing, str, Permission], ...] = (
     (USERS, "user", "admin"),
     (HAMMERS, "hammer", "viewer"),
 )
-
-
-class LossQuery(Query):
-    act: str = Field(
-        min_length=1,
-        max_length=64,
-        description="destroy, redeploy, unbind, commit, or what a hammer can do (off, cycle, reset).",
-    )
 
 
 def _asking(listing: Listing, parameter: str, permission: Permission) -> None:

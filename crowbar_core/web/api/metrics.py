@@ -10,9 +10,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 
 from crowbar_core.domain.states import OPEN_RUN_STATES, NodeState, State
-from crowbar_core.services.health import CHECKS, GRADES, gather
-from crowbar_core.services.parts import Parts
-from crowbar_core.services.processes import KINDS, alive_of_kind, processes
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.watch.health import CHECKS, GRADES, gather
+from crowbar_core.services.watch.processes import KINDS, alive_of_kind, processes
 from crowbar_core.store import boards, counts, quarantine, totals
 from crowbar_core.web.api.operation import api
 from crowbar_core.web.api.routes import outside

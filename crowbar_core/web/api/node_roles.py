@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import Field
 from sqlalchemy import select
 
-from crowbar_core.services import binding, steering
+from crowbar_core.services.cluster import binding, steering
 from crowbar_core.store.models import Edge, NodeRole, table
 from crowbar_core.web.api.bodies import Reference, resolve
 from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import DEPLOYMENTS, NODE_ROLES, NODES, ROLES, RUNS
-from crowbar_core.web.api.operation import Answer, Body, api
+from crowbar_core.web.api.operation import Answer, Body, Force, api
 from crowbar_core.web.api.routes import v2
 from crowbar_core.web.auth import current_actor, parts
 
@@ -56,11 +56,13 @@ def bind(body: NewNodeRole) -> Answer:
 @v2.delete("/node_roles/<node_role>")
 @api(
     permission="operator",
-    summary="Unbind a role from a node, with what needs it there",
+    summary="Unbind a role from a node, with what needs it there, once what it made is torn down",
+    query=Force,
     plans="Unbind noderole {node_role}",
 )
-def unbind(node_role: str) -> dict[str, Any]:
-    return {"node_roles": list(binding.unbind(parts(), current_actor(), to_change(NODE_ROLES, node_role)))}
+def unbind(node_role: str, query: Force) -> dict[str, Any]:
+    key = to_change(NODE_ROLES, node_role)
+    return {"node_roles": list(binding.unbind(parts(), current_actor(), key, force=query.force))}
 
 
 def _act(node_role: str, act: Callable[..., Any]) -> Answer:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from crowbar_core.domain.addresses import parse_interface, parse_mac
-from crowbar_core.services import addresses, hammers, liveness, steering
-from crowbar_core.services import nodes as service
+from crowbar_core.domain.addresses import as_hint, parse_interface, parse_mac
+from crowbar_core.services.cluster import hammers, liveness, registering, steering
+from crowbar_core.services.cluster import nodes as service
+from crowbar_core.services.data import addresses
 from crowbar_core.web.api.bodies import BootEnv, Description, NodeName, Reference, Small, formed, given, resolve
-from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
+from crowbar_core.web.api.collection import changing, creating, deleting, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import DEPLOYMENTS, HAMMERS, NODE_ROLES, NODES, ROLES, RUNS
-from crowbar_core.web.api.operation import Answer, Body, api
+from crowbar_core.web.api.operation import Answer, Body, Force, api
 from crowbar_core.web.api.routes import v2
-from crowbar_core.web.auth import current_actor, parts
+from crowbar_core.web.auth import current_actor, current_identity, parts
 
 HostKey = Annotated[
     str,
@@ -87,23 +87,25 @@ class PowerAction(Body):
 reading(v2, NODES, parameter="node", own=True)
 
 
-@v2.post("/nodes")
-@api(permission="operator", summary="Register a node", body=NewNode, listing=NODES, status=201)
-def create_node(body: NewNode) -> Answer:
+@creating(v2, NODES, summary="Register a node", body=NewNode)
+def create_node(body: NewNode) -> int:
+    deployment = None if body.deployment_id is None else resolve(DEPLOYMENTS, body.deployment_id, "deployment_id")
+    (made,) = registering.create_nodes(parts(), current_actor(), [registered(body, deployment)])
+    return made
+
+
+def registered(body: NewNode, deployment_id: int | None) -> registering.NewNode:
+    """What a body says of a node to be registered."""
     hint = dict(body.hint)
     if body.ip is not None:
-        key = "v6addr" if ipaddress.ip_interface(body.ip).version == 6 else "v4addr"
-        hint[f"hint-{body.network}-{key}"] = body.ip
+        hint |= as_hint(body.ip, network=body.network)
     if body.mac is not None:
         hint["hint-admin-macs"] = [body.mac]
-    deployment = None if body.deployment_id is None else resolve(DEPLOYMENTS, body.deployment_id, "deployment_id")
-    made = service.create_node(
-        parts(),
-        current_actor(),
+    return registering.NewNode(
         name=body.name,
         description=body.description,
         admin=body.admin,
-        deployment_id=deployment,
+        deployment_id=deployment_id,
         hint=hint,
         discovery=body.discovery,
         host_keys=tuple(body.host_keys),
@@ -113,53 +115,33 @@ def create_node(body: NewNode) -> Answer:
         order=body.order,
         hammers=tuple((hammer.name, hammer.priority, hammer.config) for hammer in body.hammers),
     )
-    return created(NODES, made)
 
 
-def _change(node: str, body: ChangedNode) -> Answer:
-    key = to_change(NODES, node)
+@changing(v2, NODES, parameter="node", summary="Change fields of a node", body=ChangedNode, plans="Change node {node}")
+def change_node(key: int, body: ChangedNode) -> None:
+    service.change_node(parts(), current_actor(), key, asked(body))
+
+
+def asked(body: ChangedNode) -> dict[str, Any]:
+    """The fields that a body would change, with ids for names."""
     changes = given(body)
     if changes.get("deployment_id") is not None:
         changes["deployment_id"] = resolve(DEPLOYMENTS, changes["deployment_id"], "deployment_id")
     if changes.get("target_role_id") is not None:
         changes["target_role_id"] = resolve(ROLES, changes["target_role_id"], "target_role_id")
-    service.change_node(parts(), current_actor(), key, changes)
-    return single(NODES, key)
+    return changes
 
 
-@v2.put("/nodes/<node>")
-@api(
-    permission="operator",
-    summary="Change fields of a node",
-    body=ChangedNode,
-    listing=NODES,
-    plans="Change node {node}",
-)
-def put_node(node: str, body: ChangedNode) -> Answer:
-    return _change(node, body)
-
-
-@v2.patch("/nodes/<node>")
-@api(
-    permission="operator",
-    summary="Change fields of a node",
-    body=ChangedNode,
-    listing=NODES,
-    plans="Change node {node}",
-)
-def patch_node(node: str, body: ChangedNode) -> Answer:
-    return _change(node, body)
-
-
-@v2.delete("/nodes/<node>")
-@api(
-    permission="operator",
-    summary="Remove a node; its running run is cancelled first",
-    status=204,
+@deleting(
+    v2,
+    NODES,
+    parameter="node",
+    summary="Remove a node; its running run is cancelled first, and what its roles made on it is torn down",
     plans="Destroy node {node}",
+    query=Force,
 )
-def delete_node(node: str) -> None:
-    service.delete_node(parts(), current_actor(), to_change(NODES, node))
+def delete_node(key: int, query: Force) -> None:
+    service.delete_node(parts(), current_actor(), key, force=query.force)
 
 
 @v2.put("/nodes/<node>/commit")
@@ -233,13 +215,15 @@ def forget_discovery(node: str) -> None:
 @v2.put("/nodes/<node>/host_keys")
 @api(
     permission="node",
-    summary="A node brings its SSH host keys, as long as none are known",
+    summary="A node brings its SSH host keys: as long as none are known, or with a token for this boot",
     body=HostKeys,
     listing=NODES,
 )
 def report_host_keys(node: str, body: HostKeys) -> Answer:
     key = found_id(NODES, node)
-    service.bring_host_keys(parts(), current_actor(), key, body.host_keys)
+    identity = current_identity()
+    vouched = identity is not None and identity.purpose == "boot"
+    service.bring_host_keys(parts(), current_actor(), key, body.host_keys, vouched=vouched)
     return single(NODES, key)
 
 

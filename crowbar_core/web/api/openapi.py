@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 from flask import Flask
@@ -22,12 +22,14 @@ _OWN: Final = frozenset({"api", "outside", "ui"})
 _PARAMETER: Final = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _REFS: Final = "#/components/schemas/{model}"
+_ANY: Final = "Given several times: any of them."
 _TYPES: Final[Mapping[type, Mapping[str, Any]]] = {
     bool: {"type": "boolean"},
     int: {"type": "integer"},
     float: {"type": "number"},
     str: {"type": "string"},
     datetime: {"type": "string", "format": "date-time"},
+    date: {"type": "string", "format": "date"},
     list: {"type": "array", "items": {}},
     dict: {"type": "object"},
 }
@@ -220,9 +222,11 @@ def _query(operation: Operation) -> list[dict[str, Any]]:
         sorts = [sign + name for name in dict.fromkeys(("id", *listing.sorts)) for sign in ("", "-")]
         found.append(_parameter("sort", {"type": "string", "enum": sorts}))
         found.append(_parameter("count", {"type": "boolean"}, help_="Count all into the header X-Total-Count."))
-        for item in listing.fields:
-            if item.filter:
-                found.append(_parameter(item.name, _TYPES[item.type]))
+        for name, schema, help_ in (
+            *((item.name, _TYPES[item.type], item.help) for item in listing.fields if item.filter),
+            *((item.name, {"type": "string"}, item.help) for item in listing.choices),
+        ):
+            found.append(_parameter(name, {"type": "array", "items": dict(schema)}, help_=f"{help_} {_ANY}".strip()))
     if listing is not None and operation.query is None:
         found.append(_parameter("fields", {"type": "string"}, help_="Only these fields, separated by commas."))
     return found

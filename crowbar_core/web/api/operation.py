@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crowbar_core.barclamp import Permission
 from crowbar_core.errors import BadInput, CrowbarError, FieldError
-from crowbar_core.services.planning import rehearse
+from crowbar_core.services.cluster.planning import rehearse
 from crowbar_core.store.listing import Listing
 from crowbar_core.web.api import strict
 from crowbar_core.web.api.plans import shown
@@ -43,6 +43,14 @@ class Query(BaseModel):
 
 class DryRun(Query):
     dry_run: bool = Field(False, description="Do nothing: answer with the plan of what would happen.")
+
+
+class LossQuery(Query):
+    act: str = Field(
+        min_length=1,
+        max_length=64,
+        description="destroy, redeploy, unbind, commit, or what a hammer can do (off, cycle, reset).",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +125,7 @@ def api(
     def decorate(view: View) -> View:
         @functools.wraps(view)
         def called(**path: Any) -> Response:
-            given, asked = dict(path), arguments()
+            given, asked = dict(path), {} if many and query is None else arguments()
             dry_run = bool(plans) and _dry_run(asked)
             if query is not None:
                 given["query"] = strict.query(query, asked)
@@ -159,6 +167,10 @@ def respond(value: Any, status: int = 200) -> Response:
     return answer
 
 
+class Force(Query):
+    force: bool = Field(False, description="Without tearing down on nodes what roles made there.")
+
+
 def _dry_run(asked: dict[str, str]) -> bool:
     found = strict.query(DryRun, {"dry_run": asked.pop("dry_run", "false")})
     return isinstance(found, DryRun) and found.dry_run
@@ -184,6 +196,16 @@ def _plain(value: Any) -> Any:
 def arguments() -> dict[str, str]:
     """The query parameters, each given once. Raises ``BadInput`` for repeated ones and for NUL."""
     return strict.single(request.args.lists(), "query parameter")
+
+
+def repeatable_arguments(once: Sequence[str]) -> dict[str, list[str]]:
+    """The same for a list, where any filter may be given several times. Raises as ``arguments`` does."""
+    given = list(request.args.lists())
+    strict.single(((name, values if name in once else values[:1]) for name, values in given), "query parameter")
+    for name, values in given:
+        for value in values:
+            strict.single([(name, [value])], "query parameter")
+    return dict(given)
 
 
 def _check_arguments(listing: Listing | None, given: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from crowbar_core.services.planning import Plan
+from crowbar_core.services.cluster.planning import Plan
 
 
 def shown(plan: Plan) -> dict[str, Any]:

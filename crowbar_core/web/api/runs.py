@@ -14,8 +14,8 @@ from sqlalchemy import select
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import OPEN_RUN_STATES
 from crowbar_core.errors import Unavailable
-from crowbar_core.services import steering
-from crowbar_core.services.parts import Parts
+from crowbar_core.services.cluster import steering
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.store.listing import ID_MAX
 from crowbar_core.store.models import Run, RunLog, table
 from crowbar_core.web.api.collection import found_id, reading, single, to_change
@@ -69,6 +69,14 @@ def waiting() -> Waiting:
 def cancel_run(run: str, body: CancelBody) -> Answer:
     key = to_change(RUNS, run)
     steering.cancel_run(parts(), current_actor(), key, hold=body.hold)
+    return single(RUNS, key)
+
+
+@v2.put("/runs/<run>/wake")
+@api(permission="node", summary="Have a run in steps called again: what it waits for may have happened", listing=RUNS)
+def wake_run(run: str) -> Answer:
+    key = to_change(RUNS, run)
+    steering.wake_run(parts(), current_actor(), key)
     return single(RUNS, key)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import func, select
 
 from crowbar_core.domain.states import OPEN_RUN_STATES, NodeState, RunState
-from crowbar_core.services.views import node_views
+from crowbar_core.services.data.views import node_views
 from crowbar_core.store import boards
 from crowbar_core.store.counts import backlog, by_name
 from crowbar_core.store.models import Group, Lease, NodeGroup, NodeRole, RoleRow, Run, table

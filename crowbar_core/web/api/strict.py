@@ -13,7 +13,7 @@ import json
 import math
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -243,6 +243,17 @@ def query(kind: type[BaseModel], values: dict[str, str]) -> BaseModel:
         return kind.model_validate_strings(values)
     except ValidationError as error:
         raise BadInput("The query has parameters that cannot be: see errors.", errors=_errors(error, "?")) from None
+
+
+def form(kind: type[BaseModel], values: Mapping[str, str]) -> BaseModel:
+    """The fields of a form as a model, which may be that of the API: text is read as its fields want it, empty is as
+    good as left out, and what the model does not know (a CSRF token) is passed over.
+    """
+    wanted = {name: text.strip() for name, text in values.items() if name in kind.model_fields and text.strip()}
+    try:
+        return kind.model_validate_strings(wanted)
+    except ValidationError as error:
+        raise BadInput("The form has fields that cannot be.", errors=_errors(error, "/")) from None
 
 
 def _errors(error: ValidationError, start: str) -> tuple[FieldError, ...]:

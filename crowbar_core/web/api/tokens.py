@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 from sqlalchemy import ColumnElement
 
 from crowbar_core.errors import BadInput, Forbidden
-from crowbar_core.services import users as service
+from crowbar_core.services.people import users as service
 from crowbar_core.store.models import Token, table
 from crowbar_core.web.api.bodies import Reference, TokenName, resolve
 from crowbar_core.web.api.collection import created, found_id, listed, match, sample, single
@@ -24,6 +24,11 @@ class NewToken(Body):
     user_id: Reference | None = Field(None, description="One's own when neither user_id nor node_id is given.")
     node_id: Reference | None = None
     role: Literal["admin", "operator", "viewer", "node"] | None = None
+    purpose: str = Field(
+        "",
+        max_length=32,
+        description="Of a node's token: what it is for. With one for boot, the node may bring new host keys.",
+    )
     expires_at: AwareDatetime | None = None
 
 
@@ -89,6 +94,7 @@ def create_token(body: NewToken) -> Answer:
         node_id=node_id,
         name=body.name,
         role=role,
+        purpose=body.purpose,
         expires_at=body.expires_at,
     )
     return created(TOKENS, service.token_id_of(made), extra={"token": made})

@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import Field
 
 from crowbar_core.errors import Forbidden, Unauthenticated
-from crowbar_core.services import users as service
+from crowbar_core.services.people import users as service
 from crowbar_core.web.api.bodies import UserName, given
-from crowbar_core.web.api.collection import created, reading, single, to_change
+from crowbar_core.web.api.collection import changing, creating, deleting, reading, single, to_change
 from crowbar_core.web.api.nouns import USERS
 from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.routes import v2
@@ -48,35 +48,19 @@ def whoami() -> dict[str, str | int | None]:
     return {"name": identity.name, "role": identity.role, "user_id": identity.user_id}
 
 
-@v2.post("/users")
-@api(permission="admin", summary="Make a user", body=NewUser, listing=USERS, status=201)
-def create_user(body: NewUser) -> Answer:
-    made = service.create_user(parts(), current_actor(), name=body.name, password=body.password, role=body.role)
-    return created(USERS, made)
+@creating(v2, USERS, permission="admin", summary="Make a user", body=NewUser)
+def create_user(body: NewUser) -> int:
+    return service.create_user(parts(), current_actor(), name=body.name, password=body.password, role=body.role)
 
 
-def _change(user: str, body: ChangedUser) -> Answer:
-    key = to_change(USERS, user)
+@changing(v2, USERS, parameter="user", permission="admin", summary="Change a user's name or role", body=ChangedUser)
+def change_user(key: int, body: ChangedUser) -> None:
     service.change_user(parts(), current_actor(), key, given(body))
-    return single(USERS, key)
 
 
-@v2.put("/users/<user>")
-@api(permission="admin", summary="Change a user's name or role", body=ChangedUser, listing=USERS)
-def put_user(user: str, body: ChangedUser) -> Answer:
-    return _change(user, body)
-
-
-@v2.patch("/users/<user>")
-@api(permission="admin", summary="Change a user's name or role", body=ChangedUser, listing=USERS)
-def patch_user(user: str, body: ChangedUser) -> Answer:
-    return _change(user, body)
-
-
-@v2.delete("/users/<user>")
-@api(permission="admin", summary="Remove a user and their tokens", status=204)
-def delete_user(user: str) -> None:
-    service.delete_user(parts(), current_actor(), to_change(USERS, user))
+@deleting(v2, USERS, parameter="user", permission="admin", summary="Remove a user and their tokens")
+def delete_user(key: int) -> None:
+    service.delete_user(parts(), current_actor(), key)
 
 
 @v2.put("/users/<user>/lock")

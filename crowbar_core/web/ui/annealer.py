@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from crowbar_core.barclamp import requires
 from crowbar_core.domain.states import NodeState
 from crowbar_core.errors import CrowbarError, Refused
-from crowbar_core.services import steering
+from crowbar_core.services.cluster import steering
 from crowbar_core.store import boards, run_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.shell import act, actor, page, ui

@@ -17,8 +17,8 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import Permission, requires
 from crowbar_core.errors import CrowbarError, Forbidden, NotFound
-from crowbar_core.services import losses as service
-from crowbar_core.services.losses import Loss
+from crowbar_core.services.cluster import losses as service
+from crowbar_core.services.cluster.losses import Loss
 from crowbar_core.web import auth
 from crowbar_core.web.ui.plans import act_planned
 from crowbar_core.web.ui.shell import act, is_local, page, refuse, ui

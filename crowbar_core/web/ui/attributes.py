@@ -8,8 +8,8 @@ from flask import Response, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
-from crowbar_core.services import attributes as service
-from crowbar_core.services import drafts
+from crowbar_core.services.values import attributes as service
+from crowbar_core.services.values import drafts
 from crowbar_core.store import node_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.plans import act_planned

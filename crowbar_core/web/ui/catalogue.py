@@ -8,7 +8,7 @@ from flask import Response, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
-from crowbar_core.services import steering
+from crowbar_core.services.cluster import steering
 from crowbar_core.store import catalogue, jobs, node_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.shell import act, actor, found, known_id, page, ui

@@ -10,9 +10,10 @@ from flask import Response, current_app
 
 from crowbar_core.barclamp import Problem, requires
 from crowbar_core.plugins import Failure
-from crowbar_core.services.health import gather
+from crowbar_core.services.watch.health import gather
 from crowbar_core.store import boards, catalogue, run_pages
 from crowbar_core.web import auth
+from crowbar_core.web.ui.panels import panels
 from crowbar_core.web.ui.shell import page, ui
 
 CHECKS_SECONDS = 15.0
@@ -34,8 +35,15 @@ def dashboard() -> Response:
             "hook_failures": catalogue.hook_failures(session, limit=5),
             "barclamps": [one for one in barclamps if one.state in ("failed", "missing")],
         }
+    context["panels"] = panels("dashboard")
     health = gather(parts)
-    return page("dashboard.html", live="_dashboard.html", problems=problems(), health=health, **context)
+    return page(
+        "dashboard.html",
+        live="_dashboard.html",
+        problems=problems(),
+        health=health,
+        **context,
+    )
 
 
 def problems() -> Sequence[tuple[str, Problem]]:

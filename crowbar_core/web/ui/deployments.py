@@ -9,17 +9,19 @@ from typing import Any
 from flask import Response, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from crowbar_core.barclamp import requires
+from crowbar_core.barclamp import DeploymentView, requires
 from crowbar_core.domain.states import DeploymentState, State, deployment_state
-from crowbar_core.services import attributes as values
-from crowbar_core.services import binding, drafts, losses
-from crowbar_core.services import deployments as service
-from crowbar_core.services import nodes as node_service
-from crowbar_core.services.parts import Actor, Parts
+from crowbar_core.services.cluster import binding, losses
+from crowbar_core.services.cluster import deployments as service
+from crowbar_core.services.cluster import nodes as node_service
+from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.values import attributes as values
+from crowbar_core.services.values import drafts
 from crowbar_core.store import boards, catalogue, node_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.asking import act_asked, ask_url
 from crowbar_core.web.ui.nodes import bound
+from crowbar_core.web.ui.panels import panels
 from crowbar_core.web.ui.plans import act_planned, plan_page
 from crowbar_core.web.ui.shell import Action, act, actor, field, form_value, found, number, page, ui, whole
 
@@ -96,12 +98,16 @@ def board(reference: str) -> Response:
         names = node_pages.node_names(session)
     drafted = drafts.drafts(auth.parts(), deployment_id=line.id)
     here = {column.role_id for column in grid.columns}
+    parent = next((one for one in lines if one.id == line.parent_id), None)
+    view = DeploymentView(
+        id=line.id, name=line.name, parent=parent.name if parent else None, system=line.system, committed=line.committed
+    )
     return page(
         "board.html",
         live="_board.html",
         deployment=line,
         state=deployment_state(line.committed, line.states),
-        parent=next((one for one in lines if one.id == line.parent_id), None),
+        parent=parent,
         children=[one for one in lines if one.parent_id == line.id],
         grid=grid,
         roles=roles,
@@ -109,6 +115,7 @@ def board(reference: str) -> Response:
         names=names,
         proposed=line.states.get(State.PROPOSED, 0),
         drafts=drafted,
+        panels=panels("deployment", view),
         settable=_settable([column.role for column in grid.columns]),
         actions=_actions(line, len(drafted)),
         danger=_danger(line),

@@ -8,10 +8,12 @@ from flask import Response, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
-from crowbar_core.services import steering
+from crowbar_core.services.cluster import steering
 from crowbar_core.store import catalogue
+from crowbar_core.store.listings.history import AUDITS
 from crowbar_core.web import auth
 from crowbar_core.web.ui.shell import act, actor, before_id, page, ui
+from crowbar_core.web.ui.tables import Column, Input, list_page, rows
 
 LINES_PER_PAGE = 100
 DELIVERY_STATES = ("waiting", "done", "failed")
@@ -45,10 +47,23 @@ def retry_delivery(delivery_id: int) -> BaseResponse:
     )
 
 
+AUDIT_COLUMNS = (
+    Column(name="at", label="When", kind="moment"),
+    Column(name="actor", label="Who", href="?actor={actor}"),
+    Column(name="remote", label="From", kind="code"),
+    Column(name="action", label="What"),
+    Column(name="subject", label="About", href="?subject={subject}"),
+    Column(name="detail", label="Detail", kind="json"),
+)
+
+
 @ui.get("/audit")
 @requires("operator")
 def audit() -> Response:
-    filters = {"actor": request.args.get("actor", "")[:255], "subject": request.args.get("subject", "")[:255]}
-    with auth.parts().store.read() as session:
-        lines = catalogue.audits_page(session, before=before_id(), limit=LINES_PER_PAGE, **filters)
-    return page("audit.html", lines=lines, filters=filters, limit=LINES_PER_PAGE)
+    return list_page(
+        "Audit",
+        rows(AUDITS, filters=("actor", "subject"), limit=LINES_PER_PAGE),
+        AUDIT_COLUMNS,
+        sub="Who did what, from where. Nothing is ever taken out.",
+        filters=(Input(name="actor", label="Who"), Input(name="subject", label="What it was about")),
+    )

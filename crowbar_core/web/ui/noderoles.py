@@ -11,9 +11,10 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
 from crowbar_core.domain.states import OPEN_RUN_STATES, State
-from crowbar_core.services import attributes as values
-from crowbar_core.services import binding, drafts, steering
-from crowbar_core.services.parts import Actor, Parts
+from crowbar_core.services.cluster import binding, steering
+from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.values import attributes as values
+from crowbar_core.services.values import drafts
 from crowbar_core.store import boards, node_pages, run_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.asking import act_asked
@@ -76,6 +77,7 @@ def noderole(node_role_id: int) -> Response:
     context["why"] = steering.why_node_role(parts, node_role_id)
     context["drafts"] = drafts.drafts(parts, node_role_id=node_role_id)
     context["values"] = values.node_role_values(parts, node_role_id)
+    context["wanted"] = values.wanted_values(parts, node_role_id)
     return page("noderole.html", live="_noderole.html", actions=_actions(line, runs), **context)
 
 

@@ -9,21 +9,26 @@ from flask import Response, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
+from crowbar_core.domain.addresses import as_hint
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import NodeState, node_state
-from crowbar_core.errors import CrowbarError
-from crowbar_core.services import attributes as values
-from crowbar_core.services import binding, drafts, hammers, liveness, steering, views
-from crowbar_core.services import nodes as service
-from crowbar_core.services.addresses import claims_of
-from crowbar_core.services.parts import Actor, Parts
+from crowbar_core.errors import BadInput, CrowbarError
+from crowbar_core.services.cluster import binding, hammers, liveness, steering
+from crowbar_core.services.cluster import nodes as service
+from crowbar_core.services.data import views
+from crowbar_core.services.data.addresses import claims_of
+from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.values import attributes as values
+from crowbar_core.services.values import drafts
 from crowbar_core.store import boards, catalogue, node_pages, run_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.asking import act_asked, ask_url
+from crowbar_core.web.ui.panels import panels
 from crowbar_core.web.ui.plans import act_drafts, act_planned
 from crowbar_core.web.ui.shell import Action, act, actor, field, found, known_id, number, page, ui
 
 NODES_PER_PAGE = 100
+FILTERS = ("q", "state", "deployment", "group", "alive", "available", "system")
 YES_NO = {"yes": True, "no": False}
 
 
@@ -32,7 +37,7 @@ YES_NO = {"yes": True, "no": False}
 def nodes() -> Response:
     wanted = request.args.get("state", "").upper()
     deployment = request.args.get("deployment", "")
-    filters = {name: request.args.get(name, "")[:255] for name in ("q", "state", "deployment", "alive", "available")}
+    filters = {name: request.args.get(name, "")[:255] for name in FILTERS}
     with auth.parts().store.read() as session:
         lines = node_pages.nodes_page(
             session,
@@ -42,8 +47,13 @@ def nodes() -> Response:
             deployment_id=known_id(deployment),
             alive=YES_NO.get(filters["alive"]),
             available=YES_NO.get(filters["available"]),
+            system=filters["system"] == "yes",
+            group=filters["group"].replace("\x00", ""),
             limit=NODES_PER_PAGE + 1,
         )
+        groups = node_pages.group_names(session)
+        shown = [line.id for line in lines[:NODES_PER_PAGE]]
+        addresses = views.node_views(auth.parts().registry, session, auth.parts().store, shown)
         deployments = boards.deployment_lines(session)
     more = lines[NODES_PER_PAGE - 1].name if len(lines) > NODES_PER_PAGE else ""
     return page(
@@ -53,6 +63,8 @@ def nodes() -> Response:
         more=more,
         filters=filters,
         deployments=deployments,
+        groups=groups,
+        addresses={node_id: view.addresses for node_id, view in addresses.items()},
     )
 
 
@@ -60,7 +72,11 @@ def nodes() -> Response:
 @requires("operator")
 def create_node() -> BaseResponse:
     def work() -> int:
-        hint = {"hint-admin-v4addr": request.form["ip"].strip()} if request.form.get("ip", "").strip() else None
+        ip = request.form.get("ip", "").strip()
+        try:
+            hint = as_hint(ip) if ip else None
+        except ValueError as error:
+            raise BadInput(str(error)) from None
         return service.create_node(
             auth.parts(), actor(), name=field("name"), description=request.form.get("description", ""), hint=hint
         )
@@ -82,7 +98,7 @@ def node(reference: str) -> Response:
             "runs": run_pages.runs_of(session, node_id=line.id, limit=15),
             "roles": catalogue.bindable_roles(session),
             "deployments": boards.deployment_lines(session),
-            "addresses": views.node_views(parts.registry, session, parts.store, [line.id])[line.id].addresses,
+            "view": views.node_views(parts.registry, session, parts.store, [line.id])[line.id],
             "claims": claims_of(session, parts.store, parts.settings, [line.id]).get(line.id, ()),
         }
     for tree in ("hint", "discovery"):
@@ -90,6 +106,7 @@ def node(reference: str) -> Response:
     context["state"] = node_state(
         (one.state for one in context["node_roles"]), alive=line.alive, was_alive=line.alive_at is not None
     )
+    context["panels"] = panels("node", context["view"])
     context["why"] = steering.why_node(parts, line.id)
     context["drafts"] = drafts.drafts(parts, node_id=line.id)
     context["values"] = values.node_values(parts, line.id)

@@ -15,9 +15,9 @@ from flask import redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.errors import CrowbarError
-from crowbar_core.services import drafts
-from crowbar_core.services.losses import Loss
-from crowbar_core.services.planning import Plan, PlanStep, rehearse
+from crowbar_core.services.cluster.losses import Loss
+from crowbar_core.services.cluster.planning import Plan, PlanStep, rehearse
+from crowbar_core.services.values import drafts
 from crowbar_core.web import auth
 from crowbar_core.web.ui.shell import act, actor, is_local, page, refuse
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 NAMED = 200
 """So many nodes of a folded row are named; the command line shows all with ``--all``."""
-KINDS = ("run", "run again", "refresh", "pass over", "wait")
+KINDS = ("teardown", "run", "run again", "refresh", "pass over", "wait")
 NOT_CARRIED = ("csrf_token", "rehearse", "typed")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Response
 
 from crowbar_core.barclamp import requires
-from crowbar_core.services.health import CHECKS, gather
-from crowbar_core.services.processes import processes
+from crowbar_core.services.watch.health import CHECKS, gather
+from crowbar_core.services.watch.processes import processes
 from crowbar_core.web import auth
 from crowbar_core.web.ui.shell import page, ui
 

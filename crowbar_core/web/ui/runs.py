@@ -7,9 +7,9 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
 from crowbar_core.domain.attributes import masked
-from crowbar_core.domain.states import OPEN_RUN_STATES, RunState
-from crowbar_core.services import steering
-from crowbar_core.store import run_pages
+from crowbar_core.domain.states import OPEN_RUN_STATES, RunState, State
+from crowbar_core.services.cluster import steering
+from crowbar_core.store import node_pages, run_pages, steps
 from crowbar_core.web import auth
 from crowbar_core.web.ui.shell import Action, act, actor, before_id, found, page, ui, whole
 
@@ -36,19 +36,34 @@ def run(run_id: int) -> Response:
         whole_log = "all" in request.args
         log = run_pages.log_tail(session, run_id, limit=100_000 if whole_log else LINES_SHOWN)
         given = masked(run_pages.run_input(session, run_id))
+        node_role = node_pages.node_role_line(session, line.node_role_id)
+        may_retry = node_role is not None and node_role.state == State.ERROR and line.finished_at is not None
+        timeline = steps.timeline(session, run_id)
         telling = run_pages.telling_lines(session, [run_id]).get(run_id) if line.state == "failed" else None
     return page(
         "run.html",
         run=line,
         log=log,
         input=given,
+        timeline=timeline,
         is_open=line.state in OPEN_RUN_STATES,
         telling=telling[0] if telling else None,
-        actions=_actions(line),
+        actions=_actions(line, may_retry=may_retry),
     )
 
 
-def _actions(line: run_pages.RunLine) -> list[Action]:
+def _actions(line: run_pages.RunLine, *, may_retry: bool) -> list[Action]:
+    if may_retry:
+        of = line.node_role_id
+        return [
+            Action(
+                label="Retry",
+                url=f"/noderoles/{of}/retry",
+                api=f"PUT /api/v2/node_roles/{of}/retry",
+                cli=f"crowbar noderoles retry {of}",
+                kind="primary",
+            )
+        ]
     if line.state not in OPEN_RUN_STATES:
         return []
     api, cli = f"PUT /api/v2/runs/{line.id}/cancel", f"crowbar runs cancel {line.id}"

@@ -17,19 +17,21 @@ from flask import Blueprint, Response, current_app, flash, make_response, redire
 from flask.sansio.blueprints import BlueprintSetupState
 from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup, escape
+from pydantic import BaseModel
 from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import NavItem, Permission
 from crowbar_core.domain.states import NodeState, State
 from crowbar_core.errors import BadInput, CrowbarError, NotFound
-from crowbar_core.services import settling
-from crowbar_core.services.health import gather
-from crowbar_core.services.parts import Actor
+from crowbar_core.services.turns.parts import Actor
+from crowbar_core.services.watch import settling
+from crowbar_core.services.watch.health import gather
 from crowbar_core.store.listing import ID_MAX
 from crowbar_core.web import auth
 from crowbar_core.web.api import strict
 
 T = TypeVar("T")
+B = TypeVar("B", bound=BaseModel)
 
 ui = Blueprint("ui", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
 
@@ -40,6 +42,7 @@ NAV: tuple[tuple[str, tuple[NavItem, ...]], ...] = (
             NavItem(label="Dashboard", url="/"),
             NavItem(label="Nodes", url="/nodes"),
             NavItem(label="Deployments", url="/deployments"),
+            NavItem(label="Noderoles", url="/noderoles"),
             NavItem(label="Annealer", url="/annealer"),
             NavItem(label="Runs", url="/runs"),
             NavItem(label="Processes", url="/processes"),
@@ -136,17 +139,24 @@ class Action:
 
 
 def page(template: str, *, live: str = "", status: int = 200, **context: Any) -> Response:
-    """A page; or, when htmx asks for it, only its live part, and nothing at all if that is as the browser has it."""
+    """A page; or, when htmx asks for it, only its live part, and nothing at all if that is as the browser has it.
+
+    ``template`` and ``live`` without a slash are the core's; a barclamp's are named with their folder.
+    """
     pace = "working" if context.setdefault("pulse", pulse()).state == "working" else "quiet"
     if live and request.headers.get("HX-Request"):
-        body = render_template(f"crowbar/{live}", partial=True, **context) + render_template(
+        body = render_template(_whole(live), partial=True, **context) + render_template(
             "crowbar/_pulse.html", partial=True, **context
         )
         return _fresh(body, pace)
-    answer = make_response(render_template(f"crowbar/{template}", live=live, partial=False, **context), status)
+    answer = make_response(render_template(_whole(template), live=live, partial=False, **context), status)
     answer.headers["Cache-Control"] = "no-store"  # the way back shows what is, not what was
     answer.headers["Vary"] = "HX-Request"
     return answer
+
+
+def _whole(template: str) -> str:
+    return template if "/" in template else f"crowbar/{template}"
 
 
 def _fresh(body: str, pace: str) -> Response:
@@ -332,6 +342,13 @@ def known_id(text: str) -> int | None:
 def before_id() -> int | None:
     """The key to page on from; whatever is no number is the first page."""
     return known_id(request.args.get("before", ""))
+
+
+def form_body(kind: type[B]) -> B:
+    """The form as a body of the API. Raises ``BadInput`` with what is wrong with each field."""
+    body = strict.form(kind, request.form)
+    assert isinstance(body, kind)
+    return body
 
 
 def form_value(what: str) -> Any:

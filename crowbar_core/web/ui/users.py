@@ -7,11 +7,12 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
 from crowbar_core.errors import Forbidden, Unauthenticated
-from crowbar_core.services import users as service
+from crowbar_core.services.people import users as service
 from crowbar_core.store import catalogue
 from crowbar_core.web import auth
 from crowbar_core.web.ui.asking import act_asked
 from crowbar_core.web.ui.shell import act, actor, field, number, page, ui
+from crowbar_core.web.ui.tables import Form, Input
 
 ROLES = ("viewer", "operator", "admin")
 
@@ -28,7 +29,20 @@ def users() -> Response:
         tokens = catalogue.tokens(session, user_name="" if is_admin else identity.name)
     listed = everyone if is_admin else [one for one in everyone if one.id == identity.user_id]
     roles = ROLES[: auth.RANKS[identity.role]]
-    return page("users.html", users=listed, tokens=tokens, is_admin=is_admin, roles=roles, me=identity)
+    create = Form(
+        title="Add a user",
+        url="/users",
+        inputs=(
+            Input(name="name", label="Name", required=True, autocomplete="off"),
+            Input(name="password", label="Password", kind="password", required=True, autocomplete="new-password"),
+            Input(name="role", label="Role", choices=[(role, role) for role in roles]),
+        ),
+        label="Add",
+        api='POST /api/v2/users {"name": "NAME", "role": "viewer", "password": "..."}',
+        cli="crowbar users create NAME --role viewer",
+        permission="admin",
+    )
+    return page("users.html", create=create, users=listed, tokens=tokens, is_admin=is_admin, roles=roles, me=identity)
 
 
 @ui.post("/users")

@@ -6,8 +6,26 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from flask import Blueprint
 
-from crowbar_core import Attribute, Barclamp, Intent, Json, NavItem, NodeRoleView, Role, SetAttribute, hookimpl
-from crowbar_example.pages import pages
+from crowbar_core import (
+    Attribute,
+    Barclamp,
+    Intent,
+    Json,
+    NavItem,
+    NodeRoleView,
+    Panel,
+    Role,
+    SetAttribute,
+    Want,
+    hookimpl,
+)
+from crowbar_example.machines import check_delete as check_delete
+from crowbar_example.machines import machines
+from crowbar_example.machines import node_boot as node_boot
+from crowbar_example.machines import on_node_change as on_node_change
+from crowbar_example.machines import on_node_unbind as on_node_unbind
+from crowbar_example.pages import MEMBERSHIP, pages
+from crowbar_example.parties import on_deployment_create, on_deployment_delete, register_hookspecs  # noqa: F401  hooks
 
 GREETING = Attribute(
     name="example-greeting",
@@ -69,7 +87,7 @@ REPORT = Role(
     description="Lists all members, when each of them is ready.",
     jig="script",
     requires=("example-hello",),
-    wants=("example-greeting", "example-members"),
+    wants=("example-greeting", "example-members", Want("example-kernel", gather=True)),
     attributes=(COUNT,),
     timeout=60,
 )
@@ -108,9 +126,14 @@ def on_active(node_role: NodeRoleView) -> Iterable[Intent]:
 
 @hookimpl
 def register_blueprints() -> Iterable[Blueprint]:
-    return [pages]
+    return [pages, machines]
 
 
 @hookimpl
 def register_nav() -> Iterable[NavItem]:
     return [NavItem(label="Example", url="/example")]
+
+
+@hookimpl
+def register_panels() -> Iterable[Panel]:
+    return [MEMBERSHIP]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, jsonify, render_template
 from flask.typing import ResponseReturnValue
 
-from crowbar_core import cluster, requires
+from crowbar_core import Json, NodeView, Panel, cluster, requires
 
 pages = Blueprint("example", __name__, template_folder="templates")
 
@@ -36,3 +37,14 @@ def members() -> list[dict[str, Any]]:
         }
         for one in sorted(cluster().node_roles(role="example-hello"), key=lambda one: one.node.name)
     ]
+
+
+def membership(node: NodeView) -> Mapping[str, Json] | None:
+    """What a member's own page tells of it; nothing on the pages of others."""
+    for one in cluster().node_roles(role="example-hello", node=node.name):
+        known = one.data["example"]
+        return {"Knows": f"{len(known['members'])} members", "Kernel": known.get("kernel", "not reported yet")}
+    return None
+
+
+MEMBERSHIP = Panel(on="node", title="Membership", render=membership)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import crowbar_example
+import pytest
 from crowbar_example import node_role_data, on_active
 
-from crowbar_core import NodeRoleView, NodeView, SetAttribute
+from crowbar_core import NodeRoleView, NodeView, Refused, SetAttribute
 from crowbar_core.testing import FakeJig, Testbed, check_barclamp
 
 
@@ -60,6 +61,17 @@ def test_the_report_waits_for_every_member_on_whichever_node(crowbar: Testbed, f
     assert [one["name"].partition(".")[0] for one in report.data["example"]["members"]] == ["admin", "n1", "n2", "n3"]
 
 
+def test_the_report_is_given_the_kernels_of_all_members(crowbar: Testbed, fake_jig: FakeJig) -> None:
+    for name, kernel in (("n1", "6.1"), ("n2", "6.12")):
+        fake_jig.always({"example": {"kernel": kernel}}, role="example-hello", node=name)
+    party(crowbar, "n1", "n2", report="n1")
+    crowbar.commit("party")
+    crowbar.anneal_until_quiet()
+    assert fake_jig.ran("example-report")[-1].data["example"]["kernel"] == [
+        {"node": "n1.example.test", "value": "6.1"}, {"node": "n2.example.test", "value": "6.12"},
+    ]  # fmt: skip
+
+
 def test_a_new_member_refreshes_the_lists_of_the_others(crowbar: Testbed, fake_jig: FakeJig) -> None:
     party(crowbar, "n1", "n2")
     crowbar.commit("party")
@@ -79,6 +91,8 @@ def test_a_member_that_leaves_is_on_no_list_any_more(crowbar: Testbed, fake_jig:
     crowbar.anneal_until_quiet()
     crowbar.unbind("example-hello", "n2")
     crowbar.anneal_until_quiet()
+    assert [task.teardown for task in fake_jig.ran("example-hello", "n2")] == [False, True]
+    assert ("example-hello", "n2") not in crowbar.states()
     assert known_members(fake_jig, "n1") == ["n1", "n3"]
 
 
@@ -125,3 +139,50 @@ def test_who_is_not_signed_in_sees_no_members(crowbar: Testbed) -> None:
     nobody = crowbar.web("viewer").application.test_client()
     assert nobody.get("/api/v2/example/members").status_code == 401
     assert nobody.get("/example").status_code == 302
+
+
+def test_the_page_of_a_member_tells_of_its_membership(crowbar: Testbed, fake_jig: FakeJig) -> None:
+    fake_jig.always({"example": {"kernel": "6.1"}}, role="example-hello")
+    party(crowbar, "n1", "n2")
+    other = crowbar.add_node("n3")
+    crowbar.commit("party")
+    crowbar.anneal_until_quiet()
+    viewer = crowbar.web("viewer")
+    page = viewer.get("/nodes/n1.example.test").text
+    assert "<dt>Knows</dt><dd>2 members</dd><dt>Kernel</dt><dd>6.1</dd>" in page
+    assert "Membership" not in viewer.get(f"/nodes/{other.id}").text
+
+
+def test_a_machine_is_announced_once_and_given_a_token_for_each_boot(crowbar: Testbed) -> None:
+    web = crowbar.web("operator")
+    first = web.post("/api/v2/example/machines", json={"name": "n1.example.test", "serial": "S1"})
+    again = web.post("/api/v2/example/machines", json={"name": "other.example.test", "serial": "S1"})
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.get_json()["node"] == again.get_json()["node"] == "n1.example.test"
+    assert web.post("/api/v2/example/machines", json={"name": 1}).status_code == 422
+    boot = "/api/v2/example/boot/n1.example.test"
+    tokens = [{"Authorization": f"Bearer {one.get_json()['token']}"} for one in (first, again)]
+    assert [web.get(boot, headers=token).status_code for token in tokens] == [401, 200]
+
+
+def test_what_a_machine_boots_is_stated_when_it_changes(crowbar: Testbed) -> None:
+    crowbar.add_node("n1")
+    crowbar.change_node("n1", bootenv="debian-13")
+    crowbar.anneal_until_quiet()
+    assert crowbar.node("n1").served_bootenv == "debian-13"
+    assert crowbar.web().get("/api/v2/example/boot/n1.example.test").get_json() == {"bootenv": "debian-13"}
+
+
+def test_a_machine_that_is_to_be_kept_is_kept(crowbar: Testbed) -> None:
+    crowbar.add_node("n1", hint={"example-keep": "it has the only floppy drive"})
+    with pytest.raises(Refused, match="only floppy drive"):
+        crowbar.delete_node("n1")
+    crowbar.change_node("n1", hint={})
+    crowbar.delete_node("n1")
+
+
+def test_who_leaves_is_written_down(crowbar: Testbed) -> None:
+    party(crowbar, "n1")
+    crowbar.unbind("example-hello", "n1")
+    (row,) = crowbar.web().get("/api/v2/audits?action=example.farewell").get_json()
+    assert (row["subject"], row["detail"]) == ("node n1.example.test", {"deployment": "party"})

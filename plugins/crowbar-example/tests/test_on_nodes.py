@@ -83,4 +83,5 @@ def annealed(lab: Lab, config: dict[str, Any]) -> None:
         assert crowbar.value("example-kernel", admin, role="example-hello") == kernel
         assert crowbar.value("example-count", admin, role="example-report") == len(lab.nodes)
         assert crowbar.value("example-summary", admin) == f"a member in system, on kernel {kernel}"
+        assert f"{admin} runs {kernel}" in crowbar.log("example-report", admin)
         assert f"Moin, {admin} ({lab.nodes[0].ipv4})" in crowbar.log("example-hello", admin)

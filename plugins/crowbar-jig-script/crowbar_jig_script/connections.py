@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import fabric
 import paramiko
@@ -22,6 +22,9 @@ from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_REQUEST, cMSG_GLOB
 
 from crowbar_core import ConfigError, NodeUnreachable, PermanentError
 from crowbar_jig_script.settings import Settings
+
+if TYPE_CHECKING:
+    from crowbar_jig_script.standby import Standby
 
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
 _KEY_EXCHANGES = ("curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "diffie-hellman-group14-sha256")
@@ -115,12 +118,14 @@ class Kept:
     session: Session | None = None
     host_key: str = ""
     """The key that the server showed at the last login."""
-    setsid: bool = False
-    """Whether the server does not give each command a session of its own."""
+    standby: Standby | None = None
+    """The shell that waits for the next run, if there is one and no run has it."""
     clock_read: bool = False
     """Whether the node's clock has been compared with ours since the login."""
     users: int = 0
     used: float = 0.0
+    heard: float = float("-inf")
+    """When (``time.monotonic``) the node last did what it was asked."""
 
     def live(self) -> Session:
         """The session as it stands; ``EOFError`` when it has just been closed."""
@@ -140,8 +145,6 @@ class Connections:
         self._kept: dict[tuple[str, int, str], Kept] = {}
         self._process = os.getpid()
         self._key: tuple[str, int, paramiko.PKey] | None = None
-        # No files are read: what a user has in ~/.ssh/config or fabric.yml is not meant for nodes.
-        self._fabric = fabric.Config(lazy=True, overrides={"load_ssh_configs": False})
 
     def kept(self, node: str, address: str) -> Kept:
         key = (address, self.settings.port, node)
@@ -171,6 +174,15 @@ class Connections:
             self._sweep(keep=kept)
             return kept
 
+    def proven(self, node: str, address: str, *, known: Iterable[str]) -> bool:
+        """Whether there is a live connection to the node, with a key that is known, over which it has just answered."""
+        with self._lock:
+            kept = self._kept.get((address, self.settings.port, node)) if self._process == os.getpid() else None
+        if kept is None or kept.session is None or not kept.session.is_active():
+            return False
+        fresh = time.monotonic() - kept.heard < self.settings.connect_timeout
+        return fresh and kept.host_key in map(_normal, known)
+
     @contextmanager
     def using(self, kept: Kept) -> Iterator[None]:
         """Inside the block the connection is not idle."""
@@ -182,6 +194,20 @@ class Connections:
             with self._lock:
                 kept.users -= 1
                 kept.used = time.monotonic()
+
+    def take_standby(self, kept: Kept) -> Standby | None:
+        """The shell that stands by, for the caller alone; None when there is none, or a run has it."""
+        with self._lock:
+            taken, kept.standby = kept.standby, None
+        return taken
+
+    def put_back(self, kept: Kept, standby: Standby) -> None:
+        """After a run that ended well. Closed when another has taken its place, or the connection is another one."""
+        with self._lock:
+            if kept.standby is None and kept.session is standby.session:
+                kept.standby, kept.heard = standby, time.monotonic()
+                return
+        standby.channel.close()
 
     def drop(self, kept: Kept) -> None:
         with kept.opening:
@@ -219,7 +245,9 @@ class Connections:
             kept.address,
             user="root",
             port=self.settings.port,
-            config=self._fabric,
+            # No files are read: what a user has in ~/.ssh/config or fabric.yml is not meant for nodes. Not shared: one
+            # is empty for a moment while a thread puts it together.
+            config=fabric.Config(lazy=True, overrides={"load_ssh_configs": False}),
             inline_ssh_env=False,
             connect_kwargs={
                 "pkey": self._private_key(),
@@ -261,7 +289,7 @@ class Connections:
         session.set_keepalive(max(1, round(self.settings.lost_after / 3)))
         self.logins += 1
         kept.connection, kept.session, kept.host_key = connection, session, policy.shown
-        kept.setsid = kept.clock_read = False
+        kept.clock_read = False
 
     def _private_key(self) -> paramiko.PKey:
         path = self.settings.key_path()
@@ -378,4 +406,4 @@ def _connect(kept: Kept, settings: Settings) -> socket.socket:
 def _close(kept: Kept) -> None:
     if kept.connection is not None:
         kept.connection.client.close()
-    kept.connection = kept.session = None
+    kept.connection = kept.session = kept.standby = None

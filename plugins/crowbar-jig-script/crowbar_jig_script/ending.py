@@ -12,12 +12,13 @@ from typing import Literal
 import paramiko
 
 from crowbar_core import NodeUnreachable, Task
-from crowbar_jig_script.connections import Connections, HostKeyRefused, Kept
+from crowbar_jig_script.connections import Connections, HostKeyRefused, Kept, Session
 from crowbar_jig_script.output import Output
 from crowbar_jig_script.payload import end_program, look_program
 from crowbar_jig_script.stream import LOOK, Stream
 
 _AGAIN = 0.5
+_REFUSED = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,15 +86,28 @@ def look_for_mark(connections: Connections, kept: Kept, task: Task, *, token: st
     return said.words[0], said.report
 
 
+def _channel(connections: Connections, kept: Kept, session: Session, *, beside: Stream | None) -> paramiko.Channel:
+    """A channel of its own. Where the server allows only one, the shell that stands by makes room."""
+    giving_up = time.monotonic() + connections.settings.connect_timeout
+    while True:
+        try:
+            return session.open_session(timeout=connections.settings.connect_timeout)
+        except paramiko.ChannelException:
+            if (standby := connections.take_standby(kept)) is not None:
+                standby.finish()
+            if beside is not None or time.monotonic() > giving_up:
+                raise
+            time.sleep(_REFUSED)
+
+
 def _ask(connections: Connections, kept: Kept, running: Stream | None, token: str, program: bytes) -> _Said:
     settings = connections.settings
     heard: list[str] = []
     kept = connections.open(kept.node, kept.address, known=(kept.host_key,))
     session = kept.live()
-    channel = session.open_session(timeout=settings.connect_timeout)
     ending = Stream(
         session,
-        channel,
+        _channel(connections, kept, session, beside=running),
         Output(token, line=lambda line: None, word=heard.append, max_report=settings.max_report),
         Output(token, line=lambda line: None, word=lambda word: None, max_report=0),
     )

@@ -1,11 +1,13 @@
-"""Carries out a role by running its shell scripts on the node: one channel, one push, and no run left unwatched."""
+"""Carries out a role by running its shell scripts on the node: one push to the shell that stands by there, and no run
+left unwatched.
+"""
 
 from __future__ import annotations
 
 import secrets
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import paramiko
@@ -16,21 +18,23 @@ from crowbar_core import (
     Jig,
     Json,
     NodeUnreachable,
+    NodeView,
     Outcome,
     PermanentError,
+    Role,
     RunCancelled,
     RunTimeout,
     Task,
     TemporaryError,
 )
-from crowbar_jig_script import barclamp
 from crowbar_jig_script.connections import Connections, Kept, connections_for
 from crowbar_jig_script.ending import Ended, end_run, look_for_mark
 from crowbar_jig_script.output import Output
-from crowbar_jig_script.payload import Script, find_scripts, run_program
+from crowbar_jig_script.payload import Script, find_scripts, has_teardown, run_frame
 from crowbar_jig_script.report import read_report
-from crowbar_jig_script.settings import read_settings
-from crowbar_jig_script.stream import LOOK, Stream
+from crowbar_jig_script.settings import Settings
+from crowbar_jig_script.standby import LEFT, NO_SETSID, Standby
+from crowbar_jig_script.stream import LOOK
 
 TRY_AGAIN = 75
 """The exit code (EX_TEMPFAIL of sysexits.h) with which a script asks to be tried again later."""
@@ -49,11 +53,19 @@ class ScriptJig(Jig):
 
     def __init__(self, config: Mapping[str, Json]) -> None:
         super().__init__(config)
-        # One table configures the hooks and the jig, so that they share connections, whichever of them it was given to.
-        self.connections = connections_for(read_settings(config) if config else barclamp.settings)
+        self.connections = connections_for(Settings(**dict(config)))  # the hooks have the same, and share connections
 
     def run(self, task: Task) -> Outcome:
         return _Run(task, self.connections).carry_out()
+
+    def holds(self, node: NodeView) -> str | None:
+        for address in node.addresses:
+            if self.connections.proven(node.name, address, known=node.host_keys):
+                return address
+        return None
+
+    def tears_down(self, role: Role, package: str) -> bool:
+        return has_teardown(package, role.like or role.name)
 
     def look(self, task: Task) -> Done | None:
         if task.address is None:
@@ -79,7 +91,7 @@ class _Run:
         self.token = ""
         self.scripts: tuple[Script, ...] = ()
         self.kept: Kept | None = None
-        self.stream: Stream | None = None
+        self.stream: Standby | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -88,6 +100,7 @@ class _Run:
         self.verdict: list[str] = []
         self.stderr_ended = False
         self.last_error = ""
+        self.failed_for = ""
         self.announced = False
         self.before = False
         self.ending = False
@@ -96,7 +109,7 @@ class _Run:
 
     def carry_out(self) -> Outcome:
         task = self.task
-        self.scripts = find_scripts(task.package, task.role.name)
+        self.scripts = find_scripts(task.package, task.role.like or task.role.name, teardown=task.teardown)
         if task.address is None:
             raise NodeUnreachable(f"{task.node.name} has no address to run role {task.role.name} at.")
         if task.cancelled.is_set():
@@ -104,33 +117,44 @@ class _Run:
         while True:
             self.token = secrets.token_hex(16)
             clock = not self.connections.kept(task.node.name, task.address).clock_read
-            program = run_program(task, self.scripts, token=self.token, grace=self.settings.kill_grace, clock=clock)
-            if len(program) > self.settings.max_payload:
+            frame = run_frame(task, self.scripts, token=self.token, grace=self.settings.kill_grace, clock=clock)
+            if len(frame) > self.settings.max_payload:
                 raise PermanentError(
-                    f"The scripts and data of role {task.role.name} take {len(program)} bytes; at most"
+                    f"The scripts and data of role {task.role.name} take {len(frame)} bytes; at most"
                     f" {self.settings.max_payload} can be pushed (max_payload in [plugins.jig-script])."
                 )
-            self.kept, self.stream = self._open(task.address, self._write)
+            self.kept, self.stream = self._open(task.address)
+            in_order = False
             with self.connections.using(self.kept):
                 try:
                     task.begin()
-                    outcome = self._follow(program)
+                    outcome = self._follow(frame)
+                    in_order = outcome is not None and self.verdict[:2] == ["end", "0"] and not self.announced
                 finally:
-                    self.stream.finish()
+                    if in_order:
+                        self.stream.rest()
+                        self.connections.put_back(self.kept, self.stream)
+                    else:
+                        self.stream.finish()
             if outcome is not None:
                 return outcome
             self._forget()
 
-    def _open(self, address: str, write: Callable[[str, Literal["stdout", "stderr"]], None]) -> tuple[Kept, Stream]:
-        """A channel on the kept connection; on a new one if that has just broken. Nothing has been sent yet."""
+    def _open(self, address: str) -> tuple[Kept, Standby]:
+        """The shell that stands by on the node, or a new one; on a new connection if the kept one has just broken.
+        Nothing has been sent yet.
+        """
         giving_up = time.monotonic() + self.settings.connect_timeout
         broken = False
         while True:
             kept = self.connections.open(self.task.node.name, address, known=self.task.node.host_keys)
+            if (standby := self.connections.take_standby(kept)) is not None:
+                if standby.usable:
+                    return kept, standby
+                standby.finish()
             try:
                 session = kept.live()
-                channel = session.open_session(timeout=self.settings.connect_timeout)
-                break
+                return kept, Standby(session, session.open_session(timeout=self.settings.connect_timeout))
             except paramiko.ChannelException as problem:
                 # The server may not have put away the last session yet, and allow no other beside it (MaxSessions).
                 if time.monotonic() > giving_up:
@@ -141,18 +165,11 @@ class _Run:
                 if broken:
                     raise NodeUnreachable(f"{self.task.node.name} ({address}) does not answer: {problem}") from None
                 broken = True
-        limit = self.settings.max_report
-        return kept, Stream(
-            session,
-            channel,
-            Output(self.token, line=lambda line: write(line, "stdout"), word=self._hear, max_report=limit),
-            Output(self.token, line=lambda line: write(line, "stderr"), word=self._hear_stderr, max_report=limit),
-        )
 
-    def _follow(self, program: bytes) -> Outcome | None:
-        """None when it must be started again in another way."""
+    def _follow(self, frame: bytes) -> Outcome | None:
+        """None when it was not begun, and must be given to another shell."""
         try:
-            how = self._watch(program)
+            how = self._watch(frame)
         except (EOFError, OSError, paramiko.SSHException):
             how = "lost"
         except _LogFailed as failed:
@@ -164,6 +181,8 @@ class _Run:
             raise
         if how == "judged":
             return self._judge()
+        elif how == "not taken":
+            return None
         elif how == "lost":
             return self._lost()
         elif how == "cancelled":
@@ -171,16 +190,29 @@ class _Run:
         else:
             return self._ended_by(RunTimeout, f"timed out after {self.task.timeout:g} s")
 
-    def _watch(self, program: bytes) -> Literal["judged", "lost", "cancelled", "late"]:
-        assert self.kept is not None
+    def _watch(self, frame: bytes) -> Literal["judged", "not taken", "lost", "cancelled", "late"]:
         assert self.stream is not None
-        stream = self.stream
-        stream.start("exec setsid sh" if self.kept.setsid else "exec sh", program, timeout=self._send_timeout())
+        stream, limit = self.stream, self.settings.max_report
+        first = stream.fresh
+        stream.give(
+            frame,
+            Output(self.token, line=lambda line: self._write(line, "stdout"), word=self._hear, max_report=limit),
+            Output(self.token, line=lambda line: self._write(line, "stderr"), word=self._hear_stderr, max_report=limit),
+            timeout=self._send_timeout(),
+        )
         exited = 0.0
         while True:
             more = stream.pump()
             if self.verdict and (self.stderr_ended or not more):
                 return "judged"
+            if not self.boot and (not more or stream.channel.exit_status_ready()):
+                # Its exit says that it has begun nothing more: what was on its way to it is begun by nobody.
+                match stream.exited(_LAST_WORDS):
+                    case code if code == NO_SETSID:
+                        self.verdict = ["nosession"]
+                        return "judged"
+                    case code if code == LEFT and not first:
+                        return "not taken"
             if not more:
                 return "lost"
             if stream.channel.exit_status_ready():
@@ -247,10 +279,15 @@ class _Run:
             self._write(f"warning: the node's clock is {abs(ahead):.0f} s {way} this machine's")
 
     def _hear_stderr(self, text: str) -> None:
-        if text.strip() == "script":
-            self.last_error = ""  # what follows is the next script's
-        else:
-            self.stderr_ended = True
+        word, _, rest = text.strip().partition(" ")
+        match word:
+            case "script":
+                self.last_error = self.failed_for = ""  # what follows is the next script's
+            case "fail":
+                self._write(rest, "stderr")
+                self.failed_for = rest.strip()
+            case _:
+                self.stderr_ended = True
 
     @property
     def script(self) -> str:
@@ -262,8 +299,9 @@ class _Run:
         return f"{of}role {self.task.role.name} on node {self.task.node.name}"
 
     def _last_words(self) -> str:
-        """The last line of error output, which mostly says what went wrong."""
-        said = "".join(char if char.isprintable() else "\ufffd" for char in self.last_error[:KEPT_OF_ERROR])
+        """What the script gave as its reason, else the last line of error output, which mostly says what went wrong."""
+        reason = self.failed_for or self.last_error
+        said = "".join(char if char.isprintable() else "\ufffd" for char in reason[:KEPT_OF_ERROR])
         return f": {said}" if said else ""
 
     # ------------------------------------------------------------ how a run ends
@@ -281,10 +319,8 @@ class _Run:
                 if code == str(TRY_AGAIN):
                     how = f"asked to be tried again (exit code {code}){self._last_words()}"
                     raise TemporaryError(f"{self.what} {how}", delay=delay)
-                raise PermanentError(f"{self.what} {_how_it_exited(code)}{self._last_words()}")
-            case ["nosession"] if not self.kept.setsid:
-                self.kept.setsid = True
-                return None
+                how = "failed" if self.failed_for else _how_it_exited(code)
+                raise PermanentError(f"{self.what} {how}{self._last_words()}")
             case ["nosession"]:
                 raise PermanentError(
                     f"node {node} cannot start a session of processes: it needs setsid (util-linux or busybox)."

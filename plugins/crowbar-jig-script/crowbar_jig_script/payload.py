@@ -49,13 +49,24 @@ class Script:
         return '. "$CROWBAR_LIB"' + ("" if first.startswith("#!") else f"; {first}") + newline + rest
 
 
-def find_scripts(package: str, role: str) -> tuple[Script, ...]:
-    """``scripts/<role>/*.sh`` of the package, in lexical order. Read for each run: an edited script counts at once."""
+def has_teardown(package: str, role: str) -> bool:
+    """Whether the package has scripts in ``scripts/<role>/teardown/``."""
+    try:
+        return (resources.files(package) / "scripts" / role / "teardown").is_dir()
+    except (ModuleNotFoundError, TypeError, ValueError):
+        return False
+
+
+def find_scripts(package: str, role: str, *, teardown: bool = False) -> tuple[Script, ...]:
+    """``scripts/<role>/*.sh`` of the package, or those below its ``teardown/``, in lexical order. Read for each run: an
+    edited script counts at once.
+    """
     if not _NAME.fullmatch(role):
         raise PermanentError(f"Role {role!r} cannot have scripts: its name is not a plain file name.")
-    where = f"{package}/scripts/{role}/"
+    where = f"{package}/scripts/{role}/" + ("teardown/" if teardown else "")
     try:
         folder = resources.files(package) / "scripts" / role
+        folder = folder / "teardown" if teardown else folder
         files = sorted(
             (entry for entry in folder.iterdir() if entry.name.endswith(".sh")), key=lambda entry: entry.name
         )
@@ -92,7 +103,31 @@ def _plain(text: str) -> str:
 
 
 def run_program(task: Task, scripts: Sequence[Script], *, token: str, grace: float, clock: bool = False) -> bytes:
-    """The whole run. ``clock``: the node says what time it has, which costs it a process."""
+    """The whole run, for a shell that leads a session of its own."""
+    return _program(
+        "session", "driver", *_run(task, scripts, token=token, grace=grace, clock=clock), last="crowbar_run"
+    )
+
+
+def run_frame(task: Task, scripts: Sequence[Script], *, token: str, grace: float, clock: bool = False) -> bytes:
+    """The same for the shell that stands by, which has the driver. ``clock``: the node says what time it has, which
+    costs it a process.
+    """
+    texts = _run(task, scripts, token=token, grace=grace, clock=clock)
+    return _encoded("\n".join((f"crowbar_one <<'{token}'", *texts, "crowbar_run", token, "")))
+
+
+def standby_program() -> bytes:
+    """What the shell that stands by is told first: how to carry out one run, in a session of processes of its own.
+
+    The run's program comes to it as a here-document. A shell whose run has not ended well, or has left something
+    behind, ends with it.
+    """
+    driver = quote("\n".join((_shell("session"), _shell("driver"))))
+    return _encoded(f"crowbar_driver={driver}\n{_shell('standby')}\n")
+
+
+def _run(task: Task, scripts: Sequence[Script], *, token: str, grace: float, clock: bool) -> tuple[str, str, str]:
     environment = {
         "CROWBAR_NODE": task.node.name,
         "CROWBAR_ROLE": task.role.name,
@@ -110,13 +145,10 @@ def run_program(task: Task, scripts: Sequence[Script], *, token: str, grace: flo
             play.append("export CROWBAR_LAST=1")
         words = " ".join(quote(word) for word in script.interpreter)
         play.append(f'crowbar_play {number} {words} "$dir/"{script.name}')
-    return _program(
-        "session",
-        "driver",
+    return (
         f"token={token} grace={round(grace)} clock={'yes' if clock else ''} {_which_run(task)}",
         _function("crowbar_unpack", unpack),
         _function("crowbar_scripts", play),
-        last="crowbar_run",
     )
 
 
@@ -133,8 +165,12 @@ def look_program(task: Task, *, token: str) -> bytes:
 def _program(*parts: str, last: str) -> bytes:
     """Only the last line does anything: of a program that arrives in part, nothing is run."""
     texts = [_shell(part) if part.isalpha() else part for part in parts]
+    return _encoded(_IN_ONE_PIECE + "\n".join(texts) + f"\n{last}\n")
+
+
+def _encoded(program: str) -> bytes:
     try:
-        return (_IN_ONE_PIECE + "\n".join(texts) + f"\n{last}\n").encode()
+        return program.encode()
     except UnicodeEncodeError:
         raise PermanentError("The role's data contains half a surrogate pair, which is no text.") from None
 

@@ -131,6 +131,19 @@ def test_the_first_failing_script_ends_the_role(site: Site) -> None:
     assert site.remains() == []
 
 
+def test_a_script_gives_its_own_reason_with_fail(site: Site) -> None:
+    what = f"script 10-only.sh of role r on node {site.name}"
+    script = "trap 'echo tidied up >&2' EXIT; [ -b /dev/sdz ] || fail 'There is no disk' /dev/sdz.; echo not reached"
+    ran = site.start(script)
+    assert ran.error().detail == f"{what} failed: There is no disk /dev/sdz."
+    assert ran.log.of("stderr") == ["There is no disk /dev/sdz.", "tidied up"]
+    assert ran.out == []
+    long = site.fail("fail \"$(printf 'one\\ntwo\\n')\"").detail
+    assert long == f"{what} failed: one", "a reason has one line; the rest is in the log"
+    assert site.fail('sh "$CROWBAR_CALL" fail "as a program" || exit 4').detail == f"{what} failed: as a program"
+    assert site.run("(fail 'only in here') || true; echo goes on").out == ["goes on"]
+
+
 def test_the_reason_of_a_failure_has_the_last_line_of_the_scripts_error_output(site: Site) -> None:
     scripts = {
         "10-a.sh": "echo an older story >&2",

@@ -19,11 +19,11 @@ from crowbar_jig_script.output import LONGEST, Output
 from crowbar_jig_script.payload import as_text, helpers, quote
 from crowbar_jig_script.probe import addresses_of
 from crowbar_jig_script.report import read_report
-from crowbar_jig_script.settings import Settings, read_settings
+from crowbar_jig_script.settings import Settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crowbar_core import ConfigError, NodeView, PermanentError
+from crowbar_core import NodeView, PermanentError
 
 SHELLS = (["dash"], ["bash", "--posix"], ["busybox", "sh"])
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
@@ -147,33 +147,6 @@ def test_what_no_database_could_hold_is_refused_in_a_report(raw: bytes, says: st
         read_report(raw, longest=1 << 20)
 
 
-def test_settings_come_from_the_environment_then_the_table_then_the_defaults() -> None:
-    assert read_settings({}, {}) == Settings()
-    table = {"port": 2222, "kill_grace": 3, "key_file": "/a"}
-    over = {"CROWBAR_JIG_SCRIPT_KEY_FILE": "/b", "CROWBAR_JIG_SCRIPT_PING": "false"}
-    assert read_settings(table, over) == Settings(port=2222, kill_grace=3.0, key_file="/b", ping=False)
-    as_text: dict[str, Any] = {"port": "2222", "kill_grace": "3", "key_file": "/a", "ping": "false"}
-    assert read_settings(as_text, {}) == Settings(port=2222, kill_grace=3.0, key_file="/a", ping=False)
-
-
-@pytest.mark.parametrize(
-    "table, environment, says",
-    [
-        ({"prot": 22}, {}, "no setting 'prot'"),
-        ({"port": "ssh"}, {}, "[plugins.jig-script] port must be a number, not 'ssh'"),
-        ({"key_file": 7}, {}, "key_file must be of type str, not 7"),
-        ({"port": True}, {}, "port must be of type int, not True"),
-        ({"connect_timeout": -1}, {}, "connect_timeout must be more than 0"),
-        ({"connect_timeout": float("nan")}, {}, "must be more than 0"),
-        ({}, {"CROWBAR_JIG_SCRIPT_PORT": "x"}, "CROWBAR_JIG_SCRIPT_PORT must be a number, not 'x'"),
-        ({}, {"CROWBAR_JIG_SCRIPT_PING": "maybe"}, "must be true or false"),
-    ],
-)
-def test_a_wrong_setting_is_named(table: dict[str, Any], environment: dict[str, str], says: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(says)):
-        read_settings(table, environment)
-
-
 def test_addresses_come_from_hints_then_from_what_the_node_reports() -> None:
     node = NodeView(
         id=1,
@@ -205,8 +178,7 @@ def test_the_package_is_a_plugin_with_these_hooks_and_no_others() -> None:
     hooks = {caller.name for caller in manager.get_hookcallers(crowbar_jig_script) or []}
     assert hooks == {"register_barclamp", "node_addresses", "probe_node"}
     assert crowbar_jig_script.register_barclamp().name == "jig-script"
-    with pytest.raises(ConfigError):
-        crowbar_jig_script.configure({"nonsense": 1})
+    assert crowbar_jig_script.register_barclamp().settings is Settings
 
 
 @pytest.mark.parametrize("command", SHELLS, ids=lambda command: command[0])
@@ -231,13 +203,9 @@ def test_what_withstands_being_killed_is_named_and_the_wait_for_it_ends(command:
     )
 
 
-def test_the_jig_and_the_hooks_share_connections_when_the_barclamp_is_configured() -> None:
-    try:
-        crowbar_jig_script.configure({"port": 2299})
-        assert ScriptJig({}).connections is connections_for(Settings(port=2299))
-        assert ScriptJig({"port": 2299}).connections is connections_for(Settings(port=2299))
-    finally:
-        crowbar_jig_script.configure({})
+def test_the_jig_and_the_hooks_share_connections() -> None:
+    assert ScriptJig({"port": 2299}).connections is connections_for(Settings(port=2299))
+    assert ScriptJig({}).connections is connections_for(Settings())
 
 
 def test_a_report_is_merged_from_its_records_in_order() -> None:

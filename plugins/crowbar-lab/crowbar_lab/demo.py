@@ -24,13 +24,13 @@ from types import FrameType
 from typing import Any
 
 import click
-import requests
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from crowbar_core import CrowbarError
+from crowbar_core.client import Client, Unreachable
 from crowbar_lab.errors import LabError
 from crowbar_lab.host import check_host
 from crowbar_lab.lab import Lab
@@ -43,7 +43,6 @@ FIRST_PORT = 3000
 PORTS = 100
 READY_SECONDS = 60.0
 STOP_SECONDS = 35.0
-ANSWER_SECONDS = 60.0
 PAUSE = 0.25
 
 GLYPHS: Mapping[str, tuple[str, str]] = {
@@ -109,40 +108,6 @@ class _Terminable:
     def over(self) -> None:
         """From now on nothing interrupts."""
         self._over = True
-
-
-class _Api:
-    """The server as the demo's admin."""
-
-    def __init__(self, url: str, password: str) -> None:
-        self.root = url
-        self._session = requests.Session()
-        self._session.trust_env = False  # neither a proxy nor ~/.netrc
-        self._session.auth = ("admin", password)
-
-    def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        try:
-            response = self._session.request(
-                method, f"{self.root}/api/v2/{path}", json=body, params=query, timeout=ANSWER_SECONDS
-            )
-        except requests.RequestException as error:
-            raise DemoFailed(f"The server does not answer any more ({type(error).__name__}).") from error
-        try:
-            answer = response.json() if response.content else None
-        except ValueError:
-            answer = None
-        # 409 is an answer of `anneal`: something has failed.
-        if not response.ok and not (path == "anneal" and response.status_code == 409):
-            detail = answer.get("detail") if isinstance(answer, dict) else response.reason
-            raise DemoFailed(f"The server refused {method} {path} ({response.status_code}): {detail}")
-        return answer
-
-    def all(self, path: str, **query: Any) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.ask("GET", path, limit=1000, **query)
-        return found
-
-    def close(self) -> None:
-        self._session.close()
 
 
 @dataclass
@@ -226,13 +191,14 @@ class _Demo:
         password = self._password(database)
         self.story.tell("Starting the server in the lab's network.")
         server, url = self._start_server(lab, made)
-        api = _Api(url, password)
+        seat = Server(url=url, user="admin", password=password)
+        api = seat.client()
         made.callback(api.close)
         self._wait_ready(server, api)
         self.story.tell(f"The server is ready: {url}  (user admin, password {password})")
-        self._prepare(lab, api, Server(url=url, user="admin", password=password))
+        self._prepare(lab, api, seat)
         began = time.monotonic()
-        api.ask("PUT", f"deployments/{DEPLOYMENT}/commit")
+        api.put("deployments", DEPLOYMENT, "commit")
         self.story.tell("Committed. The annealer is at work.")
         if not self._watch(api, server):
             return self._tell_why(api)
@@ -296,16 +262,13 @@ class _Demo:
                 made.callback(_end, server)
         return server, url
 
-    def _wait_ready(self, server: subprocess.Popen[bytes], api: _Api) -> None:
+    def _wait_ready(self, server: subprocess.Popen[bytes], api: Client) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while True:
             self._check_alive(server)
-            with contextlib.suppress(requests.RequestException):
-                session = requests.Session()
-                session.trust_env = False
-                with session:
-                    if session.get(f"{api.root}/readyz", timeout=2).status_code == 200:
-                        return
+            with contextlib.suppress(Unreachable):
+                if api.outside("readyz", accept=(503,))[0] == 200:
+                    return
             if time.monotonic() > deadline:
                 raise DemoFailed(f"The server was not ready within {READY_SECONDS:g} s: {self._log_end()}")
             time.sleep(PAUSE)
@@ -319,32 +282,32 @@ class _Demo:
 
     # ---- the deployment
 
-    def _prepare(self, lab: Lab, api: _Api, server: Server) -> None:
+    def _prepare(self, lab: Lab, api: Client, server: Server) -> None:
         names = register(lab, server)
         self.story.tell(f"Registered {', '.join(names)}.")
         for name in names:
-            found = api.ask("PUT", f"nodes/{name}/probe")
+            found = api.put("nodes", name, "probe")
             if not found["alive"]:
                 raise DemoFailed(f"Node {name} does not answer: {found['reason'] or 'no barclamp could test it'}.")
         self.story.tell(f"All {len(names)} nodes answer ping and let root in.")
         roles = self._roles(api)
-        api.ask("POST", "deployments", {"name": DEPLOYMENT, "description": "What `crowbar demo` shows."})
+        api.post("deployments", body={"name": DEPLOYMENT, "description": "What `crowbar demo` shows."})
         for role, where in roles:
             for name in names if where == "everywhere" else names[:1]:
                 body = {"node_id": name, "role_id": role, "deployment_id": DEPLOYMENT}
-                if not api.all("node_roles", node=name, role=role):
-                    api.ask("POST", "node_roles", body)
+                if not list(api.rows("node_roles", query={"node": name, "role": role})):
+                    api.post("node_roles", body=body)
         told = ", ".join(f"{role} {where}" for role, where in roles)
         self.story.tell(f"Bound in deployment {DEPLOYMENT}: {told}.")
-        plan = api.ask("GET", f"deployments/{DEPLOYMENT}/plan")
+        plan = api.get("deployments", DEPLOYMENT, "plan")
         self.story.tell(f"The plan {plan['id']}: {len(plan['steps'])} steps.")
         _print_plan(plan["steps"])
         # The nodes' own milestones and bootstrap roles are in the system deployment.
-        api.ask("PUT", "deployments/system/commit")
+        api.put("deployments", "system", "commit")
 
-    def _roles(self, api: _Api) -> list[tuple[str, str]]:
+    def _roles(self, api: Client) -> list[tuple[str, str]]:
         """Which of the barclamp's roles go where: a cluster's on every node, what builds on them on the first."""
-        roles = api.all("roles", barclamp=self.barclamp)
+        roles = list(api.rows("roles", query={"barclamp": self.barclamp}))
         its = [role for role in roles if not role["abstract"] and not role["library"]]
         brought = {name for role in its for name in role["requires"]}
         ends = [role["name"] for role in its if role["name"] not in brought and not role["cluster"]]
@@ -360,7 +323,7 @@ class _Demo:
 
     # ---- watching
 
-    def _watch(self, api: _Api, server: subprocess.Popen[bytes]) -> bool:
+    def _watch(self, api: Client, server: subprocess.Popen[bytes]) -> bool:
         """Show the annealing until it is over; True if all of it is ACTIVE."""
         deadline = time.monotonic() + self.timeout
         console = Console(highlight=False)
@@ -369,8 +332,8 @@ class _Demo:
         with live or contextlib.nullcontext():
             while True:
                 self._check_alive(server)
-                settled = api.ask("GET", "anneal")["state"]
-                cells = {(row["node"], row["role"]): row["state_name"] for row in api.all("node_roles")}
+                settled = api.get("anneal", accept=(409,))["state"]
+                cells = {(row["node"], row["role"]): row["state_name"] for row in api.rows("node_roles")}
                 if live is not None:
                     live.update(_board(cells), refresh=True)
                 else:
@@ -389,11 +352,11 @@ class _Demo:
                 click.echo(f"{at:6.1f} s  {glyph} {state:<10}  {_plain(node)}  {_plain(role)}")
         seen.update(cells)
 
-    def _tell_why(self, api: _Api) -> int:
+    def _tell_why(self, api: Client) -> int:
         """What is not ACTIVE, and why."""
-        for row in api.all("node_roles"):
+        for row in api.rows("node_roles"):
             if row["state_name"] != "ACTIVE":
-                why = api.ask("GET", f"node_roles/{row['id']}/why")
+                why = api.get("node_roles", row["id"], "why")
                 self.story.tell(f"{row['node']}/{row['role']} is {row['state_name']}: {why['summary']}")
                 for line in row["status"].splitlines()[-5:]:
                     self.story.tell(f"    {line}")

@@ -120,7 +120,7 @@ crowbar_mark() {
 crowbar_play() {
     number=$1
     shift
-    [ -e "$claim" ] || exit 0
+    [ -e "$claim" ] || exit 1
     if [ -n "$told" ]; then
         code=143
         crowbar_finish
@@ -139,7 +139,13 @@ crowbar_finish() {
         cat "$dir/report"
     fi
     rm -rf "$dir" "$claim"
-    crowbar_leave end "$code" "$number"
+    crowbar_tell end "$code" "$number"
+    printf '\036%s\036 end\n' "$token" >&2
+    # What stays in the background may still write to this run's output, so no other run may have the same.
+    known=yes
+    crowbar_members "$$" "$token"
+    [ "$members" = " $$" ] || exit 99
+    exit 0
 }
 
 crowbar_run() {

@@ -54,3 +54,9 @@ announce_reboot() {
     fi
     printf '\036%s\036 reboot\n' "$CROWBAR_RUN"
 }
+
+# fail REASON...: ends the script; the reason is the run's. On the stream that is seldom redirected.
+fail() {
+    printf '\036%s\036 fail %s\n' "$CROWBAR_RUN" "$*" >&2
+    exit 1
+}

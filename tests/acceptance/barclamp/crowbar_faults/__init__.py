@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from crowbar_core import Attribute, Barclamp, Done, NodeRoleView, Role, Task, hookimpl
+from crowbar_core import Attribute, Barclamp, CancelFlag, Done, NodeRoleView, Role, Service, Task, cluster, hookimpl
 from crowbar_core.errors import RunCancelled, TemporaryError
 
 ROOM = Path(os.environ["FAULTS_ROOM"])
@@ -85,6 +86,32 @@ def flaky(task: Task) -> Done:
     return work(task)
 
 
+def tick(stopped: CancelFlag) -> None:
+    """A service, with a process of its own that it does not look after."""
+    child = subprocess.Popen(["sleep", "600"])
+    serve("ticker", stopped, child.pid)
+
+
+def lead(stopped: CancelFlag) -> None:
+    """A service that writes down when another one is at work."""
+    with open(ROOM / "locks" / "leader", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with open(ROOM / "violations", "a") as violations:
+                violations.write("two services lead\n")
+        serve("leader", stopped)
+
+
+def serve(name: str, stopped: CancelFlag, *more: int) -> None:
+    nodes = len(cluster().nodes())
+    note("serves", name, nodes, os.getpid(), *more)
+    while not stopped.wait(0.05):
+        if (ROOM / f"{name}-fails").exists():
+            raise RuntimeError(f"{name} has no more")
+    note("stops", name, nodes, os.getpid())
+
+
 def with_its_report(role: Role) -> Role:
     """The role with the attribute that its function reports."""
     place = "faults/late" if role.run is hang else f"faults/{role.name}"
@@ -125,6 +152,12 @@ class Faults:
             ),
         )
         return replace(clamp, roles=tuple(with_its_report(role) for role in clamp.roles))
+
+    @hookimpl
+    def register_services(self) -> list[Service]:
+        if "FAULTS_SERVICES" not in os.environ:
+            return []
+        return [Service(name="ticker", run=tick), Service(name="leader", run=lead, leader=True)]
 
     @hookimpl(roles=("hold",))
     def on_node_bind(self, node_role: NodeRoleView) -> None:

@@ -10,7 +10,12 @@ count=0
         count=$((count + 1))
     done
 } >/etc/crowbar-example/report.new
+[ "$count" -gt 0 ] || fail "There is nobody to report on."
 mv /etc/crowbar-example/report.new /etc/crowbar-example/report
+
+for number in $(get_keys example/kernel); do
+    echo "$(read_attribute "example/kernel/$number/node") runs $(read_attribute "example/kernel/$number/value")"
+done
 
 echo "reported on $count members"
 write_attribute --json example/count "$count"

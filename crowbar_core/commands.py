@@ -1,0 +1,59 @@
+"""The kit of commands: nouns with list, show, create, update, destroy and actions over REST, as the core's are made.
+
+``networks = noun("networks", "Networks.")``, then ``add_list(networks, "networks", columns, what="the networks")`` and
+so on; name it as an entry point of the group `crowbar.commands`. Importing this loads neither Flask nor SQLAlchemy.
+"""
+
+from crowbar_core.cli.confirm import ask, yes_option
+from crowbar_core.cli.connection import connect
+from crowbar_core.cli.context import Noun, noun, output, verb
+from crowbar_core.cli.converge import wait_option
+from crowbar_core.cli.output import data, line, record, rows, say
+from crowbar_core.cli.verbs import (
+    Given,
+    add_action,
+    add_create,
+    add_destroy,
+    add_list,
+    add_show,
+    add_update,
+    done,
+    id_of,
+    names_of,
+    pair,
+    read_file,
+    read_json,
+    read_value,
+    ref,
+)
+
+__all__ = [
+    "Given",
+    "Noun",
+    "add_action",
+    "add_create",
+    "add_destroy",
+    "add_list",
+    "add_show",
+    "add_update",
+    "ask",
+    "connect",
+    "data",
+    "done",
+    "id_of",
+    "line",
+    "names_of",
+    "noun",
+    "output",
+    "pair",
+    "read_file",
+    "read_json",
+    "read_value",
+    "record",
+    "ref",
+    "rows",
+    "say",
+    "verb",
+    "wait_option",
+    "yes_option",
+]

@@ -1,0 +1,82 @@
+"""Claiming: queued runs become a worker's, and those in which nothing is done end at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import update
+
+from crowbar_core.domain.states import RunState
+from crowbar_core.services.annealing.annealer import ANNEALER, change
+from crowbar_core.services.annealing.outcomes import open_runs_of, succeed
+from crowbar_core.services.data.layers import run_inputs
+from crowbar_core.services.turns.parts import Parts, Turn
+from crowbar_core.store import runs as store_runs
+from crowbar_core.store.models import NodeRole, Run, table
+from crowbar_core.store.open_runs import OpenRun
+
+node_roles, runs = table(NodeRole), table(Run)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of queued runs that were offered to a worker. The others have ended, or somebody else has them."""
+
+    held: Sequence[int] = ()
+    """It holds them now and is to carry them out."""
+    left: Sequence[int] = ()
+    """There was no room for them: they are still queued."""
+
+
+def claim(parts: Parts, run_ids: Collection[int], worker: str) -> Sequence[int]:
+    """Take queued runs for ``worker``, whatever their jigs. Returns those it now holds."""
+    return take_on(parts, run_ids, worker, room=len(run_ids)).held
+
+
+def take_on(
+    parts: Parts, run_ids: Collection[int], worker: str, *, room: int, passes: Callable[[str], bool] = lambda jig: False
+) -> Taken:
+    """Take at most ``room`` of these runs for ``worker``, and end those whose jig ``passes``, all in one transaction.
+
+    Input that has changed since a run was made is taken afresh.
+    """
+    with change(parts, ANNEALER) as turn:
+        queued = [run for run in open_runs_of(turn, run_ids) if run.free]
+        passing = [run for run in queued if not run.in_steps and passes(run.jig)]
+        over = {run.id for run in passing}
+        others = [run for run in queued if run.id not in over]
+        # What a run in steps was given at first it keeps to its end; then it runs once more.
+        _renew_inputs(turn, [run for run in (*passing, *others[:room]) if run.rerun and not run.in_steps])
+        _pass_through(turn, passing, worker)
+        held = [run.id for run in others[:room]]
+        if held:
+            store_runs.claim(turn.session, turn.store, turn.now, held, worker, parts.settings.lease_seconds)
+    return Taken(held, [run.id for run in others[room:]])
+
+
+def _renew_inputs(turn: Turn, stale: Sequence[OpenRun]) -> None:
+    if not stale:
+        return
+    fresh = run_inputs(
+        turn.registry, turn.session, turn.store, [(run.node_role_id, run.node_id, run.role) for run in stale]
+    )
+    for run in stale:
+        turn.session.execute(update(runs).where(runs.c.id == run.id).values(input=fresh.get(run.node_role_id, {})))
+    refs = [run.node_role_id for run in stale]
+    turn.session.execute(update(node_roles).where(turn.store.ids(node_roles.c.id, refs)).values(rerun=False))
+
+
+def _pass_through(turn: Turn, passing: Sequence[OpenRun], worker: str) -> None:
+    """Nobody could see these runs run: they succeed at once."""
+    if not passing:
+        return
+    ids = [run.id for run in passing]
+    turn.session.execute(
+        update(runs)
+        .where(turn.store.ids(runs.c.id, ids))
+        .values(state=str(RunState.SUCCEEDED), worker=worker, started_at=turn.now, finished_at=turn.now)
+    )
+    succeed(turn, [replace(run, rerun=False) if run.rerun else run for run in passing])
+    turn.moves.ended_runs.extend(ids)
+    turn.moves.woken.update(run.node_id for run in passing)

@@ -1,0 +1,1 @@
+"""Nodes, deployments, roles and their bindings, one use case per function."""

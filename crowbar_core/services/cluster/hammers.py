@@ -1,0 +1,215 @@
+"""Hammers: what powers a node. Their configuration rests encrypted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import orjson
+from sqlalchemy import delete, select, true, update
+from sqlalchemy.orm import Session
+
+from crowbar_core.barclamp import POWER_ACTIONS, Attribute, Hammer, Json
+from crowbar_core.domain.attributes import MASK, check_value
+from crowbar_core.errors import CrowbarError, NotFound, Refused, TemporaryError, Unavailable, told
+from crowbar_core.services.annealing.annealer import change
+from crowbar_core.services.data.views import node_row, node_views
+from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
+from crowbar_core.services.values.nodes import write_nodes
+from crowbar_core.store import hammers as store_hammers
+from crowbar_core.store.models import HammerRow, table
+
+hammers = table(HammerRow)
+
+GENTLE = frozenset(("on", "status", "identify", *(one for one in POWER_ACTIONS if one.startswith("boot-"))))
+"""Actions that stop nothing. Every other is asked about, since a hammer may call its actions as it likes."""
+
+
+def add_hammer(
+    parts: Parts, actor: Actor, node_id: int, *, name: str, priority: int = 0, config: Mapping[str, Json] | None = None
+) -> int:
+    """Give a node a hammer; ``config`` is encrypted. Returns its id."""
+    with change(parts, actor) as turn:
+        row = node_row(turn.session, node_id)
+        made = insert_hammer(turn, node_id, name, priority, config or {})
+        turn.audit("hammer.add", f"node {row.name}", hammer=name)
+        return made
+
+
+def insert_hammer(turn: Turn, node_id: int, name: str, priority: int, config: Mapping[str, Json]) -> int:
+    _check(turn.parts, name, config)
+    taken = store_hammers.of_name(turn.session, node_id, name)
+    if taken is not None:
+        raise Refused(f"Node {node_id} has a hammer {name!r} already (hammer {taken.id}). Change that one.")
+    return store_hammers.add(turn.session, node_id, name, priority, _encrypted(turn.parts, config))
+
+
+def set_hammer(turn: Turn, node_id: int, name: str, priority: int, config: Mapping[str, Json]) -> None:
+    """Give a node a hammer, or give the one of that name this priority and configuration. The same again does
+    nothing.
+    """
+    there = store_hammers.of_name(turn.session, node_id, name)
+    if there is None:
+        insert_hammer(turn, node_id, name, priority, config)
+    elif (there.priority, _decrypted(turn.parts, there.config)) == (priority, dict(config)):
+        return
+    else:
+        _check(turn.parts, name, config)
+        store_hammers.change(turn.session, there.id, priority, _encrypted(turn.parts, config))
+    turn.audit("hammer.set", f"node {node_row(turn.session, node_id).name}", hammer=name)
+
+
+def change_hammer(
+    parts: Parts, actor: Actor, hammer_id: int, *, priority: int | None = None,
+    config: Mapping[str, Json] | None = None,
+) -> None:  # fmt: skip
+    """Change a hammer. Of ``config``, the keys given are changed, and those that are null are removed. A secret that is
+    given as it is shown, masked, stays what it is.
+    """
+    with change(parts, actor) as turn:
+        row = turn.session.execute(
+            select(hammers.c.name, hammers.c.node_id, hammers.c.config).where(hammers.c.id == hammer_id)
+        ).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no hammer {hammer_id}.")
+        values: dict[str, Any] = {} if priority is None else {"priority": priority}
+        if config:
+            old = _decrypted(parts, row.config)
+            given = {key: value for key, value in config.items() if not (value == MASK and key in old)}
+            new = {key: value for key, value in {**old, **given}.items() if value is not None}
+            _check(parts, row.name, new)
+            values["config"] = _encrypted(parts, new)
+        if values:
+            turn.session.execute(update(hammers).where(hammers.c.id == hammer_id).values(**values))
+        named = sorted({"priority"} & values.keys() | set(config or {}))
+        turn.audit("hammer.change", f"node {node_row(turn.session, row.node_id).name}", hammer=row.name, changed=named)
+
+
+def _check(parts: Parts, name: str, config: Mapping[str, Json]) -> None:
+    """Refuse a configuration that breaks the hammer's schema, or that the hammer itself does not take."""
+    schema = parts.registry.hammer_schema(name)
+    if schema:
+        check_value(Attribute(name=f"config of the hammer {name}", schema=schema), dict(config))
+    parts.registry.hammer(name, config)
+
+
+def shown_configs(parts: Parts, session: Session, hammer_ids: Collection[int]) -> dict[int, dict[str, Json]]:
+    """Hammer id -> its configuration, with its secrets masked; all of it where nothing says what is secret."""
+    rows = session.execute(
+        select(hammers.c.id, hammers.c.name, hammers.c.config).where(parts.store.ids(hammers.c.id, hammer_ids))
+    ).all()
+    found: dict[int, dict[str, Json]] = {}
+    for row in rows:
+        known = parts.registry.hammer_schema(row.name).get("properties", {})
+        open_ = {key for key, rule in known.items() if isinstance(rule, Mapping) and not rule.get("writeOnly")}
+        config = _decrypted(parts, row.config)
+        found[row.id] = {key: value if key in open_ else MASK for key, value in config.items()}
+    return found
+
+
+def _decrypted(parts: Parts, config: str) -> dict[str, Json]:
+    found: dict[str, Json] = orjson.loads(parts.cipher.decrypt(config.encode())) if config else {}
+    return found
+
+
+def _encrypted(parts: Parts, config: Mapping[str, Json]) -> str:
+    return parts.cipher.encrypt(orjson.dumps(dict(config))).decode()
+
+
+def remove_hammer(parts: Parts, actor: Actor, hammer_id: int) -> None:
+    with change(parts, actor) as turn:
+        if not turn.session.execute(delete(hammers).where(hammers.c.id == hammer_id)).rowcount:  # type: ignore[attr-defined]
+            raise NotFound(f"There is no hammer {hammer_id}.")
+        turn.audit("hammer.remove", f"hammer {hammer_id}")
+
+
+def _hammers(parts: Parts, node_id: int, *, hammer_id: int | None = None) -> list[tuple[str, Hammer]]:
+    """The node's hammers with their names, highest priority first. One that cannot be made here is left out, unless it
+    is the one that is asked for.
+    """
+    with parts.store.read() as session:
+        node_row(session, node_id)
+        view = node_views(parts.registry, session, parts.store, [node_id])[node_id]
+        rows = session.execute(
+            select(hammers.c.id, hammers.c.name, hammers.c.config)
+            .where(hammers.c.node_id == node_id, true() if hammer_id is None else hammers.c.id == hammer_id)
+            .order_by(hammers.c.priority.desc(), hammers.c.id)
+        ).all()
+    found: list[tuple[str, Hammer]] = []
+    for row in rows:
+        try:
+            made = parts.registry.hammer(row.name, _decrypted(parts, row.config))
+        except CrowbarError as error:
+            if hammer_id is not None:
+                raise
+            log.warning("a hammer is left out", node=view.name, hammer=row.name, error=error.detail)
+            continue
+        made.node = view
+        found.append((row.name, made))
+    return found
+
+
+def stops(action: str) -> bool:
+    """Whether an action may stop what the node is doing: all but those that are known not to."""
+    return action not in GENTLE
+
+
+def power_actions(parts: Parts, node_id: int) -> tuple[str, ...]:
+    """What the node's hammers can do."""
+    return tuple(sorted({action for _, hammer in _hammers(parts, node_id) for action in hammer.actions()}))
+
+
+def power(parts: Parts, actor: Actor, node_id: int, action: str) -> str:
+    """Perform an action through the node's best hammer that can; one that fails for the moment lets the next one try.
+    Returns its line. Raises ``Refused`` when none can.
+    """
+    able = [(name, hammer) for name, hammer in _hammers(parts, node_id) if action in hammer.actions()]
+    if not able:
+        refuse_unable(parts, node_id, action)
+    failures: list[str] = []
+    for name, hammer in able:
+        try:
+            return _perform(parts, actor, node_id, name, hammer, action)
+        except (TemporaryError, Unavailable) as error:
+            log.warning("a hammer failed for the moment", node=hammer.node.name, hammer=name, error=error.detail)
+            failures.append(f"{name}: {error.detail}")
+    raise TemporaryError("; ".join(failures))
+
+
+def refuse_unable(parts: Parts, node_id: int, action: str) -> None:
+    """Raise ``Refused`` when none of the node's hammers can perform ``action``."""
+    able = power_actions(parts, node_id)
+    if action not in able:
+        known = f"they can: {', '.join(able)}" if able else "it has none"
+        raise Refused(f"No hammer of node {node_id} can {action!r}; {known}.")
+
+
+def perform(parts: Parts, actor: Actor, hammer_id: int, action: str) -> str:
+    """Perform an action through one particular hammer."""
+    with parts.store.read() as session:
+        node_id = session.scalar(select(hammers.c.node_id).where(hammers.c.id == hammer_id))
+    if node_id is None:
+        raise NotFound(f"There is no hammer {hammer_id}.")
+    ((name, hammer),) = _hammers(parts, node_id, hammer_id=hammer_id)
+    if action not in hammer.actions():
+        raise Refused(f"Hammer {hammer_id} cannot {action!r}; it can: {', '.join(hammer.actions())}.")
+    return _perform(parts, actor, node_id, name, hammer, action)
+
+
+def _perform(parts: Parts, actor: Actor, node_id: int, name: str, hammer: Hammer, action: str) -> str:
+    try:
+        with parts.registry.seats(name):
+            said = hammer.perform(action)
+    except CrowbarError:
+        raise
+    except Exception as error:  # a hammer is a barclamp's: what it raises is an answer, not the end of a thread
+        log.exception("a hammer failed", node=hammer.node.name, hammer=name, action=action)
+        raise Refused(f"The hammer {name} of {hammer.node.name} could not {action}: {told(error)}") from error
+    if action != "status":
+        with change(parts, actor) as turn:
+            turn.audit(
+                "node.power", f"node {node_row(turn.session, node_id).name}", action=action, hammer=name, result=said
+            )
+            if action == "off":
+                write_nodes(turn, {node_id: {"alive": False}}, reason="it was powered off")
+    return said

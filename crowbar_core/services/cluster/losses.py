@@ -1,0 +1,441 @@
+"""What an act that destroys would take away: told, in the same words by command line and pages, before it is done.
+
+Destroying asks first. What is asked, and whether it is, is decided here alone; the faces show it and want the name of
+the thing typed. A group without nodes, a noderole that was never committed or a commit that destroys nothing goes
+without a question: nothing would be lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from crowbar_core.domain.states import OPEN_RUN_STATES, PROPOSED
+from crowbar_core.errors import BadInput, NotFound
+from crowbar_core.services.cluster import binding, hammers, steering
+from crowbar_core.services.cluster import deployments as deployment_service
+from crowbar_core.services.cluster import nodes as node_service
+from crowbar_core.services.cluster.planning import rehearse
+from crowbar_core.services.turns.parts import SYSTEM, Parts
+from crowbar_core.store.db import Store
+from crowbar_core.store.models import (
+    Deployment,
+    DeploymentRole,
+    Edge,
+    Group,
+    HammerRow,
+    Node,
+    NodeGroup,
+    NodeRole,
+    RoleRow,
+    Run,
+    Token,
+    User,
+    table,
+)
+
+nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
+deployments, deployment_roles, hammer_rows = table(Deployment), table(DeploymentRole), table(HammerRow)
+groups, members, users, tokens = table(Group), table(NodeGroup), table(User), table(Token)
+
+NAMED: Final = 5
+"""So many nodes are named in one line; the others are counted."""
+
+GO: Final = "Noderoles that go"
+WAIT: Final = "What depends on it elsewhere and has to wait"
+LEAN: Final = "What depends on it elsewhere"
+UNDER_WAY: Final = "Runs under way"
+DESTRUCTIVE: Final = "Destructive roles that will run: what is on the disks is lost"
+AGAIN: Final = "Noderoles that run again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """Things of one kind, folded into lines."""
+
+    title: str
+    count: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """What an act takes away. ``name`` is what is typed to go on; it is asked for only if ``asks``."""
+
+    act: str
+    subject: str
+    name: str
+    summary: str
+    asks: bool
+    sections: tuple[Section, ...]
+
+
+def losses(parts: Parts, kind: str, key: int, act: str) -> Loss:
+    """What ``act`` would take away from the object ``key`` of ``kind`` (nodes, deployments, node_roles, groups, users,
+    hammers).
+
+    Raises ``BadInput`` for an act of which nothing is known, ``NotFound``, and ``Refused`` where the act itself would
+    be refused for what depends on the object.
+    """
+    known = _ACTS.get(kind, {})
+    work = known.get(act)
+    if work is None:
+        if kind in _POWERED:
+            return _power(parts, kind, key, act)
+        raise BadInput(f"Nothing is known of what {act!r} would destroy; known here: {', '.join(sorted(known))}.")
+    return work(parts, key)
+
+
+def confirm(parts: Parts, kind: str, key: int, act: str, typed: str) -> Loss | None:
+    """The loss if it must be asked for and ``typed`` is not the name; None if the act may go on."""
+    loss = losses(parts, kind, key, act)
+    return None if not loss.asks or typed.strip().casefold() == loss.name.casefold() else loss
+
+
+# ---------------------------------------------------------------- nodes
+
+
+def _destroy_node(parts: Parts, node_id: int) -> Loss:
+    with parts.store.read() as session:
+        node = _row(session, nodes, node_id, "node")
+        ids = _ids(session, node_roles.c.node_id == node_id)
+        return Loss(
+            act="destroy",
+            subject=f"node {node.name}",
+            name=node.name,
+            summary=f"Node {node.name} goes with its values, noderoles, runs and hammers. "
+            "What runs on it is cancelled.",
+            asks=True,
+            sections=_sections(
+                (GO, _pairs(session, parts.store, ids)),
+                (LEAN, _pairs(session, parts.store, _below(session, parts.store, ids))),
+                (UNDER_WAY, _open_runs(session, node_id=node_id)),
+            ),
+        )
+
+
+def _redeploy_node(parts: Parts, node_id: int) -> Loss:
+    with parts.store.read() as session:
+        node = _row(session, nodes, node_id, "node")
+        ids = _ids(session, node_roles.c.node_id == node_id, node_roles.c.state != int(PROPOSED))
+        destructive = _destructive(session, parts.store, ids)
+        return Loss(
+            act="redeploy",
+            subject=f"node {node.name}",
+            name=node.name,
+            summary=f"All of node {node.name} runs again from the start, also what has destroyed data before.",
+            asks=True,
+            sections=_sections(
+                (DESTRUCTIVE, _pairs(session, parts.store, destructive)),
+                (AGAIN, _pairs(session, parts.store, set(ids) - destructive)),
+                (WAIT, _pairs(session, parts.store, _below(session, parts.store, ids))),
+                (UNDER_WAY, _open_runs(session, node_id=node_id)),
+            ),
+        )
+
+
+def _commit_node(parts: Parts, node_id: int) -> Loss:
+    with parts.store.read() as session:
+        name = _row(session, nodes, node_id, "node").name
+    return _commit(parts, f"node {name}", name, lambda: node_service.commit_node(parts, SYSTEM, node_id))
+
+
+def _power(parts: Parts, kind: str, key: int, action: str) -> Loss:
+    with parts.store.read() as session:
+        node_id = _row(session, hammer_rows, key, "hammer").node_id if kind == "hammers" else key
+        node = _row(session, nodes, node_id, "node")
+        hammers.refuse_unable(parts, node_id, action)
+        ids = _ids(session, node_roles.c.node_id == node_id, node_roles.c.state != int(PROPOSED))
+        return Loss(
+            act=action,
+            subject=f"node {node.name}",
+            name=node.name,
+            summary=f"Power {action}: node {node.name} stops at once, whatever it is doing.",
+            asks=hammers.stops(action),
+            sections=_sections(
+                (UNDER_WAY, _open_runs(session, node_id=node_id)),
+                (
+                    AGAIN,
+                    _pairs(session, parts.store, set(ids) - _destructive(session, parts.store, ids, node_roles.c.done)),
+                ),
+                (WAIT, _pairs(session, parts.store, _below(session, parts.store, ids))),
+            ),
+        )
+
+
+# ---------------------------------------------------------------- deployments, noderoles
+
+
+def _destroy_deployment(parts: Parts, deployment_id: int) -> Loss:
+    with parts.store.read() as session:
+        row = _row(session, deployments, deployment_id, "deployment")
+        ids = _ids(session, node_roles.c.deployment_id == deployment_id)
+        parent = session.scalar(select(deployments.c.name).where(deployments.c.id == row.parent_id))
+        handed = session.scalars(
+            select(nodes.c.name)
+            .where(nodes.c.deployment_id == deployment_id, ~nodes.c.system)
+            .order_by(nodes.c.name_key)
+        ).all()
+        valued = session.scalars(
+            select(roles.c.name)
+            .join(deployment_roles, deployment_roles.c.role_id == roles.c.id)
+            .where(deployment_roles.c.deployment_id == deployment_id)
+            .order_by(roles.c.name_key)
+        ).all()
+        return Loss(
+            act="destroy",
+            subject=f"deployment {row.name}",
+            name=row.name,
+            summary=f"Deployment {row.name} goes with its noderoles, their runs and its values for roles. "
+            "What they did on the nodes stays as it is.",
+            asks=True,
+            sections=_sections(
+                (GO, _pairs(session, parts.store, ids)),
+                (LEAN, _pairs(session, parts.store, _below(session, parts.store, ids))),
+                (UNDER_WAY, _open_runs(session, deployment_id=deployment_id)),
+                (f"Nodes that go to deployment {parent}", handed),
+                ("Roles whose values for this deployment go", valued),
+            ),
+        )
+
+
+def _commit_deployment(parts: Parts, deployment_id: int) -> Loss:
+    with parts.store.read() as session:
+        name = _row(session, deployments, deployment_id, "deployment").name
+    return _commit(parts, f"deployment {name}", name, lambda: deployment_service.commit(parts, SYSTEM, deployment_id))
+
+
+def _commit_node_role(parts: Parts, node_role_id: int) -> Loss:
+    with parts.store.read() as session:
+        name, subject = _node_role_names(session, node_role_id)
+    return _commit(parts, subject, name, lambda: steering.commit(parts, SYSTEM, node_role_id))
+
+
+def _commit(parts: Parts, subject: str, name: str, act: Callable[[], object]) -> Loss:
+    """What its plan destroys, which may be what waited for it elsewhere. Where no destructive role is left to run
+    nothing is planned.
+    """
+    with parts.store.read() as session:
+        left = session.scalar(
+            select(node_roles.c.id)
+            .join(roles, roles.c.id == node_roles.c.role_id)
+            .where(roles.c.destructive, ~node_roles.c.done)
+            .limit(1)
+        )
+    pairs: dict[str, list[str]] = {}
+    if left is not None:
+        for step in rehearse(parts, act).own:
+            if step.destructive and step.kind != "pass over":
+                pairs.setdefault(step.role, []).append(step.node)
+    return Loss(
+        act="commit",
+        subject=subject,
+        name=name,
+        summary=f"Committing {subject} destroys data." if pairs else f"Committing {subject} destroys nothing.",
+        asks=bool(pairs),
+        sections=_sections((DESTRUCTIVE, pairs)),
+    )
+
+
+def _unbind(parts: Parts, node_role_id: int) -> Loss:
+    going = binding.unbind(parts, SYSTEM, node_role_id, dry_run=True)
+    with parts.store.read() as session:
+        name, subject = _node_role_names(session, node_role_id)
+        fresh = _ids(session, parts.store.ids(node_roles.c.id, going), node_roles.c.state == int(PROPOSED))
+        ran = _ids(session, parts.store.ids(node_roles.c.id, going), node_roles.c.run_count > 0)
+        return Loss(
+            act="unbind",
+            subject=subject,
+            name=name,
+            summary=f"{subject[0].upper()}{subject[1:]} goes with its values and runs, and so does what needs it on "
+            "the same node. What they did there stays as it is.",
+            asks=set(fresh) != set(going) or bool(ran),
+            sections=_sections(
+                (GO, _pairs(session, parts.store, going)),
+                (LEAN, _pairs(session, parts.store, _below(session, parts.store, going))),
+                (UNDER_WAY, _open_runs(session, ids=going)),
+            ),
+        )
+
+
+# ---------------------------------------------------------------- groups, users, hammers
+
+
+def _destroy_group(parts: Parts, group_id: int) -> Loss:
+    with parts.store.read() as session:
+        row = _row(session, groups, group_id, "group")
+        inside = session.scalars(
+            select(nodes.c.name)
+            .join(members, members.c.node_id == nodes.c.id)
+            .where(members.c.group_id == group_id)
+            .order_by(nodes.c.name_key)
+        ).all()
+        return Loss(
+            act="destroy",
+            subject=f"group {row.name}",
+            name=row.name,
+            summary=f"Group {row.name} goes, and who was in it is forgotten. Its nodes stay.",
+            asks=bool(inside),
+            sections=_sections(("Nodes in it", inside)),
+        )
+
+
+def _destroy_user(parts: Parts, user_id: int) -> Loss:
+    with parts.store.read() as session:
+        row = _row(session, users, user_id, "user")
+        held = session.scalars(
+            select(tokens.c.name).where(tokens.c.user_id == user_id).order_by(tokens.c.name, tokens.c.id)
+        ).all()
+        return Loss(
+            act="destroy",
+            subject=f"user {row.name}",
+            name=row.name,
+            summary=f"User {row.name} can no longer sign in. The audit trail keeps the name.",
+            asks=True,
+            sections=_sections(("Tokens that end at once", [name or "(no name)" for name in held])),
+        )
+
+
+def _destroy_hammer(parts: Parts, hammer_id: int) -> Loss:
+    with parts.store.read() as session:
+        row = _row(session, hammer_rows, hammer_id, "hammer")
+        node = _row(session, nodes, row.node_id, "node")
+        return Loss(
+            act="destroy",
+            subject=f"hammer {row.name} of {node.name}",
+            name=row.name,
+            summary=f"Node {node.name} loses its hammer {row.name} with its settings; credentials among them are "
+            "shown nowhere and must be given anew.",
+            asks=True,
+            sections=(),
+        )
+
+
+_ACTS: Mapping[str, Mapping[str, Callable[[Parts, int], Loss]]] = {
+    "nodes": {"destroy": _destroy_node, "redeploy": _redeploy_node, "commit": _commit_node},
+    "deployments": {"destroy": _destroy_deployment, "commit": _commit_deployment},
+    "node_roles": {"unbind": _unbind, "commit": _commit_node_role},
+    "groups": {"destroy": _destroy_group},
+    "users": {"destroy": _destroy_user},
+    "hammers": {"destroy": _destroy_hammer},
+}
+_POWERED: Final = ("nodes", "hammers")
+"""Kinds for which every other act is an action of a hammer."""
+
+
+# ---------------------------------------------------------------- parts of the above
+
+
+def _sections(*found: tuple[str, Iterable[str] | Mapping[str, list[str]]]) -> tuple[Section, ...]:
+    """The sections that have anything in them. A mapping is role -> nodes."""
+    made = []
+    for title, things in found:
+        if isinstance(things, Mapping):
+            count = sum(len(names) for names in things.values())
+            lines = [f"{role} on {_listed(names)}" for role, names in things.items()]
+        else:
+            names = list(things)
+            count, lines = len(names), [_listed(names)] if names else []
+        if count:
+            made.append(Section(title=title, count=count, lines=tuple(lines)))
+    return tuple(made)
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:NAMED])
+    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED:,} more"
+
+
+def _row(session: Session, source: Any, key: int, what: str) -> Any:
+    row = session.execute(select(source).where(source.c.id == key)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no {what} {key}.")
+    return row
+
+
+def _ids(session: Session, *where: Any) -> list[int]:
+    return list(session.scalars(select(node_roles.c.id).where(*where)).all())
+
+
+def _node_role_names(session: Session, node_role_id: int) -> tuple[str, str]:
+    """`NODE/ROLE`, which is typed, and how it is spoken of."""
+    row = session.execute(
+        select(nodes.c.name.label("node"), roles.c.name.label("role"))
+        .select_from(node_roles)
+        .join(nodes, nodes.c.id == node_roles.c.node_id)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(node_roles.c.id == node_role_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no noderole {node_role_id}.")
+    return f"{row.node}/{row.role}", f"noderole {row.node}/{row.role}"
+
+
+def _pairs(session: Session, store: Store, ids: Collection[int]) -> dict[str, list[str]]:
+    """Role -> its nodes, in the order in which the roles come."""
+    found: dict[str, list[str]] = {}
+    if ids:
+        rows = session.execute(
+            select(roles.c.name.label("role"), nodes.c.name.label("node"))
+            .select_from(node_roles)
+            .join(roles, roles.c.id == node_roles.c.role_id)
+            .join(nodes, nodes.c.id == node_roles.c.node_id)
+            .where(store.ids(node_roles.c.id, ids))
+            .order_by(node_roles.c.cohort, roles.c.name_key, nodes.c.name_key)
+        )
+        for row in rows:
+            found.setdefault(row.role, []).append(row.node)
+    return found
+
+
+def _destructive(session: Session, store: Store, ids: Collection[int], *where: Any) -> set[int]:
+    """Those of destructive roles. Those that have succeeded (``done``) are passed over, and do not run again."""
+    if not ids:
+        return set()
+    query = (
+        select(node_roles.c.id)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(store.ids(node_roles.c.id, ids), roles.c.destructive, *where)
+    )
+    return set(session.scalars(query).all())
+
+
+def _below(session: Session, store: Store, ids: Collection[int]) -> set[int]:
+    """All committed descendants, without ``ids`` themselves."""
+    seen, frontier = set(ids), set(ids)
+    while frontier:
+        rows = session.scalars(
+            select(edges.c.child_id)
+            .join(node_roles, node_roles.c.id == edges.c.child_id)
+            .where(
+                store.ids(edges.c.parent_id, frontier),
+                or_(node_roles.c.state != int(PROPOSED), node_roles.c.run_count > 0),
+            )
+        )
+        frontier = set(rows) - seen
+        seen |= frontier
+    return seen - set(ids)
+
+
+def _open_runs(
+    session: Session, *, node_id: int | None = None, deployment_id: int | None = None, ids: Collection[int] = ()
+) -> list[str]:
+    query = (
+        select(runs.c.id, nodes.c.name.label("node"), roles.c.name.label("role"))
+        .join(node_roles, node_roles.c.id == runs.c.node_role_id)
+        .join(nodes, nodes.c.id == runs.c.node_id)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(runs.c.state.in_([str(state) for state in OPEN_RUN_STATES]))
+        .order_by(runs.c.id)
+    )
+    if node_id is not None:
+        query = query.where(runs.c.node_id == node_id)
+    elif deployment_id is not None:
+        query = query.where(node_roles.c.deployment_id == deployment_id)
+    else:
+        query = query.where(node_roles.c.id.in_(list(ids)))
+    return [f"run {row.id}: {row.role} on {row.node}" for row in session.execute(query)]

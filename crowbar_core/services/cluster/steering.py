@@ -1,0 +1,433 @@
+"""What an operator does to noderoles and runs: retry, hold, cancel, ask why."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from crowbar_core.barclamp import Json
+from crowbar_core.domain import annealing
+from crowbar_core.domain.annealing import Reason
+from crowbar_core.domain.attributes import check_report_size
+from crowbar_core.domain.states import (
+    ACTIVE,
+    BLOCKED,
+    ERROR,
+    OPEN_RUN_STATES,
+    PROPOSED,
+    TODO,
+    TRANSITION,
+    RunState,
+    State,
+)
+from crowbar_core.errors import InvalidTransition, NotFound, Refused
+from crowbar_core.services.annealing import fates
+from crowbar_core.services.annealing.annealer import cancel, change
+from crowbar_core.services.annealing.outcomes import Outcome, finish_in_turn
+from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, propose_in_turn
+from crowbar_core.services.data.changes import refresh_soon, rerun_now, try_failed
+from crowbar_core.services.turns.parts import Actor, Parts, Turn
+from crowbar_core.services.values.drafts import commit_of_node_roles
+from crowbar_core.store import (
+    bindings,
+    events,
+    halting,
+    holds,
+    leaving,
+    moves,
+    pictures,
+    quarantine,
+    refreshing,
+    steps,
+    transitions,
+)
+from crowbar_core.store.models import Deployment, Edge, Node, NodeRole, RoleRow, Run, table
+
+nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
+deployments = table(Deployment)
+
+MAX_BLAME = 5
+"""How many reasons the sentence that answers "why?" names, and how many roles each of them."""
+MAX_REASONS = 50
+MAX_ROLES = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Why:
+    """Why something is not running: one sentence, and each reason with its code and its subject."""
+
+    summary: str
+    reasons: tuple[Reason, ...]
+
+
+# ---------------------------------------------------------------- noderoles
+
+
+def retry(parts: Parts, actor: Actor, node_role_id: int) -> None:
+    """Try a noderole in ERROR again; one that waits for a delayed retry is tried at once. Refused in
+    any other state.
+
+    This is the operator's word by which destructive work whose fate is unknown is begun again.
+    """
+    with change(parts, actor) as turn:
+        row = _node_role(turn.session, node_role_id)
+        if row.state not in (ERROR, TODO, BLOCKED):
+            raise InvalidTransition(
+                f"{_name(row)} is {State(row.state).name}: only what is in ERROR can be retried. "
+                "To run it again use rerun."
+            )
+        fresh: dict[str, Any] = {"attempts": 0, "not_before": None, "status": "", "halfway": False, "look_at": None}
+        if row.state == ERROR:
+            transitions.send_back(turn.moves, [node_role_id], **fresh)
+        else:
+            turn.session.execute(update(node_roles).where(node_roles.c.id == node_role_id).values(**fresh))
+        turn.moves.woken.add(row.node_id)
+        turn.audit("node_role.retry", f"node_role {node_role_id}")
+
+
+def propose(parts: Parts, actor: Actor, node_role_id: int) -> None:
+    """Take a noderole back to PROPOSED for editing; what depends on it waits. Refused while it runs."""
+    with change(parts, actor) as turn:
+        propose_in_turn(turn, node_role_id)
+        turn.audit("node_role.propose", f"node_role {node_role_id}")
+
+
+def commit(parts: Parts, actor: Actor, node_role_id: int) -> None:
+    """Commit one proposed noderole, or the drafts of one that is committed. It runs once its deployment is committed
+    too.
+    """
+    with change(parts, actor) as turn:
+        row = _node_role(turn.session, node_role_id)
+        drafted = commit_of_node_roles(turn, [node_role_id])
+        if row.state != PROPOSED and not drafted:
+            raise InvalidTransition(
+                f"{_name(row)} is {State(row.state).name} and has no drafts: there is nothing to commit."
+            )
+        commit_in_turn(turn, [node_role_id])
+        commit_hooks(turn, [node_role_id])
+        turn.audit("node_role.commit", f"node_role {node_role_id}")
+
+
+def hold(parts: Parts, actor: Actor, node_role_id: int, *, reason: str = "") -> None:
+    """Keep a noderole from being run; a run that nobody has begun goes back, one that runs finishes. Held again, it has
+    the new reason.
+    """
+    hold_many(parts, actor, [node_role_id], reason=reason)
+
+
+def hold_many(parts: Parts, actor: Actor, node_role_ids: Sequence[int], *, reason: str = "") -> None:
+    """The same for many, all of them or none."""
+    with change(parts, actor) as turn:
+        _nodes_of(turn, node_role_ids)
+        holds.hold(turn.session, turn.store, turn.now, node_role_ids, by=actor.name, reason=reason)
+        cancel(turn, node_role_ids, "held", queued_only=True)
+        detail = {"reason": reason} if reason else {}
+        turn.audit_many("node_role.hold", [(f"node_role {ref}", detail) for ref in node_role_ids])
+
+
+def release(parts: Parts, actor: Actor, node_role_id: int) -> None:
+    """Let a held noderole run again."""
+    release_many(parts, actor, [node_role_id])
+
+
+def release_many(parts: Parts, actor: Actor, node_role_ids: Sequence[int]) -> None:
+    """The same for many, all of them or none."""
+    with change(parts, actor) as turn:
+        homes = _nodes_of(turn, node_role_ids)
+        holds.release(turn.session, turn.store, node_role_ids)
+        turn.moves.woken.update(homes.values())
+        turn.audit_many("node_role.release", [(f"node_role {ref}", {}) for ref in node_role_ids])
+
+
+def _nodes_of(turn: Turn, node_role_ids: Sequence[int]) -> dict[int, int]:
+    """Noderole -> its node. Raises ``NotFound``."""
+    homes = bindings.homes(turn.session, turn.store, node_role_ids)
+    if missing := [ref for ref in node_role_ids if ref not in homes]:
+        raise NotFound(f"There is no noderole {missing[0]}.")
+    return homes
+
+
+def rerun(parts: Parts, actor: Actor, node_role_id: int) -> None:
+    """Run an ACTIVE noderole again; its descendants wait meanwhile. Refused in any other state."""
+    with change(parts, actor) as turn:
+        rerun_in_turn(turn, node_role_id)
+        turn.audit("node_role.rerun", f"node_role {node_role_id}")
+
+
+def rerun_in_turn(turn: Turn, node_role_id: int) -> None:
+    row = _node_role(turn.session, node_role_id)
+    if row.state == TRANSITION:
+        turn.session.execute(update(node_roles).where(node_roles.c.id == node_role_id).values(rerun=True))
+    elif row.state == ACTIVE:
+        rerun_now(turn, [node_role_id], f"{turn.actor.name} asked for it")
+    elif row.state in (ERROR, PROPOSED):
+        raise InvalidTransition(
+            f"{_name(row)} is {State(row.state).name}: {'retry it' if row.state == ERROR else 'commit it'} instead."
+        )
+
+
+def refresh(parts: Parts, actor: Actor, node_role_id: int) -> None:
+    """Run an ACTIVE noderole again while it stays ACTIVE. However often it is asked for, one run is queued at most."""
+    with change(parts, actor) as turn:
+        refresh_in_turn(turn, node_role_id)
+        turn.audit("node_role.refresh", f"node_role {node_role_id}")
+
+
+def refresh_role_in_turn(turn: Turn, role: str) -> None:
+    """Refresh a role wherever it is bound and committed; what failed is tried again. Raises ``NotFound`` when there is
+    no such role.
+    """
+    ids = refreshing.bound_of(turn.session, role)
+    if ids is None:
+        raise NotFound(f"There is no role {role!r}.")
+    rows = refreshing.to_run_again(turn.session, turn.store, ids)
+    refresh_soon(turn, rows)
+    try_failed(turn, rows)
+
+
+def refresh_in_turn(turn: Turn, node_role_id: int, *, retry: bool = False) -> None:
+    """Destructive work that is done is not done again, by a refresh no more than otherwise: nothing happens.
+
+    ``retry``: one whose last run failed is tried again. Else what is in ERROR is refused.
+    """
+    row = _node_role(turn.session, node_role_id)
+    found = refreshing.to_run_again(turn.session, turn.store, [node_role_id])
+    if retry and found and row.state == ERROR:
+        try_failed(turn, found)
+        return
+    if row.state in (ERROR, PROPOSED):
+        raise InvalidTransition(
+            f"{_name(row)} is {State(row.state).name}: {'retry it' if row.state == ERROR else 'commit it'} instead."
+        )
+    refresh_soon(turn, found)
+
+
+def force_error(parts: Parts, actor: Actor, node_role_id: int, *, reason: str = "") -> None:
+    """Put a noderole in ERROR by hand: it stays there, and holds its descendants, until it is retried."""
+    with change(parts, actor) as turn:
+        row = _node_role(turn.session, node_role_id)
+        if row.state not in (ACTIVE, TODO, TRANSITION):
+            raise InvalidTransition(f"{_name(row)} is {State(row.state).name} and cannot be put in ERROR.")
+        halting.cancel_runs(turn.moves, [node_role_id], "put in ERROR by hand")
+        standing = moves.standing(turn.moves, [node_role_id])
+        transitions.move(
+            turn.moves, list(standing.values()), ERROR, broken=True,
+            status=reason or f"put in ERROR by {actor.name}", rerun=False,
+        )  # fmt: skip
+        turn.audit("node_role.force_error", f"node_role {node_role_id}", reason=reason)
+
+
+# ---------------------------------------------------------------- runs
+
+
+def cancel_run(parts: Parts, actor: Actor, run_id: int, *, hold: bool = True) -> None:
+    """Cancel an open run: what it started on the node is killed. ``hold``: the noderole is held, so that it does not
+    start again.
+
+    Cancelling what is being cancelled does nothing; one that has ended is refused.
+    """
+    with change(parts, actor) as turn:
+        row = turn.session.execute(
+            select(runs.c.id, runs.c.state, runs.c.node_role_id).where(runs.c.id == run_id)
+        ).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no run {run_id}.")
+        if row.state == RunState.CANCELLING:
+            return
+        if row.state not in (RunState.QUEUED, RunState.RUNNING):
+            raise Refused(f"Run {run_id} has ended: it {row.state}.")
+        if hold:
+            reason = f"run {run_id} was cancelled"
+            holds.hold(turn.session, turn.store, turn.now, [row.node_role_id], by=actor.name, reason=reason)
+        cancel(turn, [row.node_role_id], f"cancelled by {actor.name}")
+        turn.audit("run.cancel", f"run {run_id}", hold=hold)
+
+
+def wake_run(parts: Parts, actor: Actor, run_id: int) -> None:
+    """Have a run in steps called again, because what it waits for may have happened. Without need, or twice, it does no
+    harm. Refused for a run that has ended, and for one that waits in no step.
+    """
+    with change(parts, actor) as turn:
+        row = turn.session.execute(
+            select(runs.c.state, runs.c.pending, runs.c.node_role_id, runs.c.step).where(runs.c.id == run_id)
+        ).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no run {run_id}.")
+        if row.state not in OPEN_RUN_STATES:
+            raise Refused(f"Run {run_id} has ended: it {row.state}.")
+        if row.pending and row.step is None:
+            raise Refused(f"Run {run_id} waits in no step, but to be reported: finish it instead.")
+        wake_in_turn(turn, row.node_role_id)
+
+
+def wake_in_turn(turn: Turn, node_role_id: int) -> None:
+    """Have the noderole's run called again, if it is in steps; while it executes, that is remembered."""
+    run_id = steps.wake(turn.session, turn.now, node_role_id)
+    if run_id is not None:
+        turn.queued.append(run_id)
+
+
+def finish_pending(
+    parts: Parts,
+    actor: Actor,
+    run_id: int,
+    *,
+    succeeded: bool,
+    wall: Mapping[str, Json] | None = None,
+    reason: str = "",
+) -> None:
+    """End a run that waits for something outside. Refused for a run that is not pending; doing it twice
+    is refused too.
+
+    The last run of destructive work whose fate is unknown may be said to have succeeded, although it has ended.
+    """
+    check_report_size("the run", wall or {})  # before the graph's lock is taken
+    with change(parts, actor) as turn:
+        row = turn.session.execute(
+            select(runs.c.state, runs.c.pending, runs.c.node_role_id).where(runs.c.id == run_id)
+        ).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no run {run_id}.")
+        once = fates.token_in_doubt(turn.session, row.node_role_id, run_id) if succeeded else ""
+        if not once and (not row.pending or row.state != RunState.RUNNING):
+            raise Refused(f"Run {run_id} is {row.state} and does not wait to be reported.")
+        outcome = Outcome(
+            run_id=run_id, kind="succeeded" if succeeded else "failed", wall=wall or {},
+            reason=reason or ("" if succeeded else "reported as failed"), once=once,
+        )  # fmt: skip
+        finish_in_turn(turn, [outcome])
+        turn.audit("run.finish", f"run {run_id}", succeeded=succeeded)
+
+
+def retry_deliveries(parts: Parts, actor: Actor, delivery_ids: Collection[int]) -> int:
+    """Let failed deliveries of events to plugins be tried again, and end the quarantine of these. Returns how many."""
+    with change(parts, actor) as turn:
+        count = events.retry_failed(turn.session, delivery_ids)
+        if count:
+            quarantine.lift(turn.session, quarantine.plugins_of(turn.session, delivery_ids))
+        turn.audit("delivery.retry", "deliveries", ids=sorted(delivery_ids))
+        turn.after.append(parts.woken.set)
+        parts.store.notify(turn.session)
+        return count
+
+
+def retry_hooks(parts: Parts, actor: Actor, barclamp: str) -> int:
+    """End the quarantine of a barclamp, and let all that it was not told, or failed in, be tried again. Returns how
+    many deliveries that are.
+    """
+    with change(parts, actor) as turn:
+        count = events.retry_failed(turn.session, quarantine.failed_of(turn.session, barclamp))
+        quarantine.lift(turn.session, [barclamp])
+        turn.audit("barclamp.retry", f"barclamp {barclamp}", deliveries=count)
+        turn.after.append(parts.woken.set)
+        parts.store.notify(turn.session)
+        return count
+
+
+# ---------------------------------------------------------------- why?
+
+
+def why_node_role(parts: Parts, node_role_id: int) -> Why:
+    """Why this noderole is not running now."""
+    with parts.store.read() as session:
+        _node_role(session, node_role_id)
+        if (going := leaving.why(session, node_role_id)) is not None:
+            return _summed([Reason("leaving", _why_it_leaves(going), f"node_role {node_role_id}")])
+        graph = pictures.around(session, parts.store, [node_role_id], missing=parts.registry.lacks)
+        return _summed(annealing.why(graph, node_role_id, parts.store.now(session)))
+
+
+def _why_it_leaves(row: Any) -> str:
+    text = f"It is unbound, and goes when what it made on {row.node} is torn down."
+    if row.first:
+        return f"{text} {row.first} goes before it."
+    if not row.available:
+        reason = f": {row.held_reason.rstrip('.')}" if row.held_reason else ""
+        return f"{text} It is held by {row.held_by}{reason}. Release it to try again, or unbind it with force."
+    return text if row.alive else f"{text} Node {row.node} is not alive; unbind it with force to do without."
+
+
+def why_node(parts: Parts, node_id: int) -> Why:
+    """Why nothing is running on this node now: what is the matter with it, then each other reason once, with the roles
+    that it is for.
+    """
+    with parts.store.read() as session:
+        node = session.execute(select(nodes).where(nodes.c.id == node_id)).one_or_none()
+        if node is None:
+            raise NotFound(f"There is no node {node_id}.")
+        now = parts.store.now(session)
+        open_run = session.execute(
+            select(runs.c.id, runs.c.state, roles.c.name)
+            .join(node_roles, node_roles.c.id == runs.c.node_role_id)
+            .join(roles, roles.c.id == node_roles.c.role_id)
+            .where(runs.c.node_id == node_id, runs.c.finished_at.is_(None))
+        ).one_or_none()
+        if open_run is not None:
+            text = f"Run {open_run.id} of {open_run.name} is {open_run.state}"
+            text += ": it waits for a worker." if open_run.state == RunState.QUEUED else "."
+            return Why(summary=text, reasons=(Reason("running", text, f"run {open_run.id}"),))
+        waiting = session.scalars(
+            select(node_roles.c.id)
+            .where(node_roles.c.node_id == node_id, or_(node_roles.c.state != int(ACTIVE), node_roles.c.rerun))
+            .order_by(node_roles.c.cohort, node_roles.c.id)
+            .limit(MAX_ROLES)
+        ).all()
+        graph = pictures.around(session, parts.store, waiting, missing=parts.registry.lacks)
+        picture = annealing.Node(
+            id=node.id, name=node.name, alive=node.alive, available=node.available, status=node.status
+        )
+        said = annealing.node_reasons(picture)
+        if not waiting:
+            text = f"Nothing on {node.name} has work to do." if said else f"Everything on {node.name} is ACTIVE."
+            bound = session.scalar(select(node_roles.c.id).where(node_roles.c.node_id == node_id).limit(1))
+            text = text if bound is not None else f"No role is bound to {node.name}."
+            return _summed([*said, Reason("nothing to do", text, f"node {node.id}")])
+        here = {f"node_role {ref}": graph.node_roles[ref].role for ref in waiting}
+        whose: dict[tuple[str, str], tuple[Reason, list[str]]] = {}
+        for ref in waiting:
+            for reason in annealing.why(graph, ref, now):
+                if (above := here.get(reason.subject)) is not None and reason.code.startswith("parent "):
+                    reason = Reason(reason.code, f"It waits for {above}.", reason.subject)  # which is on this list, too
+                if reason not in said:
+                    key = (reason.code, reason.detail)
+                    whose.setdefault(key, (reason, []))[1].append(graph.node_roles[ref].role)
+        said += [Reason(one.code, f"{_some(of)}: {one.detail}", one.subject) for one, of in whose.values()]
+        return _summed(said)
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - MAX_BLAME
+    return ", ".join(names[:MAX_BLAME]) + (f" and {more} more" if more > 0 else "")
+
+
+def _summed(said: Collection[Reason]) -> Why:
+    shown = tuple(said)[:MAX_REASONS]
+    more = len(said) - len(shown)
+    summary = " ".join(reason.detail for reason in shown[:MAX_BLAME])
+    return Why(summary=f"{summary} And {more} more." if more else summary, reasons=shown)
+
+
+def _node_role(session: Session, node_role_id: int) -> Any:
+    row = session.execute(
+        select(
+            node_roles.c.id, node_roles.c.node_id, node_roles.c.role_id, node_roles.c.deployment_id, node_roles.c.state,
+            node_roles.c.available, node_roles.c.rerun, node_roles.c.not_before, node_roles.c.status,
+            roles.c.name.label("role"), roles.c.ready, roles.c.jig_name, nodes.c.name.label("node"),
+            deployments.c.name.label("deployment"), deployments.c.committed.label("deployment_committed"),
+        )
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .join(nodes, nodes.c.id == node_roles.c.node_id)
+        .join(deployments, deployments.c.id == node_roles.c.deployment_id)
+        .where(node_roles.c.id == node_role_id)
+    ).one_or_none()  # fmt: skip
+    if row is None:
+        raise NotFound(f"There is no noderole {node_role_id}.")
+    return row
+
+
+def _name(row: Any) -> str:
+    return f"Noderole {row.id} ({row.role} on {row.node})"

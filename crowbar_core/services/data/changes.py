@@ -1,0 +1,337 @@
+"""What follows when data changes: who wanted it goes back to work, and who set it is remembered."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+from sqlalchemy import select
+
+from crowbar_core.barclamp import Attribute, Json
+from crowbar_core.domain import attributes as rules
+from crowbar_core.domain.states import ACTIVE, ERROR, TRANSITION, State
+from crowbar_core.errors import BadInput, CrowbarError
+from crowbar_core.plugins import Failure
+from crowbar_core.services.data import questions
+from crowbar_core.services.data.addresses import keep_claims
+from crowbar_core.services.data.layers import node_layers, own_trees
+from crowbar_core.services.data.questions import knows_data
+from crowbar_core.services.data.views import node_role_views
+from crowbar_core.services.turns.parts import Turn
+from crowbar_core.services.turns.secrets import keep_seals, seal
+from crowbar_core.store import halting, moves, refreshing, transitions
+from crowbar_core.store.bulk import set_json
+from crowbar_core.store.models import Edge, NodeRole, RoleRow, table
+from crowbar_core.store.provenance import set_values
+
+node_roles, roles, edges = table(NodeRole), table(RoleRow), table(Edge)
+
+
+@contextmanager
+def watch_values(turn: Turn, ids: Collection[int], *, itself: bool = True) -> Iterator[None]:
+    """Compare these noderoles' own attributes before and after the block, and send those who want a changed one back to
+    work.
+
+    ``itself``: whether a noderole whose own attribute changed goes back to work too (not when its own run reported it).
+    """
+    registry = turn.registry
+    watched = [ref for ref in ids if ref]
+    before = own_trees(registry, turn.session, turn.store, watched)
+    yield
+    after = own_trees(registry, turn.session, turn.store, watched)
+    names = _role_names(turn, watched)
+    changed: dict[int, set[str]] = {}
+    for ref, tree in after.items():
+        differing = rules.changed_attributes(registry.attributes_of(names[ref]), before.get(ref, {}), tree)
+        if differing:
+            changed[ref] = differing
+            note_effects(
+                turn, "node_role", ref, registry.attributes_of(names[ref]), differing, before.get(ref, {}), tree
+            )
+    if not changed:
+        return
+    stale = set(changed) if itself else set()
+    rows = turn.session.execute(
+        select(edges.c.parent_id, edges.c.child_id, roles.c.wants)
+        .join(node_roles, node_roles.c.id == edges.c.child_id)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(turn.store.ids(edges.c.parent_id, changed), edges.c.kind == "data")
+        .where(edges.c.parent_id.in_(select(node_roles.c.id).where(node_roles.c.committed)))
+    )
+    stale.update(row.child_id for row in rows if changed[row.parent_id] & set(row.wants))
+    mark_stale(turn, stale)
+
+
+@contextmanager
+def watch_nodes(turn: Turn, node_ids: Collection[int]) -> Iterator[None]:
+    """The same for the attributes that live on nodes; the nodes' claims to addresses follow, too."""
+    attributes = [one.attribute for one in turn.registry.attributes.values() if one.role is None]
+    before = _node_trees(turn, node_ids, attributes)
+    yield
+    keep_claims(turn, node_ids)
+    after = _node_trees(turn, node_ids, attributes)
+    for node_id, tree in after.items():
+        changed = rules.changed_attributes(attributes, before.get(node_id, {}), tree)
+        if not changed:
+            continue
+        note_effects(turn, "node", node_id, attributes, changed, before.get(node_id, {}), tree)
+        rows = turn.session.execute(
+            select(node_roles.c.id, roles.c.wants)
+            .join(roles, roles.c.id == node_roles.c.role_id)
+            .where(node_roles.c.node_id == node_id)
+        )
+        mark_stale(turn, [row.id for row in rows if changed & set(row.wants)])
+
+
+def note_effects(
+    turn: Turn, kind: str, ref: int, attributes: Iterable[Attribute], changed: Collection[str],
+    before: Mapping[str, Json], after: Mapping[str, Json],
+) -> None:  # fmt: skip
+    """For a plan: these values of an object changed."""
+    if turn.notes is None:
+        return
+    for attribute in attributes:
+        if attribute.name in changed:
+            turn.notes.attributes[attribute.name] = attribute
+            old, new = rules.lookup(before, attribute.path), rules.lookup(after, attribute.path)
+            turn.notes.effects.append((kind, ref, attribute.name, old, new))
+
+
+def _node_trees(turn: Turn, node_ids: Collection[int], attributes: Any) -> dict[int, dict[str, Json]]:
+    if not attributes:
+        return {}
+    layers = node_layers(turn.session, turn.store, node_ids)
+    return {node_id: rules.resolve_tree(attributes, found) for node_id, found in layers.items()}
+
+
+def _role_names(turn: Turn, ids: Collection[int]) -> dict[int, str]:
+    rows = turn.session.execute(
+        select(node_roles.c.id, roles.c.name)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(turn.store.ids(node_roles.c.id, ids))
+    )
+    return {row.id: row.name for row in rows}
+
+
+def mark_stale(turn: Turn, ids: Collection[int]) -> None:
+    """A value that these noderoles want has changed: ACTIVE ones run again, or refresh; running ones once more
+    afterwards; those that failed are tried again.
+    """
+    if not ids:
+        return
+    if turn.stirred is not None:
+        turn.stirred.update(ids)
+        return
+    rows = refreshing.to_run_again(turn.session, turn.store, ids)
+    refresh_soon(turn, [row for row in rows if row.state == TRANSITION or row.on_change == "refresh"])
+    try_failed(turn, rows)
+    again = [row.id for row in rows if row.state == ACTIVE and row.on_change == "rerun"]
+    rerun_now(turn, again, "a wanted value changed")
+
+
+def refresh_soon(turn: Turn, rows: Collection[Any]) -> None:
+    """Let those of ``refreshing.to_run_again`` that are ACTIVE or in TRANSITION run once more, when their roles have
+    gathered what else changes.
+    """
+    by_gather: dict[float, list[int]] = defaultdict(list)
+    for row in rows:
+        if row.state != ERROR:
+            known = turn.registry.roles.get(row.role)
+            by_gather[known.role.gather if known else 0.0].append(row.id)
+            turn.moves.woken.add(row.node_id)
+    for gather, ids in by_gather.items():
+        refreshing.ask_for(turn.session, turn.store, turn.now, ids, gather)
+        turn.delayed = turn.delayed or gather > 0
+
+
+def try_failed(turn: Turn, rows: Collection[Any]) -> None:
+    """Try those of ``refreshing.to_run_again`` again that are in ERROR because their last run failed."""
+    failed = [row for row in rows if row.state == ERROR]
+    if failed:
+        transitions.send_back(
+            turn.moves, [row.id for row in failed], status="", attempts=0, not_before=None, rerun=False
+        )
+        turn.moves.woken.update(row.node_id for row in failed)
+
+
+def rerun_now(turn: Turn, ids: Collection[int], reason: str) -> None:
+    """Send ACTIVE noderoles back to TODO or BLOCKED; one whose refresh runs goes back when that has ended."""
+    if not ids:
+        return
+    halting.cancel_runs(turn.moves, ids, reason, queued_only=True)
+    busy = transitions.under_way(turn.moves, ids)
+    transitions.will_go_back(turn.moves, busy)
+    transitions.send_back(turn.moves, set(ids) - busy, rerun=False, status=reason, not_before=None)
+
+
+def refresh_sysdata(turn: Turn, ids: Collection[int], *, quiet: bool = False) -> None:
+    """Ask the barclamps what they know of these noderoles, and store it where it differs.
+
+    ``quiet``: the noderole is about to run anyway, so that it is not sent back to work itself.
+    """
+    registry = turn.registry
+    if not ids or not knows_data(registry):
+        return
+    asked = [row.id for row in turn.session.execute(select(roles.c.id, roles.c.name)) if knows_data(registry, row.name)]
+    old = dict(
+        turn.session.execute(
+            select(node_roles.c.id, node_roles.c.sysdata).where(
+                turn.store.ids(node_roles.c.id, ids), node_roles.c.role_id.in_(asked)
+            )
+        ).all()
+    )
+    new: dict[int, Mapping[str, Json]] = {}
+    views = node_role_views(registry, turn.session, turn.store, old)
+    answers = questions.data(registry, turn.session, list(views.values()))
+    for ref, view in views.items():
+        tree: dict[str, Json] = {}
+        for answer in answers.get(ref, ()):
+            plugin, hook, said = answer.plugin, answer.hook, answer.said
+            data = (
+                said.error if isinstance(said, Failure) else _as_sysdata(turn, f"{hook} of {plugin}", view.role, said)
+            )
+            if turn.notes is not None:
+                turn.notes.answer(plugin, hook, f"{view.role} on {view.node.name}", data)
+            if isinstance(data, str):
+                if not isinstance(said, Failure):
+                    registry.note_unanswered(Failure(plugin, hook, data, ""), node_role=view)
+                tree = dict(old[ref])
+                break
+            tree = rules.merge(tree, data)
+        if tree != old[ref] and (sealed := keep_seals(turn.parts.cipher, old[ref], tree)) != old[ref]:
+            new[ref] = sealed
+    if not new:
+        return
+    with watch_values(turn, new, itself=not quiet):
+        set_json(turn.session, turn.store, node_roles, "sysdata", new)
+    record_many(
+        turn, [("node_role", ref, "sysdata", [path for path, _ in rules.leaves(fresh)]) for ref, fresh in new.items()]
+    )
+
+
+def _as_sysdata(turn: Turn, what: str, role: str, answer: Any) -> dict[str, Json] | str:
+    """What a barclamp answered, as JSON; or why it is none. Never raises: it is asked where outcomes are handed in."""
+    try:
+        tree = orjson.loads(orjson.dumps({} if answer is None else answer, default=_mapping))
+        if not isinstance(tree, dict):
+            return f"it answered {type(answer).__name__}, which is no mapping"
+        return _checked(turn, role, tree, what)
+    except (CrowbarError, TypeError, ValueError, RecursionError) as error:
+        return f"its answer cannot be kept: {error}"
+
+
+def _mapping(value: Any) -> dict[str, Json]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def peers_of(turn: Turn, ids: Collection[int]) -> set[int]:
+    """The committed noderoles of the cluster roles among these, in the same deployments, with these themselves."""
+    pairs: set[tuple[int, int]] = set()
+    for portion in moves.batched(ids, moves.PORTION):
+        rows = turn.session.execute(
+            select(node_roles.c.role_id, node_roles.c.deployment_id)
+            .join(roles, roles.c.id == node_roles.c.role_id)
+            .where(turn.store.ids(node_roles.c.id, portion), roles.c.cluster)
+            .distinct()
+        )
+        pairs.update((row.role_id, row.deployment_id) for row in rows)
+    found: set[int] = set()
+    for role_id, deployment_id in pairs:
+        found.update(
+            turn.session.scalars(
+                select(node_roles.c.id).where(
+                    node_roles.c.role_id == role_id,
+                    node_roles.c.deployment_id == deployment_id,
+                    node_roles.c.state != int(State.PROPOSED),
+                )
+            )
+        )
+    return found
+
+
+def merge_walls(turn: Turn, reported: Mapping[int, tuple[Mapping[str, Json], int]]) -> dict[int, str]:
+    """Merge what runs reported, noderole -> (tree, run id), into the walls. Returns noderole -> why its report is
+    refused.
+    """
+    refused: dict[int, str] = {}
+    if not reported:
+        return refused
+    names = _role_names(turn, reported)
+    accepted: dict[int, tuple[dict[str, Json], int]] = {}
+    for ref, (tree, run_id) in reported.items():
+        try:
+            accepted[ref] = (_checked(turn, names[ref], dict(tree), f"the report of {names[ref]}"), run_id)
+        except BadInput as error:
+            refused[ref] = f"it reported something that is not allowed: {error.detail}"
+    walls = dict(
+        turn.session.execute(
+            select(node_roles.c.id, node_roles.c.wall).where(turn.store.ids(node_roles.c.id, accepted))
+        ).all()
+    )
+    cipher = turn.parts.cipher
+    changed = {
+        ref: keep_seals(cipher, walls[ref], rules.merge(walls[ref], tree)) for ref, (tree, _) in accepted.items()
+    }
+    changed = {ref: wall for ref, wall in changed.items() if wall != walls[ref]}
+    with watch_values(turn, changed, itself=False):
+        set_json(turn.session, turn.store, node_roles, "wall", changed)
+    for ref in changed:
+        tree, run_id = accepted[ref]
+        record(turn, "node_role", ref, "wall", [path for path, _ in rules.leaves(tree)], run_id=run_id)
+    return refused
+
+
+def _checked(turn: Turn, role: str, tree: dict[str, Json], what: str) -> dict[str, Json]:
+    """A tree from outside with its secrets sealed. Raises ``BadInput`` unless it is as declared, all of it."""
+    rules.check_size(what, tree)
+    if tree and role not in turn.registry.roles:
+        raise BadInput(f"role {role} is of a barclamp that is not loaded here, so that nobody knows what may be in it")
+    attributes = turn.registry.attributes_of(role)
+    if strange := rules.undeclared(attributes, tree):
+        paths = ", ".join(repr(path[:200]) for path in strange[:5]) + (", …" if len(strange) > 5 else "")
+        raise BadInput(
+            f"role {role} has no attribute at {paths}; its barclamp must declare one (map) for each path that is "
+            "written to."
+        )
+    for attribute in attributes:
+        found, value = rules.lookup(tree, attribute.path)
+        if found:
+            rules.check_value(attribute, value)
+            if attribute.secret:
+                tree = rules.place(tree, attribute.path, seal(turn.parts.cipher, value))
+    return tree
+
+
+def record(
+    turn: Turn, subject: str, subject_id: int, layer: str, paths: Iterable[str], *, run_id: int | None = None,
+    actor: str | None = None,
+) -> None:  # fmt: skip
+    """Remember who set the values at these paths just now (``actor``: somebody else than the turn's)."""
+    record_many(turn, [(subject, subject_id, layer, paths)], run_id=run_id, actor=actor)
+
+
+def record_many(
+    turn: Turn, set_: Iterable[tuple[str, int, str, Iterable[str]]], *, run_id: int | None = None,
+    actor: str | None = None,
+) -> None:  # fmt: skip
+    """The same of many objects in one statement: (subject, its id, layer, paths)."""
+    rows = [
+        {"subject": subject, "subject_id": subject_id, "layer": layer, "path": path, "at": turn.now,
+         "actor": actor or turn.actor.name, "run_id": run_id}
+        for subject, subject_id, layer, paths in set_
+        for path in dict.fromkeys(paths)
+    ]  # fmt: skip
+    set_values(turn.session, turn.store, rows)
+
+
+def group_by_role(turn: Turn, ids: Collection[int]) -> dict[str, list[int]]:
+    """Role name -> these noderoles of it."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for ref, name in _role_names(turn, ids).items():
+        found[name].append(ref)
+    return found

@@ -1,0 +1,1 @@
+"""The working process: runs, events, periodic jobs."""

@@ -1,0 +1,298 @@
+"""Executing one run: check that the node is alive, let the jig work, say what became of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import orjson
+from sqlalchemy import select
+
+from crowbar_core.barclamp import Done, Jig, Json, NodeView, Pending, Role, Task
+from crowbar_core.domain.attributes import check_report_size
+from crowbar_core.errors import (
+    CrowbarError,
+    Interrupted,
+    NodeUnreachable,
+    PermanentError,
+    RunCancelled,
+    TemporaryError,
+    Unavailable,
+    told,
+)
+from crowbar_core.plugins import LoadedRole
+from crowbar_core.services.annealing.outcomes import Kind, Outcome
+from crowbar_core.services.cluster.liveness import look
+from crowbar_core.services.data.views import views_of_rows
+from crowbar_core.services.engine.run_logs import RunLogBuffer, has_secrets, secret_texts
+from crowbar_core.services.turns.parts import Parts, log
+from crowbar_core.services.turns.secrets import open_secrets
+from crowbar_core.store import runs as store_runs
+from crowbar_core.store.catalogue import cluster_id
+from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, table
+
+nodes, node_roles, roles, runs, deployments = (
+    table(Node),
+    table(NodeRole),
+    table(RoleRow),
+    table(Run),
+    table(Deployment),
+)
+
+MAX_DEADLINE = 10 * 365 * 86400.0
+MAX_STEP = 65536
+"""Bytes of a step's JSON."""
+
+
+@dataclass
+class Job:
+    """A claimed run, as this process holds it."""
+
+    run_id: int
+    node_role_id: int
+    attempt: int
+    refresh: bool
+    teardown: bool
+    node: NodeView
+    role: LoadedRole | None
+    role_name: str
+    jig_name: str
+    deployment: str
+    input: dict[str, Json]
+    timeout: float
+    log: RunLogBuffer
+    once: str = ""
+    """The token of the binding, where the role is destructive."""
+    step: Json = None
+    overdue: bool = False
+    taken: int = 0
+    """As the how-manieth it was taken on."""
+    has_begun: bool = False
+    """Whether the jig may have touched anything."""
+    too_late: bool = False
+    """It may not begin any more: its worker stops."""
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    begun: float = 0.0
+    stop_asked: float = 0.0
+    timed_out: bool = False
+    abandoned: bool = False
+
+
+class Executor:
+    """Carries out claimed runs for one worker, each in the thread that asks for it."""
+
+    def __init__(self, parts: Parts, worker: str) -> None:
+        self.parts = parts
+        self.worker = worker
+        self.handing_back = threading.Event()
+        """Set: what is cancelled from now on is handed back."""
+        self.lock = threading.Lock()
+        """Held while a job begins, or is told that it is too late to."""
+        self._installation = ""
+
+    def load(self, run_ids: Sequence[int]) -> list[Job]:
+        parts, settings = self.parts, self.parts.settings
+        if not run_ids:
+            return []
+        home = deployments.alias()
+        with parts.store.read() as session:
+            self._installation = self._installation or cluster_id(session)
+            rows = session.execute(
+                select(
+                    runs.c.id.label("run_id"), runs.c.node_role_id, runs.c.attempt, runs.c.refresh, runs.c.input,
+                    runs.c.teardown, runs.c.step, runs.c.overdue, runs.c.taken, runs.c.log_lines,
+                    nodes.c.id, nodes.c.name, nodes.c.admin, nodes.c.system, nodes.c.alive, nodes.c.available,
+                    nodes.c.bootenv, nodes.c.served_bootenv, nodes.c.discovery, nodes.c.hint, nodes.c.host_keys,
+                    home.c.name.label("deployment"), deployments.c.name.label("run_deployment"),
+                    roles.c.name.label("role"), roles.c.jig_name, roles.c.timeout, roles.c.destructive,
+                    node_roles.c.once,
+                )
+                .join(nodes, nodes.c.id == runs.c.node_id)
+                .join(home, home.c.id == nodes.c.deployment_id)
+                .join(node_roles, node_roles.c.id == runs.c.node_role_id)
+                .join(deployments, deployments.c.id == node_roles.c.deployment_id)
+                .join(roles, roles.c.id == node_roles.c.role_id)
+                .where(parts.store.ids(runs.c.id, run_ids))
+                .order_by(runs.c.id)
+            ).all()  # fmt: skip
+            views = views_of_rows(parts.registry, session, parts.store, rows)
+        return [
+            Job(
+                run_id=row.run_id, node_role_id=row.node_role_id, attempt=row.attempt,
+                refresh=row.refresh and not row.teardown, teardown=row.teardown, node=views[row.id],
+                role=parts.registry.roles.get(row.role), role_name=row.role, jig_name=row.jig_name,
+                deployment=row.run_deployment, input=row.input, timeout=row.timeout,
+                log=RunLogBuffer(row.run_id, settings.log_lines, settings.log_bytes, seq=row.log_lines),
+                once=row.once if row.destructive and not row.teardown else "",
+                step=row.step, overdue=row.overdue, taken=row.taken,
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def outcome(self, job: Job) -> Outcome:
+        """Carry out one run. Never raises: this is where anything that a jig does wrong stops."""
+        job.begun = time.monotonic()
+        try:
+            return self._carry_out(job)
+        except NodeUnreachable as error:
+            self._look_again(job)
+            return self.said(job, "retry", error.detail, delay=error.delay, unsure=job.has_begun)
+        except Interrupted as error:
+            return self.said(job, "retry", error.detail, delay=error.delay, unsure=job.has_begun)
+        except TemporaryError as error:
+            return self.said(job, "retry", error.detail, delay=error.delay)
+        except RunCancelled as error:
+            if job.timed_out:
+                return self.said(job, "failed", f"timed out after {job.timeout:g} s", unsure=job.has_begun)
+            kind: Kind = "handed back" if self.handing_back.is_set() else "cancelled"
+            return self.said(job, kind, error.detail, unsure=job.has_begun)
+        except CrowbarError as error:
+            return self.said(job, "failed", error.detail, unsure=job.has_begun)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
+            for line in traceback.format_exc().splitlines():
+                job.log(line)
+            return self.said(job, "failed", told(error), unsure=job.has_begun)
+
+    def said(self, job: Job, kind: Kind, reason: str, *, delay: float = 0.0, unsure: bool = False) -> Outcome:
+        # A node's own words may be in it: what no database takes must not keep the outcome from being handed in.
+        reason = _as_text(job, reason)
+        job.log(f"{kind}: {reason}" if reason else kind)
+        return Outcome(
+            run_id=job.run_id,
+            kind=kind,
+            reason=reason,
+            worker=self.worker,
+            delay=delay,
+            unsure=unsure,
+            taken=job.taken,
+        )
+
+    def _carry_out(self, job: Job) -> Outcome:
+        registry = self.parts.registry
+        jig = registry.jigs.get(job.jig_name)
+        if job.role is None or jig is None:
+            missing = f"jig {job.jig_name!r}" if jig is None else f"barclamp that brings {job.role_name}"
+            raise TemporaryError(f"The {missing} is not installed on this worker.", delay=30.0)
+        if job.cancelled.is_set():
+            raise RunCancelled("cancelled before it began")
+        address = self._alive_address(job, jig) if jig.touches_node else None
+        task = self._task(job, job.role, address)
+        result = None
+        others = registry.implementations("jig_run", role=job.role_name)
+        if others or not (jig.begins or jig.does_nothing):
+            task.begin()
+        for implementation in others:
+            if (result := implementation(task=task)) is not None:
+                break
+        if result is None:
+            with registry.seats(job.role.barclamp):
+                result = jig.run(task)
+        if isinstance(result, Pending):
+            if not isinstance(result.deadline, int | float) or not 0 < result.deadline < MAX_DEADLINE:
+                raise PermanentError(f"Jig {job.jig_name} waits with a deadline of {result.deadline!r} seconds.")
+            return Outcome(
+                run_id=job.run_id, kind="pending", reason=_as_text(job, result.reason), deadline=result.deadline,
+                worker=self.worker, unsure=True, step=_as_step(job, result.step), taken=job.taken,
+            )  # fmt: skip
+        if not isinstance(result, Done):
+            raise PermanentError(f"Jig {job.jig_name} answered {type(result).__name__}, neither Done nor Pending.")
+        if result.before:
+            job.log("it has succeeded before: nothing was done")
+        return Outcome(
+            run_id=job.run_id,
+            kind="succeeded",
+            wall=_as_json(job, result.wall),
+            worker=self.worker,
+            once=job.once,
+            taken=job.taken,
+        )
+
+    def _begin(self, job: Job) -> None:
+        """The last look at the lease before anything is touched: a worker that was stopped must not go on as if nothing
+        had been. What happens between this look and the node, the node itself must fence off.
+        """
+        if job.cancelled.is_set():
+            raise RunCancelled("cancelled before it began")
+        store = self.parts.store
+        try:
+            with store.read() as session:
+                mine = store_runs.is_held(session, store.now(session), job.run_id, self.worker, job.taken)
+        except Unavailable as error:
+            raise TemporaryError(f"Nothing was begun, for nobody can tell whose the run is. {error.detail}") from None
+        if not mine:
+            job.cancelled.set()
+            raise RunCancelled(f"run {job.run_id} is no longer this worker's: nothing was begun")
+        with self.lock:
+            if job.too_late:
+                raise RunCancelled("its worker stops: nothing was begun")
+            job.has_begun = True
+
+    def _task(self, job: Job, loaded: LoadedRole, address: str | None) -> Task:
+        role: Role = loaded.role
+        data = job.input
+        if data and has_secrets(data):
+            data = open_secrets(self.parts.cipher, data)
+            job.log.secrets = tuple(sorted(secret_texts(job.input, data), key=len, reverse=True))
+        return Task(
+            run_id=job.run_id, node_role_id=job.node_role_id, attempt=job.attempt, node=job.node, address=address,
+            role=role, barclamp=loaded.barclamp, package=loaded.package, deployment=job.deployment, data=data,
+            timeout=job.timeout, refresh=job.refresh, teardown=job.teardown, log=job.log,
+            cancelled=job.cancelled, once=job.once,
+            installation=self._installation, begin=partial(self._begin, job), step=job.step, overdue=job.overdue,
+        )  # fmt: skip
+
+    def _alive_address(self, job: Job, jig: Jig) -> str | None:
+        """Where the node was just found alive. A dead one is marked so, which takes the run away from here."""
+        if not job.once and (held := jig.holds(job.node)) is not None:
+            return held
+        found = look(self.parts, job.node)
+        if found is None:
+            return next(iter(job.node.addresses), None)
+        if not found.alive and job.step is not None and job.role is not None and job.role.role.reboots:
+            return None  # it is this run that has taken it away
+        if not found.alive:
+            raise RunCancelled(f"node {job.node.name} is not alive: {found.reason}")
+        if found.host_keys and not job.node.host_keys:
+            job.node = replace(job.node, host_keys=found.host_keys)
+        return found.address
+
+    def _look_again(self, job: Job) -> None:
+        """The jig lost the node: find out whether it is dead, so that others need not find out the same way."""
+        try:
+            look(self.parts, job.node)
+        except CrowbarError as error:
+            log.warning("probe after a lost node failed", node=job.node.name, error=error.detail)
+
+
+def _as_text(job: Job, text: str) -> str:
+    """What a jig says, without secrets and as every database takes it."""
+    return job.log.masked(text).replace("\x00", "\ufffd").encode(errors="replace").decode()[:2000]
+
+
+def _as_step(job: Job, step: Any) -> Json:
+    """A step, as the database can hold it."""
+    try:
+        read = orjson.loads(said := orjson.dumps(step))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PermanentError(f"Role {job.role_name} waits in a step that is no JSON: {error}.") from error
+    if len(said) > MAX_STEP or b"\\u0000" in said:
+        raise PermanentError(f"Role {job.role_name} waits in a step of more than {MAX_STEP} bytes, or with a NUL.")
+    return read
+
+
+def _as_json(job: Job, wall: Any) -> dict[str, Json]:
+    """What a jig reports, as the database can hold it: nothing of the sort may fail where outcomes are handed in."""
+    if not wall and isinstance(wall, Mapping):
+        return {}
+    try:
+        read = orjson.loads(orjson.dumps(dict(wall)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PermanentError(f"Role {job.role_name} reported something that is no JSON object: {error}.") from error
+    assert isinstance(read, dict)
+    check_report_size(job.role_name, read)  # not while everybody waits for the graph's lock
+    return read

@@ -1,0 +1,391 @@
+"""Executing runs: claim, check that the node is alive, let the jig work, hand in the outcome.
+
+One ``Runner`` per process. Runs of jigs that do nothing are ended in batches by the thread that took them on;
+all others are carried out by worker threads, as many as ``concurrency``. Outcomes are handed in by one thread,
+all that are there in one transaction. The database decides: what is late or doubled changes nothing.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from itertools import islice
+from typing import Any
+
+from crowbar_core.errors import (
+    CrowbarError,
+)
+from crowbar_core.services.annealing.annealer import ANNEALER, change
+from crowbar_core.services.annealing.claiming import claim, take_on
+from crowbar_core.services.annealing.outcomes import Kind, Outcome, finish_in_turn
+from crowbar_core.services.engine.executing import Executor, Job
+from crowbar_core.services.engine.housekeeping import note_unanswered
+from crowbar_core.services.engine.run_logs import RunLogs
+from crowbar_core.services.turns.parts import Parts, log
+from crowbar_core.services.watch.workers import worker_name
+from crowbar_core.store import runs as store_runs
+from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, table
+
+nodes, node_roles, roles, runs, deployments = (
+    table(Node),
+    table(NodeRole),
+    table(RoleRow),
+    table(Run),
+    table(Deployment),
+)
+
+BATCH = 500
+MAX_DEADLINE = 10 * 365 * 86400.0
+FLUSH_SECONDS = 0.25
+GATHER_SECONDS = 0.05
+MANY_LINES = 1000
+_LAST_WORDS = 1.0
+_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Runner:
+    """Executes runs in this process. ``start`` and ``stop`` are each called once."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.worker = worker_name()
+        self.concurrency = parts.settings.concurrency
+        self._jobs: dict[int, Job] = {}
+        self._lock = threading.Lock()
+        self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[tuple[Job | None, Outcome | None]] = queue.SimpleQueue()
+        self._slots = threading.Semaphore(self.concurrency)
+        self._stopping = threading.Event()
+        self._executor = Executor(parts, self.worker)
+        self._threads: list[threading.Thread] = []
+        self._logs = RunLogs(parts.store)
+
+    # ------------------------------------------------------------ life
+
+    def start(self) -> None:
+        for number in range(self.concurrency):
+            self._spawn(self._work, f"worker-{number}")
+        self._spawn(self._settle, "settler")
+        self._spawn(self._watch, "watcher")
+        self._spawn(self._flush_forever, "log-flusher")
+
+    def _spawn(self, target: Any, name: str) -> None:
+        thread = threading.Thread(target=target, name=f"crowbar-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        """Claim nothing more, let what runs finish, and hand back what does not end in time. True: all ended by itself.
+
+        What is idempotent is ended on its node, as long before ``timeout`` as that may take. Destructive work that has
+        begun is let go on until the last moment: ending it halfway is worse than leaving it. Then it is left alone, and
+        its noderole's fate is unknown until its mark is found on the node, or an operator decides.
+        """
+        self._stopping.set()
+        deadline = time.monotonic() + timeout
+        ending = max(timeout / 4, timeout - self.parts.settings.kill_grace - 3 * _LAST_WORDS)
+        self._until_quiet(deadline - timeout + ending)
+        if self.busy:
+            self._executor.handing_back.set()
+            self._stop_all()
+            self._until_quiet(deadline - 2 * _LAST_WORDS)
+        quiet = not self.busy
+        if not quiet:
+            self._leave_all()
+            self._until_quiet(deadline)
+        for _ in range(self.concurrency):
+            self._todo.put(None)
+        self._outcomes.put((None, None))
+        self._flush()
+        return quiet
+
+    def _until_quiet(self, moment: float) -> None:
+        while self.busy and time.monotonic() < moment:
+            time.sleep(0.05)
+
+    def _stop_all(self) -> None:
+        """Tell everything to stop that may be begun again."""
+        with self._lock, self._executor.lock:
+            jobs = list(self._jobs.values())
+            for job in jobs:
+                job.too_late = not job.has_begun
+        self.stop_runs([job.run_id for job in jobs if job.too_late or not job.once])
+
+    def _leave_all(self) -> None:
+        """This process ends now: say of what is still under way that nobody holds it any more."""
+        for job in list(self._jobs.values()):
+            if job.abandoned:
+                continue
+            job.abandoned = True
+            reason = "its worker was stopped while it was under way"
+            log.warning("a run is left behind", run=job.run_id, node=job.node.name, role=job.role_name)
+            self._outcomes.put((job, self._executor.said(job, "handed back", reason, unsure=job.has_begun)))
+
+    @property
+    def busy(self) -> int:
+        """How many runs this process holds."""
+        return len(self._jobs)
+
+    def stop_runs(self, run_ids: Collection[int]) -> None:
+        """Ask for these runs to stop, where this process holds them."""
+        for run_id in run_ids:
+            with self._lock:
+                job = self._jobs.get(run_id)
+            if job is not None and not job.cancelled.is_set():
+                job.stop_asked = time.monotonic()
+                job.cancelled.set()
+
+    # ------------------------------------------------------------ taking on
+
+    def execute_forever(self, take: Callable[[float, int], Sequence[int]]) -> None:
+        """Take ids from ``take(timeout, most)``, claim and execute, until stopped. The loop of the in-process queue.
+
+        When none come, the database is asked: runs that were queued before this process started, or by others.
+        """
+        took = 0.0
+        waiting: dict[int, None] = {}  # in order, each once: known to need a worker thread
+        while not self._stopping.is_set():
+            fresh = take(0.0 if waiting else 0.5, BATCH)
+            try:
+                if not (fresh or waiting or (fresh := self._left_lying())):
+                    continue
+                room = self.room(len(waiting) + len(fresh), wait=0.0 if fresh else 0.1)
+                if waiting and room < len(waiting):
+                    # Others may end soon, and one transaction takes on as many as there is room for.
+                    self._stopping.wait(min(took, GATHER_SECONDS))
+                    room = self.room(len(waiting) + len(fresh), wait=0.0)
+                # Where nothing can begin, only what passes by itself is worth a transaction.
+                offered = fresh if room else self._passing(fresh)
+                waiting.update(dict.fromkeys(fresh))
+                # Those that wait and those that have just come are taken on together.
+                offered = list(dict.fromkeys((*islice(waiting, room), *offered)))
+                begun = time.monotonic()
+                for run_id in set(offered) - set(self.execute(offered)):
+                    del waiting[run_id]
+                took = time.monotonic() - begun if offered else took
+            except CrowbarError as error:
+                log.warning("taking on runs failed; it will be tried again", error=error.detail)
+                waiting.clear()  # the database is asked for them again
+                self._stopping.wait(1.0)
+            except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
+                log.exception("taking on runs failed")
+                waiting.clear()
+                self._stopping.wait(1.0)
+
+    def _passing(self, run_ids: Sequence[int]) -> Sequence[int]:
+        jigs = [name for name in self.parts.registry.jigs if self._passes(name)]
+        if not (run_ids and jigs):
+            return ()
+        with self.parts.store.read() as session:
+            return store_runs.of_jigs(session, self.parts.store, run_ids, jigs)
+
+    def _left_lying(self) -> list[int]:
+        with self.parts.store.read() as session:
+            return store_runs.queued(session, BATCH)
+
+    def execute(self, run_ids: Sequence[int]) -> Sequence[int]:
+        """Take on what there is room for and begin it. Returns the ids that must wait."""
+        if self._stopping.is_set() or not run_ids:
+            return run_ids
+        try:
+            return self._take_on(run_ids)
+        except CrowbarError:
+            raise
+        except Exception:
+            if len(run_ids) == 1:
+                raise
+            log.exception("taking on runs failed; trying one by one", runs=len(run_ids))
+        return [left for run_id in run_ids for left in self.execute([run_id])]
+
+    def _take_on(self, run_ids: Sequence[int]) -> Sequence[int]:
+        room = self._take_slots(len(run_ids))
+        jobs: list[Job] = []
+        try:
+            taken = take_on(self.parts, run_ids, self.worker, room=room, passes=self._passes)
+            jobs = self._load(taken.held)
+        finally:
+            if room > len(jobs):
+                self._slots.release(room - len(jobs))
+        for job in jobs:
+            self._todo.put(job)
+        return taken.left
+
+    def execute_here(self, run_ids: Sequence[int]) -> None:
+        """Claim these runs and carry them out in this thread, one after another; outcomes are handed in at the end."""
+        jobs = self._load(claim(self.parts, run_ids, self.worker))
+        outcomes = [self._executor.outcome(job) for job in jobs]
+        self._hand_in(list(zip(jobs, outcomes, strict=True)))
+
+    def room(self, most: int, *, wait: float) -> int:
+        """How many worker threads are free, counted up to ``most``; waits ``wait`` seconds for the first one."""
+        free = self._take_slots(most, wait=wait)
+        if free:
+            self._slots.release(free)
+        return free
+
+    def _take_slots(self, most: int, *, wait: float = 0.0) -> int:
+        got = self._slots.acquire(timeout=wait) if wait else self._slots.acquire(blocking=False)
+        taken = int(got)
+        while got and taken < most and self._slots.acquire(blocking=False):
+            taken += 1
+        return taken
+
+    def _passes(self, jig_name: str) -> bool:
+        registry = self.parts.registry
+        jig = registry.jigs.get(jig_name)
+        return jig is not None and jig.does_nothing and not registry.listens("jig_run")
+
+    def _load(self, run_ids: Sequence[int]) -> list[Job]:
+        jobs = self._executor.load(run_ids)
+        with self._lock:
+            self._jobs.update({job.run_id: job for job in jobs})
+        return jobs
+
+    # ------------------------------------------------------------ executing
+
+    def _work(self) -> None:
+        while (job := self._todo.get()) is not None:
+            outcome = self._executor.outcome(job)
+            if job.abandoned:
+                # A fresh thread has taken this one's place. Nobody waits for the outcome, but what was to be done once
+                # and has been done is remembered all the same.
+                if job.once and outcome.kind == "succeeded":
+                    self._hand_in([(job, outcome)])
+                return
+            self._slots.release()  # another may begin while this outcome is handed in
+            self._outcomes.put((job, outcome))
+
+    # ------------------------------------------------------------ handing in
+
+    def _settle(self) -> None:
+        took = 0.0
+        while True:
+            pending = [self._outcomes.get()]
+            # A transaction costs the same for one outcome as for ten. So while other runs are under way, theirs are
+            # waited for as long as the last one took; a run that is alone waits for nothing.
+            if len(self._jobs) > 1:
+                self._stopping.wait(min(took, GATHER_SECONDS))
+            while len(pending) < BATCH:
+                try:
+                    pending.append(self._outcomes.get_nowait())
+                except queue.Empty:
+                    break
+            done = [(job, outcome) for job, outcome in pending if job is not None and outcome is not None]
+            if done:
+                begun = time.monotonic()
+                self._hand_in(done)
+                took = time.monotonic() - begun
+            if any(job is None for job, _ in pending):
+                return
+
+    def _hand_in(self, done: Sequence[tuple[Job, Outcome]]) -> None:
+        """Write the logs, then the outcomes. A database that does not answer is asked again until it does: what was
+        done is not forgotten.
+        """
+        tries = 0
+        while True:
+            try:
+                self._finish(done)
+                break
+            except CrowbarError as error:
+                log.warning("handing in outcomes failed; trying again", error=error.detail, runs=len(done))
+            except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
+                log.exception("handing in outcomes failed; trying one by one", runs=len(done))
+                if len(done) == 1:
+                    self._flush()
+                    break  # its lease will end, and the sweeper says what that means
+                for one in done:
+                    self._hand_in([one])
+                return
+            time.sleep(_BACKOFF[min(tries, len(_BACKOFF) - 1)])
+            tries += 1
+        with self._lock:
+            for job, _ in done:
+                if self._jobs.get(job.run_id) is job:  # a run in steps may have been taken on again meanwhile
+                    del self._jobs[job.run_id]
+
+    def _flush_forever(self) -> None:
+        while not self._stopping.wait(FLUSH_SECONDS) or self.busy:
+            self._flush()
+            if self._stopping.is_set():
+                time.sleep(FLUSH_SECONDS)
+
+    def _flush(self) -> None:
+        with self._lock:
+            logs = [job.log for job in self._jobs.values() if job.log.lines]
+        try:
+            self._logs.write(logs)
+        except CrowbarError as error:
+            log.warning("writing logs failed; they are kept", error=error.detail)
+        except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
+            log.exception("writing logs failed")
+
+    def _finish(self, done: Sequence[tuple[Job, Outcome]]) -> None:
+        """The last lines of these runs and their outcomes, in one transaction."""
+        logs = [job.log for job, _ in done]
+        if sum(len(log.lines) for log in logs) > MANY_LINES:
+            self._logs.write(logs)  # not while everybody waits for the graph's lock
+        with self._logs.lines_of(logs) as (rows, counts), change(self.parts, ANNEALER) as turn:
+            if rows:
+                store_runs.append_log(turn.session, rows, counts)
+            finish_in_turn(turn, [outcome for _, outcome in done])
+
+    # ------------------------------------------------------------ watching
+
+    def _watch(self) -> None:
+        """Renew leases, notice what is to be cancelled, give up what does not end."""
+        settings = self.parts.settings
+        renewed = time.monotonic()
+        while not self._stopping.is_set() or self.busy:
+            self._stopping.wait(settings.cancel_poll_seconds) if not self._stopping.is_set() else time.sleep(0.2)
+            ids = list(self._jobs)
+            if not ids:
+                renewed = time.monotonic()
+                continue
+            try:
+                note_unanswered(self.parts)
+                with self.parts.store.read() as session:
+                    self.stop_runs(store_runs.to_be_stopped(session, self.parts.store, ids))
+                if time.monotonic() - renewed >= settings.heartbeat_seconds:
+                    self._renew(ids)
+                    renewed = time.monotonic()
+            except CrowbarError as error:
+                log.warning("the database does not answer; runs go on", error=error.detail, runs=len(ids))
+            except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
+                log.exception("watching runs failed")
+            self._give_up_overdue()
+
+    def _renew(self, ids: Sequence[int]) -> None:
+        store = self.parts.store
+        with store.write(graph=False) as session:
+            mine = store_runs.renew(
+                session, store, store.now(session), ids, self.worker, self.parts.settings.lease_seconds
+            )
+        self.stop_runs([run_id for run_id in ids if run_id not in mine])
+
+    def _give_up_overdue(self) -> None:
+        now, grace = time.monotonic(), self.parts.settings.kill_grace
+        for job in list(self._jobs.values()):
+            if not job.begun or job.abandoned:
+                continue
+            timed_out = now - job.begun > job.timeout + grace
+            not_stopping = bool(job.stop_asked) and now - job.stop_asked > grace
+            if not (timed_out or not_stopping):
+                if now - job.begun > job.timeout and not job.cancelled.is_set() and not self._jig_times_itself(job):
+                    job.timed_out = True
+                    job.cancelled.set()
+                continue
+            job.abandoned = True
+            reason = f"timed out after {job.timeout:g} s" if timed_out else "it did not stop when it was told to"
+            log.error("a run is given up", run=job.run_id, node=job.node.name, role=job.role_name, reason=reason)
+            kind: Kind = "failed" if timed_out else "cancelled"
+            said = self._executor.said(job, kind, f"{reason} (its jig goes on in the background)", unsure=job.has_begun)
+            self._slots.release()
+            self._outcomes.put((job, said))
+            self._spawn(self._work, f"worker-for-{job.run_id}")
+
+    def _jig_times_itself(self, job: Job) -> bool:
+        jig = self.parts.registry.jigs.get(job.jig_name)
+        return jig is not None and jig.touches_node

@@ -1,0 +1,158 @@
+"""The seat of barclamps: where they read the cluster from, and take part in changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from crowbar_core.barclamp import Change, Intent, NodeRoleView, NodeView
+from crowbar_core.errors import BadInput, NotFound
+from crowbar_core.plugins import Failure
+from crowbar_core.services.annealing.annealer import change
+from crowbar_core.services.cluster.hammers import power
+from crowbar_core.services.cluster.registering import NewNode, register_in_turn
+from crowbar_core.services.data.views import node_role_views, node_views
+from crowbar_core.services.engine.intents import apply_intent, apply_intents
+from crowbar_core.services.people import users
+from crowbar_core.services.turns.looking import look
+from crowbar_core.services.turns.parts import Actor, Parts, Turn, open_now, refuse_inside
+from crowbar_core.services.turns.publishing import publish
+from crowbar_core.services.turns.secrets import seal_text, unseal_text
+from crowbar_core.store import named as store_named
+from crowbar_core.store.models import Node, NodeRole, RoleRow, table
+
+S = TypeVar("S")
+nodes, node_roles, roles = table(Node), table(NodeRole), table(RoleRow)
+
+
+def take_seats(parts: Parts) -> None:
+    """Let every barclamp find the cluster in its hooks, and take part in turns. Called once, by whoever builds."""
+    parts.registry.seats.cluster = lambda plugin: LiveCluster(parts, named(plugin))
+    parts.seat = lambda turn, plugin: LiveChange(turn, named(plugin))
+
+
+def named(name: str) -> Actor:
+    """A barclamp, as the audit trail names it."""
+    return Actor(f"barclamp {name}")
+
+
+class LiveChange:
+    """A running turn, as a barclamp takes part in it."""
+
+    def __init__(self, turn: Turn, actor: Actor) -> None:
+        self._turn = turn
+        self._actor = actor
+        self.session = turn.session
+        self.now = turn.now
+
+    def apply(self, *intents: Intent) -> None:
+        with self._turn.acting(self._actor):
+            for intent in intents:
+                apply_intent(self._turn, intent)
+
+    def publish(self, hook: str, subject: str, **arguments: Any) -> None:
+        publish(self._turn, hook, subject, **arguments)
+
+    def audit(self, action: str, subject: str, /, **detail: Any) -> None:
+        with self._turn.acting(self._actor):
+            self._turn.audit(action, subject, **detail)
+
+    def create_node(self, name: str, *, deployment: str | None = None, **values: Any) -> NodeView:
+        turn = self._turn
+        home = None if deployment is None else store_named.deployment_id(turn.session, deployment)
+        given = {key: value for key, value in values.items() if value is not None}
+        with turn.acting(self._actor):
+            made = register_in_turn(turn, NewNode(name=name, deployment_id=home, **given))
+        return node_views(turn.registry, turn.session, turn.store, [made])[made]
+
+    def node_token(self, node: str, *, purpose: str, seconds: float) -> str:
+        node_id = store_named.node_id(self.session, node)
+        until = self.now + timedelta(seconds=seconds)
+        return users.node_token(self.session, self._actor, node_id, purpose=purpose, expires_at=until)
+
+    def seal(self, text: str) -> str:
+        return seal_text(self._turn.parts.cipher, text)
+
+    def unseal(self, sealed: str) -> str:
+        return unseal_text(self._turn.parts.cipher, sealed)
+
+
+class LiveCluster:
+    """Answers from the database: in a transaction for each call, or in the change that is open in this thread."""
+
+    def __init__(self, parts: Parts, actor: Actor | None = None) -> None:
+        self._parts = parts
+        self._actor = actor or Actor("barclamp")
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        turn = open_now(self._parts)
+        if turn is not None:
+            yield turn.session
+            return
+        with self._parts.store.read() as session:
+            look(self._parts.registry, session)
+            yield session
+
+    @contextmanager
+    def change(self) -> Iterator[Change]:
+        with change(self._parts, self._actor) as turn:
+            yield LiveChange(turn, self._actor)
+
+    def nodes(self) -> tuple[NodeView, ...]:
+        with self.read() as session:
+            return tuple(node_views(self._parts.registry, session, self._parts.store).values())
+
+    def settings(self, kind: type[S]) -> S:
+        return self._parts.registry.settings_as(kind)
+
+    def node(self, name: str) -> NodeView:
+        with self.read() as session:
+            ref = store_named.node_id(session, name)
+            found = node_views(self._parts.registry, session, self._parts.store, [ref]).get(ref)
+        if found is None:
+            raise NotFound(f"There is no node {name!r}.")
+        return found
+
+    def node_roles(self, *, role: str | None = None, node: str | None = None) -> tuple[NodeRoleView, ...]:
+        statement = (
+            select(node_roles.c.id)
+            .join(roles, roles.c.id == node_roles.c.role_id)
+            .join(nodes, nodes.c.id == node_roles.c.node_id)
+        )
+        if role is not None:
+            statement = statement.where(roles.c.name == role)
+        if node is not None:
+            statement = statement.where(nodes.c.name == node.lower())
+        with self.read() as session:
+            ids = session.scalars(statement).all()
+            return tuple(node_role_views(self._parts.registry, session, self._parts.store, ids).values())
+
+    def apply(self, intents: Sequence[Intent]) -> None:
+        apply_intents(self._parts, self._actor, intents)
+
+    def ask(self, hook: str, **arguments: Any) -> tuple[tuple[str, Any], ...]:
+        registry = self._parts.registry
+        takes = registry.question(hook)
+        if takes is None:
+            raise NotFound(f"Nobody publishes a question {hook!r} that could be asked.")
+        if set(arguments) | {"session"} != set(takes) | {"session"}:
+            raise BadInput(f"{hook} is asked with {', '.join(one for one in takes if one != 'session') or 'nothing'}.")
+        with self.read() as session:
+            of = getattr(arguments.get("node_role"), "role", None)
+            said = registry.ask(hook, of=of, **{"session": session, **arguments})
+            told = ((plugin, answer) for plugin, answer in said if answer is not None)
+            answers = ((plugin, answer) for plugin, answer in told if not isinstance(answer, Failure))
+            return tuple(islice(answers, 1 if hook in registry.published and registry.published[hook].first else None))
+
+    def power(self, node: str, action: str) -> str:
+        refuse_inside()
+        with self.read() as session:
+            node_id = store_named.node_id(session, node)
+        return power(self._parts, self._actor, node_id, action)

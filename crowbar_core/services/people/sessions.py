@@ -1,0 +1,58 @@
+"""Log-ins of browsers: each is a row, which ends it on the server, whoever still holds a copy of the cookie."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.orm import Session
+
+from crowbar_core.services.people.users import Identity
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.store.models import BrowserSession, User
+
+
+def begin(parts: Parts, identity: Identity) -> str:
+    """A new log-in of a person; its key goes into the cookie, and is kept as a digest only."""
+    key = secrets.token_urlsafe(24)
+    with parts.store.write(graph=False) as session:
+        ends = parts.store.now(session) + timedelta(hours=parts.settings.session_hours)
+        session.execute(
+            insert(BrowserSession).values(
+                digest=_digest(key), user_id=identity.user_id, epoch=identity.epoch, ends_at=ends
+            )
+        )
+    return key
+
+
+def identity(parts: Parts, key: str) -> Identity | None:
+    """Whose log-in this is. None when it has ended: by logging out, in time, with a new password, or with its user."""
+    with parts.store.read() as session:
+        row = session.execute(
+            select(User.id, User.name, User.role, User.epoch)
+            .join(BrowserSession, BrowserSession.user_id == User.id)
+            .where(
+                BrowserSession.digest == _digest(key),
+                BrowserSession.epoch == User.epoch,
+                BrowserSession.ends_at > parts.store.now(session),
+                User.locked.is_(False),
+            )
+        ).one_or_none()
+    return None if row is None else Identity(name=row.name, role=row.role, user_id=row.id, epoch=row.epoch)
+
+
+def end(parts: Parts, key: str) -> None:
+    """A second call does nothing."""
+    with parts.store.write(graph=False) as session:
+        session.execute(delete(BrowserSession).where(BrowserSession.digest == _digest(key)))
+
+
+def forget_before(session: Session, now: datetime) -> int:
+    gone = session.execute(delete(BrowserSession).where(BrowserSession.ends_at < now))
+    return gone.rowcount  # type: ignore[attr-defined, no-any-return]
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Editing values: attributes and their drafts."""

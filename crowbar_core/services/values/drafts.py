@@ -1,0 +1,397 @@
+"""Drafts: values that were set and are not committed yet, beside the committed ones.
+
+A draft belongs to one object (a node, a noderole, a role in a deployment) and through it to a deployment: that of the
+node, of the noderole, of the role. Committing the deployment commits all its drafts; each object's can be committed or
+discarded alone. What is only drafted changes nothing that runs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Select, select, update
+from sqlalchemy.orm import Session
+
+from crowbar_core.barclamp import Attribute, Json
+from crowbar_core.domain import attributes as rules
+from crowbar_core.domain.states import PROPOSED
+from crowbar_core.errors import NotFound
+from crowbar_core.services.annealing.annealer import change
+from crowbar_core.services.data.changes import mark_stale, note_effects, record_many, watch_values
+from crowbar_core.services.data.layers import run_inputs
+from crowbar_core.services.turns.parts import Actor, Parts, Turn, ValueChange
+from crowbar_core.services.values.nodes import write_nodes
+from crowbar_core.store import node_fields, trees
+from crowbar_core.store.db import Store
+from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, Provenance, RoleRow, table
+
+nodes, node_roles, roles = table(Node), table(NodeRole), table(RoleRow)
+deployments, deployment_roles, provenance = table(Deployment), table(DeploymentRole), table(Provenance)
+
+Kind = Literal["node", "node_role", "deployment_role"]
+KINDS: tuple[Kind, ...] = ("deployment_role", "node_role", "node")
+PROPOSED_LAYER = "proposed"
+"""The layer under which the provenance of a draft is kept."""
+_COMMITTED_LAYER: dict[Kind, str] = {
+    "node": "hint", "node_role": "committed_data", "deployment_role": "committed_data",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """One value that differs from the committed one. Secrets are masked. ``attribute`` is empty where no installed
+    attribute has that place (``path``). ``old_set`` and ``new_set`` are false where there is no value.
+    """
+
+    subject: Kind
+    subject_id: int
+    name: str
+    """The object, as a person says it: ``web1.example.com``, ``ntp on web1.example.com``, ``ntp in web``."""
+    deployment_id: int
+    attribute: str
+    path: str
+    old_set: bool
+    old: Json
+    new_set: bool
+    new: Json
+    at: datetime | None
+    actor: str
+
+
+# ---------------------------------------------------------------- reading
+
+
+def drafts(
+    parts: Parts, *, node_id: int | None = None, node_role_id: int | None = None, deployment_role_id: int | None = None,
+    deployment_id: int | None = None,
+) -> list[Draft]:  # fmt: skip
+    """The drafts of one object, or of all of a deployment: of deployment roles, noderoles, nodes in this order."""
+    with parts.store.read() as session:
+        found: list[Draft] = []
+        refs: dict[Kind, int | None] = {
+            "deployment_role": deployment_role_id, "node_role": node_role_id, "node": node_id,
+        }  # fmt: skip
+        for kind, ref in refs.items():
+            if ref is not None or deployment_id is not None:
+                statement = _differing(parts.store, kind, _just(ref), _just(deployment_id))
+                found.extend(one for _, of_row in _drafts(parts, session, kind, statement) for one in of_row)
+        return found
+
+
+def drafts_of(parts: Parts, session: Session, kind: Kind, ids: Collection[int]) -> dict[int, list[Draft]]:
+    """The drafts of several objects of a kind, by their ids; those without any are left out."""
+    return {row.id: of_row for row, of_row in _drafts(parts, session, kind, _differing(parts.store, kind, ids))}
+
+
+def drafts_in(parts: Parts, session: Session, deployment_ids: Collection[int]) -> dict[int, list[Draft]]:
+    """All drafts in these deployments, by the deployment's id, in the order of ``drafts``."""
+    found: dict[int, list[Draft]] = {}
+    for kind in KINDS:
+        for row, of_row in _drafts(parts, session, kind, _differing(parts.store, kind, within=deployment_ids)):
+            found.setdefault(row.deployment_id, []).extend(of_row)
+    return found
+
+
+def _just(one: int | None) -> list[int] | None:
+    return None if one is None else [one]
+
+
+def _differing(
+    store: Store, kind: Kind, ids: Collection[int] | None = None, within: Collection[int] | None = None
+) -> Select[Any]:
+    """(id, name, role, deployment_id, old, new, state) of objects of this kind whose proposed data differ: of all, or
+    of these; ``within`` these deployments.
+    """
+    if kind == "node":
+        statement = select(
+            nodes.c.id, nodes.c.name, nodes.c.deployment_id, nodes.c.hint.label("old"),
+            nodes.c.proposed_hint.label("new"),
+        ).where(nodes.c.hint != nodes.c.proposed_hint).order_by(nodes.c.name_key)  # fmt: skip
+        key, home = nodes.c.id, nodes.c.deployment_id
+    elif kind == "node_role":
+        statement = (
+            select(
+                node_roles.c.id, (roles.c.name + " on " + nodes.c.name).label("name"), roles.c.name.label("role"),
+                node_roles.c.deployment_id, node_roles.c.committed_data.label("old"),
+                node_roles.c.proposed_data.label("new"), node_roles.c.state,
+            )
+            .join(roles, roles.c.id == node_roles.c.role_id)
+            .join(nodes, nodes.c.id == node_roles.c.node_id)
+            .where(node_roles.c.proposed_data != node_roles.c.committed_data)
+            .order_by(node_roles.c.cohort, node_roles.c.id)
+        )  # fmt: skip
+        key, home = node_roles.c.id, node_roles.c.deployment_id
+    else:
+        statement = (
+            select(
+                deployment_roles.c.id, (roles.c.name + " in " + deployments.c.name).label("name"),
+                roles.c.name.label("role"), deployment_roles.c.deployment_id, roles.c.wants,
+                deployment_roles.c.committed_data.label("old"), deployment_roles.c.proposed_data.label("new"),
+            )
+            .join(roles, roles.c.id == deployment_roles.c.role_id)
+            .join(deployments, deployments.c.id == deployment_roles.c.deployment_id)
+            .where(deployment_roles.c.proposed_data != deployment_roles.c.committed_data)
+            .order_by(roles.c.name)
+        )  # fmt: skip
+        key, home = deployment_roles.c.id, deployment_roles.c.deployment_id
+    if ids is not None:
+        statement = statement.where(store.ids(key, ids))
+    return statement if within is None else statement.where(store.ids(home, within))
+
+
+def _drafts(parts: Parts, session: Session, kind: Kind, statement: Select[Any]) -> Iterator[tuple[Any, list[Draft]]]:
+    """Each object that the statement (``_differing``) finds, with its drafts."""
+    rows = session.execute(statement).all()
+    who = _setters(session, parts.store, kind, [row.id for row in rows])
+    for row in rows:
+        yield row, list(_of_row(parts, kind, row, who))
+
+
+def _setters(session: Session, store: Store, kind: Kind, ids: Collection[int]) -> dict[tuple[int, str], Any]:
+    """(object, path) -> who set the draft there, and when."""
+    if not ids:
+        return {}
+    rows = session.execute(
+        select(provenance.c.subject_id, provenance.c.path, provenance.c.at, provenance.c.actor).where(
+            provenance.c.subject == kind, store.ids(provenance.c.subject_id, ids),
+            provenance.c.layer == PROPOSED_LAYER,
+        )
+    )  # fmt: skip
+    return {(row.subject_id, row.path): row for row in rows}
+
+
+def _of_row(parts: Parts, kind: Kind, row: Any, who: Mapping[tuple[int, str], Any]) -> Iterator[Draft]:
+    for attribute, path, (old_set, old), (new_set, new) in _differences(parts, kind, row):
+        secret = attribute is not None and attribute.secret
+        by = who.get((row.id, "/".join(path)))
+        yield Draft(
+            subject=kind, subject_id=row.id, name=row.name, deployment_id=row.deployment_id,
+            attribute=attribute.name if attribute is not None else "", path="/".join(path),
+            old_set=old_set, old=rules.MASK if secret and old_set else rules.masked(old),
+            new_set=new_set, new=rules.MASK if secret and new_set else rules.masked(new),
+            at=by.at if by else None, actor=by.actor if by else "",
+        )  # fmt: skip
+
+
+_Value = tuple[bool, Json]
+
+
+def _differences(
+    parts: Parts, kind: Kind, row: Any
+) -> Iterator[tuple[Attribute | None, tuple[str, ...], _Value, _Value]]:
+    """What differs between a row's old and new data: attribute by attribute, and the rest leaf by leaf."""
+    registry = parts.registry
+    if kind == "node":
+        declared = [one.attribute for one in registry.attributes.values() if one.role is None]
+    else:
+        declared = list(registry.attributes_of(row.role))
+    if kind == "deployment_role":
+        declared += [registry.attributes[name].attribute for name in row.wants if name in registry.attributes]
+    old_rest, new_rest = dict(row.old), dict(row.new)
+    for attribute in sorted({one.name: one for one in declared}.values(), key=lambda one: (one.order, one.name)):
+        old, new = rules.lookup(row.old, attribute.path), rules.lookup(row.new, attribute.path)
+        old_rest, new_rest = rules.remove(old_rest, attribute.path), rules.remove(new_rest, attribute.path)
+        if old != new:
+            yield attribute, attribute.path, old, new
+    old_leaves, new_leaves = dict(rules.leaves(old_rest)), dict(rules.leaves(new_rest))
+    for path in sorted(old_leaves.keys() | new_leaves.keys()):
+        before, after = (path in old_leaves, old_leaves.get(path)), (path in new_leaves, new_leaves.get(path))
+        if before != after:
+            yield None, tuple(path.split("/")), before, after
+
+
+# ---------------------------------------------------------------- committing
+
+
+def commit_drafts(
+    parts: Parts, actor: Actor, *, node_id: int | None = None, node_role_id: int | None = None,
+    deployment_role_id: int | None = None,
+) -> int:  # fmt: skip
+    """Commit the drafts of one object. Returns how many values changed; none is no error. Raises ``NotFound``."""
+    with change(parts, actor) as turn:
+        if node_id is not None:
+            _there(turn.session, nodes, node_id, "node")
+            count = commit_of_nodes(turn, [node_id])
+        elif node_role_id is not None:
+            _there(turn.session, node_roles, node_role_id, "noderole")
+            count = commit_of_node_roles(turn, [node_role_id])
+        elif deployment_role_id is not None:
+            _there(turn.session, deployment_roles, deployment_role_id, "deployment role")
+            count = commit_of_deployment_roles(turn, [deployment_role_id])
+        else:
+            raise NotFound("Say whose drafts to commit: a node's, a noderole's or a deployment role's.")
+        return count
+
+
+def commit_of_nodes(turn: Turn, ids: Collection[int]) -> int:
+    """Commit the drafts of these nodes, inside a turn. Returns how many values changed."""
+    rows = turn.session.execute(_differing(turn.store, "node", ids)).all()
+    write_nodes(turn, {row.id: {"hint": row.new} for row in rows})
+    return _committed(turn, "node", rows)
+
+
+def commit_of_node_roles(turn: Turn, ids: Collection[int]) -> int:
+    """Commit the drafts of these noderoles, those of PROPOSED ones excepted (they are committed as a whole)."""
+    rows = [
+        row
+        for row in turn.session.execute(_differing(turn.store, "node_role", ids)).all()
+        if row.state != int(PROPOSED)
+    ]
+    refs = [row.id for row in rows]
+    with watch_values(turn, refs):
+        turn.session.execute(
+            update(node_roles)
+            .where(turn.store.ids(node_roles.c.id, refs))
+            .values(committed_data=node_roles.c.proposed_data, updated_at=turn.now)
+        )
+    return _committed(turn, "node_role", rows)
+
+
+def commit_of_deployment_roles(turn: Turn, ids: Collection[int]) -> int:
+    """Commit the drafts of these roles in their deployments; noderoles that have or want a changed value go back to
+    work, those in the deployments below too.
+    """
+    rows = turn.session.execute(_differing(turn.store, "deployment_role", ids)).all()
+    with watch_roles(turn, [row.id for row in rows]):
+        turn.session.execute(
+            update(deployment_roles)
+            .where(turn.store.ids(deployment_roles.c.id, [row.id for row in rows]))
+            .values(committed_data=deployment_roles.c.proposed_data, updated_at=turn.now)
+        )
+    return _committed(turn, "deployment_role", rows)
+
+
+@contextmanager
+def watch_roles(turn: Turn, deployment_role_ids: Collection[int]) -> Iterator[None]:
+    """Compare what the noderoles of these deployment roles have and are given, before and after the block, and send
+    back to work whom it concerns.
+    """
+    affected = turn.session.execute(
+        select(node_roles.c.id, node_roles.c.node_id, roles.c.name)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(node_roles.c.state != int(PROPOSED), node_roles.c.id.in_(_under(turn.session, deployment_role_ids)))
+    ).all()
+    giving = [(row.id, row.node_id, row.name) for row in affected if _wants(turn, row.name)]
+    before = run_inputs(turn.registry, turn.session, turn.store, giving)
+    with watch_values(turn, [row.id for row in affected]):
+        yield
+    after = run_inputs(turn.registry, turn.session, turn.store, giving)
+    known = turn.registry.attributes
+    stale = [(ref, role) for ref, _, role in giving if before.get(ref, {}) != after.get(ref, {})]
+    for ref, role in stale:
+        wanted = [known[name].attribute for name in turn.registry.roles[role].role.wants if name in known]
+        old, new = before.get(ref, {}), after.get(ref, {})
+        note_effects(turn, "node_role", ref, wanted, rules.changed_attributes(wanted, old, new), old, new)
+    mark_stale(turn, [ref for ref, _ in stale])
+
+
+def _wants(turn: Turn, role: str) -> bool:
+    return role in turn.registry.roles and bool(turn.registry.roles[role].role.wants)
+
+
+def _under(session: Session, deployment_role_ids: Collection[int]) -> list[int]:
+    """The noderoles of these roles in their deployments and all below those."""
+    found: list[int] = []
+    for one in session.execute(
+        select(deployment_roles.c.role_id, deployment_roles.c.deployment_id).where(
+            deployment_roles.c.id.in_(list(deployment_role_ids))
+        )
+    ).all():
+        tree = trees.subtree(session, one.deployment_id)
+        found.extend(
+            session.scalars(
+                select(node_roles.c.id).where(node_roles.c.role_id == one.role_id, node_roles.c.deployment_id.in_(tree))
+            )
+        )
+    return found
+
+
+def note_first_values(turn: Turn, ids: Collection[int]) -> None:
+    """PROPOSED noderoles are about to be committed: what was set on them is a change of values too."""
+    rows = turn.session.execute(_differing(turn.store, "node_role", ids)).all()
+    _committed(turn, "node_role", rows)
+
+
+def _committed(turn: Turn, kind: Kind, rows: Collection[Any]) -> int:
+    """Remember what was committed: who had set it, for provenance; what it was and is, for the plan; that it was, for
+    the audit trail.
+    """
+    count = 0
+    who = _setters(turn.session, turn.store, kind, [row.id for row in rows])
+    set_by: dict[str | None, list[tuple[str, int, str, list[str]]]] = defaultdict(list)
+    said: list[tuple[str, dict[str, Any]]] = []
+    for row in rows:
+        paths: list[str] = []
+        for attribute, places, old, new in _differences(turn.parts, kind, row):
+            path = "/".join(places)
+            paths.append(path)
+            if turn.notes is not None:
+                turn.notes.values.append(
+                    ValueChange(
+                        subject=kind, subject_id=row.id, name=row.name, attribute=attribute, path=path, old=old,
+                        new=new, role=row.role if kind == "deployment_role" else "",
+                    )
+                )  # fmt: skip
+        for path in paths:
+            by = who.get((row.id, path))
+            set_by[by.actor if by else None].append((kind, row.id, _COMMITTED_LAYER[kind], [path]))
+        said.append((f"{kind} {row.name}", {"paths": paths[:100]}))
+        count += len(paths)
+    for actor, those in set_by.items():
+        record_many(turn, those, actor=actor)
+    turn.audit_many("values.commit", said)
+    return count
+
+
+# ---------------------------------------------------------------- discarding
+
+
+def discard_drafts(
+    parts: Parts, actor: Actor, *, node_id: int | None = None, node_role_id: int | None = None,
+    deployment_role_id: int | None = None, deployment_id: int | None = None,
+) -> int:  # fmt: skip
+    """Take the drafts of one object, or of all objects of a deployment, back to what is committed. Returns how many
+    objects had any. A noderole that was never committed keeps its data: all of it is a proposal.
+    """
+    with change(parts, actor) as turn:
+        for found, ref, what in (
+            (nodes, node_id, "node"), (node_roles, node_role_id, "noderole"),
+            (deployment_roles, deployment_role_id, "deployment role"), (deployments, deployment_id, "deployment"),
+        ):  # fmt: skip
+            if ref is not None:
+                _there(turn.session, found, ref, what)
+        return discard_in_turn(
+            turn, deployment_id=deployment_id, node=node_id, node_role=node_role_id, deployment_role=deployment_role_id
+        )
+
+
+def discard_in_turn(turn: Turn, *, deployment_id: int | None = None, **of: int | None) -> int:
+    """The same inside a running turn. ``of``: kind -> id."""
+    count = 0
+    for kind in KINDS:
+        ref = of.get(kind)
+        if ref is None and deployment_id is None:
+            continue
+        rows = turn.session.execute(_differing(turn.store, kind, _just(ref), _just(deployment_id))).all()
+        kept = [row for row in rows if kind != "node_role" or row.state != int(PROPOSED)]
+        refs = [row.id for row in kept]
+        if refs and kind == "node":
+            node_fields.discard_drafts(turn.session, turn.store, refs)
+        elif refs:
+            of_kind = node_roles if kind == "node_role" else deployment_roles
+            turn.session.execute(
+                update(of_kind).where(turn.store.ids(of_kind.c.id, refs)).values(proposed_data=of_kind.c.committed_data)
+            )
+        turn.audit_many("values.discard", [(f"{kind} {row.name}", {}) for row in kept])
+        count += len(refs)
+    return count
+
+
+def _there(session: Session, found: Any, ref: int, what: str) -> None:
+    if session.scalar(select(found.c.id).where(found.c.id == ref)) is None:
+        raise NotFound(f"There is no {what} {ref}.")

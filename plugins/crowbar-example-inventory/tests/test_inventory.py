@@ -1,0 +1,64 @@
+"""The inventory on a core in this process: its resource, its pages, its panel, its periodic job."""
+
+from __future__ import annotations
+
+import re
+
+import crowbar_example_inventory
+
+from crowbar_core.testing import Testbed, check_barclamp
+
+ASSETS = "/api/v2/assets"
+
+
+def test_nothing_is_wrong_with_the_barclamp() -> None:
+    assert check_barclamp(crowbar_example_inventory) == []
+
+
+def test_an_asset_is_made_shown_changed_and_removed(crowbar: Testbed) -> None:
+    node, web = crowbar.add_node("n1"), crowbar.web("operator")
+    made = web.post(ASSETS, json={"name": "S-1", "node_id": "n1.example.test", "warranty_until": "2099-12-31"})
+    assert (made.status_code, made.headers["Location"]) == (201, f"{ASSETS}/{made.json['id']}")
+    assert made.json == {
+        "id": made.json["id"], "name": "S-1", "place": "", "node_id": node.id, "node": "n1.example.test",
+        "warranty_until": "2099-12-31", "covered": True,
+    }  # fmt: skip
+    changed = web.patch(f"{ASSETS}/S-1", json={"place": "rack 2"})
+    assert (changed.status_code, changed.json["place"], changed.json["node_id"]) == (200, "rack 2", node.id)
+    assert web.get(f"{ASSETS}/s-1").json == changed.json
+    assert web.delete(f"{ASSETS}/S-1").status_code == 204
+    assert web.get(f"{ASSETS}/S-1").status_code == 404
+    said = [(one["action"], one["subject"]) for one in crowbar.web("admin").get("/api/v2/audits").json]
+    wanted = [(f"asset.{what}", "asset S-1") for what in ("delete", "change", "create")]
+    assert [one for one in said if one[0].startswith("asset.")] == wanted
+
+
+def test_the_page_of_a_node_tells_of_its_asset(crowbar: Testbed) -> None:
+    crowbar.add_node("n1")
+    crowbar.add_node("n2")
+    web = crowbar.web("operator")
+    web.post(ASSETS, json={"name": "S-1", "node_id": "n1.example.test", "place": "<rack>"})
+    assert "<dt>Place</dt><dd>&lt;rack&gt;</dd>" in web.get("/nodes/n1.example.test").text
+    assert "<h2>Asset</h2>" not in web.get("/nodes/n2.example.test").text
+
+
+def test_assets_are_listed_and_changed_on_pages(crowbar: Testbed) -> None:
+    crowbar.add_node("n1")
+    person = crowbar.browser("operator")
+    person.open("/assets")
+    form = {"name": "S-1", "node_id": "n1.example.test", "place": "rack 2", "warranty_until": "2001-02-03"}
+    assert "The asset is in the inventory." in person.send("/assets", **form)
+    assert "There is a row of inventory_assets (of barclamp inventory) with the same name" in person.send(
+        "/assets", **form
+    )
+    assert "A name is a letter, then letters" in person.send("/assets", name="7")
+    page = person.open("/assets?place=rack+2")
+    assert "2001-02-03" in page
+    assert "<code>POST /api/v2/assets" in page
+    assert "S-1</a>" not in person.open("/assets?place=elsewhere")
+    asset = re.search(r'href="(/assets/[0-9]+)"', page)[1]
+    assert 'value="n1.example.test"' in person.open(asset)
+    person.send(asset, name="S-2", place="")
+    assert "<dt>Node</dt><dd>–</dd><dt>Place</dt><dd>–</dd>" in person.page
+    assert "The asset is gone." in person.send(f"{asset}/remove")
+    assert crowbar.browser("viewer").send("/assets", name="S-3").count("This needs the role operator") == 1

@@ -1,0 +1,149 @@
+"""One shell stands by on a node and carries run after run, each in a session of its own; what goes wrong ends it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from crowbar_jig_script.payload import standby_program
+from crowbar_jig_script.standby import NO_SETSID, Standby
+
+from crowbar_core import PermanentError
+
+from .conftest import RUNS, Site, eventually, inside
+
+WHO = "read -r leader _ _ standby _ session _ </proc/$PPID/stat; echo $leader $session $standby"
+"""The process that leads the run, its session, and the shell that stands by."""
+
+
+def channels(site: Site) -> int:
+    """How many channels the kept connection has had."""
+    session = site.jig.connections.kept(site.name, site.node.ipv4).live()
+    return int(session._channel_counter)  # type: ignore[attr-defined]
+
+
+def stands_by(site: Site) -> Standby | None:
+    return site.jig.connections.kept(site.name, site.node.ipv4).standby
+
+
+@pytest.mark.lab
+def test_runs_on_a_node_share_one_channel_and_each_leads_a_session_of_its_own(site: Site) -> None:
+    first = site.run(WHO).out[0].split()
+    opened = channels(site)
+    others = [site.run(WHO).out[0].split() for _ in range(4)]
+    assert channels(site) == opened, "no further channel, so no further round trip"
+    leaders = {leader for leader, *_ in (first, *others)}
+    assert len(leaders) == 5
+    for leader, session, standby in (first, *others):
+        assert leader == session
+        assert standby == first[2]
+    assert site.remains() == []
+
+
+@pytest.mark.lab
+def test_what_stays_in_the_background_writes_into_no_other_run(site: Site) -> None:
+    site.run("(while [ ! -e /tmp/speak ]; do sleep 0.05; done; echo from the past; touch /tmp/spoke) & :")
+    try:
+        started = site.start("touch /tmp/speak; while [ ! -e /tmp/spoke ]; do sleep 0.05; done; echo mine")
+        # The channel of the old run is closed, so that what writes to it ends, and never comes to its last deed.
+        eventually(lambda: site.on_node("sleep 0.3; touch /tmp/spoke; echo x"))
+        started.result()
+        assert started.out == ["mine"]
+    finally:
+        site.on_node("rm -f /tmp/speak /tmp/spoke")
+
+
+@pytest.mark.lab
+def test_a_shell_that_was_killed_while_it_stood_by_is_replaced_on_the_same_connection(site: Site) -> None:
+    standby = site.run(WHO).out[0].split()[2]
+    logins = site.jig.connections.logins
+    site.on_node(f"kill -9 {standby}")
+    eventually(lambda: (shell := stands_by(site)) is not None and not shell.usable)
+    assert site.run(WHO).out[0].split()[2] != standby
+    assert site.jig.connections.logins == logins
+
+
+@pytest.mark.lab
+def test_a_run_given_to_a_shell_that_is_just_leaving_is_done_once_by_another(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.on_node("rm -f /root/ledger")
+    site.run("sleep 641 &")
+    monkeypatch.setattr(Standby, "usable", property(lambda self: True))
+    site.run("echo $CROWBAR_RUN_ID >>/root/ledger", run_id=(number := next(RUNS)))
+    assert site.on_node("cat /root/ledger").split() == [str(number)]
+    site.on_node("pkill -f 'sleep 641'")
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("script", ["exit 3", "exit 75", "kill -9 $PPID; sleep 0.1"])
+def test_a_run_that_does_not_end_well_ends_its_shell(site: Site, script: str) -> None:
+    site.run("true")
+    site.fail(script)
+    assert stands_by(site) is None
+    assert site.run("echo next").out == ["next"]
+    assert site.remains() == []
+
+
+@pytest.mark.lab
+def test_nothing_waits_on_the_node_once_the_connection_is_closed(site: Site) -> None:
+    standby = site.run(WHO).out[0].split()[2]
+    site.jig.close()
+    eventually(lambda: not site.on_node(f"ls -d /proc/{standby} 2>/dev/null"))
+    assert site.remains() == []
+
+
+@pytest.mark.lab
+def test_a_role_larger_than_any_pipe_goes_to_the_same_shell(site: Site) -> None:
+    opened = [site.run(f"echo {len(text)} # {text}").out for text in ("x", "y" * 300_000, "z")]
+    assert opened == [["1"], ["300000"], ["1"]]
+    assert stands_by(site) is not None
+
+
+@pytest.mark.lab
+def test_a_connection_that_has_just_answered_stands_for_the_node_and_an_old_one_does_not(
+    sites: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = sites(idle_close=303.0)
+    view = site.view()
+    holds = lambda **given: inside(site.lab, lambda: site.jig.holds(site.view(**given))).result(10)  # noqa: E731
+    assert holds() is None, "there is no connection yet"
+    site.run("true")
+    assert holds() == view.addresses[0]
+    assert holds(host_keys=(site.lab.nodes[2].host_key,)) is None, "another key is known by now"
+    kept = site.jig.connections.kept(site.name, site.node.ipv4)
+    kept.heard -= site.jig.connections.settings.connect_timeout
+    assert holds() is None, "that was too long ago"
+    site.run("true")
+    kept.live().close()
+    assert holds() is None, "it has been closed"
+
+
+def test_a_node_without_setsid_is_told_of_before_anything_is_begun() -> None:
+    ended = subprocess.run(
+        ["/bin/sh"], input=standby_program() + b"crowbar_one <<'end'\necho never\nend\n", capture_output=True,
+        env={"PATH": "/nowhere"}, timeout=30, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout) == (NO_SETSID, b"")
+
+
+@pytest.mark.lab
+def test_where_setsid_is_missing_the_reason_names_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crowbar_jig_script.standby.standby_program", lambda: b"PATH=/nowhere\n" + standby_program())
+    problem = site.fail("touch /tmp/begun")
+    assert isinstance(problem, PermanentError)
+    assert "it needs setsid" in problem.detail
+    assert site.on_node("ls /tmp/begun 2>/dev/null") == ""
+
+
+@pytest.mark.parametrize("shell", [["dash"], ["bash"], ["busybox", "sh"]], ids=lambda shell: str(shell[0]))
+def test_a_frame_that_arrives_in_part_does_nothing(shell: list[str]) -> None:
+    body = "crowbar_part() {\nprintf '%s' 'it is'\n}\ncrowbar_part\n"
+    frame = f"crowbar_one <<'end'\n{body}end\n".encode()
+    whole = standby_program().replace(b". /proc/self/fd/0", b"crowbar_part() { :; }; . /proc/self/fd/0")
+    for cut in range(0, len(frame) - len("crowbar_part\nend\n"), 2):
+        ended = subprocess.run(shell, input=whole + frame[:cut], capture_output=True, timeout=30, check=False)
+        assert ended.stdout == b"", frame[:cut]
+    ended = subprocess.run(shell, input=whole + frame, capture_output=True, timeout=30, check=False)
+    assert ended.stdout == b"it is"

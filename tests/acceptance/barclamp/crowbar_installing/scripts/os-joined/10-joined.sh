@@ -1,0 +1,1 @@
+echo "joined" >>/root/journal

@@ -1,0 +1,86 @@
+"""Questions that barclamps answer for many nodes or noderoles at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select, text
+
+from crowbar_core.barclamp import Attribute, NodeRoleView, NodeView, Role
+from crowbar_core.services.cluster import binding, registering
+from crowbar_core.services.cluster.nodes import commit_nodes
+from crowbar_core.services.data.views import node_views
+from tests.integration.cluster import OPERATOR, Cluster, node_role_rows
+from tests.integration.conftest import NewCluster
+from tests.integration.test_many import new_nodes, statements
+
+PEER = Role(name="peer", attributes=(Attribute(name="peer-number", schema={"type": "integer"}),))
+
+
+def views(c: Cluster) -> dict[str, NodeView]:
+    with c.parts.store.read() as session:
+        found = node_views(c.parts.registry, session, c.parts.store).values()
+        return {one.name.partition(".")[0]: one for one in found if not one.system}
+
+
+def test_addresses_of_many_nodes_are_asked_for_once(new_cluster: NewCluster) -> None:
+    asked: list[list[str]] = []
+
+    def addresses_of(nodes: Sequence[NodeView], session: Any) -> Mapping[int, Sequence[str]]:
+        asked.append([one.name for one in nodes])
+        rows = session.execute(text("SELECT id FROM nodes WHERE name <> 'n1.test.example'"))
+        known = {row.id for row in rows}
+        return {one.id: [f"10.9.0.{one.id}", "10.9.9.9"] for one in nodes if one.id in known}
+
+    c = new_cluster(hooks={"addresses_of": addresses_of, "node_addresses": lambda node: [f"10.8.0.{node.id}"]})
+    ids = registering.create_nodes(c.parts, OPERATOR, new_nodes(3))
+    asked.clear()
+    found = views(c)
+    assert asked == [["n0.test.example", "n1.test.example", "n2.test.example"]]
+    assert found["n0"].addresses == (f"10.8.0.{ids[0]}", f"10.9.0.{ids[0]}", "10.9.9.9")
+    assert found["n1"].addresses == (f"10.8.0.{ids[1]}",), "of one that is left out nothing is known"
+
+
+def test_one_that_asks_the_database_wrongly_leaves_the_transaction_as_it_was(new_cluster: NewCluster) -> None:
+    def addresses_of(nodes: Sequence[NodeView], session: Any) -> Mapping[int, Sequence[str]]:
+        session.execute(text("SELECT missing FROM nowhere"))
+        return {}
+
+    def data_of(node_roles: Sequence[NodeRoleView], session: Any) -> Any:
+        return [len(node_roles), session is None]
+
+    c = new_cluster(PEER, hooks={"addresses_of": addresses_of, "data_of": data_of})
+    for name in "ab":
+        c.node(name)
+        c.bind(name, "peer")
+    assert views(c)["a"].addresses == ()
+    commit_nodes(c.parts, OPERATOR, list(c.nodes.values()))
+    assert c.anneal()
+    noted = {one.hook: one for one in c.parts.registry.questions.take()}
+    assert "nowhere" in noted["addresses_of"].error
+    assert "no mapping of ids to answers" in noted["data_of"].error
+    assert noted["addresses_of"].subject.startswith("node ")
+
+
+def test_data_of_many_noderoles_is_asked_for_once_and_written_in_few_statements(new_cluster: NewCluster) -> None:
+    asked: list[int] = []
+
+    def data_of(node_roles: Sequence[NodeRoleView]) -> Mapping[int, Mapping[str, Any]]:
+        asked.append(len(node_roles))
+        return {one.id: {"peer-number": one.id} for one in node_roles}
+
+    c = new_cluster(PEER, Role(name="other"), hooks={"data_of": data_of})
+    ids = registering.create_nodes(c.parts, OPERATOR, new_nodes(300))
+    refs = binding.bind_many(c.parts, OPERATOR, node_ids=ids, role_ids=[c.role_ids["peer"]]).created
+    with statements(c) as said:
+        commit_nodes(c.parts, OPERATOR, ids)
+    assert len(said) <= 100, len(said)
+    assert asked == [300, 300], "once at the commit, once before the runs"
+    rows = c.rows(select(node_role_rows.c.id, node_role_rows.c.sysdata).where(node_role_rows.c.id.in_(refs)))
+    assert {row.id: row.sysdata for row in rows} == {ref: {"peer-number": ref} for ref in refs}
+    asked.clear()
+    with statements(c) as said:
+        commit_nodes(c.parts, OPERATOR, ids)
+    assert asked == []
+    assert not [one for one in said if "UPDATE node_roles SET sysdata" in one]

@@ -1,0 +1,205 @@
+"""Refreshing: of a role wherever it is, gathered over a while, tried for ever, and what a change does to an ERROR."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from crowbar_core import Barclamp, Intent, NodeView, Refresh, TemporaryError, hookimpl
+from crowbar_core.barclamp import Attribute, Role
+from crowbar_core.errors import NotFound
+from crowbar_core.services.annealing.sweeping import try_delayed
+from crowbar_core.services.cluster import registering, steering
+from crowbar_core.services.engine.intents import apply_intents
+from crowbar_core.services.values import attributes
+from crowbar_core.services.watch import health
+from crowbar_core.testing import FakeClock, FakeJig, Testbed
+from tests.integration.cluster import OPERATOR, Cluster, check_invariants, check_rest, run_rows
+from tests.integration.conftest import NewCluster
+
+PORT = Attribute(name="port", schema={"type": "integer"}, default=1)
+DB = Role(name="db", on_change="refresh", gather=5.0, attributes=(PORT,))
+EVER = Role(name="ever", on_change="refresh", max_attempts=0, attributes=(PORT,))
+BELOW = Role(name="below", requires=("ever",))
+
+
+def refreshes(c: Cluster, ref: int) -> int:
+    found = c.rows(select(run_rows.c.id).where(run_rows.c.node_role_id == ref, run_rows.c.refresh))
+    return len(found)
+
+
+def active(c: Cluster, role: str, *names: str) -> list[int]:
+    for name in names:
+        c.node(name)
+    refs = [c.bind(name, role) for name in names]
+    c.commit_all()
+    c.anneal()
+    return refs
+
+
+def set_port(c: Cluster, ref: int, port: int) -> None:
+    attributes.set_value(c.parts, OPERATOR, attribute="port", value=port, node_role_id=ref, now=True)
+
+
+def test_a_role_is_refreshed_wherever_it_is_bound(new_cluster: NewCluster) -> None:
+    c = new_cluster(Role(name="db", on_change="refresh"), Role(name="other"), Role(name="nowhere"))
+    refs = active(c, "db", "a", "b")
+    others = [c.bind(name, "other") for name in "ab"]
+    c.node("c")
+    proposed = c.bind("c", "db")
+    apply_intents(c.parts, OPERATOR, [Refresh(role="db"), Refresh(role="nowhere")])
+    c.anneal()
+    assert [refreshes(c, ref) for ref in (*refs, *others, proposed)] == [1, 1, 0, 0, 0]
+    with pytest.raises(NotFound, match="There is no role 'dbb'"):
+        apply_intents(c.parts, OPERATOR, [Refresh(role="dbb")])
+    apply_intents(c.parts, OPERATOR, [Refresh(role="db", node="a.test.example")])
+    c.anneal()
+    assert [refreshes(c, ref) for ref in refs] == [2, 1]
+    check_invariants(c.parts)
+
+
+def test_changes_are_gathered_into_one_refresh_that_reads_the_last(new_cluster: NewCluster) -> None:
+    c = new_cluster(DB)
+    (ref,) = active(c, "db", "a")
+    for port in (2, 3):
+        set_port(c, ref, port)
+        c.clock.advance(2.0)
+    assert c.open_run(ref) is None
+    assert "for what else changes, to be refreshed once" in steering.why_node_role(c.parts, ref).summary
+    c.clock.advance(1.0)
+    try_delayed(c.parts)
+    assert c.run(c.claim(ref)).input == {"port": 3}, "five seconds after the first change, not after the last"
+    set_port(c, ref, 4)
+    c.end(ref)
+    assert c.open_run(ref) is None, "what changed meanwhile begins a new time of gathering"
+    c.clock.advance(5.0)
+    try_delayed(c.parts)
+    assert c.run(c.claim(ref)).input == {"port": 4}
+    c.end(ref)
+    assert refreshes(c, ref) == 2
+    check_rest(c.parts)
+
+
+def test_what_is_tried_for_ever_waits_longer_each_time(new_cluster: NewCluster) -> None:
+    c = new_cluster(EVER)
+    c.node("a")
+    ref = c.bind("a", "ever")
+    c.commit_all()
+    waited = []
+    for kind in ("failed", "retry", "lost", *["failed"] * 8):
+        c.end(ref, kind, reason="no answer")  # type: ignore[arg-type]
+        assert c.states(ref) == ["TODO"]
+        waited.append((c.row(ref).not_before - c.clock()).total_seconds())
+        c.clock.advance(waited[-1])
+        try_delayed(c.parts)
+    assert waited == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+    c.end(ref)
+    assert (c.states(ref), c.row(ref).attempts) == (["ACTIVE"], 0)
+
+
+def test_a_refresh_that_fails_and_is_tried_for_ever_blocks_nobody_and_shows(new_cluster: NewCluster) -> None:
+    c = new_cluster(EVER, BELOW)
+    (ref,) = active(c, "ever", "a")
+    below = c.bind("a", "below")
+    c.commit_all()
+    c.anneal()
+    set_port(c, ref, 2)
+    c.end(ref, "failed", reason="the server refuses the zone")
+    assert c.states(ref, below) == ["ACTIVE", "ACTIVE"]
+    (found,) = [one for one in health.gather(c.parts).findings if one.check == "runs"]
+    assert found.detail == "1 noderole fails, and is tried again and again"
+    assert found.names == ["ever on a.test.example: the server refuses the zone"]
+    c.clock.advance(1.0)
+    try_delayed(c.parts)
+    c.end(ref)
+    assert not [one for one in health.gather(c.parts).findings if one.check == "runs"]
+    check_invariants(c.parts)
+
+
+@pytest.mark.parametrize("change", ["a value", "an intent"])
+def test_an_error_is_tried_again_by_the_next_change(new_cluster: NewCluster, change: str) -> None:
+    c = new_cluster(Role(name="web", attributes=(PORT,)), Role(name="once", destructive=True, attributes=()))
+    c.node("a")
+    ref = c.bind("a", "web")
+    c.commit_all()
+    c.anneal(fail=[ref])
+    assert c.states(ref) == ["ERROR"]
+    if change == "a value":
+        set_port(c, ref, 2)
+    else:
+        apply_intents(c.parts, OPERATOR, [Refresh(role="web", node="a.test.example")])
+    assert c.states(ref) == ["TRANSITION"]
+    assert c.row(ref).attempts == 1
+    c.anneal()
+    check_rest(c.parts)
+
+
+def test_what_was_put_in_error_by_hand_or_may_destroy_something_stays_in_error(new_cluster: NewCluster) -> None:
+    disk = Attribute(name="disk", schema={"type": "integer"})
+    c = new_cluster(Role(name="web", attributes=(PORT,)), Role(name="os", destructive=True, attributes=(disk,)))
+    (web,) = active(c, "web", "a")
+    steering.force_error(c.parts, OPERATOR, web)
+    set_port(c, web, 2)
+    apply_intents(c.parts, OPERATOR, [Refresh(role="web")])
+    assert c.states(web) == ["ERROR"]
+    c.node("b")
+    once = c.bind("b", "os")
+    c.commit_all()
+    c.anneal(fail=[once])
+    attributes.set_value(c.parts, OPERATOR, attribute="disk", value=2, node_role_id=once, now=True)
+    assert c.states(once) == ["ERROR"]
+
+
+class Registrar:
+    """A barclamp whose database follows every node, on the machine that has it."""
+
+    @hookimpl
+    def register_barclamp(self) -> Barclamp:
+        return Barclamp(name="registrar", roles=(Role(name="db", jig="fake", gather=10.0, on_change="refresh"),))
+
+    @hookimpl
+    def on_node_create(self, node: NodeView) -> list[Intent]:
+        return [] if node.admin else [Refresh(role="db")]
+
+
+class TickingClock(FakeClock):
+    """Two milliseconds pass whenever somebody asks for the time."""
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(milliseconds=2)
+        return self.now
+
+
+def test_a_thousand_nodes_created_in_one_call_cause_at_most_five_refreshes(ready_database: str) -> None:
+    jig = FakeJig()
+    with Testbed(Registrar(), jig=jig, clock=TickingClock(), database_url=ready_database) as crowbar:
+        crowbar.add_node("admin", admin=True)
+        crowbar.bind("db", "admin")
+        crowbar.commit()
+        crowbar.anneal_until_quiet()
+        registering.create_nodes(
+            crowbar.parts, crowbar.actor, [registering.NewNode(name=f"n{n}.example.test") for n in range(1000)]
+        )
+        crowbar.anneal_until_quiet()
+        assert 1 <= len([task for task in jig.ran("db") if task.refresh]) <= 5
+        assert crowbar.state("db", "admin") == "ACTIVE"
+        assert crowbar.hook_failures() == []
+
+
+def test_in_a_testbed_what_fails_for_ever_is_left_to_itself(ready_database: str) -> None:
+    class Ever:
+        @hookimpl
+        def register_barclamp(self) -> Barclamp:
+            return Barclamp(name="ever", roles=(Role(name="ever", jig="fake", max_attempts=0),))
+
+    jig = FakeJig()
+    jig.always(TemporaryError("not yet"), role="ever")
+    with Testbed(Ever(), jig=jig, database_url=ready_database) as crowbar:
+        crowbar.add_node("n1")
+        crowbar.bind("ever", "n1")
+        crowbar.commit()
+        crowbar.anneal_until_quiet()
+        assert len(jig.ran("ever")) == 3
+        assert "not yet" in crowbar.why("ever", "n1")
