@@ -17,6 +17,7 @@ from crowbar_core.cli.confirm import ask, yes_option
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import Noun, output
 from crowbar_core.cli.converge import wait_option
+from crowbar_core.cli.errors import ApiError
 from crowbar_core.cli.plans import DRY, plan_options, show_plan
 from crowbar_core.errors import BadInput, NotFound
 
@@ -172,7 +173,9 @@ def gone(client: Client, path: str, name: str | int) -> str:
     """What has become of a thing that was removed: it may still have to be torn down."""
     try:
         client.get(path, name)
-    except NotFound:
+    except ApiError as error:
+        if error.answer != 404:
+            raise
         return "is gone"
     return "goes when what was made on the node is torn down"
 
