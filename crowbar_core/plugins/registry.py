@@ -444,10 +444,11 @@ def _not_all(kind: type, answer: Any) -> str:
 def _config_of_jig(name: str, barclamps: Sequence[LoadedBarclamp], settings: Settings) -> Mapping[str, Json]:
     """The settings of the barclamp that the same package brings, so that a jig and its barclamp's hooks agree."""
     homes = {distribution_of(entry)[0] for entry in importlib.metadata.entry_points(group=JIGS) if entry.name == name}
-    for one in barclamps:
-        if one.distribution in homes and one.name != CORE:
-            return settings.plugins.get(one.name, {}) if one.settings is None else vars(one.settings)
-    return settings.plugins.get(name, {})
+    mates = [one for one in barclamps if one.distribution in homes and one.name != CORE]
+    for one in mates:
+        if one.settings is not None:
+            return vars(one.settings)
+    return settings.plugins.get(mates[0].name if mates else name, {})
 
 
 def _sentence(text: str) -> str:

@@ -122,7 +122,11 @@ class Site:
         if self.lab is None:
             # Nodes that are only names: nobody could find them alive.
             chosen["DISABLED_BARCLAMPS"] = "jig-script,lab,example"
+        else:
+            chosen |= {"JIG_SCRIPT_KEY_FILE": str(self.lab.private_key), "JIG_SCRIPT_KILL_GRACE": "1"} | self.settings
         chosen |= {name.upper(): str(value) for name, value in settings.items()}
+        for name in [name for name in chosen if name.startswith("JIG_SCRIPT_")]:
+            chosen[name.replace("JIG_SCRIPT_", "FAULTS_", 1)] = chosen[name]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CROWBAR_")}
         return {
             **kept,
@@ -130,11 +134,6 @@ class Site:
             "PYTHONPATH": python_path(self.home / "site", BARCLAMP),
             "PYTHONUNBUFFERED": "1",
             "FAULTS_ROOM": str(self.room),
-            **(
-                {"CROWBAR_JIG_SCRIPT_KEY_FILE": str(self.lab.private_key), "CROWBAR_JIG_SCRIPT_KILL_GRACE": "1"}
-                if self.lab
-                else {}
-            ),
             **{f"CROWBAR_{name}": value for name, value in chosen.items()},
         }
 

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from crowbar_jig_script.settings import Settings
+
 from crowbar_core import Attribute, Barclamp, CancelFlag, Done, NodeRoleView, Role, Service, Task, cluster, hookimpl
 from crowbar_core.errors import RunCancelled, TemporaryError
 
@@ -124,6 +126,7 @@ class Faults:
     def register_barclamp(self) -> Barclamp:
         clamp = Barclamp(
             name="faults",
+            settings=Settings,  # of the dawdling jig, which is the script jig otherwise
             roles=(
                 Role(name="quick", jig="python", run=work, implicit=True),
                 Role(
