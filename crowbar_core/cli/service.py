@@ -25,7 +25,7 @@ from crowbar_core.settings import Settings
 
 @click.command("service")
 @click.argument("name")
-@click.option("--supervised", is_flag=True, hidden=True, help="Started by `crowbar serve`, which gives it the settings.")
+@click.option("--supervised", is_flag=True, hidden=True, help="By `crowbar serve`, which gives the settings.")
 @settings_options
 def service(settings: Settings, name: str, supervised: bool) -> None:
     """Carry out one service of a barclamp; `crowbar serve` does that by itself, for all that `disabled_services` does
