@@ -447,7 +447,8 @@ def _config_of_jig(name: str, barclamps: Sequence[LoadedBarclamp], settings: Set
     mates = [one for one in barclamps if one.distribution in homes and one.name != CORE]
     for one in mates:
         if one.settings is not None:
-            return vars(one.settings)
+            own: Mapping[str, Json] = vars(one.settings)
+            return own
     return settings.plugins.get(mates[0].name if mates else name, {})
 
 
