@@ -158,6 +158,36 @@ def test_transitions_does_write_them() -> None:
     assert columns >= GUARDED
 
 
+# ---------------------------------------------------------------- SQL stands in the store
+
+
+def sql_of(module: ast.Module) -> set[str]:
+    """What a module has of SQLAlchemy besides a session's type and the errors of a database."""
+    found: set[str] = set()
+    for item in ast.walk(module):
+        if isinstance(item, ast.ImportFrom) and (item.module or "").split(".")[0] == "sqlalchemy":
+            if item.module != "sqlalchemy.exc":
+                found |= {one.name for one in item.names} - {"Session"}
+        elif isinstance(item, ast.Import):
+            found |= {one.name for one in item.names if one.name.split(".")[0] == "sqlalchemy"}
+    return found
+
+
+WITHOUT_SQL = ("crowbar_core/web/",)
+
+
+@pytest.mark.parametrize("path", [path for path in CODE if name_of(path).startswith(WITHOUT_SQL)], ids=name_of)
+def test_sql_stands_in_the_store(path: Path) -> None:
+    found = sql_of(tree(path))
+    assert not found, f"{name_of(path)} has {', '.join(sorted(found))} of SQLAlchemy: ask crowbar_core/store."
+
+
+def test_sql_elsewhere_would_be_noticed() -> None:
+    assert sql_of(ast.parse("from sqlalchemy import select, update")) == {"select", "update"}
+    assert sql_of(ast.parse("import sqlalchemy as sa")) == {"sqlalchemy"}
+    assert not sql_of(ast.parse("from sqlalchemy.orm import Session\nfrom sqlalchemy.exc import DataError"))
+
+
 # ---------------------------------------------------------------- how the code is built
 
 

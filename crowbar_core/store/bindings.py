@@ -142,6 +142,21 @@ def called(session: Session, store: Store, ids: Collection[int], *, most: int | 
     return {row.id: f"{row.role} on {row.node}" for row in rows}
 
 
+def node_of(session: Session, node_role_id: int) -> int | None:
+    return session.scalar(select(node_roles.c.node_id).where(node_roles.c.id == node_role_id))
+
+
+def by_role(session: Session) -> list[Any]:
+    """(name of a role, a node that it is bound to), of all."""
+    return list(
+        session.execute(
+            select(roles.c.name, node_roles.c.node_id)
+            .join(node_roles, node_roles.c.role_id == roles.c.id)
+            .order_by(node_roles.c.node_id)
+        ).all()
+    )
+
+
 # ---------------------------------------------------------------- unbinding
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
@@ -42,6 +43,24 @@ def backlog(session: Session) -> Backlog:
         runs=dict(session.execute(by_state).all()),
         deliveries_waiting=fates.get("waiting", 0),
         deliveries_failed=fates.get("failed", 0),
+    )
+
+
+def oldest_queued(session: Session) -> datetime | None:
+    """Since when the run has been queued that has been so the longest."""
+    moment = session.scalar(select(func.min(runs.c.queued_at)).where(runs.c.state == str(RunState.QUEUED)))
+    return moment if isinstance(moment, datetime) else None
+
+
+def at_work(session: Session) -> list[Any]:
+    """By worker: (its name, how many runs it has begun that have not ended, until when it has the first of them)."""
+    return list(
+        session.execute(
+            select(runs.c.worker, func.count(), func.min(runs.c.lease_until))
+            .where(runs.c.state.in_([str(RunState.RUNNING), str(RunState.CANCELLING)]))
+            .group_by(runs.c.worker)
+            .order_by(runs.c.worker)
+        ).all()
     )
 
 

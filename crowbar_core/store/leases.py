@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.orm import Session
@@ -39,6 +40,11 @@ def give_up(session: Session, name: str, holder: str) -> None:
 def holder_of(session: Session, name: str, now: datetime) -> str | None:
     """Who holds the lease now."""
     return session.scalar(select(leases.c.holder).where(leases.c.name == name, leases.c.until > now))
+
+
+def held(session: Session) -> list[Any]:
+    """All of them by name, also those that have ended: (name, holder, until)."""
+    return list(session.execute(select(leases.c.name, leases.c.holder, leases.c.until).order_by(leases.c.name)).all())
 
 
 def write_something(session: Session, now: datetime) -> None:

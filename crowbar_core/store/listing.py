@@ -24,6 +24,9 @@ LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1000
 ID_MAX: Final = 2**31 - 1
 
+Where = Sequence[ColumnElement[bool]]
+"""Conditions, all of which have to hold."""
+
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -130,7 +133,7 @@ def page(
     listing: Listing,
     *,
     filters: Mapping[str, str | Sequence[str]] | None = None,
-    where: Sequence[ColumnElement[bool]] = (),
+    where: Where = (),
     sort: str = "",
     after: str = "",
     limit: int = LIMIT_DEFAULT,
@@ -177,7 +180,7 @@ def one(
     listing: Listing,
     ref: str | int,
     *,
-    where: Sequence[ColumnElement[bool]] = (),
+    where: Where = (),
     fields: Sequence[str] = (),
 ) -> dict[str, Any]:
     """One object by its id or name, with all its fields. Raises ``NotFound``, which names what was looked for."""
@@ -187,11 +190,17 @@ def one(
     return _render(session, listing, wanted, [_only(listing, ref, found)])[0]
 
 
-def find_id(session: Session, listing: Listing, ref: str | int, *, where: Sequence[ColumnElement[bool]] = ()) -> int:
+def find_id(session: Session, listing: Listing, ref: str | int, *, where: Where = ()) -> int:
     """The id of the object with this id or name."""
     statement = select(listing.key).select_from(listing.source).where(_is(listing, ref), *where).limit(2)
     key: int = _only(listing, ref, session.scalars(statement).all())
     return key
+
+
+def lock(session: Session, listing: Listing, key: int) -> None:
+    """Have others who lock the object of this id wait until this transaction ends."""
+    held = listing.key.table
+    session.execute(select(held.c.id).where(held.c.id == key).with_for_update())
 
 
 def find_ids(session: Session, listing: Listing, refs: Sequence[str | int]) -> list[int]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.store.db import Store
-from crowbar_core.store.models import Node, NodeGroup, table
+from crowbar_core.store.models import Group, Node, NodeGroup, table
 
-members, nodes = table(NodeGroup), table(Node)
+groups, members, nodes = table(Group), table(NodeGroup), table(Node)
 
 
 def replace_members(
@@ -24,6 +25,17 @@ def replace_members(
     if come:
         session.execute(insert(members), [{"group_id": group_id, "node_id": one} for one in sorted(come)])
     return _names(session, store, come), _names(session, store, gone)
+
+
+def by_group(session: Session) -> list[Any]:
+    """(name of a group, a node in it), of all."""
+    return list(
+        session.execute(
+            select(groups.c.name, members.c.node_id)
+            .join(members, members.c.group_id == groups.c.id)
+            .order_by(members.c.node_id)
+        ).all()
+    )
 
 
 def _names(session: Session, store: Store, ids: Collection[int]) -> list[str]:

@@ -324,6 +324,10 @@ _TO_BE_TAKEN = _free()
 _UNHEARD = _free(runs.c.rung_at < bindparam("before", type_=UtcDateTime()))
 
 
+def node_of(session: Session, run_id: int) -> int | None:
+    return session.scalar(select(runs.c.node_id).where(runs.c.id == run_id))
+
+
 def of_jigs(session: Session, store: Store, run_ids: Collection[int], jigs: Collection[str]) -> list[int]:
     """Those of these runs whose role has one of the jigs."""
     return list(

@@ -7,11 +7,9 @@ import hmac
 from typing import Final
 
 from flask import Response, current_app, g, request
-from sqlalchemy import delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from crowbar_core.errors import BadInput, FieldError, Refused, Unavailable
-from crowbar_core.store.models import IdempotencyKey
+from crowbar_core.store import idempotency
 from crowbar_core.web import auth
 
 KEY_MAX: Final = 255
@@ -31,12 +29,9 @@ def before() -> Response | None:
     actor = f"{identity.role}:{identity.user_id or identity.node_id}" if identity is not None else "public"
     digest = _digest()
     store = auth.parts().store
-    try:
-        with store.write(graph=False) as session:
-            session.execute(
-                insert(IdempotencyKey).values(actor=actor, key=key, request=digest, status=RUNNING, body="")
-            )
-    except IntegrityError:
+    with store.write(graph=False) as session:
+        first = idempotency.note(session, store, actor, key, request=digest, status=RUNNING)
+    if not first:
         return _again(actor, key, digest)
     g.crowbar_idempotency = (actor, key)
     return None
@@ -44,11 +39,7 @@ def before() -> Response | None:
 
 def _again(actor: str, key: str, digest: str) -> Response:
     with auth.parts().store.read() as session:
-        row = session.execute(
-            select(IdempotencyKey.request, IdempotencyKey.status, IdempotencyKey.body).where(
-                IdempotencyKey.actor == actor, IdempotencyKey.key == key
-            )
-        ).one_or_none()
+        row = idempotency.kept(session, actor, key)
     if row is None:
         raise Refused("The first request with this Idempotency-Key has just failed: send it again.")
     if not hmac.compare_digest(row.request, digest):
@@ -79,13 +70,12 @@ def after(answer: Response) -> None:
 
 
 def _keep(actor: str, key: str, answer: Response) -> None:
-    this = (IdempotencyKey.actor == actor, IdempotencyKey.key == key)
     with auth.parts().store.write(graph=False) as session:
         if answer.status_code >= 400:
-            session.execute(delete(IdempotencyKey).where(*this))
+            idempotency.forget(session, actor, key)
             return
         body = "" if _sensitive() or answer.is_streamed else answer.get_data(as_text=True)
-        session.execute(update(IdempotencyKey).where(*this).values(status=answer.status_code, body=body))
+        idempotency.keep(session, actor, key, status=answer.status_code, body=body)
 
 
 def _sensitive() -> bool:

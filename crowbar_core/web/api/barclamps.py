@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-
 from crowbar_core.services.cluster import steering
-from crowbar_core.store.models import BarclampRow
+from crowbar_core.store import listing as lists
 from crowbar_core.web.api.collection import found_id, listed, reading
 from crowbar_core.web.api.nouns import ATTRIBS, BARCLAMPS, JIGS, ROLES
 from crowbar_core.web.api.operation import Answer, api
@@ -14,6 +12,11 @@ from crowbar_core.web.auth import current_actor, parts
 
 reading(v2, BARCLAMPS, parameter="barclamp")
 reading(v2, JIGS, parameter="jig")
+
+
+def _name(barclamp: str) -> str:
+    with parts().store.read() as session:
+        return str(lists.one(session, BARCLAMPS, barclamp, fields=("name",))["name"])
 
 
 @v2.get("/barclamps/<barclamp>/roles")
@@ -31,16 +34,11 @@ def attribs_of_barclamp(barclamp: str) -> Answer:
 @v2.get("/barclamps/<barclamp>/hooks")
 @api(permission="viewer", summary="The hooks that a barclamp implements")
 def hooks_of_barclamp(barclamp: str) -> list[str]:
-    key = found_id(BARCLAMPS, barclamp)
-    with parts().store.read() as session:
-        name = session.scalar(select(BarclampRow.name).where(BarclampRow.id == key))
+    name = _name(barclamp)
     return [hook for one in parts().registry.barclamps if one.name == name for hook in one.hooks]
 
 
 @v2.post("/barclamps/<barclamp>/retry")
 @api(permission="operator", summary="End a barclamp's quarantine, and call all its failed hooks again")
 def retry_hooks(barclamp: str) -> dict[str, int]:
-    key = found_id(BARCLAMPS, barclamp)
-    with parts().store.read() as session:
-        name = session.scalar(select(BarclampRow.name).where(BarclampRow.id == key))
-    return {"retried": steering.retry_hooks(parts(), current_actor(), str(name))}
+    return {"retried": steering.retry_hooks(parts(), current_actor(), _name(barclamp))}

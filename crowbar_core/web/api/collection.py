@@ -11,19 +11,17 @@ from urllib.parse import urlencode
 import orjson
 from flask import Blueprint, request
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Permission
 from crowbar_core.errors import BadInput, FieldError, PreconditionFailed
 from crowbar_core.store import listing as lists
 from crowbar_core.store.db import expect
-from crowbar_core.store.listing import Field, Later, Listing
+from crowbar_core.store.listing import Field, Later, Listing, Where
 from crowbar_core.web.api.operation import Answer, LossQuery, Query, api, repeatable_arguments
 from crowbar_core.web.auth import parts
 
 OWN = ("limit", "after", "sort", "fields", "count")
-Where = Sequence[ColumnElement[bool]]
 EXAMPLE_TIME = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -104,8 +102,7 @@ def to_change(listing: Listing, ref: str | int, *, where: Where = ()) -> int:
             )
 
     def check_locked(session: Session) -> None:
-        held = listing.key.table
-        session.execute(select(held.c.id).where(held.c.id == key).with_for_update())
+        lists.lock(session, listing, key)
         check(session)
 
     with parts().store.read() as session:

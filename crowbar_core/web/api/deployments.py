@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import Field
-from sqlalchemy import exists, or_, select
 
 from crowbar_core.domain.states import State
 from crowbar_core.errors import BadInput
 from crowbar_core.services.cluster import deployments as service
-from crowbar_core.store.models import AttribRow, DeploymentRole, Edge, Node, NodeRole, RoleRow, table
+from crowbar_core.store import deployments as store
+from crowbar_core.store import relations
 from crowbar_core.web.api.bodies import DeploymentName, Description, Reference, given, resolve
 from crowbar_core.web.api.collection import changing, creating, deleting, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import ATTRIBS, DEPLOYMENT_ROLES, DEPLOYMENTS, NODE_ROLES, NODES, ROLES
@@ -134,52 +134,30 @@ def deployment_roles_of_deployment(deployment: str) -> Answer:
 @v2.get("/deployments/<deployment>/nodes")
 @api(permission="viewer", summary="The nodes of a deployment, and those with noderoles in it", listing=NODES, many=True)
 def nodes_of_deployment(deployment: str) -> Answer:
-    key = found_id(DEPLOYMENTS, deployment)
-    nodes, bound = table(Node), table(NodeRole).alias("bound")
-    here = exists(select(bound.c.id).where(bound.c.node_id == nodes.c.id, bound.c.deployment_id == key))
-    return listed(NODES, where=(or_(nodes.c.deployment_id == key, here),))
+    return listed(NODES, where=(relations.nodes_of_deployment(found_id(DEPLOYMENTS, deployment)),))
 
 
 @v2.get("/deployments/<deployment>/roles")
 @api(permission="viewer", summary="The roles that were added to a deployment", listing=ROLES, many=True)
 def roles_of_deployment(deployment: str) -> Answer:
-    key = found_id(DEPLOYMENTS, deployment)
-    roles, added = table(RoleRow), table(DeploymentRole).alias("added")
-    return listed(ROLES, where=(roles.c.id.in_(select(added.c.role_id).where(added.c.deployment_id == key)),))
+    return listed(ROLES, where=(relations.roles_of_deployment(found_id(DEPLOYMENTS, deployment)),))
 
 
 @v2.get("/deployments/<deployment>/attribs")
 @api(permission="viewer", summary="The attributes of the roles of a deployment", listing=ATTRIBS, many=True)
 def attribs_of_deployment(deployment: str) -> Answer:
-    key = found_id(DEPLOYMENTS, deployment)
-    attribs, added = table(AttribRow), table(DeploymentRole).alias("added")
-    return listed(ATTRIBS, where=(attribs.c.role_id.in_(select(added.c.role_id).where(added.c.deployment_id == key)),))
+    return listed(ATTRIBS, where=(relations.attribs_of_deployment(found_id(DEPLOYMENTS, deployment)),))
 
 
 @v2.get("/deployments/<deployment>/graph")
 @api(permission="viewer", summary="The noderoles of a deployment and the edges between them")
 def graph_of_deployment(deployment: str) -> dict[str, Any]:
     key = found_id(DEPLOYMENTS, deployment)
-    bound, nodes, roles, edges = table(NodeRole), table(Node), table(RoleRow), table(Edge)
-    parent = bound.alias("parent")
     with parts().store.read() as session:
-        rows = session.execute(
-            select(bound.c.id, bound.c.state, bound.c.cohort, nodes.c.name.label("node"), roles.c.name.label("role"))
-            .join(nodes, nodes.c.id == bound.c.node_id)
-            .join(roles, roles.c.id == bound.c.role_id)
-            .where(bound.c.deployment_id == key)
-            .order_by(bound.c.cohort, bound.c.id)
-            .limit(GRAPH_MAX + 1)
-        ).all()
+        rows = store.vertices(session, key, most=GRAPH_MAX + 1)
         if len(rows) > GRAPH_MAX:
             raise BadInput(f"The graph has more than {GRAPH_MAX} noderoles: read it in pages from node_roles instead.")
-        links = session.execute(
-            select(edges.c.parent_id, edges.c.child_id, edges.c.kind)
-            .join(parent, parent.c.id == edges.c.parent_id)
-            .join(bound, bound.c.id == edges.c.child_id)
-            .where(bound.c.deployment_id == key, parent.c.deployment_id == key)
-            .order_by(edges.c.parent_id, edges.c.child_id)
-        ).all()
+        links = store.edges_within(session, key)
     return {
         "vertices": [{**row._mapping, "state_name": State(row.state).name} for row in rows],
         "edges": [dict(link._mapping) for link in links],

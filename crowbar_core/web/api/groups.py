@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field
-from sqlalchemy import select
 
 from crowbar_core.services.cluster import groups as service
-from crowbar_core.store.models import Node, NodeGroup, table
+from crowbar_core.store import relations
 from crowbar_core.web.api.bodies import Description, GroupName, Reference, given, resolve_all
 from crowbar_core.web.api.collection import changing, creating, deleting, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import GROUPS, NODES
@@ -64,8 +63,7 @@ def delete_group(key: int) -> None:
 @v2.get("/groups/<group>/nodes")
 @api(permission="viewer", summary="The nodes of a group", listing=NODES, many=True)
 def nodes_of_group(group: str) -> Answer:
-    key, members = found_id(GROUPS, group), table(NodeGroup).alias("members")
-    return listed(NODES, where=(table(Node).c.id.in_(select(members.c.node_id).where(members.c.group_id == key)),))
+    return listed(NODES, where=(relations.nodes_of_group(found_id(GROUPS, group)),))
 
 
 @v2.put("/groups/<group>/nodes/<node>")
@@ -85,5 +83,4 @@ def remove_node(group: str, node: str) -> None:
 @v2.get("/nodes/<node>/groups")
 @api(permission="viewer", summary="The groups of a node", listing=GROUPS, many=True)
 def groups_of_node(node: str) -> Answer:
-    key, members = found_id(NODES, node), table(NodeGroup).alias("members")
-    return listed(GROUPS, where=(GROUPS.key.in_(select(members.c.group_id).where(members.c.node_id == key)),))
+    return listed(GROUPS, where=(relations.groups_of_node(found_id(NODES, node)),))

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import Field
-from sqlalchemy import select
 
 from crowbar_core.services.cluster import binding, steering
-from crowbar_core.store.models import Edge, NodeRole, table
+from crowbar_core.store import relations
 from crowbar_core.web.api.bodies import Reference, resolve
 from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import DEPLOYMENTS, NODE_ROLES, NODES, ROLES, RUNS
@@ -156,16 +155,10 @@ def runs_of_node_role(node_role: str) -> Answer:
 @v2.get("/node_roles/<node_role>/parents")
 @api(permission="viewer", summary="What a noderole waits for", listing=NODE_ROLES, many=True)
 def parents(node_role: str) -> Answer:
-    key, edges = found_id(NODE_ROLES, node_role), table(Edge)
-    return listed(
-        NODE_ROLES, where=(table(NodeRole).c.id.in_(select(edges.c.parent_id).where(edges.c.child_id == key)),)
-    )
+    return listed(NODE_ROLES, where=(relations.parents_of(found_id(NODE_ROLES, node_role)),))
 
 
 @v2.get("/node_roles/<node_role>/children")
 @api(permission="viewer", summary="What waits for a noderole", listing=NODE_ROLES, many=True)
 def children(node_role: str) -> Answer:
-    key, edges = found_id(NODE_ROLES, node_role), table(Edge)
-    return listed(
-        NODE_ROLES, where=(table(NodeRole).c.id.in_(select(edges.c.child_id).where(edges.c.parent_id == key)),)
-    )
+    return listed(NODE_ROLES, where=(relations.children_of(found_id(NODE_ROLES, node_role)),))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-
-from crowbar_core.store.models import Node, NodeRole, table
+from crowbar_core.store import relations
 from crowbar_core.web.api.collection import found_id, listed, reading
 from crowbar_core.web.api.nouns import ATTRIBS, NODE_ROLES, NODES, ROLES
 from crowbar_core.web.api.operation import Answer, api
@@ -28,12 +26,10 @@ def node_roles_of_role(role: str) -> Answer:
 @v2.get("/roles/<role>/nodes")
 @api(permission="viewer", summary="The nodes that have a role", listing=NODES, many=True)
 def nodes_of_role(role: str) -> Answer:
-    key, bound = found_id(ROLES, role), table(NodeRole).alias("bound")
-    return listed(NODES, where=(table(Node).c.id.in_(select(bound.c.node_id).where(bound.c.role_id == key)),))
+    return listed(NODES, where=(relations.nodes_of_role(found_id(ROLES, role)),))
 
 
 @v2.get("/nodes/<node>/roles")
 @api(permission="viewer", summary="The roles that a node has", listing=ROLES, many=True)
 def roles_of_node(node: str) -> Answer:
-    key, bound = found_id(NODES, node), table(NodeRole).alias("bound")
-    return listed(ROLES, where=(ROLES.key.in_(select(bound.c.role_id).where(bound.c.node_id == key)),))
+    return listed(ROLES, where=(relations.roles_of_node(found_id(NODES, node)),))

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint
-from sqlalchemy import select
 
+from crowbar_core.store import bindings, runs
 from crowbar_core.store import listing as lists
-from crowbar_core.store.models import NodeRole, Run
 from crowbar_core.web.api.nouns import NODE_ROLES, NODES, RUNS
 from crowbar_core.web.auth import parts
 
@@ -23,9 +22,7 @@ def owner_of(path: Mapping[str, Any]) -> int | None:
         if "node" in path:
             return lists.find_id(session, NODES, path["node"])
         if "node_role" in path:
-            key = lists.find_id(session, NODE_ROLES, path["node_role"])
-            return session.scalar(select(NodeRole.node_id).where(NodeRole.id == key))
+            return bindings.node_of(session, lists.find_id(session, NODE_ROLES, path["node_role"]))
         if "run" in path:
-            key = lists.find_id(session, RUNS, path["run"])
-            return session.scalar(select(Run.node_id).where(Run.id == key))
+            return runs.node_of(session, lists.find_id(session, RUNS, path["run"]))
     return None

@@ -9,15 +9,14 @@ from typing import Any, Final
 import orjson
 from flask import Response, current_app, request
 from pydantic import Field
-from sqlalchemy import select
 
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import OPEN_RUN_STATES
 from crowbar_core.errors import Unavailable
 from crowbar_core.services.cluster import steering
 from crowbar_core.services.turns.parts import Parts
+from crowbar_core.store import run_logs
 from crowbar_core.store.listing import ID_MAX
-from crowbar_core.store.models import Run, RunLog, table
 from crowbar_core.web.api.collection import found_id, reading, single, to_change
 from crowbar_core.web.api.nouns import RUNS
 from crowbar_core.web.api.operation import Answer, Body, Query, api
@@ -93,21 +92,14 @@ def finish_run(run: str, body: Finish) -> Answer:
 def run_input(run: str) -> Any:
     key = found_id(RUNS, run)
     with parts().store.read() as session:
-        return masked(session.scalar(select(Run.input).where(Run.id == key)) or {})
+        return masked(run_logs.input_of(session, key))
 
 
 def _lines(built: Parts, run_id: int, after: int, limit: int) -> tuple[str, list[dict[str, Any]]]:
     """The run's state, and its lines after ``after``. The state is read first: what has ended writes no more."""
-    logs = table(RunLog)
     with built.store.read() as session:
-        state = session.scalar(select(Run.state).where(Run.id == run_id)) or "gone"
-        rows = session.execute(
-            select(logs.c.seq, logs.c.at, logs.c.stream, logs.c.line)
-            .where(logs.c.run_id == run_id, logs.c.seq > after)
-            .order_by(logs.c.seq)
-            .limit(limit)
-        )
-        return state, [dict(row._mapping) for row in rows]
+        state = run_logs.state_of(session, run_id) or "gone"
+        return state, run_logs.lines(session, run_id, after=after, limit=limit)
 
 
 @v2.get("/runs/<run>/log")

@@ -7,13 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Final
 
-from sqlalchemy import func, select
-
-from crowbar_core.domain.states import OPEN_RUN_STATES, NodeState, RunState
+from crowbar_core.domain.states import OPEN_RUN_STATES, NodeState
 from crowbar_core.services.data.views import node_views
-from crowbar_core.store import boards
-from crowbar_core.store.counts import backlog, by_name
-from crowbar_core.store.models import Group, Lease, NodeGroup, NodeRole, RoleRow, Run, table
+from crowbar_core.store import bindings, boards, leases, memberships
+from crowbar_core.store.counts import at_work, backlog, by_name, oldest_queued
 from crowbar_core.web.api.operation import api
 from crowbar_core.web.api.routes import outside, v2
 from crowbar_core.web.auth import parts
@@ -49,10 +46,9 @@ def _deployments() -> list[dict[str, Any]]:
 
 def _queue() -> dict[str, Any]:
     built = parts()
-    runs = table(Run)
     with built.store.read() as session:
         waiting = backlog(session)
-        oldest = session.scalar(select(func.min(runs.c.queued_at)).where(runs.c.state == RunState.QUEUED))
+        oldest = oldest_queued(session)
         now = built.store.now(session)
     return {
         "kind": built.settings.queue,
@@ -66,16 +62,9 @@ def _queue() -> dict[str, Any]:
 
 def _heartbeat() -> dict[str, Any]:
     built = parts()
-    leases, runs = table(Lease), table(Run)
     with built.store.read() as session:
         now = built.store.now(session)
-        held = session.execute(select(leases.c.name, leases.c.holder, leases.c.until).order_by(leases.c.name)).all()
-        workers = session.execute(
-            select(runs.c.worker, func.count(), func.min(runs.c.lease_until))
-            .where(runs.c.state.in_([RunState.RUNNING, RunState.CANCELLING]))
-            .group_by(runs.c.worker)
-            .order_by(runs.c.worker)
-        ).all()
+        held, workers = leases.held(session), at_work(session)
     return {
         "now": now,
         "leases": [
@@ -97,17 +86,9 @@ def _unsafe(text: str) -> dict[str, str]:
 
 def _inventory() -> dict[str, Any]:
     built = parts()
-    bound, roles, groups, members = table(NodeRole), table(RoleRow), table(Group), table(NodeGroup)
     with built.store.read() as session:
         views = node_views(built.registry, session, built.store)
-        by_role = session.execute(
-            select(roles.c.name, bound.c.node_id).join(bound, bound.c.role_id == roles.c.id).order_by(bound.c.node_id)
-        ).all()
-        by_group = session.execute(
-            select(groups.c.name, members.c.node_id)
-            .join(members, members.c.group_id == groups.c.id)
-            .order_by(members.c.node_id)
-        ).all()
+        by_role, by_group = bindings.by_role(session), memberships.by_group(session)
     hosts = {key: view for key, view in views.items() if not view.system}
     found: dict[str, list[str]] = defaultdict(list)
     for view in hosts.values():

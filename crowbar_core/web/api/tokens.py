@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field
-from sqlalchemy import ColumnElement
 
 from crowbar_core.errors import BadInput, Forbidden
 from crowbar_core.services.people import users as service
-from crowbar_core.store.models import Token, table
+from crowbar_core.store import relations
+from crowbar_core.store.listing import Where
 from crowbar_core.web.api.bodies import Reference, TokenName, resolve
 from crowbar_core.web.api.collection import created, found_id, listed, match, sample, single
 from crowbar_core.web.api.nouns import NODES, TOKENS, USERS
@@ -32,13 +31,13 @@ class NewToken(Body):
     expires_at: AwareDatetime | None = None
 
 
-def _visible() -> Sequence[ColumnElement[bool]]:
+def _visible() -> Where:
     """Administrators see all tokens, others their own."""
     identity = current_identity()
     assert identity is not None
     if may(identity, "admin"):
         return ()
-    return (table(Token).c.user_id == (identity.user_id if identity.user_id is not None else -1),)
+    return (relations.tokens_of_user(identity.user_id),)
 
 
 @v2.get("/tokens")

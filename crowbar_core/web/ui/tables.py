@@ -11,11 +11,10 @@ from urllib.parse import quote, urlencode
 
 from flask import Response, render_template, request
 from markupsafe import Markup
-from sqlalchemy import ColumnElement
 
 from crowbar_core.barclamp import Permission
 from crowbar_core.store import listing as lists
-from crowbar_core.store.listing import Listing
+from crowbar_core.store.listing import Listing, Where
 from crowbar_core.web import auth
 from crowbar_core.web.ui.shell import Action, page
 
@@ -103,7 +102,7 @@ class Rows:
 
 def rows(
     listing: Listing, *, filters: Sequence[str] = (), sort: str = "", limit: int = lists.LIMIT_DEFAULT,
-    where: Sequence[ColumnElement[bool]] = (), fields: Sequence[str] = (),
+    where: Where = (), fields: Sequence[str] = (),
 ) -> Rows:  # fmt: skip
     """A page of a listing, as the query parameters ask for it: ``after``, and those in ``filters``. Raises
     ``BadInput`` for a filter or a position that cannot be.
@@ -125,7 +124,7 @@ def rows(
     return Rows(items=found.rows, filters=asked, next=following, onward=onward)
 
 
-def row(listing: Listing, reference: str | int, *, where: Sequence[ColumnElement[bool]] = ()) -> dict[str, Any]:
+def row(listing: Listing, reference: str | int, *, where: Where = ()) -> dict[str, Any]:
     """One object of a listing, by its id or name, with all its fields. Raises ``NotFound``."""
     with auth.parts().store.read() as session:
         return lists.one(session, listing, reference, where=where)
