@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from http.client import HTTPException
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
-
-import requests
-from requests.auth import AuthBase, HTTPBasicAuth
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from crowbar_core.cli.errors import ApiError, Unreachable
+from crowbar_core.cli.http import Connection, Late, Response
 from crowbar_core.cli.profiles import Target
 from crowbar_core.errors import BadInput, FieldError
 
@@ -23,35 +24,26 @@ LONGEST_PAUSE = 5.0
 PAGE = 500
 
 
-class _Bearer(AuthBase):
-    """A token, or nobody when it is empty. As an auth object, it also keeps requests from looking into ~/.netrc."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
 class Client:
     """One session with one server. Raises ``ApiError`` when it refuses, ``Unreachable`` when it does not answer."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self._session = requests.Session()
-        self._session.verify = target.verify
-        self._session.headers["Accept"] = "application/json, application/problem+json"
-        self._auth: AuthBase = _Bearer(target.token)
-        if target.user and not target.token:
-            self._auth = HTTPBasicAuth(target.user.encode(), target.password.encode())
+        self._headers = {"Accept": "application/json, application/problem+json", "User-Agent": "crowbar"}
+        if target.token:
+            self._headers["Authorization"] = f"Bearer {target.token}"
+        elif target.user:
+            who = b64encode(f"{target.user}:{target.password}".encode()).decode()
+            self._headers["Authorization"] = f"Basic {who}"
         # A proxy of the environment has no business between us and this machine.
-        if target.direct or urlsplit(target.url).hostname in ("127.0.0.1", "::1", "localhost"):
-            self._session.trust_env = False
+        near = urlsplit(target.url).hostname in ("127.0.0.1", "::1", "localhost")
+        self._connection = Connection(
+            target.url, verify=target.verify, direct=target.direct or near, connect_seconds=CONNECT_SECONDS,
+            seconds=ANSWER_SECONDS,
+        )  # fmt: skip
 
     def close(self) -> None:
-        self._session.close()
+        self._connection.close()
 
     def get(self, *path: str | int, query: Mapping[str, Any] | None = None, accept: Sequence[int] = ()) -> Any:
         """``accept`` names error statuses whose body is an answer, not a problem."""
@@ -75,7 +67,7 @@ class Client:
                     left -= 1
                     if left == 0:
                         return
-            following = response.links.get("next", {}).get("url")
+            following = response.following
             if not following or not page:
                 return
             url, asked = urljoin(response.url, following), None
@@ -117,33 +109,31 @@ class Client:
         body: Any = None,
         query: Mapping[str, Any] | None = None,
         accept: Sequence[int] = (),
-    ) -> requests.Response:
-        query = {key: value for key, value in (query or {}).items() if value is not None}
+    ) -> Response:
+        asked = urlencode({key: value for key, value in (query or {}).items() if value is not None}, doseq=True)
+        url = f"{url}{'&' if '?' in url else '?'}{asked}" if asked else url
         data = None if body is None else _encode(body)
-        headers = {} if data is None else {"Content-Type": "application/json"}
+        headers = self._headers if data is None else {**self._headers, "Content-Type": "application/json"}
         tries = TRIES if method == "GET" else 1
         for left in reversed(range(tries)):
             pause = min(0.1 * 2 ** (tries - left), LONGEST_PAUSE)
             try:
-                response = self._session.request(
-                    method, url, params=query, data=data, headers=headers, auth=self._auth,
-                    timeout=(CONNECT_SECONDS, ANSWER_SECONDS), allow_redirects=False,
-                )  # fmt: skip
-            except requests.exceptions.SSLError as error:
+                response = self._connection.request(method, url, body=data, headers=headers)
+            except ssl.SSLError as error:
                 raise Unreachable(
                     f"The server at {self.target.url} cannot be trusted ({_reason(error)}). "
                     "Give its authority with --ca-file."
                 ) from error
-            except (requests.ConnectionError, requests.Timeout) as error:
-                if left and not isinstance(error, requests.ReadTimeout):
+            except ValueError as error:
+                raise Unreachable(f"The request to {self.target.url} cannot be made: {_reason(error)}.") from error
+            except (OSError, HTTPException) as error:
+                if left and not isinstance(error, Late):
                     time.sleep(pause)
                     continue
                 raise Unreachable(
                     f"No server answers at {self.target.url} ({_reason(error)}). "
                     "Start one with `crowbar serve`, or give --url."
                 ) from error
-            except (requests.RequestException, OSError, UnicodeError) as error:
-                raise Unreachable(f"The request to {self.target.url} cannot be made: {_reason(error)}.") from error
             if response.status_code == 503 and left and response.status_code not in accept:
                 time.sleep(min(_seconds(response.headers.get("Retry-After"), pause), LONGEST_PAUSE))
                 continue
@@ -152,7 +142,7 @@ class Client:
             return response
         raise AssertionError("the last try returns or raises")
 
-    def _body(self, response: requests.Response) -> Any:
+    def _body(self, response: Response) -> Any:
         if not response.content:
             return None
         try:
@@ -183,7 +173,7 @@ def _encode(body: Any) -> bytes:
         raise BadInput("A value must be JSON: no NaN, no infinity, and not nested without end.") from error
 
 
-def _problem(response: requests.Response, target: Target) -> ApiError | Unreachable:
+def _problem(response: Response, target: Target) -> ApiError | Unreachable:
     """The server's refusal in its own words, as far as it has some."""
     status = response.status_code
     try:
@@ -218,25 +208,13 @@ def _problem(response: requests.Response, target: Target) -> ApiError | Unreacha
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause in few words: requests and urllib3 wrap theirs three deep."""
-    seen: BaseException = error
-    while True:
-        inner = getattr(seen, "reason", None) or (seen.args[0] if seen.args else None)
-        if not isinstance(inner, BaseException):
-            break
-        seen = inner
-    if isinstance(error, requests.Timeout):
+    """The error in few words, without what it says of the values that were to be sent."""
+    if isinstance(error, TimeoutError):
         return "no answer in time"
-    text = getattr(seen, "strerror", None) or str(seen)
-    for known in (
-        "Connection refused",
-        "Name or service not known",
-        "Temporary failure in name resolution",
-        "No route to host",
-    ):
-        if known in text:
-            return known.lower()
-    return text.rpartition(": ")[2].strip(" .()'\"")[:200] or type(seen).__name__
+    if isinstance(error, UnicodeError) or str(error).startswith("Invalid header"):
+        return "the token holds what no header can carry"
+    text = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error)
+    return text[:200].strip(" .").lower() or type(error).__name__
 
 
 def _seconds(text: str | None, default: float) -> float:

@@ -729,8 +729,8 @@ def imported_by(*args: str, among: frozenset[str], **environment: str) -> str:
 HEAVY = frozenset(
     (
         "crowbar_core.plugins", "crowbar_example", "crowbar_example_inventory", "crowbar_jig_script", "crowbar_lab",
-        "flask", "gunicorn", "jsonschema", "pydantic", "rich.console", "rich.progress", "sqlalchemy", "stevedore",
-        "yaml",
+        "crowbar_core.barclamp", "flask", "gunicorn", "jsonschema", "pydantic", "requests", "rich.console",
+        "rich.progress", "sqlalchemy", "stevedore", "yaml",
     )
 )  # fmt: skip
 """What a server, a barclamp or a rarer command needs, and what makes `crowbar` slow to start."""
@@ -742,7 +742,7 @@ def test_a_command_of_the_core_imports_nothing_that_it_does_not_need(server: Ser
 
 
 def test_the_list_of_commands_imports_no_command_and_no_barclamp() -> None:
-    more = {f"crowbar_core.cli.{name}" for name in ("client", "nodes", "serve", "verbs")} | {"requests"}
+    more = {f"crowbar_core.cli.{name}" for name in ("client", "http", "nodes", "serve", "verbs")}
     assert imported_by("--help", among=HEAVY | more) == "[]"
 
 
