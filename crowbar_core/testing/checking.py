@@ -34,7 +34,7 @@ from crowbar_core.settings import Settings, load_settings
 from crowbar_core.store import published
 from crowbar_core.testing.scripts import wrong_scripts
 from crowbar_core.testing.wording import last_sentence, near
-from crowbar_core.web.app import add_blueprint, create_app, permissions
+from crowbar_core.web.app import Taken, add_blueprint, create_app, permissions
 
 _HOOKS = frozenset(name for name, _ in inspect.getmembers(hookspecs, inspect.isfunction) if name[0] != "_")
 
@@ -365,9 +365,10 @@ class _Checker:
         blueprints = self._answers(parts.registry, "register_blueprints", barclamp)
         app = create_app(parts.settings, parts=parts, barclamps=False)
         core = list(app.url_map.iter_rules())
+        taken = Taken(core)
         for blueprint in blueprints:
             try:
-                add_blueprint(app, barclamp, blueprint, core)
+                add_blueprint(app, barclamp, blueprint, taken)
             except CrowbarError as error:
                 self.error(error.detail)
                 continue

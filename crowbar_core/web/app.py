@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, Final
@@ -110,7 +110,7 @@ def session_key(parts: Parts) -> bytes:
 def _register(app: Flask, parts: Parts, *, barclamps: bool) -> None:
     for blueprint in (v2, outside, ui):
         app.register_blueprint(blueprint)
-    core = list(app.url_map.iter_rules())
+    core = Taken(list(app.url_map.iter_rules()))
     for barclamp, blueprints in parts.registry.blueprints() if barclamps else ():
         try:
             # First on an application that nobody asks: what cannot be must not be there by half.
@@ -119,7 +119,7 @@ def _register(app: Flask, parts: Parts, *, barclamps: bool) -> None:
                 add_blueprint(trial, barclamp.name, blueprint, core)
             permissions(trial)
             for blueprint in blueprints:
-                add_blueprint(app, barclamp.name, blueprint, core)
+                app.register_blueprint(blueprint)
         except CrowbarError as error:
             parts.registry.note_unregistered(barclamp.name, "register_blueprints", error.detail)
         except (Exception, SystemExit) as error:  # noqa: BLE001  adding a blueprint runs a barclamp's code
@@ -127,7 +127,28 @@ def _register(app: Flask, parts: Parts, *, barclamps: bool) -> None:
             parts.registry.note_unregistered(barclamp.name, "register_blueprints", said)
 
 
-def add_blueprint(app: Flask, barclamp: str, blueprint: Any, core: list[Rule]) -> None:
+class Taken:
+    """The addresses that the core answers for."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._map = _map_of(rules)
+        self._examples = [(rule.rule, _example(rule)) for rule in rules]
+
+    def met_by(self, rules: Sequence[Rule]) -> tuple[str, str] | None:
+        """The first of these rules that would answer for one of the core's addresses, or the other way round, and the
+        core's own.
+        """
+        for rule in rules:
+            if (met := _matching(self._map, _example(rule))) is not None:
+                return rule.rule, met
+        theirs = _map_of(rules)
+        for core, example in self._examples:
+            if (met := _matching(theirs, example)) is not None:
+                return met, core
+        return None
+
+
+def add_blueprint(app: Flask, barclamp: str, blueprint: Any, core: Taken) -> None:
     """Add a barclamp's blueprint. Raises ``BarclampError`` when it is none, or answers for what is ``core``'s."""
     if not isinstance(blueprint, Blueprint):
         raise BarclampError(
@@ -138,21 +159,10 @@ def add_blueprint(app: Flask, barclamp: str, blueprint: Any, core: list[Rule]) -
         app.register_blueprint(blueprint)
     except (ValueError, AssertionError, TypeError) as error:
         raise BarclampError(f"The pages of barclamp {barclamp} cannot be added: {error}") from error
-    for rule in app.url_map.iter_rules():
-        if id(rule) not in known:
-            _check_shadow(barclamp, rule, core)
-
-
-def _check_shadow(barclamp: str, rule: Rule, core: list[Rule]) -> None:
-    """Refuse a barclamp's rule that would answer for one of the core's addresses, or the other way round."""
-    mine = _map_of([rule])
-    theirs = _map_of(core)
-    met = _matching(theirs, _example(rule))
-    if met is None:
-        met = next((other.rule for other in core if _matching(mine, _example(other)) is not None), None)
+    met = core.met_by([rule for rule in app.url_map.iter_rules() if id(rule) not in known])
     if met is not None:
         raise BarclampError(
-            f"Barclamp {barclamp} has a route {rule.rule}, which overlaps with the core's {met}: give its blueprint "
+            f"Barclamp {barclamp} has a route {met[0]}, which overlaps with the core's {met[1]}: give its blueprint "
             f"another url_prefix, for example /{barclamp} or /api/v2/{barclamp}."
         )
 
