@@ -1,4 +1,5 @@
-"""Fixtures for a barclamp's tests: ``crowbar`` (a Testbed with its own barclamp), ``fake_jig``, ``fake_clock``.
+"""Fixtures for a barclamp's tests: ``crowbar`` (a Testbed with its own barclamp), ``fake_jig``, ``fake_clock``,
+``crowbar_database`` (SQLite, or PostgreSQL where a test asks for it).
 
 Loaded by every pytest where crowbar-core is installed: so it imports next to nothing until a test asks for a fixture.
 """
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from crowbar_core.testing import FakeClock, FakeJig, Testbed
+    from crowbar_core.testing import FakeClock, FakeJig, PostgresServer, Testbed
 
 TESTING = "crowbar_core.testing"
 
@@ -46,10 +47,39 @@ def crowbar_barclamps(request: pytest.FixtureRequest) -> Sequence[Any]:
     return [_loaded(target) for target in found.values()]
 
 
+@pytest.fixture(scope="session")
+def crowbar_postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL for all tests of this process, private and short-lived; it must be installed. Debian's will do."""
+    with importlib.import_module(TESTING).PostgresServer() as server:
+        yield server
+
+
 @pytest.fixture
-def crowbar(crowbar_barclamps: Sequence[Any], fake_jig: FakeJig, fake_clock: FakeClock) -> Iterator[Testbed]:
+def crowbar_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of an empty database, the one of ``crowbar``: SQLite, or in PostgreSQL for a test that has
+    ``@pytest.mark.parametrize("crowbar_database", ["sqlite", "postgresql"], indirect=True)``.
+    """
+    kind = getattr(request, "param", "sqlite")
+    if kind == "sqlite":
+        yield f"sqlite:///{request.getfixturevalue('tmp_path')}/crowbar.db"
+    elif kind == "postgresql":
+        server: PostgresServer = request.getfixturevalue("crowbar_postgres")
+        url = server.create_database()
+        yield url
+        server.drop_database(url)
+    else:
+        pytest.fail(f"crowbar_database can be 'sqlite' or 'postgresql', not {kind!r}.")
+
+
+@pytest.fixture
+def crowbar(
+    crowbar_barclamps: Sequence[Any], crowbar_database: str, fake_jig: FakeJig, fake_clock: FakeClock
+) -> Iterator[Testbed]:
     """A whole core with the barclamp of this package, on which nothing happens until ``anneal_until_quiet()``."""
-    with importlib.import_module(TESTING).Testbed(*crowbar_barclamps, jig=fake_jig, clock=fake_clock) as testbed:
+    made = importlib.import_module(TESTING).Testbed(
+        *crowbar_barclamps, jig=fake_jig, clock=fake_clock, database_url=crowbar_database
+    )
+    with made as testbed:
         yield testbed
 
 

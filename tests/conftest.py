@@ -47,10 +47,9 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(crowbar_postgres: PostgresServer) -> PostgresServer:
     """One PostgreSQL for all tests of this process. A test that stops one starts its own instead."""
-    with PostgresServer() as server:
-        yield server
+    return crowbar_postgres
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from typing import Any
 import pluggy
 
 from crowbar_core import builtin, hookspecs
-from crowbar_core.barclamp import PROJECT, Barclamp, Jig
+from crowbar_core.barclamp import PROJECT, Barclamp, Hammer, Jig
 from crowbar_core.domain.attributes import check_schema
 from crowbar_core.domain.names import plain_name
 from crowbar_core.errors import BarclampError
@@ -35,12 +35,12 @@ from crowbar_core.settings import Settings
 
 def load(
     settings: Settings, *, extra: Iterable[tuple[str, Any]] = (), jigs: Mapping[str, Jig] | None = None,
-    installed: bool = True,
+    hammers: Mapping[str, type[Hammer]] | None = None, installed: bool = True,
 ) -> Registry:  # fmt: skip
     """Find and load everything that is installed and enabled.
 
-    For tests: ``extra`` are (name, plugin object) beside it, ``jigs`` stand in for those of the same names, and without
-    ``installed`` only the core's own is loaded with them.
+    For tests: ``extra`` are (name, plugin object) beside it, ``jigs`` and ``hammers`` stand in for those of the same
+    names, and without ``installed`` only the core's own is loaded with them.
     Never raises for what is wrong with a barclamp: it is listed as failed.
     """
     found = [_load_barclamp(CORE, builtin, "crowbar-core", version_of("crowbar-core"), settings)]
@@ -79,7 +79,7 @@ def load(
                     one, state="failed", error=traceback.format_exc(), plugin=None, definition=None
                 )
     ordered = in_order([_checked(one, specs) for one in ordered])
-    return Registry(settings, ordered, specs, published=own, jigs=jigs, installed=installed)
+    return Registry(settings, ordered, specs, published=own, jigs=jigs, hammers=hammers, installed=installed)
 
 
 def _without_twins(brought: Mapping[str, Published], known: Mapping[str, Published]) -> Mapping[str, Published]:

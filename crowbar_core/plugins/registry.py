@@ -51,7 +51,7 @@ class Registry:
     def __init__(
         self, settings: Settings, barclamps: Sequence[LoadedBarclamp], specs: Sequence[ModuleType], *,
         published: Mapping[str, Published] | None = None, jigs: Mapping[str, Jig] | None = None,
-        installed: bool = True,
+        hammers: Mapping[str, type[Hammer]] | None = None, installed: bool = True,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.published: Mapping[str, Published] = published or {}
@@ -66,6 +66,7 @@ class Registry:
         self._unregistered: dict[tuple[str, str], str] = {}
         self.questions = Questions()
         self._hammers, self.failed_hammers = classes(HAMMERS, Hammer, installed=installed)
+        self._hammers.update(hammers or {})
         jig_classes, self.failed_jigs = classes(JIGS, Jig, installed=installed)
         self.jigs: dict[str, Jig] = {}
         for name, make in jig_classes.items():

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from crowbar_core import plugins
-from crowbar_core.barclamp import Jig
+from crowbar_core.barclamp import Hammer, Jig
 from crowbar_core.errors import BarclampError
 from crowbar_core.services.cluster.catalogue import synchronise
 from crowbar_core.services.cluster.leaving import carry_on
@@ -28,6 +28,7 @@ def build_parts(
     migrate: bool = True,
     record: bool = True,
     jigs: Mapping[str, Jig] | None = None,
+    hammers: Mapping[str, type[Hammer]] | None = None,
     installed: bool = True,
 ) -> Parts:
     """Open the database (bringing its schema up to date), load the plugins, and make the queue that the settings name.
@@ -36,7 +37,7 @@ def build_parts(
     ``ConfigError`` for settings or installations that cannot work. The other arguments are for tests: see
     ``plugins.load``.
     """
-    registry = plugins.load(settings, extra=extra_plugins, jigs=jigs, installed=installed)
+    registry = plugins.load(settings, extra=extra_plugins, jigs=jigs, hammers=hammers, installed=installed)
     store = open_store(settings, clock=clock)
     if migrate:
         _upgrade(store, registry)

@@ -1,15 +1,17 @@
 """For barclamp authors: a whole core for a test, jigs that do as they are told, a clock that stands still, a checker.
 
 ``Testbed`` (or ``memory_cluster``) is a real core on a temporary SQLite: no server, no thread of its own, no waiting.
-Its annealing happens where ``anneal_until_quiet()`` is called. The pytest fixtures ``crowbar``, ``fake_jig`` and
-``fake_clock`` come with crowbar-core.
+Its annealing happens where ``anneal_until_quiet()`` is called. The pytest fixtures ``crowbar``, ``crowbar_database``,
+``fake_jig`` and ``fake_clock`` come with crowbar-core.
 """
 
+from crowbar_core.testing.at_work import NotQuiet
 from crowbar_core.testing.browser import Browser
 from crowbar_core.testing.checking import check_barclamp, check_package
 from crowbar_core.testing.clock import FakeClock
 from crowbar_core.testing.jigs import BrokenJig, FakeJig
-from crowbar_core.testing.testbed import NotQuiet, Testbed, memory_cluster
+from crowbar_core.testing.servers import PostgresServer
+from crowbar_core.testing.testbed import Testbed, memory_cluster
 
 __all__ = [
     "BrokenJig",
@@ -17,6 +19,7 @@ __all__ = [
     "FakeClock",
     "FakeJig",
     "NotQuiet",
+    "PostgresServer",
     "Testbed",
     "check_barclamp",
     "check_package",

@@ -6,19 +6,20 @@ import secrets
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self, TypeVar
 
+from click.testing import Result
 from flask.testing import FlaskClient
-from sqlalchemy import func, or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from crowbar_core.barclamp import Change, Cluster, Intent, Jig, Json, NodeRoleView, NodeView, RunView, serving
-from crowbar_core.domain.states import ACTIVE, ERROR, State
-from crowbar_core.errors import BarclampError, CrowbarError, NotFound
+from crowbar_core.barclamp import Change, Cluster, Hammer, Intent, Jig, Json, NodeRoleView, NodeView, RunView, serving
+from crowbar_core.errors import BarclampError, NotFound
 from crowbar_core.services.annealing.sweeping import sweep
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import binding, deployments, nodes, powering, steering
@@ -29,7 +30,6 @@ from crowbar_core.services.engine.marks import look_for_marks
 from crowbar_core.services.engine.reactions import Reactions
 from crowbar_core.services.engine.runner import Runner
 from crowbar_core.services.engine.seat import LiveCluster
-from crowbar_core.services.engine.standing import Standing, service_of
 from crowbar_core.services.people import users
 from crowbar_core.services.turns.parts import Actor
 from crowbar_core.services.values import attributes
@@ -37,70 +37,79 @@ from crowbar_core.services.watch import settling
 from crowbar_core.services.watch.settling import Settled
 from crowbar_core.services.watch.workers import has_died
 from crowbar_core.settings import load_settings
-from crowbar_core.store import catalogue, events, node_fields
+from crowbar_core.store import catalogue, node_fields
 from crowbar_core.store import runs as store_runs
-from crowbar_core.store import steps as store_steps
 from crowbar_core.store.catalogue import HookFailure
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, RoleRow, Run, RunLog, table
+from crowbar_core.testing.at_work import NotQuiet, call_periodic, service_at_work
 from crowbar_core.testing.browser import Browser
 from crowbar_core.testing.clock import FakeClock
+from crowbar_core.testing.commandline import CommandLine
 from crowbar_core.testing.given import jigs_of, named
 from crowbar_core.testing.jigs import FakeJig
+from crowbar_core.testing.restless import next_moment, what_goes_on
 from crowbar_core.web.app import create_app
 
 DOMAIN = "example.test"
 MAX_STEPS = 10_000
 """Runs and deliveries after which ``anneal_until_quiet`` takes it, unless told otherwise, that they go round."""
 _BATCH = 500
-_TRIES = 3
-"""Failures after which what is tried for ever is not waited for."""
 _T = TypeVar("_T")
 
 node_rows, node_role_rows, role_rows, run_rows = table(Node), table(NodeRole), table(RoleRow), table(Run)
 deployment_rows, deployment_role_rows, log_rows = table(Deployment), table(DeploymentRole), table(RunLog)
 
 
-class NotQuiet(CrowbarError):
-    """The cluster did not come to rest; the message says what goes on, and why."""
-
-    code = "not-quiet"
-
-
 class Testbed:
     """A core with the barclamps given, and no others; ``close`` it, or use it in ``with``.
 
     ``barclamps`` are modules, plugin objects or names of installed entry points. ``jigs`` stand in for jigs of their
-    names; any other that a role names and the core does not bring is ``jig``, one ``FakeJig`` for all of them. Time
-    stands still (``clock``). Nodes may be called by the first label of their names: ``n1`` is ``n1.example.test``.
-    ``config`` are the tables ``[plugins.NAME]``, ``settings`` the other settings. ``installed`` loads all that is
-    installed, too, with the jigs that it brings.
+    names; any other that a role names and the core does not bring is ``jig``, one ``FakeJig`` for all of them.
+    ``hammers`` (name -> class) can be given to nodes beside those that are installed. Time stands still (``clock``).
+    ``database_url`` names an empty database; without one it is a temporary SQLite. Nodes may be called by the first
+    label of their names: ``n1`` is ``n1.example.test``. ``config`` are the tables ``[plugins.NAME]``, ``settings`` the
+    other settings. ``installed`` loads all that is installed, too, with the jigs that it brings.
     """
 
     __test__ = False  # pytest: not a class of tests
 
     def __init__(
         self, *barclamps: ModuleType | object | str, jigs: Mapping[str, Jig] | None = None, jig: Jig | None = None,
-        clock: Callable[[], datetime] | None = None, database_url: str = "", installed: bool = False,
-        config: Mapping[str, Mapping[str, Json]] | None = None, **settings: Any,
+        hammers: Mapping[str, type[Hammer]] | None = None, clock: Callable[[], datetime] | None = None,
+        database_url: str = "", installed: bool = False, config: Mapping[str, Mapping[str, Json]] | None = None,
+        **settings: Any,
     ) -> None:  # fmt: skip
         self.clock = clock or FakeClock()
         self.jig = jig or FakeJig()
         self.actor = Actor("tester")
-        self._directory = tempfile.TemporaryDirectory(prefix="crowbar-testbed-")
+        self._closing = ExitStack()
+        self._tokens: dict[str, str] = {}
+        self._commands: CommandLine | None = None
+        if "data_dir" not in settings:
+            made = tempfile.TemporaryDirectory(prefix="crowbar-testbed-", ignore_cleanup_errors=True)
+            settings["data_dir"] = self._closing.enter_context(made)
+        self._barclamps = barclamps
+        self._given: dict[str, Any] = {
+            "jigs": jigs, "jig": self.jig, "hammers": hammers, "clock": self.clock, "database_url": database_url,
+            "installed": installed, "config": config, **settings,
+        }  # fmt: skip
         loaded = [named(barclamp) for barclamp in barclamps]
         try:
-            chosen = load_settings(environ={}, data_dir=self._directory.name, database_url=database_url, **settings)
+            chosen = load_settings(environ={}, database_url=database_url, **settings)
             chosen = replace(chosen, plugins=config or {})
             stand_ins = {} if installed else dict.fromkeys(jigs_of(loaded), self.jig)
             self.parts = build_parts(
-                chosen, extra_plugins=loaded, clock=self.clock, jigs=stand_ins | dict(jigs or {}), installed=installed
-            )
+                chosen, extra_plugins=loaded, clock=self.clock, jigs=stand_ins | dict(jigs or {}), hammers=hammers,
+                installed=installed,
+            )  # fmt: skip
         except BaseException:
-            self._directory.cleanup()
+            self._closing.close()
             raise
+        self._closing.callback(self.parts.close)
         self.runner = Runner(self.parts)
         self._left = 0
         self._reactions = Reactions(self.parts, go_on=self._step)
+        self._closing.callback(self._reactions.close)
         for one in self.parts.registry.barclamps:
             if one.state == "failed" and one.name in dict(loaded):
                 self.close()
@@ -115,10 +124,14 @@ class Testbed:
         self.close()
 
     def close(self) -> None:
-        """Give everything back; the database is gone with it."""
-        self._reactions.close()
-        self.parts.close()
-        self._directory.cleanup()
+        """Give everything back, its twins too; an SQLite database is gone with it."""
+        self._closing.close()
+
+    def twin(self, *barclamps: ModuleType | object | str) -> Testbed:
+        """A second core on the same database, as another process of the installation is one: with the same barclamps,
+        unless others are given, and the same jigs, hammers, clock and settings. It ends with this one, or before.
+        """
+        return self._closing.enter_context(Testbed(*(barclamps or self._barclamps), **self._given))
 
     # ------------------------------------------------------------ making
 
@@ -199,33 +212,16 @@ class Testbed:
         """Ask all barclamps, as ``cluster().ask()`` does."""
         return self._cluster().ask(hook, **arguments)
 
-    @contextmanager
-    def service(self, name: str, *, within: float = 10.0) -> Iterator[None]:
+    def service(self, name: str, *, within: float = 10.0) -> AbstractContextManager[None]:
         """Carry out a service in a thread while the block lasts, as `crowbar service NAME` does in a process. Raises
         what the service raises, also when it ends by itself; ``NotQuiet`` when, told to stop, it does not ``within`` so
         many seconds.
         """
-        barclamp, found = service_of(self.parts.registry, name)
-        standing = Standing(self.parts, barclamp, found)
-        raised: list[BaseException] = []
+        return service_at_work(self.parts, name, within)
 
-        def carry_out() -> None:
-            try:
-                standing.run()
-            except BaseException as error:  # noqa: BLE001  raised again where the block ends
-                raised.append(error)
-
-        thread = threading.Thread(target=carry_out, name=f"service-{name}", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            standing.stop()
-            thread.join(within)
-        if thread.is_alive():
-            raise NotQuiet(f"Service {name} did not stop within {within:g} s.")
-        if raised:
-            raise raised[0]
+    def periodic(self, name: str) -> None:
+        """Call a periodic job once, as the process that sweeps does at its interval. Raises what the job raises."""
+        call_periodic(self.parts, name)
 
     def serving(self) -> AbstractContextManager[Cluster]:
         """Make this what ``cluster()`` answers in the block: for calling a barclamp's own functions."""
@@ -312,43 +308,14 @@ class Testbed:
         """Move a fake clock on to what is put off until later. False: nothing is, or the time is not ours."""
         if not isinstance(self.clock, FakeClock):
             return False
-        with self.parts.store.read() as session:
-            retry = session.scalar(
-                select(func.min(node_role_rows.c.not_before))
-                .join(node_rows, node_rows.c.id == node_role_rows.c.node_id)
-                .join(role_rows, role_rows.c.id == node_role_rows.c.role_id)
-                .where(
-                    node_role_rows.c.not_before > self.clock.now, node_role_rows.c.available, node_rows.c.alive,
-                    node_rows.c.available, or_(role_rows.c.max_attempts > 0, node_role_rows.c.attempts < _TRIES),
-                )
-            )  # fmt: skip
-            delivery, step = events.next_try_at(session), store_steps.next_at(session)
-        later = [moment for moment in (retry, delivery, step) if moment is not None and moment > self.clock.now]
-        if not later:
+        later = next_moment(self.parts, self.clock.now)
+        if later is None:
             return False
-        self.clock.advance((min(later) - self.clock.now).total_seconds())
+        self.clock.advance((later - self.clock.now).total_seconds())
         return True
 
     def _what_goes_on(self) -> str:
-        with self.parts.store.read() as session:
-            restless = session.execute(
-                select(node_role_rows.c.id, node_rows.c.name.label("node"), role_rows.c.name.label("role"),
-                       node_role_rows.c.state, node_role_rows.c.run_count)
-                .join(node_rows, node_rows.c.id == node_role_rows.c.node_id)
-                .join(role_rows, role_rows.c.id == node_role_rows.c.role_id)
-                .where(or_(node_role_rows.c.state.not_in([int(ACTIVE), int(ERROR)]), node_role_rows.c.run_count > 9))
-                .order_by(node_role_rows.c.run_count.desc(), node_role_rows.c.id)
-                .limit(5)
-            ).all()  # fmt: skip
-            waiting = events.due(session, self.parts.store.now(session), 5)
-        said = [
-            f"{row.role} on {row.node} ran {row.run_count} times and is {State(row.state).name}: "
-            f"{steering.why_node_role(self.parts, row.id).summary}"
-            for row in restless
-        ]
-        said += [f"{one.hook} of {one.plugin} is to be called for {one.subject} again." for one in waiting]
-        said += [f"{one.plugin} failed in {one.hook}: {one.error}" for one in self.hook_failures()[:5]]
-        return " ".join(said) or "Everything is ACTIVE now, so something asks for it again and again."
+        return what_goes_on(self.parts, self.hook_failures()[:5])
 
     # ------------------------------------------------------------ looking
 
@@ -428,16 +395,30 @@ class Testbed:
 
     def web(self, user: str = "admin") -> FlaskClient:
         """A client of the API (no server, no network), signed in with the token of a user of that role."""
-        user_id, _, _ = self._user(user)
-        token = users.create_token(self.parts, self.actor, user_id=user_id, name="test")
         client = create_app(self.parts.settings, parts=self.parts).test_client()
-        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {self._new_token(user)}"
         return client
+
+    def cli(self, *args: str, user: str = "admin", stdin: str | None = None) -> Result:
+        """Call `crowbar ARGS` as a user of that role types it, in this process; it asks this core over HTTP. The answer
+        has ``exit_code``, ``stdout`` and ``stderr``. Of barclamps' own commands those of installed packages are known.
+        """
+        if self._commands is None:
+            app = create_app(self.parts.settings, parts=self.parts)
+            self._commands = CommandLine(app, self.parts.settings, Path(self.parts.settings.data_dir))
+            self._closing.callback(self._commands.close)
+        if user not in self._tokens:
+            self._tokens[user] = self._new_token(user)
+        return self._commands.call(*args, token=self._tokens[user], stdin=stdin)
 
     def browser(self, user: str = "admin") -> Browser:
         """A person of that role at the pages, who can send forms."""
         _, name, password = self._user(user)
         return Browser(create_app(self.parts.settings, parts=self.parts).test_client(), name, password)
+
+    def _new_token(self, role: str) -> str:
+        user_id, _, _ = self._user(role)
+        return users.create_token(self.parts, self.actor, user_id=user_id, name="test")
 
     def _user(self, role: str) -> tuple[int, str, str]:
         name, password = f"test-{role}-{secrets.token_hex(4)}", secrets.token_urlsafe(16)

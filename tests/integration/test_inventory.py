@@ -8,10 +8,7 @@ from typing import Any
 
 import crowbar_example_inventory
 import pytest
-from crowbar_example_inventory.stock import note_expired
 
-from crowbar_core.barclamp import serving
-from crowbar_core.services.engine.seat import LiveCluster
 from crowbar_core.testing import Testbed
 
 ASSETS = "/api/v2/assets"
@@ -105,12 +102,11 @@ def test_a_warranty_that_ends_is_noted_once(bed: Testbed, web: Any) -> None:
     until = bed.clock().date()
     web.post(ASSETS, json={"name": "S-1", "warranty_until": until.isoformat()})
     web.post(ASSETS, json={"name": "S-2", "warranty_until": (until + timedelta(days=9)).isoformat()})
-    with serving(LiveCluster(bed.parts)):
-        note_expired()
-        assert names(web.get(f"{ASSETS}?covered=false")) == []
-        bed.clock.advance(2 * 86400)  # type: ignore[attr-defined]
-        note_expired()
-        note_expired()
+    bed.periodic("warranties")
+    assert names(web.get(f"{ASSETS}?covered=false")) == []
+    bed.clock.advance(2 * 86400)  # type: ignore[attr-defined]
+    bed.periodic("warranties")
+    bed.periodic("warranties")
     assert names(web.get(f"{ASSETS}?covered=false")) == ["S-1"]
     admin: Any = bed.web("admin")
     said = [one["action"] for one in admin.get("/api/v2/audits").json]

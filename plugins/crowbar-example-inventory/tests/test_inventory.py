@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import crowbar_example_inventory
+import pytest
 
-from crowbar_core.testing import Testbed, check_barclamp
+from crowbar_core.testing import FakeClock, Testbed, check_barclamp
 
 ASSETS = "/api/v2/assets"
 
@@ -62,3 +64,13 @@ def test_assets_are_listed_and_changed_on_pages(crowbar: Testbed) -> None:
     assert "<dt>Node</dt><dd>–</dd><dt>Place</dt><dd>–</dd>" in person.page
     assert "The asset is gone." in person.send(f"{asset}/remove")
     assert crowbar.browser("viewer").send("/assets", name="S-3").count("This needs the role operator") == 1
+
+
+@pytest.mark.parametrize("crowbar_database", ["sqlite", "postgresql"], indirect=True)
+def test_a_warranty_that_has_ended_is_noted(crowbar: Testbed, fake_clock: FakeClock) -> None:
+    until = fake_clock().date().isoformat()
+    assert crowbar.cli("assets", "create", "S-1", "--warranty-until", until).exit_code == 0
+    fake_clock.advance(2 * 86400)
+    crowbar.periodic("warranties")
+    listed = crowbar.cli("assets", "list", "--where", "covered=false", "--format", "json")
+    assert [asset["name"] for asset in json.loads(listed.stdout)] == ["S-1"]
