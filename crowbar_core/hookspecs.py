@@ -18,6 +18,7 @@ from typing import Any
 from crowbar_core.barclamp import (
     Barclamp,
     Change,
+    Cluster,
     Declared,
     DeploymentRoleView,
     DeploymentView,
@@ -222,6 +223,13 @@ def plan_lines(node_roles: Sequence[NodeRoleView], session: Any) -> Iterable[str
 
 
 # ---------------------------------------------------------------- after the transaction
+
+
+@hookspec
+def on_install(cluster: Cluster) -> Iterable[Intent]:  # type: ignore[empty-body]
+    """The barclamp is loaded for the first time, or again after it was missing, disabled or broken. Nobody told it of
+    what happened meanwhile: it fills its own tables from what ``cluster`` says is there. At least once.
+    """
 
 
 @hookspec

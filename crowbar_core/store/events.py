@@ -199,6 +199,17 @@ def put_off(
     )
 
 
+def failed(session: Session, hook: str, plugins: Iterable[str]) -> list[int]:
+    """Deliveries of this hook to these plugins that are not tried any more."""
+    return list(
+        session.scalars(
+            select(deliveries.c.id)
+            .join(events, events.c.id == deliveries.c.event_id)
+            .where(deliveries.c.state == "failed", deliveries.c.plugin.in_(list(plugins)), events.c.hook == hook)
+        )
+    )
+
+
 def retry_failed(session: Session, delivery_ids: Iterable[int]) -> int:
     """Let failed deliveries be tried again from the start."""
     changed = session.execute(

@@ -18,6 +18,7 @@ from sqlalchemy import inspect, text
 from crowbar_core import (
     Attribute,
     Barclamp,
+    Cluster,
     Declared,
     DeploymentRoleView,
     DeploymentView,
@@ -595,6 +596,56 @@ def test_on_node_delete_hears_of_a_node_as_it_was() -> None:
         bed.delete_node("n1")
         bed.deliver()
     assert heard == [("n1.example.test", {"rack": 7})]
+
+
+def test_on_install_tells_a_barclamp_once_whenever_it_comes_to_be_there(database_url: str) -> None:
+    heard: list[list[tuple[str, str]]] = []
+
+    @hookimpl
+    def on_install(cluster: Cluster) -> Iterable[Rerun]:
+        heard.append([(one.role, one.state) for one in cluster.node_roles(node="n1.example.test")])
+        yield Rerun(node="n1.example.test", role="base")
+
+    brings, late = barclamp(name="brings"), other("late", on_install)
+
+    def start(*barclamps: ModuleType) -> list[list[tuple[str, str]]]:
+        """What was heard when a process had started with these, and all had come to rest."""
+        heard.clear()
+        with Testbed(*barclamps, database_url=database_url) as bed:
+            if not bed.node_roles():
+                bed.add_node("n1")
+                bed.bind("base", "n1")
+                bed.commit()
+            bed.anneal_until_quiet()
+            runs.append(len(bed.runs("base", "n1")))
+        return list(heard)
+
+    runs: list[int] = []
+    assert start(brings) == []
+    assert start(brings, late) == [[("base", "ACTIVE")]], "what was there before it is there for it"
+    assert start(brings, late) == [], "once"
+    assert start(brings) == []
+    assert start(brings, late) == [[("base", "ACTIVE")]], "installed again"
+    assert runs == [1, 2, 2, 2, 3], "its intents are done"
+
+
+def test_on_install_that_failed_is_told_again_when_a_process_starts(database_url: str) -> None:
+    heard: list[int] = []
+
+    @hookimpl
+    def on_install(cluster: Cluster) -> None:
+        heard.append(len(cluster.nodes()))
+        if len(heard) < 3:
+            raise OSError("no table yet")
+
+    with Testbed(other("late", on_install), database_url=database_url, hook_attempts=2) as bed:
+        bed.anneal_until_quiet()
+        assert [(one.hook, one.error) for one in bed.hook_failures()] == [("on_install", "OSError: no table yet")]
+    assert len(heard) == 2
+    with Testbed(other("late", on_install), database_url=database_url) as bed:
+        bed.anneal_until_quiet()
+        assert not bed.hook_failures()
+    assert len(heard) == 3
 
 
 def test_on_deployment_create_and_on_deployment_delete_hear_of_roles_in_deployments() -> None:

@@ -7,6 +7,7 @@ data.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
@@ -41,7 +42,7 @@ def synchronise(parts: Parts) -> None:
     registry = parts.registry
     with parts.store.write() as session:
         now = parts.store.now(session)
-        _synchronise_barclamps(session, registry, now)
+        _tell_installed(session, registry, now, _synchronise_barclamps(session, registry, now))
         _synchronise_jigs(session, registry)
         look(registry, session)
         synchronise_roles(session, registry, now)
@@ -49,8 +50,11 @@ def synchronise(parts: Parts) -> None:
         events.forget_unanswered(session)
 
 
-def _synchronise_barclamps(session: Session, registry: Registry, now: Any) -> None:
+def _synchronise_barclamps(session: Session, registry: Registry, now: Any) -> set[str]:
+    """Returns the barclamps that are loaded now and were not before."""
     there = {row.name: row for row in session.execute(select(barclamps))}
+    fresh = {one.name for one in registry.barclamps if one.state == "loaded"}
+    fresh -= {name for name, row in there.items() if row.state == "loaded"}
     for one in registry.barclamps:
         values = _barclamp_values(one)
         if (row := there.pop(one.name, None)) is None:
@@ -64,6 +68,18 @@ def _synchronise_barclamps(session: Session, registry: Registry, now: Any) -> No
                 .where(barclamps.c.id == row.id)
                 .values(state="missing", error="It is not installed (any more).", updated_at=now)
             )
+    return fresh
+
+
+def _tell_installed(session: Session, registry: Registry, now: Any, fresh: Collection[str]) -> None:
+    """Let the barclamps that were not there before catch up; those that could not, once more."""
+    listening = [one.plugin for one in registry.implementations("on_install")]
+    ids = dict(session.execute(select(barclamps.c.name, barclamps.c.id).where(barclamps.c.name.in_(listening))).all())
+    new = [one for one in listening if one in fresh]
+    events.append(
+        session, now, [events.NewEvent("on_install", f"barclamp {one}", {"id": ids[one]}, [one]) for one in new]
+    )
+    events.retry_failed(session, events.failed(session, "on_install", listening))
 
 
 def _barclamp_values(one: LoadedBarclamp) -> dict[str, Any]:

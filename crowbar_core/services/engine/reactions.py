@@ -19,6 +19,7 @@ from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.data.views import deployment_role_view, node_role_views, node_views, run_views
 from crowbar_core.services.engine.intents import apply_intent
 from crowbar_core.services.engine.lanes import Call, Lane
+from crowbar_core.services.engine.seat import LiveCluster, named
 from crowbar_core.services.turns.looking import look
 from crowbar_core.services.turns.parts import Actor, Parts, log
 from crowbar_core.store import events, quarantine
@@ -169,6 +170,8 @@ class Reactions:
     def _arguments(self, one: Waiting) -> dict[str, Any]:
         registry, store = self.parts.registry, self.parts.store
         kind, ref, payload = one.hook, int(one.payload["id"]), one.payload
+        if kind == "on_install":
+            return {"cluster": LiveCluster(self.parts, named(one.plugin))}
         with store.read() as session:
             if kind == "on_node_delete":
                 return {"node": _node_from(payload["view"])}

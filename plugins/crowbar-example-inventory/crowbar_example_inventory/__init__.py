@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from flask import Blueprint
 from sqlalchemy import func, select
 
-from crowbar_core import Barclamp, Declared, NavItem, Panel, Periodic, Problem, Schema, cluster, hookimpl
+from crowbar_core import Barclamp, Cluster, Declared, NavItem, Panel, Periodic, Problem, Schema, cluster, hookimpl
 from crowbar_example_inventory.pages import PANEL, pages
 from crowbar_example_inventory.rest import rest
-from crowbar_example_inventory.stock import assets, note_expired
+from crowbar_example_inventory.stock import assets, note_expired, take_in
 
 
 @hookimpl
@@ -21,6 +21,12 @@ def register_barclamp() -> Barclamp:
 @hookimpl
 def register_schema() -> Schema:
     return Schema(migrations="crowbar_example_inventory.migrations")
+
+
+@hookimpl
+def on_install(cluster: Cluster) -> None:
+    """The machines that were there before the inventory was are in it, too."""
+    take_in(cluster.nodes())
 
 
 @hookimpl

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
 from sqlalchemy import Boolean, Column, Date, Integer, MetaData, String, Table, Text, delete, insert, select, update
 
-from crowbar_core import NotFound, cluster
+from crowbar_core import NodeView, NotFound, cluster
 from crowbar_core.rest import NODES, Listing, field, fields, resolve
 
 nodes = NODES.source
@@ -70,6 +70,19 @@ def remove(key: int) -> None:
     with cluster().change() as change:
         change.audit("asset.delete", f"asset {_called(change.session, key)}")
         change.session.execute(delete(assets).where(assets.c.id == key))
+
+
+def take_in(there: Iterable[NodeView]) -> None:
+    """Make an asset of each machine that is none. Those whose node or name is known are left alone."""
+    with cluster().change() as change:
+        known = change.session.execute(select(assets.c.name, assets.c.node_id)).all()
+        names, ids = {row.name for row in known}, {row.node_id for row in known}
+        for node in there:
+            name = f"node-{node.name.replace('.', '-')}"[:64]
+            if not (node.system or node.id in ids or name in names):
+                change.session.execute(insert(assets).values(name=name, node_id=node.id, place="", covered=True))
+                change.audit("asset.create", f"asset {name}")
+                names.add(name)
 
 
 def note_expired() -> None:

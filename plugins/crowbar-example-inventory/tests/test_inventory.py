@@ -35,6 +35,16 @@ def test_an_asset_is_made_shown_changed_and_removed(crowbar: Testbed) -> None:
     assert [one for one in said if one[0].startswith("asset.")] == wanted
 
 
+def test_on_install_takes_in_the_machines_that_are_there(crowbar: Testbed) -> None:
+    web = crowbar.web("operator")
+    for name in ("n1", "n2"):
+        crowbar.add_node(name)
+    web.post(ASSETS, json={"name": "S-1", "node_id": "n1.example.test"})
+    crowbar.deliver()
+    there = {(one["name"], one["node"]) for one in web.get(ASSETS).json}
+    assert there == {("S-1", "n1.example.test"), ("node-n2-example-test", "n2.example.test")}
+
+
 def test_the_page_of_a_node_tells_of_its_asset(crowbar: Testbed) -> None:
     crowbar.add_node("n1")
     crowbar.add_node("n2")
