@@ -20,6 +20,11 @@ class Attribute:
     (``"dns/domain"``; the name when empty). An attribute of a role lives on the role's noderoles; one of a barclamp
     alone (no role) lives on nodes: its value is what the operator hinted, else what the node reported.
     ``secret`` values are encrypted at rest and masked wherever they are shown.
+
+    ``required``: there must be a value. One that people set must be there when a noderole is committed, and cannot be
+    unset; one that is not ``writable``, when a run has ended well; and no run begins whose role has or wants it and is
+    given none. ``generate="token"``, of a role's secret that nobody has set: 43 random characters are made before the
+    first run that is given it, once for each deployment that the role is in, or, ``per="node"``, for each noderole.
     """
 
     name: str
@@ -29,6 +34,9 @@ class Attribute:
     default: Json = None
     writable: bool = True
     secret: bool = False
+    required: bool = False
+    generate: Literal["", "token"] = ""
+    per: Literal["deployment", "node"] = "deployment"
     order: int = 1000
 
     @property

@@ -21,7 +21,7 @@ attribs = noun("attribs", "Named, typed data of nodes and roles: get, set, expla
 add_list(
     attribs,
     "attribs",
-    ("id", "name", "role", "map", "writable", "secret", "description"),
+    ("id", "name", "role", "map", "writable", "secret", "required", "description"),
     what="the attributes that barclamps declare",
     filters={"role": "Only those of this role.", "barclamp": "Only those of this barclamp."},
 )

@@ -21,6 +21,9 @@ MAX_VALUE_BYTES = 1_000_000
 MAX_DEPTH = 64
 MAX_REPORT_VALUES = 10_000
 
+GENERATED: Mapping[str, int] = {"token": 43}
+"""What can be generated -> how many characters it has."""
+
 Tree = Mapping[str, Json]
 
 
@@ -121,8 +124,26 @@ def resolve_tree(attributes: Iterable[Attribute], layers: Sequence[Layer]) -> di
     return tree
 
 
+def check_declared(role: str, attributes: Sequence[Attribute], template: Tree) -> None:
+    """Raise ``BadInput`` unless these can be a role's attributes (``""``: those that live on nodes), and the role's
+    template says of them what their schemas allow.
+    """
+    for attribute in attributes:
+        check_schema(attribute)
+        if attribute.generate and not role:
+            raise BadInput(f"Attribute {attribute.name} lives on nodes: only what a role has is generated.")
+        found, value = lookup(template, attribute.path)
+        if found:
+            try:
+                check_value(attribute, value)
+            except BadInput as error:
+                raise BadInput(f"The template of role {role} does not fit. {error.detail}") from error
+
+
 def check_schema(attribute: Attribute) -> None:
-    """Raise ``BadInput`` if the attribute's schema is not JSON Schema 2020-12, or its default breaks it."""
+    """Raise ``BadInput`` if the attribute's schema is not JSON Schema 2020-12, its default breaks it, or a value of it
+    is to be generated that cannot be.
+    """
     try:
         Draft202012Validator.check_schema(attribute.schema)
     except SchemaError as error:
@@ -137,6 +158,21 @@ def check_schema(attribute: Attribute) -> None:
         raise BadInput(f"Attribute {attribute.name} has a schema with a $ref out of itself. Write the schema in full.")
     if attribute.default is not None:
         check_value(attribute, attribute.default)
+    if attribute.generate:
+        _check_generated(attribute)
+
+
+def _check_generated(attribute: Attribute) -> None:
+    wrong = ""
+    if attribute.generate not in GENERATED:
+        wrong = f"generate={attribute.generate!r}; there is {', '.join(map(repr, GENERATED))}"
+    elif attribute.per not in ("deployment", "node"):
+        wrong = f"per={attribute.per!r}; a value is made for each 'deployment' or each 'node'"
+    elif not attribute.secret or attribute.default is not None:
+        wrong = "generate, and so must be secret and have no default"
+    if wrong:
+        raise BadInput(f"Attribute {attribute.name} has {wrong}.")
+    check_value(attribute, "x" * GENERATED[attribute.generate])
 
 
 _OF_SCHEMA = frozenset(
@@ -205,6 +241,34 @@ def check_value(attribute: Attribute, value: Json) -> None:
     first = details[0]
     where = f" at {first.pointer}" if first.pointer != "/" else ""
     raise BadInput(f"The value of {attribute.name}{where} {first.detail}.", errors=details)
+
+
+def check_given(role: str, own: Iterable[Attribute], wanted: Iterable[tuple[Attribute, bool]], given: Tree) -> None:
+    """Raise ``BadInput`` unless a run of the role can begin with what it is given: its ``own`` attributes, and those
+    that it wants (with whether they are gathered). The values fit their schemas, and those that are required are
+    there; but what is its own and not writable it has yet to report.
+    """
+    for attribute, gathered, needed in (
+        *((one, False, one.required and one.writable) for one in own),
+        *((one, gathered, one.required) for one, gathered in wanted),
+    ):
+        found, value = lookup(given, attribute.path)
+        for each in [item["value"] for item in value] if found and gathered and isinstance(value, list) else [value]:
+            if found:
+                check_value(attribute, each)
+        if needed and (not found or (gathered and not value)):
+            raise BadInput(f"Role {role} is given no value of {attribute.name}, which must have one.")
+
+
+def missing(attributes: Iterable[Attribute], layers: Sequence[Layer], *, writable: bool) -> list[str]:
+    """The names of those that must have a value and have none: of those that people set (but what is generated), or of
+    those that are reported.
+    """
+    return [
+        one.name
+        for one in attributes
+        if one.required and one.writable is writable and not one.generate and not resolve(one, layers)[0]
+    ]
 
 
 def _rule(attribute: Attribute, rule: str, wanted: Json) -> str:

@@ -21,7 +21,7 @@ import pluggy
 
 from crowbar_core import builtin, hookspecs
 from crowbar_core.barclamp import PROJECT, Barclamp, Hammer, Jig
-from crowbar_core.domain.attributes import check_schema
+from crowbar_core.domain.attributes import check_declared
 from crowbar_core.domain.names import plain_name
 from crowbar_core.errors import BarclampError
 from crowbar_core.plugins.entry_points import BARCLAMPS, distribution_of, find, package_of, version_of
@@ -117,9 +117,10 @@ def _load_barclamp(
             own, told = read(name, definition.settings, settings.plugins.get(name, {}))
         for attribute in (*definition.attributes, *(a for role in definition.roles for a in role.attributes)):
             plain_name(attribute.name, what="attribute")
-            check_schema(attribute)
+        check_declared("", definition.attributes, {})
         for role in definition.roles:
             plain_name(role.name, what="role")
+            check_declared(role.name, role.attributes, role.template)
             if role.like:
                 raise BarclampError(f"Role {role.name} is declared, so it can be like no other: leave out like=.")
             if role.jig == "python" and role.run is None:

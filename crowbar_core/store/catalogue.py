@@ -173,6 +173,8 @@ class AttributeLine:
     default: Any
     writable: bool
     secret: bool
+    required: bool
+    generate: str
 
 
 def attributes(session: Session, *, barclamp_id: int | None = None, role_id: int | None = None) -> list[AttributeLine]:
@@ -188,6 +190,8 @@ def attributes(session: Session, *, barclamp_id: int | None = None, role_id: int
             AttribRow.default,
             AttribRow.writable,
             AttribRow.secret,
+            AttribRow.required,
+            AttribRow.generate,
         )
         .outerjoin(RoleRow, RoleRow.id == AttribRow.role_id)
         .order_by(AttribRow.order, AttribRow.name)

@@ -68,6 +68,17 @@ def bound_of(session: Session, role: str) -> list[int] | None:
     return list(session.scalars(found))
 
 
+def bound_in(session: Session, role: str, deployment_id: int) -> list[int]:
+    """The committed noderoles of a role in this very deployment."""
+    return list(
+        session.scalars(
+            select(node_roles.c.id)
+            .join(roles, roles.c.id == node_roles.c.role_id)
+            .where(roles.c.name == role, node_roles.c.deployment_id == deployment_id, node_roles.c.committed)
+        )
+    )
+
+
 def tried_for_ever(session: Session, limit: int) -> Mapping[str, str]:
     """``role on node`` -> why its last run failed, of what is tried again and again however often it fails."""
     last = _last_run(finished=True)

@@ -15,6 +15,7 @@ from crowbar_core.domain.states import ACTIVE, TODO, TRANSITION, State
 from crowbar_core.services.annealing import fates
 from crowbar_core.services.data.changes import refresh_sysdata
 from crowbar_core.services.data.layers import run_inputs
+from crowbar_core.services.data.made import make_values
 from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.turns.parts import HOOKS_OF_STATES, Actor, Parts, Turn, open_turn
 from crowbar_core.store import absences, halting, moves, totals, transitions
@@ -88,9 +89,10 @@ def _make_runs(turn: Turn, chosen: Sequence[Runnable]) -> None:
     if not chosen:
         return
     before = turn.moves.count
+    make_values(turn, [(one.id, one.node_id, one.role) for one in chosen])
     asking = {role for role in {one.role for one in chosen} if knows_data(turn.registry, role)}
     refresh_sysdata(turn, [one.id for one in chosen if one.role in asking], quiet=True)
-    if turn.moves.count > before:  # what barclamps said of one may have sent another of these back to work
+    if turn.moves.count > before:  # what one was given by these may have sent another of them back to work
         now_at = moves.standing(turn.moves, [one.id for one in chosen])
         turn.moves.woken.update(one.node_id for one in chosen if now_at[one.id].state != one.state)
         chosen = [one for one in chosen if now_at[one.id].state == one.state]

@@ -13,11 +13,13 @@ from typing import Any, Literal
 from sqlalchemy import case, select, update
 
 from crowbar_core.barclamp import Json
+from crowbar_core.domain.attributes import missing
 from crowbar_core.domain.states import ACTIVE, ERROR, TODO, TRANSITION, RunState
 from crowbar_core.domain.steps import step_name
 from crowbar_core.services.annealing import fates
 from crowbar_core.services.annealing.annealer import ANNEALER, change
 from crowbar_core.services.data.changes import mark_stale, merge_walls
+from crowbar_core.services.data.layers import node_role_layers
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
 from crowbar_core.store import leaving, moves, steps, transitions
 from crowbar_core.store.models import NodeRole, Run, table
@@ -80,6 +82,7 @@ def finish_in_turn(turn: Turn, outcomes: Sequence[Outcome]) -> set[int]:
         if (said := by_id[run.id]).kind == "succeeded" and said.wall and not run.teardown
     }
     refused = merge_walls(turn, walls)
+    refused = _unreported(turn, [run for run in open_runs if by_id[run.id].kind == "succeeded"]) | refused
     if walls:  # what one reported may have sent another, whose run ends here too, back to work
         open_runs = _held_runs(turn, by_id)
     ended: list[tuple[OpenRun, Outcome]] = []
@@ -103,6 +106,20 @@ def finish_in_turn(turn: Turn, outcomes: Sequence[Outcome]) -> set[int]:
     turn.moves.ended_runs.extend(run.id for run, _ in ended)
     turn.moves.woken.update(run.node_id for run, _ in ended)
     return {run.id for run in open_runs}
+
+
+def _unreported(turn: Turn, ended: Sequence[OpenRun]) -> dict[int, str]:
+    """Noderole -> what it lacks, of those whose runs ended well and whose roles must have a value that is reported."""
+    of_role = turn.registry.attributes_of
+    asking = {role for role in {run.role for run in ended} if any(a.required and not a.writable for a in of_role(role))}
+    ids = [run.node_role_id for run in ended if run.role in asking and not run.teardown]
+    layers = node_role_layers(turn.registry, turn.session, turn.store, ids)
+    lacking = {ref: missing(of_role(one.role), one.layers, writable=False) for ref, one in layers.items()}
+    return {
+        ref: f"it ended well, but has not reported what it must: {', '.join(names)}"
+        for ref, names in lacking.items()
+        if names
+    }
 
 
 def _recognise_late(turn: Turn, late: Sequence[Outcome]) -> None:

@@ -152,7 +152,8 @@ def _attribute_values(attribute: Attribute) -> dict[str, Any]:
     return {
         "description": attribute.description, "map": "/".join(attribute.path), "schema": dict(attribute.schema),
         "default": attribute.default, "writable": attribute.writable,
-        "secret": attribute.secret, "order": attribute.order,
+        "secret": attribute.secret, "required": attribute.required, "generate": attribute.generate,
+        "order": attribute.order,
     }  # fmt: skip
 
 

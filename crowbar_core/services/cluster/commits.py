@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from crowbar_core.domain.attributes import missing
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import InvalidTransition, NotFound, Refused
 from crowbar_core.services.annealing.annealer import cancel
 from crowbar_core.services.data.changes import peers_of, refresh_sysdata
+from crowbar_core.services.data.layers import node_role_layers
 from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.data.views import deployment_view, node_role_views
 from crowbar_core.services.turns.parts import Turn
 from crowbar_core.services.values.drafts import note_first_values
-from crowbar_core.store import moves, transitions
+from crowbar_core.store import bindings, moves, transitions
 from crowbar_core.store.models import NodeRole, table
 
 node_roles = table(NodeRole)
@@ -49,6 +51,7 @@ def commit_hooks(turn: Turn, ids: Collection[int], *, deployment_id: int | None 
     the committed values.
     """
     registry, session, store = turn.registry, turn.session, turn.store
+    _refuse_missing(turn, ids)
     if deployment_id is not None and (registry.listens("check_commit") or registry.listens("on_commit")):
         view = deployment_view(registry, session, store, deployment_id)
         if said := registry.objections("check_commit", deployment=view, session=session):
@@ -59,6 +62,28 @@ def commit_hooks(turn: Turn, ids: Collection[int], *, deployment_id: int | None 
     if ids and registry.listens("on_commit"):
         for one in node_role_views(registry, session, store, ids).values():
             turn.veto("on_commit", of=one.role, obj=one)
+
+
+def _refuse_missing(turn: Turn, ids: Collection[int]) -> None:
+    """Refuse noderoles without a value that their roles must have and people set."""
+    asking = {role for role, one in turn.registry.roles.items() if any(a.required for a in one.role.attributes)}
+    if not asking or not ids:
+        return
+    layers = node_role_layers(turn.registry, turn.session, turn.store, ids)
+    said = {
+        ref: names
+        for ref, one in layers.items()
+        if one.role in asking and (names := missing(turn.registry.attributes_of(one.role), one.layers, writable=True))
+    }
+    if said:
+        called = bindings.called(turn.session, turn.store, said, most=10)
+        listed = "; ".join(f"{name} lacks {', '.join(said[ref])}" for ref, name in called.items())
+        first = next(iter(called))
+        node = called[first].partition(" on ")[2]
+        raise Refused(
+            f"Values that must be there are not: {listed}. Set them (crowbar attribs set {said[first][0]} VALUE --node "
+            f"{node} --role {layers[first].role}; or with --deployment for all of one), then commit."
+        )
 
 
 def propose_in_turn(turn: Turn, node_role_id: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from crowbar_core.barclamp import Json, Role
-from crowbar_core.domain.attributes import check_schema
+from crowbar_core.domain.attributes import check_declared
 from crowbar_core.domain.names import plain_name
 from crowbar_core.errors import Refused
 from crowbar_core.plugins.defined import given_of
@@ -41,11 +41,14 @@ def define_role(turn: Turn, role: Role) -> None:
     if name in known and known[name][0] != like.role.name:
         _refuse_bound(turn, name, f"be like {like.role.name} from now on")
     before = set(turn.registry.attributes) - {one.name for one in turn.registry.attributes_of(name)}
+    check_declared(name, role.attributes, role.template)
     for attribute in role.attributes:
-        check_schema(attribute)
         plain_name(attribute.name, what="attribute")
         if attribute.name in before:
             raise Refused(f"Role {name} cannot bring the attribute {attribute.name}: there is one of that name.")
+        if twins := [one.name for one in role.attributes if one is not attribute and one.path == attribute.path]:
+            place = "/".join(attribute.path)
+            raise Refused(f"Role {name} cannot bring {attribute.name} and {twins[0]} at one place, {place}.")
     known[name] = (like.role.name, given)
     _know(turn, known)
     if name in turn.registry.undefined:

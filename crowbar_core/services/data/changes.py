@@ -13,7 +13,7 @@ from sqlalchemy import select
 from crowbar_core.barclamp import Attribute, Json
 from crowbar_core.domain import attributes as rules
 from crowbar_core.domain.states import ACTIVE, ERROR, TRANSITION, State
-from crowbar_core.errors import BadInput, CrowbarError
+from crowbar_core.errors import BadInput, CrowbarError, Refused
 from crowbar_core.plugins import Failure
 from crowbar_core.services.data import questions
 from crowbar_core.services.data.addresses import keep_claims
@@ -31,11 +31,12 @@ node_roles, roles, edges = table(NodeRole), table(RoleRow), table(Edge)
 
 
 @contextmanager
-def watch_values(turn: Turn, ids: Collection[int], *, itself: bool = True) -> Iterator[None]:
+def watch_values(turn: Turn, ids: Collection[int], *, itself: bool = True, kept: bool = False) -> Iterator[None]:
     """Compare these noderoles' own attributes before and after the block, and send those who want a changed one back to
     work.
 
     ``itself``: whether a noderole whose own attribute changed goes back to work too (not when its own run reported it).
+    ``kept``: whether it is refused that what must have a value loses it.
     """
     registry = turn.registry
     watched = [ref for ref in ids if ref]
@@ -47,6 +48,8 @@ def watch_values(turn: Turn, ids: Collection[int], *, itself: bool = True) -> It
     for ref, tree in after.items():
         differing = rules.changed_attributes(registry.attributes_of(names[ref]), before.get(ref, {}), tree)
         if differing:
+            if kept:
+                _refuse_loss(registry.attributes_of(names[ref]), differing, tree)
             changed[ref] = differing
             note_effects(
                 turn, "node_role", ref, registry.attributes_of(names[ref]), differing, before.get(ref, {}), tree
@@ -63,6 +66,12 @@ def watch_values(turn: Turn, ids: Collection[int], *, itself: bool = True) -> It
     )
     stale.update(row.child_id for row in rows if changed[row.parent_id] & set(row.wants))
     mark_stale(turn, stale)
+
+
+def _refuse_loss(attributes: Iterable[Attribute], differing: Collection[str], tree: Mapping[str, Json]) -> None:
+    for one in attributes:
+        if one.required and not one.generate and one.name in differing and not rules.lookup(tree, one.path)[0]:
+            raise Refused(f"Attribute {one.name} must have a value: set another one instead of unsetting it.")
 
 
 @contextmanager

@@ -32,6 +32,18 @@ class NodeRoleLayers:
     given: tuple[Layer, ...] = ()
     """Those of the layers that hold for the role in a deployment: there is also said what it wants of others."""
     proposed: bool = False
+    deployment_role: int = 0
+    """What is said of the role in its very deployment, the last of those."""
+
+    @property
+    def wall(self) -> Layer:
+        """What the noderole's own runs reported, or was generated for it."""
+        return next(one for one in self.layers if one.source == "wall")
+
+    @property
+    def home_wall(self) -> Layer:
+        """What was generated for the role in its very deployment."""
+        return self.given[-2]
 
 
 def node_role_layers(
@@ -53,8 +65,10 @@ def node_role_layers(
     found: dict[int, NodeRoleLayers] = {}
     for row in rows:
         given: list[Layer] = []
+        home = 0
         # Values nearer to the noderole win over those of the deployments above.
         for there in said.get((row.deployment_id, row.role_id), ()):
+            home = there.id
             subject = f"deployment_role {there.id} ({there.deployment})"
             given.append(Layer("deployment wall", subject, there.wall))
             given.append(Layer("deployment", subject, there.committed_data))
@@ -65,7 +79,14 @@ def node_role_layers(
         user = row.proposed_data if row.state == int(PROPOSED) else row.committed_data
         layers.append(Layer("user", subject, user))
         found[row.id] = NodeRoleLayers(
-            row.id, row.node_id, row.role, row.deployment_id, tuple(layers), tuple(given), row.state == int(PROPOSED)
+            row.id,
+            row.node_id,
+            row.role,
+            row.deployment_id,
+            tuple(layers),
+            tuple(given),
+            row.state == int(PROPOSED),
+            home,
         )
     return found
 
@@ -96,7 +117,7 @@ def run_inputs(
     Secrets stay encrypted. Costs a constant number of statements, and none for roles that declare nothing.
     """
     inputs: dict[int, dict[str, Json]] = {}
-    declared = {role: _Declared.of(registry, role) for role in {role for _, _, role in wanted}}
+    declared = {role: Declared.of(registry, role) for role in {role for _, _, role in wanted}}
     own = {ref for ref, _, role in wanted if not declared[role].nothing}
     parents = _wanted_parents(session, store, wanted, declared)
     given_by = {one.id for found in parents.values() for those in found.values() for one in those}
@@ -144,7 +165,7 @@ def wanted_layers(
     """
     if wanted.role is None:
         return [_on_node(node_layers(session, store, [asker.node_id])[asker.node_id], asker)]
-    declared = _Declared.of(registry, asker.role)
+    declared = Declared.of(registry, asker.role)
     parents = _wanted_parents(session, store, [(asker.id, asker.node_id, asker.role)], {asker.role: declared})
     those: Sequence[Parent] = parents.get(asker.id, {}).get(wanted.role, ())
     if any(attribute.name == wanted.attribute.name for attribute, _ in declared.gathered):
@@ -162,7 +183,7 @@ def _on_node(of_node: tuple[Layer, ...], asker: NodeRoleLayers) -> tuple[Layer, 
 
 
 @dataclass(frozen=True, slots=True)
-class _Declared:
+class Declared:
     """The input that a role declares: its own attributes, those of its parents (with their role; of one parent, or
     gathered from all), those of its node.
     """
@@ -173,7 +194,7 @@ class _Declared:
     of_node: tuple[Attribute, ...] = ()
 
     @classmethod
-    def of(cls, registry: Registry, role: str) -> _Declared:
+    def of(cls, registry: Registry, role: str) -> Declared:
         if role not in registry.roles:
             return cls()
         wanted = [
@@ -188,6 +209,15 @@ class _Declared:
             gathered=tuple((one.attribute, str(one.role)) for one, gather in of_parents if gather),
             of_node=tuple(one.attribute for one, _ in wanted if one.role is None),
         )
+
+    @property
+    def wanted(self) -> list[tuple[Attribute, bool]]:
+        """What it wants of others, with whether it is gathered."""
+        return [
+            *((one, False) for one, _ in self.of_parents),
+            *((one, True) for one, _ in self.gathered),
+            *((one, False) for one in self.of_node),
+        ]
 
     @property
     def owners(self) -> set[str]:
@@ -213,7 +243,7 @@ class Parent:
 
 
 def _wanted_parents(
-    session: Session, store: Store, wanted: Sequence[tuple[int, int, str]], declared: Mapping[str, _Declared], *,
+    session: Session, store: Store, wanted: Sequence[tuple[int, int, str]], declared: Mapping[str, Declared], *,
     proposed: bool = False,
 ) -> dict[int, dict[str, list[Parent]]]:  # fmt: skip
     """Noderole -> owner role -> the parents that its wanted attributes may come from: one on its own node first, then
@@ -249,7 +279,7 @@ def differing_wants(
     """Of these (noderole id, node id, role): what they want of several parents, none of them on their own node, whose
     values differ, as (attribute, owner role, nodes of the parents). Proposed parents and values count.
     """
-    declared = {role: _Declared.of(registry, role) for role in {role for _, _, role in wanted}}
+    declared = {role: Declared.of(registry, role) for role in {role for _, _, role in wanted}}
     asking = [one for one in wanted if declared[one[2]].of_parents]
     found = _wanted_parents(session, store, asking, declared, proposed=True)
     home = {ref: node for ref, node, _ in asking}

@@ -14,8 +14,9 @@ import orjson
 from sqlalchemy import select
 
 from crowbar_core.barclamp import Done, Jig, Json, NodeView, Pending, Role, Task
-from crowbar_core.domain.attributes import check_report_size
+from crowbar_core.domain.attributes import check_given, check_report_size
 from crowbar_core.errors import (
+    BadInput,
     CrowbarError,
     Interrupted,
     NodeUnreachable,
@@ -28,6 +29,7 @@ from crowbar_core.errors import (
 from crowbar_core.plugins import LoadedRole
 from crowbar_core.services.annealing.outcomes import Kind, Outcome
 from crowbar_core.services.cluster.liveness import look
+from crowbar_core.services.data.layers import Declared
 from crowbar_core.services.data.views import views_of_rows
 from crowbar_core.services.engine.run_logs import RunLogBuffer, has_secrets, secret_texts
 from crowbar_core.services.turns.parts import Parts, log
@@ -182,6 +184,8 @@ class Executor:
             raise RunCancelled("cancelled before it began")
         address = self._alive_address(job, jig) if jig.touches_node else None
         task = self._task(job, job.role, address)
+        if not (job.teardown or job.step is not None):
+            self._check_given(job, task.data)
         result = None
         others = registry.implementations("jig_run", role=job.role_name)
         if others or not (jig.begins or jig.does_nothing):
@@ -245,6 +249,19 @@ class Executor:
             cancelled=job.cancelled, once=job.once,
             installation=self._installation, begin=partial(self._begin, job), step=job.step, overdue=job.overdue,
         )  # fmt: skip
+
+    def _check_given(self, job: Job, given: Mapping[str, Json]) -> None:
+        """The last look at the values before anything is touched: the sources together, or a schema that is newer than
+        they are, may have made of them what the role cannot work with.
+        """
+        declared = Declared.of(self.parts.registry, job.role_name)
+        try:
+            check_given(job.role_name, declared.own, declared.wanted, given)
+        except BadInput as error:
+            raise PermanentError(
+                f"Nothing was begun. {error.detail} Where it comes from: "
+                f"crowbar noderoles attribs {job.node.name}/{job.role_name}"
+            ) from error
 
     def _alive_address(self, job: Job, jig: Jig) -> str | None:
         """Where the node was just found alive. A dead one is marked so, which takes the run away from here."""

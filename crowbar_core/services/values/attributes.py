@@ -410,7 +410,7 @@ def _write_node_role(turn: Turn, loaded: LoadedAttribute, value: Json, node_role
     at_once = now and row.state != int(PROPOSED)  # of a PROPOSED one all the data are a proposal
     if at_once:
         values["committed_data"] = _changed(turn, committed, committed, attribute, value)
-    with watch_values(turn, [node_role_id] if at_once else []):
+    with watch_values(turn, [node_role_id] if at_once else [], kept=True):
         turn.session.execute(
             update(node_roles).where(node_roles.c.id == node_role_id).values(updated_at=turn.now, **values)
         )

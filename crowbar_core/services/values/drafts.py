@@ -243,7 +243,7 @@ def commit_of_node_roles(turn: Turn, ids: Collection[int]) -> int:
         if row.state != int(PROPOSED)
     ]
     refs = [row.id for row in rows]
-    with watch_values(turn, refs):
+    with watch_values(turn, refs, kept=True):
         turn.session.execute(
             update(node_roles)
             .where(turn.store.ids(node_roles.c.id, refs))
@@ -278,7 +278,7 @@ def watch_roles(turn: Turn, deployment_role_ids: Collection[int]) -> Iterator[No
     ).all()
     giving = [(row.id, row.node_id, row.name) for row in affected if _wants(turn, row.name)]
     before = run_inputs(turn.registry, turn.session, turn.store, giving)
-    with watch_values(turn, [row.id for row in affected]):
+    with watch_values(turn, [row.id for row in affected], kept=True):
         yield
     after = run_inputs(turn.registry, turn.session, turn.store, giving)
     known = turn.registry.attributes

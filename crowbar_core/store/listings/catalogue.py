@@ -118,7 +118,16 @@ ATTRIBS: Final = Listing(
         ),
         field(_barclamps.c.name, "barclamp", filter=True),
         Field(name="role", column=_roles.c.name, type=str, nullable=True, filter=True),
-        *fields(AttribRow, "map", "schema", "writable", "secret", filter=("writable", "secret")),
+        *fields(
+            AttribRow,
+            "map",
+            "schema",
+            "writable",
+            "secret",
+            "required",
+            "generate",
+            filter=("writable", "secret", "required"),
+        ),
         Field(
             name="default",
             column=case((_attribs.c.secret.is_(True), None), else_=_attribs.c.default),

@@ -114,4 +114,6 @@ class AttribRow(Model):
     default: Mapped[dict[str, Any]] = mapped_column("default", Data, server_default=text("'null'"))
     writable: Mapped[bool] = flag(True)
     secret: Mapped[bool] = flag()
+    required: Mapped[bool] = flag()
+    generate: Mapped[str] = words()
     order: Mapped[int] = mapped_column("order", Integer, server_default=text("1000"))

@@ -69,6 +69,7 @@ def _shown(value: Value) -> dict[str, Any]:
         "schema": dict(attribute.schema),
         "writable": attribute.writable,
         "secret": attribute.secret,
+        "required": attribute.required,
         "order": attribute.order,
         "role": value.role,
         "barclamp": value.barclamp,
