@@ -56,6 +56,10 @@ def named(session: Session, lowered: Collection[str]) -> dict[str, int]:
     return found
 
 
+def name_of(session: Session, node_id: int) -> str | None:
+    return session.scalar(select(nodes.c.name).where(nodes.c.id == node_id))
+
+
 def homes(session: Session) -> dict[int, Any]:
     """Where nodes may be: deployment id -> (id, name, system)."""
     rows = session.execute(select(deployments.c.id, deployments.c.name, deployments.c.system))

@@ -9,11 +9,10 @@ from sqlalchemy import delete, exists, or_, select
 from crowbar_core.domain.states import ACTIVE, ERROR, PROPOSED
 from crowbar_core.errors import CrowbarError
 from crowbar_core.services.cluster.hammers import power
-from crowbar_core.services.people import sessions
 from crowbar_core.services.turns.parts import Actor, Parts, log
 from crowbar_core.services.watch.processes import SHOWN_DEAD
 from crowbar_core.store import events as store_events
-from crowbar_core.store import power_orders, processes
+from crowbar_core.store import power_orders, processes, sessions
 from crowbar_core.store.models import (
     Delivery,
     Event,

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from datetime import datetime, timedelta
-
-from sqlalchemy import delete, insert, select
-from sqlalchemy.orm import Session
+from datetime import timedelta
 
 from crowbar_core.services.people.users import Identity
 from crowbar_core.services.turns.parts import Parts
-from crowbar_core.store.models import BrowserSession, User
+from crowbar_core.store import sessions
 
 
 def begin(parts: Parts, identity: Identity) -> str:
@@ -19,39 +16,21 @@ def begin(parts: Parts, identity: Identity) -> str:
     key = secrets.token_urlsafe(24)
     with parts.store.write(graph=False) as session:
         ends = parts.store.now(session) + timedelta(hours=parts.settings.session_hours)
-        session.execute(
-            insert(BrowserSession).values(
-                digest=_digest(key), user_id=identity.user_id, epoch=identity.epoch, ends_at=ends
-            )
-        )
+        sessions.add(session, _digest(key), user_id=identity.user_id, epoch=identity.epoch, ends_at=ends)
     return key
 
 
 def identity(parts: Parts, key: str) -> Identity | None:
     """Whose log-in this is. None when it has ended: by logging out, in time, with a new password, or with its user."""
     with parts.store.read() as session:
-        row = session.execute(
-            select(User.id, User.name, User.role, User.epoch)
-            .join(BrowserSession, BrowserSession.user_id == User.id)
-            .where(
-                BrowserSession.digest == _digest(key),
-                BrowserSession.epoch == User.epoch,
-                BrowserSession.ends_at > parts.store.now(session),
-                User.locked.is_(False),
-            )
-        ).one_or_none()
+        row = sessions.user_of(session, _digest(key), parts.store.now(session))
     return None if row is None else Identity(name=row.name, role=row.role, user_id=row.id, epoch=row.epoch)
 
 
 def end(parts: Parts, key: str) -> None:
     """A second call does nothing."""
     with parts.store.write(graph=False) as session:
-        session.execute(delete(BrowserSession).where(BrowserSession.digest == _digest(key)))
-
-
-def forget_before(session: Session, now: datetime) -> int:
-    gone = session.execute(delete(BrowserSession).where(BrowserSession.ends_at < now))
-    return gone.rowcount  # type: ignore[attr-defined, no-any-return]
+        sessions.remove(session, _digest(key))
 
 
 def _digest(key: str) -> str:

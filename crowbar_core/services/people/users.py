@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain import names
 from crowbar_core.domain.differences import differences
 from crowbar_core.errors import BadInput, FieldError, Forbidden, NotFound, Refused, Unauthenticated, Unavailable
-from crowbar_core.store import tokens as store_tokens
-from crowbar_core.store.models import Audit, BrowserSession, Node, Token, User
+from crowbar_core.store import audits, node_fields, sessions, tokens, users
 
 if TYPE_CHECKING:
     from crowbar_core.services.turns.parts import Actor, Parts
@@ -62,15 +60,15 @@ class Identity:
 def ensure_admin(parts: Parts) -> str | None:
     """Make the user ``admin`` if there is no user yet. Returns the password it was given, to be shown once."""
     with parts.store.read() as session:
-        if session.scalar(select(func.count()).select_from(User)):
+        if users.there_are_any(session):
             return None
     password = secrets.token_urlsafe(12)
     hashed = _hash(password)
     try:
         with parts.store.write(graph=False) as session:
-            if session.scalar(select(func.count()).select_from(User)):
+            if users.there_are_any(session):
                 return None
-            session.execute(insert(User).values(name="admin", role="admin", password_hash=hashed))
+            users.add(session, name="admin", role="admin", password_hash=hashed)
             _audit(session, None, "user.create", "user admin", {"role": "admin"})
     except IntegrityError:  # another process was faster: its password is the one that counts
         return None
@@ -82,7 +80,7 @@ def authenticate(parts: Parts, name: str, password: str) -> Identity:
     with parts.store.read() as session:
         row = None
         if "\x00" not in name and len(name) <= names.PLAIN_NAME_MAX:
-            row = session.execute(_person().where(func.lower(User.name) == name.lower())).one_or_none()
+            row = users.of_name(session, name)
     right = _verify(row.password_hash if row is not None and row.password_hash else _NOBODY, password)
     if row is None or not right:
         raise Unauthenticated("The name or the password is wrong.")
@@ -94,7 +92,7 @@ def authenticate(parts: Parts, name: str, password: str) -> Identity:
 def identity_of_session(parts: Parts, *, user_id: int, epoch: int) -> Identity | None:
     """The user of a session, or None when the user is gone or locked, or the password has changed since it began."""
     with parts.store.read() as session:
-        row = session.execute(_person().where(User.id == user_id)).one_or_none()
+        row = users.of_id(session, user_id)
     if row is None or row.locked or row.epoch != epoch:
         return None
     return Identity(name=row.name, role=row.role, user_id=row.id, epoch=row.epoch)
@@ -107,26 +105,7 @@ def identity_of_token(parts: Parts, token: str) -> Identity:
     if found is None or int(found[1]) > ID_MAX:
         raise refusal
     with parts.store.read() as session:
-        row = session.execute(
-            select(
-                Token.id,
-                Token.role,
-                Token.secret_hash,
-                Token.expires_at,
-                Token.last_used_at,
-                Token.node_id,
-                Token.purpose,
-                User.id.label("user_id"),
-                User.name.label("user_name"),
-                User.role.label("user_role"),
-                User.locked,
-                User.epoch,
-                Node.name.label("node_name"),
-            )
-            .outerjoin(User, User.id == Token.user_id)
-            .outerjoin(Node, Node.id == Token.node_id)
-            .where(Token.id == int(found[1]))
-        ).one_or_none()
+        row = tokens.of_id(session, int(found[1]))
         now = parts.store.now(session)
     right = hmac.compare_digest(_digest(found[2]), row.secret_hash if row is not None else _digest(""))
     if row is None or not right or (row.expires_at is not None and row.expires_at <= now) or row.locked:
@@ -142,13 +121,9 @@ def identity_of_token(parts: Parts, token: str) -> Identity:
 def _used(parts: Parts, token_id: int, now: datetime) -> None:
     try:
         with parts.store.write(graph=False) as session:
-            session.execute(update(Token).where(Token.id == token_id).values(last_used_at=now))
+            tokens.note_used(session, now, token_id)
     except Unavailable:
         pass  # a busy or full database keeps nobody out for the sake of this note
-
-
-def _person() -> Any:
-    return select(User.id, User.name, User.role, User.locked, User.epoch, User.password_hash)
 
 
 # ---------------------------------------------------------------- users
@@ -160,10 +135,7 @@ def create_user(parts: Parts, actor: Actor, *, name: str, password: str, role: s
     hashed = _hash(_check_password(password))
     with parts.store.write(graph=False) as session:
         _check_free(session, name)
-        user_id: int | None = session.scalar(
-            insert(User).values(name=name, role=role, password_hash=hashed).returning(User.id)
-        )
-        assert user_id is not None
+        user_id = users.add(session, name=name, role=role, password_hash=hashed)
         _audit(session, actor, "user.create", f"user {name}", {"role": role})
         return user_id
 
@@ -187,9 +159,7 @@ def change_user(parts: Parts, actor: Actor, user_id: int, changes: Mapping[str, 
             user = _user_who_may_go(session, user_id, "made less than an administrator")
         if "name" in values:
             _check_free(session, values["name"], but=user_id)
-        session.execute(
-            update(User).where(User.id == user_id).values(**names.keyed(values), updated_at=parts.store.now(session))
-        )
+        users.change(session, parts.store.now(session), user_id, **values)
         was = {"name": user.name, "role": user.role}
         _audit(session, actor, "user.change", f"user {user.name}", {**values, "changed": differences(was, values)})
 
@@ -203,36 +173,27 @@ def set_password(parts: Parts, actor: Actor, user_id: int, password: str, *, rev
     hashed = _hash(_check_password(password))
     with parts.store.write(graph=False) as session:
         user = _user(session, user_id)
-        session.execute(
-            update(User)
-            .where(User.id == user_id)
-            .values(password_hash=hashed, epoch=User.epoch + 1, updated_at=parts.store.now(session))
-        )
-        session.execute(delete(BrowserSession).where(BrowserSession.user_id == user_id))
-        mine = Token.user_id == user_id
-        tokens = session.scalar(select(func.count()).select_from(Token).where(mine)) or 0
+        users.set_password(session, parts.store.now(session), user_id, hashed)
+        sessions.remove_of_user(session, user_id)
+        held = tokens.count_of_user(session, user_id)
         if revoke_tokens:
-            session.execute(delete(Token).where(mine))
-        _audit(
-            session, actor, "user.password", f"user {user.name}", {"tokens_revoked": tokens} if revoke_tokens else {}
-        )
-        return tokens
+            tokens.remove_of_user(session, user_id)
+        _audit(session, actor, "user.password", f"user {user.name}", {"tokens_revoked": held} if revoke_tokens else {})
+        return held
 
 
 def lock(parts: Parts, actor: Actor, user_id: int) -> None:
     """Keep a user out: their sessions and tokens stop working until ``unlock``."""
     with parts.store.write(graph=False) as session:
         user = _user_who_may_go(session, user_id, "locked")
-        session.execute(update(User).where(User.id == user_id).values(locked=True, updated_at=parts.store.now(session)))
+        users.change(session, parts.store.now(session), user_id, locked=True)
         _audit(session, actor, "user.lock", f"user {user.name}", {})
 
 
 def unlock(parts: Parts, actor: Actor, user_id: int) -> None:
     with parts.store.write(graph=False) as session:
         user = _user(session, user_id)
-        session.execute(
-            update(User).where(User.id == user_id).values(locked=False, updated_at=parts.store.now(session))
-        )
+        users.change(session, parts.store.now(session), user_id, locked=False)
         _audit(session, actor, "user.unlock", f"user {user.name}", {})
 
 
@@ -240,12 +201,12 @@ def delete_user(parts: Parts, actor: Actor, user_id: int) -> None:
     """Remove a user with all their tokens."""
     with parts.store.write(graph=False) as session:
         user = _user_who_may_go(session, user_id, "deleted")
-        session.execute(delete(User).where(User.id == user_id))
+        users.remove(session, user_id)
         _audit(session, actor, "user.delete", f"user {user.name}", {})
 
 
 def _user(session: Session, user_id: int) -> Any:
-    row = session.execute(_person().where(User.id == user_id).with_for_update()).one_or_none()
+    row = users.of_id(session, user_id, lock=True)
     if row is None:
         raise NotFound(f"There is no user {user_id}.")
     return row
@@ -257,18 +218,15 @@ def _user_who_may_go(session: Session, user_id: int, what: str) -> Any:
     All administrators' rows are locked before the user's own, always in this order, so that of two requests that each
     take the other's administrator away the second one sees what the first one did.
     """
-    admins = session.scalars(
-        select(User.id).where(User.role == "admin", User.locked.is_(False)).order_by(User.id).with_for_update()
-    ).all()
+    admins = users.lock_administrators(session)
     user = _user(session, user_id)
-    if list(admins) == [user.id]:
+    if admins == [user.id]:
         raise Refused(f"User {user.name} is the last administrator and cannot be {what}: make another one first.")
     return user
 
 
 def _check_free(session: Session, name: str, *, but: int = 0) -> None:
-    other = session.scalar(select(User.id).where(func.lower(User.name) == name.lower(), User.id != but))
-    if other is not None:
+    if users.has(session, name, but=but):
         raise Refused(f"There is already a user {name} (upper and lower case count as the same): take another name.")
 
 
@@ -322,33 +280,23 @@ def create_token(
         if expires_at is not None and expires_at <= parts.store.now(session):
             raise BadInput("expires_at is in the past: the token would never be valid.")
         if node_id is not None:
-            owner = session.scalar(select(Node.name).where(Node.id == node_id))
-            if owner is None:
+            if node_fields.name_of(session, node_id) is None:
                 raise NotFound(f"There is no node {node_id}.")
             if role not in (None, "node"):
                 raise BadInput("A node's token has the role node.")
             return node_token(session, actor, node_id, name=name, purpose=purpose, expires_at=expires_at)
-        else:
-            assert user_id is not None
-            if purpose:
-                raise BadInput("Only tokens of nodes have a purpose.")
-            user = _user(session, user_id)
-            owner, role = user.name, role or user.role
-            _check_role(role)
-            if ROLES.index(role) > ROLES.index(user.role):
-                raise BadInput(f"User {owner} is {user.role}: a token cannot be more than its user.")
-            if actor.role in ROLES and ROLES.index(role) > ROLES.index(actor.role):
-                raise Forbidden(f"You are {actor.role} here: you cannot make a token that is {role}.")
-        token_id = session.scalar(
-            insert(Token)
-            .values(
-                user_id=user_id,
-                name=name,
-                role=role,
-                secret_hash=_digest(secret),
-                expires_at=expires_at,
-            )
-            .returning(Token.id)
+        assert user_id is not None
+        if purpose:
+            raise BadInput("Only tokens of nodes have a purpose.")
+        user = _user(session, user_id)
+        owner, role = user.name, role or user.role
+        _check_role(role)
+        if ROLES.index(role) > ROLES.index(user.role):
+            raise BadInput(f"User {owner} is {user.role}: a token cannot be more than its user.")
+        if actor.role in ROLES and ROLES.index(role) > ROLES.index(actor.role):
+            raise Forbidden(f"You are {actor.role} here: you cannot make a token that is {role}.")
+        token_id = tokens.add_of_user(
+            session, user_id, name=name, role=role, secret_hash=_digest(secret), expires_at=expires_at
         )
         _audit(session, actor, "token.create", f"token {token_id}", {"owner": owner, "role": role, "name": name})
     return f"cb_{token_id}_{secret}"
@@ -361,8 +309,8 @@ def node_token(
     if purpose:
         names.plain_name(purpose, what="purpose")
     secret = secrets.token_urlsafe(32)
-    owner = session.scalar(select(Node.name).where(Node.id == node_id))
-    token_id = store_tokens.add_of_node(
+    owner = node_fields.name_of(session, node_id)
+    token_id = tokens.add_of_node(
         session, node_id, name=name, purpose=purpose, secret_hash=_digest(secret), expires_at=expires_at
     )
     _audit(session, actor, "token.create", f"token {token_id}",
@@ -380,7 +328,7 @@ def token_id_of(token: str) -> int:
 
 def revoke_token(parts: Parts, actor: Actor, token_id: int) -> None:
     with parts.store.write(graph=False) as session:
-        if session.scalar(delete(Token).where(Token.id == token_id).returning(Token.id)) is None:
+        if not tokens.remove(session, token_id):
             raise NotFound(f"There is no token {token_id}.")
         _audit(session, actor, "token.revoke", f"token {token_id}", {})
 
@@ -431,12 +379,5 @@ def _digest(secret: str) -> str:
 
 
 def _audit(session: Session, actor: Actor | None, action: str, subject: str, detail: Mapping[str, Any]) -> None:
-    session.execute(
-        insert(Audit).values(
-            actor=actor.name if actor else "crowbar",
-            remote=actor.remote if actor else "",
-            action=action,
-            subject=subject,
-            detail=dict(detail),
-        )
-    )
+    by, remote = (actor.name, actor.remote) if actor else ("crowbar", "")
+    audits.append(session, action, [(subject, detail)], actor=by, remote=remote)
