@@ -56,6 +56,19 @@ def named(session: Session, lowered: Collection[str]) -> dict[str, int]:
     return found
 
 
+def row_of(session: Session, node_id: int) -> Any:
+    """The node's whole row, or None."""
+    return session.execute(select(nodes).where(nodes.c.id == node_id)).one_or_none()
+
+
+def to_probe(session: Session, *, new_only: bool) -> list[int]:
+    """The nodes that are worked on (``new_only``: up to a thousand that were never probed)."""
+    wanted = select(nodes.c.id).where(~nodes.c.system, nodes.c.available)
+    if new_only:
+        wanted = wanted.where(nodes.c.probed_at.is_(None)).limit(1000)
+    return list(session.scalars(wanted))
+
+
 def name_of(session: Session, node_id: int) -> str | None:
     return session.scalar(select(nodes.c.name).where(nodes.c.id == node_id))
 

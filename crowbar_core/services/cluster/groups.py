@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain import names
 from crowbar_core.domain.differences import differences
 from crowbar_core.errors import BadInput, FieldError, NotFound, Refused
 from crowbar_core.services.turns.parts import Actor, Parts
-from crowbar_core.store.memberships import replace_members
-from crowbar_core.store.models import Audit, Group, Node, NodeGroup
+from crowbar_core.store import audits, groups, node_fields
 
 CATEGORIES: Final = ("class", "rack", "tag", "ui")
 
@@ -32,11 +30,8 @@ def create_group(
     names.description(description)
     with parts.store.write(graph=False) as session:
         _check_free(session, name, category)
-        made: int | None = session.scalar(
-            insert(Group).values(name=name, category=category, description=description).returning(Group.id)
-        )
-        assert made is not None
-        came, _ = replace_members(session, parts.store, made, nodes)
+        made = groups.add(session, name=name, category=category, description=description)
+        came, _ = groups.replace_members(session, parts.store, made, nodes)
         _audit(session, actor, "group.create", name, {"category": category, **({"nodes": came} if came else {})})
         return made
 
@@ -57,10 +52,10 @@ def change_group(parts: Parts, actor: Actor, group_id: int, changes: Mapping[str
         old = _group(session, group_id)
         _check_free(session, values.get("name", old.name), values.get("category", old.category), but=group_id)
         if values:
-            session.execute(update(Group).where(Group.id == group_id).values(**names.keyed(values)))
+            groups.change(session, group_id, values)
         said: dict[str, Any] = differences(old._mapping, values)
         if nodes is not None:
-            came, went = replace_members(session, parts.store, group_id, nodes)
+            came, went = groups.replace_members(session, parts.store, group_id, nodes)
             said |= {word: found for word, found in (("added", came), ("removed", went)) if found}
         if said:
             _audit(session, actor, "group.change", old.name, said)
@@ -70,7 +65,7 @@ def delete_group(parts: Parts, actor: Actor, group_id: int) -> None:
     """Remove a group; its nodes stay."""
     with parts.store.write(graph=False) as session:
         old = _group(session, group_id)
-        session.execute(delete(Group).where(Group.id == group_id))
+        groups.remove(session, group_id)
         _audit(session, actor, "group.delete", old.name, {})
 
 
@@ -79,38 +74,28 @@ def add_node(parts: Parts, actor: Actor, group_id: int, node_id: int) -> None:
     with parts.store.write(graph=False) as session:
         group = _group(session, group_id)
         node = _node(session, node_id)
-        there = exists().where(NodeGroup.group_id == group_id, NodeGroup.node_id == node_id)
-        if session.scalar(select(there)):
-            return
-        session.execute(insert(NodeGroup).values(group_id=group_id, node_id=node_id))
-        _audit(session, actor, "group.add", group.name, {"node": node})
+        if groups.add_member(session, group_id, node_id):
+            _audit(session, actor, "group.add", group.name, {"node": node})
 
 
 def remove_node(parts: Parts, actor: Actor, group_id: int, node_id: int) -> None:
     with parts.store.write(graph=False) as session:
         group = _group(session, group_id)
         node = _node(session, node_id)
-        gone = session.scalar(
-            delete(NodeGroup)
-            .where(NodeGroup.group_id == group_id, NodeGroup.node_id == node_id)
-            .returning(NodeGroup.node_id)
-        )
-        if gone is None:
+        if not groups.remove_member(session, group_id, node_id):
             raise NotFound(f"Node {node} is not in group {group.name}.")
         _audit(session, actor, "group.remove", group.name, {"node": node})
 
 
 def _group(session: Session, group_id: int) -> Any:
-    row = session.execute(
-        select(Group.name, Group.category, Group.description).where(Group.id == group_id).with_for_update()
-    ).one_or_none()
+    row = groups.lock(session, group_id)
     if row is None:
         raise NotFound(f"There is no group {group_id}.")
     return row
 
 
 def _node(session: Session, node_id: int) -> str:
-    name = session.scalar(select(Node.name).where(Node.id == node_id))
+    name = node_fields.name_of(session, node_id)
     if name is None:
         raise NotFound(f"There is no node {node_id}.")
     return name
@@ -123,13 +108,9 @@ def _check_category(category: str) -> None:
 
 
 def _check_free(session: Session, name: str, category: str, *, but: int = 0) -> None:
-    if session.scalar(select(Group.id).where(Group.name == name, Group.category == category, Group.id != but)):
+    if groups.has(session, name, category, but=but):
         raise Refused(f"There is already a group {name} in the category {category}: take another name.")
 
 
 def _audit(session: Session, actor: Actor, action: str, group: str, detail: Mapping[str, Any]) -> None:
-    session.execute(
-        insert(Audit).values(
-            actor=actor.name, remote=actor.remote, action=action, subject=f"group {group}", detail=dict(detail)
-        )
-    )
+    audits.append(session, action, [(f"group {group}", detail)], actor=actor.name, remote=actor.remote)

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import orjson
-from sqlalchemy import delete, select, true, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import POWER_ACTIONS, Attribute, Hammer, Json
@@ -16,10 +15,7 @@ from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.data.views import node_row, node_views
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
 from crowbar_core.services.values.nodes import write_nodes
-from crowbar_core.store import hammers as store_hammers
-from crowbar_core.store.models import HammerRow, table
-
-hammers = table(HammerRow)
+from crowbar_core.store import hammers
 
 GENTLE = frozenset(("on", "status", "identify", *(one for one in POWER_ACTIONS if one.startswith("boot-"))))
 """Actions that stop nothing. Every other is asked about, since a hammer may call its actions as it likes."""
@@ -38,24 +34,24 @@ def add_hammer(
 
 def insert_hammer(turn: Turn, node_id: int, name: str, priority: int, config: Mapping[str, Json]) -> int:
     _check(turn.parts, name, config)
-    taken = store_hammers.of_name(turn.session, node_id, name)
+    taken = hammers.of_name(turn.session, node_id, name)
     if taken is not None:
         raise Refused(f"Node {node_id} has a hammer {name!r} already (hammer {taken.id}). Change that one.")
-    return store_hammers.add(turn.session, node_id, name, priority, _encrypted(turn.parts, config))
+    return hammers.add(turn.session, node_id, name, priority, _encrypted(turn.parts, config))
 
 
 def set_hammer(turn: Turn, node_id: int, name: str, priority: int, config: Mapping[str, Json]) -> None:
     """Give a node a hammer, or give the one of that name this priority and configuration. The same again does
     nothing.
     """
-    there = store_hammers.of_name(turn.session, node_id, name)
+    there = hammers.of_name(turn.session, node_id, name)
     if there is None:
         insert_hammer(turn, node_id, name, priority, config)
     elif (there.priority, _decrypted(turn.parts, there.config)) == (priority, dict(config)):
         return
     else:
         _check(turn.parts, name, config)
-        store_hammers.change(turn.session, there.id, priority, _encrypted(turn.parts, config))
+        hammers.change(turn.session, there.id, priority=priority, config=_encrypted(turn.parts, config))
     turn.audit("hammer.set", f"node {node_row(turn.session, node_id).name}", hammer=name)
 
 
@@ -67,9 +63,7 @@ def change_hammer(
     given as it is shown, masked, stays what it is.
     """
     with change(parts, actor) as turn:
-        row = turn.session.execute(
-            select(hammers.c.name, hammers.c.node_id, hammers.c.config).where(hammers.c.id == hammer_id)
-        ).one_or_none()
+        row = hammers.of_id(turn.session, hammer_id)
         if row is None:
             raise NotFound(f"There is no hammer {hammer_id}.")
         values: dict[str, Any] = {} if priority is None else {"priority": priority}
@@ -80,7 +74,7 @@ def change_hammer(
             _check(parts, row.name, new)
             values["config"] = _encrypted(parts, new)
         if values:
-            turn.session.execute(update(hammers).where(hammers.c.id == hammer_id).values(**values))
+            hammers.change(turn.session, hammer_id, **values)
         named = sorted({"priority"} & values.keys() | set(config or {}))
         turn.audit("hammer.change", f"node {node_row(turn.session, row.node_id).name}", hammer=row.name, changed=named)
 
@@ -95,11 +89,8 @@ def _check(parts: Parts, name: str, config: Mapping[str, Json]) -> None:
 
 def shown_configs(parts: Parts, session: Session, hammer_ids: Collection[int]) -> dict[int, dict[str, Json]]:
     """Hammer id -> its configuration, with its secrets masked; all of it where nothing says what is secret."""
-    rows = session.execute(
-        select(hammers.c.id, hammers.c.name, hammers.c.config).where(parts.store.ids(hammers.c.id, hammer_ids))
-    ).all()
     found: dict[int, dict[str, Json]] = {}
-    for row in rows:
+    for row in hammers.configs(session, parts.store, hammer_ids):
         known = parts.registry.hammer_schema(row.name).get("properties", {})
         open_ = {key for key, rule in known.items() if isinstance(rule, Mapping) and not rule.get("writeOnly")}
         config = _decrypted(parts, row.config)
@@ -118,7 +109,7 @@ def _encrypted(parts: Parts, config: Mapping[str, Json]) -> str:
 
 def remove_hammer(parts: Parts, actor: Actor, hammer_id: int) -> None:
     with change(parts, actor) as turn:
-        if not turn.session.execute(delete(hammers).where(hammers.c.id == hammer_id)).rowcount:  # type: ignore[attr-defined]
+        if not hammers.remove(turn.session, hammer_id):
             raise NotFound(f"There is no hammer {hammer_id}.")
         turn.audit("hammer.remove", f"hammer {hammer_id}")
 
@@ -130,11 +121,7 @@ def _hammers(parts: Parts, node_id: int, *, hammer_id: int | None = None) -> lis
     with parts.store.read() as session:
         node_row(session, node_id)
         view = node_views(parts.registry, session, parts.store, [node_id])[node_id]
-        rows = session.execute(
-            select(hammers.c.id, hammers.c.name, hammers.c.config)
-            .where(hammers.c.node_id == node_id, true() if hammer_id is None else hammers.c.id == hammer_id)
-            .order_by(hammers.c.priority.desc(), hammers.c.id)
-        ).all()
+        rows = hammers.of_node(session, node_id, only=hammer_id)
     found: list[tuple[str, Hammer]] = []
     for row in rows:
         try:
@@ -187,13 +174,13 @@ def refuse_unable(parts: Parts, node_id: int, action: str) -> None:
 def perform(parts: Parts, actor: Actor, hammer_id: int, action: str) -> str:
     """Perform an action through one particular hammer."""
     with parts.store.read() as session:
-        node_id = session.scalar(select(hammers.c.node_id).where(hammers.c.id == hammer_id))
-    if node_id is None:
+        row = hammers.of_id(session, hammer_id)
+    if row is None:
         raise NotFound(f"There is no hammer {hammer_id}.")
-    ((name, hammer),) = _hammers(parts, node_id, hammer_id=hammer_id)
+    ((name, hammer),) = _hammers(parts, row.node_id, hammer_id=hammer_id)
     if action not in hammer.actions():
         raise Refused(f"Hammer {hammer_id} cannot {action!r}; it can: {', '.join(hammer.actions())}.")
-    return _perform(parts, actor, node_id, name, hammer, action)
+    return _perform(parts, actor, row.node_id, name, hammer, action)
 
 
 def _perform(parts: Parts, actor: Actor, node_id: int, name: str, hammer: Hammer, action: str) -> str:

@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
-
 from crowbar_core.barclamp import NodeView, Probe
 from crowbar_core.errors import CrowbarError, NotFound
 from crowbar_core.services.annealing.annealer import change
@@ -16,9 +14,7 @@ from crowbar_core.services.data.views import node_views
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
 from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store import node_fields
-from crowbar_core.store.models import Node, table
 
-nodes = table(Node)
 AT_ONCE = 32
 
 
@@ -83,9 +79,7 @@ def take_in_probe(parts: Parts, view: NodeView, found: Probe, *, asked_at: datet
             _keep_reason(parts, view, found)
         return found
     with change(parts, Actor("probe")) as turn:
-        row = turn.session.execute(
-            select(nodes.c.host_keys, nodes.c.alive, nodes.c.updated_at).where(nodes.c.id == view.id)
-        ).one_or_none()
+        row = node_fields.row_of(turn.session, view.id)
         if row is None or (row.updated_at > asked_at and (row.alive != view.alive or not found.alive)):
             return found
         values: dict[str, Any] = {"alive": found.alive}
@@ -122,10 +116,7 @@ def probe_all(parts: Parts, *, new_only: bool = False) -> int:
     if not parts.registry.listens("probe_node"):
         return 0
     with parts.store.read() as session:
-        wanted = select(nodes.c.id).where(~nodes.c.system, nodes.c.available)
-        if new_only:
-            wanted = wanted.where(nodes.c.probed_at.is_(None)).limit(1000)
-        ids = session.scalars(wanted).all()
+        ids = node_fields.to_probe(session, new_only=new_only)
         if not ids:
             return 0
         views = list(node_views(parts.registry, session, parts.store, ids).values())

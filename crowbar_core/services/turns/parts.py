@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import structlog
 from cryptography.fernet import Fernet
-from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -30,13 +29,11 @@ from crowbar_core.services.turns.conflicts import refusal
 from crowbar_core.services.turns.looking import look
 from crowbar_core.services.turns.secrets import load_key
 from crowbar_core.settings import Settings
-from crowbar_core.store import events
+from crowbar_core.store import audits, events
 from crowbar_core.store.db import Store
-from crowbar_core.store.models import Audit, table
 from crowbar_core.store.moves import Moves
 
 log = structlog.get_logger("crowbar")
-audits = table(Audit)
 
 
 HOOKS_OF_STATES = {
@@ -243,11 +240,8 @@ class Turn:
 
     def audit_many(self, action: str, done: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """The same of many subjects, each with its detail, in one statement."""
-        said = {"at": self.now, "actor": self.actor.name, "remote": self.actor.remote, "action": action}
-        if done:
-            self.session.execute(
-                insert(audits), [{**said, "subject": subject, "detail": dict(detail)} for subject, detail in done]
-            )
+        by, remote = self.actor.name, self.actor.remote
+        audits.append(self.session, action, done, actor=by, remote=remote, at=self.now)
 
 
 Settle = Callable[[Turn], None]

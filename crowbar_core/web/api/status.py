@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from crowbar_core.domain.states import OPEN_RUN_STATES, NodeState
 from crowbar_core.services.data.views import node_views
-from crowbar_core.store import bindings, boards, leases, memberships
+from crowbar_core.store import bindings, boards, groups, leases
 from crowbar_core.store.counts import at_work, backlog, by_name, oldest_queued
 from crowbar_core.web.api.operation import api
 from crowbar_core.web.api.routes import outside, v2
@@ -88,7 +88,7 @@ def _inventory() -> dict[str, Any]:
     built = parts()
     with built.store.read() as session:
         views = node_views(built.registry, session, built.store)
-        by_role, by_group = bindings.by_role(session), memberships.by_group(session)
+        by_role, by_group = bindings.by_role(session), groups.by_group(session)
     hosts = {key: view for key, view in views.items() if not view.system}
     found: dict[str, list[str]] = defaultdict(list)
     for view in hosts.values():
