@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Text, bindparam, cast, func, or_, select, update
+from sqlalchemy import Text, bindparam, cast, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.names import keyed
@@ -45,6 +45,13 @@ def write(session: Session, store: Store, now: datetime, changes: Mapping[int, M
 def add(session: Session, store: Store, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Write new nodes. Returns their ids, in the same order."""
     return insert_rows(session, store, nodes, [keyed(row) for row in rows])
+
+
+def add_system(session: Session, *, name: str, description: str, deployment_id: int) -> int:
+    """Write the node that carries the services of a deployment. Returns its id."""
+    values = {"name": name, "description": description, "deployment_id": deployment_id, "system": True, "alive": True,
+              "available": True}  # fmt: skip
+    return int(session.scalars(insert(nodes).values(values).returning(nodes.c.id)).one())
 
 
 def named(session: Session, lowered: Collection[str]) -> dict[str, int]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, true, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Json
 from crowbar_core.domain import names
 from crowbar_core.domain.attributes import check_size, check_value, leaves, lookup, place
 from crowbar_core.domain.differences import differences
-from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import NotFound, PlanChanged, Refused
 from crowbar_core.services.annealing.annealer import cancel, change
 from crowbar_core.services.cluster.catalogue import SYSTEM_NODE_SUFFIX, add_system_node
@@ -33,12 +31,7 @@ from crowbar_core.services.values.drafts import (
     discard_in_turn,
 )
 from crowbar_core.services.values.nodes import write_nodes
-from crowbar_core.store import trees
-from crowbar_core.store.models import Deployment, DeploymentRole, Edge, Node, NodeRole, RoleRow, Run, table
-from crowbar_core.store.moves import PORTION
-
-nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
-deployments, deployment_roles = table(Deployment), table(DeploymentRole)
+from crowbar_core.store import bindings, deployment_roles, deployments, node_fields, trees
 
 PLANNER = Actor("plan")
 
@@ -50,27 +43,21 @@ def create_deployment(
     name = names.plain_name(name, what="deployment")
     names.description(description)
     with change(parts, actor) as turn:
-        parent = parent_id
-        if parent is None:
-            parent = turn.session.scalars(select(deployments.c.id).where(deployments.c.system)).one()
+        parent = deployments.system_id(turn.session) if parent_id is None else parent_id
+        assert parent is not None
         _deployment(turn.session, parent)
         _refuse_taken(turn.session, name)
         label = name.lower().replace("_", "-").replace(".", "-")
-        if turn.session.scalar(select(nodes.c.id).where(func.lower(nodes.c.name) == f"{label}{SYSTEM_NODE_SUFFIX}")):
+        if node_fields.who_is_called(turn.session, f"{label}{SYSTEM_NODE_SUFFIX}"):
             raise Refused(
                 f"Deployment {name} cannot be made: its system node's name, {label}{SYSTEM_NODE_SUFFIX}, is taken. "
                 "Choose another name."
             )
-        made = turn.session.scalars(
-            insert(deployments)
-            .values(
-                name=name, description=description, parent_id=parent, created_at=turn.now, updated_at=turn.now
-            )
-            .returning(deployments.c.id)
-        ).one()  # fmt: skip
+        values = {"description": description, "parent_id": parent, "created_at": turn.now, "updated_at": turn.now}
+        made = deployments.add(turn.session, name=name, **values)
         add_system_node(turn.session, made, label)
         turn.audit("deployment.create", f"deployment {name}")
-        return int(made)
+        return made
 
 
 def change_deployment(parts: Parts, actor: Actor, deployment_id: int, changes: Mapping[str, Any]) -> None:
@@ -87,11 +74,7 @@ def change_deployment(parts: Parts, actor: Actor, deployment_id: int, changes: M
             _refuse_taken(turn.session, values["name"], but=deployment_id)
         if "parent_id" in values and values["parent_id"] != row.parent_id:
             _refuse_bad_parent(turn.session, row, values["parent_id"])
-        turn.session.execute(
-            update(deployments)
-            .where(deployments.c.id == deployment_id)
-            .values(updated_at=turn.now, **names.keyed(values))
-        )
+        deployments.change(turn.session, turn.now, deployment_id, **values)
         turn.audit("deployment.change", f"deployment {row.name}", changed=differences(row._mapping, changes))
 
 
@@ -103,26 +86,9 @@ def delete_deployment(parts: Parts, actor: Actor, deployment_id: int, *, force: 
     """
     with change(parts, actor) as turn:
         row = _not_system(turn.session, deployment_id, "deleted")
-        children = turn.session.scalars(
-            select(deployments.c.name).where(deployments.c.parent_id == deployment_id).order_by(deployments.c.name)
-        ).all()
-        if children:
+        if children := deployments.children(turn.session, deployment_id):
             raise Refused(f"Deployment {row.name} has children: {', '.join(children)}. Delete those first.")
-        child = node_roles.alias()
-        outside = turn.session.execute(
-            select(roles.c.name.label("role"), nodes.c.name.label("node"))
-            .select_from(edges)
-            .join(node_roles, node_roles.c.id == edges.c.parent_id)
-            .join(child, child.c.id == edges.c.child_id)
-            .join(roles, roles.c.id == child.c.role_id)
-            .join(nodes, nodes.c.id == child.c.node_id)
-            .where(
-                node_roles.c.deployment_id == deployment_id, child.c.deployment_id != deployment_id,
-                child.c.run_count > 0, edges.c.kind == "data", node_roles.c.committed,
-            )
-            .limit(5)
-        ).all()  # fmt: skip
-        if outside:
+        if outside := deployments.dependants_outside(turn.session, deployment_id):
             listed = ", ".join(f"{one.role} on {one.node}" for one in outside)
             raise Refused(
                 f"Deployment {row.name} cannot be deleted: {listed} in other deployments depend "
@@ -132,11 +98,7 @@ def delete_deployment(parts: Parts, actor: Actor, deployment_id: int, *, force: 
             view = deployment_view(turn.registry, turn.session, turn.store, deployment_id)
             if said := turn.registry.objections("check_delete", subject=view, session=turn.session):
                 raise Refused(" ".join(said))
-        ids = turn.session.scalars(
-            select(node_roles.c.id)
-            .where(node_roles.c.deployment_id == deployment_id)
-            .order_by(node_roles.c.cohort.desc())
-        ).all()
+        ids = deployments.node_roles_of(turn.session, deployment_id)
         if not force and (tearing := to_tear_down(turn, ids)):
             raise Refused(
                 f"Deployment {row.name} has {len(tearing)} noderoles that tear down what they made on their nodes "
@@ -146,14 +108,11 @@ def delete_deployment(parts: Parts, actor: Actor, deployment_id: int, *, force: 
         if turn.notes is not None:
             turn.notes.gone.append(f"deployment {row.name}")
         remove_in_turn(turn, ids)
-        for ref in turn.session.scalars(
-            select(deployment_roles.c.id).where(deployment_roles.c.deployment_id == deployment_id)
-        ).all():
+        for ref in deployment_roles.of_deployment(turn.session, deployment_id):
             drop_deployment_role(turn, ref)
-        here = select(nodes.c.id).where(nodes.c.deployment_id == deployment_id, ~nodes.c.system)
-        write_nodes(turn, {ref: {"deployment_id": row.parent_id} for ref in turn.session.scalars(here)})
-        turn.session.execute(delete(nodes).where(nodes.c.deployment_id == deployment_id, nodes.c.system))
-        turn.session.execute(delete(deployments).where(deployments.c.id == deployment_id))
+        here = deployments.nodes_of(turn.session, deployment_id)
+        write_nodes(turn, {ref: {"deployment_id": row.parent_id} for ref in here})
+        deployments.remove(turn.session, deployment_id)
         turn.audit("deployment.delete", f"deployment {row.name}")
 
 
@@ -170,14 +129,8 @@ def recall(parts: Parts, actor: Actor, deployment_id: int) -> None:
 def _withdraw(parts: Parts, actor: Actor, deployment_id: int, action: str) -> None:
     with change(parts, actor) as turn:
         row = _not_system(turn.session, deployment_id, "proposed")
-        turn.session.execute(
-            update(deployments).where(deployments.c.id == deployment_id).values(committed=False, updated_at=turn.now)
-        )
-        queued = turn.session.scalars(
-            select(runs.c.node_role_id)
-            .join(node_roles, node_roles.c.id == runs.c.node_role_id)
-            .where(node_roles.c.deployment_id == deployment_id, runs.c.state == "queued")
-        ).all()
+        deployments.change(turn.session, turn.now, deployment_id, committed=False)
+        queued = deployments.queued(turn.session, deployment_id)
         cancel(turn, queued, f"deployment {row.name} was proposed again", queued_only=True)
         if action == "recall":
             discard_in_turn(turn, deployment_id=deployment_id)
@@ -212,38 +165,14 @@ def plan(parts: Parts, deployment_id: int) -> Plan:
 def commit_deployment_in_turn(turn: Turn, deployment_id: int) -> None:
     """The same inside a running turn."""
     row = _deployment(turn.session, deployment_id)
-    turn.session.execute(
-        update(deployments).where(deployments.c.id == deployment_id).values(committed=True, updated_at=turn.now)
-    )
-    commit_of_deployment_roles(
-        turn,
-        turn.session.scalars(
-            select(deployment_roles.c.id).where(
-                deployment_roles.c.deployment_id == deployment_id,
-                deployment_roles.c.proposed_data != deployment_roles.c.committed_data,
-            )
-        ).all(),
-    )
-    here = node_roles.c.deployment_id == deployment_id
-    drafted = turn.session.scalars(
-        select(node_roles.c.id).where(
-            here, node_roles.c.state != int(PROPOSED), node_roles.c.proposed_data != node_roles.c.committed_data
-        )
-    ).all()
+    deployments.change(turn.session, turn.now, deployment_id, committed=True)
+    commit_of_deployment_roles(turn, deployment_roles.drafted(turn.session, deployment_id))
+    drafted = deployments.drafted_node_roles(turn.session, deployment_id)
     commit_of_node_roles(turn, drafted)
-    commit_of_nodes(
-        turn,
-        turn.session.scalars(
-            select(nodes.c.id).where(nodes.c.deployment_id == deployment_id, nodes.c.hint != nodes.c.proposed_hint)
-        ).all(),
-    )
-    ids = turn.session.scalars(
-        select(node_roles.c.id).where(here, node_roles.c.state == int(PROPOSED)),
-        execution_options={"yield_per": PORTION},
-    )
-    committed = commit_in_turn(turn, list(ids))
+    commit_of_nodes(turn, deployments.drafted_nodes(turn.session, deployment_id))
+    committed = commit_in_turn(turn, deployments.proposed(turn.session, deployment_id))
     commit_hooks(turn, [*committed, *drafted], deployment_id=deployment_id)
-    turn.moves.woken.update(turn.session.scalars(select(node_roles.c.node_id).where(here).distinct()))
+    turn.moves.woken.update(deployments.busy_nodes(turn.session, deployment_id))
     turn.audit("deployment.commit", f"deployment {row.name}", committed=len(committed))
 
 
@@ -258,40 +187,27 @@ def add_role(
     """
     with change(parts, actor) as turn:
         row = _deployment(turn.session, deployment_id)
-        role = turn.session.scalar(select(roles.c.name).where(roles.c.id == role_id))
+        role = bindings.role_names(turn.session, [role_id]).get(role_id)
         if role is None:
             raise NotFound(f"There is no role {role_id}.")
-        there = turn.session.scalar(
-            select(deployment_roles.c.id).where(
-                deployment_roles.c.deployment_id == deployment_id, deployment_roles.c.role_id == role_id
-            )
-        )
+        there = deployment_roles.find(turn.session, deployment_id, role_id)
         if there is not None:
             raise Refused(f"Role {role} is in deployment {row.name} already (deployment role {there}).")
-        made = turn.session.scalars(
-            insert(deployment_roles)
-            .values(
-                deployment_id=deployment_id, role_id=role_id, proposed_data=_checked(parts, role, data or {}),
-                created_at=turn.now, updated_at=turn.now,
-            )
-            .returning(deployment_roles.c.id)
-        ).one()  # fmt: skip
+        checked = _checked(parts, role, data or {})
+        made = deployment_roles.add(
+            turn.session, turn.now, deployment_id=deployment_id, role_id=role_id, proposed_data=checked
+        )
         record(turn, "deployment_role", made, PROPOSED_LAYER, [path for path, _ in leaves(dict(data or {}))])
         turn.tell("on_deployment_create", f"deployment_role {made}", id=made)
         turn.audit("deployment.add_role", f"deployment {row.name}", role=role)
-        return int(made)
+        return made
 
 
 def remove_role(parts: Parts, actor: Actor, deployment_role_id: int) -> None:
     """Take a role out of a deployment. Refused while noderoles of it are bound there."""
     with change(parts, actor) as turn:
         row = _deployment_role(turn.session, deployment_role_id)
-        bound = turn.session.scalar(
-            select(func.count())
-            .select_from(node_roles)
-            .where(node_roles.c.role_id == row.role_id, node_roles.c.deployment_id == row.deployment_id)
-        )
-        if bound:
+        if bound := deployments.bound(turn.session, row.deployment_id, row.role_id):
             raise Refused(
                 f"Role {row.role} is bound to {bound} nodes in deployment {row.deployment}. Unbind those first."
             )
@@ -303,7 +219,7 @@ def drop_deployment_role(turn: Turn, deployment_role_id: int) -> None:
     """Take a role out of a deployment, whose noderoles are gone, and tell of it."""
     view = deployment_role_view(turn.session, deployment_role_id)
     assert view is not None
-    turn.session.execute(delete(deployment_roles).where(deployment_roles.c.id == deployment_role_id))
+    deployment_roles.remove(turn.session, deployment_role_id)
     payload = {"id": view.id, "deployment": view.deployment, "role": view.role, "data": dict(view.data)}
     turn.tell("on_deployment_delete", f"deployment_role {view.id}", id=view.id, view=payload)
 
@@ -313,11 +229,7 @@ def set_role_data(parts: Parts, actor: Actor, deployment_role_id: int, data: Map
     with change(parts, actor) as turn:
         row = _deployment_role(turn.session, deployment_role_id)
         kept = keep_seals(parts.cipher, row.committed_data, _checked(parts, row.role, data))
-        turn.session.execute(
-            update(deployment_roles)
-            .where(deployment_roles.c.id == deployment_role_id)
-            .values(proposed_data=kept, updated_at=turn.now)
-        )
+        deployment_roles.propose(turn.session, turn.now, deployment_role_id, kept)
         record(turn, "deployment_role", deployment_role_id, PROPOSED_LAYER, [path for path, _ in leaves(dict(data))])
         changed = differences({"data": row.proposed_data}, {"data": kept})
         turn.audit("deployment_role.data", f"deployment_role {deployment_role_id}", changed=changed)
@@ -357,7 +269,7 @@ def _checked(parts: Parts, role: str, data: Mapping[str, Json]) -> dict[str, Jso
 
 
 def _deployment(session: Session, deployment_id: int) -> Any:
-    row = session.execute(select(deployments).where(deployments.c.id == deployment_id)).one_or_none()
+    row = deployments.row_of(session, deployment_id)
     if row is None:
         raise NotFound(f"There is no deployment {deployment_id}.")
     return row
@@ -371,27 +283,14 @@ def _not_system(session: Session, deployment_id: int, what: str) -> Any:
 
 
 def _deployment_role(session: Session, deployment_role_id: int) -> Any:
-    row = session.execute(
-        select(
-            deployment_roles.c.id, deployment_roles.c.role_id, deployment_roles.c.deployment_id,
-            deployment_roles.c.committed_data, deployment_roles.c.proposed_data, roles.c.name.label("role"),
-            deployments.c.name.label("deployment"),
-        )
-        .join(roles, roles.c.id == deployment_roles.c.role_id)
-        .join(deployments, deployments.c.id == deployment_roles.c.deployment_id)
-        .where(deployment_roles.c.id == deployment_role_id)
-    ).one_or_none()  # fmt: skip
+    row = deployment_roles.row_of(session, deployment_role_id)
     if row is None:
         raise NotFound(f"There is no deployment role {deployment_role_id}.")
     return row
 
 
 def _refuse_taken(session: Session, name: str, *, but: int | None = None) -> None:
-    taken = session.scalar(
-        select(deployments.c.id).where(
-            func.lower(deployments.c.name) == name.lower(), true() if but is None else deployments.c.id != but
-        )
-    )
+    taken = deployments.who_is_called(session, name, but=but)
     if taken is not None:
         raise Refused(f"There is a deployment {name} already (deployment {taken}).")
 
@@ -402,8 +301,7 @@ def _refuse_bad_parent(session: Session, row: Any, parent_id: int) -> None:
     parent = _deployment(session, parent_id)
     if parent_id in trees.subtree(session, row.id):
         raise Refused(f"Deployment {parent.name} is {row.name} itself or below it, and cannot be its parent.")
-    used = session.scalar(select(node_roles.c.id).where(node_roles.c.deployment_id == row.id).limit(1))
-    if used is not None:
+    if deployments.is_used(session, row.id):
         raise Refused(
             f"Deployment {row.name} has noderoles, whose parents may be in its ancestors. Unbind them before moving it."
         )
