@@ -324,6 +324,13 @@ _TO_BE_TAKEN = _free()
 _UNHEARD = _free(runs.c.rung_at < bindparam("before", type_=UtcDateTime()))
 
 
+def row_of(session: Session, run_id: int) -> Any:
+    """(id, state, pending, node_role_id, step), or None."""
+    return session.execute(
+        select(runs.c.id, runs.c.state, runs.c.pending, runs.c.node_role_id, runs.c.step).where(runs.c.id == run_id)
+    ).one_or_none()
+
+
 def node_of(session: Session, run_id: int) -> int | None:
     return session.scalar(select(runs.c.node_id).where(runs.c.id == run_id))
 

@@ -14,7 +14,7 @@ from crowbar_core.errors import Refused
 from crowbar_core.services.cluster import binding, deployments, nodes, steering
 from crowbar_core.services.cluster.planning import rehearse
 from crowbar_core.services.values import attributes, drafts
-from crowbar_core.store.models import Audit, table
+from crowbar_core.store.models import Audit, DeploymentRole, table
 from tests.integration.cluster import OPERATOR, Cluster, check_rest, node_role_rows
 from tests.integration.conftest import NewCluster
 
@@ -289,7 +289,7 @@ def test_now_commits_just_the_one_value(new_cluster: NewCluster) -> None:
 def test_drafts_of_one_object_are_committed_or_discarded_alone(new_cluster: NewCluster, where: str) -> None:
     c = made(new_cluster)
     (ref,) = running(c, ("a", "ntp"))
-    there = c.rows(select(deployments.deployment_roles.c.id))[0].id
+    there = c.rows(select(table(DeploymentRole).c.id))[0].id
     name, target = {
         "node": ("site", {"node_id": c.nodes["a"]}), "node_role": ("servers", {"node_role_id": ref}),
         "deployment_role": ("servers", {"deployment_role_id": there}),

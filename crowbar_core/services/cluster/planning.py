@@ -16,8 +16,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Attribute, Json
 from crowbar_core.domain import annealing
@@ -30,18 +28,10 @@ from crowbar_core.services.data.changes import refresh_sysdata
 from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.data.views import node_role_views
 from crowbar_core.services.turns.parts import Called, Notes, Parts, Rehearsed, Turn, rehearsing
-from crowbar_core.store import pictures, transitions
-from crowbar_core.store.db import Store
-from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, table
-
-nodes, node_roles, roles, runs, deployments = (
-    table(Node), table(NodeRole), table(RoleRow), table(Run), table(Deployment),
-)  # fmt: skip
+from crowbar_core.store import bindings, pictures, plans, transitions
 
 Kind = Literal["teardown", "run", "run again", "refresh", "pass over", "wait"]
 _HOOKS_IN_THE_TRANSACTION = ("check_commit", "on_commit", "on_node_bind", "on_node_unbind")
-RECENT_RUNS = 2000
-"""From how many of the last runs durations are taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,8 +218,8 @@ def _rehearsed(turn: Turn) -> Callable[[], Plan]:
         took.to_rest()
     lines = _lines(turn, took) if registry.listens("plan_lines") else ()
     _name_the_reached(turn, notes)
-    names = _names(turn.session, turn.store, took.ids())
-    seconds = _durations(turn.session)
+    names = plans.names(turn.session, turn.store, took.ids())
+    seconds = plans.durations(turn.session)
 
     def finish() -> Plan:
         took.to_rest()
@@ -260,15 +250,10 @@ def _name_the_reached(turn: Turn, notes: Notes) -> None:
     of_nodes = {ref for kind, ref, _, _, _ in notes.effects if kind == "node"}
     of_node_roles = {ref for kind, ref, _, _, _ in notes.effects if kind == "node_role"}
     if of_nodes:
-        named = select(nodes.c.id, nodes.c.name).where(turn.store.ids(nodes.c.id, of_nodes))
-        notes.called.update({("node", ref): Called(name) for ref, name in turn.session.execute(named)})
+        named = bindings.targets(turn.session, turn.store, of_nodes)
+        notes.called.update({("node", ref): Called(row.name) for ref, row in named.items()})
     if of_node_roles:
-        for row in turn.session.execute(
-            select(node_roles.c.id, roles.c.name.label("role"), nodes.c.name.label("node"))
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .join(nodes, nodes.c.id == node_roles.c.node_id)
-            .where(turn.store.ids(node_roles.c.id, of_node_roles))
-        ):
+        for row in plans.names(turn.session, turn.store, of_node_roles).values():
             notes.called["node_role", row.id] = Called(f"{row.role} on {row.node}", row.role)
 
 
@@ -289,40 +274,6 @@ def _lines(turn: Turn, took: Rehearsal) -> tuple[PlanLine, ...]:
         if turn.notes is not None:
             turn.notes.answer(plugin, "plan_lines", "the plan", [one.text for one in said])
     return tuple(found)
-
-
-def _names(session: Session, store: Store, ids: Collection[int]) -> dict[int, Any]:
-    """What the noderoles of a plan are called, and what their roles are like."""
-    rows = session.execute(
-        select(
-            node_roles.c.id, nodes.c.name.label("node"), roles.c.name.label("role"), roles.c.destructive,
-            roles.c.reboots, node_roles.c.cohort, deployments.c.name.label("deployment"),
-        )
-        .join(nodes, nodes.c.id == node_roles.c.node_id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .join(deployments, deployments.c.id == node_roles.c.deployment_id)
-        .where(store.ids(node_roles.c.id, ids))
-    )  # fmt: skip
-    return {row.id: row for row in rows}
-
-
-def _durations(session: Session) -> dict[str, float]:
-    """Role -> seconds of its last successful runs, on average."""
-    recent = (
-        select(runs.c.node_role_id, runs.c.started_at, runs.c.finished_at)
-        .where(runs.c.state == "succeeded", runs.c.started_at.is_not(None))
-        .order_by(runs.c.id.desc())
-        .limit(RECENT_RUNS)
-        .subquery()
-    )
-    took: dict[str, list[float]] = defaultdict(list)
-    for role, started, finished in session.execute(
-        select(roles.c.name, recent.c.started_at, recent.c.finished_at)
-        .join(node_roles, node_roles.c.role_id == roles.c.id)
-        .join(recent, recent.c.node_role_id == node_roles.c.id)
-    ):
-        took[role].append((finished - started).total_seconds())
-    return {role: sum(found) / len(found) for role, found in took.items()}
 
 
 def _plan(

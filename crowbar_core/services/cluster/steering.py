@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Json
@@ -39,16 +38,16 @@ from crowbar_core.store import (
     holds,
     leaving,
     moves,
+    node_fields,
+    node_work,
+    noderoles,
     pictures,
     quarantine,
     refreshing,
+    runs,
     steps,
     transitions,
 )
-from crowbar_core.store.models import Deployment, Edge, Node, NodeRole, RoleRow, Run, table
-
-nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
-deployments = table(Deployment)
 
 MAX_BLAME = 5
 """How many reasons the sentence that answers "why?" names, and how many roles each of them."""
@@ -84,7 +83,7 @@ def retry(parts: Parts, actor: Actor, node_role_id: int) -> None:
         if row.state == ERROR:
             transitions.send_back(turn.moves, [node_role_id], **fresh)
         else:
-            turn.session.execute(update(node_roles).where(node_roles.c.id == node_role_id).values(**fresh))
+            noderoles.note(turn.session, node_role_id, **fresh)
         turn.moves.woken.add(row.node_id)
         turn.audit("node_role.retry", f"node_role {node_role_id}")
 
@@ -161,7 +160,7 @@ def rerun(parts: Parts, actor: Actor, node_role_id: int) -> None:
 def rerun_in_turn(turn: Turn, node_role_id: int) -> None:
     row = _node_role(turn.session, node_role_id)
     if row.state == TRANSITION:
-        turn.session.execute(update(node_roles).where(node_roles.c.id == node_role_id).values(rerun=True))
+        noderoles.note(turn.session, node_role_id, rerun=True)
     elif row.state == ACTIVE:
         rerun_now(turn, [node_role_id], f"{turn.actor.name} asked for it")
     elif row.state in (ERROR, PROPOSED):
@@ -231,11 +230,7 @@ def cancel_run(parts: Parts, actor: Actor, run_id: int, *, hold: bool = True) ->
     Cancelling what is being cancelled does nothing; one that has ended is refused.
     """
     with change(parts, actor) as turn:
-        row = turn.session.execute(
-            select(runs.c.id, runs.c.state, runs.c.node_role_id).where(runs.c.id == run_id)
-        ).one_or_none()
-        if row is None:
-            raise NotFound(f"There is no run {run_id}.")
+        row = _run(turn.session, run_id)
         if row.state == RunState.CANCELLING:
             return
         if row.state not in (RunState.QUEUED, RunState.RUNNING):
@@ -252,11 +247,7 @@ def wake_run(parts: Parts, actor: Actor, run_id: int) -> None:
     harm. Refused for a run that has ended, and for one that waits in no step.
     """
     with change(parts, actor) as turn:
-        row = turn.session.execute(
-            select(runs.c.state, runs.c.pending, runs.c.node_role_id, runs.c.step).where(runs.c.id == run_id)
-        ).one_or_none()
-        if row is None:
-            raise NotFound(f"There is no run {run_id}.")
+        row = _run(turn.session, run_id)
         if row.state not in OPEN_RUN_STATES:
             raise Refused(f"Run {run_id} has ended: it {row.state}.")
         if row.pending and row.step is None:
@@ -287,11 +278,7 @@ def finish_pending(
     """
     check_report_size("the run", wall or {})  # before the graph's lock is taken
     with change(parts, actor) as turn:
-        row = turn.session.execute(
-            select(runs.c.state, runs.c.pending, runs.c.node_role_id).where(runs.c.id == run_id)
-        ).one_or_none()
-        if row is None:
-            raise NotFound(f"There is no run {run_id}.")
+        row = _run(turn.session, run_id)
         once = fates.token_in_doubt(turn.session, row.node_role_id, run_id) if succeeded else ""
         if not once and (not row.pending or row.state != RunState.RUNNING):
             raise Refused(f"Run {run_id} is {row.state} and does not wait to be reported.")
@@ -356,26 +343,15 @@ def why_node(parts: Parts, node_id: int) -> Why:
     that it is for.
     """
     with parts.store.read() as session:
-        node = session.execute(select(nodes).where(nodes.c.id == node_id)).one_or_none()
+        node = node_fields.row_of(session, node_id)
         if node is None:
             raise NotFound(f"There is no node {node_id}.")
         now = parts.store.now(session)
-        open_run = session.execute(
-            select(runs.c.id, runs.c.state, roles.c.name)
-            .join(node_roles, node_roles.c.id == runs.c.node_role_id)
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .where(runs.c.node_id == node_id, runs.c.finished_at.is_(None))
-        ).one_or_none()
-        if open_run is not None:
-            text = f"Run {open_run.id} of {open_run.name} is {open_run.state}"
+        for open_run in node_work.open_runs(session, parts.store, [node_id]):
+            text = f"Run {open_run.id} of {open_run.role} is {open_run.state}"
             text += ": it waits for a worker." if open_run.state == RunState.QUEUED else "."
             return Why(summary=text, reasons=(Reason("running", text, f"run {open_run.id}"),))
-        waiting = session.scalars(
-            select(node_roles.c.id)
-            .where(node_roles.c.node_id == node_id, or_(node_roles.c.state != int(ACTIVE), node_roles.c.rerun))
-            .order_by(node_roles.c.cohort, node_roles.c.id)
-            .limit(MAX_ROLES)
-        ).all()
+        waiting = noderoles.wanting_work(session, node_id, most=MAX_ROLES)
         graph = pictures.around(session, parts.store, waiting, missing=parts.registry.lacks)
         picture = annealing.Node(
             id=node.id, name=node.name, alive=node.alive, available=node.available, status=node.status
@@ -383,8 +359,7 @@ def why_node(parts: Parts, node_id: int) -> Why:
         said = annealing.node_reasons(picture)
         if not waiting:
             text = f"Nothing on {node.name} has work to do." if said else f"Everything on {node.name} is ACTIVE."
-            bound = session.scalar(select(node_roles.c.id).where(node_roles.c.node_id == node_id).limit(1))
-            text = text if bound is not None else f"No role is bound to {node.name}."
+            text = text if noderoles.are_on(session, node_id) else f"No role is bound to {node.name}."
             return _summed([*said, Reason("nothing to do", text, f"node {node.id}")])
         here = {f"node_role {ref}": graph.node_roles[ref].role for ref in waiting}
         whose: dict[tuple[str, str], tuple[Reason, list[str]]] = {}
@@ -412,20 +387,16 @@ def _summed(said: Collection[Reason]) -> Why:
 
 
 def _node_role(session: Session, node_role_id: int) -> Any:
-    row = session.execute(
-        select(
-            node_roles.c.id, node_roles.c.node_id, node_roles.c.role_id, node_roles.c.deployment_id, node_roles.c.state,
-            node_roles.c.available, node_roles.c.rerun, node_roles.c.not_before, node_roles.c.status,
-            roles.c.name.label("role"), roles.c.ready, roles.c.jig_name, nodes.c.name.label("node"),
-            deployments.c.name.label("deployment"), deployments.c.committed.label("deployment_committed"),
-        )
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .join(nodes, nodes.c.id == node_roles.c.node_id)
-        .join(deployments, deployments.c.id == node_roles.c.deployment_id)
-        .where(node_roles.c.id == node_role_id)
-    ).one_or_none()  # fmt: skip
+    row = noderoles.row_of(session, node_role_id)
     if row is None:
         raise NotFound(f"There is no noderole {node_role_id}.")
+    return row
+
+
+def _run(session: Session, run_id: int) -> Any:
+    row = runs.row_of(session, run_id)
+    if row is None:
+        raise NotFound(f"There is no run {run_id}.")
     return row
 
 
