@@ -5,8 +5,9 @@ lead to a POST whose view does its work within ``act``: it says how it went and 
 the API call and the command that do the same.
 """
 
+from crowbar_core.web.api.verbs import Action
 from crowbar_core.web.ui.plans import act_planned
-from crowbar_core.web.ui.shell import Action, act, field, form_body, form_value, found, number, page
+from crowbar_core.web.ui.shell import act, field, form_body, form_value, found, number, page
 from crowbar_core.web.ui.tables import Column, Form, Input, Rows, fragment, list_page, object_page, row, rows
 
 __all__ = [

@@ -23,14 +23,16 @@ def yes_option(function: _F) -> _F:
     return click.option("--yes", is_flag=True, help="Do not ask, whatever will be lost.")(function)
 
 
-def ask(client: Client, path: str, things: Iterable[str | int], act: str, *, yes: bool) -> None:
+def ask(client: Client, path: str, things: Iterable[str | int], act: str, *, yes: bool, force: bool = False) -> None:
     """Return if each of the things may be destroyed; all are asked for before any of it is done.
 
     Raises ``NobodyToAsk`` (exit 2) when nobody is there to answer, ``Refused`` when another name was typed.
     """
     if yes:
         return
-    found = [client.get(path, thing, "losses", query={"act": act}) for thing in things]
+    found = [
+        client.get(path, thing, "losses", query={"act": act, "force": "true" if force else None}) for thing in things
+    ]
     for loss in found:
         if not loss["asks"]:
             continue

@@ -42,7 +42,7 @@ add_list(
     order="name",
 )
 add_show(deployments, "deployments", what="a deployment")
-add_destroy(deployments, "deployments", what="a deployment", plans=True)
+add_destroy(deployments, "deployments", what="a deployment", plans=True, forces=True)
 add_action(
     deployments,
     "deployments",

@@ -183,7 +183,7 @@ def unbind(references: tuple[str, ...], yes: bool, force: bool, plan: bool, ever
                 client.delete("node_roles", number, query=DRY | forced(force)), every=every, title=f"unbind {reference}"
             )
         return
-    ask(client, "node_roles", numbers, "unbind", yes=yes)
+    ask(client, "node_roles", numbers, "unbind", yes=yes, force=force)
     for reference, number in zip(references, numbers, strict=True):
         answer = client.delete("node_roles", number, query=forced(force))
         if answer is not None and output() != "table":

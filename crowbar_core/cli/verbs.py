@@ -194,7 +194,7 @@ def add_destroy(group: Noun, path: str, *, what: str, plans: bool = False, force
             for name in names:
                 show_plan(client.delete(path, name, query=DRY | forced(force)), every=every)
             return
-        ask(client, path, names, "destroy", yes=yes)
+        ask(client, path, names, "destroy", yes=yes, force=force)
         for name in names:
             client.delete(path, name, query=forced(force))
             is_gone = gone(client, path, name) if forces else "is gone"

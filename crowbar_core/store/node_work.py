@@ -16,10 +16,11 @@ nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(Role
 
 
 def open_runs(session: Session, store: Store, node_ids: Collection[int]) -> list[Any]:
-    """The open runs on these nodes: (id, node_id, node_role_id, role, state)."""
+    """The open runs on these nodes: (id, node_id, node_role_id, role, state, teardown)."""
+    role = roles.c.name.label("role")
     return list(
         session.execute(
-            select(runs.c.id, runs.c.node_id, runs.c.node_role_id, roles.c.name.label("role"), runs.c.state)
+            select(runs.c.id, runs.c.node_id, runs.c.node_role_id, role, runs.c.state, runs.c.teardown)
             .join(node_roles, node_roles.c.id == runs.c.node_role_id)
             .join(roles, roles.c.id == node_roles.c.role_id)
             .where(store.ids(runs.c.node_id, node_ids), runs.c.finished_at.is_(None))

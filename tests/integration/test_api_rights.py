@@ -138,7 +138,7 @@ def test_a_node_reaches_only_its_own_endpoints(api: Api) -> None:
     assert api.put(f"runs/{run}/finish", {"succeeded": True}, who=who).status_code == 409  # its own, but over
     allowed = {
         "api.show_nodes", "api.report_alive", "api.report_discovery", "api.why_node", "api.node_attribs",
-        "api.node_attrib", "api.finish_run", "api.report_host_keys",
+        "api.node_attrib", "api.finish_run", "api.wake_run", "api.report_host_keys",
     }  # fmt: skip
     for endpoint, method, path in _paths(api, made):
         if permissions(api.app)[endpoint] == "public" or endpoint in allowed:

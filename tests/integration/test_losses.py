@@ -11,11 +11,12 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
-from crowbar_core import Barclamp, Role, hookimpl
+from crowbar_core import Barclamp, Role, Task, hookimpl
 from crowbar_core.barclamp import Hammer
 from crowbar_core.errors import BadInput, NotFound, Refused
 from crowbar_core.services.cluster import groups, steering
 from crowbar_core.services.cluster.losses import Loss, confirm, losses
+from crowbar_core.services.engine.runner import Runner
 from crowbar_core.services.people import users
 from crowbar_core.store.models import HammerRow, table
 from tests.integration.api import PASSWORDS, Api, serving
@@ -182,10 +183,14 @@ def test_only_the_name_lets_it_go_on_and_what_is_not_known_is_refused(cluster: C
 # ---------------------------------------------------------------- the pages
 
 
+def pitch(task: Task) -> None:
+    task.log("strikes it" if task.teardown else "pitches it")
+
+
 class Trial:
     @hookimpl
     def register_barclamp(self) -> Barclamp:
-        return Barclamp(name="destroyer", roles=ROLES)
+        return Barclamp(name="destroyer", roles=(*ROLES, Role(name="tent", jig="python", run=pitch, teardown=pitch)))
 
 
 @pytest.fixture
@@ -227,16 +232,16 @@ def made(api: Api) -> dict[str, Any]:
 
 
 FORMS = [
-    ("/nodes/{node}/delete", {}, "one.test.example"),
+    ("/nodes/{node}/destroy", {}, "one.test.example"),
     ("/nodes/{node}/redeploy", {}, "one.test.example"),
     ("/nodes/{node}/power", {"action": "off"}, "one.test.example"),
     ("/nodes/{node}/power", {"action": "cycle"}, "one.test.example"),
     ("/nodes/{other}/commit", {}, "two.test.example"),
-    ("/deployments/{deployment}/delete", {}, "web"),
+    ("/deployments/{deployment}/destroy", {}, "web"),
     ("/deployments/{deployment}/commit", {}, "web"),
     ("/noderoles/{bound}/unbind", {}, "one.test.example/floor"),
     ("/noderoles/{fresh}/commit", {}, "two.test.example/disk"),
-    ("/users/{user}/delete", {}, "viewer"),
+    ("/users/{user}/destroy", {}, "viewer"),
 ]
 
 
@@ -261,6 +266,60 @@ def test_no_form_destroys_before_the_name_was_typed(
     answer = operator.post(where, data={**sent, "typed": name})
     assert not answer.location.startswith("/ask/")
     assert api.dump() != before
+
+
+def pitched(api: Api) -> tuple[int, int]:
+    """A node that is alive, and a tent on it that has been pitched."""
+    node = api.made("nodes", {"name": "one.test.example", "alive": True, "available": True})["id"]
+    tent = api.made("node_roles", {"node_id": node, "role_id": "tent"})["id"]
+    assert api.put(f"node_roles/{tent}/commit").status_code == 200
+    Runner(api.parts).execute_here([row["id"] for row in api.get("runs").get_json()])
+    assert api.get(f"node_roles/{tent}").get_json()["state_name"] == "ACTIVE"
+    return node, tent
+
+
+def test_a_page_that_destroys_offers_to_force_what_would_be_torn_down(api: Api, operator: FlaskClient) -> None:
+    node, tent = pitched(api)
+    for url in (f"/ask/nodes/{node}/destroy", f"/ask/node_roles/{tent}/unbind"):
+        page = operator.get(url).get_data(as_text=True)
+        assert "tent on one.test.example" in page[page.index("Torn down on their nodes") :]
+        assert 'name="force"' in page
+    token = csrf(page)
+    sent = {"csrf_token": token, "typed": "one.test.example/tent"}
+    planned = operator.post(f"/noderoles/{tent}/unbind", data={**sent, "rehearse": "yes", "force": "true"})
+    planned_page = planned.get_data(as_text=True)
+    assert planned_page.count('name="force"') == 1, "what was forced is forced by the button below the plan, too"
+    assert operator.post(f"/noderoles/{tent}/unbind", data=sent).location == f"/noderoles/{tent}"
+    assert api.get(f"node_roles/{tent}").get_json()["leaving"], "what it made is torn down first"
+    assert "goes when what was made on the node is torn down" in operator.get("/").get_data(as_text=True)
+    answer = operator.post(f"/noderoles/{tent}/unbind", data={**sent, "force": "true"})
+    assert (answer.location, api.get(f"node_roles/{tent}").status_code) == ("/noderoles", 404)
+
+
+def test_many_are_removed_by_force_in_one_request(api: Api) -> None:
+    node, tent = pitched(api)
+    told = api.get(f"node_roles/{tent}/losses?act=unbind&force=true").get_json()
+    assert (told["tears_down"], told["summary"].endswith("What they did there stays as it is.")) == (False, True)
+    planned = api.post("node_roles/bulk/unbind?force=true&dry_run=true", {"node_roles": [tent]}).get_json()
+    assert planned["steps"] == []
+    assert api.post("nodes/bulk/delete", {"nodes": [node]}).status_code == 200
+    assert api.get(f"nodes/{node}").status_code == 200, "it is being torn down"
+    gone = api.post("nodes/bulk/delete?force=true", {"nodes": [node]})
+    assert gone.status_code == 200, gone.get_data(as_text=True)
+    assert api.get(f"nodes/{node}").status_code == 404
+
+
+def test_a_deployment_is_destroyed_by_force_over_what_is_to_be_torn_down(api: Api) -> None:
+    home = api.made("deployments", {"name": "camp"})["id"]
+    node = api.made("nodes", {"name": "one.test.example", "alive": True, "available": True, "deployment_id": home})[
+        "id"
+    ]
+    tent = api.made("node_roles", {"node_id": node, "role_id": "tent", "deployment_id": home})["id"]
+    assert api.put("deployments/camp/commit").status_code == 200
+    Runner(api.parts).execute_here([row["id"] for row in api.get("runs").get_json()])
+    assert api.call("DELETE", "deployments/camp").status_code == 409
+    assert api.call("DELETE", "deployments/camp?force=true").status_code == 204
+    assert api.get(f"node_roles/{tent}").status_code == 404
 
 
 def test_a_viewer_may_look_at_what_would_be_lost_and_is_offered_no_button(api: Api) -> None:

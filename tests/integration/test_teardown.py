@@ -9,6 +9,7 @@ from crowbar_core.barclamp import Role, Task
 from crowbar_core.errors import Refused
 from crowbar_core.services.annealing.sweeping import sweep, try_delayed
 from crowbar_core.services.cluster import binding, deployments, nodes, steering
+from crowbar_core.services.cluster.losses import TORN_DOWN, losses
 from crowbar_core.services.cluster.planning import rehearse
 from crowbar_core.services.engine.runner import Runner
 from tests.integration.cluster import OPERATOR, Cluster, check_invariants, node_rows, run_rows
@@ -160,6 +161,16 @@ def test_a_node_that_is_alive_goes_when_all_is_torn_down_and_a_dead_one_at_once(
         assert nodes.delete_node(c.parts, OPERATOR, c.nodes[name], wait=0, force=force)
 
 
+def test_asked_again_a_node_goes_on_tearing_down_and_forced_it_is_gone_at_once(new_cluster: NewCluster) -> None:
+    c, (base,) = cluster(new_cluster, BASE)
+    node = c.nodes["a"]
+    for _ in range(2):
+        assert not nodes.delete_node(c.parts, OPERATOR, node, wait=0)
+        assert torn(c, base) == ["queued"]
+    assert nodes.delete_node(c.parts, OPERATOR, node, wait=0, force=True)
+    assert there(c) == set()
+
+
 def test_a_plan_shows_what_is_torn_down_and_in_which_order(new_cluster: NewCluster) -> None:
     c, (base, _, _) = cluster(new_cluster, BASE, TOP, PLAIN)
     plan = rehearse(c.parts, lambda: unbind(c, base))
@@ -180,6 +191,27 @@ def test_a_deployment_is_not_deleted_over_what_is_to_be_torn_down(new_cluster: N
         deployments.delete_deployment(c.parts, OPERATOR, web)
     deployments.delete_deployment(c.parts, OPERATOR, web, force=True)
     assert there(c) == set()
+
+
+def test_the_loss_says_what_is_torn_down_and_what_stays(new_cluster: NewCluster) -> None:
+    c, (base, _, _) = cluster(new_cluster, BASE, TOP, PLAIN)
+    home = c.rows(select(node_rows.c.deployment_id).where(node_rows.c.id == c.nodes["a"]))[0].deployment_id
+    there = ("base on a.test.example", "top on a.test.example")
+    for kind, key, act, forced in (
+        ("node_roles", base, "unbind", "What they did there stays as it is."),
+        ("nodes", c.nodes["a"], "destroy", "What runs on it is cancelled."),
+        ("deployments", home, "destroy", "What they did on the nodes stays as it is."),
+    ):
+        loss = losses(c.parts, kind, key, act)
+        assert next(one.lines for one in loss.sections if one.title == TORN_DOWN) == there
+        assert loss.tears_down
+        assert "torn down" in loss.summary or "to tear down" in loss.summary
+        assert "as it is." not in loss.summary or "all else stays as it is." in loss.summary
+        without = losses(c.parts, kind, key, act, force=True)
+        assert (without.tears_down, without.summary.endswith(forced)) == (False, True), without.summary
+        assert TORN_DOWN not in [one.title for one in without.sections]
+    c.change_node("a", alive=False)
+    assert not losses(c.parts, "nodes", c.nodes["a"], "destroy").tears_down, "a dead node goes at once"
 
 
 def test_a_function_of_the_role_is_told_that_it_tears_down(new_cluster: NewCluster) -> None:

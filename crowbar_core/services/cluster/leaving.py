@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from crowbar_core.barclamp import NodeView
 from crowbar_core.errors import Refused, Veto
 from crowbar_core.services.annealing import fates
@@ -19,7 +21,7 @@ from crowbar_core.services.cluster.removing import refuse_running, remove_in_tur
 from crowbar_core.services.data.changes import rerun_now
 from crowbar_core.services.data.layers import run_inputs
 from crowbar_core.services.data.views import node_views
-from crowbar_core.services.turns.parts import TornDown, Turn, rehearsing
+from crowbar_core.services.turns.parts import Parts, TornDown, Turn, rehearsing
 from crowbar_core.store import leaving, node_work
 
 
@@ -45,15 +47,20 @@ def take_off(turn: Turn, ids: Collection[int], *, force: bool = False) -> bool:
 
 def to_tear_down(turn: Turn, ids: Collection[int]) -> list[Any]:
     """Those of these noderoles whose role has something to tear down and has run, children first."""
+    return tearing_in(turn.parts, turn.session, ids)
+
+
+def tearing_in(parts: Parts, session: Session, ids: Collection[int]) -> list[Any]:
+    """The same outside a turn."""
     return [
         row
-        for row in leaving.with_roles(turn.session, turn.store, ids)
-        if row.has_run and _tears_down(turn, row.role, row.jig_name)
+        for row in leaving.with_roles(session, parts.store, ids)
+        if row.has_run and _tears_down(parts, row.role, row.jig_name)
     ]
 
 
-def _tears_down(turn: Turn, role: str, jig_name: str) -> bool:
-    known, jig = turn.registry.roles.get(role), turn.registry.jigs.get(jig_name)
+def _tears_down(parts: Parts, role: str, jig_name: str) -> bool:
+    known, jig = parts.registry.roles.get(role), parts.registry.jigs.get(jig_name)
     return known is not None and jig is not None and jig.tears_down(known.role, known.package)
 
 
@@ -62,6 +69,12 @@ def _note(turn: Turn, tearing: Collection[Any]) -> None:
         turn.notes.torn_down.extend(
             TornDown(row.id, row.node, row.role, row.deployment, row.cohort, row.destructive) for row in tearing
         )
+
+
+def give_up(turn: Turn, ids: Collection[int]) -> None:
+    """Tear nothing down any more of noderoles that will be removed by force."""
+    refs = [row.id for row in leaving.with_roles(turn.session, turn.store, ids) if row.leaving]
+    leaving.mark(turn.session, turn.store, refs, leaving=False)
 
 
 def stay(turn: Turn, ids: Collection[int]) -> None:

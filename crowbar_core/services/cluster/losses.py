@@ -19,6 +19,7 @@ from crowbar_core.errors import BadInput, NotFound
 from crowbar_core.services.cluster import binding, hammers, steering
 from crowbar_core.services.cluster import deployments as deployment_service
 from crowbar_core.services.cluster import nodes as node_service
+from crowbar_core.services.cluster.leaving import tearing_in
 from crowbar_core.services.cluster.planning import rehearse
 from crowbar_core.services.turns.parts import SYSTEM, Parts
 from crowbar_core.store.db import Store
@@ -48,6 +49,8 @@ NAMED: Final = 5
 GO: Final = "Noderoles that go"
 WAIT: Final = "What depends on it elsewhere and has to wait"
 LEAN: Final = "What depends on it elsewhere"
+TORN_DOWN: Final = "Torn down on their nodes before they go"
+FIRST: Final = "What those made there that are named below is torn down first; all else stays as it is."
 UNDER_WAY: Final = "Runs under way"
 DESTRUCTIVE: Final = "Destructive roles that will run: what is on the disks is lost"
 AGAIN: Final = "Noderoles that run again"
@@ -64,7 +67,9 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """What an act takes away. ``name`` is what is typed to go on; it is asked for only if ``asks``."""
+    """What an act takes away. ``name`` is what is typed to go on; it is asked for only if ``asks``. ``tears_down``:
+    what roles made on nodes goes first, and ``force`` does without.
+    """
 
     act: str
     subject: str
@@ -72,22 +77,23 @@ class Loss:
     summary: str
     asks: bool
     sections: tuple[Section, ...]
+    tears_down: bool = False
 
 
-def losses(parts: Parts, kind: str, key: int, act: str) -> Loss:
+def losses(parts: Parts, kind: str, key: int, act: str, *, force: bool = False) -> Loss:
     """What ``act`` would take away from the object ``key`` of ``kind`` (nodes, deployments, node_roles, groups, users,
-    hammers).
+    hammers). ``force``: without tearing down what roles made on nodes.
 
     Raises ``BadInput`` for an act of which nothing is known, ``NotFound``, and ``Refused`` where the act itself would
     be refused for what depends on the object.
     """
-    known = _ACTS.get(kind, {})
+    known = ACTS.get(kind, {})
     work = known.get(act)
     if work is None:
         if kind in _POWERED:
             return _power(parts, kind, key, act)
         raise BadInput(f"Nothing is known of what {act!r} would destroy; known here: {', '.join(sorted(known))}.")
-    return work(parts, key)
+    return work(parts, key, force)
 
 
 def confirm(parts: Parts, kind: str, key: int, act: str, typed: str) -> Loss | None:
@@ -99,26 +105,29 @@ def confirm(parts: Parts, kind: str, key: int, act: str, typed: str) -> Loss | N
 # ---------------------------------------------------------------- nodes
 
 
-def _destroy_node(parts: Parts, node_id: int) -> Loss:
+def _destroy_node(parts: Parts, node_id: int, force: bool) -> Loss:
     with parts.store.read() as session:
         node = _row(session, nodes, node_id, "node")
         ids = _ids(session, node_roles.c.node_id == node_id)
+        torn = _torn_down(parts, session, ids, force=force or not node.alive)
         return Loss(
             act="destroy",
             subject=f"node {node.name}",
             name=node.name,
             summary=f"Node {node.name} goes with its values, noderoles, runs and hammers. "
-            "What runs on it is cancelled.",
+            f"What runs on it is cancelled.{f' {FIRST}' if torn else ''}",
             asks=True,
+            tears_down=bool(torn),
             sections=_sections(
                 (GO, _pairs(session, parts.store, ids)),
+                (TORN_DOWN, _pairs(session, parts.store, torn)),
                 (LEAN, _pairs(session, parts.store, _below(session, parts.store, ids))),
                 (UNDER_WAY, _open_runs(session, node_id=node_id)),
             ),
         )
 
 
-def _redeploy_node(parts: Parts, node_id: int) -> Loss:
+def _redeploy_node(parts: Parts, node_id: int, _: bool) -> Loss:
     with parts.store.read() as session:
         node = _row(session, nodes, node_id, "node")
         ids = _ids(session, node_roles.c.node_id == node_id, node_roles.c.state != int(PROPOSED))
@@ -138,7 +147,7 @@ def _redeploy_node(parts: Parts, node_id: int) -> Loss:
         )
 
 
-def _commit_node(parts: Parts, node_id: int) -> Loss:
+def _commit_node(parts: Parts, node_id: int, _: bool) -> Loss:
     with parts.store.read() as session:
         name = _row(session, nodes, node_id, "node").name
     return _commit(parts, f"node {name}", name, lambda: node_service.commit_node(parts, SYSTEM, node_id))
@@ -170,10 +179,17 @@ def _power(parts: Parts, kind: str, key: int, action: str) -> Loss:
 # ---------------------------------------------------------------- deployments, noderoles
 
 
-def _destroy_deployment(parts: Parts, deployment_id: int) -> Loss:
+def _destroy_deployment(parts: Parts, deployment_id: int, force: bool) -> Loss:
     with parts.store.read() as session:
         row = _row(session, deployments, deployment_id, "deployment")
         ids = _ids(session, node_roles.c.deployment_id == deployment_id)
+        torn = _torn_down(parts, session, ids, force=force)
+        stays = (
+            "It cannot go as long as there is something to tear down on the nodes: unbind what is named below first, "
+            "or force it, and that stays there."
+            if torn
+            else "What they did on the nodes stays as it is."
+        )
         parent = session.scalar(select(deployments.c.name).where(deployments.c.id == row.parent_id))
         handed = session.scalars(
             select(nodes.c.name)
@@ -190,11 +206,12 @@ def _destroy_deployment(parts: Parts, deployment_id: int) -> Loss:
             act="destroy",
             subject=f"deployment {row.name}",
             name=row.name,
-            summary=f"Deployment {row.name} goes with its noderoles, their runs and its values for roles. "
-            "What they did on the nodes stays as it is.",
+            summary=f"Deployment {row.name} goes with its noderoles, their runs and its values for roles. {stays}",
             asks=True,
+            tears_down=bool(torn),
             sections=_sections(
                 (GO, _pairs(session, parts.store, ids)),
+                (TORN_DOWN, _pairs(session, parts.store, torn)),
                 (LEAN, _pairs(session, parts.store, _below(session, parts.store, ids))),
                 (UNDER_WAY, _open_runs(session, deployment_id=deployment_id)),
                 (f"Nodes that go to deployment {parent}", handed),
@@ -203,13 +220,13 @@ def _destroy_deployment(parts: Parts, deployment_id: int) -> Loss:
         )
 
 
-def _commit_deployment(parts: Parts, deployment_id: int) -> Loss:
+def _commit_deployment(parts: Parts, deployment_id: int, _: bool) -> Loss:
     with parts.store.read() as session:
         name = _row(session, deployments, deployment_id, "deployment").name
     return _commit(parts, f"deployment {name}", name, lambda: deployment_service.commit(parts, SYSTEM, deployment_id))
 
 
-def _commit_node_role(parts: Parts, node_role_id: int) -> Loss:
+def _commit_node_role(parts: Parts, node_role_id: int, _: bool) -> Loss:
     with parts.store.read() as session:
         name, subject = _node_role_names(session, node_role_id)
     return _commit(parts, subject, name, lambda: steering.commit(parts, SYSTEM, node_role_id))
@@ -241,21 +258,24 @@ def _commit(parts: Parts, subject: str, name: str, act: Callable[[], object]) ->
     )
 
 
-def _unbind(parts: Parts, node_role_id: int) -> Loss:
+def _unbind(parts: Parts, node_role_id: int, force: bool) -> Loss:
     going = binding.unbind(parts, SYSTEM, node_role_id, dry_run=True)
     with parts.store.read() as session:
         name, subject = _node_role_names(session, node_role_id)
         fresh = _ids(session, parts.store.ids(node_roles.c.id, going), node_roles.c.state == int(PROPOSED))
         ran = _ids(session, parts.store.ids(node_roles.c.id, going), node_roles.c.run_count > 0)
+        torn = _torn_down(parts, session, going, force=force)
         return Loss(
             act="unbind",
             subject=subject,
             name=name,
             summary=f"{subject[0].upper()}{subject[1:]} goes with its values and runs, and so does what needs it on "
-            "the same node. What they did there stays as it is.",
+            f"the same node. {FIRST if torn else 'What they did there stays as it is.'}",
+            tears_down=bool(torn),
             asks=set(fresh) != set(going) or bool(ran),
             sections=_sections(
                 (GO, _pairs(session, parts.store, going)),
+                (TORN_DOWN, _pairs(session, parts.store, torn)),
                 (LEAN, _pairs(session, parts.store, _below(session, parts.store, going))),
                 (UNDER_WAY, _open_runs(session, ids=going)),
             ),
@@ -265,7 +285,7 @@ def _unbind(parts: Parts, node_role_id: int) -> Loss:
 # ---------------------------------------------------------------- groups, users, hammers
 
 
-def _destroy_group(parts: Parts, group_id: int) -> Loss:
+def _destroy_group(parts: Parts, group_id: int, _: bool) -> Loss:
     with parts.store.read() as session:
         row = _row(session, groups, group_id, "group")
         inside = session.scalars(
@@ -284,7 +304,7 @@ def _destroy_group(parts: Parts, group_id: int) -> Loss:
         )
 
 
-def _destroy_user(parts: Parts, user_id: int) -> Loss:
+def _destroy_user(parts: Parts, user_id: int, _: bool) -> Loss:
     with parts.store.read() as session:
         row = _row(session, users, user_id, "user")
         held = session.scalars(
@@ -300,7 +320,7 @@ def _destroy_user(parts: Parts, user_id: int) -> Loss:
         )
 
 
-def _destroy_hammer(parts: Parts, hammer_id: int) -> Loss:
+def _destroy_hammer(parts: Parts, hammer_id: int, _: bool) -> Loss:
     with parts.store.read() as session:
         row = _row(session, hammer_rows, hammer_id, "hammer")
         node = _row(session, nodes, row.node_id, "node")
@@ -315,7 +335,7 @@ def _destroy_hammer(parts: Parts, hammer_id: int) -> Loss:
         )
 
 
-_ACTS: Mapping[str, Mapping[str, Callable[[Parts, int], Loss]]] = {
+ACTS: Mapping[str, Mapping[str, Callable[[Parts, int, bool], Loss]]] = {
     "nodes": {"destroy": _destroy_node, "redeploy": _redeploy_node, "commit": _commit_node},
     "deployments": {"destroy": _destroy_deployment, "commit": _commit_deployment},
     "node_roles": {"unbind": _unbind, "commit": _commit_node_role},
@@ -348,6 +368,10 @@ def _sections(*found: tuple[str, Iterable[str] | Mapping[str, list[str]]]) -> tu
 def _listed(names: list[str]) -> str:
     shown = ", ".join(names[:NAMED])
     return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED:,} more"
+
+
+def _torn_down(parts: Parts, session: Session, ids: Collection[int], *, force: bool) -> list[int]:
+    return [] if force else [row.id for row in tearing_in(parts, session, ids)]
 
 
 def _row(session: Session, source: Any, key: int, what: str) -> Any:

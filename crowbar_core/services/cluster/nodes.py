@@ -16,7 +16,7 @@ from crowbar_core.services.annealing import fates
 from crowbar_core.services.annealing.annealer import cancel, change
 from crowbar_core.services.cluster.binding import bind_wanted
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, propose_in_turn
-from crowbar_core.services.cluster.leaving import forget_nodes, take_off, to_tear_down
+from crowbar_core.services.cluster.leaving import forget_nodes, give_up, take_off, to_tear_down
 from crowbar_core.services.cluster.registering import (
     NewNode,
     checked_hint,
@@ -205,7 +205,7 @@ def delete_nodes(
 ) -> tuple[int, ...]:
     """Remove many nodes, all of them or none; what depends on them may go with them. Returns those that are gone."""
     if rehearsing.get() is None:
-        _stop_what_runs(parts, actor, node_ids, wait)
+        _stop_what_runs(parts, actor, node_ids, wait, force=force)
     with change(parts, actor) as turn:
         rows = _rows(turn, node_ids)
         _refuse_deletion(turn, rows)
@@ -229,19 +229,24 @@ def delete_nodes(
         return tuple(rows)
 
 
-def _stop_what_runs(parts: Parts, actor: Actor, node_ids: Sequence[int], wait: float) -> None:
+def _stop_what_runs(parts: Parts, actor: Actor, node_ids: Sequence[int], wait: float, *, force: bool) -> None:
+    """What is torn down already goes on, unless ``force``."""
     with change(parts, actor) as turn:
         rows = _rows(turn, node_ids)
         _refuse_deletion(turn, rows)
-        busy = node_work.open_runs(turn.session, turn.store, node_ids)
+        busy = [one for one in node_work.open_runs(turn.session, turn.store, node_ids) if force or not one.teardown]
+        if force:
+            give_up(
+                turn, [ref for refs in bindings.by_node(turn.session, turn.store, node_ids).values() for ref in refs]
+            )
         cancel(turn, [run.node_role_id for run in busy], "the node is being deleted")
         write_nodes(turn, {ref: {"available": False} for ref in node_ids}, asked=False)
         dead = [ref for ref, row in rows.items() if not row.alive]
         halting.abandon_runs_on(turn.moves, dead, "the node is being deleted")
     deadline = time.monotonic() + wait
-    while _open_runs(parts, node_ids) and time.monotonic() < deadline:
+    while _open_runs(parts, node_ids, force=force) and time.monotonic() < deadline:
         time.sleep(0.1)
-    if left := _open_runs(parts, node_ids):
+    if left := _open_runs(parts, node_ids, force=force):
         raise Refused(
             f"Node {rows[left[0].node_id].name} still has run {left[0].id}, which is being cancelled. Delete it again "
             "when that has ended."
@@ -337,9 +342,9 @@ def _rows(turn: Turn, node_ids: Sequence[int]) -> dict[int, Any]:
     return {ref: found[ref] for ref in node_ids}
 
 
-def _open_runs(parts: Parts, node_ids: Sequence[int]) -> list[Any]:
+def _open_runs(parts: Parts, node_ids: Sequence[int], *, force: bool) -> list[Any]:
     with parts.store.read() as session:
-        return node_work.open_runs(session, parts.store, node_ids)
+        return [one for one in node_work.open_runs(session, parts.store, node_ids) if force or not one.teardown]
 
 
 def _known(parts: Parts, row: Any, report: dict[str, Json] | None) -> Json:

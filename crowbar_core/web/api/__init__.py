@@ -1,6 +1,7 @@
 """The REST API, /api/v2: one module for each resource; each adds its routes to the blueprints in ``routes``."""
 
 from crowbar_core.web.api import (
+    acts,
     anneal,
     attribs,
     audits,
@@ -31,6 +32,7 @@ from crowbar_core.web.api import (
 from crowbar_core.web.api.routes import outside, owner_of, v2
 
 __all__ = [
+    "acts",
     "anneal",
     "attribs",
     "audits",

@@ -61,25 +61,3 @@ def put_deployment_role(deployment_role: str, body: RoleData) -> Answer:
 @api(permission="operator", summary="Set the proposed values", body=RoleData, listing=DEPLOYMENT_ROLES)
 def patch_deployment_role(deployment_role: str, body: RoleData) -> Answer:
     return _change(deployment_role, body)
-
-
-@v2.delete("/deployment_roles/<deployment_role>")
-@api(permission="operator", summary="Take a role out of a deployment", status=204)
-def remove_role(deployment_role: str) -> None:
-    service.remove_role(parts(), current_actor(), to_change(DEPLOYMENT_ROLES, deployment_role))
-
-
-@v2.put("/deployment_roles/<deployment_role>/commit")
-@api(permission="operator", summary="Make the proposed values the ones that count", listing=DEPLOYMENT_ROLES)
-def commit_role(deployment_role: str) -> Answer:
-    key = to_change(DEPLOYMENT_ROLES, deployment_role)
-    service.commit_role(parts(), current_actor(), key)
-    return single(DEPLOYMENT_ROLES, key)
-
-
-@v2.put("/deployment_roles/<deployment_role>/propose")
-@api(permission="operator", summary="Begin to edit the values again", listing=DEPLOYMENT_ROLES)
-def propose_role(deployment_role: str) -> Answer:
-    key = to_change(DEPLOYMENT_ROLES, deployment_role)
-    service.propose_role(parts(), current_actor(), key)
-    return single(DEPLOYMENT_ROLES, key)

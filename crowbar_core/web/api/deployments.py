@@ -12,9 +12,9 @@ from crowbar_core.services.cluster import deployments as service
 from crowbar_core.store import deployments as store
 from crowbar_core.store import relations
 from crowbar_core.web.api.bodies import DeploymentName, Description, Reference, given, resolve
-from crowbar_core.web.api.collection import changing, creating, deleting, found_id, listed, reading, single, to_change
+from crowbar_core.web.api.collection import changing, creating, found_id, listed, reading
 from crowbar_core.web.api.nouns import ATTRIBS, DEPLOYMENT_ROLES, DEPLOYMENTS, NODE_ROLES, NODES, ROLES
-from crowbar_core.web.api.operation import Answer, Body, Query, api
+from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.plans import shown
 from crowbar_core.web.api.routes import v2
 from crowbar_core.web.auth import current_actor, parts
@@ -34,10 +34,6 @@ class ChangedDeployment(Body):
     parent_id: Reference | None = None
 
 
-class CommitQuery(Query):
-    plan: str | None = Field(None, max_length=128, description="Commit only if the plan with this id still holds.")
-
-
 reading(v2, DEPLOYMENTS, parameter="deployment")
 
 
@@ -55,54 +51,6 @@ def change_deployment(key: int, body: ChangedDeployment) -> None:
     if body.parent_id is not None:
         changes["parent_id"] = resolve(DEPLOYMENTS, body.parent_id, "parent_id")
     service.change_deployment(parts(), current_actor(), key, changes)
-
-
-@deleting(
-    v2, DEPLOYMENTS, parameter="deployment", summary="Unbind all of a deployment and remove it",
-    plans="Destroy deployment {deployment}",
-)  # fmt: skip
-def delete_deployment(key: int) -> None:
-    service.delete_deployment(parts(), current_actor(), key)
-
-
-@v2.put("/deployments/<deployment>/propose")
-@api(
-    permission="operator",
-    summary="Take a deployment back to PROPOSED",
-    listing=DEPLOYMENTS,
-    plans="Propose deployment {deployment}",
-)
-def propose_deployment(deployment: str) -> Answer:
-    key = to_change(DEPLOYMENTS, deployment)
-    service.propose(parts(), current_actor(), key)
-    return single(DEPLOYMENTS, key)
-
-
-@v2.put("/deployments/<deployment>/recall")
-@api(
-    permission="operator",
-    summary="As propose, and discard its drafts",
-    listing=DEPLOYMENTS,
-    plans="Recall deployment {deployment}",
-)
-def recall_deployment(deployment: str) -> Answer:
-    key = to_change(DEPLOYMENTS, deployment)
-    service.recall(parts(), current_actor(), key)
-    return single(DEPLOYMENTS, key)
-
-
-@v2.put("/deployments/<deployment>/commit")
-@api(
-    permission="operator",
-    summary="Commit a deployment: its drafts and what is proposed in it",
-    query=CommitQuery,
-    listing=DEPLOYMENTS,
-    plans="Commit deployment {deployment}",
-)
-def commit_deployment(deployment: str, query: CommitQuery) -> Answer:
-    key = to_change(DEPLOYMENTS, deployment)
-    service.commit(parts(), current_actor(), key, plan=query.plan)
-    return single(DEPLOYMENTS, key)
 
 
 @v2.get("/deployments/<deployment>/plan")

@@ -9,7 +9,7 @@ from pydantic import Field
 from crowbar_core.services.cluster import groups as service
 from crowbar_core.store import relations
 from crowbar_core.web.api.bodies import Description, GroupName, Reference, given, resolve_all
-from crowbar_core.web.api.collection import changing, creating, deleting, found_id, listed, reading, single, to_change
+from crowbar_core.web.api.collection import changing, creating, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import GROUPS, NODES
 from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.routes import v2
@@ -53,11 +53,6 @@ def change_group(key: int, body: ChangedGroup) -> None:
     if "nodes" in changes:
         changes["nodes"] = resolve_all(NODES, body.nodes, "nodes")
     service.change_group(parts(), current_actor(), key, changes)
-
-
-@deleting(v2, GROUPS, parameter="group", summary="Remove a group; its nodes stay")
-def delete_group(key: int) -> None:
-    service.delete_group(parts(), current_actor(), key)
 
 
 @v2.get("/groups/<group>/nodes")

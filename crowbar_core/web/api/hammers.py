@@ -8,10 +8,11 @@ from pydantic import Field
 
 from crowbar_core.services.cluster import hammers as service
 from crowbar_core.web.api.bodies import Reference, Small, resolve
-from crowbar_core.web.api.collection import changing, created, found_id, reading, to_change
+from crowbar_core.web.api.collection import changing, created, found_id, reading
 from crowbar_core.web.api.nouns import HAMMERS, NODES
 from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.routes import v2
+from crowbar_core.web.api.verbs import Power
 from crowbar_core.web.auth import current_actor, parts
 
 
@@ -27,10 +28,6 @@ class ChangedHammer(Body):
     config: dict[str, Any] | None = Field(
         None, description="The keys to change; null removes one. A secret that is sent as it is shown stays."
     )
-
-
-class Perform(Body):
-    action: str = Field(min_length=1, max_length=64)
 
 
 reading(v2, HAMMERS, parameter="hammer")
@@ -62,14 +59,8 @@ def change_hammer(key: int, body: ChangedHammer) -> None:
     service.change_hammer(parts(), current_actor(), key, priority=body.priority, config=body.config)
 
 
-@v2.delete("/hammers/<hammer>")
-@api(permission="operator", summary="Take a hammer away from its node", status=204)
-def remove_hammer(hammer: str) -> None:
-    service.remove_hammer(parts(), current_actor(), to_change(HAMMERS, hammer))
-
-
 @v2.post("/hammers/<hammer>/perform")
-@api(permission="operator", summary="Perform an action with this hammer", body=Perform)
-def perform(hammer: str, body: Perform) -> dict[str, Any]:
+@api(permission="operator", summary="Perform an action with this hammer", body=Power)
+def perform(hammer: str, body: Power) -> dict[str, Any]:
     key = found_id(HAMMERS, hammer)
     return {"action": body.action, "result": service.perform(parts(), current_actor(), key, body.action)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from crowbar_core.services.turns.parts import Actor, Parts
 from crowbar_core.web.api.bodies import Reference, resolve, resolve_all
 from crowbar_core.web.api.nodes import ChangedNode, NewNode, asked, registered
 from crowbar_core.web.api.nouns import DEPLOYMENTS, NODE_ROLES, NODES, ROLES
-from crowbar_core.web.api.operation import Body, api
+from crowbar_core.web.api.operation import Body, Force, api
 from crowbar_core.web.api.routes import v2
 from crowbar_core.web.auth import current_actor, parts
 
@@ -94,12 +95,13 @@ def redeploy_nodes(body: Nodes) -> dict[str, Any]:
 @v2.post("/nodes/bulk/delete")
 @api(
     permission="operator",
-    summary="Remove many nodes; what runs on them is cancelled first",
+    summary="Remove many nodes; what runs on them is cancelled first, and what their roles made there is torn down",
     body=Nodes,
+    query=Force,
     plans="Destroy nodes",
 )
-def delete_nodes(body: Nodes) -> dict[str, Any]:
-    return _on_nodes(body, service.delete_nodes)
+def delete_nodes(body: Nodes, query: Force) -> dict[str, Any]:
+    return _on_nodes(body, functools.partial(service.delete_nodes, force=query.force))
 
 
 def _on_nodes(body: Nodes, act: Callable[[Parts, Actor, Sequence[int]], object]) -> dict[str, Any]:
@@ -133,11 +135,12 @@ def bind_many(body: NewNodeRoles) -> dict[str, Any]:
     permission="operator",
     summary="Unbind many noderoles, with what needs them on the same nodes",
     body=NodeRoles,
+    query=Force,
     plans="Unbind noderoles",
 )
-def unbind_many(body: NodeRoles) -> dict[str, Any]:
+def unbind_many(body: NodeRoles, query: Force) -> dict[str, Any]:
     refs = resolve_all(NODE_ROLES, body.node_roles, "node_roles")
-    return {"node_roles": list(binding.unbind_many(parts(), current_actor(), refs))}
+    return {"node_roles": list(binding.unbind_many(parts(), current_actor(), refs, force=query.force))}
 
 
 @v2.post("/node_roles/bulk/hold")

@@ -11,10 +11,11 @@ from crowbar_core.services.cluster import hammers, liveness, registering, steeri
 from crowbar_core.services.cluster import nodes as service
 from crowbar_core.services.data import addresses
 from crowbar_core.web.api.bodies import BootEnv, Description, NodeName, Reference, Small, formed, given, resolve
-from crowbar_core.web.api.collection import changing, creating, deleting, found_id, listed, reading, single, to_change
+from crowbar_core.web.api.collection import changing, creating, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import DEPLOYMENTS, HAMMERS, NODE_ROLES, NODES, ROLES, RUNS
-from crowbar_core.web.api.operation import Answer, Body, Force, api
+from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.routes import v2
+from crowbar_core.web.api.verbs import Power
 from crowbar_core.web.auth import current_actor, current_identity, parts
 
 HostKey = Annotated[
@@ -80,10 +81,6 @@ class HostKeys(Body):
     host_keys: list[HostKey] = Field(min_length=1, max_length=32)
 
 
-class PowerAction(Body):
-    action: str = Field(min_length=1, max_length=64)
-
-
 reading(v2, NODES, parameter="node", own=True)
 
 
@@ -132,64 +129,6 @@ def asked(body: ChangedNode) -> dict[str, Any]:
     return changes
 
 
-@deleting(
-    v2,
-    NODES,
-    parameter="node",
-    summary="Remove a node; its running run is cancelled first, and what its roles made on it is torn down",
-    plans="Destroy node {node}",
-    query=Force,
-)
-def delete_node(key: int, query: Force) -> None:
-    service.delete_node(parts(), current_actor(), key, force=query.force)
-
-
-@v2.put("/nodes/<node>/commit")
-@api(
-    permission="operator",
-    summary="Accept a node: commit its proposed noderoles and all drafts on it",
-    listing=NODES,
-    plans="Commit node {node}",
-)
-def commit_node(node: str) -> Answer:
-    key = to_change(NODES, node)
-    service.commit_node(parts(), current_actor(), key)
-    return single(NODES, key)
-
-
-@v2.put("/nodes/<node>/propose")
-@api(
-    permission="operator",
-    summary="Take all noderoles of a node back to PROPOSED",
-    listing=NODES,
-    plans="Propose node {node}",
-)
-def propose_node(node: str) -> Answer:
-    key = to_change(NODES, node)
-    service.propose_node(parts(), current_actor(), key)
-    return single(NODES, key)
-
-
-@v2.put("/nodes/<node>/redeploy")
-@api(
-    permission="operator",
-    summary="Do all of a node again, destructive roles too",
-    listing=NODES,
-    plans="Redeploy node {node}",
-)
-def redeploy_node(node: str) -> Answer:
-    key = to_change(NODES, node)
-    service.redeploy_node(parts(), current_actor(), key)
-    return single(NODES, key)
-
-
-@v2.put("/nodes/<node>/probe")
-@api(permission="operator", summary="Test now whether a node is alive")
-def probe_node(node: str) -> dict[str, Any]:
-    found = liveness.probe(parts(), found_id(NODES, node))
-    return {"alive": found.alive, "address": found.address, "reason": found.reason, "host_keys": list(found.host_keys)}
-
-
 @v2.put("/nodes/<node>/alive")
 @api(permission="node", summary="A node says that it is up, or about to go down", body=Alive, listing=NODES)
 def report_alive(node: str, body: Alive) -> Answer:
@@ -234,8 +173,8 @@ def power_actions(node: str) -> dict[str, Any]:
 
 
 @v2.put("/nodes/<node>/power")
-@api(permission="operator", summary="Switch a node on or off, or reset it", body=PowerAction)
-def power(node: str, body: PowerAction) -> dict[str, Any]:
+@api(permission="operator", summary="Switch a node on or off, or reset it", body=Power)
+def power(node: str, body: Power) -> dict[str, Any]:
     key = found_id(NODES, node)
     return {"action": body.action, "result": hammers.power(parts(), current_actor(), key, body.action)}
 

@@ -51,6 +51,9 @@ class LossQuery(Query):
         max_length=64,
         description="destroy, redeploy, unbind, commit, or what a hammer can do (off, cycle, reset).",
     )
+    force: bool = Field(
+        False, description="Of the act with force: without tearing down on nodes what roles made there."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

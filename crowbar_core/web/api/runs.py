@@ -13,31 +13,20 @@ from pydantic import Field
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import OPEN_RUN_STATES
 from crowbar_core.errors import Unavailable
-from crowbar_core.services.cluster import steering
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.store import run_logs
 from crowbar_core.store.listing import ID_MAX
-from crowbar_core.web.api.collection import found_id, reading, single, to_change
+from crowbar_core.web.api.collection import found_id, reading
 from crowbar_core.web.api.nouns import RUNS
-from crowbar_core.web.api.operation import Answer, Body, Query, api
+from crowbar_core.web.api.operation import Answer, Query, api
 from crowbar_core.web.api.routes import v2
 from crowbar_core.web.api.waiting import Stream, Waiting
-from crowbar_core.web.auth import current_actor, parts
+from crowbar_core.web.auth import parts
 
 WAIT_MAX: Final = 20.0
 LOOK_EVERY: Final = 0.25
 STREAM_SECONDS: Final = 300.0
 LINES_AT_ONCE: Final = 1000
-
-
-class CancelBody(Body):
-    hold: bool = Field(True, description="Keep the noderole from being run again until it is released.")
-
-
-class Finish(Body):
-    succeeded: bool
-    wall: dict[str, Any] | None = Field(None, description="What the run reports, merged into the noderole's wall.")
-    reason: str = Field("", max_length=4096)
 
 
 class LogQuery(Query):
@@ -59,32 +48,6 @@ def waiting() -> Waiting:
     found = current_app.extensions["crowbar-waiting"]
     assert isinstance(found, Waiting)
     return found
-
-
-@v2.put("/runs/<run>/cancel")
-@api(
-    permission="operator", summary="Cancel a run; what it started on the node is killed", body=CancelBody, listing=RUNS
-)
-def cancel_run(run: str, body: CancelBody) -> Answer:
-    key = to_change(RUNS, run)
-    steering.cancel_run(parts(), current_actor(), key, hold=body.hold)
-    return single(RUNS, key)
-
-
-@v2.put("/runs/<run>/wake")
-@api(permission="node", summary="Have a run in steps called again: what it waits for may have happened", listing=RUNS)
-def wake_run(run: str) -> Answer:
-    key = to_change(RUNS, run)
-    steering.wake_run(parts(), current_actor(), key)
-    return single(RUNS, key)
-
-
-@v2.put("/runs/<run>/finish")
-@api(permission="node", summary="End a run that goes on elsewhere", body=Finish, listing=RUNS)
-def finish_run(run: str, body: Finish) -> Answer:
-    key = to_change(RUNS, run)
-    steering.finish_pending(parts(), current_actor(), key, succeeded=body.succeeded, wall=body.wall, reason=body.reason)
-    return single(RUNS, key)
 
 
 @v2.get("/runs/<run>/input")

@@ -9,9 +9,9 @@ from pydantic import Field
 from crowbar_core.errors import Forbidden, Unauthenticated
 from crowbar_core.services.people import users as service
 from crowbar_core.web.api.bodies import UserName, given
-from crowbar_core.web.api.collection import changing, creating, deleting, reading, single, to_change
+from crowbar_core.web.api.collection import changing, creating, reading, to_change
 from crowbar_core.web.api.nouns import USERS
-from crowbar_core.web.api.operation import Answer, Body, api
+from crowbar_core.web.api.operation import Body, api
 from crowbar_core.web.api.routes import v2
 from crowbar_core.web.auth import check_password, current_actor, current_identity, current_via, may, parts
 
@@ -56,27 +56,6 @@ def create_user(body: NewUser) -> int:
 @changing(v2, USERS, parameter="user", permission="admin", summary="Change a user's name or role", body=ChangedUser)
 def change_user(key: int, body: ChangedUser) -> None:
     service.change_user(parts(), current_actor(), key, given(body))
-
-
-@deleting(v2, USERS, parameter="user", permission="admin", summary="Remove a user and their tokens")
-def delete_user(key: int) -> None:
-    service.delete_user(parts(), current_actor(), key)
-
-
-@v2.put("/users/<user>/lock")
-@api(permission="admin", summary="Keep a user out", listing=USERS)
-def lock_user(user: str) -> Answer:
-    key = to_change(USERS, user)
-    service.lock(parts(), current_actor(), key)
-    return single(USERS, key)
-
-
-@v2.put("/users/<user>/unlock")
-@api(permission="admin", summary="Let a locked user in again", listing=USERS)
-def unlock_user(user: str) -> Answer:
-    key = to_change(USERS, user)
-    service.unlock(parts(), current_actor(), key)
-    return single(USERS, key)
 
 
 @v2.put("/users/<user>/reset_password")

@@ -1,8 +1,8 @@
 """The pages: Flask's blueprint ``ui``, useful without JavaScript and alive with it."""
 
 from crowbar_core.web.ui import (
+    acts,
     annealer,
-    asking,
     attributes,
     catalogue,
     dashboard,
@@ -18,8 +18,8 @@ from crowbar_core.web.ui import (
 from crowbar_core.web.ui.shell import error_page, ui
 
 __all__ = [
+    "acts",
     "annealer",
-    "asking",
     "attributes",
     "catalogue",
     "dashboard",

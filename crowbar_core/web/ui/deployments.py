@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from flask import Response, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
@@ -14,16 +12,16 @@ from crowbar_core.domain.states import DeploymentState, State, deployment_state
 from crowbar_core.services.cluster import binding, losses
 from crowbar_core.services.cluster import deployments as service
 from crowbar_core.services.cluster import nodes as node_service
-from crowbar_core.services.turns.parts import Actor, Parts
 from crowbar_core.services.values import attributes as values
 from crowbar_core.services.values import drafts
 from crowbar_core.store import boards, catalogue, node_pages
 from crowbar_core.web import auth
-from crowbar_core.web.ui.asking import act_asked, ask_url
+from crowbar_core.web.api.nouns import DEPLOYMENTS
+from crowbar_core.web.api.verbs import buttons
 from crowbar_core.web.ui.nodes import bound
 from crowbar_core.web.ui.panels import panels
 from crowbar_core.web.ui.plans import act_planned, plan_page
-from crowbar_core.web.ui.shell import Action, act, actor, field, form_value, found, number, page, ui, whole
+from crowbar_core.web.ui.shell import act, actor, field, form_value, found, number, page, ui, whole
 
 NODES_PER_PAGE = 200
 
@@ -97,6 +95,8 @@ def board(reference: str) -> Response:
         roles = catalogue.bindable_roles(session)
         names = node_pages.node_names(session)
     drafted = drafts.drafts(auth.parts(), deployment_id=line.id)
+    proposed = line.states.get(State.PROPOSED, 0)
+    fresh = proposed + len(drafted)
     here = {column.role_id for column in grid.columns}
     parent = next((one for one in lines if one.id == line.parent_id), None)
     view = DeploymentView(
@@ -113,12 +113,12 @@ def board(reference: str) -> Response:
         roles=roles,
         palette=[role for role in roles if role.id not in here],
         names=names,
-        proposed=line.states.get(State.PROPOSED, 0),
+        proposed=proposed,
         drafts=drafted,
         panels=panels("deployment", view),
         settable=_settable([column.role for column in grid.columns]),
-        actions=_actions(line, len(drafted)),
-        danger=_danger(line),
+        actions=buttons(DEPLOYMENTS, line, line.name, labels={"commit": f"Commit {fresh}"} if fresh else {}),
+        danger=buttons(DEPLOYMENTS, line, line.name, danger=True),
     )
 
 
@@ -131,48 +131,6 @@ def _settable(role_names: list[str]) -> list[str]:
     return sorted(
         name for name in names if name in registry.attributes and registry.attributes[name].attribute.writable
     )
-
-
-def _actions(line: boards.DeploymentLine, drafted: int) -> list[Action]:
-    path = f"PUT /api/v2/deployments/{line.id}"
-    proposed = line.states.get(State.PROPOSED, 0) + drafted
-    actions = []
-    if not line.committed or proposed:
-        actions.append(
-            Action(
-                label=f"Commit {proposed or ''}".strip(),
-                url=f"/deployments/{line.id}/commit",
-                api=f"{path}/commit",
-                cli=f"crowbar deployments commit {line.name}",
-                kind="primary",
-            )
-        )
-    if line.committed and not line.system:
-        for verb, label in (("propose", "Propose"), ("recall", "Recall")):
-            actions.append(
-                Action(
-                    label=label,
-                    url=f"/deployments/{line.id}/{verb}",
-                    api=f"{path}/{verb}",
-                    cli=f"crowbar deployments {verb} {line.name}",
-                )
-            )
-    return actions
-
-
-def _danger(line: boards.DeploymentLine) -> list[Action]:
-    if line.system:
-        return []
-    return [
-        Action(
-            label="Destroy",
-            url=f"/deployments/{line.id}/delete",
-            api=f"DELETE /api/v2/deployments/{line.id}",
-            cli=f"crowbar deployments destroy {line.name}",
-            kind="danger",
-            asks=ask_url("deployments", line.id, "destroy"),
-        )
-    ]
 
 
 @ui.post("/deployments/<int:deployment_id>/bind")
@@ -246,29 +204,6 @@ def plan(deployment_id: int) -> BaseResponse:
     )
 
 
-@ui.post("/deployments/<int:deployment_id>/<any(commit, propose, recall):verb>")
-@requires("operator")
-def steer_deployment(deployment_id: int, verb: str) -> BaseResponse:
-    def commit(parts: Parts, who: Actor, deployment_id: int) -> None:
-        service.commit(parts, who, deployment_id, plan=request.form.get("plan") or None)
-
-    verbs: dict[str, tuple[Callable[[Parts, Actor, int], Any], str]] = {
-        "commit": (commit, "Committed. The annealer works on it."),
-        "propose": (service.propose, "Proposed: nothing new is started in it until you commit."),
-        "recall": (service.recall, "Recalled: nothing new is started in it until you commit."),
-    }
-    work, said = verbs[verb]
-    to = f"/deployments/{deployment_id}"
-
-    def steer() -> None:
-        work(auth.parts(), actor(), deployment_id)
-
-    if verb == "commit":
-        return act_asked("deployments", deployment_id, verb, steer, said, to, insist=True)
-    line, _ = _line(deployment_id)
-    return act_planned(steer, said, to, title=f"{verb.capitalize()} deployment {line.name}")
-
-
 @ui.post("/deployments/<int:deployment_id>/drafts")
 @requires("operator")
 def discard_drafts(deployment_id: int) -> BaseResponse:
@@ -308,18 +243,3 @@ def set_for_deployment(deployment_id: int) -> BaseResponse:
         title=f"{'Unset' if unset else 'Set'} {name} for deployment {line.name}",
         also={"do": "now"},
     )
-
-
-@ui.post("/deployments/<int:deployment_id>/delete")
-@requires("operator")
-def delete_deployment(deployment_id: int) -> BaseResponse:
-    gone = []
-
-    def work() -> None:
-        service.delete_deployment(auth.parts(), actor(), deployment_id)
-        gone.append(deployment_id)
-
-    answer = act_asked(
-        "deployments", deployment_id, "destroy", work, "The deployment is gone.", f"/deployments/{deployment_id}"
-    )
-    return redirect("/deployments", code=303) if gone else answer

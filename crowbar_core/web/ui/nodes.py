@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from flask import Response, redirect, request
+from flask import Response, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
@@ -13,19 +12,20 @@ from crowbar_core.domain.addresses import as_hint
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import NodeState, node_state
 from crowbar_core.errors import BadInput, CrowbarError
-from crowbar_core.services.cluster import binding, hammers, liveness, steering
+from crowbar_core.services.cluster import binding, hammers, steering
 from crowbar_core.services.cluster import nodes as service
 from crowbar_core.services.data import views
 from crowbar_core.services.data.addresses import claims_of
-from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.values import attributes as values
 from crowbar_core.services.values import drafts
 from crowbar_core.store import boards, catalogue, node_pages, run_pages
 from crowbar_core.web import auth
-from crowbar_core.web.ui.asking import act_asked, ask_url
+from crowbar_core.web.api.nouns import NODES
+from crowbar_core.web.api.verbs import Action, buttons, power
 from crowbar_core.web.ui.panels import panels
 from crowbar_core.web.ui.plans import act_drafts, act_planned
-from crowbar_core.web.ui.shell import Action, act, actor, field, found, known_id, number, page, ui
+from crowbar_core.web.ui.shell import act, actor, field, found, known_id, number, page, ui
 
 NODES_PER_PAGE = 100
 FILTERS = ("q", "state", "deployment", "group", "alive", "available", "system")
@@ -110,8 +110,11 @@ def node(reference: str) -> Response:
     context["why"] = steering.why_node(parts, line.id)
     context["drafts"] = drafts.drafts(parts, node_id=line.id)
     context["values"] = values.node_values(parts, line.id)
-    context["power"] = [(action, hammers.stops(action)) for action in _power_actions(parts, line.id)]
-    return page("node.html", live="_node.html", actions=_actions(line), danger=_danger(line), **context)
+    context["power"] = [
+        power(action).action(line.id, line.name, label=action) for action in _power_actions(parts, line.id)
+    ]
+    danger = buttons(NODES, line, line.name, danger=True)
+    return page("node.html", live="_node.html", actions=_actions(line), danger=danger, **context)
 
 
 def _power_actions(parts: Parts, node_id: int) -> tuple[str, ...]:
@@ -122,51 +125,16 @@ def _power_actions(parts: Parts, node_id: int) -> tuple[str, ...]:
 
 
 def _actions(node: node_pages.NodePage) -> list[Action]:
-    path, name = f"PUT /api/v2/nodes/{node.id}", node.name
     flag = "false" if node.available else "true"
-    actions = [
-        Action(
-            label="Make unavailable" if node.available else "Make available",
-            url=f"/nodes/{node.id}/available",
-            api=f'PATCH /api/v2/nodes/{node.id} {{"available": {flag}}}',
-            cli=f"crowbar nodes update {name} --{'no-' if node.available else ''}available",
-            kind="" if node.available else "primary",
-            fields={"available": "no" if node.available else "yes"},
-        )
-    ]
-    for verb, label in (("commit", "Commit"), ("propose", "Propose"), ("probe", "Probe now")):
-        actions.append(
-            Action(
-                label=label,
-                url=f"/nodes/{node.id}/{verb}",
-                api=f"{path}/{verb}",
-                cli=f"crowbar nodes {verb} {name}",
-            )
-        )
-    return actions
-
-
-def _danger(node: node_pages.NodePage) -> list[Action]:
-    if node.system:
-        return []
-    return [
-        Action(
-            label="Redeploy",
-            url=f"/nodes/{node.id}/redeploy",
-            api=f"PUT /api/v2/nodes/{node.id}/redeploy",
-            cli=f"crowbar nodes redeploy {node.name}",
-            kind="danger",
-            asks=ask_url("nodes", node.id, "redeploy"),
-        ),
-        Action(
-            label="Destroy",
-            url=f"/nodes/{node.id}/delete",
-            api=f"DELETE /api/v2/nodes/{node.id}",
-            cli=f"crowbar nodes destroy {node.name}",
-            kind="danger",
-            asks=ask_url("nodes", node.id, "destroy"),
-        ),
-    ]
+    available = Action(
+        label="Make unavailable" if node.available else "Make available",
+        url=f"/nodes/{node.id}/available",
+        api=f'PATCH /api/v2/nodes/{node.id} {{"available": {flag}}}',
+        cli=f"crowbar nodes update {node.name} --{'no-' if node.available else ''}available",
+        kind="" if node.available else "primary",
+        fields={"available": "no" if node.available else "yes"},
+    )
+    return [available, *buttons(NODES, node, node.name)]
 
 
 @ui.post("/nodes/<int:node_id>/available")
@@ -179,25 +147,6 @@ def set_available(node_id: int) -> BaseResponse:
     )
 
 
-@ui.post("/nodes/<int:node_id>/<any(commit, propose, redeploy):what>")
-@requires("operator")
-def steer_node(node_id: int, what: str) -> BaseResponse:
-    verbs: dict[str, tuple[Callable[[Parts, Actor, int], Any], str]] = {
-        "commit": (service.commit_node, "What was proposed on the node is committed."),
-        "propose": (service.propose_node, "What is on the node is proposed, for editing."),
-        "redeploy": (service.redeploy_node, "The node is redeployed."),
-    }
-    verb, said = verbs[what]
-
-    def work() -> None:
-        verb(auth.parts(), actor(), node_id)
-
-    to = f"/nodes/{node_id}"
-    if what == "propose":
-        return act_planned(work, said, to, title=f"Propose node {_name(node_id)}")
-    return act_asked("nodes", node_id, what, work, said, to)
-
-
 def _name(node_id: int) -> str:
     with auth.parts().store.read() as session:
         return found(node_pages.node_page(session, node_id), f"node {node_id}", "/nodes").name
@@ -208,33 +157,6 @@ def _name(node_id: int) -> str:
 def steer_drafts(node_id: int) -> BaseResponse:
     """Plan, commit or discard the drafts of a node."""
     return act_drafts(f"node {_name(node_id)}", f"/nodes/{node_id}", node_id=node_id)
-
-
-@ui.post("/nodes/<int:node_id>/probe")
-@requires("operator")
-def probe(node_id: int) -> BaseResponse:
-    return act(
-        lambda: liveness.probe(auth.parts(), node_id),
-        lambda probe: (
-            f"It is alive, at {probe.address or 'an address it did not tell'}."
-            if probe.alive
-            else f"It is not alive: {probe.reason or 'it does not say why'}"
-        ),
-        f"/nodes/{node_id}",
-    )
-
-
-@ui.post("/nodes/<int:node_id>/power")
-@requires("operator")
-def power(node_id: int) -> BaseResponse:
-    action, to = request.form.get("action", "").strip(), f"/nodes/{node_id}"
-
-    def work() -> str:
-        return hammers.power(auth.parts(), actor(), node_id, field("action"))
-
-    if not action or not hammers.stops(action):
-        return act(work, lambda said: f"Power: {said}", to)
-    return act_asked("nodes", node_id, action, work, lambda said: f"Power: {said}", to, plans=False)
 
 
 @ui.post("/nodes/<int:node_id>/change")
@@ -267,15 +189,3 @@ def bound(result: binding.BindResult) -> str:
     drawn = len(result.created) - 1
     more = f" It drew in {drawn} more that it needs." if drawn > 0 else ""
     return f"The role is proposed on the node.{more} Commit to make it true."
-
-
-@ui.post("/nodes/<int:node_id>/delete")
-@requires("operator")
-def delete(node_id: int) -> BaseResponse:
-    def work() -> None:
-        service.delete_node(auth.parts(), actor(), node_id)
-
-    answer = act_asked("nodes", node_id, "destroy", work, "The node is gone.", f"/nodes/{node_id}")
-    with auth.parts().store.read() as session:
-        is_gone = node_pages.node_page(session, node_id) is None
-    return redirect("/nodes", code=303) if is_gone else answer

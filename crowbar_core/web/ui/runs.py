@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Response, make_response, render_template, request
-from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import OPEN_RUN_STATES, RunState, State
-from crowbar_core.services.cluster import steering
 from crowbar_core.store import node_pages, run_pages, steps
 from crowbar_core.web import auth
-from crowbar_core.web.ui.shell import Action, act, actor, before_id, found, page, ui, whole
+from crowbar_core.web.api.verbs import CANCEL, RETRY, Action
+from crowbar_core.web.ui.shell import before_id, found, page, ui, whole
 
 LINES_SHOWN = 2000
 LINES_AT_ONCE = 1000
@@ -54,29 +55,11 @@ def run(run_id: int) -> Response:
 
 def _actions(line: run_pages.RunLine, *, may_retry: bool) -> list[Action]:
     if may_retry:
-        of = line.node_role_id
-        return [
-            Action(
-                label="Retry",
-                url=f"/noderoles/{of}/retry",
-                api=f"PUT /api/v2/node_roles/{of}/retry",
-                cli=f"crowbar noderoles retry {of}",
-                kind="primary",
-            )
-        ]
+        return [RETRY.action(line.node_role_id)]
     if line.state not in OPEN_RUN_STATES:
         return []
-    api, cli = f"PUT /api/v2/runs/{line.id}/cancel", f"crowbar runs cancel {line.id}"
-    return [
-        Action(label="Cancel and hold", url=f"/runs/{line.id}/cancel", api=api, cli=cli, kind="danger"),
-        Action(
-            label="Cancel, then run again",
-            url=f"/runs/{line.id}/cancel",
-            api=f'{api} {{"hold": false}}',
-            cli=f"{cli} --no-hold",
-            fields={"hold": "no"},
-        ),
-    ]
+    again = replace(CANCEL, label="Cancel, then run again", kind="", fields={"hold": False})
+    return [CANCEL.action(line.id), again.action(line.id)]
 
 
 @ui.get("/runs/<int:run_id>/log")
@@ -94,14 +77,3 @@ def log(run_id: int) -> Response:
     answer.headers["Crowbar-Pace"] = "working" if is_open or len(lines) == LINES_AT_ONCE else "ended"
     answer.headers["Cache-Control"] = "no-store"
     return answer
-
-
-@ui.post("/runs/<int:run_id>/cancel")
-@requires("operator")
-def cancel(run_id: int) -> BaseResponse:
-    hold = request.form.get("hold") != "no"
-    return act(
-        lambda: steering.cancel_run(auth.parts(), actor(), run_id, hold=hold),
-        f"Run {run_id} is being cancelled." + (" Its noderole is held until you release it." if hold else ""),
-        f"/runs/{run_id}",
-    )

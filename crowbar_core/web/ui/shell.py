@@ -7,7 +7,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -20,7 +19,7 @@ from markupsafe import Markup, escape
 from pydantic import BaseModel
 from werkzeug.wrappers import Response as BaseResponse
 
-from crowbar_core.barclamp import NavItem, Permission
+from crowbar_core.barclamp import NavItem
 from crowbar_core.domain.states import NodeState, State
 from crowbar_core.errors import BadInput, CrowbarError, NotFound
 from crowbar_core.services.turns.parts import Actor
@@ -114,25 +113,6 @@ SHOWN_NODE_STATES = (
 # Colours and cursor movements (CSI, OSC and two-byte escapes), then whatever else is not printable.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Action:
-    """Something a person may do on a page, with the API call and the command that do the same.
-
-    ``asks`` is the page that asks first, for what destroys: then this is a way there, and no button.
-    """
-
-    label: str
-    url: str
-    api: str
-    cli: str
-    kind: str = ""
-    permission: Permission = "operator"
-    asks: str = ""
-    fields: Mapping[str, str] | None = None
-    text: tuple[str, str] | None = None
-    """A field that may be filled in: its name, and what is to be said."""
 
 
 # ---------------------------------------------------------------- showing

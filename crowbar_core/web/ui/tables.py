@@ -16,7 +16,8 @@ from crowbar_core.barclamp import Permission
 from crowbar_core.store import listing as lists
 from crowbar_core.store.listing import Listing, Where
 from crowbar_core.web import auth
-from crowbar_core.web.ui.shell import Action, page
+from crowbar_core.web.api.verbs import Action
+from crowbar_core.web.ui.shell import page
 
 Kind = Literal["text", "number", "moment", "state", "code", "json"]
 TEXT_MAX = 255

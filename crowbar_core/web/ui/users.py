@@ -10,7 +10,8 @@ from crowbar_core.errors import Forbidden, Unauthenticated
 from crowbar_core.services.people import users as service
 from crowbar_core.store import catalogue
 from crowbar_core.web import auth
-from crowbar_core.web.ui.asking import act_asked
+from crowbar_core.web.api.nouns import USERS
+from crowbar_core.web.api.verbs import buttons
 from crowbar_core.web.ui.shell import act, actor, field, number, page, ui
 from crowbar_core.web.ui.tables import Form, Input
 
@@ -42,7 +43,21 @@ def users() -> Response:
         cli="crowbar users create NAME --role viewer",
         permission="admin",
     )
-    return page("users.html", create=create, users=listed, tokens=tokens, is_admin=is_admin, roles=roles, me=identity)
+    verbs = {
+        one.id: [*buttons(USERS, one, one.name), *buttons(USERS, one, one.name, danger=True)]
+        for one in listed
+        if one.id != identity.user_id
+    }
+    return page(
+        "users.html",
+        verbs=verbs,
+        create=create,
+        users=listed,
+        tokens=tokens,
+        is_admin=is_admin,
+        roles=roles,
+        me=identity,
+    )
 
 
 @ui.post("/users")
@@ -99,25 +114,6 @@ def _password_said(tokens: int, revoked: bool) -> str:
     if revoked:
         return f"{said} {them} revoked."
     return f"{said} {them} of this user still {'works' if tokens == 1 else 'work'}: revoke below what others may know."
-
-
-@ui.post("/users/<int:user_id>/<any(lock, unlock, delete):what>")
-@requires("admin")
-def steer_user(user_id: int, what: str) -> BaseResponse:
-    work, said = {
-        "lock": (service.lock, "The user is locked."),
-        "unlock": (service.unlock, "The user is unlocked."),
-        "delete": (service.delete_user, "The user is gone."),
-    }[what]
-
-    def steer() -> None:
-        work(auth.parts(), actor(), user_id)
-
-    return (
-        act_asked("users", user_id, "destroy", steer, said, "/users")
-        if what == "delete"
-        else act(steer, said, "/users")
-    )
 
 
 @ui.post("/tokens")
