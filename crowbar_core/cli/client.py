@@ -21,7 +21,8 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 60.0
 TRIES = 4
 LONGEST_PAUSE = 5.0
-PAGE = 500
+PAGE = 1000
+"""As much of a list as the server gives at once."""
 
 
 class Client:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import ColumnElement, FromClause, Select, false, func, or_, select, tuple_
+from sqlalchemy import JSON, ColumnElement, FromClause, Select, Text, cast, false, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
+from crowbar_core.domain.attributes import SECRET, masked
 from crowbar_core.errors import BadInput, FieldError, NotFound, Refused
 from crowbar_core.store.bulk import portions
 
@@ -78,7 +80,7 @@ class Later:
     help: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Listing:
     """What the objects of one noun look like. ``name`` is the column by which they are found besides their id.
 
@@ -139,15 +141,16 @@ def page(
     limit: int = LIMIT_DEFAULT,
     fields: Sequence[str] = (),
     count: bool = False,
+    handed_on: bool = False,
 ) -> Page:
-    """A page of a list; of several values for one filter any will do.
+    """A page of a list; of several values for one filter any will do. ``handed_on``: its rows are for orjson alone, and
+    JSON in them stays the text that the database has, unless it holds a secret.
 
     Raises ``BadInput`` for filters, columns, fields or a position that cannot be.
     """
-    wanted = _wanted(listing, fields, whole=False)
+    wanted, statement = _asked(listing, tuple(fields), handed_on)
     conditions = [*where, *(_condition(listing, name, value) for name, value in (filters or {}).items())]
     column, descending, by = _order(listing, sort)
-    statement = _select(listing, wanted).add_columns(listing.key.label("_key"))
     total = None
     if count:
         total = session.scalar(select(func.count()).select_from(listing.source).where(*conditions))
@@ -165,7 +168,8 @@ def page(
             statement = statement.where(here < position if descending else here > position)
         ends = (column.by, listing.key)
         statement = statement.order_by(*(end.desc() if descending else end for end in ends))
-    found = session.execute(statement.limit(limit + 1)).all()
+    # Past the ORM, which would look at each row once more.
+    found = session.connection().execute(statement.limit(limit + 1)).all()
     more, found = len(found) > limit, found[:limit]
     rows = _render(session, listing, wanted, found)
     following = None
@@ -252,9 +256,30 @@ def _missing(listing: Listing, ref: str | int) -> NotFound:
     return NotFound(f"There is no {listing.noun} {plain}; give the {way} of one that is listed at {listing.plural}.")
 
 
+@lru_cache(maxsize=256)
+def _asked(listing: Listing, fields: tuple[str, ...], handed_on: bool) -> tuple[list[Field | Later], Select[Any]]:
+    """What a list is asked for, and the statement: to put one together costs as much as many rows."""
+    wanted = _wanted(listing, fields, whole=False)
+    wanted = [_as_text(item) for item in wanted] if handed_on else wanted
+    return wanted, _select(listing, wanted).add_columns(listing.key.label("_key"))
+
+
 def _select(listing: Listing, wanted: Sequence[Field | Later]) -> Select[Any]:
     columns = [item.column.label(item.name) for item in wanted if isinstance(item, Field)]
     return select(*columns).select_from(listing.source)
+
+
+def _as_text(item: Field | Later) -> Field | Later:
+    if isinstance(item, Field) and isinstance(item.column.type, JSON) and item.show in (None, masked):
+        return replace(item, column=cast(item.column, Text), show=_fragment)
+    return item
+
+
+def _fragment(text: str | None) -> Any:
+    """JSON as it is written. Secrets are told by their key, which might be written with escapes."""
+    if text is None:
+        return None
+    return masked(orjson.loads(text)) if SECRET in text or "\\" in text else orjson.Fragment(text)
 
 
 def _wanted(listing: Listing, names: Sequence[str], *, whole: bool) -> list[Field | Later]:

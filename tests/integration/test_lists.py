@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from crowbar_core.domain.names import natural
 from crowbar_core.domain.states import State
@@ -215,6 +215,26 @@ def test_a_failed_run_is_retried_from_its_page(api: Api) -> None:
     page = api.get(f"/runs/{made.run}").get_data(as_text=True)
     assert f'action="/noderoles/{run["node_role_id"]}/retry"' in page
     assert f"crowbar noderoles retry {run['node_role_id']}" in page
+
+
+def test_a_list_shows_json_and_moments_as_the_object_alone_does_and_masks_secrets_however_they_are_written(
+    api: Api,
+) -> None:
+    odd: dict[str, Any] = {"é☃": 'a"b\\c', "n": [None, True, 1.5, -(2**53), {"deep": []}], "empty": {}, "text": "1"}
+    api.made("nodes", {"name": "odd.a.example", "discovery": odd, "hint": {"rack": {"unit": 7}}})
+    api.made("nodes", {"name": "sealed.a.example"})
+    sealed = '{"bmc": {"key": {"\\u0024secret": "sealed"}}, "unit": 7}'
+    with api.parts.store.write() as session:
+        # As it might be written by hand: what we write has no escapes.
+        session.execute(text("UPDATE nodes SET hint = :hint WHERE name = 'sealed.a.example'"), {"hint": sealed})
+        session.execute(update(table(Node)).values(alive_at=datetime(2030, 1, 1, 12, 0, 0, 120, tzinfo=UTC)))
+    rows = {row["name"]: row for row in listed(api, "nodes")}
+    assert rows["odd.a.example"]["discovery"] == odd
+    assert rows["odd.a.example"]["alive_at"] == "2030-01-01T12:00:00.000120+00:00"
+    assert rows["sealed.a.example"]["hint"] == {"bmc": {"key": "***"}, "unit": 7}
+    for name, row in rows.items():
+        alone = api.get(f"/api/v2/nodes/{name}").get_json()
+        assert row == {field: alone[field] for field in row}
 
 
 def test_the_audit_says_what_was_and_what_is_but_no_secret(api: Api) -> None:

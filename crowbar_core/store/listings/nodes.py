@@ -20,6 +20,7 @@ from crowbar_core.store.models import (
 )
 
 _nodes, _node_groups, _groups = table(Node), table(NodeGroup), table(Group)
+_RANK_NAMES: Final = tuple(state.name for state in RANKED)
 
 
 def rank() -> ColumnElement[int]:
@@ -97,7 +98,7 @@ NODES: Final = Listing(
             "state",
             _node_rank,
             str,
-            show=lambda value: RANKED[value].name,
+            show=_RANK_NAMES.__getitem__,
             read=lambda text: RANKED.index(NodeState(text.upper())),
             filter=True,
             example="ACTIVE",

@@ -44,6 +44,7 @@ def listed(listing: Listing, *, where: Where = (), filters: Mapping[str, str] | 
             limit=limit,
             fields=chosen_fields(),
             count=given.get("count", "").lower() in ("true", "1"),
+            handed_on=True,
         )
     headers = {}
     if found.after is not None:
