@@ -279,6 +279,31 @@ def test_what_lives_on_nodes_is_not_generated() -> None:
         Testbed(barclamp(attributes=(Attribute(name="k", secret=True, generate="token"),)))
 
 
+# ---------------------------------------------------------------- what setting a value costs
+
+
+@pytest.mark.parametrize("of", ["noderole", "deployment"])
+def test_setting_a_value_reads_the_layers_that_it_changes_once_and_a_draft_reads_none(
+    new_cluster: NewCluster, of: str
+) -> None:
+    c = new_cluster(DNS, CLIENT)
+    c.node("a")
+    dns, client = c.bind("a", "dns"), c.bind("a", "client")
+    set_domain(c, dns)
+    here = c.rows(select(deployment_roles.c.id).where(deployment_roles.c.role_id == c.role_ids["dns"]))[0].id
+    c.commit_all()
+    c.anneal()
+    for ref in (dns, client):
+        steering.hold(c.parts, OPERATOR, ref)  # the inputs of the runs that follow would be read, too
+    counts = {}
+    target = {"node_role_id": dns} if of == "noderole" else {"deployment_role_id": here}
+    for now in (True, False):
+        with statements(c) as asked:
+            attributes.set_value(c.parts, OPERATOR, attribute="domain", value=f"{now}.x", now=now, **target)
+        counts[now] = [sum(what in one for one in asked) for what in ("node_roles.sysdata", "RECURSIVE above(start")]
+    assert counts == {True: [1, 1], False: [0, 0]}
+
+
 # ---------------------------------------------------------------- what does not fit
 
 

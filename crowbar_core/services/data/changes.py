@@ -17,7 +17,7 @@ from crowbar_core.errors import BadInput, CrowbarError, Refused
 from crowbar_core.plugins import Failure
 from crowbar_core.services.data import questions
 from crowbar_core.services.data.addresses import keep_claims
-from crowbar_core.services.data.layers import node_layers, own_trees
+from crowbar_core.services.data.layers import NodeRoleLayers, Writes, node_layers, node_role_layers
 from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.data.views import node_role_views
 from crowbar_core.services.turns.parts import Turn
@@ -30,30 +30,25 @@ from crowbar_core.store.provenance import set_values
 node_roles, roles, edges = table(NodeRole), table(RoleRow), table(Edge)
 
 
-@contextmanager
-def watch_values(turn: Turn, ids: Collection[int], *, itself: bool = True, kept: bool = False) -> Iterator[None]:
-    """Compare these noderoles' own attributes before and after the block, and send those who want a changed one back to
-    work.
+def follow_values(
+    turn: Turn, layers: Mapping[int, NodeRoleLayers], writes: Writes, *, itself: bool = True, kept: bool = False
+) -> None:
+    """Compare these noderoles' own attributes as they were (``layers``) with what they are now that this was written,
+    and send those who want a changed one back to work.
 
     ``itself``: whether a noderole whose own attribute changed goes back to work too (not when its own run reported it).
     ``kept``: whether it is refused that what must have a value loses it.
     """
-    registry = turn.registry
-    watched = [ref for ref in ids if ref]
-    before = own_trees(registry, turn.session, turn.store, watched)
-    yield
-    after = own_trees(registry, turn.session, turn.store, watched)
-    names = _role_names(turn, watched)
     changed: dict[int, set[str]] = {}
-    for ref, tree in after.items():
-        differing = rules.changed_attributes(registry.attributes_of(names[ref]), before.get(ref, {}), tree)
-        if differing:
+    for ref, one in layers.items():
+        attributes = turn.registry.attributes_of(one.role)
+        before = rules.resolve_tree(attributes, one.layers)
+        after = rules.resolve_tree(attributes, one.after(writes).layers)
+        if differing := rules.changed_attributes(attributes, before, after):
             if kept:
-                _refuse_loss(registry.attributes_of(names[ref]), differing, tree)
+                _refuse_loss(attributes, differing, after)
             changed[ref] = differing
-            note_effects(
-                turn, "node_role", ref, registry.attributes_of(names[ref]), differing, before.get(ref, {}), tree
-            )
+            note_effects(turn, "node_role", ref, attributes, differing, before, after)
     if not changed:
         return
     stale = set(changed) if itself else set()
@@ -214,8 +209,10 @@ def refresh_sysdata(turn: Turn, ids: Collection[int], *, quiet: bool = False) ->
             new[ref] = sealed
     if not new:
         return
-    with watch_values(turn, new, itself=not quiet):
-        set_json(turn.session, turn.store, node_roles, "sysdata", new)
+    layers = node_role_layers(registry, turn.session, turn.store, new)
+    set_json(turn.session, turn.store, node_roles, "sysdata", new)
+    writes = {("sysdata", f"node_role {ref}"): tree for ref, tree in new.items()}
+    follow_values(turn, layers, writes, itself=not quiet)
     record_many(
         turn, [("node_role", ref, "sysdata", [path for path, _ in rules.leaves(fresh)]) for ref, fresh in new.items()]
     )
@@ -287,8 +284,9 @@ def merge_walls(turn: Turn, reported: Mapping[int, tuple[Mapping[str, Json], int
         ref: keep_seals(cipher, walls[ref], rules.merge(walls[ref], tree)) for ref, (tree, _) in accepted.items()
     }
     changed = {ref: wall for ref, wall in changed.items() if wall != walls[ref]}
-    with watch_values(turn, changed, itself=False):
-        set_json(turn.session, turn.store, node_roles, "wall", changed)
+    layers = node_role_layers(turn.registry, turn.session, turn.store, changed)
+    set_json(turn.session, turn.store, node_roles, "wall", changed)
+    follow_values(turn, layers, {("wall", f"node_role {ref}"): wall for ref, wall in changed.items()}, itself=False)
     for ref in changed:
         tree, run_id = accepted[ref]
         record(turn, "node_role", ref, "wall", [path for path, _ in rules.leaves(tree)], run_id=run_id)

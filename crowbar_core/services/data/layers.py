@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session
@@ -18,6 +18,10 @@ from crowbar_core.store.db import Store
 from crowbar_core.store.models import Edge, Node, NodeRole, RoleRow, table
 
 nodes, node_roles, roles, edges = table(Node), table(NodeRole), table(RoleRow), table(Edge)
+
+
+Writes = Mapping[tuple[str, str], Mapping[str, Json]]
+"""What layers say from now on: (source, ``node_role 3`` or ``deployment_role 3``) -> its whole data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,10 @@ class NodeRoleLayers:
     deployment_role: int = 0
     """What is said of the role in its very deployment, the last of those."""
 
+    def after(self, writes: Writes) -> NodeRoleLayers:
+        """The same once this has been written, without reading it again."""
+        return replace(self, layers=_written(self.layers, writes), given=_written(self.given, writes))
+
     @property
     def wall(self) -> Layer:
         """What the noderole's own runs reported, or was generated for it."""
@@ -44,6 +52,12 @@ class NodeRoleLayers:
     def home_wall(self) -> Layer:
         """What was generated for the role in its very deployment."""
         return self.given[-2]
+
+
+def _written(layers: Sequence[Layer], writes: Writes) -> tuple[Layer, ...]:
+    return tuple(
+        replace(one, data=writes.get((one.source, one.subject.partition(" (")[0]), one.data)) for one in layers
+    )
 
 
 def node_role_layers(
@@ -116,37 +130,64 @@ def run_inputs(
 
     Secrets stay encrypted. Costs a constant number of statements, and none for roles that declare nothing.
     """
-    inputs: dict[int, dict[str, Json]] = {}
-    declared = {role: Declared.of(registry, role) for role in {role for _, _, role in wanted}}
-    own = {ref for ref, _, role in wanted if not declared[role].nothing}
-    parents = _wanted_parents(session, store, wanted, declared)
-    given_by = {one.id for found in parents.values() for those in found.values() for one in those}
-    layers = node_role_layers(registry, session, store, own | given_by)
-    node_wanted = {node for _, node, role in wanted if declared[role].of_node}
-    of_nodes = node_layers(session, store, node_wanted) if node_wanted else {}
-    hints = _hints(session, store, {node for _, node, _ in wanted})
-    for ref, node, role in wanted:
-        says = declared[role]
-        if says.nothing and node not in hints:
-            continue
-        tree: dict[str, Json] = {"hints": hints[node]} if node in hints else {}
+    return read_sources(registry, session, store, wanted).inputs()
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """All that the input of runs is made of: each is for (noderole id, node id, role)."""
+
+    wanted: Sequence[tuple[int, int, str]]
+    declared: Mapping[str, Declared]
+    layers: Mapping[int, NodeRoleLayers]
+    parents: Mapping[int, Mapping[str, Sequence[Parent]]]
+    of_nodes: Mapping[int, tuple[Layer, ...]]
+    hints: Mapping[int, Json]
+
+    def after(self, writes: Writes) -> Sources:
+        """The same once this has been written, without reading it again."""
+        return replace(self, layers={ref: one.after(writes) for ref, one in self.layers.items()})
+
+    def inputs(self) -> dict[int, dict[str, Json]]:
+        """Noderole -> the input of its run; those that have none are left out."""
+        found = {ref: self._input(ref, node, role) for ref, node, role in self.wanted}
+        return {ref: tree for ref, tree in found.items() if tree}
+
+    def _input(self, ref: int, node: int, role: str) -> dict[str, Json]:
+        layers, says = self.layers, self.declared[role]
+        tree: dict[str, Json] = {"hints": self.hints[node]} if node in self.hints else {}
+        parents = self.parents.get(ref, {})
         for attribute, owner in says.of_parents:
-            for parent in parents.get(ref, {}).get(owner, ())[:1]:
+            for parent in parents.get(owner, ())[:1]:
                 tree = _put(tree, attribute, (*layers[parent.id].layers, *layers[ref].given))
         for attribute, owner in says.gathered:
             said = [
                 (parent.node, *resolve(attribute, (*layers[parent.id].layers, *layers[ref].given)))
-                for parent in sorted(parents.get(ref, {}).get(owner, ()), key=lambda one: one.node)
+                for parent in sorted(parents.get(owner, ()), key=lambda one: one.node)
             ]
             found: Json = [{"node": name, "value": value} for name, is_set, value in said if is_set]
             tree = place(tree, attribute.path, found)
         for attribute in says.of_node:
-            tree = _put(tree, attribute, _on_node(of_nodes[node], layers[ref]))
+            tree = _put(tree, attribute, _on_node(self.of_nodes[node], layers[ref]))
         for attribute in says.own:
             tree = _put(tree, attribute, layers[ref].layers)
-        if tree:
-            inputs[ref] = tree
-    return inputs
+        return tree
+
+
+def read_sources(
+    registry: Registry, session: Session, store: Store, wanted: Sequence[tuple[int, int, str]], *,
+    also: Collection[int] = (),
+) -> Sources:  # fmt: skip
+    """What the input of these runs is made of; with the layers of these other noderoles (``also``)."""
+    declared = {role: Declared.of(registry, role) for role in {role for _, _, role in wanted}}
+    own = {ref for ref, _, role in wanted if not declared[role].nothing}
+    parents = _wanted_parents(session, store, wanted, declared)
+    given_by = {one.id for found in parents.values() for those in found.values() for one in those}
+    layers = node_role_layers(registry, session, store, own | given_by | set(also))
+    node_wanted = {node for _, node, role in wanted if declared[role].of_node}
+    of_nodes = node_layers(session, store, node_wanted) if node_wanted else {}
+    hints = _hints(session, store, {node for _, node, _ in wanted}) if wanted else {}
+    return Sources(wanted, declared, layers, parents, of_nodes, hints)
 
 
 def has_or_wants(registry: Registry, role: str, attribute: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from crowbar_core.barclamp import Attribute, Json
 from crowbar_core.domain.attributes import GENERATED, lookup, place
-from crowbar_core.services.data.changes import record_many, watch_values
+from crowbar_core.services.data.changes import follow_values, record_many
 from crowbar_core.services.data.layers import NodeRoleLayers, node_role_layers
 from crowbar_core.services.turns.parts import Turn
 from crowbar_core.services.turns.secrets import seal
@@ -42,9 +42,11 @@ def make_values(turn: Turn, wanted: Sequence[tuple[int, int, str]]) -> None:
                 walls[kind][ref] = place(walls[kind].get(ref, wall), attribute.path, _generated(turn, attribute))
     if not made:
         return
-    with watch_values(turn, others.difference(ids)):
-        set_json(turn.session, turn.store, node_roles, "wall", walls["node_role"])
-        set_json(turn.session, turn.store, deployment_roles, "wall", walls["deployment_role"])
+    watched = node_role_layers(turn.registry, turn.session, turn.store, others.difference(ids))
+    set_json(turn.session, turn.store, node_roles, "wall", walls["node_role"])
+    set_json(turn.session, turn.store, deployment_roles, "wall", walls["deployment_role"])
+    said = walls["deployment_role"].items()
+    follow_values(turn, watched, {("deployment wall", f"deployment_role {ref}"): wall for ref, wall in said})
     record_many(turn, [(kind, ref, "wall", ["/".join(one.path)]) for (kind, ref, _), one in made.items()])
     turn.audit_many("attribute.generate", [(f"{kind} {ref}", {"attribute": name}) for kind, ref, name in made])
 

@@ -18,7 +18,7 @@ from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import BadInput, NotFound, Refused
 from crowbar_core.plugins import LoadedAttribute
 from crowbar_core.services.annealing.annealer import change
-from crowbar_core.services.data.changes import record, watch_values
+from crowbar_core.services.data.changes import follow_values, record
 from crowbar_core.services.data.layers import has_or_wants, node_layers, node_role_layers, wanted_layers
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, ValueChange
 from crowbar_core.services.turns.secrets import keep_seals, open_secrets, seal
@@ -410,12 +410,13 @@ def _write_node_role(turn: Turn, loaded: LoadedAttribute, value: Json, node_role
     at_once = now and row.state != int(PROPOSED)  # of a PROPOSED one all the data are a proposal
     if at_once:
         values["committed_data"] = _changed(turn, committed, committed, attribute, value)
-    with watch_values(turn, [node_role_id] if at_once else [], kept=True):
-        turn.session.execute(
-            update(node_roles).where(node_roles.c.id == node_role_id).values(updated_at=turn.now, **values)
-        )
+    layers = node_role_layers(turn.registry, turn.session, turn.store, [node_role_id] if at_once else [])
+    turn.session.execute(
+        update(node_roles).where(node_roles.c.id == node_role_id).values(updated_at=turn.now, **values)
+    )
     name = f"{row.name} on {row.node}"
     if at_once:
+        follow_values(turn, layers, {("user", f"node_role {node_role_id}"): values["committed_data"]}, kept=True)
         _note(turn, "node_role", node_role_id, name, attribute, committed, values["committed_data"])
     return name, row.proposed_data, values["proposed_data"]
 
@@ -440,7 +441,7 @@ def _write_deployment_role(
     values: dict[str, Any] = {"proposed_data": _changed(turn, row.proposed_data, committed, attribute, value)}
     if now:
         values["committed_data"] = _changed(turn, committed, committed, attribute, value)
-    with watch_roles(turn, [deployment_role_id] if now else []):
+    with watch_roles(turn, {deployment_role_id: values["committed_data"]} if now else {}):
         turn.session.execute(
             update(deployment_roles)
             .where(deployment_roles.c.id == deployment_role_id)

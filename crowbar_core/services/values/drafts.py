@@ -22,8 +22,8 @@ from crowbar_core.domain import attributes as rules
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.errors import NotFound
 from crowbar_core.services.annealing.annealer import change
-from crowbar_core.services.data.changes import mark_stale, note_effects, record_many, watch_values
-from crowbar_core.services.data.layers import run_inputs
+from crowbar_core.services.data.changes import follow_values, mark_stale, note_effects, record_many
+from crowbar_core.services.data.layers import node_role_layers, read_sources
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, ValueChange
 from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store import node_fields, trees
@@ -243,12 +243,13 @@ def commit_of_node_roles(turn: Turn, ids: Collection[int]) -> int:
         if row.state != int(PROPOSED)
     ]
     refs = [row.id for row in rows]
-    with watch_values(turn, refs, kept=True):
-        turn.session.execute(
-            update(node_roles)
-            .where(turn.store.ids(node_roles.c.id, refs))
-            .values(committed_data=node_roles.c.proposed_data, updated_at=turn.now)
-        )
+    layers = node_role_layers(turn.registry, turn.session, turn.store, refs)
+    turn.session.execute(
+        update(node_roles)
+        .where(turn.store.ids(node_roles.c.id, refs))
+        .values(committed_data=node_roles.c.proposed_data, updated_at=turn.now)
+    )
+    follow_values(turn, layers, {("user", f"node_role {row.id}"): row.new for row in rows}, kept=True)
     return _committed(turn, "node_role", rows)
 
 
@@ -257,7 +258,7 @@ def commit_of_deployment_roles(turn: Turn, ids: Collection[int]) -> int:
     work, those in the deployments below too.
     """
     rows = turn.session.execute(_differing(turn.store, "deployment_role", ids)).all()
-    with watch_roles(turn, [row.id for row in rows]):
+    with watch_roles(turn, {row.id: row.new for row in rows}):
         turn.session.execute(
             update(deployment_roles)
             .where(turn.store.ids(deployment_roles.c.id, [row.id for row in rows]))
@@ -267,26 +268,31 @@ def commit_of_deployment_roles(turn: Turn, ids: Collection[int]) -> int:
 
 
 @contextmanager
-def watch_roles(turn: Turn, deployment_role_ids: Collection[int]) -> Iterator[None]:
-    """Compare what the noderoles of these deployment roles have and are given, before and after the block, and send
-    back to work whom it concerns.
+def watch_roles(turn: Turn, new: Mapping[int, Mapping[str, Json]]) -> Iterator[None]:
+    """In the block the committed data of deployment roles become these (id -> all of it). Compare what their noderoles
+    have and are given before and after it, and send back to work whom it concerns.
     """
+    if not new:
+        yield
+        return
     affected = turn.session.execute(
         select(node_roles.c.id, node_roles.c.node_id, roles.c.name)
         .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(node_roles.c.state != int(PROPOSED), node_roles.c.id.in_(_under(turn.session, deployment_role_ids)))
+        .where(node_roles.c.state != int(PROPOSED), node_roles.c.id.in_(_under(turn.session, new)))
     ).all()
     giving = [(row.id, row.node_id, row.name) for row in affected if _wants(turn, row.name)]
-    before = run_inputs(turn.registry, turn.session, turn.store, giving)
-    with watch_values(turn, [row.id for row in affected], kept=True):
-        yield
-    after = run_inputs(turn.registry, turn.session, turn.store, giving)
+    own = [row.id for row in affected]
+    sources = read_sources(turn.registry, turn.session, turn.store, giving, also=own)
+    yield
+    writes = {("deployment", f"deployment_role {ref}"): data for ref, data in new.items()}
+    follow_values(turn, {ref: sources.layers[ref] for ref in own}, writes, kept=True)
+    before, after = sources.inputs(), sources.after(writes).inputs()
     known = turn.registry.attributes
     stale = [(ref, role) for ref, _, role in giving if before.get(ref, {}) != after.get(ref, {})]
     for ref, role in stale:
         wanted = [known[name].attribute for name in turn.registry.roles[role].role.wants if name in known]
-        old, new = before.get(ref, {}), after.get(ref, {})
-        note_effects(turn, "node_role", ref, wanted, rules.changed_attributes(wanted, old, new), old, new)
+        was, now_is = before.get(ref, {}), after.get(ref, {})
+        note_effects(turn, "node_role", ref, wanted, rules.changed_attributes(wanted, was, now_is), was, now_is)
     mark_stale(turn, [ref for ref, _ in stale])
 
 
