@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 from crowbar_core.barclamp import Json
 from crowbar_core.domain.states import RunState, State
 from crowbar_core.store.db import Store, ids_named
-from crowbar_core.store.models import NodeRole, RoleRow, Run, table
+from crowbar_core.store.models import Deployment, NodeRole, RoleRow, Run, table
 
-node_roles, roles, runs = table(NodeRole), table(RoleRow), table(Run)
+node_roles, roles, runs, deployments = table(NodeRole), table(RoleRow), table(Run), table(Deployment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,42 @@ class OpenRun:
         return self.step is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Offered(OpenRun):
+    """An open run that a worker may take on, with what it is carried out by."""
+
+    timeout: float
+    once: str
+    deployment: str
+
+
 def open_runs(session: Session, store: Store, ids: Collection[int]) -> list[OpenRun]:
     """Those of these runs that are open, by id."""
     rows = session.execute(_open_runs(store.postgresql), {"run_ids": store.id_values(ids)}).all()
-    return [
-        OpenRun(
-            r.id, r.node_role_id, r.node_id, r.state, r.refresh, r.pending, r.worker, r.taken, r.step, r.woken,
-            r.role_id, r.name, r.jig_name, State(r.node_role_state), r.rerun, r.attempts, r.max_attempts, r.destructive,
-            r.on_change, r.goes_back, r.teardown,
-        )
-        for r in rows
-    ]  # fmt: skip
+    return [OpenRun(*_fields(row)) for row in rows]
+
+
+def offered(session: Session, store: Store, ids: Collection[int]) -> list[Offered]:
+    """The same, of those that are offered to a worker."""
+    rows = session.execute(_offered(store.postgresql), {"run_ids": store.id_values(ids)}).all()
+    return [Offered(*(*_fields(row), row.timeout, row.once, row.deployment)) for row in rows]
+
+
+def _fields(r: Any) -> tuple[Any, ...]:
+    return (
+        r.id, r.node_role_id, r.node_id, r.state, r.refresh, r.pending, r.worker, r.taken, r.step, r.woken,
+        r.role_id, r.name, r.jig_name, State(r.node_role_state), r.rerun, r.attempts, r.max_attempts, r.destructive,
+        r.on_change, r.goes_back, r.teardown,
+    )  # fmt: skip
+
+
+@cache
+def _offered(postgresql: bool) -> Select[Any]:
+    return (
+        _open_runs(postgresql)
+        .add_columns(roles.c.timeout, node_roles.c.once, deployments.c.name.label("deployment"))
+        .join(deployments, deployments.c.id == node_roles.c.deployment_id)
+    )
 
 
 @cache

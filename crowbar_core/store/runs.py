@@ -241,14 +241,14 @@ def skip_numbers(session: Session, store: Store, count: int) -> int:
 
 def claim(
     session: Session, store: Store, now: datetime, run_ids: Collection[int], worker: str, lease_seconds: float
-) -> list[int]:
-    """Take queued runs for ``worker``, and those that were woken in their step. Those that somebody else has, or that
-    have ended, are not among the answer.
+) -> dict[int, Any]:
+    """Take queued runs for ``worker``, and those that were woken in their step: id -> (attempt, refresh, input,
+    overdue, taken, log_lines). Those that somebody else has, or that have ended, are not among the answer.
     """
     given = {
         "run_ids": store.id_values(run_ids), "by": worker, "now": now, "until": now + timedelta(seconds=lease_seconds),
     }  # fmt: skip
-    return list(session.scalars(_claim(store.postgresql), given).all())
+    return {row.id: row for row in session.execute(_claim(store.postgresql), given)}
 
 
 @cache
@@ -265,7 +265,9 @@ def _claim(postgresql: bool) -> Any:
             lease_until=bindparam("until", type_=UtcDateTime()), taken=runs.c.taken + 1,
             pending=False, woken=False, again_at=None, deadline=None,
         )
-        .returning(runs.c.id)
+        .returning(
+            runs.c.id, runs.c.attempt, runs.c.refresh, runs.c.input, runs.c.overdue, runs.c.taken, runs.c.log_lines
+        )
     )  # fmt: skip
 
 

@@ -12,9 +12,11 @@ from crowbar_core.errors import Refused
 from crowbar_core.services.annealing.claiming import take_on
 from crowbar_core.services.annealing.sweeping import sweep
 from crowbar_core.services.cluster import steering
+from crowbar_core.services.engine.executing import Executor
 from crowbar_core.store import runs as store_runs
 from tests.integration.cluster import OPERATOR, Cluster
 from tests.integration.conftest import NewCluster
+from tests.integration.test_many import statements
 
 BASE, TOP = Role(name="base", max_attempts=2), Role(name="top", requires=("base",))
 
@@ -76,15 +78,33 @@ def test_a_worker_takes_on_no_more_than_it_has_room_for(new_cluster: NewCluster)
     c, refs = working(new_cluster, "a", "b", "d")
     runs = [c.open_run(ref).id for ref in refs]
     taken = take_on(c.parts, runs, "w", room=2)
-    assert (list(taken.held), list(taken.left)) == (runs[:2], runs[2:])
+    assert ([one.run.id for one in taken.held], list(taken.left)) == (runs[:2], runs[2:])
     assert [c.run(run).state for run in runs] == ["running", "running", "queued"]
+
+
+def test_a_run_is_joined_with_what_it_is_about_once_before_it_begins_and_its_node_is_read(
+    new_cluster: NewCluster,
+) -> None:
+    c, refs = working(new_cluster, "a", "b", "d")
+    runs = [c.open_run(ref).id for ref in refs]
+    executor = Executor(c.parts, "w")
+    counts = []
+    for some in (runs[:1], runs[1:]):
+        with statements(c) as asked:
+            jobs = executor.load(take_on(c.parts, some, "w", room=9).held)
+        assert [(job.run_id, job.role_name, job.node.name, job.taken) for job in jobs] == [
+            (run, "base", f"{name}.test.example", 1) for run, name in zip(runs, "abd", strict=True) if run in some
+        ]
+        assert sum("JOIN node_roles" in one for one in asked) == 1
+        counts.append(len([one for one in asked if one.startswith(("SELECT", "UPDATE", "INSERT", "WITH"))]))
+    assert counts[0] - 1 == counts[1] <= 5, "the first also asks which installation this is"
 
 
 def test_what_somebody_else_has_begun_is_not_claimed_in_the_database_either(new_cluster: NewCluster) -> None:
     c, (base,) = working(new_cluster, "a")
     run = c.claim(base, "first")
     with c.parts.store.write() as session:
-        assert store_runs.claim(session, c.parts.store, c.clock(), [run], "second", 60.0) == []
+        assert store_runs.claim(session, c.parts.store, c.clock(), [run], "second", 60.0) == {}
     assert c.run(run).worker == "first"
 
 

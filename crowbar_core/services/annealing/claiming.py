@@ -4,26 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import update
 
 from crowbar_core.domain.states import RunState
-from crowbar_core.services.annealing.annealer import ANNEALER, change
-from crowbar_core.services.annealing.outcomes import open_runs_of, succeed
+from crowbar_core.services.annealing.annealer import ANNEALER, settle
+from crowbar_core.services.annealing.outcomes import succeed
 from crowbar_core.services.data.layers import run_inputs
-from crowbar_core.services.turns.parts import Parts, Turn
+from crowbar_core.services.data.made import make_values
+from crowbar_core.services.turns.parts import Parts, Turn, open_turn
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.models import NodeRole, Run, table
-from crowbar_core.store.open_runs import OpenRun
+from crowbar_core.store.open_runs import Offered, OpenRun, offered
 
 node_roles, runs = table(NodeRole), table(Run)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A run that a worker has taken on, ``row`` as it is since then (see ``store.runs.claim``)."""
+
+    run: Offered
+    row: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What became of queued runs that were offered to a worker. The others have ended, or somebody else has them."""
 
-    held: Sequence[int] = ()
+    held: Sequence[Held] = ()
     """It holds them now and is to carry them out."""
     left: Sequence[int] = ()
     """There was no room for them: they are still queued."""
@@ -31,7 +41,7 @@ class Taken:
 
 def claim(parts: Parts, run_ids: Collection[int], worker: str) -> Sequence[int]:
     """Take queued runs for ``worker``, whatever their jigs. Returns those it now holds."""
-    return take_on(parts, run_ids, worker, room=len(run_ids)).held
+    return [one.run.id for one in take_on(parts, run_ids, worker, room=len(run_ids)).held]
 
 
 def take_on(
@@ -41,26 +51,36 @@ def take_on(
 
     Input that has changed since a run was made is taken afresh.
     """
-    with change(parts, ANNEALER) as turn:
-        queued = [run for run in open_runs_of(turn, run_ids) if run.free]
+    moving = False
+
+    def settle_if_moving(turn: Turn) -> None:  # taking runs on moves nothing
+        if moving:
+            settle(turn)
+
+    with open_turn(parts, ANNEALER, settle_if_moving) as turn:
+        queued = [run for run in offered(turn.session, turn.store, run_ids) if run.free]
         passing = [run for run in queued if not run.in_steps and passes(run.jig)]
         over = {run.id for run in passing}
         others = [run for run in queued if run.id not in over]
         # What a run in steps was given at first it keeps to its end; then it runs once more.
-        _renew_inputs(turn, [run for run in (*passing, *others[:room]) if run.rerun and not run.in_steps])
+        stale = [run for run in (*passing, *others[:room]) if run.rerun and not run.in_steps]
+        moving = bool(passing or stale)
+        _renew_inputs(turn, stale)
         _pass_through(turn, passing, worker)
-        held = [run.id for run in others[:room]]
-        if held:
-            store_runs.claim(turn.session, turn.store, turn.now, held, worker, parts.settings.lease_seconds)
-    return Taken(held, [run.id for run in others[room:]])
+        mine = others[:room]
+        rows: dict[int, Any] = {}
+        if mine:
+            ids = [run.id for run in mine]
+            rows = store_runs.claim(turn.session, turn.store, turn.now, ids, worker, parts.settings.lease_seconds)
+    return Taken([Held(run, rows[run.id]) for run in mine if run.id in rows], [run.id for run in others[room:]])
 
 
 def _renew_inputs(turn: Turn, stale: Sequence[OpenRun]) -> None:
     if not stale:
         return
-    fresh = run_inputs(
-        turn.registry, turn.session, turn.store, [(run.node_role_id, run.node_id, run.role) for run in stale]
-    )
+    wanted = [(run.node_role_id, run.node_id, run.role) for run in stale]
+    make_values(turn, wanted)
+    fresh = run_inputs(turn.registry, turn.session, turn.store, wanted)
     for run in stale:
         turn.session.execute(update(runs).where(runs.c.id == run.id).values(input=fresh.get(run.node_role_id, {})))
     refs = [run.node_role_id for run in stale]

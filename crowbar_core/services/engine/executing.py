@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 import orjson
-from sqlalchemy import select
 
 from crowbar_core.barclamp import Done, Jig, Json, NodeView, Pending, Role, Task
 from crowbar_core.domain.attributes import check_given, check_report_size
@@ -27,24 +26,16 @@ from crowbar_core.errors import (
     told,
 )
 from crowbar_core.plugins import LoadedRole
+from crowbar_core.services.annealing.claiming import Held
 from crowbar_core.services.annealing.outcomes import Kind, Outcome
 from crowbar_core.services.cluster.liveness import look
 from crowbar_core.services.data.layers import Declared
-from crowbar_core.services.data.views import views_of_rows
+from crowbar_core.services.data.views import node_views
 from crowbar_core.services.engine.run_logs import RunLogBuffer, has_secrets, secret_texts
 from crowbar_core.services.turns.parts import Parts, log
 from crowbar_core.services.turns.secrets import open_secrets
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.catalogue import cluster_id
-from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, table
-
-nodes, node_roles, roles, runs, deployments = (
-    table(Node),
-    table(NodeRole),
-    table(RoleRow),
-    table(Run),
-    table(Deployment),
-)
 
 MAX_DEADLINE = 10 * 365 * 86400.0
 MAX_STEP = 65536
@@ -97,43 +88,26 @@ class Executor:
         """Held while a job begins, or is told that it is too late to."""
         self._installation = ""
 
-    def load(self, run_ids: Sequence[int]) -> list[Job]:
+    def load(self, held: Sequence[Held]) -> list[Job]:
+        """Make jobs of runs that were just taken on; of those whose node is gone, none."""
         parts, settings = self.parts, self.parts.settings
-        if not run_ids:
+        if not held:
             return []
-        home = deployments.alias()
         with parts.store.read() as session:
             self._installation = self._installation or cluster_id(session)
-            rows = session.execute(
-                select(
-                    runs.c.id.label("run_id"), runs.c.node_role_id, runs.c.attempt, runs.c.refresh, runs.c.input,
-                    runs.c.teardown, runs.c.step, runs.c.overdue, runs.c.taken, runs.c.log_lines,
-                    nodes.c.id, nodes.c.name, nodes.c.admin, nodes.c.system, nodes.c.alive, nodes.c.available,
-                    nodes.c.bootenv, nodes.c.served_bootenv, nodes.c.discovery, nodes.c.hint, nodes.c.host_keys,
-                    home.c.name.label("deployment"), deployments.c.name.label("run_deployment"),
-                    roles.c.name.label("role"), roles.c.jig_name, roles.c.timeout, roles.c.destructive,
-                    node_roles.c.once,
-                )
-                .join(nodes, nodes.c.id == runs.c.node_id)
-                .join(home, home.c.id == nodes.c.deployment_id)
-                .join(node_roles, node_roles.c.id == runs.c.node_role_id)
-                .join(deployments, deployments.c.id == node_roles.c.deployment_id)
-                .join(roles, roles.c.id == node_roles.c.role_id)
-                .where(parts.store.ids(runs.c.id, run_ids))
-                .order_by(runs.c.id)
-            ).all()  # fmt: skip
-            views = views_of_rows(parts.registry, session, parts.store, rows)
+            views = node_views(parts.registry, session, parts.store, {one.run.node_id for one in held})
         return [
             Job(
-                run_id=row.run_id, node_role_id=row.node_role_id, attempt=row.attempt,
-                refresh=row.refresh and not row.teardown, teardown=row.teardown, node=views[row.id],
-                role=parts.registry.roles.get(row.role), role_name=row.role, jig_name=row.jig_name,
-                deployment=row.run_deployment, input=row.input, timeout=row.timeout,
-                log=RunLogBuffer(row.run_id, settings.log_lines, settings.log_bytes, seq=row.log_lines),
-                once=row.once if row.destructive and not row.teardown else "",
-                step=row.step, overdue=row.overdue, taken=row.taken,
+                run_id=run.id, node_role_id=run.node_role_id, attempt=row.attempt,
+                refresh=row.refresh and not run.teardown, teardown=run.teardown, node=views[run.node_id],
+                role=parts.registry.roles.get(run.role), role_name=run.role, jig_name=run.jig,
+                deployment=run.deployment, input=row.input, timeout=run.timeout,
+                log=RunLogBuffer(run.id, settings.log_lines, settings.log_bytes, seq=row.log_lines),
+                once=run.once if run.destructive and not run.teardown else "",
+                step=run.step, overdue=row.overdue, taken=row.taken,
             )
-            for row in rows
+            for run, row in ((one.run, one.row) for one in held)
+            if run.node_id in views
         ]  # fmt: skip
 
     def outcome(self, job: Job) -> Outcome:

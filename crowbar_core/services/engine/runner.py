@@ -18,7 +18,7 @@ from crowbar_core.errors import (
     CrowbarError,
 )
 from crowbar_core.services.annealing.annealer import ANNEALER, change
-from crowbar_core.services.annealing.claiming import claim, take_on
+from crowbar_core.services.annealing.claiming import Held, take_on
 from crowbar_core.services.annealing.outcomes import Kind, Outcome, finish_in_turn
 from crowbar_core.services.engine.executing import Executor, Job
 from crowbar_core.services.engine.housekeeping import note_unanswered
@@ -26,15 +26,6 @@ from crowbar_core.services.engine.run_logs import RunLogs
 from crowbar_core.services.turns.parts import Parts, log
 from crowbar_core.services.watch.workers import worker_name
 from crowbar_core.store import runs as store_runs
-from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, table
-
-nodes, node_roles, roles, runs, deployments = (
-    table(Node),
-    table(NodeRole),
-    table(RoleRow),
-    table(Run),
-    table(Deployment),
-)
 
 BATCH = 500
 MAX_DEADLINE = 10 * 365 * 86400.0
@@ -214,7 +205,7 @@ class Runner:
 
     def execute_here(self, run_ids: Sequence[int]) -> None:
         """Claim these runs and carry them out in this thread, one after another; outcomes are handed in at the end."""
-        jobs = self._load(claim(self.parts, run_ids, self.worker))
+        jobs = self._load(take_on(self.parts, run_ids, self.worker, room=len(run_ids)).held)
         outcomes = [self._executor.outcome(job) for job in jobs]
         self._hand_in(list(zip(jobs, outcomes, strict=True)))
 
@@ -237,8 +228,8 @@ class Runner:
         jig = registry.jigs.get(jig_name)
         return jig is not None and jig.does_nothing and not registry.listens("jig_run")
 
-    def _load(self, run_ids: Sequence[int]) -> list[Job]:
-        jobs = self._executor.load(run_ids)
+    def _load(self, held: Sequence[Held]) -> list[Job]:
+        jobs = self._executor.load(held)
         with self._lock:
             self._jobs.update({job.run_id: job for job in jobs})
         return jobs
