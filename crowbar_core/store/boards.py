@@ -6,11 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Label, case, exists, false, func, or_, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.names import natural
-from crowbar_core.domain.states import OPEN_RUN_STATES, RANKED, NodeState, State
+from crowbar_core.domain.states import OPEN_RUN_STATES, RANKED, NodeState, RunState, State
 from crowbar_core.store.listings.nodes import rank
 from crowbar_core.store.models import (
     Deployment,
@@ -22,11 +22,8 @@ from crowbar_core.store.models import (
 )
 from crowbar_core.store.node_pages import (
     NodeLine,
-    node_line,
     node_lines,
     nodes_page,
-    queued,
-    states_of_nodes,
 )
 
 
@@ -144,6 +141,12 @@ class Grid:
     """The name to continue after; empty when this is all."""
 
 
+def _queued() -> Label[bool]:
+    """Whether a noderole in TRANSITION only waits for somebody to begin its run."""
+    waits = exists().where(Run.node_role_id == NodeRole.id, Run.state == str(RunState.QUEUED)).correlate(NodeRole)
+    return case((NodeRole.state == int(State.TRANSITION), waits), else_=false()).label("queued")
+
+
 def _cells(session: Session, node_ids: Sequence[int]) -> tuple[dict[tuple[int, int], Cell], dict[int, int]]:
     cells: dict[tuple[int, int], Cell] = {}
     cohorts: dict[int, int] = {}
@@ -156,7 +159,7 @@ def _cells(session: Session, node_ids: Sequence[int]) -> tuple[dict[tuple[int, i
             NodeRole.state,
             NodeRole.available,
             NodeRole.rerun,
-            queued(),
+            _queued(),
             NodeRole.run_count,
             NodeRole.status,
             NodeRole.cohort,
@@ -211,14 +214,9 @@ def board(session: Session, deployment_id: int, *, after: str = "", limit: int =
     """Nodes x roles of one deployment: nodes that live in it or carry its work, roles that were added to it."""
     carries = select(NodeRole.node_id).where(NodeRole.deployment_id == deployment_id)
     ids = select(Node.id).where(or_(Node.deployment_id == deployment_id, Node.id.in_(carries)))
-    query = (
-        node_lines().where(Node.id.in_(ids), Node.name_key > natural(after)).order_by(Node.name_key).limit(limit + 1)
-    )
-    rows = session.execute(query).all()
-    more = rows[limit - 1].name if len(rows) > limit else ""
-    rows = rows[:limit]
-    states = states_of_nodes(session, [row.id for row in rows])
-    nodes = [node_line(row, states[row.id]) for row in rows]
+    nodes = node_lines(session, where=(Node.id.in_(ids), Node.name_key > natural(after)), limit=limit + 1)
+    more = nodes[limit - 1].name if len(nodes) > limit else ""
+    nodes = nodes[:limit]
     cells, cohorts = _cells(session, [node.id for node in nodes])
     here = {cell.role_id for cell in cells.values() if cell.deployment_id == deployment_id}
     placed: dict[int, int] = {

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
-from crowbar_core.barclamp.declared import FLAGS
 from crowbar_core.domain.states import State
+from crowbar_core.store.listing import lines
+from crowbar_core.store.listings.catalogue import ATTRIBS, BARCLAMPS, JIGS, ROLES
+from crowbar_core.store.listings.people import TOKENS, USERS
 from crowbar_core.store.models import (
     AttribRow,
     BarclampRow,
     Delivery,
-    Deployment,
-    DeploymentRole,
     Event,
     HookError,
     JigRow,
     Meta,
-    Node,
     NodeRole,
     RoleRow,
-    Token,
     User,
+    table,
 )
+
+_barclamps, _jigs, _roles, _attribs = table(BarclampRow), table(JigRow), table(RoleRow), table(AttribRow)
+_users = table(User)
 
 
 def cluster_id(session: Session) -> str:
@@ -52,30 +54,14 @@ class BarclampLine:
     error: str
     quarantine: str
     left_behind: int
-    roles: int
+    roles: int = 0
 
 
 def barclamps(session: Session) -> list[BarclampLine]:
-    roles = select(RoleRow.barclamp_id, func.count().label("roles")).group_by(RoleRow.barclamp_id).subquery()
-    query = (
-        select(
-            BarclampRow.id,
-            BarclampRow.name,
-            BarclampRow.description,
-            BarclampRow.distribution,
-            BarclampRow.version,
-            BarclampRow.package,
-            BarclampRow.enabled,
-            BarclampRow.state,
-            BarclampRow.error,
-            BarclampRow.quarantine,
-            BarclampRow.left_behind,
-            func.coalesce(roles.c.roles, 0).label("roles"),
-        )
-        .outerjoin(roles, roles.c.barclamp_id == BarclampRow.id)
-        .order_by(BarclampRow.name)
-    )
-    return [BarclampLine(**row._mapping) for row in session.execute(query)]
+    """By name, each with how many roles it brings."""
+    roles = dict(session.execute(select(RoleRow.barclamp_id, func.count()).group_by(RoleRow.barclamp_id)).all())
+    found = lines(session, BARCLAMPS, BarclampLine, order=(_barclamps.c.name,))
+    return [replace(one, roles=roles.get(one.id, 0)) for one in found]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +70,7 @@ class RoleLine:
     name: str
     description: str
     barclamp: str
-    jig: str
+    jig_name: str
     ready: bool
     flags: Sequence[str]
     requires: Sequence[str]
@@ -97,47 +83,24 @@ class RoleLine:
     timeout: float
     max_attempts: int
     template: Mapping[str, Any]
-    states: Mapping[State, int]
+    states: Mapping[State, int] = field(default_factory=dict)
 
 
 def roles(session: Session, *, barclamp_id: int | None = None, role_id: int | None = None) -> list[RoleLine]:
     """Roles by name, each with its noderoles by state."""
-    query = (
-        select(RoleRow, BarclampRow.name)
-        .join(BarclampRow, BarclampRow.id == RoleRow.barclamp_id)
-        .order_by(RoleRow.name_key)
-    )
+    where = []
     counts = select(NodeRole.role_id, NodeRole.state, func.count()).group_by(NodeRole.role_id, NodeRole.state)
     if barclamp_id is not None:
-        query = query.where(RoleRow.barclamp_id == barclamp_id)
+        where.append(_roles.c.barclamp_id == barclamp_id)
     if role_id is not None:
-        query = query.where(RoleRow.id == role_id)
+        where.append(_roles.c.id == role_id)
         counts = counts.where(NodeRole.role_id == role_id)
     states: dict[int, dict[State, int]] = defaultdict(dict)
     for id_, state, count in session.execute(counts):
         states[id_][State(state)] = count
     return [
-        RoleLine(
-            id=row.id,
-            name=row.name,
-            description=row.description,
-            barclamp=barclamp,
-            jig=row.jig_name,
-            ready=row.ready,
-            flags=tuple(flag for flag in FLAGS if getattr(row, flag)),
-            requires=row.requires,
-            wants=row.wants,
-            provides=row.provides,
-            conflicts=row.conflicts,
-            attaches=row.attaches,
-            precedes=row.precedes,
-            on_change=row.on_change,
-            timeout=row.timeout,
-            max_attempts=row.max_attempts,
-            template=row.template,
-            states=states[row.id],
-        )
-        for row, barclamp in session.execute(query)
+        replace(one, states=states[one.id])
+        for one in lines(session, ROLES, RoleLine, where=where, order=(_roles.c.name_key,))
     ]
 
 
@@ -178,29 +141,12 @@ class AttributeLine:
 
 
 def attributes(session: Session, *, barclamp_id: int | None = None, role_id: int | None = None) -> list[AttributeLine]:
-    query = (
-        select(
-            AttribRow.id,
-            AttribRow.name,
-            AttribRow.description,
-            RoleRow.name.label("role"),
-            AttribRow.role_id,
-            AttribRow.map,
-            AttribRow.schema,
-            AttribRow.default,
-            AttribRow.writable,
-            AttribRow.secret,
-            AttribRow.required,
-            AttribRow.generate,
-        )
-        .outerjoin(RoleRow, RoleRow.id == AttribRow.role_id)
-        .order_by(AttribRow.order, AttribRow.name)
-    )
+    where = []
     if barclamp_id is not None:
-        query = query.where(AttribRow.barclamp_id == barclamp_id)
+        where.append(_attribs.c.barclamp_id == barclamp_id)
     if role_id is not None:
-        query = query.where(AttribRow.role_id == role_id)
-    return [AttributeLine(**row._mapping) for row in session.execute(query)]
+        where.append(_attribs.c.role_id == role_id)
+    return lines(session, ATTRIBS, AttributeLine, where=where, order=(_attribs.c.order, _attribs.c.name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,38 +158,7 @@ class JigLine:
 
 
 def jigs(session: Session) -> list[JigLine]:
-    query = select(JigRow.name, JigRow.description, JigRow.distribution, JigRow.installed).order_by(JigRow.name)
-    return [JigLine(**row._mapping) for row in session.execute(query)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeploymentRoleLine:
-    id: int
-    deployment_id: int
-    deployment: str
-    role_id: int
-    role: str
-    proposed_data: Mapping[str, Any]
-    committed_data: Mapping[str, Any]
-
-
-def deployment_roles(session: Session, deployment_id: int) -> list[DeploymentRoleLine]:
-    query = (
-        select(
-            DeploymentRole.id,
-            DeploymentRole.deployment_id,
-            Deployment.name.label("deployment"),
-            DeploymentRole.role_id,
-            RoleRow.name.label("role"),
-            DeploymentRole.proposed_data,
-            DeploymentRole.committed_data,
-        )
-        .join(Deployment, Deployment.id == DeploymentRole.deployment_id)
-        .join(RoleRow, RoleRow.id == DeploymentRole.role_id)
-        .where(DeploymentRole.deployment_id == deployment_id)
-        .order_by(RoleRow.name_key)
-    )
-    return [DeploymentRoleLine(**row._mapping) for row in session.execute(query)]
+    return lines(session, JIGS, JigLine, order=(_jigs.c.name,))
 
 
 # ---------------------------------------------------------------- events and what plugins made of them
@@ -371,8 +286,7 @@ class UserLine:
 
 
 def users(session: Session) -> list[UserLine]:
-    query = select(User.id, User.name, User.role, User.locked, User.created_at).order_by(User.name_key)
-    return [UserLine(**row._mapping) for row in session.execute(query)]
+    return lines(session, USERS, UserLine, order=(_users.c.name_key,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -389,22 +303,5 @@ class TokenLine:
 
 def tokens(session: Session, *, user_name: str = "", limit: int = 500) -> list[TokenLine]:
     """Newest first; all of them, or those of one user."""
-    query = (
-        select(
-            Token.id,
-            Token.name,
-            Token.role,
-            User.name.label("user"),
-            Node.name.label("node"),
-            Token.created_at,
-            Token.expires_at,
-            Token.last_used_at,
-        )
-        .outerjoin(User, User.id == Token.user_id)
-        .outerjoin(Node, Node.id == Token.node_id)
-        .order_by(Token.id.desc())
-        .limit(limit)
-    )
-    if user_name:
-        query = query.where(func.lower(User.name) == user_name.lower())
-    return [TokenLine(**row._mapping) for row in session.execute(query)]
+    where = [func.lower(_users.c.name) == user_name.lower()] if user_name else []
+    return lines(session, TOKENS, TokenLine, where=where, order=(TOKENS.key.desc(),), limit=limit)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from enum import Enum
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
 import orjson
 from sqlalchemy import JSON, ColumnElement, FromClause, Select, Text, cast, false, func, or_, select, tuple_
@@ -21,6 +23,11 @@ from sqlalchemy.orm import Session
 from crowbar_core.domain.attributes import SECRET, masked
 from crowbar_core.errors import BadInput, FieldError, NotFound, Refused
 from crowbar_core.store.bulk import portions
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1000
@@ -192,6 +199,33 @@ def one(
     statement = _select(listing, wanted).add_columns(listing.key.label("_key"))
     found = session.execute(statement.where(_is(listing, ref), *where).limit(2)).all()
     return _render(session, listing, wanted, [_only(listing, ref, found)])[0]
+
+
+def lines(
+    session: Session, listing: Listing, kind: type[T], *, where: Sequence[ColumnElement[bool]] = (),
+    order: Sequence[ColumnElement[Any]] = (), limit: int | None = None,
+) -> list[T]:  # fmt: skip
+    """Objects of a listing for pages: ``kind`` is a dataclass whose fields are fields of the listing (enumerations are
+    made of what it shows), but for those that have a default and that the listing does not know. By key, unless
+    ``order`` says otherwise.
+    """
+    made = {name: hint for name, hint in _hints(kind).items() if isinstance(hint, type) and issubclass(hint, Enum)}
+    asked = [one.name for one in dataclasses.fields(kind) if not _own(one) or listing.field(one.name) is not None]
+    wanted = _wanted(listing, asked, whole=True)
+    statement = _select(listing, wanted).add_columns(listing.key.label("_key")).where(*where)
+    statement = statement.order_by(*(order or (listing.key.desc() if listing.newest_first else listing.key,)))
+    rows = _render(session, listing, wanted, session.execute(statement.limit(limit)).all())
+    for name, enumeration in made.items():
+        for row in rows:
+            row[name] = enumeration(row[name])
+    return [kind(**row) for row in rows]
+
+
+_hints = lru_cache(get_type_hints)
+
+
+def _own(one: dataclasses.Field[Any]) -> bool:
+    return one.default is not dataclasses.MISSING or one.default_factory is not dataclasses.MISSING
 
 
 def find_id(session: Session, listing: Listing, ref: str | int, *, where: Where = ()) -> int:

@@ -1,34 +1,33 @@
-"""Nodes and noderoles as the pages list and show them: explicit columns, a constant number of statements."""
+"""Nodes and noderoles as the pages show them, read by the listings of the API: a constant number of statements."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Label, Select, and_, case, exists, false, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from crowbar_core.domain.names import natural
-from crowbar_core.domain.states import RANKED, NodeState, RunState, State, node_state
-from crowbar_core.store.listings.nodes import rank_of_node
+from crowbar_core.domain.states import RANKED, NodeState, RunState, State
+from crowbar_core.store.listing import lines
+from crowbar_core.store.listings.noderoles import NODE_ROLES
+from crowbar_core.store.listings.nodes import NODES, rank_of_node
 from crowbar_core.store.models import (
-    Deployment,
     Edge,
     Group,
     HammerRow,
     Node,
     NodeGroup,
     NodeRole,
-    RoleRow,
-    Run,
     table,
 )
 from crowbar_core.store.selections import in_group, named_like
 
-_nodes = table(Node)
+_nodes, _rows = table(Node), table(NodeRole)
 
 # ---------------------------------------------------------------- nodes
 
@@ -48,26 +47,8 @@ class NodeLine:
     deployment_id: int
     deployment: str
     state: NodeState
-    states: Mapping[State, int]
-    groups: Sequence[str] = ()
-
-
-def node_lines() -> Select[*tuple[Any, ...]]:
-    """The columns of a ``NodeLine`` that are a node's own."""
-    return select(
-        Node.id,
-        Node.name,
-        Node.description,
-        Node.admin,
-        Node.system,
-        Node.alive,
-        Node.available,
-        Node.bootenv,
-        Node.status,
-        Node.alive_at,
-        Node.deployment_id,
-        Deployment.name.label("deployment"),
-    ).join(Deployment, Deployment.id == Node.deployment_id)
+    groups: Sequence[str]
+    states: Mapping[State, int] = field(default_factory=dict)
 
 
 def nodes_page(
@@ -86,60 +67,42 @@ def nodes_page(
     """Nodes by name, those after the name ``after``. ``search`` is a part of name or description, or a pattern of
     the name with * or ?; ``group`` is a group's name.
     """
-    query = node_lines().order_by(Node.name_key).limit(limit)
-    if not system:
-        query = query.where(Node.system.is_(False))
+    where: list[ColumnElement[bool]] = [] if system else [Node.system.is_(False)]
     if after:
-        query = query.where(Node.name_key > natural(after))
+        where.append(Node.name_key > natural(after))
     if group:
-        query = query.where(in_group(_nodes.c.id, group))
+        where.append(in_group(_nodes.c.id, group))
     if "*" in search or "?" in search:
-        query = query.where(named_like(_nodes.c.name, search))
+        where.append(named_like(_nodes.c.name, search))
     elif search:
-        query = query.where(
+        where.append(
             or_(
                 func.lower(Node.name).contains(search.lower(), autoescape=True),
                 func.lower(Node.description).contains(search.lower(), autoescape=True),
             )
         )
     if deployment_id is not None:
-        query = query.where(Node.deployment_id == deployment_id)
+        where.append(Node.deployment_id == deployment_id)
     if alive is not None:
-        query = query.where(Node.alive.is_(alive))
+        where.append(Node.alive.is_(alive))
     if available is not None:
-        query = query.where(Node.available.is_(available))
+        where.append(Node.available.is_(available))
     if state is not None:
-        query = query.where(rank_of_node() == RANKED.index(state))
-    rows = session.execute(query).all()
-    ids = [row.id for row in rows]
-    states, groups = states_of_nodes(session, ids), groups_of_nodes(session, ids)
-    return [replace(node_line(row, states[row.id]), groups=groups[row.id]) for row in rows]
+        where.append(rank_of_node() == RANKED.index(state))
+    return node_lines(session, where=where, limit=limit)
 
 
-def groups_of_nodes(session: Session, node_ids: Sequence[int]) -> Mapping[int, list[str]]:
-    found: dict[int, list[str]] = defaultdict(list)
-    if node_ids:
-        query = (
-            select(NodeGroup.node_id, Group.name)
-            .join(Group, Group.id == NodeGroup.group_id)
-            .where(NodeGroup.node_id.in_(node_ids))
-            .order_by(Group.name_key)
-        )
-        for node_id, name in session.execute(query):
-            found[node_id].append(name)
-    return found
+def node_lines(session: Session, *, where: Sequence[ColumnElement[bool]], limit: int) -> list[NodeLine]:
+    """Nodes by name, each with its noderoles by state."""
+    found = lines(session, NODES, NodeLine, where=where, order=(_nodes.c.name_key,), limit=limit)
+    states = states_of_nodes(session, [one.id for one in found])
+    return [replace(one, states=states[one.id]) for one in found]
 
 
 def group_names(session: Session, *, limit: int = 500) -> list[str]:
     """The names of groups, for choosing one."""
     query = select(Group.name).group_by(Group.name, Group.name_key).order_by(Group.name_key).limit(limit)
     return list(session.scalars(query))
-
-
-def node_line(row: Any, states: Mapping[State, int]) -> NodeLine:
-    """A row of ``node_lines``, with what its noderoles say."""
-    state = node_state(states, alive=row.alive, was_alive=row.alive_at is not None)
-    return NodeLine(**row._mapping, states=states, state=state)
 
 
 def states_of_nodes(session: Session, node_ids: Sequence[int]) -> Mapping[int, Mapping[State, int]]:
@@ -169,6 +132,7 @@ class NodePage:
     status: str
     probed_at: datetime | None
     alive_at: datetime | None
+    state: NodeState
     host_keys: Sequence[str]
     discovery: Mapping[str, Any]
     hint: Mapping[str, Any]
@@ -176,39 +140,17 @@ class NodePage:
     deployment: str
     created_at: datetime
     updated_at: datetime
-    groups: Sequence[tuple[str, str]]
-    hammers: Sequence[tuple[int, str, int]]
+    tags: Sequence[tuple[str, str]] = ()
+    """Its groups: category and name."""
+    hammers: Sequence[tuple[int, str, int]] = ()
+    """Id, name, priority."""
 
 
 def node_page(session: Session, node_id: int) -> NodePage | None:
-    row = session.execute(
-        select(
-            Node.id,
-            Node.name,
-            Node.description,
-            Node.admin,
-            Node.system,
-            Node.alive,
-            Node.available,
-            Node.allocated,
-            Node.bootenv,
-            Node.status,
-            Node.probed_at,
-            Node.alive_at,
-            Node.host_keys,
-            Node.discovery,
-            Node.hint,
-            Node.deployment_id,
-            Deployment.name.label("deployment"),
-            Node.created_at,
-            Node.updated_at,
-        )
-        .join(Deployment, Deployment.id == Node.deployment_id)
-        .where(Node.id == node_id)
-    ).one_or_none()
-    if row is None:
+    found = lines(session, NODES, NodePage, where=(_nodes.c.id == node_id,))
+    if not found:
         return None
-    groups = session.execute(
+    tags = session.execute(
         select(Group.category, Group.name)
         .join(NodeGroup, NodeGroup.group_id == Group.id)
         .where(NodeGroup.node_id == node_id)
@@ -219,7 +161,7 @@ def node_page(session: Session, node_id: int) -> NodePage | None:
         .where(HammerRow.node_id == node_id)
         .order_by(HammerRow.priority.desc(), HammerRow.id)
     )
-    return NodePage(**row._mapping, groups=groups.all(), hammers=hammers.all())
+    return replace(found[0], tags=tags.all(), hammers=hammers.all())
 
 
 def node_id_named(session: Session, name: str) -> int | None:
@@ -249,8 +191,7 @@ class NodeRoleLine:
     cohort: int
     available: bool
     rerun: bool
-    queued: bool
-    """It has a run, and nobody has begun it."""
+    run_state: str | None
     held_by: str
     held_reason: str
     held_at: datetime | None
@@ -259,66 +200,22 @@ class NodeRoleLine:
     status: str
     updated_at: datetime
 
-
-def queued() -> Label[bool]:
-    """Whether a noderole in TRANSITION only waits for somebody to begin its run."""
-    waits = exists().where(Run.node_role_id == NodeRole.id, Run.state == str(RunState.QUEUED)).correlate(NodeRole)
-    return case((NodeRole.state == int(State.TRANSITION), waits), else_=false()).label("queued")
-
-
-def _node_roles() -> Select[*tuple[Any, ...]]:
-    return (
-        select(
-            NodeRole.id,
-            NodeRole.node_id,
-            Node.name.label("node"),
-            NodeRole.role_id,
-            RoleRow.name.label("role"),
-            RoleRow.jig_name.label("jig"),
-            NodeRole.deployment_id,
-            Deployment.name.label("deployment"),
-            NodeRole.state,
-            NodeRole.cohort,
-            NodeRole.available,
-            NodeRole.rerun,
-            queued(),
-            NodeRole.held_by,
-            NodeRole.held_reason,
-            NodeRole.held_at,
-            NodeRole.blockers,
-            NodeRole.run_count,
-            NodeRole.status,
-            NodeRole.updated_at,
-        )
-        .join(Node, Node.id == NodeRole.node_id)
-        .join(RoleRow, RoleRow.id == NodeRole.role_id)
-        .join(Deployment, Deployment.id == NodeRole.deployment_id)
-    )
-
-
-def _node_role_lines(session: Session, query: Select[*tuple[Any, ...]]) -> list[NodeRoleLine]:
-    return [
-        NodeRoleLine(**{**row._mapping, "state": State(row.state), "queued": bool(row.queued)})
-        for row in session.execute(query)
-    ]
+    @property
+    def queued(self) -> bool:
+        """It has a run, and nobody has begun it."""
+        return self.state == State.TRANSITION and self.run_state == RunState.QUEUED
 
 
 def node_role_line(session: Session, node_role_id: int) -> NodeRoleLine | None:
-    found = _node_role_lines(session, _node_roles().where(NodeRole.id == node_role_id))
-    return found[0] if found else None
+    return next(iter(_node_roles(session, _rows.c.id == node_role_id)), None)
 
 
 def node_role_lines(session: Session, node_role_ids: Sequence[int]) -> list[NodeRoleLine]:
-    return _node_role_lines(
-        session, _node_roles().where(NodeRole.id.in_(node_role_ids)).order_by(NodeRole.cohort, NodeRole.id)
-    )
+    return _node_roles(session, _rows.c.id.in_(node_role_ids))
 
 
 def node_roles_of_node(session: Session, node_id: int) -> list[NodeRoleLine]:
-    """In the order in which the annealer works on them."""
-    return _node_role_lines(
-        session, _node_roles().where(NodeRole.node_id == node_id).order_by(NodeRole.cohort, NodeRole.id)
-    )
+    return _node_roles(session, _rows.c.node_id == node_id)
 
 
 def node_roles_page(
@@ -330,36 +227,25 @@ def node_roles_page(
     deployment_id: int | None = None,
     limit: int = 100,
 ) -> list[NodeRoleLine]:
-    query = _node_roles().where(NodeRole.id > after).order_by(NodeRole.id).limit(limit)
+    """By id, those after ``after``."""
+    where: list[ColumnElement[bool]] = [_rows.c.id > after]
     if state is not None:
-        query = query.where(NodeRole.state == int(state))
+        where.append(_rows.c.state == int(state))
     if role_id is not None:
-        query = query.where(NodeRole.role_id == role_id)
+        where.append(_rows.c.role_id == role_id)
     if deployment_id is not None:
-        query = query.where(NodeRole.deployment_id == deployment_id)
-    return _node_role_lines(session, query)
+        where.append(_rows.c.deployment_id == deployment_id)
+    return lines(session, NODE_ROLES, NodeRoleLine, where=where, limit=limit)
 
 
 def parents(session: Session, node_role_id: int, *, limit: int = 200) -> list[NodeRoleLine]:
-    query = (
-        _node_roles()
-        .join(Edge, Edge.parent_id == NodeRole.id)
-        .where(Edge.child_id == node_role_id)
-        .order_by(NodeRole.cohort, NodeRole.id)
-        .limit(limit)
-    )
-    return _node_role_lines(session, query)
+    above = select(Edge.parent_id).where(Edge.child_id == node_role_id)
+    return _node_roles(session, _rows.c.id.in_(above), limit=limit)
 
 
 def children(session: Session, node_role_id: int, *, limit: int = 200) -> list[NodeRoleLine]:
-    query = (
-        _node_roles()
-        .join(Edge, Edge.child_id == NodeRole.id)
-        .where(Edge.parent_id == node_role_id)
-        .order_by(NodeRole.cohort, NodeRole.id)
-        .limit(limit)
-    )
-    return _node_role_lines(session, query)
+    below = select(Edge.child_id).where(Edge.parent_id == node_role_id)
+    return _node_roles(session, _rows.c.id.in_(below), limit=limit)
 
 
 def blocked_by(session: Session, node_role_id: int, *, limit: int = 200) -> list[NodeRoleLine]:
@@ -371,10 +257,11 @@ def blocked_by(session: Session, node_role_id: int, *, limit: int = 200) -> list
         .join(reach, Edge.parent_id == reach.c.id)
         .join(waiting, and_(waiting.id == Edge.child_id, waiting.state == int(State.BLOCKED)))
     )
-    query = (
-        _node_roles()
-        .where(NodeRole.id.in_(select(reach.c.id)), NodeRole.state == int(State.BLOCKED))
-        .order_by(NodeRole.cohort, NodeRole.id)
-        .limit(limit)
-    )
-    return _node_role_lines(session, query)
+    blocked = _rows.c.state == int(State.BLOCKED)
+    return _node_roles(session, _rows.c.id.in_(select(reach.c.id)), blocked, limit=limit)
+
+
+def _node_roles(session: Session, *where: ColumnElement[bool], limit: int | None = None) -> list[NodeRoleLine]:
+    """In the order in which the annealer works on them."""
+    order = (_rows.c.cohort, _rows.c.id)
+    return lines(session, NODE_ROLES, NodeRoleLine, where=where, order=order, limit=limit)

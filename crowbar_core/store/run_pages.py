@@ -1,4 +1,4 @@
-"""Runs, their logs and what failed, as the pages show them: explicit columns, a constant number of statements."""
+"""Runs, their logs and what failed, as the pages show them: a constant number of statements."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, case, func, select
+from sqlalchemy import and_, case, func, select
 from sqlalchemy.orm import Session
 
-from crowbar_core.domain.states import OPEN_RUN_STATES, State
+from crowbar_core.domain.states import OPEN_RUN_STATES, RunState, State
+from crowbar_core.store.listing import lines
+from crowbar_core.store.listings.runs import RUNS
 from crowbar_core.store.models import (
     Deployment,
     Node,
@@ -18,7 +20,10 @@ from crowbar_core.store.models import (
     RoleRow,
     Run,
     RunLog,
+    table,
 )
+
+_runs = table(Run)
 
 # ---------------------------------------------------------------- runs
 
@@ -43,77 +48,39 @@ class RunLine:
     log_lines: int
 
 
-def _runs() -> Select[*tuple[Any, ...]]:
-    return (
-        select(
-            Run.id,
-            Run.node_role_id,
-            Run.node_id,
-            Node.name.label("node"),
-            RoleRow.name.label("role"),
-            Run.state,
-            Run.refresh,
-            Run.pending,
-            Run.attempt,
-            Run.exit_reason,
-            Run.worker,
-            Run.queued_at,
-            Run.started_at,
-            Run.finished_at,
-            Run.deadline,
-            Run.log_lines,
-        )
-        .join(Node, Node.id == Run.node_id)
-        .join(NodeRole, NodeRole.id == Run.node_role_id)
-        .join(RoleRow, RoleRow.id == NodeRole.role_id)
-    )
-
-
 def open_runs(session: Session, *, limit: int = 100) -> list[RunLine]:
     """Running first, then the queue in its order."""
-    query = (
-        _runs()
-        .where(Run.state.in_(OPEN_RUN_STATES))
-        .order_by(case((Run.state == "queued", 1), else_=0), Run.id)
-        .limit(limit)
-    )
-    return [RunLine(**row._mapping) for row in session.execute(query)]
+    order = (case((_runs.c.state == RunState.QUEUED, 1), else_=0), _runs.c.id)
+    return lines(session, RUNS, RunLine, where=(_runs.c.state.in_(OPEN_RUN_STATES),), order=order, limit=limit)
 
 
 def recent_runs(session: Session, *, limit: int = 15, look_back: int = 500) -> list[RunLine]:
     """Those that finished last, among the ``look_back`` newest runs: reading all runs ever made would take too long."""
     newest = select(Run.id).order_by(Run.id.desc()).limit(look_back).subquery()
-    query = (
-        _runs()
-        .where(Run.id.in_(select(newest.c.id)), Run.finished_at.is_not(None))
-        .order_by(Run.finished_at.desc(), Run.id.desc())
-        .limit(limit)
+    where = (_runs.c.id.in_(select(newest.c.id)), _runs.c.finished_at.is_not(None))
+    return lines(
+        session, RUNS, RunLine, where=where, order=(_runs.c.finished_at.desc(), _runs.c.id.desc()), limit=limit
     )
-    return [RunLine(**row._mapping) for row in session.execute(query)]
 
 
 def runs_page(session: Session, *, before: int | None = None, state: str = "", limit: int = 100) -> list[RunLine]:
     """Newest first."""
-    query = _runs().order_by(Run.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(Run.id < before)
+    where = [] if before is None else [_runs.c.id < before]
     if state:
-        query = query.where(Run.state == state)
-    return [RunLine(**row._mapping) for row in session.execute(query)]
+        where.append(_runs.c.state == state)
+    return lines(session, RUNS, RunLine, where=where, limit=limit)
 
 
 def runs_of(
     session: Session, *, node_role_id: int | None = None, node_id: int | None = None, limit: int = 20
 ) -> list[RunLine]:
     """The newest runs of a noderole or of a node."""
-    query = _runs().order_by(Run.id.desc()).limit(limit)
-    query = query.where(Run.node_role_id == node_role_id if node_role_id is not None else Run.node_id == node_id)
-    return [RunLine(**row._mapping) for row in session.execute(query)]
+    of = _runs.c.node_role_id == node_role_id if node_role_id is not None else _runs.c.node_id == node_id
+    return lines(session, RUNS, RunLine, where=(of,), limit=limit)
 
 
 def run_line(session: Session, run_id: int) -> RunLine | None:
-    row = session.execute(_runs().where(Run.id == run_id)).one_or_none()
-    return RunLine(**row._mapping) if row else None
+    return next(iter(lines(session, RUNS, RunLine, where=(_runs.c.id == run_id,))), None)
 
 
 def run_input(session: Session, run_id: int) -> Mapping[str, Any]:

@@ -307,7 +307,7 @@ def test_unbinding_and_moving_are_planned_where_one_does_them(server: Server, pa
 def test_nodes_are_found_and_only_deleted_with_their_name_typed(server: Server, page: Page) -> None:
     server.make_nodes("find")
     page.goto("/nodes")
-    page.get_by_label("Name or description").fill(f"find-{NODES[1]}")
+    page.get_by_label("Name (web-*) or description").fill(f"find-{NODES[1]}")
     page.get_by_role("button", name="Show").click()
     expect(page.locator("tbody tr")).to_have_count(1)
     page.get_by_role("link", name=f"find-{NODES[1]}").click()

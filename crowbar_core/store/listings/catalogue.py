@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from sqlalchemy import case, func, select
+from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp.declared import FLAGS
-from crowbar_core.store.listing import Field, Listing
+from crowbar_core.store.listing import Field, Later, Listing
 from crowbar_core.store.listings.fields import derived, field, fields
 from crowbar_core.store.models import (
     AttribRow,
@@ -59,6 +61,12 @@ JIGS: Final = Listing(
     ),
 )
 
+
+def _flags_of(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
+    rows = session.execute(select(_roles.c.id, *(_roles.c[flag] for flag in FLAGS)).where(_roles.c.id.in_(ids)))
+    return {row["id"]: [flag for flag in FLAGS if row[flag]] for row in rows.mappings()}
+
+
 ROLES: Final = Listing(
     noun="role",
     plural="roles",
@@ -94,6 +102,9 @@ ROLES: Final = Listing(
             int,
             help="The highest cohort of its noderoles: how late it comes.",
         ),
+    ),
+    later=(
+        Later(name="flags", type=list, fetch=_flags_of, missing=[], example=["destructive"], help="Those that it has."),
     ),
 )
 

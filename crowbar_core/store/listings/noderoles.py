@@ -81,6 +81,7 @@ NODE_ROLES: Final = Listing(
         *fields(NodeRole, "id", "node_id", "role_id", "deployment_id", filter=("node_id", "role_id", "deployment_id")),
         field(_nodes.c.name, "node", filter=True, example="web1.rack2.example.com"),
         field(_roles.c.name, "role", filter=True, example="web-server"),
+        field(_roles.c.jig_name, "jig", filter=True, example="script"),
         field(_deployments.c.name, "deployment", filter=True, example="web"),
         field(
             _node_roles.c.state,

@@ -12,6 +12,7 @@ from crowbar_core.domain.states import RANKED, SHOWN_AS, NodeState
 from crowbar_core.store.listing import Later, Listing
 from crowbar_core.store.listings.fields import derived, field, fields, of_node
 from crowbar_core.store.models import (
+    Deployment,
     Group,
     Node,
     NodeGroup,
@@ -19,7 +20,7 @@ from crowbar_core.store.models import (
     table,
 )
 
-_nodes, _node_groups, _groups = table(Node), table(NodeGroup), table(Group)
+_nodes, _node_groups, _groups, _deployments = table(Node), table(NodeGroup), table(Group), table(Deployment)
 _RANK_NAMES: Final = tuple(state.name for state in RANKED)
 
 
@@ -41,6 +42,7 @@ def rank_of_node() -> ColumnElement[int]:
 
 
 _node_rank = rank_of_node()
+_deployment = select(_deployments.c.name).where(_deployments.c.id == _nodes.c.deployment_id).scalar_subquery()
 _node_life = case((_nodes.c.alive, "alive"), (_nodes.c.alive_at.is_(None), "new"), else_="dead")
 
 
@@ -94,6 +96,7 @@ NODES: Final = Listing(
             ),
             sort=("order",),
         ),
+        derived("deployment", _deployment, str, only_on_request=True, example="web", help="By its name."),
         derived(
             "state",
             _node_rank,

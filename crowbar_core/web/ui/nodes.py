@@ -9,8 +9,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
 from crowbar_core.domain.addresses import as_hint
-from crowbar_core.domain.attributes import masked
-from crowbar_core.domain.states import NodeState, node_state
+from crowbar_core.domain.states import NodeState
 from crowbar_core.errors import BadInput, CrowbarError
 from crowbar_core.services.cluster import binding, hammers, steering
 from crowbar_core.services.cluster import nodes as service
@@ -101,11 +100,6 @@ def node(reference: str) -> Response:
             "view": views.node_views(parts.registry, session, parts.store, [line.id])[line.id],
             "claims": claims_of(session, parts.store, parts.settings, [line.id]).get(line.id, ()),
         }
-    for tree in ("hint", "discovery"):
-        context[tree] = masked(getattr(line, tree))
-    context["state"] = node_state(
-        (one.state for one in context["node_roles"]), alive=line.alive, was_alive=line.alive_at is not None
-    )
     context["panels"] = panels("node", context["view"])
     context["why"] = steering.why_node(parts, line.id)
     context["drafts"] = drafts.drafts(parts, node_id=line.id)
