@@ -59,6 +59,10 @@ def register_declared() -> Iterable[Declared]:
             fields=("description", "admin", "deployment_id", "available", "bootenv", "order", "hint"),
             fixed=("admin",), refers={"deployment_id": "deployments"}, where={"system": "false"},
         ),
+        Declared(
+            noun="hammers", order=25, key=("node_id", "name"), fields=("priority", "config"),
+            refers={"node_id": "nodes"}, merges=("config",),
+        ),
         Declared(noun="groups", order=30, fields=("category", "description", "nodes")),
         Declared(
             noun="deployment_roles", order=40, key=("deployment_id", "role_id"), fields=("data",),

@@ -79,6 +79,8 @@ class Declared:
     """Field -> the field that shows it, where the API takes and shows it under two names."""
     where: Mapping[str, str] = field(default_factory=dict)
     """Filters of the list: what they leave out is carried neither way."""
+    merges: tuple[str, ...] = ()
+    """Trees of which a PATCH takes the keys to change: those that a file does not name stay."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,7 @@ class Section:
     refers: Mapping[str, str]
     shown: Mapping[str, str]
     where: Mapping[str, str]
+    merges: tuple[str, ...]
 
     def word(self, field: str) -> str:
         """What a field is called in the file."""
@@ -74,7 +75,7 @@ class Step:
 
 @verb("export")
 def export() -> None:
-    """Print what was declared: deployments, nodes, groups, values, bindings, and what barclamps add.
+    """Print what was declared: deployments, nodes, hammers, groups, values, bindings, and what barclamps add.
 
     No secrets, nothing that was only reported. `crowbar apply` reads it.
 
@@ -129,6 +130,7 @@ def sections(client: Client) -> list[Section]:
             refers=row["refers"],
             shown=row["shown"],
             where=row["where"],
+            merges=tuple(row["merges"]),
         )
         for row in client.get("declared")
     ]
@@ -145,7 +147,7 @@ def held(client: Client, section: Section) -> dict[Key, tuple[int, dict[str, Any
         for field, seen in read.items():
             value = row.get(seen)
             noun = section.refers.get(field)
-            values[section.word(field)] = _without_secrets(value if noun is None else names[noun].get(value or 0))
+            values[section.word(field)] = value if noun is None else names[noun].get(value or 0)
         found[_key(section, values)] = (int(row["id"]), values)
     return found
 
@@ -161,7 +163,8 @@ def steps(section: Section, wanted: Mapping[Key, Mapping[str, Any]], there: Mapp
         new = {
             word: value
             for word, value in values.items()
-            if word not in map(section.word, section.key) and not _same(old.get(word), value)
+            if word not in map(section.word, section.key)
+            and not _same(old.get(word), value, merges=word in section.merges)
         }
         for word in map(section.word, section.fixed):
             if word in new:
@@ -245,7 +248,8 @@ def _key(section: Section, values: Mapping[str, Any]) -> Key:
 
 def _plain(section: Section, values: Mapping[str, Any]) -> dict[str, Any]:
     keys = {section.word(field) for field in section.key}
-    return {word: value for word, value in values.items() if word in keys or value not in (None, "", [], {}, False)}
+    told = {word: _without_secrets(value) for word, value in values.items()}
+    return {word: value for word, value in told.items() if word in keys or value not in (None, "", [], {}, False)}
 
 
 def _without_secrets(value: Any) -> Any:
@@ -254,8 +258,15 @@ def _without_secrets(value: Any) -> Any:
     return None if value == MASK else value
 
 
-def _same(old: Any, new: Any) -> bool:
-    """Whether a value is as it should be: lists of names are the same in any order."""
+def _same(old: Any, new: Any, *, merges: bool = False) -> bool:
+    """Whether a value is as it should be: lists of names are the same in any order, and what is secret is as it should
+    be. ``merges``: keys that are not wanted do not count.
+    """
+    if old == MASK:
+        return True  # nobody can tell
+    if isinstance(old, dict) and isinstance(new, dict):
+        shown = set() if merges else {key for key, value in old.items() if value != MASK}
+        return shown <= set(new) <= set(old) and all(_same(old[key], new[key]) for key in new)
     if isinstance(old, list) and isinstance(new, list) and all(isinstance(one, str) for one in (*old, *new)):
         return sorted(old) == sorted(new)
     return bool(old == new) and type(old) is type(new)

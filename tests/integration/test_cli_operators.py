@@ -60,6 +60,8 @@ deployments:
 nodes:
 - {name: db-1.ops.test, deployment: db, available: true, description: first}
 - {name: db-2.ops.test, deployment: db-east}
+hammers:
+- {node: db-1.ops.test, name: ssh, priority: 3}
 groups:
 - {name: databases, category: class, nodes: [db-2.ops.test, db-1.ops.test]}
 deployment_roles:
@@ -73,15 +75,19 @@ def test_a_file_is_applied_shown_first_and_changes_nothing_a_second_time(live: L
     planned = live.json("apply", "-", "--dry-run", stdin=DECLARED)
     assert [(one["do"], one["in"]) for one in planned] == [
         ("create", "deployments"), ("create", "deployments"), ("create", "nodes"), ("create", "nodes"),
-        ("create", "groups"), ("create", "deployment_roles"), ("create", "node_roles"),
+        ("create", "hammers"), ("create", "groups"), ("create", "deployment_roles"), ("create", "node_roles"),
     ]  # fmt: skip
     assert not [row for row in live.json("deployments", "list") if row["name"] == "db"]
-    assert live.done("apply", "-", stdin=DECLARED).count("create") == 7
+    assert live.done("apply", "-", stdin=DECLARED).count("create") == 8
     assert live.json("groups", "show", "databases")["nodes"] == ["db-1.ops.test", "db-2.ops.test"]
     assert live.json("apply", "-", stdin=DECLARED) == []
     exported = live.done("export")
     assert live.json("apply", "-", stdin=exported) == [], "what was exported is so already"
-    changed = DECLARED.replace("description: first", "description: second, bootenv: sledgehammer")
+    higher = live.json("apply", "-", stdin=DECLARED.replace("priority: 3", "priority: 4"))
+    assert higher[0]["fields"] == {"priority": {"old": 3, "new": 4}}
+    changed = DECLARED.replace("priority: 3", "priority: 4").replace(
+        "description: first", "description: second, bootenv: sledgehammer"
+    )
     assert live.json("apply", "-", stdin=changed)[0]["fields"] == {
         "description": {"old": "first", "new": "second"},
         "bootenv": {"old": "local", "new": "sledgehammer"},
