@@ -47,13 +47,15 @@ class Chain:
 def cluster(
     database_url: str | None, *, length: int, run: Callable[[Task], None] | None = None, **settings: Any
 ) -> Iterator[Parts]:
-    """A core on a fresh database (None: SQLite in a temporary folder), without nodes. ``run`` as in ``Chain``."""
+    """A core on a fresh database (None: SQLite in a temporary folder), without nodes, and
+    without the barclamps that are installed. ``run`` as in ``Chain``.
+    """
     with tempfile.TemporaryDirectory(prefix="crowbar-bench-") as folder:
         made = load_settings(
             environ={}, data_dir=folder, database_url=database_url or f"sqlite:///{Path(folder) / 'bench.sqlite'}",
             log_level="warning", **settings,
         )  # fmt: skip
-        parts = build_parts(made, extra_plugins=[("chain", Chain(length, run))])
+        parts = build_parts(made, extra_plugins=[("chain", Chain(length, run))], installed=False)
         try:
             yield parts
         finally:

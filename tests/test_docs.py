@@ -328,27 +328,6 @@ def test_a_hook_is_documented(hook: str) -> None:
     assert re.search(rf"^### {hook}$", reference("hooks.md"), re.MULTILINE), f"docs/reference/hooks.md has no {hook}"
 
 
-NOT_IN_PLUGINS_YET: Mapping[str, str] = {
-    "check_node": "for the barclamps that will bring networks and names",
-    "check_binding": "for the barclamps that will bring networks and names",
-    "check_commit": "for the barclamps that will bring networks and names",
-    "on_node_bind": "for the barclamp that will allocate addresses",
-    "on_commit": "for the barclamp that will allocate addresses",
-    "addresses_of": "for the barclamp that will keep addresses in a table",
-    "data_of": "for the barclamp that will keep addresses in a table",
-    "on_node_create": "for the barclamps that will keep DHCP and DNS",
-    "on_node_delete": "for the barclamps that will keep DHCP and DNS",
-    "on_proposed": "for the barclamps that will watch noderoles",
-    "on_todo": "for the barclamps that will watch noderoles",
-    "on_transition": "for the barclamps that will watch noderoles",
-    "on_blocked": "for the barclamps that will watch noderoles",
-    "on_error": "for the barclamps that will watch noderoles",
-    "on_run_finished": "for the barclamps that will watch noderoles",
-    "jig_run": "a jig is found by its name; no package here needs to answer before it",
-}
-"""Hooks that no package under plugins/ implements so far, and who will. A hook that is new has no place here."""
-
-
 def defined_under(*patterns: str) -> Iterator[tuple[Path, ast.FunctionDef]]:
     for pattern in patterns:
         for path in sorted(ROOT.glob(pattern)):
@@ -369,11 +348,8 @@ def implemented_in(*patterns: str) -> set[str]:
 
 def test_a_hook_has_an_implementation_in_plugins() -> None:
     implemented = implemented_in("plugins/*/crowbar_*/**/*.py")
-    missing = set(all_hooks()) - implemented - set(NOT_IN_PLUGINS_YET)
+    missing = set(all_hooks()) - implemented
     assert not missing, f"no package under plugins/ implements {', '.join(sorted(missing))}"
-    done = implemented & set(NOT_IN_PLUGINS_YET)
-    assert not done, f"{', '.join(sorted(done))} are implemented now: take them off NOT_IN_PLUGINS_YET"
-    assert set(NOT_IN_PLUGINS_YET) <= set(all_hooks())
 
 
 def test_a_hook_has_a_test_named_after_it() -> None:

@@ -127,11 +127,11 @@ class Testbed:
         """Give everything back, its twins too; an SQLite database is gone with it."""
         self._closing.close()
 
-    def twin(self, *barclamps: ModuleType | object | str) -> Testbed:
+    def twin(self, *barclamps: ModuleType | object | str, **changed: Any) -> Testbed:
         """A second core on the same database, as another process of the installation is one: with the same barclamps,
-        unless others are given, and the same jigs, hammers, clock and settings. It ends with this one, or before.
+        jigs, hammers, clock and settings, unless others are given. It ends with this one, or before.
         """
-        return self._closing.enter_context(Testbed(*(barclamps or self._barclamps), **self._given))
+        return self._closing.enter_context(Testbed(*(barclamps or self._barclamps), **{**self._given, **changed}))
 
     # ------------------------------------------------------------ making
 

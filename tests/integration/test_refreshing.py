@@ -164,6 +164,30 @@ class Registrar:
         return [] if node.admin else [Refresh(role="db")]
 
 
+def test_a_run_that_waited_while_it_was_asked_for_again_begins_with_what_barclamps_know_then(
+    ready_database: str,
+) -> None:
+    known = {"port": 1}
+
+    class Knowing:
+        @hookimpl
+        def register_barclamp(self) -> Barclamp:
+            return Barclamp(name="knowing", roles=(Role(name="db", jig="fake", attributes=(PORT,), gather=1.0),))
+
+        @hookimpl(roles=("db",))
+        def node_role_data(self) -> dict[str, int]:
+            return known
+
+    with Testbed(Knowing(), jig=(jig := FakeJig()), database_url=ready_database) as crowbar:
+        crowbar.add_node("n1")
+        crowbar.bind("db", "n1")
+        crowbar.commit()
+        known["port"] = 2
+        crowbar.apply(Refresh(role="db"))
+        crowbar.anneal_until_quiet()
+        assert [task.data for task in jig.ran("db")] == [{"port": 2}]
+
+
 class TickingClock(FakeClock):
     """Two milliseconds pass whenever somebody asks for the time."""
 

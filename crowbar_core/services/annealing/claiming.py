@@ -11,8 +11,10 @@ from sqlalchemy import update
 from crowbar_core.domain.states import RunState
 from crowbar_core.services.annealing.annealer import ANNEALER, settle
 from crowbar_core.services.annealing.outcomes import succeed
+from crowbar_core.services.data.changes import refresh_sysdata
 from crowbar_core.services.data.layers import run_inputs
 from crowbar_core.services.data.made import make_values
+from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.turns.parts import Parts, Turn, open_turn
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.models import NodeRole, Run, table
@@ -49,7 +51,7 @@ def take_on(
 ) -> Taken:
     """Take at most ``room`` of these runs for ``worker``, and end those whose jig ``passes``, all in one transaction.
 
-    Input that has changed since a run was made is taken afresh.
+    Input that has changed since a run was made is taken afresh, and barclamps are asked for theirs again.
     """
     moving = False
 
@@ -58,13 +60,14 @@ def take_on(
             settle(turn)
 
     with open_turn(parts, ANNEALER, settle_if_moving) as turn:
-        queued = [run for run in offered(turn.session, turn.store, run_ids) if run.free]
+        free = [run for run in offered(turn.session, turn.store, run_ids) if run.free]
+        queued = _asked_again(turn, free)
         passing = [run for run in queued if not run.in_steps and passes(run.jig)]
         over = {run.id for run in passing}
         others = [run for run in queued if run.id not in over]
         # What a run in steps was given at first it keeps to its end; then it runs once more.
         stale = [run for run in (*passing, *others[:room]) if run.rerun and not run.in_steps]
-        moving = bool(passing or stale)
+        moving = bool(passing or stale) or queued is not free
         _renew_inputs(turn, stale)
         _pass_through(turn, passing, worker)
         mine = others[:room]
@@ -73,6 +76,16 @@ def take_on(
             ids = [run.id for run in mine]
             rows = store_runs.claim(turn.session, turn.store, turn.now, ids, worker, parts.settings.lease_seconds)
     return Taken([Held(run, rows[run.id]) for run in mine if run.id in rows], [run.id for run in others[room:]])
+
+
+def _asked_again(turn: Turn, queued: Sequence[Offered]) -> Sequence[Offered]:
+    """The same, less those that were sent back by what barclamps know now of what is to run once more."""
+    stale = [run for run in queued if run.rerun and not run.in_steps]
+    asking = {role for role in {run.role for run in stale} if knows_data(turn.registry, role)}
+    if not asking:
+        return queued
+    refresh_sysdata(turn, [run.node_role_id for run in stale if run.role in asking], quiet=True)
+    return [run for run in offered(turn.session, turn.store, [run.id for run in queued]) if run.free]
 
 
 def _renew_inputs(turn: Turn, stale: Sequence[OpenRun]) -> None:

@@ -92,8 +92,11 @@ def bind_wanted(turn: Turn, asked: Sequence[tuple[int, str, int | None]]) -> Bin
     transitions.connect(turn.moves, links)
     _refuse_differing(turn, situation, [(made[one.key], one.node_id, one.role) for one in plan.new])
     created = tuple(made[one.key] for one in plan.new)
-    if turn.registry.listens("on_node_bind"):
-        for portion in moves.batched(created, moves.PORTION):
+    heard = {
+        role for role in {one.role for one in plan.new} if turn.registry.implementations("on_node_bind", role=role)
+    }
+    if told := [made[one.key] for one in plan.new if one.role in heard]:
+        for portion in moves.batched(told, moves.PORTION):
             for view in node_role_views(turn.registry, turn.session, turn.store, portion).values():
                 turn.veto("on_node_bind", of=view.role, node_role=view)
     # A committed child that got a new data parent may see other values.

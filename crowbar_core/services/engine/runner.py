@@ -226,7 +226,11 @@ class Runner:
     def _passes(self, jig_name: str) -> bool:
         registry = self.parts.registry
         jig = registry.jigs.get(jig_name)
-        return jig is not None and jig.does_nothing and not registry.listens("jig_run")
+        if jig is None or not jig.does_nothing:
+            return False
+        others = registry.implementations("jig_run")
+        its = [name for name, one in registry.roles.items() if one.role.jig == jig_name] if others else []
+        return not any(one.wants(name) for one in others for name in its)
 
     def _load(self, held: Sequence[Held]) -> list[Job]:
         jobs = self._executor.load(held)
