@@ -22,6 +22,19 @@ def rows_of(session: Session, store: Store, ids: Collection[int]) -> dict[int, A
     return {row.id: row for row in session.execute(select(nodes).where(store.ids(nodes.c.id, ids)))}
 
 
+def said(session: Session, store: Store, ids: Collection[int]) -> list[Any]:
+    """What these nodes reported, and what operators say of them: (id, discovery, hint)."""
+    return list(
+        session.execute(select(nodes.c.id, nodes.c.discovery, nodes.c.hint).where(store.ids(nodes.c.id, ids))).all()
+    )
+
+
+def hints(session: Session, store: Store, ids: Collection[int]) -> dict[int, Any]:
+    """Node -> its hints, of those that have any."""
+    some = store.ids(nodes.c.id, ids), func.length(cast(nodes.c.hint, Text)) > 2
+    return {row.id: row.hint for row in session.execute(select(nodes.c.id, nodes.c.hint).where(*some))}
+
+
 def write(session: Session, store: Store, now: datetime, changes: Mapping[int, Mapping[str, Any]]) -> None:
     """Write fields of nodes, node -> field -> value: one statement for all that change the same fields."""
     fields = list(changes.values())

@@ -14,10 +14,8 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import NodeView
@@ -27,12 +25,8 @@ from crowbar_core.services.data import questions
 from crowbar_core.services.data.questions import tells_addresses
 from crowbar_core.services.turns.parts import Parts, Turn
 from crowbar_core.settings import Settings
-from crowbar_core.store.bulk import portions
-from crowbar_core.store.db import Store, ids_named
-from crowbar_core.store.models import AddressClaim, Node, table
-
-claims, nodes = table(AddressClaim), table(Node)
-
+from crowbar_core.store import claims, node_fields
+from crowbar_core.store.db import Store
 
 MOST_CONTESTED = 100
 SHOWN = 5
@@ -55,34 +49,24 @@ class Claim:
 
 def keep_claims(turn: Turn, node_ids: Collection[int]) -> None:
     """Bring these nodes' claims in line with their hints and reports. A claim that stays keeps its age."""
-    rows = turn.session.execute(
-        select(nodes.c.id, nodes.c.hint, nodes.c.discovery).where(turn.store.ids(nodes.c.id, node_ids))
-    ).all()
-    there: dict[int, dict[str, str]] = defaultdict(dict)
-    for row in turn.session.execute(
-        select(claims.c.node_id, claims.c.address, claims.c.source).where(turn.store.ids(claims.c.node_id, node_ids))
-    ):
-        there[row.node_id][row.address] = row.source
+    rows = node_fields.said(turn.session, turn.store, node_ids)
+    there = claims.kept(turn.session, turn.store, node_ids)
     gone: list[tuple[int, str]] = []
     moved: dict[str, list[tuple[int, str]]] = defaultdict(list)
     new: list[dict[str, Any]] = []
     for row in rows:
         wanted = dict.fromkeys(rules.reported(row.discovery), "report") | dict.fromkeys(rules.hinted(row.hint), "hint")
-        old = there[row.id]
+        old = there.get(row.id, {})
         gone += [(row.id, address) for address in old if address not in wanted]
         for address, source in wanted.items():
             if address not in old:
                 new.append({"node_id": row.id, "address": address, "source": source, "since": turn.now})
             elif old[address] != source:
                 moved[source].append((row.id, address))
-    key = tuple_(claims.c.node_id, claims.c.address)
-    for portion in portions(gone):
-        turn.session.execute(delete(claims).where(key.in_(portion)))
+    claims.remove(turn.session, gone)
     for source, ones in moved.items():
-        for portion in portions(ones):
-            turn.session.execute(update(claims).where(key.in_(portion)).values(source=source, since=turn.now))
-    if new:
-        turn.session.execute(insert(claims), new)
+        claims.move(turn.session, turn.now, ones, source)
+    claims.add(turn.session, new)
 
 
 def claims_for_views(
@@ -96,34 +80,11 @@ def claims_of(
     session: Session, store: Store, settings: Settings, node_ids: Collection[int]
 ) -> Mapping[int, Sequence[Claim]]:
     """The claims of these nodes, each judged; in one statement."""
-    statement = _claims_of(store.postgresql)
     found: dict[int, list[Claim]] = defaultdict(list)
-    for row in session.execute(statement, {"node_ids": store.id_values(node_ids)}):
+    for row in claims.of_nodes(session, store, node_ids):
         claim = Claim(row.address, row.source, row.since, row.holder)
         found[row.node_id].append(replace(claim, refused=_refusal(claim, settings, mine=row.first == row.node_id)))
     return found
-
-
-@cache
-def _claims_of(postgresql: bool) -> Select[Any]:
-    """Built once: each run that begins asks it."""
-    rival = claims.alias()
-    first = (
-        select(rival.c.node_id)
-        .where(rival.c.address == claims.c.address)
-        .order_by(rival.c.source, rival.c.since, rival.c.node_id)
-        .limit(1)
-        .correlate(claims)
-        .scalar_subquery()
-    )
-    return (
-        select(claims.c.node_id, claims.c.address, claims.c.source, claims.c.since, nodes.c.id.label("first"),
-               nodes.c.name.label("holder"))
-        .select_from(claims)
-        .join(nodes, nodes.c.id == first)
-        .where(ids_named(claims.c.node_id, "node_ids", postgresql=postgresql))
-        .order_by(claims.c.node_id, claims.c.source, claims.c.since, claims.c.address)
-    )  # fmt: skip
 
 
 def claims_of_node(parts: Parts, node_id: int) -> Sequence[Claim]:
@@ -137,30 +98,9 @@ def contested(session: Session, settings: Settings) -> Mapping[str, Sequence[str
     gave it, or it lies in ``admin_ranges``. (What every node calls its own, as that of a bridge for containers, is
     nobody's on the admin network.) Of very many, some.
     """
-    several = (
-        select(claims.c.address)
-        .group_by(claims.c.address)
-        .having(func.count() > 1)
-        .order_by(func.min(claims.c.source), claims.c.address)
-        .limit(MOST_CONTESTED)
-        .subquery()
-    )
-    place = func.row_number().over(
-        partition_by=claims.c.address, order_by=(claims.c.source, claims.c.since, claims.c.node_id)
-    )
-    ranked = (
-        select(claims.c.address, claims.c.source, claims.c.node_id, place.label("place"))
-        .join(several, several.c.address == claims.c.address)
-        .subquery()
-    )
     found: dict[str, list[str]] = defaultdict(list)
     sources: dict[str, str] = {}
-    for row in session.execute(
-        select(ranked.c.address, ranked.c.source, nodes.c.name)
-        .join(nodes, nodes.c.id == ranked.c.node_id)
-        .where(ranked.c.place <= SHOWN)
-        .order_by(ranked.c.address, ranked.c.place)
-    ):
+    for row in claims.contested(session, most=MOST_CONTESTED, shown=SHOWN):
         sources.setdefault(row.address, row.source)
         found[row.address].append(row.name)
     return {

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import orjson
-from sqlalchemy import select
 
 from crowbar_core.barclamp import Attribute, Json
 from crowbar_core.domain import attributes as rules
-from crowbar_core.domain.states import ACTIVE, ERROR, TRANSITION, State
+from crowbar_core.domain.states import ACTIVE, ERROR, TRANSITION
 from crowbar_core.errors import BadInput, CrowbarError, Refused
 from crowbar_core.plugins import Failure
 from crowbar_core.services.data import questions
@@ -22,12 +21,9 @@ from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.data.views import node_role_views
 from crowbar_core.services.turns.parts import Turn
 from crowbar_core.services.turns.secrets import keep_seals, seal
-from crowbar_core.store import halting, moves, refreshing, transitions
-from crowbar_core.store.bulk import set_json
-from crowbar_core.store.models import Edge, NodeRole, RoleRow, table
+from crowbar_core.store import halting, moves, refreshing, transitions, values
+from crowbar_core.store import views as rows_of
 from crowbar_core.store.provenance import set_values
-
-node_roles, roles, edges = table(NodeRole), table(RoleRow), table(Edge)
 
 
 def follow_values(
@@ -52,13 +48,7 @@ def follow_values(
     if not changed:
         return
     stale = set(changed) if itself else set()
-    rows = turn.session.execute(
-        select(edges.c.parent_id, edges.c.child_id, roles.c.wants)
-        .join(node_roles, node_roles.c.id == edges.c.child_id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(turn.store.ids(edges.c.parent_id, changed), edges.c.kind == "data")
-        .where(edges.c.parent_id.in_(select(node_roles.c.id).where(node_roles.c.committed)))
-    )
+    rows = values.children_wanting(turn.session, turn.store, changed)
     stale.update(row.child_id for row in rows if changed[row.parent_id] & set(row.wants))
     mark_stale(turn, stale)
 
@@ -82,11 +72,7 @@ def watch_nodes(turn: Turn, node_ids: Collection[int]) -> Iterator[None]:
         if not changed:
             continue
         note_effects(turn, "node", node_id, attributes, changed, before.get(node_id, {}), tree)
-        rows = turn.session.execute(
-            select(node_roles.c.id, roles.c.wants)
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .where(node_roles.c.node_id == node_id)
-        )
+        rows = values.wanting_of_node(turn.session, node_id)
         mark_stale(turn, [row.id for row in rows if changed & set(row.wants)])
 
 
@@ -109,15 +95,6 @@ def _node_trees(turn: Turn, node_ids: Collection[int], attributes: Any) -> dict[
         return {}
     layers = node_layers(turn.session, turn.store, node_ids)
     return {node_id: rules.resolve_tree(attributes, found) for node_id, found in layers.items()}
-
-
-def _role_names(turn: Turn, ids: Collection[int]) -> dict[int, str]:
-    rows = turn.session.execute(
-        select(node_roles.c.id, roles.c.name)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(turn.store.ids(node_roles.c.id, ids))
-    )
-    return {row.id: row.name for row in rows}
 
 
 def mark_stale(turn: Turn, ids: Collection[int]) -> None:
@@ -179,14 +156,9 @@ def refresh_sysdata(turn: Turn, ids: Collection[int], *, quiet: bool = False) ->
     registry = turn.registry
     if not ids or not knows_data(registry):
         return
-    asked = [row.id for row in turn.session.execute(select(roles.c.id, roles.c.name)) if knows_data(registry, row.name)]
-    old = dict(
-        turn.session.execute(
-            select(node_roles.c.id, node_roles.c.sysdata).where(
-                turn.store.ids(node_roles.c.id, ids), node_roles.c.role_id.in_(asked)
-            )
-        ).all()
-    )
+    roles = values.roles_of(turn.session, turn.store, ids)
+    asked = [ref for ref, role in roles.items() if knows_data(registry, role)]
+    old = values.kept(turn.session, turn.store, "sysdata", asked)
     new: dict[int, Mapping[str, Json]] = {}
     views = node_role_views(registry, turn.session, turn.store, old)
     answers = questions.data(registry, turn.session, list(views.values()))
@@ -210,7 +182,7 @@ def refresh_sysdata(turn: Turn, ids: Collection[int], *, quiet: bool = False) ->
     if not new:
         return
     layers = node_role_layers(registry, turn.session, turn.store, new)
-    set_json(turn.session, turn.store, node_roles, "sysdata", new)
+    values.keep(turn.session, turn.store, "sysdata", new)
     writes = {("sysdata", f"node_role {ref}"): tree for ref, tree in new.items()}
     follow_values(turn, layers, writes, itself=not quiet)
     record_many(
@@ -239,25 +211,8 @@ def peers_of(turn: Turn, ids: Collection[int]) -> set[int]:
     """The committed noderoles of the cluster roles among these, in the same deployments, with these themselves."""
     pairs: set[tuple[int, int]] = set()
     for portion in moves.batched(ids, moves.PORTION):
-        rows = turn.session.execute(
-            select(node_roles.c.role_id, node_roles.c.deployment_id)
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .where(turn.store.ids(node_roles.c.id, portion), roles.c.cluster)
-            .distinct()
-        )
-        pairs.update((row.role_id, row.deployment_id) for row in rows)
-    found: set[int] = set()
-    for role_id, deployment_id in pairs:
-        found.update(
-            turn.session.scalars(
-                select(node_roles.c.id).where(
-                    node_roles.c.role_id == role_id,
-                    node_roles.c.deployment_id == deployment_id,
-                    node_roles.c.state != int(State.PROPOSED),
-                )
-            )
-        )
-    return found
+        pairs |= rows_of.clusters(turn.session, turn.store, portion)
+    return {one.id for pair in pairs for one in rows_of.members(turn.session, *pair)}
 
 
 def merge_walls(turn: Turn, reported: Mapping[int, tuple[Mapping[str, Json], int]]) -> dict[int, str]:
@@ -267,25 +222,21 @@ def merge_walls(turn: Turn, reported: Mapping[int, tuple[Mapping[str, Json], int
     refused: dict[int, str] = {}
     if not reported:
         return refused
-    names = _role_names(turn, reported)
+    names = values.roles_of(turn.session, turn.store, reported)
     accepted: dict[int, tuple[dict[str, Json], int]] = {}
     for ref, (tree, run_id) in reported.items():
         try:
             accepted[ref] = (_checked(turn, names[ref], dict(tree), f"the report of {names[ref]}"), run_id)
         except BadInput as error:
             refused[ref] = f"it reported something that is not allowed: {error.detail}"
-    walls = dict(
-        turn.session.execute(
-            select(node_roles.c.id, node_roles.c.wall).where(turn.store.ids(node_roles.c.id, accepted))
-        ).all()
-    )
+    walls = values.kept(turn.session, turn.store, "wall", accepted)
     cipher = turn.parts.cipher
     changed = {
         ref: keep_seals(cipher, walls[ref], rules.merge(walls[ref], tree)) for ref, (tree, _) in accepted.items()
     }
     changed = {ref: wall for ref, wall in changed.items() if wall != walls[ref]}
     layers = node_role_layers(turn.registry, turn.session, turn.store, changed)
-    set_json(turn.session, turn.store, node_roles, "wall", changed)
+    values.keep(turn.session, turn.store, "wall", changed)
     follow_values(turn, layers, {("wall", f"node_role {ref}"): wall for ref, wall in changed.items()}, itself=False)
     for ref in changed:
         tree, run_id = accepted[ref]
@@ -339,6 +290,6 @@ def record_many(
 def group_by_role(turn: Turn, ids: Collection[int]) -> dict[str, list[int]]:
     """Role name -> these noderoles of it."""
     found: dict[str, list[int]] = defaultdict(list)
-    for ref, name in _role_names(turn, ids).items():
+    for ref, name in values.roles_of(turn.session, turn.store, ids).items():
         found[name].append(ref)
     return found

@@ -6,19 +6,14 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Attribute, Json, Want
 from crowbar_core.domain.attributes import Layer, place, resolve, resolve_tree
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.plugins import LoadedAttribute, Registry
-from crowbar_core.store import trees
+from crowbar_core.store import node_fields, trees, values
 from crowbar_core.store.db import Store
-from crowbar_core.store.models import Edge, Node, NodeRole, RoleRow, table
-
-nodes, node_roles, roles, edges = table(Node), table(NodeRole), table(RoleRow), table(Edge)
-
 
 Writes = Mapping[tuple[str, str], Mapping[str, Json]]
 """What layers say from now on: (source, ``node_role 3`` or ``deployment_role 3``) -> its whole data."""
@@ -66,15 +61,7 @@ def node_role_layers(
     """The layers of these noderoles. What is only proposed counts for noderoles that are themselves PROPOSED."""
     if not ids:
         return {}
-    rows = session.execute(
-        select(
-            node_roles.c.id, node_roles.c.node_id, node_roles.c.role_id, node_roles.c.deployment_id, node_roles.c.state,
-            node_roles.c.wall, node_roles.c.sysdata, node_roles.c.committed_data, node_roles.c.proposed_data,
-            roles.c.name.label("role"), roles.c.template,
-        )
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(store.ids(node_roles.c.id, ids))
-    ).all()  # fmt: skip
+    rows = values.rows_of(session, store, ids)
     said = trees.said_of_roles(session, store, {row.deployment_id for row in rows}, {row.role_id for row in rows})
     found: dict[int, NodeRoleLayers] = {}
     for row in rows:
@@ -115,10 +102,9 @@ def own_trees(registry: Registry, session: Session, store: Store, ids: Collectio
 
 def node_layers(session: Session, store: Store, node_ids: Collection[int]) -> dict[int, tuple[Layer, ...]]:
     """What nodes reported and what the operator hinted, low to high."""
-    rows = session.execute(select(nodes.c.id, nodes.c.discovery, nodes.c.hint).where(store.ids(nodes.c.id, node_ids)))
     return {
         row.id: (Layer("discovery", f"node {row.id}", row.discovery), Layer("hint", f"node {row.id}", row.hint))
-        for row in rows
+        for row in node_fields.said(session, store, node_ids)
     }
 
 
@@ -186,7 +172,7 @@ def read_sources(
     layers = node_role_layers(registry, session, store, own | given_by | set(also))
     node_wanted = {node for _, node, role in wanted if declared[role].of_node}
     of_nodes = node_layers(session, store, node_wanted) if node_wanted else {}
-    hints = _hints(session, store, {node for _, node, _ in wanted}) if wanted else {}
+    hints = node_fields.hints(session, store, {node for _, node, _ in wanted}) if wanted else {}
     return Sources(wanted, declared, layers, parents, of_nodes, hints)
 
 
@@ -293,20 +279,8 @@ def _wanted_parents(
     askers = {ref: (node, declared[role].owners) for ref, node, role in wanted if declared[role].owners}
     if not askers:
         return {}
-    counting = () if proposed else (node_roles.c.committed,)
-    rows = session.execute(
-        select(
-            edges.c.child_id, node_roles.c.id, node_roles.c.node_id, roles.c.name.label("role"),
-            nodes.c.name.label("node"),
-        )
-        .join(node_roles, node_roles.c.id == edges.c.parent_id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .join(nodes, nodes.c.id == node_roles.c.node_id)
-        .where(store.ids(edges.c.child_id, askers), edges.c.kind == "data", *counting)
-        .order_by(node_roles.c.id)
-    )  # fmt: skip
     found: dict[int, dict[str, list[Parent]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
+    for row in values.parents(session, store, askers, proposed=proposed):
         node, owners = askers[row.child_id]
         if row.role in owners:
             those = found[row.child_id][row.role]
@@ -342,12 +316,3 @@ def differing_wants(
                 names = sorted(name for name, (is_set, _) in said.items() if is_set)
                 differing.setdefault(ref, []).append((attribute.name, owner, names))
     return differing
-
-
-def _hints(session: Session, store: Store, node_ids: Collection[int]) -> Mapping[int, Json]:
-    rows = session.execute(
-        select(nodes.c.id, nodes.c.hint).where(
-            store.ids(nodes.c.id, node_ids), func.length(cast(nodes.c.hint, Text)) > 2
-        )
-    )
-    return {row.id: row.hint for row in rows}
