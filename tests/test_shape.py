@@ -88,6 +88,8 @@ def writes_to_node_roles(module: ast.Module) -> Iterator[tuple[int, set[str]]]:
         if isinstance(item, ast.Call) and isinstance(item.func, ast.Attribute) and item.func.attr == "values":
             if written_table(item.func.value) in names:
                 yield item.lineno, values_keywords(item)
+        elif isinstance(item, ast.Call) and isinstance(item.func, ast.Attribute) and item.func.attr in NOTING:
+            yield item.lineno, {keyword.arg for keyword in item.keywords if keyword.arg}
         elif isinstance(item, ast.Assign | ast.AugAssign):
             targets = item.targets if isinstance(item, ast.Assign) else [item.target]
             for target in targets:
@@ -96,6 +98,8 @@ def writes_to_node_roles(module: ast.Module) -> Iterator[tuple[int, set[str]]]:
 
 
 GUARDED = {"state", "blockers"}
+NOTING = ("note", "note_many")
+"""Of ``store/noderoles.py``: they write whatever columns they are given."""
 
 
 @pytest.mark.parametrize("path", [path for path in CODE if name_of(path) not in STATE_WRITERS], ids=name_of)
@@ -138,6 +142,7 @@ def test_writing_a_state_elsewhere_would_be_noticed() -> None:
         "node_roles = table(NodeRole)\nsession.execute(update(node_roles).where(x).values(state=1))",
         "a, nr = table(Run), table(NodeRole)\nsession.execute(update(nr).where(x).values({'blockers': 0}))",
         "nr = table(NodeRole)\ninsert(nr).values([{'state': 4, 'node_id': 1}])",
+        "noderoles.note_many(session, store, ids, state=4)",
         "node_role.state = State.ACTIVE",
         "node_role.blockers += 1",
     ):

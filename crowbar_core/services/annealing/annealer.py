@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 
-from sqlalchemy import case, select, update
-
 from crowbar_core.domain.states import ACTIVE, TODO, TRANSITION, State
 from crowbar_core.services.annealing import fates
 from crowbar_core.services.data.changes import refresh_sysdata
@@ -18,14 +16,11 @@ from crowbar_core.services.data.layers import run_inputs
 from crowbar_core.services.data.made import make_values
 from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.turns.parts import HOOKS_OF_STATES, Actor, Parts, Turn, open_turn
-from crowbar_core.store import absences, halting, moves, totals, transitions
+from crowbar_core.store import absences, bindings, halting, moves, noderoles, totals, transitions
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.events import merge_into_waiting
-from crowbar_core.store.models import NodeRole, RoleRow, table
 from crowbar_core.store.moves import Standing
 from crowbar_core.store.runs import Runnable
-
-node_roles, roles = table(NodeRole), table(RoleRow)
 
 ANNEALER = Actor("annealer")
 PORTION = 2000
@@ -102,15 +97,11 @@ def _make_runs(turn: Turn, chosen: Sequence[Runnable]) -> None:
     ordinary = [one for one in chosen if one.id in made and one.state == TODO]
     transitions.move(
         turn.moves, [Standing(o.id, o.node_id, o.role_id, TODO) for o in ordinary], TRANSITION,
-        attempts=node_roles.c.attempts + 1, not_before=None, status="", rerun=False,
+        attempts=noderoles.NEXT_ATTEMPT, not_before=None, status="", rerun=False,
     )  # fmt: skip
     refreshes = [one.id for one in chosen if one.id in made and one.state != TODO]
     if refreshes:
-        turn.session.execute(
-            update(node_roles)
-            .where(turn.store.ids(node_roles.c.id, refreshes))
-            .values(attempts=node_roles.c.attempts + 1, not_before=None)
-        )
+        noderoles.note_many(turn.session, turn.store, refreshes, attempts=noderoles.NEXT_ATTEMPT, not_before=None)
     turn.moves.woken -= {one.node_id for one in chosen}
 
 
@@ -122,7 +113,7 @@ def cancel(turn: Turn, node_role_ids: Collection[int], reason: str, *, queued_on
     standing = moves.standing(turn.moves, touched)
     transitions.send_back(
         turn.moves, [one.id for one in standing.values() if one.state is TRANSITION], status=reason, rerun=False,
-        attempts=case((node_roles.c.attempts > 0, node_roles.c.attempts - 1), else_=0),
+        attempts=noderoles.ATTEMPT_BACK,
     )  # fmt: skip
 
 
@@ -133,7 +124,7 @@ def _tell(turn: Turn) -> None:
     """Write the events for all that moved. Each noderole's last state is told once for each state it passed through."""
     registry = turn.registry
     if turn.moves.moved:
-        names = dict(turn.session.execute(select(roles.c.id, roles.c.name)).all())
+        names = bindings.role_names(turn.session, {moved.role_id for moved in turn.moves.moved})
         told: dict[tuple[State, int], bool] = {}
         for moved in turn.moves.moved:
             key, hook = (moved.to, moved.role_id), HOOKS_OF_STATES[moved.to]

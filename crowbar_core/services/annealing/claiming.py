@@ -6,9 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import update
-
-from crowbar_core.domain.states import RunState
 from crowbar_core.services.annealing.annealer import ANNEALER, settle
 from crowbar_core.services.annealing.outcomes import succeed
 from crowbar_core.services.data.changes import refresh_sysdata
@@ -16,11 +13,9 @@ from crowbar_core.services.data.layers import run_inputs
 from crowbar_core.services.data.made import make_values
 from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.turns.parts import Parts, Turn, open_turn
+from crowbar_core.store import endings, noderoles
 from crowbar_core.store import runs as store_runs
-from crowbar_core.store.models import NodeRole, Run, table
 from crowbar_core.store.open_runs import Offered, OpenRun, offered
-
-node_roles, runs = table(NodeRole), table(Run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +90,8 @@ def _renew_inputs(turn: Turn, stale: Sequence[OpenRun]) -> None:
     make_values(turn, wanted)
     fresh = run_inputs(turn.registry, turn.session, turn.store, wanted)
     for run in stale:
-        turn.session.execute(update(runs).where(runs.c.id == run.id).values(input=fresh.get(run.node_role_id, {})))
-    refs = [run.node_role_id for run in stale]
-    turn.session.execute(update(node_roles).where(turn.store.ids(node_roles.c.id, refs)).values(rerun=False))
+        endings.give(turn.session, run.id, fresh.get(run.node_role_id, {}))
+    noderoles.note_many(turn.session, turn.store, [run.node_role_id for run in stale], rerun=False)
 
 
 def _pass_through(turn: Turn, passing: Sequence[OpenRun], worker: str) -> None:
@@ -105,11 +99,7 @@ def _pass_through(turn: Turn, passing: Sequence[OpenRun], worker: str) -> None:
     if not passing:
         return
     ids = [run.id for run in passing]
-    turn.session.execute(
-        update(runs)
-        .where(turn.store.ids(runs.c.id, ids))
-        .values(state=str(RunState.SUCCEEDED), worker=worker, started_at=turn.now, finished_at=turn.now)
-    )
+    endings.pass_through(turn.session, turn.store, turn.now, ids, worker)
     succeed(turn, [replace(run, rerun=False) if run.rerun else run for run in passing])
     turn.moves.ended_runs.extend(ids)
     turn.moves.woken.update(run.node_id for run in passing)

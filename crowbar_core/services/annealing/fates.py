@@ -9,56 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import bindparam, func, select, update
-from sqlalchemy.orm import Session
-
-from crowbar_core.domain.states import ERROR, TODO, TRANSITION, RunState
+from crowbar_core.domain.states import ERROR, TODO, TRANSITION
 from crowbar_core.services.turns.parts import Turn, log
-from crowbar_core.store import halting, moves, transitions
-from crowbar_core.store.models import NodeRole, RoleRow, Run, table
-
-node_roles, roles, runs = table(NodeRole), table(RoleRow), table(Run)
-
-
-def under_way(turn: Turn, node_id: int) -> list[int]:
-    """The destructive noderoles that a worker may be at work on, on this node."""
-    return list(
-        turn.session.scalars(
-            select(runs.c.node_role_id)
-            .join(node_roles, node_roles.c.id == runs.c.node_role_id)
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .where(
-                runs.c.node_id == node_id,
-                runs.c.state.in_((str(RunState.RUNNING), str(RunState.CANCELLING))),
-                ~runs.c.refresh,
-                roles.c.destructive,
-            )
-        )
-    )
-
-
-def is_done(session: Session, node_role_id: int) -> bool:
-    """Whether the role is destructive and has ended well here."""
-    found = session.scalar(
-        select(node_roles.c.id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(node_roles.c.id == node_role_id, roles.c.destructive, node_roles.c.done)
-    )
-    return found is not None
-
-
-def token_in_doubt(session: Session, node_role_id: int, run_id: int) -> str:
-    """The binding's token, if this is the last run of destructive work whose fate is unknown; else empty."""
-    last = select(func.max(runs.c.id)).where(runs.c.node_role_id == node_role_id).scalar_subquery()
-    found = session.scalar(
-        select(node_roles.c.once)
-        .join(runs, runs.c.node_role_id == node_roles.c.id)
-        .where(
-            node_roles.c.id == node_role_id, node_roles.c.halfway, ~node_roles.c.done, runs.c.id == run_id,
-            runs.c.id == last, runs.c.finished_at.is_not(None),
-        )
-    )  # fmt: skip
-    return found or ""
+from crowbar_core.store import destructive, halting, moves, noderoles, transitions
 
 
 def leave_halfway(turn: Turn, ids: Collection[int], status: str) -> None:
@@ -68,25 +21,14 @@ def leave_halfway(turn: Turn, ids: Collection[int], status: str) -> None:
     """
     if not ids:
         return
-    turn.session.execute(
-        update(node_roles)
-        .where(turn.store.ids(node_roles.c.id, ids), ~node_roles.c.done)
-        .values(halfway=True, look_at=turn.now)
-    )
-    left = set(
-        turn.session.scalars(
-            select(node_roles.c.id).where(
-                turn.store.ids(node_roles.c.id, ids), node_roles.c.halfway, ~node_roles.c.done
-            )
-        )
-    )
+    left = destructive.mark_halfway(turn.session, turn.store, turn.now, ids)
     standing = moves.standing(turn.moves, left)
     moving = [one for one in standing.values() if one.state in (TODO, TRANSITION)]
     transitions.move(
-        turn.moves, moving, ERROR, status=status, rerun=False, not_before=None, run_count=node_roles.c.run_count + 1
+        turn.moves, moving, ERROR, status=status, rerun=False, not_before=None, run_count=noderoles.RUN_AGAIN
     )
     waiting = [one.id for one in standing.values() if one not in moving and one.state is not ERROR]
-    turn.session.execute(update(node_roles).where(turn.store.ids(node_roles.c.id, waiting)).values(status=status))
+    noderoles.note_many(turn.session, turn.store, waiting, status=status)
 
 
 def recognise(turn: Turn, ids: Collection[int]) -> None:
@@ -94,32 +36,13 @@ def recognise(turn: Turn, ids: Collection[int]) -> None:
 
     What is in ERROR by that goes back to work, which is to be passed over; its success is told then.
     """
-    known = turn.session.scalars(
-        select(node_roles.c.id).where(turn.store.ids(node_roles.c.id, ids), ~node_roles.c.done)
-    ).all()
+    known = destructive.not_done(turn.session, turn.store, ids)
     if not known:
         return
     log.info("destructive work had ended well", node_roles=sorted(known))
-    in_error = turn.session.scalars(
-        select(node_roles.c.id).where(
-            turn.store.ids(node_roles.c.id, known), node_roles.c.state == int(ERROR), node_roles.c.halfway
-        )
-    ).all()
-    turn.session.execute(
-        update(node_roles).where(turn.store.ids(node_roles.c.id, known)).values(done=True, halfway=True, look_at=None)
-    )
+    in_error = destructive.in_doubt(turn.session, turn.store, known)
+    noderoles.note_many(turn.session, turn.store, known, done=True, halfway=True, look_at=None)
     # A run for it that nobody has begun would do it again.
     touched = halting.cancel_runs(turn.moves, known, "it has succeeded before", queued_only=True)
     transitions.send_back(turn.moves, [*in_error, *touched], status="", attempts=0, not_before=None, rerun=False)
     turn.moves.woken.update(one.node_id for one in moves.standing(turn.moves, known).values())
-
-
-def forget(turn: Turn, ids: Collection[int]) -> None:
-    """What these noderoles did is to be done anew: none of their marks counts any more."""
-    if ids:
-        turn.session.connection().execute(
-            update(node_roles)
-            .where(node_roles.c.id == bindparam("ref"))
-            .values(done=False, halfway=False, look_at=None, once=bindparam("token")),
-            [{"ref": ref, "token": transitions.new_token()} for ref in ids],
-        )

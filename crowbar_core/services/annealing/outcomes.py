@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import case, select, update
-
 from crowbar_core.barclamp import Json
 from crowbar_core.domain.attributes import missing
 from crowbar_core.domain.states import ACTIVE, ERROR, TODO, TRANSITION, RunState
@@ -21,12 +19,10 @@ from crowbar_core.services.annealing.annealer import ANNEALER, change
 from crowbar_core.services.data.changes import mark_stale, merge_walls
 from crowbar_core.services.data.layers import node_role_layers
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
-from crowbar_core.store import leaving, moves, steps, transitions
-from crowbar_core.store.models import NodeRole, Run, table
+from crowbar_core.store import destructive, endings, leaving, moves, noderoles, steps, transitions
 from crowbar_core.store.moves import Standing
 from crowbar_core.store.open_runs import OpenRun, open_runs
 
-node_roles, runs = table(NodeRole), table(Run)
 MAX_STEPS = 1000
 """Steps that a run goes through at most: one that never ends is seen to fail."""
 
@@ -91,7 +87,7 @@ def finish_in_turn(turn: Turn, outcomes: Sequence[Outcome]) -> set[int]:
         if run.node_role_id in refused and said.kind == "succeeded":
             said = replace(said, kind="failed", reason=refused[run.node_role_id])
             if run.destructive and not run.refresh:  # what was done is done, whatever it said of it
-                turn.session.execute(update(node_roles).where(node_roles.c.id == run.node_role_id).values(done=True))
+                noderoles.note(turn.session, run.node_role_id, done=True)
         if said.kind == "pending" and run.state == RunState.RUNNING:
             if run.in_steps and steps.steps_of(turn.session, run.id) >= MAX_STEPS:
                 ended.append((run, replace(said, kind="failed", reason=f"it has gone through {MAX_STEPS} steps")))
@@ -127,14 +123,7 @@ def _recognise_late(turn: Turn, late: Sequence[Outcome]) -> None:
     said = {one.run_id: one for one in late if one.kind == "succeeded" and one.once}
     if not said:
         return
-    rows = turn.session.execute(
-        select(runs.c.id, runs.c.node_role_id)
-        .join(node_roles, node_roles.c.id == runs.c.node_role_id)
-        .where(
-            turn.store.ids(runs.c.id, said), runs.c.finished_at.is_not(None), ~runs.c.refresh,
-            node_roles.c.once.in_({one.once for one in said.values()}), ~node_roles.c.done,
-        )
-    ).all()  # fmt: skip
+    rows = destructive.late_successes(turn.session, turn.store, said, {one.once for one in said.values()})
     if rows:
         merge_walls(turn, {row.node_role_id: (said[row.id].wall, row.id) for row in rows if said[row.id].wall})
         fates.recognise(turn, [row.node_role_id for row in rows])
@@ -157,7 +146,7 @@ def _wait(turn: Turn, run: OpenRun, said: Outcome) -> None:
     """The run goes on elsewhere. One in steps whose last try came to another step has all its attempts again."""
     step = run.step if said.step is None else said.step
     if step is not None and step != run.step:
-        turn.session.execute(update(node_roles).where(node_roles.c.id == run.node_role_id).values(attempts=1))
+        noderoles.note(turn.session, run.node_role_id, attempts=1)
     steps.wait(turn.session, turn.now, run.id, step=step, reason=said.reason, deadline=said.deadline)
     if run.woken and step is not None:  # what woke it may have come after it had looked
         turn.queued.append(run.id)
@@ -179,8 +168,7 @@ def _go_on(turn: Turn, run: OpenRun, said: Outcome) -> None:
     steps.resume(turn.session, turn.now, run.id, delay=delay, reason=f"step {name} once more: {why}")
     log.info("a run goes on at its last step", run=run.id, step=name, why=why)
     if said.kind != "handed back":
-        more = update(node_roles).where(node_roles.c.id == run.node_role_id)
-        turn.session.execute(more.values(attempts=node_roles.c.attempts + 1))
+        noderoles.note(turn.session, run.node_role_id, attempts=noderoles.NEXT_ATTEMPT)
     turn.delayed = turn.delayed or delay > 0
     if delay <= 0:
         turn.queued.append(run.id)
@@ -202,17 +190,7 @@ def _end_runs(turn: Turn, ended: Sequence[tuple[OpenRun, Outcome]]) -> None:
     for run, said in ended:
         groups.setdefault((_RUN_STATE[said.kind], said.reason), []).append(run.id)
     for (state, reason), ids in groups.items():
-        # A run that was being cancelled keeps the reason for which it was.
-        kept = case((runs.c.state == str(RunState.CANCELLING), runs.c.exit_reason), else_=reason)
-        turn.session.execute(
-            update(runs)
-            .where(turn.store.ids(runs.c.id, ids), runs.c.finished_at.is_(None))
-            .values(
-                state=str(state), finished_at=turn.now, pending=False, woken=False, lease_until=None, deadline=None,
-                again_at=None,
-                exit_reason=kept if state is RunState.CANCELLED else reason,
-            )
-        )  # fmt: skip
+        endings.end(turn.session, turn.store, turn.now, ids, state, reason)
 
 
 def _move_node_roles(turn: Turn, ended: Sequence[tuple[OpenRun, Outcome]]) -> None:
@@ -284,26 +262,23 @@ def _tore_down(turn: Turn, run: OpenRun, said: Outcome) -> None:
 def _fail(turn: Turn, group: Sequence[OpenRun], reason: str) -> None:
     standing = [Standing(r.node_role_id, r.node_id, r.role_id, r.node_role_state) for r in group]
     transitions.move(
-        turn.moves, standing, ERROR, broken=True, status=reason, rerun=False, run_count=node_roles.c.run_count + 1
+        turn.moves, standing, ERROR, broken=True, status=reason, rerun=False, run_count=noderoles.RUN_AGAIN
     )
 
 
 def succeed(turn: Turn, done: Sequence[OpenRun]) -> None:
     ordinary = [run for run in done if not run.refresh]
-    for destructive in (False, True):
-        group = [run for run in ordinary if run.destructive == destructive]
-        extra: dict[str, Any] = {"done": True, "halfway": False, "look_at": None} if destructive else {}
+    for once in (False, True):
+        group = [run for run in ordinary if run.destructive == once]
+        extra: dict[str, Any] = {"done": True, "halfway": False, "look_at": None} if once else {}
         transitions.move(
             turn.moves, [Standing(r.node_role_id, r.node_id, r.role_id, TRANSITION) for r in group], ACTIVE,
-            attempts=0, status="", run_count=node_roles.c.run_count + 1, **extra,
+            attempts=0, status="", run_count=noderoles.RUN_AGAIN, **extra,
         )  # fmt: skip
     refreshed = [run.node_role_id for run in done if run.refresh]
     if refreshed:
-        turn.session.execute(
-            update(node_roles)
-            .where(turn.store.ids(node_roles.c.id, refreshed))
-            .values(attempts=0, status="", run_count=node_roles.c.run_count + 1)
-        )
+        fresh: dict[str, Any] = {"attempts": 0, "status": "", "run_count": noderoles.RUN_AGAIN}
+        noderoles.note_many(turn.session, turn.store, refreshed, **fresh)
         for run in done:
             if run.refresh:  # nothing has moved, but what it stands for is done anew
                 subject = f"node_role {run.node_role_id}"
@@ -311,7 +286,7 @@ def succeed(turn: Turn, done: Sequence[OpenRun]) -> None:
     # Its input has changed since the run was made: once more.
     stale = [run.node_role_id for run in ordinary if run.rerun]
     if stale:
-        turn.session.execute(update(node_roles).where(turn.store.ids(node_roles.c.id, stale)).values(rerun=False))
+        noderoles.note_many(turn.session, turn.store, stale, rerun=False)
         mark_stale(turn, stale)
 
 
@@ -319,18 +294,16 @@ def _try_again(turn: Turn, group: Sequence[OpenRun], reason: str, delay: float, 
     values: dict[str, Any] = {"status": reason, "not_before": turn.now + timedelta(seconds=delay) if delay else None}
     turn.delayed = turn.delayed or delay > 0
     if not counts:
-        values["attempts"] = case((node_roles.c.attempts > 0, node_roles.c.attempts - 1), else_=0)
+        values["attempts"] = noderoles.ATTEMPT_BACK
     ordinary = [run for run in group if run.node_role_state is TRANSITION]
     transitions.move(
         turn.moves, [Standing(r.node_role_id, r.node_id, r.role_id, TRANSITION) for r in ordinary], TODO,
         rerun=False, **values,
     )  # fmt: skip
     if torn := [run.node_role_id for run in group if run.teardown]:
-        turn.session.execute(update(node_roles).where(turn.store.ids(node_roles.c.id, torn)).values(**values))
+        noderoles.note_many(turn.session, turn.store, torn, **values)
     refreshes = [
         run.node_role_id for run in group if run.refresh and not run.teardown and run.node_role_state is ACTIVE
     ]
     if refreshes:
-        turn.session.execute(
-            update(node_roles).where(turn.store.ids(node_roles.c.id, refreshes)).values(rerun=True, **values)
-        )
+        noderoles.note_many(turn.session, turn.store, refreshes, rerun=True, **values)

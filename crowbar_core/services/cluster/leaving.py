@@ -15,14 +15,13 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import NodeView
 from crowbar_core.errors import Refused, Veto
-from crowbar_core.services.annealing import fates
 from crowbar_core.services.annealing.annealer import cancel
 from crowbar_core.services.cluster.removing import refuse_running, remove_in_turn
 from crowbar_core.services.data.changes import rerun_now
 from crowbar_core.services.data.layers import run_inputs
 from crowbar_core.services.data.views import node_views
 from crowbar_core.services.turns.parts import Parts, TornDown, Turn, rehearsing
-from crowbar_core.store import leaving, node_work
+from crowbar_core.store import destructive, leaving, node_work
 
 
 def take_off(turn: Turn, ids: Collection[int], *, force: bool = False) -> bool:
@@ -90,7 +89,7 @@ def stay(turn: Turn, ids: Collection[int]) -> None:
     cancel(turn, refs, "it stays")
     leaving.mark(turn.session, turn.store, refs, leaving=False)
     begun = [row.id for row in rows if row.begun]
-    fates.forget(turn, begun)
+    destructive.forget(turn.session, begun)
     rerun_now(turn, leaving.active(turn.session, turn.store, begun), "it was torn down, and is bound again")
 
 

@@ -12,7 +12,6 @@ from crowbar_core.domain.attributes import lookup, merge, place, remove
 from crowbar_core.domain.differences import differences
 from crowbar_core.domain.reports import check_together
 from crowbar_core.errors import BadInput, NotFound, Refused
-from crowbar_core.services.annealing import fates
 from crowbar_core.services.annealing.annealer import cancel, change
 from crowbar_core.services.cluster.binding import bind_wanted
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, propose_in_turn
@@ -31,7 +30,7 @@ from crowbar_core.services.turns.parts import Actor, Parts, Turn, rehearsing
 from crowbar_core.services.turns.secrets import keep_seals
 from crowbar_core.services.values.drafts import commit_of_node_roles, commit_of_nodes
 from crowbar_core.services.values.nodes import write_nodes
-from crowbar_core.store import bindings, halting, node_fields, node_work, transitions
+from crowbar_core.store import bindings, destructive, halting, node_fields, node_work, transitions
 
 CHANGEABLE = frozenset(
     ("name", "description", "available", "alive", "bootenv", "deployment_id", "hint", "discovery", "host_keys", "order",
@@ -325,7 +324,7 @@ def redeploy_nodes(parts: Parts, actor: Actor, node_ids: Sequence[int]) -> None:
         bound = bindings.by_node(turn.session, turn.store, node_ids)
         ids = [ref for here in bound.values() for ref in here]
         cancel(turn, ids, "the node is redeployed")
-        fates.forget(turn, ids)
+        destructive.forget(turn.session, ids)
         transitions.send_back(turn.moves, ids, status="redeployed", attempts=0, not_before=None, rerun=False)
         turn.moves.woken.update(node_ids)
         turn.audit_many("node.redeploy", [(f"node {row.name}", {}) for row in rows.values()])

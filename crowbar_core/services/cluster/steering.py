@@ -24,7 +24,6 @@ from crowbar_core.domain.states import (
     State,
 )
 from crowbar_core.errors import InvalidTransition, NotFound, Refused
-from crowbar_core.services.annealing import fates
 from crowbar_core.services.annealing.annealer import cancel, change
 from crowbar_core.services.annealing.outcomes import Outcome, finish_in_turn
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, propose_in_turn
@@ -33,6 +32,7 @@ from crowbar_core.services.turns.parts import Actor, Parts, Turn
 from crowbar_core.services.values.drafts import commit_of_node_roles
 from crowbar_core.store import (
     bindings,
+    destructive,
     events,
     halting,
     holds,
@@ -279,7 +279,7 @@ def finish_pending(
     check_report_size("the run", wall or {})  # before the graph's lock is taken
     with change(parts, actor) as turn:
         row = _run(turn.session, run_id)
-        once = fates.token_in_doubt(turn.session, row.node_role_id, run_id) if succeeded else ""
+        once = destructive.token_in_doubt(turn.session, row.node_role_id, run_id) if succeeded else ""
         if not once and (not row.pending or row.state != RunState.RUNNING):
             raise Refused(f"Run {run_id} is {row.state} and does not wait to be reported.")
         outcome = Outcome(
