@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, exists, or_, select
 from sqlalchemy.orm import Session
 
-from crowbar_core.domain.states import PROPOSED
+from crowbar_core.domain.states import ACTIVE, ERROR, PROPOSED
 from crowbar_core.store.db import Store
-from crowbar_core.store.models import Edge, Node, NodeRole, RoleRow, Run, table
+from crowbar_core.store.models import Edge, HammerRow, Node, NodeRole, RoleRow, Run, table
 
 nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
+hammers = table(HammerRow)
 
 
 def open_runs(session: Session, store: Store, node_ids: Collection[int]) -> list[Any]:
@@ -83,6 +84,31 @@ def dependants_elsewhere(session: Session, store: Store, node_ids: Collection[in
             )
             .order_by(node_roles.c.node_id, nodes.c.name_key, roles.c.name_key)
             .limit(most)
+        ).all()
+    )  # fmt: skip
+
+
+def idle_savers(session: Session) -> list[Any]:
+    """Nodes that live and can be powered, on which a ``powersave`` role is ACTIVE and nothing more waits: (id, name,
+    hint).
+    """
+    waiting, saver = node_roles.alias(), node_roles.alias()
+    return list(
+        session.execute(
+            select(nodes.c.id, nodes.c.name, nodes.c.hint)
+            .where(
+                nodes.c.alive, nodes.c.available, ~nodes.c.system,
+                exists().where(hammers.c.node_id == nodes.c.id),
+                select(saver.c.id)
+                .join(roles, roles.c.id == saver.c.role_id)
+                .where(saver.c.node_id == nodes.c.id, saver.c.state == int(ACTIVE), roles.c.powersave)
+                .exists(),
+                ~exists().where(
+                    waiting.c.node_id == nodes.c.id,
+                    or_(waiting.c.state.not_in([int(ACTIVE), int(PROPOSED), int(ERROR)]), waiting.c.rerun),
+                ),
+                ~exists().where(runs.c.node_id == nodes.c.id, runs.c.finished_at.is_(None)),
+            )
         ).all()
     )  # fmt: skip
 

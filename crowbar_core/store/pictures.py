@@ -99,6 +99,25 @@ def around(
     )  # fmt: skip
 
 
+def waiting(session: Session, most: int) -> list[Any]:
+    """What is not ACTIVE and has no run, what has to move first at the top: (id, state, not_before, node, role)."""
+    return list(
+        session.execute(
+            select(
+                node_roles.c.id, node_roles.c.state, node_roles.c.not_before,
+                nodes.c.name.label("node"), roles.c.name.label("role"),
+            )
+            .join(nodes, nodes.c.id == node_roles.c.node_id)
+            .join(roles, roles.c.id == node_roles.c.role_id)
+            .where(store_runs.waits())
+            .order_by(
+                node_roles.c.state == int(BLOCKED), node_roles.c.state, node_roles.c.cohort, node_roles.c.id
+            )
+            .limit(most)
+        ).all()
+    )  # fmt: skip
+
+
 def _graph(
     session: Session, found: Mapping[int, annealing.NodeRole], links: tuple[tuple[int, int], ...],
     uncounted: Collection[tuple[int, int]], missing: Missing, **which: ColumnElement[bool],

@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import func, select, update
-
 from crowbar_core.barclamp import Done, Jig, NodeView, Task
 from crowbar_core.errors import CrowbarError, NodeUnreachable, TemporaryError
 from crowbar_core.services.annealing import fates
@@ -17,11 +15,8 @@ from crowbar_core.services.cluster import liveness
 from crowbar_core.services.data.changes import merge_walls
 from crowbar_core.services.data.views import node_views
 from crowbar_core.services.turns.parts import Parts, log
+from crowbar_core.store import destructive, noderoles
 from crowbar_core.store.catalogue import cluster_id
-from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, table
-
-nodes, node_roles, roles, runs = table(Node), table(NodeRole), table(RoleRow), table(Run)
-deployments = table(Deployment)
 
 AT_ONCE = 32
 MOST = 1000
@@ -36,24 +31,7 @@ def look_for_marks(parts: Parts) -> int:
     again while its answer is that it cannot tell yet.
     """
     with parts.store.read() as session:
-        now = parts.store.now(session)
-        last = select(func.max(runs.c.id)).where(runs.c.node_role_id == node_roles.c.id).scalar_subquery()
-        at_work = select(runs.c.id).where(runs.c.node_role_id == node_roles.c.id, runs.c.finished_at.is_(None)).exists()
-        due = session.execute(
-            select(
-                node_roles.c.id, node_roles.c.node_id, node_roles.c.once, roles.c.name.label("role"), roles.c.jig_name,
-                roles.c.timeout, deployments.c.name.label("deployment"), func.coalesce(last, 0).label("run_id"),
-            )
-            .join(nodes, nodes.c.id == node_roles.c.node_id)
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .join(deployments, deployments.c.id == node_roles.c.deployment_id)
-            .where(
-                node_roles.c.look_at <= now, node_roles.c.halfway, ~node_roles.c.done, nodes.c.alive, nodes.c.available,
-                roles.c.ready, ~at_work,
-            )
-            .order_by(node_roles.c.look_at)
-            .limit(MOST)
-        ).all()  # fmt: skip
+        due = destructive.due(session, parts.store.now(session), most=MOST)
         if not due:
             return 0
         installation = cluster_id(session)
@@ -104,11 +82,10 @@ def _address(parts: Parts, jig: Jig, view: NodeView) -> str | None:
 
 def _take_in(parts: Parts, one: Any, found: Done | None) -> bool:
     with change(parts, ANNEALER) as turn:
-        same = (node_roles.c.id == one.id, node_roles.c.once == one.once, node_roles.c.halfway, ~node_roles.c.done)
-        if turn.session.scalar(select(node_roles.c.id).where(*same)) is None:
+        if not destructive.is_wanted(turn.session, one.id, one.once):
             return False  # retried or redeployed meanwhile
         if found is None:
-            turn.session.execute(update(node_roles).where(*same).values(look_at=None))
+            noderoles.note(turn.session, one.id, look_at=None)
             log.info("there is no mark of success", node_role=one.id, role=one.role, run=one.run_id)
             return False
         refused = merge_walls(turn, {one.id: (found.wall, one.run_id)}) if found.wall else {}
@@ -121,11 +98,7 @@ def _take_in(parts: Parts, one: Any, found: Done | None) -> bool:
 def _postpone(parts: Parts, one: Any, seconds: float) -> None:
     try:
         with parts.store.write(graph=False) as session:
-            session.execute(
-                update(node_roles)
-                .where(node_roles.c.id == one.id, node_roles.c.look_at.is_not(None))
-                .values(look_at=parts.store.now(session) + timedelta(seconds=seconds))
-            )
+            destructive.look_again(session, one.id, parts.store.now(session) + timedelta(seconds=seconds))
     except CrowbarError as error:
         log.warning("looking for a mark cannot be put off", node_role=one.id, error=error.detail)
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Change, Intent, NodeRoleView, NodeView
@@ -25,10 +24,9 @@ from crowbar_core.services.turns.parts import Actor, Parts, Turn, open_now, refu
 from crowbar_core.services.turns.publishing import publish
 from crowbar_core.services.turns.secrets import seal_text, unseal_text
 from crowbar_core.store import named as store_named
-from crowbar_core.store.models import Node, NodeRole, RoleRow, table
+from crowbar_core.store import views as rows_of
 
 S = TypeVar("S")
-nodes, node_roles, roles = table(Node), table(NodeRole), table(RoleRow)
 
 
 def take_seats(parts: Parts) -> None:
@@ -121,17 +119,8 @@ class LiveCluster:
         return found
 
     def node_roles(self, *, role: str | None = None, node: str | None = None) -> tuple[NodeRoleView, ...]:
-        statement = (
-            select(node_roles.c.id)
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .join(nodes, nodes.c.id == node_roles.c.node_id)
-        )
-        if role is not None:
-            statement = statement.where(roles.c.name == role)
-        if node is not None:
-            statement = statement.where(nodes.c.name == node.lower())
         with self.read() as session:
-            ids = session.scalars(statement).all()
+            ids = rows_of.node_role_ids(session, role=role, node=node)
             return tuple(node_role_views(self._parts.registry, session, self._parts.store, ids).values())
 
     def apply(self, intents: Sequence[Intent]) -> None:

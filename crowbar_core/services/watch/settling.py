@@ -11,18 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from crowbar_core.domain.states import ACTIVE, BLOCKED, ERROR, OPEN_RUN_STATES, TODO, State
+from crowbar_core.domain.states import ACTIVE, BLOCKED, ERROR, TODO, State
 from crowbar_core.services.cluster.steering import why_node_role
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.watch.health import gather
-from crowbar_core.store import events
+from crowbar_core.store import boards, events, pictures
 from crowbar_core.store import runs as store_runs
-from crowbar_core.store.models import Node, NodeRole, RoleRow, Run, table
-
-nodes, node_roles, roles, runs = table(Node), table(NodeRole), table(RoleRow), table(Run)
 
 PATIENCE: Final = timedelta(seconds=30)
 """For so long a barclamp that takes no event is waited for."""
@@ -73,18 +69,16 @@ def settled(parts: Parts) -> Settled:
     """Whether there is anything left to do."""
     with parts.store.read() as session:
         now = parts.store.now(session)
-        by_state = select(node_roles.c.state, func.count()).group_by(node_roles.c.state)
-        counts: dict[int, int] = dict(session.execute(by_state).all())
-        is_open = runs.c.state.in_([str(one) for one in OPEN_RUN_STATES])
-        working = session.scalar(select(func.count()).select_from(runs).where(is_open)) or 0
+        counts = boards.node_role_counts(session)
+        working = sum(boards.open_run_counts(session).values())
         undelivered, unheard = _undelivered(parts, session, now)
         stale = 0 if working else store_runs.stale(session)
-        waiting = counts.get(int(TODO), 0) + counts.get(int(BLOCKED), 0) + stale
+        waiting = counts.get(TODO, 0) + counts.get(BLOCKED, 0) + stale
         retries, retry_at = store_runs.delayed(session, now) if waiting else (0, None)
         under_way = working or undelivered or retries
         if not under_way and waiting:
             under_way = bool(store_runs.idle_nodes_with_work(session, now, 1))
-    errors = counts.get(int(ERROR), 0)
+    errors = counts.get(ERROR, 0)
     state: Literal["settled", "working", "waiting", "failed"] = "settled"
     if under_way:
         state = "working"
@@ -93,7 +87,7 @@ def settled(parts: Parts) -> Settled:
     elif waiting:
         state = "waiting"
     return Settled(
-        state=state, working=working, errors=errors, waiting=waiting, active=counts.get(int(ACTIVE), 0),
+        state=state, working=working, errors=errors, waiting=waiting, active=counts.get(ACTIVE, 0),
         undelivered=undelivered, unheard=unheard, retries=retries, retry_at=retry_at,
     )  # fmt: skip
 
@@ -116,19 +110,7 @@ def waits(parts: Parts, limit: int = SHOWN) -> list[Wait]:
     """What is not ACTIVE and has no run, and why: what has to move first comes first."""
     with parts.store.read() as session:
         now = parts.store.now(session)
-        rows = session.execute(
-            select(
-                node_roles.c.id, node_roles.c.state, node_roles.c.not_before,
-                nodes.c.name.label("node"), roles.c.name.label("role"),
-            )
-            .join(nodes, nodes.c.id == node_roles.c.node_id)
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .where(store_runs.waits())
-            .order_by(
-                node_roles.c.state == int(BLOCKED), node_roles.c.state, node_roles.c.cohort, node_roles.c.id
-            )
-            .limit(limit)
-        ).all()  # fmt: skip
+        rows = pictures.waiting(session, limit)
     return [
         Wait(
             id=row.id, node=row.node, role=row.role, state=State(row.state).name,
