@@ -24,7 +24,6 @@ from crowbar_core.cli.later import later
 environment = later("urllib.request")  # most servers are too near for a proxy
 
 _NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next\b')
-_FAILED = (OSError, http.client.HTTPException)
 
 
 class Late(TimeoutError):

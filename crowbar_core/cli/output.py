@@ -42,7 +42,6 @@ GLYPHS: Mapping[str, tuple[str, str]] = {
 }
 """State -> (glyph, colour). Never colour alone: the glyph stands before the word."""
 
-FORMATS = ("table", "json", "yaml")
 _NUMBERS = ("id", "cohort", "run_count", "attempt", "priority", "order", "node_count", "pid", "runs", "concurrency")
 _STATE_FIELDS = ("state", "state_name", "run_state")
 

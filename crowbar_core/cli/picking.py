@@ -24,10 +24,6 @@ def picking_options(function: _F) -> _F:
     return click.option("--group", "groups", multiple=True, metavar="NAME", help="All nodes of this group.")(function)
 
 
-def pick_parameters() -> list[click.Parameter]:
-    return click.command()(picking_options(lambda: None)).params
-
-
 def query_of(client: Client, groups: Sequence[str], matches: Sequence[str]) -> dict[str, Any]:
     """Groups and patterns as a list's filters. Raises ``NotFound`` for a group that does not exist."""
     query: dict[str, Any] = {}

@@ -431,23 +431,3 @@ class _Planner:
             return
         self._linked[parent, child] = len(self.plan.links)
         self.plan.links.append(Link(parent, child, kind))
-
-
-def find_cycle(parents: Mapping[Ref, Iterable[Ref]], start: Ref) -> list[Ref] | None:
-    """A path from ``start`` up through its parents back to ``start``, or None."""
-    came_from: dict[Ref, Ref] = {}
-    todo: list[Ref] = [start]
-    seen: set[Ref] = set()
-    while todo:
-        here = todo.pop()
-        for parent in parents.get(here, ()):
-            if parent == start:
-                path = [here]
-                while path[-1] != start:
-                    path.append(came_from[path[-1]])
-                return [*reversed(path), start]
-            if parent not in seen:
-                seen.add(parent)
-                came_from[parent] = here
-                todo.append(parent)
-    return None

@@ -220,18 +220,6 @@ def retry_failed(session: Session, delivery_ids: Iterable[int]) -> int:
     return int(changed.rowcount)  # type: ignore[attr-defined]
 
 
-def drop_of_plugins(session: Session, plugins: Iterable[str]) -> int:
-    """Forget what waits for plugins that are no longer installed."""
-    changed = session.execute(
-        delete(deliveries).where(deliveries.c.plugin.in_(list(plugins)), deliveries.c.state == "waiting")
-    )
-    return int(changed.rowcount)  # type: ignore[attr-defined]
-
-
-def plugins_with_waiting(session: Session) -> list[str]:
-    return list(session.scalars(select(deliveries.c.plugin).where(deliveries.c.state == "waiting").distinct()))
-
-
 def note_unanswered(session: Session, now: datetime, found: Iterable[Unanswered]) -> None:
     """Write down which plugins could not answer a question."""
     dialect_insert: Any = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert

@@ -16,7 +16,6 @@ from crowbar_core.domain.graph import (
     Target,
     Wanted,
     closure,
-    find_cycle,
     plan_bindings,
 )
 from crowbar_core.errors import NotFound, Refused
@@ -271,11 +270,3 @@ def test_a_service_does_not_go_on_a_machine_nor_anything_else_on_a_system_node()
     on_system = situation(roles, node_id=SYSTEM, node_is_system=True)
     assert "service roles only" in refused(on_system, "app")
     assert new(plan_binding(on_system, "dns")) == [("dns", SYSTEM)]
-
-
-# ---------------------------------------------------------------- circles among what is there
-
-
-def test_a_cycle_is_found_with_its_path() -> None:
-    assert find_cycle({1: [2], 2: [3], 3: [1]}, 1) == [1, 2, 3, 1]
-    assert find_cycle({1: [2, 3], 2: [4], 3: [4]}, 1) is None

@@ -285,11 +285,3 @@ def record_many(
         for path in dict.fromkeys(paths)
     ]  # fmt: skip
     set_values(turn.session, turn.store, rows)
-
-
-def group_by_role(turn: Turn, ids: Collection[int]) -> dict[str, list[int]]:
-    """Role name -> these noderoles of it."""
-    found: dict[str, list[int]] = defaultdict(list)
-    for ref, name in values.roles_of(turn.session, turn.store, ids).items():
-        found[name].append(ref)
-    return found

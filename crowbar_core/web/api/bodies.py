@@ -44,7 +44,6 @@ Description = Annotated[str, AfterValidator(checked(names.description))]
 DeploymentName = Annotated[str, AfterValidator(checked(lambda value: names.plain_name(value, what="deployment")))]
 GroupName = Annotated[str, AfterValidator(checked(lambda value: names.plain_name(value, what="group")))]
 UserName = Annotated[str, AfterValidator(checked(lambda value: names.plain_name(value, what="user")))]
-HammerName = Annotated[str, AfterValidator(checked(lambda value: names.plain_name(value, what="hammer")))]
 BootEnv = Annotated[str, AfterValidator(checked(lambda value: names.plain_name(value, what="boot environment")))]
 TokenName = Annotated[str, AfterValidator(checked(lambda value: names.label(value, what="token")))]
 
