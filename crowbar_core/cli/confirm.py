@@ -13,7 +13,7 @@ import click
 
 from crowbar_core.cli import output as out
 from crowbar_core.cli.client import Client
-from crowbar_core.cli.errors import NobodyToAsk
+from crowbar_core.cli.errors import ApiError, NobodyToAsk
 from crowbar_core.errors import Refused
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -30,14 +30,24 @@ def ask(client: Client, path: str, things: Iterable[str | int], act: str, *, yes
     """
     if yes:
         return
-    found = [
-        client.get(path, thing, "losses", query={"act": act, "force": "true" if force else None}) for thing in things
-    ]
-    for loss in found:
+    names = list(things)
+    for loss in [_loss(client, path, name, act, force, alone=len(names) == 1) for name in names]:
         if not loss["asks"]:
             continue
         _show(loss)
         ask_name(str(loss["name"]), f"{_words(act)} {loss['subject']}")
+
+
+def _loss(client: Client, path: str, name: str | int, act: str, force: bool, *, alone: bool) -> dict[str, Any]:
+    """What cannot be done to one of several destroys nothing; it says so itself when it is tried."""
+    query = {"act": act, "force": "true" if force else None}
+    try:
+        found: dict[str, Any] = client.get(path, name, "losses", query=query)
+    except ApiError as error:
+        if alone or error.answer != 409:
+            raise
+        return {"asks": False}
+    return found
 
 
 def ask_name(name: str, doing: str) -> None:
