@@ -8,7 +8,7 @@ ETag and If-Match, Idempotency-Key, problem+json and the OpenAPI document come w
 
 from crowbar_core.store.listing import Field, Later, Listing
 from crowbar_core.store.listings.fields import derived, field, fields
-from crowbar_core.web.api.bodies import Description, NodeName, Reference, checked, formed, given, resolve
+from crowbar_core.web.api.bodies import Description, Name, NodeName, Reference, checked, formed, given, resolve
 from crowbar_core.web.api.collection import (
     changing,
     created,
@@ -38,6 +38,7 @@ __all__ = [
     "Field",
     "Later",
     "Listing",
+    "Name",
     "NodeName",
     "Query",
     "Reference",

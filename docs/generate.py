@@ -25,7 +25,7 @@ from typing import Any
 import click
 
 import crowbar_core
-from crowbar_core import barclamp, client, errors, hookspecs, pages, rest
+from crowbar_core import barclamp, client, errors, hookspecs, pages, rest, testing
 from crowbar_core import commands as command_kit
 from crowbar_core.barclamp import declared, extras, hammers, intents, jigs, seat, views
 from crowbar_core.cli.context import shared_options
@@ -453,11 +453,33 @@ def kit_page(kit: ModuleType) -> str:
             told = "" if inspect.isclass(value) else str(inspect.signature(value))
             signature = _short_types(re.sub(r"(: |-> )'([^']*)'", r"\1\2", told))
             parts.append(f"### {name}\n\n```text\n{name}{signature}\n```\n\n{prose(value.__doc__ or '')}\n")
+            if inspect.isclass(value):
+                parts.append(_methods_of(value))
         else:
-            parts.append(f"### {name}\n\nA type for the fields of bodies.\n")
+            parts.append(f"### {name}\n\n{TYPES.get(name, 'A type for the fields of bodies.')}\n")
     if listings:
         parts.append(f"Listings of the core, for `found_id`, `resolve` and `listed`: {', '.join(listings)}.\n")
     return "\n".join(parts)
+
+
+TYPES: Mapping[str, str] = {
+    "Description": "Free text for people, at most 4,096 characters, without NUL.",
+    "Name": "1 to 64 letters, digits, dots, hyphens, underscores; not digits alone, which would read like an id.",
+    "NodeName": "The fully qualified name of a node.",
+    "Reference": "An id (a number) or a name; `resolve` finds the id behind it.",
+}
+
+
+def _methods_of(kind: type) -> str:
+    """The public methods that a class of ours has of its own."""
+    rows = []
+    for name, value in vars(kind).items():
+        doc = inspect.getdoc(value) if inspect.isfunction(value) and not name.startswith("_") else None
+        if doc is not None:
+            signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(value)))
+            told = _short_types(re.sub(r"^\(self(, )?", "(", signature))
+            rows.append((code(f"{name}{told}"), prose(doc).replace("\n", " ")))
+    return table(("method", ""), rows) if rows else ""
 
 
 # ---------------------------------------------------------------- the script jig's own README
@@ -486,6 +508,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "kit-pages": functools.partial(kit_page, pages),
     "kit-commands": functools.partial(kit_page, command_kit),
     "kit-client": functools.partial(kit_page, client),
+    "kit-testing": functools.partial(kit_page, testing),
 }
 
 

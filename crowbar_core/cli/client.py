@@ -47,7 +47,9 @@ class Client:
         self._connection.close()
 
     def get(self, *path: str | int, query: Mapping[str, Any] | None = None, accept: Sequence[int] = ()) -> Any:
-        """``accept`` names error statuses whose body is an answer, not a problem."""
+        """What is at ``path``, whose parts follow ``/api/v2/``: ``get("nodes", "web1")``. ``accept`` names error
+        statuses whose body is an answer, not a problem.
+        """
         return self._body(self._request("GET", self._url(path), query=query, accept=accept))
 
     def rows(
@@ -76,15 +78,19 @@ class Client:
                 raise Unreachable(f"The server at {self.target.url} sends its next page to another server, {url}.")
 
     def post(self, *path: str | int, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
+        """As ``get``; ``body`` is sent as JSON: ``post("groups", body={"name": "rack-2"})``."""
         return self._body(self._request("POST", self._url(path), body={} if body is None else body, query=query))
 
     def put(self, *path: str | int, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
+        """As ``post``."""
         return self._body(self._request("PUT", self._url(path), body={} if body is None else body, query=query))
 
     def patch(self, *path: str | int, body: Any, query: Mapping[str, Any] | None = None) -> Any:
+        """As ``post``: the fields that change."""
         return self._body(self._request("PATCH", self._url(path), body=body, query=query))
 
     def delete(self, *path: str | int, query: Mapping[str, Any] | None = None) -> Any:
+        """As ``get``; what is at ``path`` goes, without a question."""
         return self._body(self._request("DELETE", self._url(path), query=query))
 
     def status(

@@ -116,8 +116,8 @@ def check(store: Store, barclamps: Packages) -> list[SchemaState]:
 
 
 def purge(store: Store, barclamp: str) -> list[str]:
-    """Drop the tables of a barclamp, named ``<barclamp>_…`` with ``_`` for ``-``, and its version table. Returns their
-    names.
+    """Drop the tables of a barclamp, named ``<barclamp>_…`` or just so, with ``_`` for ``-``, and its version table.
+    Returns their names.
 
     Raises ``NotFound`` when there are none, ``Refused`` when tables of others refer to them.
     """
@@ -153,7 +153,7 @@ def _tables_of(barclamp: str, there: Sequence[str]) -> list[str]:
         for name in there
         if name not in core
         and not name.startswith(versions)
-        and max((one for one in prefixes | {mine} if name.startswith(one)), key=len, default="") == mine
+        and max((one for one in prefixes | {mine} if f"{name}_".startswith(one)), key=len, default="") == mine
     ]
     return found + [name for name in there if name == version_table(barclamp) and barclamp != CORE]
 

@@ -483,6 +483,7 @@ def test_a_purge_takes_the_tables_of_one_barclamp_and_not_of_one_whose_name_begi
         [
             ("net", packages.write(one_table("net_hosts"))),
             ("net-extra", packages.write(one_table("net_extra_hosts"))),
+            ("racks", packages.write(one_table("racks"))),
             ("other", packages.write(one_table("other_hosts", refers="net_extra_hosts"))),
         ],
     )
@@ -495,4 +496,5 @@ def test_a_purge_takes_the_tables_of_one_barclamp_and_not_of_one_whose_name_begi
         migrate.purge(store, "net-extra")
     assert migrate.purge(store, "other") == ["alembic_version_other", "other_hosts"]
     assert migrate.purge(store, "net-extra") == ["alembic_version_net_extra", "net_extra_hosts"]
+    assert migrate.purge(store, "racks") == ["alembic_version_racks", "racks"]
     assert current(store, "crowbar")

@@ -39,6 +39,7 @@ def formed(pattern: str, words: str) -> AfterValidator:
     return AfterValidator(validate)
 
 
+Name = Annotated[str, AfterValidator(checked(lambda value: names.plain_name(value, what="thing")))]
 NodeName = Annotated[str, AfterValidator(checked(names.node_name))]
 Description = Annotated[str, AfterValidator(checked(names.description))]
 DeploymentName = Annotated[str, AfterValidator(checked(lambda value: names.plain_name(value, what="deployment")))]

@@ -266,8 +266,8 @@ def deleting(
     plans: str = "", query: type[Query] | None = None, asks: str = "",
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:  # fmt: skip
     """Add the DELETE that removes an object, under If-Match. The view is given its ``key`` (the id), and the ``query``
-    if there is one. ``asks``: what is lost with it, in a sentence; then the command line shows that, and wants the name
-    typed.
+    if there is one. ``asks``: what is lost with it, in a sentence, which the command line shows before it wants the
+    name typed; without it, that it goes for good.
     """
 
     def add(work: Callable[..., None]) -> Callable[..., None]:
@@ -280,12 +280,17 @@ def deleting(
         def losses(query: LossQuery, **path: str) -> dict[str, Any]:
             name = str(_whole(listing, path[parameter], ()).get("name", path[parameter]))
             subject = f"{listing.noun} {name}"
-            return {"subject": subject, "name": name, "asks": True, "summary": asks, "sections": []}
+            return {
+                "subject": subject,
+                "name": name,
+                "asks": True,
+                "summary": asks or f"The {subject} goes for good.",
+                "sections": [],
+            }
 
         one, word = f"/{listing.plural}/<{parameter}>", _word(listing)
         blueprint.add_url_rule(one, f"delete_{word}", delete, methods=["DELETE"])
-        if asks:
-            blueprint.add_url_rule(f"{one}/losses", f"losses_{word}", losses, methods=["GET"])
+        blueprint.add_url_rule(f"{one}/losses", f"losses_{word}", losses, methods=["GET"])
         return work
 
     return add

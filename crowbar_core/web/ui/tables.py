@@ -25,7 +25,8 @@ TEXT_MAX = 255
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """What a table shows of each row: its field ``name``, in the way of its ``kind``.
+    """What a table shows of each row: its field ``name``, in the way of its ``kind``: text, number, moment, state, code
+    or json.
 
     ``href`` is where it leads, with fields of the row in braces (``"/nodes/{node_id}"``); an empty value leads nowhere.
     """
