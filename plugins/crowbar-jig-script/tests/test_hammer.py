@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
 
+import crowbar_jig_script
 import pytest
 from crowbar_jig_script.hammer import SshHammer
 from crowbar_jig_script.settings import Settings
 
 from crowbar_core import NodeUnreachable, NodeView, Refused
-from crowbar_core.barclamp import serving
+from crowbar_core.testing import Testbed
 
 from .conftest import Site, eventually
-
-
-class Seat:
-    """What the core makes ``cluster()`` answer around a hammer: only its settings are asked for."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def settings(self, kind: type[Settings]) -> Settings:
-        return self._settings
 
 
 def perform(node: NodeView, action: str, settings: Settings) -> str:
     made = SshHammer({})
     made.node = node
-    seat: Any = Seat(settings)
-    with serving(seat):
+    with Testbed(crowbar_jig_script, config={"jig-script": asdict(settings)}) as bed, bed.serving():
         return made.perform(action)
 
 
