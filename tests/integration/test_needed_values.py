@@ -161,8 +161,8 @@ def test_a_value_is_generated_once_for_each_deployment_or_node_and_kept(
         there.append(c.bind(name, "peer", deployment))
     c.bind("b", "guest")
     assert {secret(c, ref, "key") for ref in there} == {None}, "nothing is made for what is only proposed"
-    c.commit_all(below)
     c.commit_all()
+    c.commit_all(below)  # what was made for the deployment above is there by now
     c.anneal()
     keys, own = ([secret(c, ref, name) for ref in there] for name in ("key", "node-key"))
     assert keys[0] == keys[1] != keys[2] == keys[3]
