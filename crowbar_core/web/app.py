@@ -244,7 +244,8 @@ def _guard() -> Response | None:
         raise NotJson("A POST with an Authorization header must be JSON: send it with Content-Type: application/json.")
     if not _is_static(request.endpoint):
         auth.identify()
-        _look()
+        if permission != "public":  # whether this process lives must be told without a database too
+            _look()
     auth.demand(permission, method=request.method)
     if permission == "node":
         _check_own_node()
