@@ -4,8 +4,20 @@
 """
 
 from crowbar_core.cli.client import Client
-from crowbar_core.cli.connection import connect
+from crowbar_core.cli.connection import connect, target
 from crowbar_core.cli.errors import ApiError, Unreachable
-from crowbar_core.cli.profiles import Target, resolve, save_profile
+from crowbar_core.cli.profiles import Target, config_path, forget_profile, read_config, resolve, save_profile
 
-__all__ = ["ApiError", "Client", "Target", "Unreachable", "connect", "resolve", "save_profile"]
+__all__ = [
+    "ApiError",
+    "Client",
+    "Target",
+    "Unreachable",
+    "config_path",
+    "connect",
+    "forget_profile",
+    "read_config",
+    "resolve",
+    "save_profile",
+    "target",
+]

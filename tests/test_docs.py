@@ -51,31 +51,35 @@ def reference(page: str) -> str:
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. ``file`` is what the comment `<!-- file: PATH -->` before it says."""
+    """A fenced block. ``file`` is what the comment `<!-- file: PATH -->` before it says.
+
+    With `<!-- makes: PATH -->` the page's reader makes that file; tests/acceptance has the test that does.
+    """
 
     language: str
     text: str
     line: int
     file: str = ""
+    made: bool = False
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    language, started, file = "", 0, ""
+    language, started, file, made = "", 0, "", False
     body: list[str] = []
     fence = ""
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
         if fence:
             if line.strip() == fence:
-                yield Block(language, "\n".join(body) + "\n", started, file)
-                fence, file, body = "", "", []
+                yield Block(language, "\n".join(body) + "\n", started, file, made)
+                fence, file, made, body = "", "", False, []
             else:
                 body.append(line)
         elif found := re.match(r"\s*(`{3,})(\w*)", line):
             fence, language, started = found[1], found[2], number
-        elif found := re.match(r"<!-- file: (.+?) -->", line):
-            file = found[1]
+        elif found := re.match(r"<!-- (file|makes): (.+?) -->", line):
+            file, made = found[2], found[1] == "makes"
         elif line.strip():
-            file = ""
+            file, made = "", False
     assert not fence, f"{name_of(page)}, line {started}: a block of code does not end"
 
 
@@ -98,7 +102,10 @@ class Reader:
         return followed
 
     def _follow(self, block: Block) -> bool:
-        if block.file:
+        if block.made:
+            if block.language == "python":
+                compile("\n" * block.line + block.text, str(self.page), "exec")
+        elif block.file:
             there = ROOT / block.file
             if there.is_file():
                 assert without_indent(block.text) in without_indent(there.read_text(encoding="utf-8")), (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 
 import click
@@ -21,12 +22,17 @@ def connect() -> Client:
     top = click.get_current_context().find_root()
     client = top.meta.get(_CLIENT)
     if not isinstance(client, Client):
-        target = profiles.resolve(shared().flags, os.environ)
-        if target.user and not target.password:
-            target = replace(target, password=ask_password(f"Password of {target.user} at {target.url}: "))
-        client = top.meta[_CLIENT] = Client(target)
+        client = top.meta[_CLIENT] = Client(target(os.environ))
         top.call_on_close(client.close)
     return client
+
+
+def target(environ: Mapping[str, str]) -> profiles.Target:
+    """Whom this call asks, and as whom: its options, then the environment, then a profile. Raises ``ConfigError``."""
+    found = profiles.resolve(shared().flags, environ)
+    if found.user and not found.password:
+        found = replace(found, password=ask_password(f"Password of {found.user} at {found.url}: "))
+    return found
 
 
 def ask_password(prompt: str, *, repeat: bool = False) -> str:

@@ -7,7 +7,7 @@ import re
 import tempfile
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ class Target:
     """Where to send requests and as whom. Without a token and a user the requests are anonymous."""
 
     url: str
-    token: str = ""
+    token: str = field(default="", repr=False)
     user: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     verify: bool | str = True
     profile: str = "default"
     direct: bool = False
@@ -32,6 +32,7 @@ class Target:
 
 
 def config_path(environ: Mapping[str, str]) -> Path:
+    """Where the profiles are: $CROWBAR_CLI_CONFIG, else crowbar/config.toml below $XDG_CONFIG_HOME or ~/.config."""
     if chosen := environ.get("CROWBAR_CLI_CONFIG"):
         return Path(chosen)
     base = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME") or "~", ".config")
@@ -115,10 +116,33 @@ def resolve(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Target:
     )
 
 
-def save_profile(path: Path, name: str, entry: Mapping[str, Any]) -> None:
-    """Write one profile, keep the others; the file is its owner's alone and always whole. Raises ``ConfigError``."""
+def save_profile(path: Path, name: str, entry: Mapping[str, Any], *, if_free: bool = False) -> bool:
+    """Write one profile, keep the others; the file is its owner's alone and always whole. Raises ``ConfigError``.
+
+    With ``if_free`` it becomes the current one where no other is. Returns whether it is the one that `crowbar` uses.
+    """
     tree = read_config(path)
-    tree.setdefault("profiles", {})[name] = dict(entry)
+    profiles = tree.setdefault("profiles", {})
+    profiles[name] = dict(entry)
+    if if_free and profile_name({}, {}, tree) not in profiles:
+        tree["profile"] = name
+    _write(path, tree)
+    return profile_name({}, {}, tree) == name
+
+
+def forget_profile(path: Path, name: str, *, url: str) -> bool:
+    """Take away the profile of this name if it leads to ``url``; False when there is none. Raises ``ConfigError``."""
+    tree = read_config(path)
+    if tree.get("profiles", {}).get(name, {}).get("url") != url:
+        return False
+    del tree["profiles"][name]
+    if tree.get("profile") == name:
+        del tree["profile"]
+    _write(path, tree)
+    return True
+
+
+def _write(path: Path, tree: Mapping[str, Any]) -> None:
     lines = [f"{key} = {_toml(value)}" for key, value in tree.items() if isinstance(value, str | bool)]
     for profile, values in sorted(tree["profiles"].items()):
         lines += [

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pytest
 from crowbar_lab.lab import Lab
-from crowbar_lab.registration import Server, register
+from crowbar_lab.registration import register
 
+from crowbar_core.client import Target
 from tests.acceptance.processes import Process, Site, installed
 from tests.services import PostgresServer, database_name
 
@@ -111,7 +112,7 @@ def arena(request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pyte
         installed(tmp_path / "crowbar", lab=lab, **settings) as site,
     ):
         site.start("web")
-        register(lab, Server(url=site.url, user="admin", password=site.password))
+        register(lab, Target(url=site.url, user="admin", password=site.password))
         nodes = [node.name for node in lab.nodes][1:]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda node: site.ask("PUT", f"nodes/{node}/probe"), nodes))

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from crowbar_lab.lab import Lab
-from crowbar_lab.registration import Server, register
+from crowbar_lab.registration import register
 
+from crowbar_core.client import Target
 from tests.acceptance.processes import Site, installed
 
 pytestmark = pytest.mark.lab
@@ -45,7 +46,7 @@ class Stage:
             assert self.run(node.name, "cat /root/violations 2>/dev/null") == "", f"two at once on {node.name}"
 
     def register(self) -> list[str]:
-        register(self.lab, Server(url=self.site.url, user="admin", password=self.site.password))
+        register(self.lab, Target(url=self.site.url, user="admin", password=self.site.password))
         names = [node.name for node in self.lab.nodes]
         for name in names:
             self.site.ask("PUT", f"nodes/{name}/probe")

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from crowbar_lab.lab import Lab
-from crowbar_lab.registration import Server, register
+from crowbar_lab.registration import register
 
 from crowbar_core.cli.root import root
+from crowbar_core.client import Target
 from tests.acceptance.processes import Site, installed
 
 pytestmark = pytest.mark.lab
@@ -49,7 +50,7 @@ def in_step(site: Site, run: int, step: str) -> bool:
 
 def test_an_installation_is_done_once_whatever_dies_in_each_of_its_steps(site: Site, lab: Lab) -> None:
     site.start("serve")
-    register(lab, Server(url=site.url, user="admin", password=site.password))
+    register(lab, Target(url=site.url, user="admin", password=site.password))
     node, other = [one.name for one in lab.nodes][1:]
     for name in (node, other):
         site.ask("PUT", f"nodes/{name}/probe")

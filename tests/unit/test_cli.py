@@ -705,6 +705,20 @@ def test_a_profile_with_odd_characters_is_read_back_as_it_was_saved(home: Path) 
     assert profiles.read_config(path)["profiles"]['na.me"']["token"] == token
 
 
+def test_a_profile_becomes_the_current_one_only_where_no_other_is_and_goes_only_if_it_is_meant(home: Path) -> None:
+    path = home / "c" / "config.toml"
+    assert profiles.save_profile(path, "lab", {"url": "http://lab:1"}, if_free=True)
+    assert not profiles.save_profile(path, "second", {"url": "http://lab:2"}, if_free=True)
+    assert profiles.read_config(path)["profile"] == "lab"
+    assert not profiles.forget_profile(path, "lab", url="http://lab:9")
+    assert profiles.forget_profile(path, "lab", url="http://lab:1")
+    assert profiles.read_config(path) == {"profiles": {"second": {"url": "http://lab:2"}}}
+    assert not profiles.forget_profile(home / "none.toml", "lab", url="http://lab:1")
+    profiles.save_profile(path, "default", {"url": "http://x"})
+    assert not profiles.save_profile(path, "lab", {"url": "http://lab:1"}, if_free=True)
+    assert "profile" not in profiles.read_config(path)
+
+
 # ---------------------------------------------------------------- the process
 
 

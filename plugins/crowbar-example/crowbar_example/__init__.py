@@ -1,4 +1,4 @@
-"""The tutorial's barclamp: nodes that know each other, and one that reports on all of them."""
+"""An example: nodes that know each other, and one that reports on all of them."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ REPORT = Role(
 def register_barclamp() -> Barclamp:
     return Barclamp(
         name="example",
-        help="The tutorial's barclamp: nodes that know each other, and one that reports on all of them.",
+        help="An example: nodes that know each other, and one that reports on all of them.",
         roles=(HELLO, REPORT),
         attributes=(GREETING, SUMMARY),
     )

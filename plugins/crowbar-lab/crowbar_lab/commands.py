@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import click
 import yaml
 
 from crowbar_core import CrowbarError
-from crowbar_lab.host import check_root
+from crowbar_core.client import target
+from crowbar_core.commands import Noun
+from crowbar_lab import seat
+from crowbar_lab.host import check_root, default_state_dir
 from crowbar_lab.lab import Lab
-from crowbar_lab.registration import Server, register
-
-_F = TypeVar("_F", bound=Callable[..., Any])
+from crowbar_lab.plan import check_lab_name
+from crowbar_lab.registration import register
 
 DEFAULT_NAME = "lab"
 COLUMNS = ("name", "ipv4", "ipv6", "mac", "power", "pid")
 
 
-class _OneSentence(click.Group):
+class _OneSentence(Noun):
     """Turns what goes wrong with a lab into one sentence, whoever calls the group."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -40,31 +42,14 @@ def _find(name: str) -> Lab:
 name_option = click.option("--name", default=DEFAULT_NAME, show_default=True, help="Which lab.")
 
 
-def server_options(function: _F) -> _F:
-    for option in (
-        click.option(
-            "--password", envvar="CROWBAR_PASSWORD", default="", help="The user's password (CROWBAR_PASSWORD)."
-        ),
-        click.option("--user", envvar="CROWBAR_USER", default="", help="A user to register as (CROWBAR_USER)."),
-        click.option("--token", envvar="CROWBAR_TOKEN", default="", help="A token to register with (CROWBAR_TOKEN)."),
-        click.option(
-            "--url",
-            envvar="CROWBAR_URL",
-            default="http://127.0.0.1:3000",
-            show_default=True,
-            help="The Crowbar server (CROWBAR_URL).",
-        ),
-    ):
-        function = option(function)
-    return function
+lab = _OneSentence(
+    "lab",
+    help="A lab of light nodes: machines made of Linux namespaces, for demos, tests and benchmarks. Needs root.",
+    no_args_is_help=True,
+)
 
 
-@click.group("lab", cls=_OneSentence, no_args_is_help=True)
-def lab() -> None:
-    """A lab of light nodes: machines made of Linux namespaces, for demos, tests and benchmarks. Needs root."""
-
-
-@lab.command("up")
+@lab.verb("up")
 @name_option
 @click.option(
     "--nodes", type=click.IntRange(0, 999), default=3, show_default=True, help="Nodes besides the admin node."
@@ -82,8 +67,8 @@ def lab() -> None:
 @click.option(
     "--hide", type=click.Path(path_type=Path), multiple=True, help="A path of this machine that no node may see."
 )
-@click.option("--register", "registers", is_flag=True, help="Make the nodes known to a running Crowbar server.")
-@server_options
+@click.option("--serve", "serves", is_flag=True, help="Start a server of the lab's own, as `crowbar lab serve` does.")
+@click.option("--register", "registers", is_flag=True, help="Make the nodes known to a Crowbar server, or to this one.")
 def up(
     name: str,
     nodes: int,
@@ -92,23 +77,43 @@ def up(
     ipv6: str,
     key_files: Sequence[Path],
     hide: Sequence[Path],
+    serves: bool,
     registers: bool,
-    **server: str,
 ) -> None:
     """Make a lab with an admin node and more nodes, and boot them."""
+    owner = seat.Owner.asking(os.environ)
+    if serves:
+        seat.check_profile(check_lab_name(name), owner)
     keys = [line for file in key_files for line in file.read_text().splitlines() if line.strip()]
     made = Lab.create(name, nodes=nodes + 1, domain=domain, ipv4=ipv4, ipv6=ipv6, authorized_keys=keys, hide=hide)
     click.echo(f"The lab {name} is up: {nodes + 1} nodes, {made.nodes[0].name} and {nodes} more.", err=True)
+    if serves:
+        try:
+            _say_served(made, owner)
+        except BaseException:
+            _remove(name)
+            raise
     if registers:
-        _say_registered(made, Server(**server))
+        _say_registered(made)
+
+
+@lab.command("serve")
+@name_option
+def serve(name: str) -> None:
+    """Start a server of the lab's own, or start it again: it finds the barclamps that are installed now.
+
+    It is in the lab's network and listens on this machine's loopback address; its database stays as long as the lab.
+    A profile of the lab's name leads there, and is the current one where there is no other.
+    """
+    _say_served(_find(name), seat.Owner.asking(os.environ))
 
 
 @lab.command("down")
 @name_option
 def down(name: str) -> None:
-    """Remove a lab, in whatever state it is; nothing of it is left."""
+    """Remove a lab, in whatever state it is; nothing of it is left, nor of its own server and the profile."""
     check_root()
-    if Lab.remove(name):
+    if _remove(name):
         click.echo(f"The lab {name} is gone.", err=True)
     else:
         click.echo(f"There is no lab {name}.", err=True)
@@ -171,16 +176,33 @@ def ssh(name: str, node: str, command: Sequence[str]) -> None:
     _become(found, found.ssh(node, command))
 
 
-@lab.command("register")
+@lab.verb("register")
 @name_option
-@server_options
-def register_(name: str, **server: str) -> None:
-    """Make the nodes known to a running Crowbar server, with their addresses, host keys and power."""
-    _say_registered(_find(name), Server(**server))
+def register_(name: str) -> None:
+    """Make the nodes known to a Crowbar server, with their addresses, host keys and power: to the lab's own if it has
+    one, unless --url or --profile names another.
+    """
+    _say_registered(_find(name))
 
 
-def _say_registered(found: Lab, server: Server) -> None:
-    new = register(found, server)
+def _say_served(found: Lab, owner: seat.Owner) -> None:
+    made, password, current = seat.take_seat(found, owner)
+    signs_in = f" (on its pages: user admin, password {password})" if password else ""
+    click.echo(f"The server of the lab {found.name} is at {made.url}{signs_in}.", err=True)
+    how = "crowbar finds it by itself" if current else f"crowbar finds it with --profile {made.profile}"
+    click.echo(f"The profile {made.profile} in {owner.config} leads there: {how}.", err=True)
+
+
+def _remove(name: str) -> bool:
+    its = seat.Seat.of(default_state_dir() / check_lab_name(name))
+    removed = Lab.remove(name)
+    if its is not None:
+        its.forget()
+    return removed
+
+
+def _say_registered(found: Lab) -> None:
+    new = register(found, target(seat.environment(found)))
     click.echo(
         f"{len(new)} nodes of the lab {found.name} are registered; {len(found.nodes) - len(new)} were known.", err=True
     )

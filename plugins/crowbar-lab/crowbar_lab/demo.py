@@ -1,20 +1,16 @@
 """``crowbar demo``: the main job from nothing to ACTIVE, on a lab of its own, and nothing left of it afterwards.
 
 It only does what an operator could do by hand: it runs the commands `crowbar db upgrade` and `crowbar serve`, and asks
-the server over REST. The server runs in the lab's network, where it reaches the nodes, and listens on a socket of this
-machine's loopback address, which it inherits.
+the server over REST.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,19 +26,17 @@ from rich.table import Table
 from rich.text import Text
 
 from crowbar_core import CrowbarError
-from crowbar_core.client import Client, Unreachable
+from crowbar_core.client import Client, Target
+from crowbar_lab import server
 from crowbar_lab.errors import LabError
 from crowbar_lab.host import check_host
 from crowbar_lab.lab import Lab
-from crowbar_lab.registration import Server, register
+from crowbar_lab.registration import register
+from crowbar_lab.server import plain
 
 PREFIX = "demo-"
 DEPLOYMENT = "demo"
 BARCLAMP = "example"
-FIRST_PORT = 3000
-PORTS = 100
-READY_SECONDS = 60.0
-STOP_SECONDS = 35.0
 PAUSE = 0.25
 
 GLYPHS: Mapping[str, tuple[str, str]] = {
@@ -120,7 +114,7 @@ class _Story:
         return time.monotonic() - self.started
 
     def tell(self, text: str) -> None:
-        click.echo(f"{self.seconds():6.1f} s  {_plain(text)}", err=True)
+        click.echo(f"{self.seconds():6.1f} s  {plain(text)}", err=True)
 
 
 @click.command("demo")
@@ -143,7 +137,7 @@ def demo(leaves: bool, nodes: int, barclamp: str, timeout: float, keep: bool) ->
         except _Stopped:
             code = 143
         except CrowbarError as error:
-            click.echo(f"Error: {_plain(error.detail)}", err=True)
+            click.echo(f"Error: {plain(error.detail)}", err=True)
     raise click.exceptions.Exit(code)
 
 
@@ -185,105 +179,38 @@ class _Demo:
             self.directory = Path(tempfile.mkdtemp(prefix=f"crowbar-{self.name}-"))
             made.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.story.tell(f"Making a lab, one admin node and {self.nodes} more, and a database.")
-        database = self._begin_database(made)
+        with self.signals.held():
+            database = server.begin_database(self.directory)
+            made.callback(server.end, database)
         made.callback(Lab.remove, self.name)  # by name: it also clears what is half made
         lab = Lab.create(self.name, nodes=self.nodes + 1, hide=(self.directory,))
-        password = self._password(database)
+        password = server.admin_password(database)
         self.story.tell("Starting the server in the lab's network.")
-        server, url = self._start_server(lab, made)
-        seat = Server(url=url, user="admin", password=password)
-        api = seat.client()
+        with self.signals.held():
+            process, url = server.start(lab, self.directory)
+            made.callback(server.end, process)
+        seat = Target(url=url, user="admin", password=password, direct=True)
+        api = Client(seat)
         made.callback(api.close)
-        self._wait_ready(server, api)
+        server.wait_ready(process, api, self.directory)
         self.story.tell(f"The server is ready: {url}  (user admin, password {password})")
         self._prepare(lab, api, seat)
         began = time.monotonic()
         api.put("deployments", DEPLOYMENT, "commit")
         self.story.tell("Committed. The annealer is at work.")
-        if not self._watch(api, server):
+        if not self._watch(api, process):
             return self._tell_why(api)
         took = time.monotonic() - began
         self.story.tell(f"All is ACTIVE: {took:.1f} s after the commit, {self.story.seconds():.1f} s after the start.")
         if self.leaves or self.keep:
             return 0
         self.story.tell(f"Look around at {url} (user admin, password {password}). Ctrl-C ends the demo and removes it.")
-        return self._stay(server)
-
-    # ---- the server
-
-    def _begin_database(self, made: contextlib.ExitStack) -> subprocess.Popen[str]:
-        """`crowbar db upgrade`, which runs while the lab is made."""
-        line = [*_crowbar(), "db", "upgrade", "--format", "json"]
-        with self.signals.held():
-            process = subprocess.Popen(
-                line,
-                env=self._environment(os.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                cwd="/",
-                start_new_session=True,
-            )
-            made.callback(_end, process)
-        return process
-
-    def _password(self, database: subprocess.Popen[str]) -> str:
-        """The password of the user admin, when the database is made."""
-        said, complaint = database.communicate()
-        if database.returncode != 0:
-            raise DemoFailed(f"`crowbar db upgrade` failed: {_last(complaint)}")
-        return str(json.loads(said)["admin_password"])
-
-    def _environment(self, given: Mapping[str, str]) -> dict[str, str]:
-        """The demo's own settings and none of the operator's: what is configured here must not decide what it shows."""
-        kept = {key: value for key, value in given.items() if not key.startswith("CROWBAR_") or "LAB" in key}
-        return {**kept, "CROWBAR_DATA_DIR": str(self.directory / "data")}
-
-    def _start_server(self, lab: Lab, made: contextlib.ExitStack) -> tuple[subprocess.Popen[bytes], str]:
-        listener = _loopback_socket()
-        with listener, open(self.directory / "server.log", "wb") as log:
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            line = [*_crowbar(), "serve", "--listen", f"fd://{listener.fileno()}"]
-            environment = self._environment(lab.environment)
-            if lab.private_key is not None:
-                environment["CROWBAR_JIG_SCRIPT_KEY_FILE"] = str(lab.private_key)
-            with self.signals.held():
-                server = lab.popen(
-                    line,
-                    env=environment,
-                    pass_fds=(listener.fileno(),),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd="/",
-                    start_new_session=True,
-                )
-                made.callback(_end, server)
-        return server, url
-
-    def _wait_ready(self, server: subprocess.Popen[bytes], api: Client) -> None:
-        deadline = time.monotonic() + READY_SECONDS
-        while True:
-            self._check_alive(server)
-            with contextlib.suppress(Unreachable):
-                if api.outside("readyz", accept=(503,))[0] == 200:
-                    return
-            if time.monotonic() > deadline:
-                raise DemoFailed(f"The server was not ready within {READY_SECONDS:g} s: {self._log_end()}")
-            time.sleep(PAUSE)
-
-    def _check_alive(self, server: subprocess.Popen[bytes]) -> None:
-        if server.poll() is not None:
-            raise DemoFailed(f"The server ended by itself (exit code {server.returncode}): {self._log_end()}")
-
-    def _log_end(self) -> str:
-        return _last((self.directory / "server.log").read_text(errors="replace"))
+        return self._stay(process)
 
     # ---- the deployment
 
-    def _prepare(self, lab: Lab, api: Client, server: Server) -> None:
-        names = register(lab, server)
+    def _prepare(self, lab: Lab, api: Client, seat: Target) -> None:
+        names = register(lab, seat)
         self.story.tell(f"Registered {', '.join(names)}.")
         for name in names:
             found = api.put("nodes", name, "probe")
@@ -323,7 +250,7 @@ class _Demo:
 
     # ---- watching
 
-    def _watch(self, api: Client, server: subprocess.Popen[bytes]) -> bool:
+    def _watch(self, api: Client, process: subprocess.Popen[bytes]) -> bool:
         """Show the annealing until it is over; True if all of it is ACTIVE."""
         deadline = time.monotonic() + self.timeout
         console = Console(highlight=False)
@@ -331,7 +258,7 @@ class _Demo:
         live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         with live or contextlib.nullcontext():
             while True:
-                self._check_alive(server)
+                server.check_alive(process, self.directory)
                 settled = api.get("anneal", accept=(409,))["state"]
                 cells = {(row["node"], row["role"]): row["state_name"] for row in api.rows("node_roles")}
                 if live is not None:
@@ -349,7 +276,7 @@ class _Demo:
         for (node, role), state in sorted(cells.items()):
             if seen.get((node, role)) != state:
                 at, glyph = self.story.seconds(), GLYPHS[state][0]
-                click.echo(f"{at:6.1f} s  {glyph} {state:<10}  {_plain(node)}  {_plain(role)}")
+                click.echo(f"{at:6.1f} s  {glyph} {state:<10}  {plain(node)}  {plain(role)}")
         seen.update(cells)
 
     def _tell_why(self, api: Client) -> int:
@@ -362,54 +289,19 @@ class _Demo:
                     self.story.tell(f"    {line}")
         return 1
 
-    def _stay(self, server: subprocess.Popen[bytes]) -> int:
+    def _stay(self, process: subprocess.Popen[bytes]) -> int:
         try:
-            server.wait()
+            process.wait()
         except KeyboardInterrupt:
             return 0
         except _Stopped:
             return 0
-        raise DemoFailed(f"The server ended by itself (exit code {server.returncode}): {self._log_end()}")
+        raise DemoFailed(
+            f"The server ended by itself (exit code {process.returncode}): {server.log_end(self.directory)}"
+        )
 
 
 # ---------------------------------------------------------------- parts
-
-
-def _crowbar() -> list[str]:
-    """The command line `crowbar` of the installation that this is part of."""
-    script = Path(sys.executable).with_name("crowbar")
-    found = str(script) if script.exists() else shutil.which("crowbar")
-    if found is None:
-        raise DemoFailed(f"There is no command `crowbar` beside {sys.executable}: install crowbar-core there.")
-    return [found]
-
-
-def _loopback_socket() -> socket.socket:
-    """A listening socket on port 3000 of this machine's loopback address, or the next port that is free."""
-    for port in (*range(FIRST_PORT, FIRST_PORT + PORTS), 0):
-        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            made.bind(("127.0.0.1", port))
-            made.listen(128)
-        except OSError:
-            made.close()
-        else:
-            return made
-    raise DemoFailed("This machine has no free port on its loopback address.")
-
-
-def _end(server: subprocess.Popen[Any]) -> None:
-    """SIGTERM, and after its grace SIGKILL to whatever is left of the server's session."""
-    if server.poll() is None:
-        server.terminate()
-        try:
-            server.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
 
 
 def _remove_orphans() -> None:
@@ -429,9 +321,9 @@ def _board(cells: Mapping[tuple[str, str], str]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("node")
     for role in roles:
-        table.add_column(_plain(role))
+        table.add_column(plain(role))
     for node in nodes:
-        table.add_row(Text(_plain(node)), *(_state(cells.get((node, role))) for role in roles))
+        table.add_row(Text(plain(node)), *(_state(cells.get((node, role))) for role in roles))
     return table
 
 
@@ -445,18 +337,8 @@ def _state(state: str | None) -> Text:
 def _print_plan(steps: Sequence[Mapping[str, Any]]) -> None:
     for number, step in enumerate(steps, start=1):
         loses = "  LOSES DATA" if step["destructive"] else ""
-        note = f"  ({_plain(step['note'])})" if step.get("note") else ""
+        note = f"  ({plain(step['note'])})" if step.get("note") else ""
         click.echo(
-            f"          {number:>3}. {_plain(step['node'])}  {_plain(step['role'])}  {step['kind']}{loses}{note}",
+            f"          {number:>3}. {plain(step['node'])}  {plain(step['role'])}  {step['kind']}{loses}{note}",
             err=True,
         )
-
-
-def _last(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return _plain(lines[-1]) if lines else "it said nothing"
-
-
-def _plain(text: str) -> str:
-    """What a machine sent, without what could steer a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in str(text))

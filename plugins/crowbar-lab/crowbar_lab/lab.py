@@ -112,7 +112,7 @@ class Lab:
             if not keys:
                 pair = make_key()
                 keys.append(f"{pair.public} root@{name}")
-                _write_private(directory / "id_ed25519", pair.private)
+                write_private(directory / "id_ed25519", pair.private)
                 (directory / "id_ed25519.pub").write_text(f"{keys[0]}\n")
             lab._start_keeper(_order(name, domain, nets, keys, not authorized_keys, hide, tools), lock)
             lock = _closed(lock)
@@ -229,7 +229,7 @@ class Lab:
         found = self.node(node)
         known = self.directory / "known_hosts"
         lines = [f"{one.name},{one.ipv4},{one.ipv6} {one.host_key}" for one in self.nodes]
-        _write_private(known, "".join(f"{line}\n" for line in lines))
+        write_private(known, "".join(f"{line}\n" for line in lines))
         command = [find_tool("ssh", "openssh-client"), "-F", "none", "-o", f"UserKnownHostsFile={known}"]
         command += ["-o", "GlobalKnownHostsFile=none", "-o", "StrictHostKeyChecking=yes", "-o", "LogLevel=ERROR"]
         if key := self.private_key:
@@ -252,8 +252,8 @@ class Lab:
         check_root()
         if not (directory / "lock").exists() and any(directory.iterdir()):
             raise LabError(f"{directory} is not the directory of a lab: it is left as it is.")
-        described = _read_json(directory / "lab.json")
-        keeper = _read_json(directory / "keeper.json")
+        described = read_json(directory / "lab.json")
+        keeper = read_json(directory / "keeper.json")
         end_guests(described, keeper)
         with _lock_taken_from_keeper(directory):
             shutil.rmtree(directory)
@@ -416,7 +416,7 @@ def _lock_taken_from_keeper(directory: Path) -> Iterator[None]:
     deadline = time.monotonic() + KILL_SECONDS
     with (directory / "lock").open("ab") as lock:
         while True:
-            keeper = _read_json(directory / "keeper.json")
+            keeper = read_json(directory / "keeper.json")
             if keeper:
                 kill(keeper["pid"], keeper["started"])
             try:
@@ -431,7 +431,7 @@ def _lock_taken_from_keeper(directory: Path) -> Iterator[None]:
         yield
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     try:
         read: dict[str, Any] = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -439,6 +439,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     return read
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)

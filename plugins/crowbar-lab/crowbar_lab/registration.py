@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from crowbar_core.client import ApiError, Client, Target
 from crowbar_lab.host import default_state_dir
 from crowbar_lab.lab import Lab, LabNode
 
 
-@dataclass(frozen=True, kw_only=True)
-class Server:
-    """Where the server is and who asks: a token, or a user with a password."""
+def register(lab: Lab, server: Target) -> list[str]:
+    """Register each node with its address, host key and hammer; the names of those that were not known before.
 
-    url: str
-    token: str = field(default="", repr=False)
-    user: str = ""
-    password: str = field(default="", repr=False)
-
-    def client(self) -> Client:
-        """A client of it; no proxy of the environment has a say in a lab."""
-        return Client(
-            Target(url=self.url.rstrip("/"), token=self.token, user=self.user, password=self.password, direct=True)
-        )
-
-
-def register(lab: Lab, server: Server) -> list[str]:
-    """Register each node with its address, host key and hammer; the names of those that were not known before."""
-    with closing(server.client()) as api:
+    No proxy of the environment has a say in a lab.
+    """
+    with closing(Client(replace(server, direct=True))) as api:
         return [node.name for node in lab.nodes if _register_node(api, lab, node)]
 
 

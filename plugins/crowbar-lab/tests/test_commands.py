@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 import sys
+import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
+from crowbar_lab.lab import Lab
+from crowbar_lab.seat import Owner
+
+from crowbar_core import CrowbarError
+from crowbar_core.client import save_profile
 
 pytestmark = pytest.mark.lab
 
@@ -95,5 +105,89 @@ def test_an_unknown_node_is_named_with_those_that_there_are(crowbar_lab: Run) ->
     second = crowbar_lab("up", "--name", "other")
     assert second.stderr.startswith("Error: There is a lab other already: remove it")
     refused = crowbar_lab("register", "--url", "http://127.0.0.1:1", "--name", "other")
-    assert refused.stderr.startswith("Error: No Crowbar server answers at http://127.0.0.1:1/api/v2: ")
+    assert refused.stderr.startswith("Error: No server answers at http://127.0.0.1:1 ")
     assert crowbar_lab("down", "--name", "other").returncode == 0
+
+
+def test_a_lab_with_a_server_leaves_a_profile_and_takes_it_away(tmp_path: Path) -> None:
+    env = {**os.environ, "CROWBAR_LAB_STATE_DIR": str(tmp_path / "labs"), "HOME": str(tmp_path)}
+    config = tmp_path / ".config" / "crowbar" / "config.toml"
+
+    def crowbar(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("crowbar")), *arguments],
+            env=env, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        return done
+
+    try:
+        up = crowbar("lab", "up", "--nodes", "0", "--name", "seat", "--serve")
+        assert f"The profile seat in {config} leads there: crowbar finds it by itself." in up.stderr
+        assert config.stat().st_mode & 0o777 == 0o600
+        assert crowbar("lab", "register", "--name", "seat").stderr.startswith("1 nodes of the lab seat are registered")
+        assert "admin.lab.test" in crowbar("nodes", "list").stdout
+
+        # Another profile is current by now: the lab's nodes still become known to the lab's own server.
+        text = config.read_text()
+        config.write_text(
+            text.replace('profile = "seat"', 'profile = "other"') + '[profiles.other]\nurl = "http://[::1]:1"\n'
+        )
+        crowbar("lab", "add", "--name", "seat")
+        assert crowbar("lab", "register", "--name", "seat").stderr.startswith("1 nodes of the lab seat are registered")
+        elsewhere = crowbar("lab", "register", "--name", "seat", "--profile", "other", code=1)
+        assert "http://[::1]:1" in elsewhere.stderr
+
+        # Started anew it is where it was, and knows what it knew.
+        again = crowbar("lab", "serve", "--name", "seat")
+        assert "crowbar finds it with --profile seat" in again.stderr
+        url = tomllib.loads(config.read_text())["profiles"]["seat"]["url"]
+        assert f"The server of the lab seat is at {url}.\n" in again.stderr
+        assert "node-1.lab.test" in crowbar("nodes", "list", "--profile", "seat").stdout
+
+        crowbar("lab", "down", "--name", "seat")
+        assert tomllib.loads(config.read_text()) == {
+            "profile": "other", "profiles": {"other": {"url": "http://[::1]:1"}}
+        }  # fmt: skip
+        with pytest.raises(requests.ConnectionError):
+            requests.get(url, timeout=5)
+
+        config.write_text('[profiles.seat]\nurl = "https://crowbar.example.com"\n')
+        refused = crowbar("lab", "up", "--nodes", "0", "--name", "seat", "--serve", code=1)
+        assert "There is a profile seat in" in refused.stderr
+        assert "give the lab another name with --name" in refused.stderr
+        assert crowbar("lab", "list").stdout == ""
+    finally:
+        Lab.remove("seat", state_dir=tmp_path / "labs")
+
+
+def test_the_profile_of_sudo_crowbar_belongs_to_the_user_of_sudo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = pwd.getpwnam("nobody")
+    home = tmp_path / "home"
+    monkeypatch.setattr(sys, "argv", ["/opt/bin/crowbar", "lab"])
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: pwd.struct_passwd((*nobody[:5], str(home), nobody[6])))
+    ran = {"HOME": "/root", "SUDO_UID": str(nobody.pw_uid), "SUDO_COMMAND": "/opt/bin/crowbar lab up --serve"}
+    owner = Owner.asking(ran)
+    assert owner == Owner(config=f"{home}/.config/crowbar/config.toml", uid=nobody.pw_uid, gid=nobody.pw_gid)
+    assert Owner.asking({**ran, "SUDO_COMMAND": "/bin/bash"}).config == "/root/.config/crowbar/config.toml"
+
+
+def test_a_profile_is_written_with_its_owners_rights_alone() -> None:
+    with tempfile.TemporaryDirectory(prefix="crowbar-owner-") as directory:
+        nobody = pwd.getpwnam("nobody")
+        base = Path(directory)
+        base.chmod(0o755)
+        for name, uid in (("theirs", nobody.pw_uid), ("roots", 0)):
+            (base / name).mkdir(mode=0o755)
+            os.chown(base / name, uid, nobody.pw_gid)
+        owner = Owner(config=str(base / "theirs" / "config.toml"), uid=nobody.pw_uid, gid=nobody.pw_gid)
+        with owner.acting() as config:
+            save_profile(config, "lab", {"url": "http://127.0.0.1:3000"})
+        assert (os.geteuid(), config.stat().st_uid, config.stat().st_mode & 0o777) == (0, nobody.pw_uid, 0o600)
+        (base / "theirs" / "link").symlink_to(base / "roots")
+        stray = replace(owner, config=str(base / "theirs" / "link" / "config.toml"))
+        with stray.acting() as config, pytest.raises(CrowbarError, match="cannot be written: Permission denied"):
+            save_profile(config, "lab", {"url": "http://127.0.0.1:3000"})
+        assert list((base / "roots").iterdir()) == []

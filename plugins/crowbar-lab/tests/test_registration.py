@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import requests
 from crowbar_lab.lab import Lab
-from crowbar_lab.registration import Server, register
+from crowbar_lab.registration import register
 
-from crowbar_core.client import ApiError
+from crowbar_core.client import ApiError, Target
 
 pytestmark = pytest.mark.lab
 
@@ -31,7 +31,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def server(lab: Lab, tmp_path: Path) -> Iterator[Server]:
+def server(lab: Lab, tmp_path: Path) -> Iterator[Target]:
     """Crowbar's pages and API with a database of its own, listening on this machine's loopback address."""
     environment = {**lab.environment, "CROWBAR_DATA_DIR": str(tmp_path / "data")}
     made = subprocess.run(
@@ -52,7 +52,7 @@ def server(lab: Lab, tmp_path: Path) -> Iterator[Server]:
                     break
             except requests.RequestException:
                 time.sleep(0.1)
-        yield Server(url=url, user="admin", password=json.loads(made.stdout)["admin_password"])
+        yield Target(url=url, user="admin", password=json.loads(made.stdout)["admin_password"])
     finally:
         process.terminate()
         try:
@@ -62,7 +62,7 @@ def server(lab: Lab, tmp_path: Path) -> Iterator[Server]:
             process.wait()
 
 
-def ask(server: Server, method: str, path: str, body: Any = None) -> Any:
+def ask(server: Target, method: str, path: str, body: Any = None) -> Any:
     answer = requests.request(
         method, f"{server.url}/api/v2/{path}", json=body, auth=(server.user, server.password), timeout=60
     )
@@ -70,7 +70,7 @@ def ask(server: Server, method: str, path: str, body: Any = None) -> Any:
     return answer.json()
 
 
-def test_the_server_learns_addresses_keys_and_power_of_each_node(lab: Lab, server: Server) -> None:
+def test_the_server_learns_addresses_keys_and_power_of_each_node(lab: Lab, server: Target) -> None:
     assert register(lab, server) == ["admin.lab.test", "node-1.lab.test"]
     for node in lab.nodes:
         known = ask(server, "GET", f"nodes/{node.name}")
@@ -91,19 +91,19 @@ def test_the_server_learns_addresses_keys_and_power_of_each_node(lab: Lab, serve
     assert register(lab, server) == ["node-2.lab.test"]
 
 
-def test_a_lab_made_anew_is_registered_with_its_new_host_keys(lab: Lab, server: Server, tmp_path: Path) -> None:
+def test_a_lab_made_anew_is_registered_with_its_new_host_keys(lab: Lab, server: Target, tmp_path: Path) -> None:
     register(lab, server)
     with Lab.create("anew", nodes=2, state_dir=tmp_path / "labs") as again:
         assert register(again, server) == []
         assert ask(server, "GET", "nodes/admin.lab.test")["host_keys"] == [again.nodes[0].host_key]
 
 
-def test_a_refusal_of_the_server_is_one_sentence(lab: Lab, server: Server) -> None:
+def test_a_refusal_of_the_server_is_one_sentence(lab: Lab, server: Target) -> None:
     with pytest.raises(ApiError, match=r"The token or password was not accepted: use"):
-        register(lab, Server(url=server.url, user="admin", password="wrong"))
+        register(lab, Target(url=server.url, user="admin", password="wrong"))
 
 
-def test_the_command_registers_too(lab: Lab, server: Server) -> None:
+def test_the_command_registers_too(lab: Lab, server: Target) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "crowbar_lab.commands", "register", "--name", lab.name, "--url", server.url],
         env={
