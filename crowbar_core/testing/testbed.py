@@ -400,7 +400,7 @@ class Testbed:
         return client
 
     def cli(self, *args: str, user: str = "admin", stdin: str | None = None) -> Result:
-        """Call `crowbar ARGS` as a user of that role types it, in this process; it asks this core over HTTP. The answer
+        """Call `crowbar ...` as a user of that role types it, in this process; it asks this core over HTTP. The answer
         has ``exit_code``, ``stdout`` and ``stderr``. Of barclamps' own commands those of installed packages are known.
         """
         if self._commands is None:
