@@ -204,7 +204,8 @@ def test_no_run_touches_a_node_after_a_newer_one_has_begun_there(arena: Arena) -
         site.bind(node, "s-touch")
     site.commit()
     stops = 0
-    while stops < STOPS[arena.amount]:
+    # On a busy machine a stopped worker may go on before anybody has found its leases ended: then there is more to try.
+    while stops < STOPS[arena.amount] or (stops < 10 * STOPS[arena.amount] and not site.all("runs", state="lost")):
         # Two of three at once: the third takes over what they held.
         with ThreadPoolExecutor(WORKERS - 1) as pool:
             victims = chance.sample(arena.workers, WORKERS - 1)
@@ -223,7 +224,7 @@ def test_no_run_touches_a_node_after_a_newer_one_has_begun_there(arena: Arena) -
         older = [(a, b) for a, b in pairwise(numbers) if b < a]
         assert not older, f"on {node} an older run touched after a newer one: {older}"
     refused = sum(worker.log.count("outcome of a run that has ended is passed over") for worker in arena.workers)
-    print(f"{stops} stops, {begun} runs begun, {lost} (or more) lost, {refused} outcomes told too late")
+    print(f"{stops} stops, {begun} runs begun, {lost} lost, {refused} outcomes told too late")
     assert lost, "no stop has cost a run its lease: nothing has been tried"
 
 

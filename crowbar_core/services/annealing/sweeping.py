@@ -54,7 +54,8 @@ def sweep(parts: Parts, *, dead_workers: Collection[str] = (), spare: bool = Fal
         called = steps.wake_due(turn.session, turn.store, turn.now, late) if late or again else []
         turn.queued.extend(called)
         if outcomes:
-            finish_in_turn(turn, _still_overdue(turn, outcomes, overdue))
+            outcomes = _still_overdue(turn, outcomes, overdue)
+            finish_in_turn(turn, outcomes)
         if unheard:
             store_runs.rung(turn.session, turn.store, turn.now, unheard)
             turn.queued.extend(store_runs.queued(turn.session, limit) if len(unheard) == limit else unheard)
