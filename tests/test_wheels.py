@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from collections.abc import Sequence
@@ -79,14 +80,17 @@ def install(names: list[str], wheels: dict[str, Path], directory: Path) -> Envir
 def test_every_project_becomes_a_wheel_with_its_data_and_nothing_else(wheels: dict[str, Path]) -> None:
     for project in PROJECTS:
         name = "crowbar-core" if project == ROOT else project.name
-        package = name.replace("-", "_")
+        with (project / "pyproject.toml").open("rb") as file:
+            packages = tomllib.load(file)["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+        assert name.replace("-", "_") in packages
         inside = set(zipfile.ZipFile(wheels[name]).namelist())
         sources = {
             str(path.relative_to(project))
+            for package in packages
             for path in (project / package).rglob("*")
             if path.is_file() and "__pycache__" not in path.parts
         }
-        assert f"{package}/__init__.py" in sources
+        assert {f"{package}/__init__.py" for package in packages} <= sources
         assert {path for path in inside if ".dist-info/" not in path} == sources
     assert "crowbar_core/py.typed" in zipfile.ZipFile(wheels["crowbar-core"]).namelist()
 
