@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import io
+import os
 import sys
 import traceback
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stevedore.extension import ExtensionManager
@@ -15,6 +18,23 @@ from crowbar_core.errors import ConfigError
 
 BARCLAMPS, JIGS, HAMMERS, QUEUES = "crowbar.barclamps", "crowbar.jigs", "crowbar.hammers", "crowbar.queues"
 CORE_JIGS = ("noop", "python")
+
+
+def entries_of(group: str) -> Sequence[importlib.metadata.EntryPoint]:
+    """The entry points of a group. The files of all packages are read once for as long as none comes or goes."""
+    return _read(importlib.metadata.entry_points, group, tuple((path, _changed(path)) for path in sys.path))
+
+
+@functools.lru_cache(maxsize=16)
+def _read(read: Callable[..., Any], group: str, _state: tuple[tuple[str, int], ...]) -> tuple[Any, ...]:
+    return tuple(read(group=group))
+
+
+def _changed(path: str) -> int:
+    try:
+        return os.stat(path or ".").st_mtime_ns
+    except OSError:
+        return 0
 
 
 class _EntryPoint:
@@ -38,7 +58,7 @@ class _Extensions(ExtensionManager[Any]):
     """stevedore's manager over the live list of entry points: its own cache in the home directory is not used."""
 
     def list_entry_points(self) -> list[Any]:
-        return [_EntryPoint(found) for found in importlib.metadata.entry_points(group=self.namespace)]
+        return [_EntryPoint(found) for found in entries_of(self.namespace)]
 
 
 def find(group: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
@@ -65,13 +85,13 @@ def find(group: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
 
 def load_one(group: str, name: str) -> Any:
     """The object behind one entry point. Raises ``ConfigError`` when there is none or it cannot be loaded."""
-    for entry in importlib.metadata.entry_points(group=group):
+    for entry in entries_of(group):
         if entry.name == name:
             try:
                 return _EntryPoint(entry).load()
             except Exception as error:
                 raise ConfigError(f"{group} {name!r} cannot be loaded: {type(error).__name__}: {error}.") from error
-    known = sorted({entry.name for entry in importlib.metadata.entry_points(group=group)})
+    known = sorted({entry.name for entry in entries_of(group)})
     raise ConfigError(f"There is no {group} named {name!r}; there are: {', '.join(known) or 'none'}.")
 
 

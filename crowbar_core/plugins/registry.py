@@ -7,7 +7,6 @@ barclamps.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import inspect
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ import pluggy
 from crowbar_core.barclamp import PROJECT, Attribute, Declared, Hammer, Jig, Json, NavItem, Panel, Problem, Schema
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound, told
 from crowbar_core.plugins.defined import Pictures, picture
-from crowbar_core.plugins.entry_points import HAMMERS, JIGS, classes, distribution_of
+from crowbar_core.plugins.entry_points import HAMMERS, JIGS, classes, distribution_of, entries_of
 from crowbar_core.plugins.loaded import (
     CORE,
     Failure,
@@ -444,7 +443,7 @@ def _not_all(kind: type, answer: Any) -> str:
 
 def _config_of_jig(name: str, barclamps: Sequence[LoadedBarclamp], settings: Settings) -> Mapping[str, Json]:
     """The settings of the barclamp that the same package brings, so that a jig and its barclamp's hooks agree."""
-    homes = {distribution_of(entry)[0] for entry in importlib.metadata.entry_points(group=JIGS) if entry.name == name}
+    homes = {distribution_of(entry)[0] for entry in entries_of(JIGS) if entry.name == name}
     mates = [one for one in barclamps if one.distribution in homes and one.name != CORE]
     for one in mates:
         if one.settings is not None:

@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, Final
 
 import orjson
@@ -131,8 +132,15 @@ class Taken:
     """The addresses that the core answers for."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self._map = _map_of(rules)
-        self._examples = [(rule.rule, _example(rule)) for rule in rules]
+        self._rules = rules
+
+    @cached_property
+    def _map(self) -> Map:
+        return _map_of(self._rules)
+
+    @cached_property
+    def _examples(self) -> list[tuple[str, str]]:
+        return [(rule.rule, _example(rule)) for rule in self._rules]
 
     def met_by(self, rules: Sequence[Rule]) -> tuple[str, str] | None:
         """The first of these rules that would answer for one of the core's addresses, or the other way round, and the

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from sqlalchemy import insert, select, update
 from werkzeug.test import TestResponse
 
 from crowbar_core import Attribute, Barclamp, Pending, Role, Task, hookimpl
+from crowbar_core.plugins.entry_points import BARCLAMPS, entries_of
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.people import users
 from crowbar_core.services.turns.parts import SYSTEM, Parts
@@ -125,7 +125,7 @@ class Api:
 
 def settings(url: str, directory: Path, **more: Any) -> Settings:
     """Settings for a database of its own, without whatever barclamps are installed here."""
-    installed = tuple(entry.name for entry in importlib.metadata.entry_points(group="crowbar.barclamps"))
+    installed = tuple(entry.name for entry in entries_of(BARCLAMPS))
     return Settings(database_url=url, data_dir=str(directory / "data"), disabled_barclamps=installed, **more)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from crowbar_core.barclamp import Attribute, Barclamp, Role, hookimpl
 from crowbar_core.domain import annealing
 from crowbar_core.domain.states import NEEDS_PARENTS_ACTIVE, PROPOSED, TODO, TRANSITION, RunState, State
 from crowbar_core.plugins import BARCLAMPS
+from crowbar_core.plugins.entry_points import entries_of
 from crowbar_core.services.annealing.claiming import claim
 from crowbar_core.services.annealing.outcomes import Kind, Outcome, finish
 from crowbar_core.services.build import build_parts
@@ -69,7 +69,7 @@ class Plugin:
 
 def installed_barclamps() -> tuple[str, ...]:
     """Whatever else is installed here must not take part in these tests."""
-    return tuple(sorted({entry.name for entry in importlib.metadata.entry_points(group=BARCLAMPS)}))
+    return tuple(sorted({entry.name for entry in entries_of(BARCLAMPS)}))
 
 
 def open_parts(
