@@ -122,7 +122,7 @@ def test_register_declared_makes_a_collection_part_of_export_and_apply() -> None
     with Testbed(barclamp(register_declared)) as bed:
         answer = json.loads(bed.web("viewer").get("/api/v2/declared").text)
     assert [one["noun"] for one in answer] == [
-        "deployments", "nodes", "zones", "groups", "deployment_roles", "node_roles",
+        "deployments", "nodes", "hammers", "zones", "groups", "deployment_roles", "node_roles",
     ], "by order; of two that declare one collection, the first counts"  # fmt: skip
     assert answer[2] == {
         "noun": "zones", "order": 25, "key": ["name"], "fields": ["ttl"], "fixed": [], "refers": {}, "shown": {},
