@@ -124,9 +124,9 @@ def test_register_declared_makes_a_collection_part_of_export_and_apply() -> None
     assert [one["noun"] for one in answer] == [
         "deployments", "nodes", "hammers", "zones", "groups", "deployment_roles", "node_roles",
     ], "by order; of two that declare one collection, the first counts"  # fmt: skip
-    assert answer[2] == {
+    assert answer[3] == {
         "noun": "zones", "order": 25, "key": ["name"], "fields": ["ttl"], "fixed": [], "refers": {}, "shown": {},
-        "where": {},
+        "where": {}, "merges": [],
     }  # fmt: skip
 
 

@@ -217,9 +217,8 @@ def delete_nodes(
             )
             halting.abandon_runs_on(turn.moves, node_ids, "the node is being deleted")
         bound = bindings.by_node(turn.session, turn.store, node_ids)
-        waiting = {
-            ref for ref, row in rows.items() if not force and row.alive and to_tear_down(turn, bound.get(ref, []))
-        }
+        alive = [] if force else [one for ref, row in rows.items() if row.alive for one in bound.get(ref, [])]
+        waiting = {row.node_id for row in to_tear_down(turn, alive)} if alive else set()
         if waiting and not take_off(turn, [one for ref in sorted(waiting) for one in bound[ref]]):
             node_fields.mark_leaving(turn.session, turn.store, waiting)
             rows = {ref: row for ref, row in rows.items() if ref not in waiting}
