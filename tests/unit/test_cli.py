@@ -503,7 +503,11 @@ def test_what_destroys_is_refused_where_nobody_can_be_asked_and_done_with_yes(
     server.asked.clear()
     assert run(*args, "--yes").exit_code == 0
     # Whether it is gone at once, or has to be torn down first, is looked up.
-    looks = [("GET", f"/api/v2/{changed}")] if changed in ("nodes/n1", "node_roles/7") else []
+    looks = (
+        [("GET", f"/api/v2/{changed}")]
+        if changed in ("nodes/n1", "node_roles/7", "deployments/d") and method == "DELETE"
+        else []
+    )
     assert server.requests() == [(method, f"/api/v2/{changed}"), *looks]
 
 
