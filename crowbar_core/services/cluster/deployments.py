@@ -101,9 +101,9 @@ def delete_deployment(parts: Parts, actor: Actor, deployment_id: int, *, force: 
         ids = deployments.node_roles_of(turn.session, deployment_id)
         if not force and (tearing := to_tear_down(turn, ids)):
             raise Refused(
-                f"Deployment {row.name} has {len(tearing)} noderoles that tear down what they made on their nodes "
-                f"before they go, {tearing[0].role} on {tearing[0].node} among them. Unbind them first, or delete it "
-                "with force."
+                f"Deployment {row.name} has noderoles that tear down what they made on their nodes before they go, "
+                f"{len(tearing)} of them, such as {tearing[0].role} on {tearing[0].node}. Unbind them first, or delete "
+                "it with force."
             )
         if turn.notes is not None:
             turn.notes.gone.append(f"deployment {row.name}")

@@ -33,7 +33,9 @@ def test_a_party_brings_a_role_for_its_guests_and_takes_it_along() -> None:
         bed.anneal_until_quiet()
         assert bed.log("guest-party", "n1")[-1] == "Welcome to party, n1.example.test."
         assert bed.value("guestbook-entry", "n1") == "was at party"
-        bed.unbind("guest-party", "n1")
+        for role in ("guest-party", "example-hello"):
+            bed.unbind(role, "n1")
+        bed.anneal_until_quiet()  # a member says goodbye first
         bed.delete_deployment("party")
         bed.anneal_until_quiet()
         assert roles(bed) == []
