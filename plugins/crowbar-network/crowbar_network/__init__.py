@@ -1,0 +1,1 @@
+"""Networks: addresses for nodes, conduits, and real interfaces."""
