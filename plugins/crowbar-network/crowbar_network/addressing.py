@@ -115,18 +115,18 @@ def _may_be_a_machines(address: netaddr.IPAddress, subnet: netaddr.IPNetwork, fi
                          f" {netaddr.IPAddress(subnet.last - 1)}.")  # fmt: skip
 
 
-def router(address: str, spans: Sequence[Span]) -> tuple[netaddr.IPAddress, int]:
+def router(address: str, spans: Sequence[Span], *, field: str = "address") -> tuple[netaddr.IPAddress, int]:
     """A router's address with its prefix. Raises ``BadInput`` unless it is in the subnet of one of the ranges."""
-    found, prefix = parse_interface(address, field="address")
+    found, prefix = parse_interface(address, field=field)
     subnets = sorted({one.subnet for one in spans if one.version == found.version})
     for subnet in subnets:
         if found in subnet:
             if prefix != subnet.prefixlen:
-                raise bad("address", f"{address} is in {subnet}, so its prefix is /{subnet.prefixlen}.")
-            _may_be_a_machines(found, subnet, "address")
+                raise bad(field, f"{address} is in {subnet}, so its prefix is /{subnet.prefixlen}.")
+            _may_be_a_machines(found, subnet, field)
             return found, prefix
     known = ", ".join(map(str, subnets)) or f"no range of IPv{found.version}"
-    raise bad("address", f"The router {address} is in no subnet of the network, which has {known}.")
+    raise bad(field, f"The router {address} is in no subnet of the network, which has {known}.")
 
 
 # ---------------------------------------------------------------- IPv6
