@@ -1,9 +1,9 @@
 """Conduits: which network cards of a machine a network means. A pure function of the machine's inventory.
 
 ``1g1`` is the first card that is as fast as 1 Gb/s at most, in the order of the bus; ``+1g1`` the first that is so fast
-or faster, ``-1g1`` so fast or slower, ``?1g1`` the first of all. Several members, divided by commas, make a team. Instead
-of speeds, members may name cards: ``mac=52:54:00:12:34:56``, ``name=eno1`` (also an altname), ``driver=ixgbe*2``
-(exactly two). ``bmc`` is the port of the machine's own controller, and no card.
+or faster, ``-1g1`` so fast or slower, ``?1g1`` the first of all. Several members, divided by commas, make a team.
+Instead of speeds, members may name cards: ``mac=52:54:00:12:34:56``, ``name=eno1`` (also an altname),
+``driver=ixgbe*2`` (exactly two). ``bmc`` is the port of the machine's own controller, and no card.
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ def create(
 
 
 def alter(change: Change, key: int, values: Mapping[str, Any]) -> None:
-    """Set these fields. Raises ``NotFound``, ``BadInput``, ``Refused``: its name cannot change, and its prefix only while
-    nobody has an address of it.
+    """Set these fields. Raises ``NotFound``, ``BadInput``, ``Refused``: its name cannot change, and its prefix only
+    while nobody has an address of it.
     """
     session, now = change.session, row(change.session, key)
     new = dict(values)
