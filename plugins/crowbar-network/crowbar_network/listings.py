@@ -34,7 +34,7 @@ def _of_networks(source: Any, order: Any) -> Any:
 
 
 def _told(one: Any) -> dict[str, Any]:
-    told = {name: value for name, value in one._mapping.items() if name not in ("network_id", "space")}
+    told = {str(name): value for name, value in one._mapping.items() if name not in ("network_id", "space")}
     prefix = told.pop("prefix")
     for name in ("first", "last", "address"):
         if name in told:

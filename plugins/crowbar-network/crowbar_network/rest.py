@@ -40,9 +40,7 @@ NetworkName = Annotated[
         "A network's name is a small letter, then small letters, digits and hyphens, 56 at most.",
     ),
 ]
-Word = Annotated[
-    str, formed(r"[a-z][a-z0-9_-]{0,63}", "This is one word: a small letter, then small letters, digits, - _.")
-]
+Word = Annotated[str, formed(r"[a-z][a-z0-9_-]{0,63}", "A word: a small letter, then small letters, digits, - and _.")]
 Address = Annotated[str, Field(max_length=64)]
 Bounded = Annotated[int, Field(ge=0, le=1_000_000)]
 
@@ -85,7 +83,7 @@ class ChangedNetwork(Layers):
 class NewNetwork(ChangedNetwork):
     name: NetworkName
     category: Word
-    ranges: list[NewRange] = []
+    ranges: list[NewRange] = Field(default_factory=list)
     router: NewRouter | None = None
 
 
