@@ -120,7 +120,7 @@ def _register(app: Flask, parts: Parts, *, barclamps: bool) -> None:
                 add_blueprint(trial, barclamp.name, blueprint, core)
             permissions(trial)
             for blueprint in blueprints:
-                app.register_blueprint(blueprint)
+                _add(app, barclamp.name, blueprint)
         except CrowbarError as error:
             parts.registry.note_unregistered(barclamp.name, "register_blueprints", error.detail)
         except (Exception, SystemExit) as error:  # noqa: BLE001  adding a blueprint runs a barclamp's code
@@ -163,16 +163,20 @@ def add_blueprint(app: Flask, barclamp: str, blueprint: Any, core: Taken) -> Non
             f"register_blueprints of barclamp {barclamp} returned something that is no Flask Blueprint."
         )
     known = {id(rule) for rule in app.url_map.iter_rules()}
-    try:
-        app.register_blueprint(blueprint)
-    except (ValueError, AssertionError, TypeError) as error:
-        raise BarclampError(f"The pages of barclamp {barclamp} cannot be added: {error}") from error
+    _add(app, barclamp, blueprint)
     met = core.met_by([rule for rule in app.url_map.iter_rules() if id(rule) not in known])
     if met is not None:
         raise BarclampError(
             f"Barclamp {barclamp} has a route {met[0]}, which overlaps with the core's {met[1]}: give its blueprint "
             f"another url_prefix, for example /{barclamp} or /api/v2/{barclamp}."
         )
+
+
+def _add(app: Flask, barclamp: str, blueprint: Blueprint) -> None:
+    try:
+        app.register_blueprint(blueprint)
+    except (ValueError, AssertionError, TypeError) as error:
+        raise BarclampError(f"The pages of barclamp {barclamp} cannot be added: {error}") from error
 
 
 def _map_of(rules: Iterable[Rule]) -> Map:

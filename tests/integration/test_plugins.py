@@ -376,6 +376,17 @@ def test_a_route_that_cannot_be_is_named_with_the_way_out_and_stops_nobody(site:
     assert answers == [404, 200, 200]
 
 
+def test_of_two_barclamps_with_blueprints_of_one_name_the_second_is_named(site: Site) -> None:
+    route = '\n    @pages.get("/{0}/good")\n    @requires("public")\n    def good(): return "good"\n'
+    for name in ("first", "second"):
+        site.install(name, more=PAGES + route.format(name))
+    with Testbed(installed=True) as bed:
+        client = create_app(bed.parts.settings, parts=bed.parts).test_client()
+        (problem,) = bed.parts.registry.problems()
+        assert [client.get(f"/{name}/good").status_code for name in ("first", "second")] == [200, 404]
+    assert "The pages of barclamp second cannot be added: The name 'pages' is already registered" in problem.detail
+
+
 def test_a_register_hook_that_raises_takes_nothing_else_along(site: Site) -> None:
     site.install(
         "broken",
