@@ -210,10 +210,6 @@ def node_role_line(session: Session, node_role_id: int) -> NodeRoleLine | None:
     return next(iter(_node_roles(session, _rows.c.id == node_role_id)), None)
 
 
-def node_role_lines(session: Session, node_role_ids: Sequence[int]) -> list[NodeRoleLine]:
-    return _node_roles(session, _rows.c.id.in_(node_role_ids))
-
-
 def node_roles_of_node(session: Session, node_id: int) -> list[NodeRoleLine]:
     return _node_roles(session, _rows.c.node_id == node_id)
 
