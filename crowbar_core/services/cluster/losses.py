@@ -43,6 +43,9 @@ nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(Role
 deployments, deployment_roles, hammer_rows = table(Deployment), table(DeploymentRole), table(HammerRow)
 groups, members, users, tokens = table(Group), table(NodeGroup), table(User), table(Token)
 
+Titled = tuple[str, Iterable[str] | Mapping[str, list[str]]]
+"""The title of a section, and what is in it: names, or role -> nodes."""
+
 NAMED: Final = 5
 """So many nodes are named in one line; the others are counted."""
 
@@ -119,9 +122,7 @@ def _destroy_node(parts: Parts, node_id: int, force: bool) -> Loss:
             asks=True,
             tears_down=bool(torn),
             sections=_sections(
-                (GO, _pairs(session, parts.store, ids)),
-                (TORN_DOWN, _pairs(session, parts.store, torn)),
-                (LEAN, _pairs(session, parts.store, _below(session, parts.store, ids))),
+                *_going(parts.store, session, ids, torn),
                 (UNDER_WAY, _open_runs(session, node_id=node_id)),
             ),
         )
@@ -210,9 +211,7 @@ def _destroy_deployment(parts: Parts, deployment_id: int, force: bool) -> Loss:
             asks=True,
             tears_down=bool(torn),
             sections=_sections(
-                (GO, _pairs(session, parts.store, ids)),
-                (TORN_DOWN, _pairs(session, parts.store, torn)),
-                (LEAN, _pairs(session, parts.store, _below(session, parts.store, ids))),
+                *_going(parts.store, session, ids, torn),
                 (UNDER_WAY, _open_runs(session, deployment_id=deployment_id)),
                 (f"Nodes that go to deployment {parent}", handed),
                 ("Roles whose values for this deployment go", valued),
@@ -274,9 +273,7 @@ def _unbind(parts: Parts, node_role_id: int, force: bool) -> Loss:
             tears_down=bool(torn),
             asks=set(fresh) != set(going) or bool(ran),
             sections=_sections(
-                (GO, _pairs(session, parts.store, going)),
-                (TORN_DOWN, _pairs(session, parts.store, torn)),
-                (LEAN, _pairs(session, parts.store, _below(session, parts.store, going))),
+                *_going(parts.store, session, going, torn),
                 (UNDER_WAY, _open_runs(session, ids=going)),
             ),
         )
@@ -350,7 +347,7 @@ _POWERED: Final = ("nodes", "hammers")
 # ---------------------------------------------------------------- parts of the above
 
 
-def _sections(*found: tuple[str, Iterable[str] | Mapping[str, list[str]]]) -> tuple[Section, ...]:
+def _sections(*found: Titled) -> tuple[Section, ...]:
     """The sections that have anything in them. A mapping is role -> nodes."""
     made = []
     for title, things in found:
@@ -372,6 +369,15 @@ def _listed(names: list[str]) -> str:
 
 def _torn_down(parts: Parts, session: Session, ids: Collection[int], *, force: bool) -> list[int]:
     return [] if force else [row.id for row in tearing_in(parts, session, ids)]
+
+
+def _going(store: Store, session: Session, ids: Collection[int], torn: Collection[int]) -> tuple[Titled, ...]:
+    """What goes, what of it is torn down first, and what elsewhere depends on it."""
+    return (
+        (GO, _pairs(session, store, ids)),
+        (TORN_DOWN, _pairs(session, store, torn)),
+        (LEAN, _pairs(session, store, _below(session, store, ids))),
+    )
 
 
 def _row(session: Session, source: Any, key: int, what: str) -> Any:
