@@ -96,11 +96,9 @@ def stay(turn: Turn, ids: Collection[int]) -> None:
 def carry_on(turn: Turn) -> None:
     """Remove what may go, and make the runs that tear down what is next."""
     while rows := leaving.next_to_go(turn.session):
-        free = [
-            row.id
-            for row in rows
-            if row.available and (row.torn_down or not (row.busy or to_tear_down(turn, [row.id])))
-        ]
+        quiet = [row.id for row in rows if row.available and not row.torn_down and not row.busy]
+        tearing = {row.id for row in to_tear_down(turn, quiet)} if quiet else set()
+        free = [row.id for row in rows if row.available and (row.torn_down or not (row.busy or row.id in tearing))]
         if not free:
             _make_runs(turn, [row for row in rows if not row.torn_down])
             return
