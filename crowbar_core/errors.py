@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,3 +158,13 @@ def told(error: BaseException | None) -> str:
     if hasattr(error, "statement") and getattr(error, "orig", None) is not None:
         said = str(getattr(error, "orig", "")).strip().partition("\n")[0]
     return f"{type(error).__name__}: {said}"
+
+
+_T = TypeVar("_T")
+
+
+def or_missing(found: _T | None, what: str, key: object) -> _T:
+    """What was looked for. Raises ``NotFound`` when it is None: "There is no node 7."."""
+    if found is None:
+        raise NotFound(f"There is no {what} {key}.")
+    return found

@@ -5,23 +5,21 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from crowbar_core.errors import NotFound
+from crowbar_core.errors import or_missing
 from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, table
 
 nodes, node_roles, roles, deployments = table(Node), table(NodeRole), table(RoleRow), table(Deployment)
 
 
 def node_id(session: Session, name: str) -> int:
-    found = session.scalar(select(nodes.c.id).where(nodes.c.name == name.lower()))
-    if found is None:
-        raise NotFound(f"There is no node {name!r}.")
+    found = or_missing(session.scalar(select(nodes.c.id).where(nodes.c.name == name.lower())), "node", repr(name))
     return int(found)
 
 
 def deployment_id(session: Session, name: str) -> int:
-    found = session.scalar(select(deployments.c.id).where(deployments.c.name == name))
-    if found is None:
-        raise NotFound(f"There is no deployment {name!r}.")
+    found = or_missing(
+        session.scalar(select(deployments.c.id).where(deployments.c.name == name)), "deployment", repr(name)
+    )
     return int(found)
 
 

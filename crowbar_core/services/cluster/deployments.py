@@ -11,7 +11,7 @@ from crowbar_core.barclamp import Json
 from crowbar_core.domain import names
 from crowbar_core.domain.attributes import check_size, check_value, leaves, lookup, place
 from crowbar_core.domain.differences import differences
-from crowbar_core.errors import NotFound, PlanChanged, Refused
+from crowbar_core.errors import PlanChanged, Refused, or_missing
 from crowbar_core.services.annealing.annealer import cancel, change
 from crowbar_core.services.cluster.catalogue import SYSTEM_NODE_SUFFIX, add_system_node
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn
@@ -187,9 +187,7 @@ def add_role(
     """
     with change(parts, actor) as turn:
         row = _deployment(turn.session, deployment_id)
-        role = bindings.role_names(turn.session, [role_id]).get(role_id)
-        if role is None:
-            raise NotFound(f"There is no role {role_id}.")
+        role = or_missing(bindings.role_names(turn.session, [role_id]).get(role_id), "role", role_id)
         there = deployment_roles.find(turn.session, deployment_id, role_id)
         if there is not None:
             raise Refused(f"Role {role} is in deployment {row.name} already (deployment role {there}).")
@@ -269,10 +267,7 @@ def _checked(parts: Parts, role: str, data: Mapping[str, Json]) -> dict[str, Jso
 
 
 def _deployment(session: Session, deployment_id: int) -> Any:
-    row = deployments.row_of(session, deployment_id)
-    if row is None:
-        raise NotFound(f"There is no deployment {deployment_id}.")
-    return row
+    return or_missing(deployments.row_of(session, deployment_id), "deployment", deployment_id)
 
 
 def _not_system(session: Session, deployment_id: int, what: str) -> Any:
@@ -283,10 +278,7 @@ def _not_system(session: Session, deployment_id: int, what: str) -> Any:
 
 
 def _deployment_role(session: Session, deployment_role_id: int) -> Any:
-    row = deployment_roles.row_of(session, deployment_role_id)
-    if row is None:
-        raise NotFound(f"There is no deployment role {deployment_role_id}.")
-    return row
+    return or_missing(deployment_roles.row_of(session, deployment_role_id), "deployment role", deployment_role_id)
 
 
 def _refuse_taken(session: Session, name: str, *, but: int | None = None) -> None:

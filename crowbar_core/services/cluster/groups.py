@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.domain import names
 from crowbar_core.domain.differences import differences
-from crowbar_core.errors import BadInput, FieldError, NotFound, Refused
+from crowbar_core.errors import BadInput, FieldError, NotFound, Refused, or_missing
 from crowbar_core.services.turns.parts import Actor, Parts
 from crowbar_core.store import audits, groups, node_fields
 
@@ -88,17 +88,11 @@ def remove_node(parts: Parts, actor: Actor, group_id: int, node_id: int) -> None
 
 
 def _group(session: Session, group_id: int) -> Any:
-    row = groups.lock(session, group_id)
-    if row is None:
-        raise NotFound(f"There is no group {group_id}.")
-    return row
+    return or_missing(groups.lock(session, group_id), "group", group_id)
 
 
 def _node(session: Session, node_id: int) -> str:
-    name = node_fields.name_of(session, node_id)
-    if name is None:
-        raise NotFound(f"There is no node {node_id}.")
-    return name
+    return or_missing(node_fields.name_of(session, node_id), "node", node_id)
 
 
 def _check_category(category: str) -> None:

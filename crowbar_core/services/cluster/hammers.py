@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import POWER_ACTIONS, Attribute, Hammer, Json
 from crowbar_core.domain.attributes import MASK, check_value
-from crowbar_core.errors import CrowbarError, NotFound, Refused, TemporaryError, Unavailable, told
+from crowbar_core.errors import CrowbarError, NotFound, Refused, TemporaryError, Unavailable, or_missing, told
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.data.views import node_row, node_views
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
@@ -63,9 +63,7 @@ def change_hammer(
     given as it is shown, masked, stays what it is.
     """
     with change(parts, actor) as turn:
-        row = hammers.of_id(turn.session, hammer_id)
-        if row is None:
-            raise NotFound(f"There is no hammer {hammer_id}.")
+        row = or_missing(hammers.of_id(turn.session, hammer_id), "hammer", hammer_id)
         values: dict[str, Any] = {} if priority is None else {"priority": priority}
         if config:
             old = _decrypted(parts, row.config)
@@ -174,9 +172,7 @@ def refuse_unable(parts: Parts, node_id: int, action: str) -> None:
 def perform(parts: Parts, actor: Actor, hammer_id: int, action: str) -> str:
     """Perform an action through one particular hammer."""
     with parts.store.read() as session:
-        row = hammers.of_id(session, hammer_id)
-    if row is None:
-        raise NotFound(f"There is no hammer {hammer_id}.")
+        row = or_missing(hammers.of_id(session, hammer_id), "hammer", hammer_id)
     ((name, hammer),) = _hammers(parts, row.node_id, hammer_id=hammer_id)
     if action not in hammer.actions():
         raise Refused(f"Hammer {hammer_id} cannot {action!r}; it can: {', '.join(hammer.actions())}.")

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from crowbar_core.barclamp import NodeView, Probe
-from crowbar_core.errors import CrowbarError, NotFound
+from crowbar_core.errors import CrowbarError
 from crowbar_core.services.annealing.annealer import change
-from crowbar_core.services.data.views import node_views
+from crowbar_core.services.data.views import node_view, node_views
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
 from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store import node_fields
@@ -23,9 +23,7 @@ def probe(parts: Parts, node_id: int) -> Probe:
     tell, the node stays as it is.
     """
     with parts.store.read() as session:
-        view = node_views(parts.registry, session, parts.store, [node_id]).get(node_id)
-    if view is None:
-        raise NotFound(f"There is no node {node_id}.")
+        view = node_view(parts.registry, session, parts.store, node_id)
     found = look(parts, view)
     if found is None:
         return Probe(alive=view.alive, address=next(iter(view.addresses), None), reason="no barclamp can tell")
@@ -48,9 +46,7 @@ def asking(parts: Parts) -> datetime:
 def addresses(parts: Parts, node_id: int) -> tuple[str, ...]:
     """The node's addresses on the admin network, as the barclamps know them, best first."""
     with parts.store.read() as session:
-        view = node_views(parts.registry, session, parts.store, [node_id]).get(node_id)
-    if view is None:
-        raise NotFound(f"There is no node {node_id}.")
+        view = node_view(parts.registry, session, parts.store, node_id)
     return view.addresses
 
 

@@ -23,11 +23,12 @@ from crowbar_core.domain.states import (
     RunState,
     State,
 )
-from crowbar_core.errors import InvalidTransition, NotFound, Refused
+from crowbar_core.errors import InvalidTransition, NotFound, Refused, or_missing
 from crowbar_core.services.annealing.annealer import cancel, change
 from crowbar_core.services.annealing.outcomes import Outcome, finish_in_turn
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, propose_in_turn
 from crowbar_core.services.data.changes import refresh_soon, rerun_now, try_failed
+from crowbar_core.services.data.views import node_row
 from crowbar_core.services.turns.parts import Actor, Parts, Turn
 from crowbar_core.services.values.drafts import commit_of_node_roles
 from crowbar_core.store import (
@@ -38,7 +39,6 @@ from crowbar_core.store import (
     holds,
     leaving,
     moves,
-    node_fields,
     node_work,
     noderoles,
     pictures,
@@ -180,9 +180,7 @@ def refresh_role_in_turn(turn: Turn, role: str) -> None:
     """Refresh a role wherever it is bound and committed; what failed is tried again. Raises ``NotFound`` when there is
     no such role.
     """
-    ids = refreshing.bound_of(turn.session, role)
-    if ids is None:
-        raise NotFound(f"There is no role {role!r}.")
+    ids = or_missing(refreshing.bound_of(turn.session, role), "role", repr(role))
     rows = refreshing.to_run_again(turn.session, turn.store, ids)
     refresh_soon(turn, rows)
     try_failed(turn, rows)
@@ -343,9 +341,7 @@ def why_node(parts: Parts, node_id: int) -> Why:
     that it is for.
     """
     with parts.store.read() as session:
-        node = node_fields.row_of(session, node_id)
-        if node is None:
-            raise NotFound(f"There is no node {node_id}.")
+        node = node_row(session, node_id)
         now = parts.store.now(session)
         for open_run in node_work.open_runs(session, parts.store, [node_id]):
             text = f"Run {open_run.id} of {open_run.role} is {open_run.state}"
@@ -387,17 +383,11 @@ def _summed(said: Collection[Reason]) -> Why:
 
 
 def _node_role(session: Session, node_role_id: int) -> Any:
-    row = noderoles.row_of(session, node_role_id)
-    if row is None:
-        raise NotFound(f"There is no noderole {node_role_id}.")
-    return row
+    return or_missing(noderoles.row_of(session, node_role_id), "noderole", node_role_id)
 
 
 def _run(session: Session, run_id: int) -> Any:
-    row = runs.row_of(session, run_id)
-    if row is None:
-        raise NotFound(f"There is no run {run_id}.")
-    return row
+    return or_missing(runs.row_of(session, run_id), "run", run_id)
 
 
 def _name(row: Any) -> str:

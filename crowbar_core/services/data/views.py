@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from crowbar_core.barclamp import DeploymentRoleView, DeploymentView, NodeRoleView, NodeView, RunView
 from crowbar_core.domain.attributes import masked
 from crowbar_core.domain.states import State
-from crowbar_core.errors import NotFound
+from crowbar_core.errors import or_missing
 from crowbar_core.plugins import Registry
 from crowbar_core.services.data.addresses import claims_for_views, with_addresses
 from crowbar_core.services.data.layers import own_trees
@@ -21,10 +21,7 @@ from crowbar_core.store.db import Store
 
 def node_row(session: Session, node_id: int) -> Any:
     """The node's whole row. Raises ``NotFound``."""
-    row = node_fields.row_of(session, node_id)
-    if row is None:
-        raise NotFound(f"There is no node {node_id}.")
-    return row
+    return or_missing(node_fields.row_of(session, node_id), "node", node_id)
 
 
 def views_of_rows(registry: Registry, session: Session, store: Store, rows: Sequence[Any]) -> dict[int, NodeView]:
@@ -46,6 +43,11 @@ def node_views(
 ) -> dict[int, NodeView]:
     """Views of nodes by id (all of them when ``ids`` is None), in order of their names."""
     return views_of_rows(registry, session, store, rows_of.node_rows(session, store, ids))
+
+
+def node_view(registry: Registry, session: Session, store: Store, node_id: int) -> NodeView:
+    """The view of one node. Raises ``NotFound``."""
+    return or_missing(node_views(registry, session, store, [node_id]).get(node_id), "node", node_id)
 
 
 def node_role_views(

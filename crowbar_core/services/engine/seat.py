@@ -16,7 +16,7 @@ from crowbar_core.plugins import Failure
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.cluster.hammers import power
 from crowbar_core.services.cluster.registering import NewNode, register_in_turn
-from crowbar_core.services.data.views import node_role_views, node_views
+from crowbar_core.services.data.views import node_role_views, node_view, node_views
 from crowbar_core.services.engine.intents import apply_intent, apply_intents
 from crowbar_core.services.people import users
 from crowbar_core.services.turns.looking import look
@@ -112,11 +112,7 @@ class LiveCluster:
 
     def node(self, name: str) -> NodeView:
         with self.read() as session:
-            ref = store_named.node_id(session, name)
-            found = node_views(self._parts.registry, session, self._parts.store, [ref]).get(ref)
-        if found is None:
-            raise NotFound(f"There is no node {name!r}.")
-        return found
+            return node_view(self._parts.registry, session, self._parts.store, store_named.node_id(session, name))
 
     def node_roles(self, *, role: str | None = None, node: str | None = None) -> tuple[NodeRoleView, ...]:
         with self.read() as session:

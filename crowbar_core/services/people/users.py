@@ -21,7 +21,16 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.domain import names
 from crowbar_core.domain.differences import differences
-from crowbar_core.errors import BadInput, FieldError, Forbidden, NotFound, Refused, Unauthenticated, Unavailable
+from crowbar_core.errors import (
+    BadInput,
+    FieldError,
+    Forbidden,
+    NotFound,
+    Refused,
+    Unauthenticated,
+    Unavailable,
+    or_missing,
+)
 from crowbar_core.store import audits, node_fields, sessions, tokens, users
 
 if TYPE_CHECKING:
@@ -206,10 +215,7 @@ def delete_user(parts: Parts, actor: Actor, user_id: int) -> None:
 
 
 def _user(session: Session, user_id: int) -> Any:
-    row = users.of_id(session, user_id, lock=True)
-    if row is None:
-        raise NotFound(f"There is no user {user_id}.")
-    return row
+    return or_missing(users.of_id(session, user_id, lock=True), "user", user_id)
 
 
 def _user_who_may_go(session: Session, user_id: int, what: str) -> Any:

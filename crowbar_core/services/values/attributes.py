@@ -15,11 +15,11 @@ from crowbar_core.domain import attributes as rules
 from crowbar_core.domain.attributes import Layer
 from crowbar_core.domain.differences import differences
 from crowbar_core.domain.states import PROPOSED
-from crowbar_core.errors import BadInput, NotFound, Refused
+from crowbar_core.errors import BadInput, NotFound, Refused, or_missing
 from crowbar_core.plugins import LoadedAttribute
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.data.changes import follow_values, record
-from crowbar_core.services.data.layers import has_or_wants, node_layers, node_role_layers, wanted_layers
+from crowbar_core.services.data.layers import NodeRoleLayers, has_or_wants, node_layers, node_role_layers, wanted_layers
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, ValueChange
 from crowbar_core.services.turns.secrets import keep_seals, open_secrets, seal
 from crowbar_core.services.values.drafts import PROPOSED_LAYER, watch_roles
@@ -74,9 +74,7 @@ class LayerValue:
 def node_values(parts: Parts, node_id: int, *, reveal: bool = False) -> list[Value]:
     """The attributes that live on nodes, as they stand for this one."""
     with parts.store.read() as session:
-        layers = node_layers(session, parts.store, [node_id]).get(node_id)
-    if layers is None:
-        raise NotFound(f"There is no node {node_id}.")
+        layers = or_missing(node_layers(session, parts.store, [node_id]).get(node_id), "node", node_id)
     wanted = [one for one in parts.registry.attributes.values() if one.role is None]
     return [_value(parts, one, layers, reveal) for one in sorted(wanted, key=_by_order)]
 
@@ -84,11 +82,14 @@ def node_values(parts: Parts, node_id: int, *, reveal: bool = False) -> list[Val
 def node_role_values(parts: Parts, node_role_id: int, *, reveal: bool = False) -> list[Value]:
     """The attributes of the noderole's role, as they stand for it."""
     with parts.store.read() as session:
-        found = node_role_layers(parts.registry, session, parts.store, [node_role_id]).get(node_role_id)
-    if found is None:
-        raise NotFound(f"There is no noderole {node_role_id}.")
+        found = _layers_of(parts, session, node_role_id)
     wanted = [one for one in parts.registry.attributes.values() if one.role == found.role]
     return [_value(parts, one, found.layers, reveal) for one in sorted(wanted, key=_by_order)]
+
+
+def _layers_of(parts: Parts, session: Session, node_role_id: int) -> NodeRoleLayers:
+    layers = node_role_layers(parts.registry, session, parts.store, [node_role_id])
+    return or_missing(layers.get(node_role_id), "noderole", node_role_id)
 
 
 def wanted_values(parts: Parts, node_role_id: int, *, reveal: bool = False) -> list[Value]:
@@ -96,9 +97,7 @@ def wanted_values(parts: Parts, node_role_id: int, *, reveal: bool = False) -> l
     several parents a list. ``explain`` says where each comes from.
     """
     with parts.store.read() as session:
-        found = node_role_layers(parts.registry, session, parts.store, [node_role_id]).get(node_role_id)
-        if found is None:
-            raise NotFound(f"There is no noderole {node_role_id}.")
+        found = _layers_of(parts, session, node_role_id)
         others = [
             one
             for name, one in parts.registry.attributes.items()
@@ -303,9 +302,8 @@ def _for_deployment(
 ) -> list[str]:
     name = loaded.attribute.name
     with change(parts, actor) as turn:
-        deployment = turn.session.scalar(select(deployments.c.name).where(deployments.c.id == deployment_id))
-        if deployment is None:
-            raise NotFound(f"There is no deployment {deployment_id}.")
+        named = select(deployments.c.name).where(deployments.c.id == deployment_id)
+        deployment = or_missing(turn.session.scalar(named), "deployment", deployment_id)
         there: dict[str, int] = dict(
             turn.session.execute(
                 select(roles.c.name, deployment_roles.c.id)
