@@ -1,0 +1,10 @@
+"""How this barclamp says what is wrong with an input."""
+
+from __future__ import annotations
+
+from crowbar_core import BadInput, FieldError
+
+
+def bad(field: str, detail: str) -> BadInput:
+    """The error of one field of a body; ``field`` may be a path, as ``ranges/0/first``."""
+    return BadInput(detail, errors=[FieldError(pointer=f"/{field}", detail=detail)])

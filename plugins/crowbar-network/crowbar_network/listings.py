@@ -1,0 +1,111 @@
+"""What networks, ranges, routers and allocations look like, over REST and on pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from crowbar_core.rest import DEPLOYMENTS, NODES, Field, Later, Listing, field, fields
+from crowbar_network.addressing import key_of, of_key, parse_address
+from crowbar_network.tables import allocations, networks, ranges, routers
+
+_deployments, _nodes = DEPLOYMENTS.source, NODES.source
+_LAYERS = ("conduit", "vlan", "use_vlan", "use_bridge", "use_team", "team_mode")
+
+
+def _address(column: Any, name: str, *, filter: bool = False, example: str = "192.168.124.10") -> Field:
+    return Field(
+        name=name, column=column, type=str, filter=filter, sort=True, example=example,
+        show=lambda key: str(of_key(key)), read=lambda text: key_of(parse_address(text, field=name)),
+    )  # fmt: skip
+
+
+def _of_networks(source: Any, order: Any) -> Any:
+    def fetch(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
+        found: dict[int, list[dict[str, Any]]] = {}
+        for one in session.execute(select(source).where(source.c.network_id.in_(ids)).order_by(order)).all():
+            found.setdefault(one.network_id, []).append(_told(one))
+        return found
+
+    return fetch
+
+
+def _told(one: Any) -> dict[str, Any]:
+    told = {str(name): value for name, value in one._mapping.items() if name not in ("network_id", "space")}
+    prefix = told.pop("prefix")
+    for name in ("first", "last", "address"):
+        if name in told:
+            told[name] = f"{of_key(told[name])}/{prefix}"
+    return told
+
+
+NETWORKS = Listing(
+    noun="network",
+    plural="networks",
+    source=networks.join(_deployments, _deployments.c.id == networks.c.deployment_id),
+    key=networks.c.id,
+    name=networks.c.name,
+    fields=(
+        *fields(networks, "id", "name", "description", filter=("name",), sort=("name",)),
+        *fields(networks, "deployment_id", filter=("deployment_id",)),
+        field(_deployments.c.name, "deployment", filter=True, example="system"),
+        *fields(networks, "category", "group", filter=("category", "group"), sort=("category", "group")),
+        *fields(networks, *_LAYERS, "mtu", "v6prefix", "v6auto", "v6id", "configure", "pbr", filter=("vlan",)),
+        *fields(networks, "order", sort=("order",)),
+    ),
+    later=(
+        Later(name="ranges", type=list, fetch=_of_networks(ranges, ranges.c.first), missing=[], only_on_request=False),
+        Later(
+            name="routers", type=list, fetch=_of_networks(routers, routers.c.pref), missing=[], only_on_request=False
+        ),
+    ),
+)
+
+RANGES = Listing(
+    noun="network range",
+    plural="network_ranges",
+    source=ranges.join(networks, networks.c.id == ranges.c.network_id),
+    key=ranges.c.id,
+    fields=(
+        *fields(ranges, "id", "name", "network_id", filter=("name", "network_id"), sort=("name",)),
+        field(networks.c.name, "network", filter=True, example="admin"),
+        _address(ranges.c.first, "first"),
+        _address(ranges.c.last, "last", example="192.168.124.80"),
+        *fields(ranges, "prefix", *_LAYERS, "overlap"),
+    ),
+)
+
+ROUTERS = Listing(
+    noun="network router",
+    plural="network_routers",
+    source=routers.join(networks, networks.c.id == routers.c.network_id),
+    key=routers.c.id,
+    fields=(
+        *fields(routers, "id", "network_id", filter=("network_id",)),
+        field(networks.c.name, "network", filter=True, example="admin"),
+        _address(routers.c.address, "address", filter=True, example="192.168.124.1"),
+        *fields(routers, "prefix", "pref", sort=("pref",)),
+    ),
+)
+
+ALLOCATIONS = Listing(
+    noun="network allocation",
+    plural="network_allocations",
+    source=allocations.join(networks, networks.c.id == allocations.c.network_id)
+    .join(ranges, ranges.c.id == allocations.c.range_id)
+    .outerjoin(_nodes, _nodes.c.id == allocations.c.node_id),
+    key=allocations.c.id,
+    fields=(
+        *fields(allocations, "id", "node_id", filter=("node_id",)),
+        field(_nodes.c.name, "node", filter=True, nullable=True, example="web1.rack2.example.com"),
+        *fields(allocations, "network_id", filter=("network_id",)),
+        field(networks.c.name, "network", filter=True, example="admin"),
+        *fields(allocations, "range_id", filter=("range_id",)),
+        field(ranges.c.name, "range", filter=True, example="host"),
+        _address(allocations.c.address, "address", filter=True),
+        *fields(allocations, "prefix", "reserved_for"),
+    ),
+)

@@ -1,0 +1,94 @@
+"""The barclamp's tables, as the migrations make them. Addresses are keys that sort as the addresses do (``key_of``)."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Integer, MetaData, String, Table, Text
+
+_metadata = MetaData()
+
+
+def _layers() -> list[Column[object]]:
+    return [
+        Column("conduit", String(200)),
+        Column("vlan", Integer),
+        Column("use_vlan", Boolean),
+        Column("use_bridge", Boolean),
+        Column("use_team", Boolean),
+        Column("team_mode", Integer),
+    ]
+
+
+installation = Table(
+    "network_installation",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("ula", String(40), nullable=False),
+    Column("secret", Text, nullable=False),
+)
+networks = Table(
+    "network_networks",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(56), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("deployment_id", Integer, nullable=False),
+    Column("category", String(64), nullable=False),
+    Column("group", String(64), nullable=False),
+    *_layers(),
+    Column("mtu", Integer),
+    Column("v6prefix", String(43)),
+    Column("v6auto", Boolean, nullable=False),
+    Column("subnet", Integer),
+    Column("v6id", String(16), nullable=False),
+    Column("configure", Boolean, nullable=False),
+    Column("pbr", String(32)),
+    Column("order", Integer, nullable=False),
+)
+ranges = Table(
+    "network_ranges",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("network_id", Integer, nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("first", String(33), nullable=False),
+    Column("last", String(33), nullable=False),
+    Column("prefix", Integer, nullable=False),
+    Column("overlap", Boolean, nullable=False),
+    *_layers(),
+)
+gaps = Table(
+    "network_gaps",
+    _metadata,
+    Column("range_id", Integer, primary_key=True),
+    Column("first", String(33), primary_key=True),
+    Column("last", String(33), nullable=False),
+)
+routers = Table(
+    "network_routers",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("network_id", Integer, nullable=False),
+    Column("address", String(33), nullable=False),
+    Column("prefix", Integer, nullable=False),
+    Column("pref", Integer, nullable=False),
+)
+allocations = Table(
+    "network_allocations",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("network_id", Integer, nullable=False),
+    Column("range_id", Integer, nullable=False),
+    Column("node_id", Integer),
+    Column("reserved_for", Text, nullable=False),
+    Column("space", Integer, nullable=False),
+    Column("address", String(33), nullable=False),
+    Column("prefix", Integer, nullable=False),
+)
+interface_maps = Table(
+    "network_interface_maps",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("pattern", String(200), nullable=False),
+    Column("buses", Text, nullable=False),
+    Column("order", Integer, nullable=False),
+)
