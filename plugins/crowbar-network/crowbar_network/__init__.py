@@ -11,19 +11,41 @@ from sqlalchemy import select
 from crowbar_core import Attribute, Barclamp, Change, Json, NodeRoleView, NodeView, Role, Schema, hookimpl
 from crowbar_network import allocating
 from crowbar_network.addressing import of_key
+from crowbar_network.jig import INVENTORY
 from crowbar_network.networks import BASE_ROLE
 from crowbar_network.rest import rest
+from crowbar_network.settings import Settings
 from crowbar_network.tables import allocations, networks
+from crowbar_network.wanted import wanted_of
 
-OWN = Attribute(
-    name="network-addresses",
-    description="The node's addresses on the network, with prefix lengths.",
-    map="network/addresses",
-    schema={"type": "array", "items": {"type": "string"}},
-    default=[],
-    writable=False,
+BASE = Role(
+    name=BASE_ROLE,
+    description="What the roles of networks are like.",
+    jig="network",
+    abstract=True,
+    requires=(INVENTORY,),
 )
-BASE = Role(name=BASE_ROLE, description="What the roles of networks are like.", abstract=True)
+NICS = Role(
+    name=INVENTORY,
+    description="Tells what network cards a node has.",
+    jig="network",
+    attributes=(
+        Attribute(
+            name="network-nics",
+            description="The node's network cards: name, mac, path on the bus, speed in Mb/s (or 0), driver, altnames.",
+            map="network/nics",
+            schema={"type": "array", "items": {"type": "object"}},
+            writable=False,
+        ),
+        Attribute(
+            name="network-product",
+            description="The machine's product name, which interface maps are matched with.",
+            map="network/product",
+            schema={"type": "string"},
+            writable=False,
+        ),
+    ),
+)
 
 
 @hookimpl
@@ -31,8 +53,10 @@ def register_barclamp() -> Barclamp:
     return Barclamp(
         name="network",
         help="Networks: addresses for nodes, conduits, and real interfaces on real nodes.",
-        roles=(BASE,),
+        requires=("jig-script",),
+        roles=(BASE, NICS),
         defines=("network-*",),
+        settings=Settings,
     )
 
 
@@ -65,6 +89,11 @@ def on_node_unbind(node_role: NodeRoleView, change: Change) -> None:
             change.audit("network.release", f"network {network.name}", address=one.address, node=node_role.node.name)
 
 
+@hookimpl(roles=("network-*",))
+def data_of(node_roles: Sequence[NodeRoleView], session: Any) -> Mapping[int, Mapping[str, Json]]:
+    return wanted_of([one for one in node_roles if one.role != INVENTORY], session)
+
+
 @hookimpl
 def addresses_of(nodes: Sequence[NodeView], session: Any) -> Mapping[int, Iterable[str]]:
     """Those on networks of the category admin."""
@@ -84,6 +113,3 @@ def addresses_of(nodes: Sequence[NodeView], session: Any) -> Mapping[int, Iterab
 def _network_of(session: Any, role: str) -> Any:
     name = role.removeprefix("network-")
     return session.execute(select(networks).where(networks.c.name == name)).first()
-
-
-__all__ = ["Json"]

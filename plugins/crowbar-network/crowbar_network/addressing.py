@@ -41,7 +41,7 @@ class Span:
         return int(self.last) - int(self.first) + 1
 
     def __contains__(self, address: netaddr.IPAddress) -> bool:
-        return address.version == self.version and self.first <= address <= self.last
+        return bool(address.version == self.version and self.first <= address <= self.last)
 
     def meets(self, other: Span) -> bool:
         """Whether they have an address in common."""

@@ -19,6 +19,8 @@ LONGEST_NAME = 15
 """Characters that the kernel takes for the name of an interface."""
 FIRST_TABLE = 1000
 """The routing table of a network with policy routing has this number and the network's id."""
+RULE = 1000
+"""The priority of the rules of policy routing."""
 MODES = ("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb")
 """The modes of a bond by their numbers."""
 _ORDER: dict[Kind, int] = {"nic": 0, "bond": 1, "vlan": 2, "bridge": 3}
@@ -216,3 +218,19 @@ def _short(name: str, length: int) -> str:
     """A name cut to ``length``, with four digits that tell it from others that begin alike."""
     digest = hashlib.sha256(name.encode()).hexdigest()[:4]
     return f"{name[: length - 4]}{digest}"
+
+
+def made_with(link: Link) -> tuple[str, ...]:
+    """What the interface is made with, as words for ``ip link add``: names and values in turn. Empty for a card."""
+    match link.kind:
+        case "bond":
+            more = {
+                "802.3ad": ("lacp_rate", "fast", "xmit_hash_policy", "layer3+4"),
+                "active-backup": ("num_grat_arp", "2"),
+            }
+            return ("mode", link.mode, "miimon", "100", *more.get(link.mode, ()))
+        case "vlan":
+            return ("id", str(link.vlan))
+        case "bridge":
+            return ("stp_state", "0", "forward_delay", "0")
+    return ()

@@ -12,14 +12,16 @@ from typing import Any
 import netaddr
 from sqlalchemy import delete, func, insert, select, update
 
-from crowbar_core import Change, DefineRole, NotFound, Refused, RemoveRole, Role
+from crowbar_core import Attribute, Change, DefineRole, NotFound, Refresh, Refused, RemoveRole, Role
 from crowbar_core.tables import nodes
 from crowbar_network import pool
 from crowbar_network.addressing import Span, key_of, of_key, parse_v6prefix, router, span, ula_prefix, ula_subnet
 from crowbar_network.allocating import span_of
 from crowbar_network.conduits import parse
 from crowbar_network.errors import bad
+from crowbar_network.jig import INVENTORY
 from crowbar_network.tables import allocations, installation, networks, ranges, routers
+from crowbar_network.writers import WRITERS
 
 BASE_ROLE = "network"
 """What the roles of networks are like."""
@@ -55,13 +57,13 @@ def create(
     made |= _v6(change, prefix)
     check_layers(made)
     key: int = change.session.scalar(insert(networks).values(**made).returning(networks.c.id))
+    change.apply(DefineRole(role=_role(made["name"])))
     if made["v6prefix"]:
         _add_v6_range(change.session, key, made["v6prefix"])
     for number, one in enumerate(given_ranges):
         add_range(change, key, one, at=f"ranges/{number}/")
     if given_router is not None:
         add_router(change, key, given_router, at="router/")
-    change.apply(DefineRole(role=_role(made["name"])))
     change.audit("network.create", f"network {made['name']}")
     return key
 
@@ -88,6 +90,7 @@ def alter(change: Change, key: int, values: Mapping[str, Any]) -> None:
     check_layers({**now._mapping, **new})
     if new:
         session.execute(update(networks).where(networks.c.id == key).values(**new))
+    change.apply(Refresh(role=role_of(now.name)))
     change.audit("network.change", f"network {now.name}", fields=sorted(values))
 
 
@@ -129,9 +132,27 @@ def check_layers(values: Mapping[str, Any]) -> None:
 
 
 def _role(network: str) -> Role:
+    name = role_of(network)
+
+    def attribute(short: str, description: str, schema: Mapping[str, Any], **more: Any) -> Attribute:
+        return Attribute(
+            name=f"{name}-{short}", map=f"network/{short}", description=description, schema=schema,
+            **{"writable": False, **more},
+        )  # fmt: skip
+
+    listed = {"type": "array", "items": {"type": "object"}}
     return Role(
-        name=role_of(network), like=BASE_ROLE, description=f"Has its addresses of network {network}.",
-        template={"network": {"name": network}}, implicit=True, milestone=True,
+        name=name, like=BASE_ROLE, description=f"Has its addresses and interfaces of network {network}.",
+        requires=(INVENTORY,), implicit=True, milestone=True,
+        attributes=(
+            attribute("addresses", "The node's addresses on the network, with prefix lengths.",
+                      {"type": "array", "items": {"type": "string"}}),
+            attribute("wanted-config", "What the node's networks want of its interfaces.", listed),
+            attribute("current-config", "The node's interfaces as they were found at the end of the last run.", listed),
+            attribute("maps", "The interface maps, first match first.", listed),
+            attribute("writer", "The tool whose files are written; auto: the one that the node uses.",
+                      {"enum": ["auto", *WRITERS]}, writable=True, default="auto"),
+        ),
     )  # fmt: skip
 
 
@@ -289,6 +310,7 @@ def add_router(change: Change, key: int, values: Mapping[str, Any], *, at: str =
         .values(network_id=key, address=wanted, prefix=prefix, pref=values.get("pref", 65536))
         .returning(routers.c.id)
     )
+    change.apply(Refresh(role=role_of(network.name)))
     change.audit("network_router.create", f"network {network.name}", address=str(address))
     return made
 

@@ -6,13 +6,14 @@ when it was made, so that nothing here needs quoting.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from crowbar_network.layers import Link, Route
+from crowbar_network.changes import fresh
+from crowbar_network.layers import RULE, Link, Route
+from crowbar_network.program import Trial
 
 MARK = "# Written by Crowbar; what is changed here is written over."
-_RULE = 1000
-"""The priority of the rules of policy routing."""
 
 
 # ---------------------------------------------------------------- systemd-networkd
@@ -59,7 +60,7 @@ def _network(link: Link, links: Sequence[Link]) -> list[str]:
         lines += [f"Gateway={route.via}"] if route.via else ["Scope=link"]
         lines += [f"Table={route.table}"] if route.table else []
     for source in link.sources:
-        lines += ["", "[RoutingPolicyRule]", f"From={source}", f"Table={link.table}", f"Priority={_RULE}"]
+        lines += ["", "[RoutingPolicyRule]", f"From={source}", f"Table={link.table}", f"Priority={RULE}"]
     return lines
 
 
@@ -125,7 +126,7 @@ def _route_lines(link: Link, v6: bool) -> list[str]:
             lines.append(f"{family}route replace {route.to}{via} dev {link.name}{table}")
     for source in link.sources:
         if (":" in source) == v6:
-            lines.append(f"{family}rule add from {source} lookup {link.table} priority {_RULE}")
+            lines.append(f"{family}rule add from {source} lookup {link.table} priority {RULE}")
     return lines
 
 
@@ -171,7 +172,7 @@ def _netplan(link: Link) -> list[str]:
     if link.sources:
         lines += ["routing-policy:"]
         for source in link.sources:
-            lines += [f'  - from: "{source}"', f"    table: {link.table}", f"    priority: {_RULE}"]
+            lines += [f'  - from: "{source}"', f"    table: {link.table}", f"    priority: {RULE}"]
     return lines
 
 
@@ -180,32 +181,7 @@ def _netplan(link: Link) -> list[str]:
 
 def iproute2(links: Sequence[Link]) -> dict[str, str]:
     """For machines that run from memory: what ``ip -batch`` is given."""
-    lines: list[str] = []
-    for link in links:
-        lines += _made(link)
-    for link in links:
-        # A card enters a bond only while it is down.
-        lines += [f"link set {link.name} down", f"link set {link.name} master {link.master}"] if link.master else []
-        lines += [f"link set {link.name} mtu {link.mtu}"] if link.mtu else []
-    lines += [f"link set {link.name} up" for link in links]
-    for link in links:
-        lines += [f"address replace {address} dev {link.name}" for address in link.addresses]
-    for link in links:
-        lines += [*_route_lines(link, False), *_route_lines(link, True)]
-    return {"/etc/crowbar-network/links.ip": _text([MARK, *lines])}
-
-
-def _made(link: Link) -> list[str]:
-    match link.kind:
-        case "bond":
-            more = {"802.3ad": " lacp_rate fast xmit_hash_policy layer3+4", "active-backup": " num_grat_arp 2"}
-            return [f"link add {link.name} type bond mode {link.mode} miimon 100{more.get(link.mode, '')}"]
-        case "vlan":
-            return [f"link add link {link.over[0]} name {link.name} type vlan id {link.vlan}"]
-        case "bridge":
-            return [f"link add {link.name} type bridge stp_state 0 forward_delay 0"]
-        case _:
-            return []
+    return {"/etc/crowbar-network/links.ip": _text([MARK, *fresh(links)])}
 
 
 WRITERS: Mapping[str, Callable[[Sequence[Link]], dict[str, str]]] = {
@@ -218,3 +194,26 @@ WRITERS: Mapping[str, Callable[[Sequence[Link]], dict[str, str]]] = {
 
 def _text(lines: Iterable[str]) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+# ---------------------------------------------------------------- while a change is tried
+
+_MASK = "/run/systemd/network/00-crowbar-trial.network"
+_TOGETHER = "/run/systemd/network/05-crowbar-"
+
+
+def trial(writer: str, links: Sequence[Link], touched: Sequence[str]) -> Trial:
+    """What the node's own tool is told while a change is tried. systemd-networkd must leave the links alone until they
+    stand, and is then given, below /run, what it will find after the next start once the change is kept.
+    """
+    if writer not in ("networkd", "netplan"):
+        return Trial()
+    masked = _text([MARK, "[Match]", f"Name={' '.join(touched)}", "", "[Link]", "Unmanaged=yes"])
+    mask = f"mkdir -p /run/systemd/network\nprintf '%s' {shlex.quote(masked)} >{_MASK}\nnetworkctl reload\n"
+    unmask = f"rm -f {_MASK}\nnetworkctl reload\n"
+    files = {
+        path.replace("/etc/systemd/network/10-crowbar-", _TOGETHER): text for path, text in networkd(links).items()
+    }
+    settle = "".join(f"printf '%s' {shlex.quote(text)} >{path}\n" for path, text in files.items()) + unmask
+    undo = f'rm -f {_TOGETHER}*\nif [ "${{1-}}" = first ]; then\n{mask}else\n{unmask}fi\n'
+    return Trial(before=mask, settle=settle, undo=undo)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import crowbar_jig_script
 import crowbar_network
 import netaddr
 import pytest
@@ -12,7 +13,7 @@ from crowbar_network.addressing import key_of
 from crowbar_network.tables import gaps
 from sqlalchemy import select
 
-from crowbar_core.testing import Testbed, check_barclamp
+from crowbar_core.testing import FakeJig, Testbed, check_barclamp
 
 API = "/api/v2"
 ADMIN = {
@@ -30,7 +31,7 @@ ADMIN = {
 
 @pytest.fixture
 def bed() -> Any:
-    with Testbed(crowbar_network) as made:
+    with Testbed(crowbar_jig_script, crowbar_network, jigs={"network": FakeJig()}) as made:
         yield made
 
 

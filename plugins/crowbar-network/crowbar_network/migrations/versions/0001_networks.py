@@ -6,7 +6,7 @@ from alembic import op
 revision, down_revision = "network0001", None
 
 
-def _layers() -> list[sa.Column]:
+def _layers() -> list[sa.Column[object]]:
     """What a network says of its interfaces, and a range may say otherwise."""
     return [
         sa.Column("conduit", sa.String(200)),

@@ -1,0 +1,313 @@
+"""From what is to what should be: the commands for ``ip -batch`` that lead there, and those that lead back. Pure.
+
+Only the cards of the networks' conduits, what stands over them, and what Crowbar made before is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from crowbar_network.layers import RULE, Link, Route, made_with
+from crowbar_network.state import MADE, Address, Known, KnownRoute, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """``forward`` and ``backward``: lines for ``ip -batch``, the second for ``ip -force``. ``touched``: the links."""
+
+    forward: tuple[str, ...] = ()
+    backward: tuple[str, ...] = ()
+    touched: tuple[str, ...] = ()
+
+
+def way(state: State, wanted: Sequence[Link], *, ours: Collection[str] = ()) -> Way:
+    """``wanted``: each after what it stands on. ``ours``: names of the links that an earlier configuration of Crowbar
+    had, which go when they are no longer wanted; a card among them is left without addresses.
+    """
+    links = with_left(state, wanted, ours)
+    named = {link.name for link in links}
+    obsolete = [link for link in _top_first(state) if link.name in ours and link.name not in named]
+    changed = [link for link in links if link.kind != "nic" and _is_other(state.links.get(link.name), link)]
+    going = [link.name for link in obsolete] + [link.name for link in changed if link.name in state.links]
+    going = [link.name for link in _top_first(state) if link.name in going]
+    if not going and not _differs(state, links):
+        return Way()
+    touched = tuple(dict.fromkeys([*going, *(link.name for link in links)]))
+    return Way(
+        forward=tuple(_forward(state, links, going)),
+        backward=tuple(_backward(state, links, touched)),
+        touched=touched,
+    )
+
+
+def fresh(links: Sequence[Link]) -> tuple[str, ...]:
+    """From bare cards to these links."""
+    return tuple(_forward(State(links={}), links, []))
+
+
+def with_left(state: State, wanted: Sequence[Link], ours: Collection[str]) -> tuple[Link, ...]:
+    """The wanted links, and the cards that were Crowbar's and are no longer wanted, as they are to be left: alone."""
+    named = {link.name for link in wanted}
+    left = [
+        Link(name=name, kind="nic")
+        for name in ours
+        if name not in named and name in state.links and state.links[name].kind not in MADE
+    ]
+    return (*left, *wanted)
+
+
+def missing(state: State, wanted: Sequence[Link]) -> list[str]:
+    """What is not as it is wanted, a sentence each, from below: what the files say, and what lives (carrier, partner of
+    LACP, an address that another machine has).
+    """
+    said = []
+    for link in wanted:
+        known = state.links.get(link.name)
+        if known is None:
+            said.append(f"there is no interface {link.name}")
+            continue
+        said += _unlike(link, known) if link.kind == "nic" or not _is_other(known, link) else [_what_else(link, known)]
+        if not known.up:
+            said.append(f"{link.name} is down")
+        elif not known.carrier:
+            said.append(f"{link.name} has no carrier")
+        if link.kind == "bond" and link.mode == "802.3ad" and not known.partner:
+            said.append(f"{link.name} has found no partner that speaks LACP")
+        said += [f"{link.name} has no address {address}" for address in _lacking(link, known)]
+        said += [
+            f"another machine has {one.text}, which {link.name} should have" for one in known.addresses if one.failed
+        ]
+        said += [f"{link.name} has {text}, which is not wanted" for text in _surplus(link, known)]
+        for route in link.routes:
+            if not _has_route(state, link, route):
+                said.append(
+                    f"there is no route to {route.to} by {link.name}" + (f" via {route.via}" if route.via else "")
+                )
+    said += [
+        f"there is no rule for {source}" for link, source in _rules_of(wanted) if not _has_rule(state, link, source)
+    ]
+    return said
+
+
+def settling(state: State, wanted: Sequence[Link]) -> bool:
+    """Whether an address is still being looked at (duplicate address detection)."""
+    return any(
+        address.tentative for link in wanted if (known := state.links.get(link.name)) for address in known.addresses
+    )
+
+
+# ---------------------------------------------------------------- what differs
+
+
+def _differs(state: State, links: Sequence[Link]) -> bool:
+    for link in links:
+        known = state.links.get(link.name)
+        if known is None or not known.up or _unlike(link, known) or _lacking(link, known) or _surplus(link, known):
+            return True
+        if any(not _has_route(state, link, route) for route in link.routes) or _strange_routes(state, link):
+            return True
+    wanted_rules = {(source, link.table) for link, source in _rules_of(links)}
+    return wanted_rules != {(rule.source, rule.table) for rule in state.rules if rule.priority == RULE}
+
+
+def _is_other(known: Known | None, link: Link) -> bool:
+    """Whether the link must be made anew."""
+    if known is None:
+        return True
+    if known.kind != link.kind or (link.kind == "vlan" and known.over != link.over[0]):
+        return True
+    return bool(known.params) and not _params_hold(known.params, made_with(link))
+
+
+def _params_hold(has: Sequence[str], wants: Sequence[str]) -> bool:
+    return (
+        dict(zip(wants[::2], wants[1::2], strict=True)).items() <= dict(zip(has[::2], has[1::2], strict=True)).items()
+    )
+
+
+def _what_else(link: Link, known: Known) -> str:
+    has, wants = " ".join((known.kind or "card", *known.params)), " ".join((link.kind, *made_with(link)))
+    return f"{link.name} is a {has} and not a {wants}"
+
+
+def _unlike(link: Link, known: Known) -> list[str]:
+    said = []
+    if known.master != link.master:
+        said.append(f"{link.name} is " + (f"part of {known.master}" if known.master else "part of nothing")
+                    + (f" and not of {link.master}" if link.master else ", and should be part of nothing"))  # fmt: skip
+    if link.mtu and known.mtu != link.mtu:
+        said.append(f"{link.name} has the MTU {known.mtu} and not {link.mtu}")
+    return said
+
+
+def _lacking(link: Link, known: Known) -> list[str]:
+    lasting = {one.text for one in known.addresses if one.lifetime is None}
+    return [address for address in link.addresses if address not in lasting]
+
+
+def _surplus(link: Link, known: Known) -> list[str]:
+    return [one.text for one in known.addresses if one.text not in link.addresses]
+
+
+def _has_route(state: State, link: Link, route: Route) -> bool:
+    return any(
+        known.dev == link.name and known.to == route.to and known.via == route.via and known.table == route.table
+        for known in state.routes
+    )
+
+
+def _strange_routes(state: State, link: Link) -> list[KnownRoute]:
+    wanted = {(route.to, route.via, route.table) for route in link.routes}
+    return [one for one in state.routes if one.dev == link.name and (one.to, one.via, one.table) not in wanted]
+
+
+def _rules_of(links: Iterable[Link]) -> list[tuple[Link, str]]:
+    return [(link, source) for link in links for source in link.sources]
+
+
+def _has_rule(state: State, link: Link, source: str) -> bool:
+    return any(rule.source == source and rule.table == link.table for rule in state.rules)
+
+
+def _top_first(state: State) -> list[Known]:
+    """The links that were made, each before what it stands on."""
+
+    def depth(known: Known, seen: int = 0) -> int:
+        below = [one for one in state.links.values() if one.master == known.name]
+        if known.over in state.links:
+            below.append(state.links[known.over])
+        return 1 + max((depth(one, seen + 1) for one in below), default=0) if seen < len(state.links) else 0
+
+    return sorted((one for one in state.links.values() if one.kind in MADE), key=lambda one: (-depth(one), one.name))
+
+
+# ---------------------------------------------------------------- forward
+
+
+def _forward(state: State, links: Sequence[Link], going: Sequence[str]) -> list[str]:
+    lines = [f"link del {name}" for name in going]
+    there = {name: known for name, known in state.links.items() if name not in going}
+    for link in links:
+        known = there.get(link.name)
+        if known is not None:
+            lines += [f"addr del {text} dev {link.name}" for text in _surplus(link, known)]
+            lines += [f"{_family(one)}route del {one.words}" for one in _strange_routes(state, link)
+                      if one.dev in there]  # fmt: skip
+    wanted_rules = {(source, link.table) for link, source in _rules_of(links)}
+    for rule in state.rules:
+        if rule.priority == RULE and (rule.source, rule.table) not in wanted_rules:
+            lines.append(f"{_v6(rule.source)}rule del from {rule.source} lookup {rule.table} priority {RULE}")
+    for link in links:
+        known = there.get(link.name)
+        if known is not None and known.master in there and known.master != link.master:
+            lines.append(f"link set {link.name} nomaster")
+    # Each is made when what it stands on is whole: a bond lends its VLANs the address of its first card.
+    for link in links:
+        if link.name not in there and link.kind != "nic":
+            lines.append(add(link))
+        for part in links:
+            if part.master == link.name:
+                known = there.get(part.name)
+                if known is None or known.master != link.name:
+                    lines += [f"link set {part.name} down"] if link.kind == "bond" else []
+                    lines.append(f"link set {part.name} master {link.name}")
+    sized = [link for link in links if link.mtu]
+    lines += [f"link set {link.name} mtu {link.mtu}" for link in reversed(sized) if _mtu(there, link) > link.mtu]
+    lines += [f"link set {link.name} mtu {link.mtu}" for link in sized
+              if link.name not in there or _mtu(there, link) < link.mtu]  # fmt: skip
+    lines += [f"link set {link.name} up" for link in links]
+    lines += [f"addr replace {address} dev {link.name}{brd(address)}" for link in links for address in link.addresses]
+    for link in links:
+        lines += [route_line(link.name, route) for route in link.routes]
+    for link, source in _rules_of(links):
+        if not _has_rule(state, link, source):
+            lines.append(f"{_v6(source)}rule add from {source} lookup {link.table} priority {RULE}")
+    return lines
+
+
+def _mtu(there: Mapping[str, Known], link: Link) -> int:
+    known = there.get(link.name)
+    return 1500 if known is None else known.mtu
+
+
+def add(link: Link) -> str:
+    on = f"link {link.over[0]} " if link.kind == "vlan" else ""
+    return f"link add {on}name {link.name} type {link.kind} {' '.join(made_with(link))}"
+
+
+def route_line(dev: str, route: Route) -> str:
+    via = f" via {route.via}" if route.via else ""
+    table = f" table {route.table}" if route.table else ""
+    return f"{_v6(route.via or route.to)}route replace {route.to}{via} dev {dev}{table}"
+
+
+def brd(address: str) -> str:
+    return "" if ":" in address else " brd +"
+
+
+def _family(route: KnownRoute) -> str:
+    return "-6 " if route.version == 6 else ""
+
+
+def _v6(text: str) -> str:
+    return "-6 " if ":" in text else ""
+
+
+# ---------------------------------------------------------------- back
+
+
+def _backward(state: State, links: Sequence[Link], touched: Sequence[str]) -> list[str]:
+    """All that is touched, as it was. Run with ``-force``: what is so already may be said again."""
+    before = [state.links[name] for name in touched if name in state.links]
+    made = {link.name: link for link in links if link.kind != "nic"}
+    lines = [f"link del {name}" for name in reversed(list(made))]
+    for link, source in _rules_of(links):
+        if not _has_rule(state, link, source):
+            lines.append(f"{_v6(source)}rule del from {source} lookup {link.table} priority {RULE}")
+    lines += [f"link set {known.name} nomaster" for known in before if known.kind not in MADE]
+    for known in reversed(_top_first(state)):
+        if known.name in touched:
+            on = f"link {known.over} " if known.kind == "vlan" else ""
+            lines.append(f"link add {on}name {known.name} type {known.kind} {' '.join(known.params)}".rstrip())
+        for part in state.links.values():
+            if part.master == known.name and (known.name in touched or part.name in touched):
+                lines += [f"link set {part.name} down"] if known.kind == "bond" else []
+                lines.append(f"link set {part.name} master {known.name}")
+    ordered = [known for known in before if known.kind not in MADE]
+    ordered += [known for known in reversed(_top_first(state)) if known.name in touched]
+    lines += [f"link set {known.name} mtu {known.mtu}" for known in ordered]
+    lines += [f"link set {known.name} mtu {known.mtu}" for known in reversed(ordered)]
+    lines += [f"link set {known.name} {'up' if known.up else 'down'}" for known in ordered]
+    for known in ordered:
+        wanted = {address for link in links if link.name == known.name for address in link.addresses}
+        has = {one.text for one in known.addresses}
+        lines += [f"addr del {address} dev {known.name}" for address in sorted(wanted - has)]
+        lines += [f"addr replace {_as_was(one)} dev {known.name}" for one in known.addresses]
+    lines += [f"{_family(one)}route del {route_line(link.name, route).split('replace ')[1]}"
+              for link in links if link.name in state.links for route in link.routes
+              if not _has_route(state, link, route)
+              for one in [_shown(route)]]  # fmt: skip
+    # What is reached directly first: the others may go by it.
+    known_routes = sorted((one for one in state.routes if one.dev in touched), key=lambda one: bool(one.via))
+    lines += [f"{_family(one)}route replace {one.words}" for one in known_routes]
+    for rule in state.rules:
+        if rule.priority == RULE:
+            lines.append(f"{_v6(rule.source)}rule add from {rule.source} lookup {rule.table} priority {RULE}")
+    return lines
+
+
+def _shown(route: Route) -> KnownRoute:
+    version = 6 if ":" in (route.via or route.to) else 4
+    return KnownRoute(version=version, to=route.to, via=route.via, dev="", table=route.table, words="")
+
+
+def _as_was(address: Address) -> str:
+    words = [address.text]
+    if ":" in address.text:
+        words.append("nodad")  # it was ours a moment ago
+    elif address.label:
+        words += ["brd", "+"]
+    if address.lifetime is not None:
+        words += ["valid_lft", str(address.lifetime), "preferred_lft", str(address.lifetime)]
+    return " ".join(words)

@@ -1,0 +1,376 @@
+"""The jig of networks: makes a node's interfaces what they should be, and never locks anybody out.
+
+A change is tried under a dead man's switch on the node itself (``node/watch.sh``). Only when this process, over a new
+connection to an admin address, has found everything as it is wanted, does it say that it may stay; what the node finds
+at its next start is written then and not before. Whoever dies in between, the node leads back by itself.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+
+from crowbar_jig_script.remote import Answer, Remote
+
+from crowbar_core import (
+    BadInput,
+    Done,
+    Interrupted,
+    Jig,
+    JigError,
+    Json,
+    NodeUnreachable,
+    Outcome,
+    PermanentError,
+    RunCancelled,
+    Task,
+    TemporaryError,
+    cluster,
+)
+from crowbar_network import program
+from crowbar_network.changes import Way, missing, settling, way, with_left
+from crowbar_network.filing import INTERFACES, RECORD, Filing, choose, filing, known_files
+from crowbar_network.layers import Link, stack
+from crowbar_network.settings import Settings
+from crowbar_network.state import State, read
+from crowbar_network.wanted import Config, on_machine
+from crowbar_network.writers import trial
+
+INVENTORY = "network-nics"
+"""The role that only tells what cards a node has."""
+_ASK = 20.0
+_BUSY = 75
+_LATE = 3
+_PAUSE = 0.2
+_LOGIN = 3.0
+_LAST_CALL = 1.5
+"""Seconds before the switch leads back, at which one stops looking and says so."""
+_AFTER = 30.0
+
+
+class NetworkJig(Jig):
+    touches_node = True
+    begins = True
+
+    def run(self, task: Task) -> Outcome:
+        if task.address is None:
+            raise NodeUnreachable(f"{task.node.name} has no address to ask for its interfaces at.")
+        remote = Remote.of_cluster()
+        state = look(remote, task, task.address, [])
+        if task.role.name == INVENTORY:
+            task.begin()
+            nics = [{**asdict(nic), "altnames": list(nic.altnames)} for nic in state.nics]
+            return Done(wall={"network": {"nics": nics, "product": state.product}})
+        return _Run(task, cluster().settings(Settings), remote).carry_out(state)
+
+
+def look(remote: Remote, task: Task, address: str, files: Iterable[str]) -> State:
+    asked, mark = program.look([INTERFACES, RECORD, *files])
+    answer = remote.ask(task.node, address, asked, timeout=_ASK)
+    found = program.sections(answer.out, mark)
+    return read(found)
+
+
+@dataclass(kw_only=True)
+class _Verdict:
+    """What was last found: the first thing that is not as it should be; '' when all is well."""
+
+    first: str = "no new connection to an admin address"
+    state: State | None = None
+    near: list[str] = field(default_factory=list)
+
+
+class _Run:
+    def __init__(self, task: Task, settings: Settings, remote: Remote) -> None:
+        self.task = task
+        self.settings = settings
+        self.remote = remote
+        said = task.data.get("network", {})
+        self.configs = [Config.of(one) for one in said.get("wanted-config", [])]
+        self.maps: Sequence[Json] = said.get("maps", [])
+        self.name = task.role.name.removeprefix("network-")
+        self.writer = str(said.get("writer", "auto"))
+
+    def carry_out(self, state: State) -> Outcome:
+        task = self.task
+        assert task.address is not None
+        if not task.teardown and all(one.name != self.name for one in self.configs):
+            task.begin()
+            task.log(f"network {self.name} is not configured on nodes: it only has addresses of theirs")
+            return Done()
+        known = state.kept.get("networks", [])
+        taken = [
+            one
+            for one in self.configs
+            if (one.name != self.name or not task.teardown)
+            and (one.name == self.name or one.active or one.name in known)
+        ]
+        if task.teardown and self._leads_here(state) and not any(one.category == "admin" for one in taken):
+            task.begin()
+            task.log(f"network {self.name} stays on the node: it is the one by which it is reached")
+            return Done()
+        writer = choose(self.writer, state)
+        try:
+            links = stack(on_machine(taken, state.nics, state.product, self.maps))
+        except BadInput as problem:
+            raise PermanentError(problem.detail) from None
+        ours = [name for name in state.kept.get("links", []) if isinstance(name, str)]
+        to_be = with_left(state, links, ours)
+        names = [one.name for one in taken]
+        files = filing(writer, links, names, state)
+        state = look(self.remote, task, task.address, [*files.files, *known_files(state.kept)])
+        found = way(state, links, ours=ours)
+        task.begin()
+        if not found.forward:
+            self._only_write(files, state)
+            self._warn(state, links)
+            return self._done(state)
+        return self._try(state, to_be, taken, found, files, writer)
+
+    def _leads_here(self, state: State) -> bool:
+        """Whether the address by which the node is reached is on a link that Crowbar made."""
+        ours = state.kept.get("links", [])
+        return any(
+            address.text.partition("/")[0] == self.task.address
+            for name, link in state.links.items()
+            if name in ours
+            for address in link.addresses
+        )
+
+    def _only_write(self, files: Filing, state: State) -> None:
+        assert self.task.address is not None
+        if not files.done(state):
+            self._ask(self.task.address, program.write(files.files, files.gone))
+            self.task.log(f"the interfaces are as wanted; wrote {', '.join(files.files)}")
+
+    def _warn(self, state: State, links: Sequence[Link]) -> None:
+        for said in missing(state, links):
+            self.task.log(f"warning: {said}")
+
+    def _done(self, state: State) -> Done:
+        return Done(wall={"network": {"current-config": state.current}})
+
+    def _ask(self, address: str, text: str) -> Answer:
+        answer = self.remote.ask(self.task.node, address, text, timeout=_ASK)
+        if answer.code not in (0, _LATE, _BUSY):
+            last = (answer.err.strip() or answer.out.strip() or "it said nothing").splitlines()[-1]
+            raise PermanentError(f"{self.task.node.name} refused what it was told (exit code {answer.code}): {last}")
+        return answer
+
+    # ------------------------------------------------------------ the change itself
+
+    def _try(
+        self, before: State, links: Sequence[Link], taken: Sequence[Config], found: Way, files: Filing, writer: str
+    ) -> Outcome:
+        task, change, limit = self.task, secrets.token_hex(8), self.settings.keep_within
+        assert task.address is not None
+        for line in _drawn("was", before.current) + [f"     {line}" for line in found.forward]:
+            task.log(line)
+        begin = program.begin(
+            change, limit=limit, forward=found.forward, backward=found.backward,
+            trial=trial(writer, links, found.touched),
+        )  # fmt: skip
+        began = time.monotonic()
+        answer = self._ask(task.address, begin)
+        if answer.code == _BUSY:
+            raise TemporaryError(f"node {task.node.name} is still at an earlier change of its interfaces", delay=3.0)
+        for line in answer.out.splitlines()[:-1]:
+            task.log(line)
+        addresses = self._ways_in(taken)
+        late = began + limit - _LAST_CALL
+        new = Remote.of_cluster(connect_timeout=_LOGIN)
+        verdict = _Verdict()
+        try:
+            while time.monotonic() < late and not task.cancelled.is_set():
+                if (kept := self._look_once(new, change, addresses, links, taken, files, verdict, late)) is not None:
+                    self.remote.forget(task.node, task.address)
+                    for warning in verdict.near:
+                        task.log(f"warning: {warning}")
+                    for line in _drawn("is", kept.current):
+                        task.log(line)
+                    return self._done(kept)
+                time.sleep(_PAUSE)
+            return self._gone_back(change, before, verdict, new, addresses)
+        finally:
+            new.close()
+
+    def _ways_in(self, taken: Sequence[Config]) -> list[str]:
+        """Where the node must answer for the change to stay: its addresses on admin networks that are configured, else
+        the one by which it is reached now.
+        """
+        admin = [one.partition("/")[0] for config in taken if config.category == "admin" for one in config.addresses]
+        assert self.task.address is not None
+        return admin or [self.task.address]
+
+    def _look_once(
+        self,
+        new: Remote,
+        change: str,
+        addresses: Sequence[str],
+        links: Sequence[Link],
+        taken: Sequence[Config],
+        files: Filing,
+        verdict: _Verdict,
+        late: float,
+    ) -> State | None:
+        """The state that was kept; None: not yet, ``verdict`` has why."""
+        for address in addresses:
+            try:
+                state = look(new, self.task, address, [])
+                verdict.state = state
+                verdict.near = []
+                if wrong := missing(state, links):
+                    verdict.first = wrong[0]
+                    return None
+                if settling(state, links):
+                    verdict.first = "duplicate address detection has not ended"
+                    return None
+                if problem := self._others_answer(new, address, taken, links, verdict):
+                    verdict.first = problem
+                    return None
+                if time.monotonic() > late:
+                    return None
+                answer = new.ask(self.task.node, address, program.keep(change, files.files, files.gone), timeout=_ASK)
+                if answer.code == 0 and answer.out.strip().endswith("kept"):
+                    return state
+                verdict.first = f"the node did not keep it: {answer.err.strip() or 'its switch was not waiting'}"
+                return None
+            except (NodeUnreachable, PermanentError) as refused:  # the second: another machine answers there
+                verdict.first = refused.detail
+        return None
+
+    def _others_answer(
+        self, new: Remote, address: str, taken: Sequence[Config], links: Sequence[Link], verdict: _Verdict
+    ) -> str:
+        """'' when the routers of all networks, or where there is none one of the peers, answer, also to whole packets,
+        and nobody else has an address of ours.
+        """
+        on = {one: link for link in links for one in link.networks}
+        asked: list[tuple[str, int]] = []
+        for one in taken:
+            link = on[one.name]
+            versions = {":" in mine for mine in one.addresses}
+            there = [where for where, _ in one.routers if (":" in where) in versions]
+            there += [peer for peer in one.peers if (":" in peer) in versions]
+            mtu = link.mtu or (verdict.state.links[link.name].mtu if verdict.state else 1500)
+            asked += [(where, size) for where in there for size in (0, mtu - (48 if ":" in where else 28))]
+        doubled = [
+            (mine.partition("/")[0], on[one.name].name)
+            for one in taken
+            for mine in one.addresses
+            if ":" not in mine
+        ]  # fmt: skip
+        answer = new.ask(self.task.node, address, program.probe(asked, doubled), timeout=_ASK)
+        said = {(words[0], words[1]): words[2] for line in answer.out.splitlines() if len(words := line.split()) == 3}
+        for mine, dev in doubled:
+            if said.get((mine, "doubled")) == "yes":
+                return f"another machine on {dev} has the address {mine}"
+        for one in taken:
+            if problem := _unanswered(one, said, on[one.name], verdict.near):
+                return problem
+        return ""
+
+    def _gone_back(
+        self, change: str, before: State, verdict: _Verdict, new: Remote, addresses: Sequence[str]
+    ) -> Outcome:
+        """Sees the node back where it was, and fails with why."""
+        task = self.task
+        assert task.address is not None
+        cancelled = task.cancelled.is_set()
+        why = "its run was cancelled" if cancelled else verdict.first
+        deadline = time.monotonic() + self.settings.keep_within + _AFTER
+        ways = [*dict.fromkeys([*addresses, task.address])]
+        state, lasted, reason = "", "0", ""
+        while time.monotonic() < deadline:
+            for address in ways:
+                with suppress(JigError):
+                    told = new.ask(task.node, address, program.back(change, why), timeout=_ASK).out.splitlines()
+                    state, lasted, *said = told if len(told) > 1 else ("", "0")
+                    reason = " ".join(said).strip()
+                    if state in ("back", "kept", "unknown"):
+                        break
+            if state in ("back", "kept", "unknown"):
+                break
+            time.sleep(_PAUSE)
+        else:
+            raise NodeUnreachable(
+                f"{task.node.name} takes back the change of its interfaces by itself, and has not answered"
+                f" since at {', '.join(ways)}; first: {verdict.first}"
+            )
+        self.remote.forget(task.node, task.address)
+        if verdict.state is not None:
+            for line in _drawn("was tried", verdict.state.current):
+                task.log(line)
+        now = look(self.remote, task, task.address, [])
+        if state == "back":
+            task.log(f"led back {int(lasted) / 100:.1f} s after the change began")
+        for line in _drawn("is again", now.current):
+            task.log(line)
+        if state == "kept":
+            return self._done(now)
+        if cancelled:
+            raise RunCancelled(f"network {self.name} on node {task.node.name}: cancelled, and the interfaces led back.")
+        if state == "unknown":
+            raise Interrupted(f"node {task.node.name} was restarted during the change of its interfaces.")
+        first = reason if reason and "nobody said" not in reason else why
+        left = _differences(before, now)
+        raise PermanentError(
+            f"the interfaces of {task.node.name} were led back to what they were: {first}"
+            + (f"; but {left}" if left else "")
+        )
+
+
+def _unanswered(one: Config, said: Mapping[tuple[str, str], str], link: Link, near: list[str]) -> str:
+    families = {":" in mine for mine in one.addresses}
+    for v6 in sorted(families):
+        asked_routers = [where for where, _ in one.routers if (":" in where) == v6]
+        peers = [peer for peer in one.peers if (":" in peer) == v6]
+        for where in asked_routers:
+            if said.get((where, "0")) == "no":
+                return f"router {where} of network {one.name} does not answer on {link.name}"
+        answering = [where for where in (*asked_routers, *peers) if said.get((where, "0")) == "yes"]
+        if peers and not asked_routers and all(said.get((peer, "0")) == "no" for peer in peers):
+            return f"none of the nodes {', '.join(peers)} of network {one.name} answers on {link.name}"
+        found = [where for where in answering if _whole(said, where) == "yes"]
+        if answering and not found:
+            return f"packets of the full size do not get through {link.name} to {', '.join(answering)}"
+        if not asked_routers and not peers:
+            near.append(f"network {one.name} has no router and no other node with IPv{6 if v6 else 4} to ask")
+        elif not answering:
+            near.append(
+                f"{', '.join((*asked_routers, *peers))} of network {one.name} is found on the wire, and answers no ping"
+            )
+    return ""
+
+
+def _whole(said: Mapping[tuple[str, str], str], where: str) -> str:
+    return next(
+        (word for (address, size), word in said.items() if address == where and size not in ("0", "doubled")), ""
+    )
+
+
+def _drawn(word: str, current: Collection[Mapping[str, Json]]) -> list[str]:
+    """A configuration for a log, a line for each interface."""
+    lines = []
+    for one in current:
+        parts = [one["kind"], *(["in " + one["master"]] if one["master"] else []), f"mtu {one['mtu']}",
+                 *one["addresses"], *(f"to {route}" for route in one["routes"])]  # fmt: skip
+        lines.append(f"{word}: {one['name']} {' '.join(parts)}{'' if one['carrier'] else ' (no carrier)'}")
+    return lines
+
+
+def _differences(before: State, now: State) -> str:
+    """What is not as it was, of all that was led back."""
+    was = {name: (link.master, link.mtu, link.up, sorted(one.text for one in link.addresses))
+           for name, link in before.links.items()}  # fmt: skip
+    names = [
+        name for name, said in was.items()
+        if name not in now.links or said != (
+            now.links[name].master, now.links[name].mtu, now.links[name].up,
+            sorted(one.text for one in now.links[name].addresses),
+        )
+    ]  # fmt: skip
+    return f"{', '.join(names)} is not as it was" if names else ""

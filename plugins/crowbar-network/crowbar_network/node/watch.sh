@@ -1,0 +1,31 @@
+# The dead man's switch itself: crowbar-network. $1 is its directory, $2 the seconds within which somebody must say `keep`.
+cd "$1" || exit 1
+trap '' HUP INT TERM
+echo $$ >pid
+
+now() { # hundredths of a second since the machine has started
+    read -r up rest </proc/uptime
+    echo $((${up%.*} * 100 + 1${up#*.} - 100))
+}
+
+start=$(now)
+end=$((start + $2 * 100))
+echo trying >state
+if { [ ! -s try.sh ] || sh try.sh >try.out 2>&1; } && ip -batch forward >forward.out 2>&1 &&
+    { [ ! -s settle.sh ] || sh settle.sh >settle.out 2>&1; }; then
+    echo tried >state
+    while [ ! -e back ] && [ ! -d verdict ] && [ "$(now)" -lt "$end" ]; do sleep 0.1 || sleep 1; done
+    [ -e back ] || echo "nobody said over a new connection, within $2 s, that it may stay" >reason.timer
+else
+    cat try.out forward.out settle.out 2>/dev/null | tail -n 3 | tr '\n' ' ' >back
+fi
+# Whoever makes this directory decides: it can be made once.
+if mkdir verdict 2>/dev/null; then
+    cat back reason.timer 2>/dev/null | head -c 1000 >reason
+    [ ! -s untry.sh ] || sh untry.sh first >untry.out 2>&1
+    ip -force -batch backward >backward.out 2>&1
+    [ ! -s untry.sh ] || sh untry.sh >>untry.out 2>&1
+    echo $(($(now) - start)) >lasted
+    echo back >state
+    : >done
+fi

@@ -1,0 +1,119 @@
+"""The programs that a node is given, each put together from a part in ``node/`` and its data."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from crowbar_core import PermanentError
+
+_ID = re.compile(r"[0-9a-f]{8,64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a writer's own tool is told around a change, as text for sh: before it, when the links stand, and when it is
+    taken back (called with ``first`` before that, and without after it).
+    """
+
+    before: str = ""
+    settle: str = ""
+    undo: str = ""
+
+
+def look(files: Iterable[str]) -> tuple[str, str]:
+    """The program, and the mark of its headings."""
+    mark = f"==={secrets.token_hex(8)}"
+    return _program({"mark": mark}, f"set -- {' '.join(map(shlex.quote, files))}", _part("look")), mark
+
+
+def sections(text: str, mark: str) -> dict[str, str]:
+    """What ``look`` printed, by heading. Raises ``PermanentError`` when its end is missing."""
+    found: dict[str, str] = {}
+    for part in text.split(f"\n{mark} ")[1:]:
+        name, _, rest = part.partition("\n")
+        found[name] = rest
+    if "end" not in found:
+        raise PermanentError("The node did not tell all of its interfaces: is iproute2 there, of 2018 or later?")
+    return found
+
+
+def begin(change: str, *, limit: int, forward: Sequence[str], backward: Sequence[str], trial: Trial) -> str:
+    """``limit`` in seconds."""
+    put = {
+        "forward": _lines(forward),
+        "backward": _lines(backward),
+        "watch.sh": _part("watch"),
+        "try.sh": trial.before,
+        "settle.sh": trial.settle,
+        "untry.sh": trial.undo,
+    }
+    unpack = "\n".join(_write(f'"$1"/{name}', text) for name, text in put.items() if text)
+    return _program({"id": _checked(change), "limit": str(limit)}, f"unpack() {{\n{unpack}\n}}", _part("begin"))
+
+
+def keep(change: str, files: Mapping[str, str], gone: Collection[str]) -> str:
+    return _program({"id": _checked(change)}, _filing(files, gone), _part("keep"))
+
+
+def write(files: Mapping[str, str], gone: Collection[str]) -> str:
+    return _program({}, _filing(files, gone), _part("write"))
+
+
+def back(change: str, why: str = "") -> str:
+    """``why``: lead back now; without it only ask how it ended."""
+    return _program({"id": _checked(change), "why": " ".join(why.split())}, _part("back"))
+
+
+def probe(asked: Iterable[tuple[str, int]], doubled: Iterable[tuple[str, str]]) -> str:
+    """``asked``: (address, size of a whole ping, or 0); ``doubled``: (address, interface) that nobody else may have."""
+    lines = [f"asked {address} {size} &" for address, size in asked]
+    lines += [f"doubled {address} {dev} &" for address, dev in doubled]
+    return _program({}, "\n".join(("ask() {", *lines, ":", "}")), _part("probe"))
+
+
+def _filing(files: Mapping[str, str], gone: Collection[str]) -> str:
+    unpack = [line for path, text in files.items() for line in _put(path, text)]
+    clear = [f'rm -f -- {shlex.quote(path)}"$1"' for path in files]
+    move = [f'mv -f -- {shlex.quote(path)}"$1" {shlex.quote(path)} || exit 1' for path in files]
+    remove = [f"rm -f -- {shlex.quote(path)}" for path in sorted(gone)]
+    return "\n".join(
+        "\n".join((f"{name}() {{", *lines, ":", "}"))
+        for name, lines in (("unpack", unpack), ("clear_away", clear), ("move", move), ("remove_gone", remove))
+    )
+
+
+def _put(path: str, text: str) -> list[str]:
+    folder = path.rpartition("/")[0]
+    there = shlex.quote(path) + '"$1"'
+    return [f"mkdir -p {shlex.quote(folder)} || return 1", f"{_write(there, text)} || return 1"]
+
+
+def _write(where: str, text: str) -> str:
+    return f"printf '%s' {shlex.quote(text)} >{where}"
+
+
+def _program(values: Mapping[str, str], *parts: str) -> str:
+    """Read whole before any of it is done, so that nothing in it can take its rest for its own input."""
+    given = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
+    return "\n".join(("crowbar_main() {", *given, *parts, "}", "crowbar_main </dev/null", ""))
+
+
+@cache
+def _part(name: str) -> str:
+    return (resources.files(__package__) / "node" / f"{name}.sh").read_text(encoding="utf-8")
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _checked(change: str) -> str:
+    if not _ID.fullmatch(change):
+        raise ValueError(f"{change!r} is no name of a change")
+    return change

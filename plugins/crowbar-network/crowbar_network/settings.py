@@ -1,0 +1,17 @@
+"""The settings of the networks: the table ``[plugins.network]``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crowbar_core import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    keep_within: int = setting(
+        8,
+        "Seconds after which a node takes back a change of its interfaces, unless it was found right over a new"
+        " connection.",
+        above=3,
+    )

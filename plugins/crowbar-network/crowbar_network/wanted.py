@@ -1,0 +1,184 @@
+"""What the networks want of the interfaces of nodes: from the tables, as the attribute ``network-wanted-config`` holds
+it, and from there what the jig makes of it on the machine that it finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from crowbar_core import Json, NodeRoleView, PermanentError
+from crowbar_core.tables import node_roles, roles
+from crowbar_network.addressing import of_key
+from crowbar_network.conduits import BMC, InterfaceMap, Nic, clash, in_order, parse, resolve
+from crowbar_network.layers import Wanted
+from crowbar_network.tables import allocations, interface_maps, networks, ranges, routers
+
+UNCONFIGURED = frozenset({"bmc", "unmanaged"})
+"""Categories of networks that nodes have addresses of and no interface."""
+ROLE = "network-"
+_ACTIVE = 0
+MOST_PEERS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One network on one node. ``active``: its role has run there. ``peers``: addresses of others, to be asked."""
+
+    name: str
+    id: int
+    category: str
+    conduit: str
+    addresses: tuple[str, ...]
+    routers: tuple[tuple[str, int], ...]
+    team_mode: int | None
+    vlan: int | None
+    bridge: bool
+    mtu: int
+    pbr: bool
+    active: bool
+    peers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, said: Mapping[str, Json]) -> Config:
+        return cls(
+            name=said["name"], id=said["id"], category=said["category"], conduit=said["conduit"],
+            addresses=tuple(said["addresses"]),
+            routers=tuple((address, pref) for address, pref in said["routers"]),
+            team_mode=said["team_mode"], vlan=said["vlan"], bridge=said["bridge"], mtu=said["mtu"], pbr=said["pbr"],
+            active=said["active"], peers=tuple(said["peers"]),
+        )  # fmt: skip
+
+
+def wanted_of(asked: Sequence[NodeRoleView], session: Any) -> dict[int, dict[str, Json]]:
+    """For each noderole of a network's role: the addresses, and all networks that its node is to have, as JSON."""
+    all_networks = session.execute(select(networks).order_by(networks.c.order, networks.c.id)).all()
+    by_role = {ROLE + one.name: one for one in all_networks}
+    node_ids = {one.node.id for one in asked}
+    bound: dict[int, list[tuple[Any, int]]] = {}
+    states = (
+        select(node_roles.c.node_id, roles.c.name, node_roles.c.state)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(node_roles.c.node_id.in_(node_ids), node_roles.c.committed, roles.c.name.startswith(ROLE))
+    )
+    for one in session.execute(states).all():
+        if one.name in by_role:
+            bound.setdefault(one.node_id, []).append((by_role[one.name], one.state))
+    for view in asked:
+        own = by_role.get(view.role)
+        if own is not None and all(one.id != own.id for one, _ in bound.get(view.node.id, ())):
+            bound.setdefault(view.node.id, []).append((own, 1))
+    facts = _Facts(session, node_ids, {one.id for there in bound.values() for one, _ in there})
+    answer: dict[int, dict[str, Json]] = {}
+    for view in asked:
+        own = by_role.get(view.role)
+        if own is not None:
+            there = sorted(bound[view.node.id], key=lambda pair: (pair[0].order, pair[0].id))
+            answer[view.id] = {"network": {
+                "addresses": facts.addresses(view.node.id, own.id),
+                "wanted-config": [facts.config(view.node.id, one, state == _ACTIVE) for one, state in there
+                                  if one.configure and one.category not in UNCONFIGURED],
+                "maps": facts.maps,
+            }}  # fmt: skip
+    return answer
+
+
+class _Facts:
+    """What the tables say of these nodes and networks, read in a handful of statements."""
+
+    def __init__(self, session: Any, node_ids: Iterable[int], network_ids: Iterable[int]) -> None:
+        mine = (
+            select(allocations, ranges.c.conduit, ranges.c.vlan, ranges.c.use_vlan, ranges.c.use_bridge,
+                   ranges.c.use_team, ranges.c.team_mode)
+            .join(ranges, ranges.c.id == allocations.c.range_id)
+            .where(allocations.c.network_id.in_(network_ids), allocations.c.node_id.in_(node_ids))
+            .order_by(allocations.c.address)
+        )  # fmt: skip
+        self._mine: dict[tuple[int, int], list[Any]] = {}
+        for one in session.execute(mine).all():
+            self._mine.setdefault((one.node_id, one.network_id), []).append(one)
+        self._routers: dict[int, list[tuple[str, int]]] = {}
+        asked = select(routers).where(routers.c.network_id.in_(network_ids)).order_by(routers.c.pref, routers.c.id)
+        for one in session.execute(asked).all():
+            self._routers.setdefault(one.network_id, []).append((str(of_key(one.address)), one.pref))
+        self._peers = {key: self._peers_on(session, key) for key in network_ids}
+        self.maps = [
+            {"pattern": one.pattern, "buses": one.buses.split("\n")}
+            for one in session.execute(select(interface_maps).order_by(interface_maps.c.order)).all()
+        ]
+
+    @staticmethod
+    def _peers_on(session: Any, key: int) -> list[tuple[int, str]]:
+        """Addresses of nodes on which the network's role has run: a few more than one node is told of."""
+        asked = (
+            select(allocations.c.node_id, allocations.c.address)
+            .join(networks, networks.c.id == allocations.c.network_id)
+            .join(node_roles, node_roles.c.node_id == allocations.c.node_id)
+            .join(roles, roles.c.id == node_roles.c.role_id)
+            .where(allocations.c.network_id == key, roles.c.name == ROLE + networks.c.name)
+            .where(node_roles.c.state == _ACTIVE)
+            .order_by(allocations.c.address)
+            .limit(2 * MOST_PEERS + 2)
+        )
+        return [(one.node_id, str(of_key(one.address))) for one in session.execute(asked).all()]
+
+    def addresses(self, node_id: int, network_id: int) -> list[str]:
+        return [f"{of_key(one.address)}/{one.prefix}" for one in self._mine.get((node_id, network_id), ())]
+
+    def config(self, node_id: int, network: Any, active: bool) -> dict[str, Json]:
+        mine = self._mine.get((node_id, network.id), ())
+        said = mine[0] if mine else None
+
+        def value(name: str) -> Any:
+            """What the range says of its addresses' interface, else what the network does."""
+            own = getattr(said, name, None)
+            return getattr(network, name) if own is None else own
+
+        return {
+            "name": network.name,
+            "id": network.id,
+            "category": network.category,
+            "conduit": value("conduit") or "",
+            "addresses": self.addresses(node_id, network.id),
+            "routers": [list(one) for one in self._routers.get(network.id, ())],
+            "team_mode": (value("team_mode") if value("team_mode") is not None else 1) if value("use_team") else None,
+            "vlan": value("vlan") if value("use_vlan") else None,
+            "bridge": bool(value("use_bridge")),
+            "mtu": network.mtu or 0,
+            "pbr": bool(network.pbr),
+            "active": active,
+            "peers": [address for node, address in self._peers.get(network.id, ()) if node != node_id][:MOST_PEERS],
+        }
+
+
+def on_machine(configs: Iterable[Config], nics: Sequence[Nic], product: str, maps: Sequence[Json]) -> list[Wanted]:
+    """The networks with the cards that their conduits mean on this machine. Raises ``PermanentError`` with why one
+    means none.
+    """
+    known = [InterfaceMap(pattern=one["pattern"], order=tuple(one["buses"])) for one in maps]
+    ordered = in_order(nics, product=product, maps=known)
+    found: list[Wanted] = []
+    cards: dict[str, tuple[Nic, ...]] = {}
+    for one in configs:
+        if not one.conduit or one.conduit == BMC:
+            raise PermanentError(
+                f"Network {one.name} has no conduit that means a card: give it one, or configure=false."
+            )
+        resolved = resolve(parse(one.conduit), ordered)
+        if resolved.problem:
+            raise PermanentError(f"The conduit {one.conduit} of network {one.name} cannot be here: {resolved.problem}")
+        for other, theirs in cards.items():
+            if common := clash(resolved.nics, theirs):
+                raise PermanentError(
+                    f"Networks {other} and {one.name} share {common} but not all of their cards: conduits must be equal"
+                    " or have no card in common."
+                )
+        cards[one.name] = resolved.nics
+        found.append(Wanted(
+            network=one.name, id=one.id, nics=tuple(nic.name for nic in resolved.nics), addresses=one.addresses,
+            routers=one.routers, team_mode=one.team_mode, vlan=one.vlan, bridge=one.bridge, mtu=one.mtu, pbr=one.pbr,
+        ))  # fmt: skip
+    return found
