@@ -25,6 +25,7 @@ from crowbar_core import (
     NodeUnreachable,
     Outcome,
     PermanentError,
+    Role,
     RunCancelled,
     Task,
     TemporaryError,
@@ -66,6 +67,9 @@ class NetworkJig(Jig):
             return Done(wall={"network": {"nics": nics, "product": state.product}})
         return _Run(task, cluster().settings(Settings), remote).carry_out(state)
 
+    def tears_down(self, role: Role, package: str) -> bool:
+        return role.name != INVENTORY
+
 
 def look(remote: Remote, task: Task, address: str, files: Iterable[str]) -> State:
     asked, mark = program.look([INTERFACES, RECORD, *files])
@@ -81,6 +85,8 @@ class _Verdict:
     first: str = "no new connection to an admin address"
     state: State | None = None
     near: list[str] = field(default_factory=list)
+    unheard: NodeUnreachable | None = None
+    """Why it is not known whether the change has begun."""
 
 
 class _Run:
@@ -174,15 +180,22 @@ class _Run:
             trial=trial(writer, links, found.touched),
         )  # fmt: skip
         began = time.monotonic()
-        answer = self._ask(task.address, begin)
-        if answer.code == _BUSY:
-            raise TemporaryError(f"node {task.node.name} is still at an earlier change of its interfaces", delay=3.0)
-        for line in answer.out.splitlines()[:-1]:
-            task.log(line)
+        unheard: NodeUnreachable | None = None
+        try:
+            answer = self._ask(task.address, begin)
+        except NodeUnreachable as problem:
+            unheard = problem  # it may have begun all the same
+        else:
+            if answer.code == _BUSY:
+                raise TemporaryError(
+                    f"node {task.node.name} is still at an earlier change of its interfaces", delay=3.0
+                )
+            for line in answer.out.splitlines()[:-1]:
+                task.log(line)
         addresses = self._ways_in(taken)
         late = began + limit - _LAST_CALL
         new = Remote.of_cluster(connect_timeout=_LOGIN)
-        verdict = _Verdict()
+        verdict = _Verdict(unheard=unheard)
         try:
             while time.monotonic() < late and not task.cancelled.is_set():
                 if (kept := self._look_once(new, change, addresses, links, taken, files, verdict, late)) is not None:
@@ -313,6 +326,8 @@ class _Run:
             return self._done(now)
         if cancelled:
             raise RunCancelled(f"network {self.name} on node {task.node.name}: cancelled, and the interfaces led back.")
+        if state == "unknown" and verdict.unheard is not None:
+            raise verdict.unheard
         if state == "unknown":
             raise Interrupted(f"node {task.node.name} was restarted during the change of its interfaces.")
         first = reason if reason and "nobody said" not in reason else why

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
-import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import crowbar_jig_script
@@ -14,9 +16,12 @@ import crowbar_network
 import pytest
 from crowbar_jig_script.jig import ScriptJig
 from crowbar_lab import linux
+from crowbar_lab.errors import LabError
 from crowbar_lab.lab import Lab
+from crowbar_network import program
 from crowbar_network.jig import NetworkJig
 
+from crowbar_core import Refresh
 from crowbar_core.testing import Testbed
 
 pytestmark = pytest.mark.lab
@@ -55,53 +60,196 @@ def on_node(lab: Lab, node: str, command: str) -> str:
     return str(asked.stdout)
 
 
+def interfaces(lab: Lab, node: str) -> str:
+    """What the node's interfaces are, without what changes by itself."""
+    shown = "ip -br addr show scope global | sed 's/@[^ ]*//'; ip route; ip -6 route show default; ip rule"
+    return on_node(lab, node, shown)
+
+
 class Site:
     """A core in this process with the lab's nodes, and a network on their only cards."""
 
-    def __init__(self, lab: Lab, **layers: Any) -> None:
-        self.lab = lab
-        config = {"key_file": str(lab.private_key)}
-        jigs = {"script": ScriptJig(config), "network": NetworkJig({})}
-        self.bed = Testbed(crowbar_jig_script, crowbar_network, jigs=jigs, config={"jig-script": config})
-        self.layers = layers
+    def __init__(self, lab: Lab, within: int = 30, **layers: Any) -> None:
+        self.lab, self.layers, self.within = lab, layers, within
+        self.config = {"key_file": str(lab.private_key), "connect_timeout": 3.0}
 
     def __enter__(self) -> Site:
-        self.bed.__enter__()
+        jigs = {"script": ScriptJig(self.config), "network": NetworkJig({})}
+        config = {"jig-script": self.config, "network": {"keep_within": self.within}}
+        self.bed = Testbed(crowbar_jig_script, crowbar_network, jigs=jigs, config=config).__enter__()
         self.web = self.bed.web("operator")
-        four = self.lab.nodes[0].ipv4.rpartition(".")[0]
-        self.prefix = four
+        four = ".".join(self.lab.nodes[0].ipv4.split(".")[:2])
         made = self.web.post(f"{API}/networks", json={
             "name": "lab", "category": "admin", "conduit": "?1g1", "v6prefix": "fd00:77::/64",
-            "ranges": [{"name": "host", "first": f"{four}.10/24", "last": f"{four}.250/24"}],
-            "router": {"address": f"{four}.1/24"}, **self.layers,
+            "ranges": [{"name": "host", "first": f"{four}.0.10/16", "last": f"{four}.0.250/16"}], **self.layers,
         })  # fmt: skip
         assert made.status_code == 201, made.json
-        self.network = made.json["id"]
+        self.id = made.json["id"]
         for node in self.lab.nodes:
-            hint = {"hint-admin-v4addr": f"{node.ipv4}/24", "hint-lab-v4addr": node.ipv4}
+            hint = {"hint-admin-v4addr": f"{node.ipv4}/16", "hint-lab-v4addr": node.ipv4}
             self.bed.add_node(node.name, hint=hint, host_keys=[node.host_key])
         return self
 
     def __exit__(self, *failed: Any) -> None:
         self.bed.__exit__(*failed)
 
+    def bind(self, node: str) -> None:
+        self.bed.bind("network-lab", node)
+        self.bed.commit()
+        self.bed.anneal_until_quiet(within=60)
 
-def test_walk(lab: Lab) -> None:
-    node = lab.nodes[0]
-    print(on_node(lab, node.name, "ip a; ip r"))
+    def value(self, short: str, node: str) -> Any:
+        return self.bed.value(f"network-lab-{short}", node, role="network-lab")
 
+    def reason(self, node: str) -> str:
+        return self.bed.runs("network-lab", node)[-1].exit_reason
+
+
+@pytest.fixture
+def node(lab: Lab) -> Iterator[str]:
+    """A node as it was before, whatever the test does with it."""
+    name = lab.nodes[1].name
+    yield name
+    with suppress(LabError):
+        lab.power(name, "off")
+    lab.power(name, "on")
+    on_node(lab, name, "rm -rf /etc/crowbar-network /etc/network/interfaces.d/crowbar")
+
+
+def test_a_bridge_takes_over_the_card_and_its_address_and_its_files_come_last(lab: Lab, node: str) -> None:
     def work() -> None:
-        with Site(lab, use_bridge=True) as site:
-            site.bed.bind("network-lab", node.name)
-            site.bed.commit()
-            try:
-                site.bed.anneal_until_quiet(within=60)
-            finally:
-                for run in site.web.get(f"{API}/runs").json:
-                    print(run)
-                    print(site.web.get(f"{API}/runs/{run['id']}/log").text)
-                print(site.web.get(f"{API}/node_roles").json)
+        with Site(lab, use_bridge=True, mtu=1400) as site:
+            site.bind(node)
+            assert site.bed.state("network-lab", node) == "ACTIVE"
+            current = {one["name"]: one for one in site.value("current-config", node)}
+            assert current["eth0"]["master"] == "br-lab"
+            assert set(current["br-lab"]["addresses"]) == set(site.value("addresses", node))
+            assert site.bed.node(node).addresses[0] == lab.node(node).ipv4
+            # Once more it finds nothing to do.
+            site.bed.apply(Refresh(role="network-lab", node=node))
+            site.bed.anneal_until_quiet(within=60)
+            assert site.bed.log("network-lab", node)[-1:] == []
 
     in_the_lab(lab, work)
-    print(on_node(lab, node.name, "ip a; ip r; cat /etc/crowbar-network/*; ls -R /run/crowbar-network /etc/network; cat /run/crowbar-network/*/*"))
-    assert 0
+    assert "link add name br-lab type bridge" in on_node(lab, node, "cat /etc/crowbar-network/links.ip")
+    assert json.loads(on_node(lab, node, "cat /etc/crowbar-network/kept.json"))["networks"] == ["lab"]
+
+
+def test_the_network_by_which_a_node_is_reached_stays_on_it_when_it_is_unbound(lab: Lab, node: str) -> None:
+    def work() -> None:
+        with Site(lab, use_bridge=True) as site:
+            site.bind(node)
+            site.bed.unbind("network-lab", node)
+            site.bed.anneal_until_quiet(within=60)
+            assert not site.bed.node_roles(role="network-lab")
+
+    in_the_lab(lab, work)
+    assert f"{lab.node(node).ipv4}/16" in interfaces(lab, node)
+
+
+def test_what_is_no_longer_wanted_goes_and_the_address_stays(lab: Lab, node: str) -> None:
+    def work() -> None:
+        with Site(lab, use_bridge=True) as site:
+            site.bind(node)
+            assert site.web.patch(f"{API}/networks/{site.id}", json={"use_bridge": False}).status_code == 200
+            site.bed.anneal_until_quiet(within=60)
+            assert site.bed.state("network-lab", node) == "ACTIVE"
+
+    in_the_lab(lab, work)
+    shown = interfaces(lab, node)
+    assert "br-lab" not in shown
+    assert f"{lab.node(node).ipv4}/16" in shown
+
+
+BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    "a VLAN that the machine cannot do": ({"use_vlan": True, "vlan": 7}, "link add link eth0 name eth0.7"),
+    "a gateway that is not there": ({"router": {"address": "{four}.0.3/16"}}, "router {four}.0.3 of network lab"),
+    "an MTU that the wire does not carry": ({"mtu": 9000, "router": {"address": "{four}.0.1/16"}}, "full size"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_does_not_work_is_led_back_and_says_why(lab: Lab, node: str, kind: str) -> None:
+    layers, said = BROKEN[kind]
+    four = ".".join(lab.nodes[0].ipv4.split(".")[:2])
+    filled = json.loads(json.dumps({"use_bridge": True, **layers}).replace("{four}", four))
+    before = interfaces(lab, node)
+
+    def work() -> None:
+        with Site(lab, within=6, **filled) as site:
+            site.bind(node)
+            assert site.bed.state("network-lab", node) == "ERROR"
+            assert said.replace("{four}", four) in site.reason(node), site.reason(node)
+            log = site.bed.log("network-lab", node)
+            assert any(line.startswith("was: eth0") for line in log)
+            assert any(line.startswith("is again: eth0") for line in log)
+
+    in_the_lab(lab, work)
+    assert interfaces(lab, node) == before
+    assert on_node(lab, node, "ls /etc/crowbar-network 2>/dev/null || true") == ""
+
+
+def test_a_card_that_is_missing_is_said_before_anything_is_touched(lab: Lab, node: str) -> None:
+    def work() -> None:
+        with Site(lab, conduit="?1g2") as site:
+            site.bind(node)
+            assert "?1g2 wants card 2 in all, and there is 1: the machine has eth0" in site.reason(node)
+
+    in_the_lab(lab, work)
+    assert on_node(lab, node, "ls /run/crowbar-network 2>/dev/null || true") == ""
+
+
+def begin_alone(lab: Lab, node: str, *, limit: int) -> None:
+    """A change that nobody follows, as when the controller dies right after it has begun."""
+    known = lab.node(node)
+    forward = [f"addr del {known.ipv4}/16 dev eth0", "addr replace 10.250.0.9/24 dev eth0"]
+    backward = ["addr del 10.250.0.9/24 dev eth0", f"addr replace {known.ipv4}/16 dev eth0"]
+    text = program.begin(CHANGE, limit=limit, forward=forward, backward=backward, trial=program.Trial())
+    begun = lab.exec(lab.ssh(node, ["sh -s"]), input=text, capture_output=True, text=True, timeout=30)
+    assert begun.stdout.strip() == "begun", begun.stderr
+
+
+CHANGE = "0123456789abcdef"
+
+
+def test_a_change_that_nobody_follows_is_led_back_by_the_node(lab: Lab, node: str) -> None:
+    before = interfaces(lab, node)
+    begin_alone(lab, node, limit=3)
+    state = f"/run/crowbar-network/{CHANGE}/state"
+    eventually(lambda: reaches(lab, node) and on_node(lab, node, f"cat {state}") == "back\n")
+    assert interfaces(lab, node) == before
+    assert "nobody said" in on_node(lab, node, f"cat /run/crowbar-network/{CHANGE}/reason")
+
+
+def test_a_power_cut_in_the_middle_comes_back_with_the_old_configuration(lab: Lab, node: str) -> None:
+    before = interfaces(lab, node)
+    begin_alone(lab, node, limit=60)
+    lab.power(node, "off")
+    lab.power(node, "on")
+    assert interfaces(lab, node) == before
+
+
+def test_a_switch_that_was_killed_is_finished_by_the_next_change(lab: Lab, node: str) -> None:
+    known = lab.node(node)
+    forward, backward = ["link add name br-x type bridge"], ["link del br-x"]
+    text = program.begin(CHANGE, limit=60, forward=forward, backward=backward, trial=program.Trial())
+    run = lambda text: lab.exec(lab.ssh(node, ["sh -s"]), input=text, capture_output=True, text=True, timeout=30)  # noqa: E731
+    assert run(text).stdout == "begun\n"
+    eventually(lambda: "br-x" in on_node(lab, node, "ip -br link"))
+    other = program.begin("f" * 16, limit=60, forward=[], backward=[], trial=program.Trial())
+    assert (run(other).returncode, run(other).stdout) == (75, "busy\n")
+    on_node(lab, node, f"kill -9 $(cat /run/crowbar-network/{CHANGE}/pid)")
+    assert f"the switch {CHANGE} had been killed" in run(other).stdout
+    assert "br-x" not in on_node(lab, node, "ip -br link")
+    assert known.ipv4 in interfaces(lab, node)
+
+
+def reaches(lab: Lab, node: str) -> bool:
+    return lab.exec(lab.ssh(node, ["true"]), capture_output=True, timeout=30).returncode == 0
+
+
+def eventually(what: Callable[[], Any], *, within: float = 30.0) -> None:
+    deadline = time.monotonic() + within
+    while not what():
+        assert time.monotonic() < deadline, "did not come true in time"
+        time.sleep(0.2)

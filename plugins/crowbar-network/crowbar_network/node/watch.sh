@@ -11,13 +11,18 @@ now() { # hundredths of a second since the machine has started
 start=$(now)
 end=$((start + $2 * 100))
 echo trying >state
+sleep 0.5 || sleep 1 # until whoever began this has heard so
 if { [ ! -s try.sh ] || sh try.sh >try.out 2>&1; } && ip -batch forward >forward.out 2>&1 &&
     { [ ! -s settle.sh ] || sh settle.sh >settle.out 2>&1; }; then
     echo tried >state
     while [ ! -e back ] && [ ! -d verdict ] && [ "$(now)" -lt "$end" ]; do sleep 0.1 || sleep 1; done
     [ -e back ] || echo "nobody said over a new connection, within $2 s, that it may stay" >reason.timer
 else
-    cat try.out forward.out settle.out 2>/dev/null | tail -n 3 | tr '\n' ' ' >back
+    failed=$(sed -n 's/.*failed forward:\([0-9]*\).*/\1/p' forward.out 2>/dev/null)
+    {
+        [ -z "$failed" ] || printf 'ip %s: ' "$(sed -n "${failed}p" forward)"
+        cat try.out forward.out settle.out 2>/dev/null | grep -v 'failed forward:' | tail -n 3 | tr '\n' ' '
+    } >back
 fi
 # Whoever makes this directory decides: it can be made once.
 if mkdir verdict 2>/dev/null; then
