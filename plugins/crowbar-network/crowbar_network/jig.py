@@ -83,7 +83,7 @@ class _Verdict:
     """What was last found: the first thing that is not as it should be; '' when all is well."""
 
     first: str = "no new connection to an admin address"
-    state: State | None = None
+    seen: State | None = None
     near: list[str] = field(default_factory=list)
     unheard: NodeUnreachable | None = None
     """Why it is not known whether the change has begun."""
@@ -233,7 +233,7 @@ class _Run:
         for address in addresses:
             try:
                 state = look(new, self.task, address, [])
-                verdict.state = state
+                verdict.seen = state
                 verdict.near = []
                 if wrong := missing(state, links):
                     verdict.first = wrong[0]
@@ -268,7 +268,7 @@ class _Run:
             versions = {":" in mine for mine in one.addresses}
             there = [where for where, _ in one.routers if (":" in where) in versions]
             there += [peer for peer in one.peers if (":" in peer) in versions]
-            mtu = link.mtu or (verdict.state.links[link.name].mtu if verdict.state else 1500)
+            mtu = link.mtu or (verdict.seen.links[link.name].mtu if verdict.seen else 1500)
             asked += [(where, size) for where in there for size in (0, mtu - (48 if ":" in where else 28))]
         doubled = [
             (mine.partition("/")[0], on[one.name].name)
@@ -314,8 +314,8 @@ class _Run:
                 f" since at {', '.join(ways)}; first: {verdict.first}"
             )
         self.remote.forget(task.node, task.address)
-        if verdict.state is not None:
-            for line in _drawn("was tried", verdict.state.current):
+        if verdict.seen is not None:
+            for line in _drawn("was tried", verdict.seen.current):
                 task.log(line)
         now = look(self.remote, task, task.address, [])
         if state == "back":
