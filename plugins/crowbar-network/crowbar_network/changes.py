@@ -6,7 +6,7 @@ Only the cards of the networks' conduits, what stands over them, and what Crowba
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crowbar_network.layers import RULE, Link, Route, made_with
 from crowbar_network.state import MADE, Address, Known, KnownRoute, State
@@ -30,7 +30,11 @@ def way(state: State, wanted: Sequence[Link], *, ours: Collection[str] = ()) -> 
     obsolete = [link for link in _top_first(state) if link.name in ours and link.name not in named]
     changed = [link for link in links if link.kind != "nic" and _is_other(state.links.get(link.name), link)]
     going = [link.name for link in obsolete] + [link.name for link in changed if link.name in state.links]
-    going = [link.name for link in _top_first(state) if link.name in going]
+    made = _top_first(state)
+    for link in reversed(made):  # with a link goes every VLAN on it, wanted or not
+        if link.over in going and link.name not in going:
+            going.append(link.name)
+    going = [link.name for link in made if link.name in going]
     if not going and not _differs(state, links):
         return Way()
     touched = tuple(dict.fromkeys([*going, *(link.name for link in links)]))
@@ -187,7 +191,11 @@ def _top_first(state: State) -> list[Known]:
 
 def _forward(state: State, links: Sequence[Link], going: Sequence[str]) -> list[str]:
     lines = [f"link del {name}" for name in going]
-    there = {name: known for name, known in state.links.items() if name not in going}
+    there = {
+        name: replace(known, master="") if known.master in going else known
+        for name, known in state.links.items()
+        if name not in going
+    }
     for link in links:
         known = there.get(link.name)
         if known is not None:
