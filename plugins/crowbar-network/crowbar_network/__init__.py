@@ -8,8 +8,21 @@ from typing import Any
 from flask import Blueprint
 from sqlalchemy import select
 
-from crowbar_core import Attribute, Barclamp, Change, Json, NodeRoleView, NodeView, Role, Schema, hookimpl
-from crowbar_network import allocating
+from crowbar_core import (
+    Attribute,
+    Barclamp,
+    Change,
+    Json,
+    NodeRoleView,
+    NodeView,
+    Periodic,
+    Problem,
+    Role,
+    Schema,
+    cluster,
+    hookimpl,
+)
+from crowbar_network import allocating, drift
 from crowbar_network.addressing import of_key
 from crowbar_network.jig import INVENTORY
 from crowbar_network.networks import BASE_ROLE
@@ -92,6 +105,17 @@ def on_node_unbind(node_role: NodeRoleView, change: Change) -> None:
 @hookimpl(roles=("network-*",))
 def data_of(node_roles: Sequence[NodeRoleView], session: Any) -> Mapping[int, Mapping[str, Json]]:
     return wanted_of([one for one in node_roles if one.role != INVENTORY], session)
+
+
+@hookimpl
+def register_periodic() -> Iterable[Periodic]:
+    return [Periodic(name="network-drift", seconds=drift.EVERY, run=drift.observe)]
+
+
+@hookimpl
+def status_checks() -> Iterable[Problem]:
+    with cluster().read() as session:
+        yield from drift.problems(session)
 
 
 @hookimpl

@@ -23,6 +23,7 @@ from crowbar_core import (
     JigError,
     Json,
     NodeUnreachable,
+    NodeView,
     Outcome,
     PermanentError,
     Role,
@@ -60,7 +61,7 @@ class NetworkJig(Jig):
         if task.address is None:
             raise NodeUnreachable(f"{task.node.name} has no address to ask for its interfaces at.")
         remote = Remote.of_cluster()
-        state = look(remote, task, task.address, [])
+        state = look(remote, task.node, task.address, [])
         if task.role.name == INVENTORY:
             task.begin()
             nics = [{**asdict(nic), "altnames": list(nic.altnames)} for nic in state.nics]
@@ -71,9 +72,10 @@ class NetworkJig(Jig):
         return role.name != INVENTORY
 
 
-def look(remote: Remote, task: Task, address: str, files: Iterable[str]) -> State:
+def look(remote: Remote, node: NodeView, address: str, files: Iterable[str]) -> State:
+    """What the node's interfaces are, and the texts of these files. Changes nothing."""
     asked, mark = program.look([INTERFACES, RECORD, *files])
-    answer = remote.ask(task.node, address, asked, timeout=_ASK)
+    answer = remote.ask(node, address, asked, timeout=_ASK)
     found = program.sections(answer.out, mark)
     return read(found)
 
@@ -127,7 +129,7 @@ class _Run:
         to_be = with_left(state, links, ours)
         names = [one.name for one in taken]
         files = filing(writer, links, names, state)
-        state = look(self.remote, task, task.address, [*files.files, *known_files(state.kept)])
+        state = look(self.remote, task.node, task.address, [*files.files, *known_files(state.kept)])
         found = way(state, links, ours=ours)
         task.begin()
         if not found.forward:
@@ -232,7 +234,7 @@ class _Run:
         """The state that was kept; None: not yet, ``verdict`` has why."""
         for address in addresses:
             try:
-                state = look(new, self.task, address, [])
+                state = look(new, self.task.node, address, [])
                 verdict.seen = state
                 verdict.near = []
                 if wrong := missing(state, links):
@@ -317,7 +319,7 @@ class _Run:
         if verdict.seen is not None:
             for line in _drawn("was tried", verdict.seen.current):
                 task.log(line)
-        now = look(self.remote, task, task.address, [])
+        now = look(self.remote, task.node, task.address, [])
         if state == "back":
             task.log(f"led back {int(lasted) / 100:.1f} s after the change began")
         for line in _drawn("is again", now.current):

@@ -98,6 +98,8 @@ class State:
     kept: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     tools: frozenset[str] = frozenset()
+    busy: bool = False
+    """Whether a change is being tried there."""
 
     @property
     def current(self) -> list[dict[str, Any]]:
@@ -129,6 +131,7 @@ def read(sections: Mapping[str, str]) -> State:
             links=links, routes=routes, rules=rules, kept=kept, files=files,
             nics=_nics(_json(sections, "links"), sections.get("hardware", "")),
             product=sections.get("product", "").strip(), tools=frozenset(sections.get("tools", "").split()),
+            busy=bool(sections.get("switches", "").strip()),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise PermanentError(f"The node's `ip -json` says what nobody understands: {problem!r}.") from None

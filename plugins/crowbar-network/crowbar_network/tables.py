@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Integer, MetaData, String, Table, Text
 
+from crowbar_core.tables import JsonType, UtcDateTime
+
 _metadata = MetaData()
 
 
@@ -83,6 +85,14 @@ allocations = Table(
     Column("space", Integer, nullable=False),
     Column("address", String(33), nullable=False),
     Column("prefix", Integer, nullable=False),
+)
+drifts = Table(
+    "network_drifts",
+    _metadata,
+    Column("node_id", Integer, primary_key=True),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("said", JsonType, nullable=False),
+    Column("problem", Text, nullable=False),
 )
 interface_maps = Table(
     "network_interface_maps",

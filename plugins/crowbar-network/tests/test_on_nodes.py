@@ -98,6 +98,9 @@ class Site:
         self.bed.commit()
         self.bed.anneal_until_quiet(within=60)
 
+    def dashboard(self) -> str:
+        return str(self.bed.web().get("/").text)
+
     def value(self, short: str, node: str) -> Any:
         return self.bed.value(f"network-lab-{short}", node, role="network-lab")
 
@@ -159,6 +162,29 @@ def test_what_is_no_longer_wanted_goes_and_the_address_stays(lab: Lab, node: str
     shown = interfaces(lab, node)
     assert "br-lab" not in shown
     assert f"{lab.node(node).ipv4}/16" in shown
+
+
+def test_what_somebody_changed_on_the_node_is_shown_and_repaired_where_it_is_to_be(lab: Lab, node: str) -> None:
+    def work() -> None:
+        with Site(lab, use_bridge=True) as site:
+            site.bind(node)
+            site.bed.periodic("network-drift")
+            assert "The interfaces of node" not in site.dashboard()
+            on_node(lab, node, "ip addr add 10.99.0.1/24 dev br-lab")
+            site.bed.periodic("network-drift")
+            said = f"The interfaces of node {node} are not as its networks want them: br-lab has 10.99.0.1/24"
+            assert said in site.dashboard()
+            assert "10.99.0.1" in interfaces(lab, node)
+            site.bed.set("network-lab-drift", "repair", node=node, role="network-lab")
+            site.bed.commit()
+            site.bed.anneal_until_quiet(within=60)
+            site.bed.periodic("network-drift")
+            site.bed.anneal_until_quiet(within=60)
+            assert "10.99.0.1" not in interfaces(lab, node)
+            site.bed.periodic("network-drift")
+            assert "The interfaces of node" not in site.dashboard()
+
+    in_the_lab(lab, work)
 
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
