@@ -22,7 +22,7 @@ from crowbar_core import (
     cluster,
     hookimpl,
 )
-from crowbar_network import allocating, drift
+from crowbar_network import allocating, drift, plans
 from crowbar_network.addressing import of_key
 from crowbar_network.jig import INVENTORY
 from crowbar_network.networks import BASE_ROLE
@@ -105,6 +105,11 @@ def on_node_unbind(node_role: NodeRoleView, change: Change) -> None:
 @hookimpl(roles=("network-*",))
 def data_of(node_roles: Sequence[NodeRoleView], session: Any) -> Mapping[int, Mapping[str, Json]]:
     return wanted_of([one for one in node_roles if one.role != INVENTORY], session)
+
+
+@hookimpl(roles=("network-*",))
+def plan_lines(node_roles: Sequence[NodeRoleView], session: Any) -> Iterable[str]:
+    return plans.lines(node_roles, session)
 
 
 @hookimpl

@@ -138,6 +138,20 @@ def test_a_bridge_takes_over_the_card_and_its_address_and_its_files_come_last(la
     assert json.loads(on_node(lab, node, "cat /etc/crowbar-network/kept.json"))["networks"] == ["lab"]
 
 
+def test_the_plan_says_which_addresses_and_which_interfaces(lab: Lab, node: str) -> None:
+    def work() -> None:
+        with Site(lab, use_bridge=True) as site:
+            site.bed.bind("network-nics", node)
+            site.bed.commit()
+            site.bed.anneal_until_quiet(within=60)
+            site.bed.bind("network-lab", node)
+            [line] = [one.text for one in site.bed.plan().lines]
+            assert line.startswith(f"{node} has {lab.node(node).ipv4}/16 and fd00:77::")
+            assert line.endswith("/64 of network lab on br-lab over eth0")
+
+    in_the_lab(lab, work)
+
+
 def test_the_network_by_which_a_node_is_reached_stays_on_it_when_it_is_unbound(lab: Lab, node: str) -> None:
     def work() -> None:
         with Site(lab, use_bridge=True) as site:
