@@ -73,7 +73,7 @@ class Booting:
         """The same, as the host counts."""
         self._reports, report = os.pipe()
         hold, self._hold = os.pipe()
-        self._builder = _fork(
+        self._builder = fork_child(
             lambda: _build(machine, user_namespace=user_namespace, report=report, hold=hold),
             keep=(report, hold, user_namespace),
         )
@@ -138,7 +138,7 @@ def wait_for(pid: int) -> int:
         return 0
 
 
-def _fork(work: Callable[[], None], *, keep: tuple[int, ...] = ()) -> int:
+def fork_child(work: Callable[[], None], *, keep: tuple[int, ...] = ()) -> int:
     """Run ``work`` in a child that never returns. The child closes all files but 0 to 2 and ``keep``."""
     pid = os.fork()
     if pid:
@@ -182,7 +182,7 @@ def _build(machine: Machine, *, user_namespace: int, report: int, hold: int) -> 
         linux.setns(pid_namespace, linux.CLONE_NEWPID)
         linux.setns(network_namespace, linux.CLONE_NEWNET)
         complaint_read, complaint = os.pipe()
-        child = _fork(lambda: _furnish(machine, complaint), keep=(complaint,))
+        child = fork_child(lambda: _furnish(machine, complaint), keep=(complaint,))
         os.close(complaint)
         said = os.read(complaint_read, 4096)
         if wait_for(child) != 0:
@@ -230,9 +230,9 @@ def _make_init(machine: Machine, user_namespace: int) -> tuple[int, int, int]:
     def enter() -> None:
         linux.setns(user_namespace, linux.CLONE_NEWUSER)
         linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWNET | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
-        os.write(numbers, f"init {_fork(init, keep=(numbers, hold))}\n".encode())
+        os.write(numbers, f"init {fork_child(init, keep=(numbers, hold))}\n".encode())
 
-    middle = _fork(enter, keep=(user_namespace, numbers, hold))
+    middle = fork_child(enter, keep=(user_namespace, numbers, hold))
     os.close(numbers)
     os.close(hold)
     status = wait_for(middle)
@@ -271,13 +271,13 @@ def _furnish(machine: Machine, complaint: int) -> None:
         raise
 
 
-def run_ip(ip: str, lines: Iterable[str]) -> None:
-    """Run ``ip -batch`` in this process's network namespace; ``BootError`` has its words."""
+def run_ip(ip: str, lines: Iterable[str], *options: str) -> None:
+    """Run ``ip -batch``, in this process's network namespace without ``-n NAME``; ``BootError`` has its words."""
     script, said = os.memfd_create("script"), os.memfd_create("said")
     os.write(script, "".join(f"{line}\n" for line in lines).encode())
     os.lseek(script, 0, os.SEEK_SET)
     actions = [(os.POSIX_SPAWN_DUP2, script, 0), (os.POSIX_SPAWN_DUP2, said, 2)]
-    status = wait_for(os.posix_spawn(ip, [ip, "-batch", "-"], {"PATH": PATH}, file_actions=actions))
+    status = wait_for(os.posix_spawn(ip, [ip, *options, "-batch", "-"], {"PATH": PATH}, file_actions=actions))
     words = b" ".join(os.pread(said, 4000, 0).split()).decode(errors="replace")
     os.close(script)
     os.close(said)

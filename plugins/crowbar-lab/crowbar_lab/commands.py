@@ -15,9 +15,9 @@ from crowbar_core import CrowbarError
 from crowbar_core.client import target
 from crowbar_core.commands import Noun
 from crowbar_lab import seat
-from crowbar_lab.host import check_root, default_state_dir
+from crowbar_lab.host import check_root, default_state_dir, missing_for_rack
 from crowbar_lab.lab import Lab
-from crowbar_lab.plan import check_lab_name
+from crowbar_lab.plan import KERNELS, MAX_CARDS, check_cards, check_lab_name, vlans
 from crowbar_lab.registration import register
 
 DEFAULT_NAME = "lab"
@@ -67,6 +67,20 @@ lab = _OneSentence(
 @click.option(
     "--hide", type=click.Path(path_type=Path), multiple=True, help="A path of this machine that no node may see."
 )
+@click.option(
+    "--kernel",
+    type=click.Choice(KERNELS),
+    default="host",
+    show_default=True,
+    help="uml: one of the nodes' own, User Mode Linux, which has bonds and VLANs.",
+)
+@click.option(
+    "--cards",
+    type=click.IntRange(0, MAX_CARDS),
+    default=0,
+    show_default=True,
+    help="Cards of each node besides eth0, at a switch; with --kernel uml.",
+)
 @click.option("--serve", "serves", is_flag=True, help="Start a server of the lab's own, as `crowbar lab serve` does.")
 @click.option("--register", "registers", is_flag=True, help="Make the nodes known to a Crowbar server, or to this one.")
 def up(
@@ -77,6 +91,8 @@ def up(
     ipv6: str,
     key_files: Sequence[Path],
     hide: Sequence[Path],
+    kernel: str,
+    cards: int,
     serves: bool,
     registers: bool,
 ) -> None:
@@ -85,7 +101,25 @@ def up(
     if serves:
         seat.check_profile(check_lab_name(name), owner)
     keys = [line for file in key_files for line in file.read_text().splitlines() if line.strip()]
-    made = Lab.create(name, nodes=nodes + 1, domain=domain, ipv4=ipv4, ipv6=ipv6, authorized_keys=keys, hide=hide)
+    check_cards(cards, kernel)
+    if kernel == "uml" and (missing := missing_for_rack()):
+        click.echo(
+            f"User Mode Linux is not complete here (apt-get install {' '.join(missing)}): "
+            "the nodes share this machine's kernel, and have eth0 alone.",
+            err=True,
+        )
+        kernel, cards = "host", 0
+    made = Lab.create(
+        name,
+        nodes=nodes + 1,
+        domain=domain,
+        ipv4=ipv4,
+        ipv6=ipv6,
+        authorized_keys=keys,
+        hide=hide,
+        kernel=kernel,
+        cards=cards,
+    )
     click.echo(f"The lab {name} is up: {nodes + 1} nodes, {made.nodes[0].name} and {nodes} more.", err=True)
     if serves:
         try:
@@ -155,6 +189,40 @@ def power(name: str, node: str, action: str) -> None:
 def add(name: str, node: str | None) -> None:
     """Make one more node, called NODE or by the next number, and boot it."""
     click.echo(_find(name).add_node(node).name)
+
+
+@lab.command("cable")
+@name_option
+@click.argument("node")
+@click.argument("nic")
+@click.argument("state", type=click.Choice(("up", "down")))
+def cable(name: str, node: str, nic: str, state: str) -> None:
+    """Pull the cable of NODE's card NIC at the switch (down), so that it has no carrier, or put it in again (up)."""
+    _find(name).cable(node, nic, up=state == "up")
+
+
+@lab.command("port")
+@name_option
+@click.argument("node")
+@click.argument("nic")
+@click.option("--vlan", type=int, help="The VLAN of untagged frames; 0: they are dropped.")
+@click.option("--tagged", help="All VLANs that come with a tag, like 100,200; '' for none.")
+@click.option("--lacp/--no-lacp", default=None, help="Whether the port is in the node's LACP group.")
+@click.option("--lacp-group", type=int, help="Which group, where a node has more than the one called 1.")
+@click.option("--mtu", type=int, help="Larger frames are dropped.")
+def port(
+    name: str,
+    node: str,
+    nic: str,
+    vlan: int | None,
+    tagged: str | None,
+    lacp: bool | None,
+    lacp_group: int | None,
+    mtu: int | None,
+) -> None:
+    """Set how the switch treats NODE's card NIC; what is not said stays as it is."""
+    group = lacp if lacp_group is None or lacp is False else lacp_group
+    _find(name).port(node, nic, vlan=vlan, tagged=None if tagged is None else vlans(tagged), lacp=group, mtu=mtu)
 
 
 @lab.command("exec", context_settings={"ignore_unknown_options": True})

@@ -11,7 +11,6 @@ state it is in. All that a lab has on the host is one process (see ``keeper``) a
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -19,8 +18,7 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,11 +26,23 @@ from types import TracebackType
 from typing import Any, Self
 
 from crowbar_lab import linux
+from crowbar_lab.directory import check_path, claim, closed, lock_taken_from_keeper, read_json, write_private
 from crowbar_lab.errors import LabError, LabNotFound, LabUnavailable
-from crowbar_lab.guests import KILL_SECONDS, LAB_ID_VARIABLE, end_guests, kill
+from crowbar_lab.guests import LAB_ID_VARIABLE, end_guests
 from crowbar_lab.host import RUN, SEARCH_PATH, TOOLS, check_host, check_root, default_state_dir, find_tool
 from crowbar_lab.keys import make_key
-from crowbar_lab.plan import Place, Subnets, check_lab_name, check_node_name, place, places, subnets
+from crowbar_lab.plan import (
+    Place,
+    Subnets,
+    card_macs,
+    check_cards,
+    check_lab_name,
+    check_node_name,
+    check_port,
+    place,
+    places,
+    subnets,
+)
 
 PER_REQUEST = 50
 START_SECONDS = 60.0
@@ -55,8 +65,11 @@ class LabNode:
     """Public, ``ssh-ed25519 AAAA...``."""
     powered: bool
     pid: int | None
-    """Its first process, as the host counts; None when it is off."""
+    """Its first process, as the host counts; None when it is off, or the lab has a kernel of its own."""
     boots: int
+    cards: Sequence[Mapping[str, Any]] = ()
+    """What it has besides eth0, in a lab with a kernel of its own: ``name``, ``mac`` and how the switch treats it:
+    ``cable`` (is it in?), ``vlan``, ``tagged``, ``lacp``, ``mtu``."""
 
 
 class Lab:
@@ -91,8 +104,13 @@ class Lab:
         ipv4: str = "10.77.0.0/16",
         ipv6: str = "fd00:77::/64",
         hide: Sequence[Path] = (),
+        kernel: str = "host",
+        cards: int = 0,
     ) -> Lab:
         """Make a lab; the first of its ``nodes`` is the admin node.
+
+        With the ``kernel`` "uml" the nodes share one of their own, User Mode Linux, which has bonds and VLANs; each of
+        them then has ``cards`` besides eth0, called eth1 and so on, at a switch (see ``cable`` and ``port``).
 
         Without ``authorized_keys`` the lab makes a key pair of its own, ``id_ed25519`` in its directory. ``hide`` names
         paths of the host that no node may see, over those that are hidden anyway. On any error nothing is left.
@@ -102,10 +120,11 @@ class Lab:
         if nodes < 0:
             raise LabError(f"A lab cannot have {nodes} nodes.")
         wanted_places = places(nodes, nets, domain=domain)
-        tools = check_host()
+        check_cards(cards, kernel)
+        tools = check_host(kernel)
         directory = (state_dir or default_state_dir()).absolute() / name
-        _check_path(directory)
-        lock = _claim(name, directory)
+        check_path(directory)
+        lock = claim(name, directory, lambda: cls.remove(name, state_dir=state_dir))
         lab = cls(name, directory)
         try:
             keys = list(authorized_keys)
@@ -114,11 +133,11 @@ class Lab:
                 keys.append(f"{pair.public} root@{name}")
                 write_private(directory / "id_ed25519", pair.private)
                 (directory / "id_ed25519.pub").write_text(f"{keys[0]}\n")
-            lab._start_keeper(_order(name, domain, nets, keys, not authorized_keys, hide, tools), lock)
-            lock = _closed(lock)
-            lab._add(wanted_places)
+            lab._start_keeper(_order(name, domain, nets, keys, not authorized_keys, hide, kernel, cards, tools), lock)
+            lock = closed(lock)
+            lab._add(wanted_places, cards)
         except BaseException:
-            _closed(lock)
+            closed(lock)
             cls.remove(name, state_dir=state_dir)
             raise
         return lab
@@ -188,7 +207,7 @@ class Lab:
         nets = Subnets(**_networks(described))
         number = 1 + max((node["number"] for node in described["nodes"]), default=-1)
         wanted = place(number, nets, domain=described["domain"], name=check_node_name(name) if name else None)
-        return self._add([wanted])[0]
+        return self._add([wanted], described["cards"])[0]
 
     def power(self, node: str, action: str) -> str:
         """``on``, ``off`` (as if the plug were pulled), ``reset`` (both) or ``status``; returns on or off.
@@ -236,6 +255,51 @@ class Lab:
             command += ["-i", str(key), "-o", "IdentitiesOnly=yes"]
         return [*command, *options, f"root@{found.ipv4}", *(["--", *argv] if argv else [])]
 
+    # ---- the switch, in a lab with a kernel of its own
+
+    def cable(self, node: str, nic: str, *, up: bool) -> None:
+        """Put the cable of a node's card in, or pull it: the card then has no carrier. It stays so over a power-off."""
+        self._ask_switch(do="cable", node=self.node(node).name, nic=nic, up=up)
+
+    def port(
+        self,
+        node: str,
+        nic: str,
+        *,
+        vlan: int | None = None,
+        tagged: Sequence[int] | None = None,
+        lacp: int | bool | None = None,
+        mtu: int | None = None,
+    ) -> None:
+        """Set how the switch treats a node's card; what is None stays as it is.
+
+        ``vlan`` is that of untagged frames, 0 for none; ``tagged`` are all VLANs that come with a tag. ``lacp`` is the
+        node's group of ports that the card is in: True or 1, or another number for a second one; False or 0 for none.
+        What is set at one port of a group holds for all. A port without a setting has the VLAN 1 and an MTU of 1,500.
+        """
+        found = self.node(node).name
+        asked = check_port(vlan=vlan, tagged=tagged, lacp=lacp, mtu=mtu)
+        self._ask_switch(do="port", node=found, nic=nic, port=asked)
+
+    def run_in_switch(
+        self, argv: Sequence[str], *, given: str = "", check: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program in the switch's network namespace, with ``given`` as its input; it must end within 120 s.
+
+        The bridge is called sw0, and the port of node number 2 and its card eth1 n2-eth1.
+        """
+        done = self._ask_switch(do="switch", argv=list(argv), input=given)
+        if check and done["returncode"] != 0:
+            raise LabError(
+                f"{argv[0]} failed in the switch with exit code {done['returncode']}: {done['stderr'].strip()}"
+            )
+        return subprocess.CompletedProcess(list(argv), done["returncode"], done["stdout"], done["stderr"])
+
+    def _ask_switch(self, **request: Any) -> dict[str, Any]:
+        if self.describe()["kernel"] != "uml":
+            raise LabError(f"The lab {self.name} has no switch: make it with --kernel uml.")
+        return self._request(**request)
+
     # ---- removing
 
     def destroy(self) -> None:
@@ -255,7 +319,7 @@ class Lab:
         described = read_json(directory / "lab.json")
         keeper = read_json(directory / "keeper.json")
         end_guests(described, keeper)
-        with _lock_taken_from_keeper(directory):
+        with lock_taken_from_keeper(directory):
             shutil.rmtree(directory)
         if base == RUN:
             with contextlib.suppress(OSError):
@@ -285,7 +349,7 @@ class Lab:
         if "unavailable" in answer:
             raise LabUnavailable(f"No lab can be made: {answer['unavailable']}")
 
-    def _add(self, wanted: Sequence[Place]) -> list[LabNode]:
+    def _add(self, wanted: Sequence[Place], cards: int) -> list[LabNode]:
         added: list[LabNode] = []
         for first in range(0, len(wanted), PER_REQUEST):
             orders = []
@@ -294,6 +358,7 @@ class Lab:
                 addresses = {"ipv4": one.ipv4, "ipv6": one.ipv6, "mac": one.mac}
                 keys = {"host_key": pair.public, "private_key": pair.private}
                 orders.append({"number": one.number, "name": one.name, "admin": one.admin, **addresses, **keys})
+                orders[-1]["cards"] = card_macs(one, cards)
             added += [LabNode(**node) for node in self._request(do="add", nodes=orders)["nodes"]]
         return added
 
@@ -334,6 +399,8 @@ def _order(
     keys: Sequence[str],
     private_key: bool,
     hide: Sequence[Path],
+    kernel: str,
+    cards: int,
     tools: Mapping[str, str],
 ) -> dict[str, Any]:
     """What the keeper is told on its standard input."""
@@ -341,6 +408,8 @@ def _order(
         "name": name,
         "id": secrets.token_hex(16),
         "domain": domain,
+        "kernel": kernel,
+        "cards": cards,
         "ipv4": str(nets.ipv4),
         "ipv6": str(nets.ipv6),
         "server_ipv4": f"{nets.server_ipv4}/{nets.ipv4.prefixlen}",
@@ -356,89 +425,3 @@ def _order(
 def _networks(described: Mapping[str, Any]) -> dict[str, Any]:
     nets = subnets(described["ipv4"], described["ipv6"])
     return {"ipv4": nets.ipv4, "ipv6": nets.ipv6}
-
-
-def _check_path(directory: Path) -> None:
-    if set(str(directory)) & set(":,\\\n"):
-        raise LabError(
-            f"{directory} cannot hold a lab: its path has one of ':', ',' and '\\', which overlay mounts cannot say."
-        )
-
-
-def _claim(name: str, directory: Path) -> int:
-    """Make the lab's directory, which must not be there, and hold its lock: the open file is returned.
-
-    The lock is handed on to the keeper, so that it is free when, and only when, no process of the lab is left. Remains
-    of a lab that does not run are cleared first.
-    """
-    directory.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-    base = os.open(directory.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(base, fcntl.LOCK_EX)
-        if (directory / "lock").exists() and _is_free(directory / "lock"):
-            Lab.remove(name, state_dir=directory.parent)
-            directory.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        try:
-            directory.mkdir(mode=0o700)
-        except FileExistsError:
-            raise LabError(
-                f"There is a lab {name} already: "
-                f"remove it with `crowbar lab down --name {name}`, or give another --name."
-            ) from None
-        (directory / "disks").mkdir()
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return lock
-    except FileNotFoundError:
-        raise LabError(f"The lab {name} was removed while it was made.") from None
-    finally:
-        os.close(base)
-
-
-def _closed(fd: int) -> int:
-    if fd >= 0:
-        os.close(fd)
-    return -1
-
-
-def _is_free(lock: Path) -> bool:
-    with lock.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
-
-
-@contextlib.contextmanager
-def _lock_taken_from_keeper(directory: Path) -> Iterator[None]:
-    """Kill the keeper, and with it the lab. A lab just being made is waited for, until it has one or gives up."""
-    deadline = time.monotonic() + KILL_SECONDS
-    with (directory / "lock").open("ab") as lock:
-        while True:
-            keeper = read_json(directory / "keeper.json")
-            if keeper:
-                kill(keeper["pid"], keeper["started"])
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise LabError(
-                        f"The lab in {directory} does not end: its process {keeper.get('pid')} resists being killed."
-                    ) from None
-                time.sleep(0.01)
-        yield
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        read: dict[str, Any] = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return read
-
-
-def write_private(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)

@@ -6,11 +6,17 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from crowbar_lab.errors import LabError
 
 MAX_NODES = 1000
 """A Linux bridge holds 1,024 ports."""
+
+KERNELS = ("host", "uml")
+MAX_CARDS = 15
+MAX_VLAN = 4094
+MAX_GROUP = 99
 
 FIRST_HOST = 16
 """The admin node's place in the subnets; what is below is left for the bridge and for services of the lab."""
@@ -111,3 +117,50 @@ def places(count: int, nets: Subnets, *, domain: str, taken: Sequence[Place] = (
     """The next ``count`` nodes after those that are there."""
     first = 1 + max((one.number for one in taken), default=-1)
     return [place(first + index, nets, domain=domain) for index in range(count)]
+
+
+def check_cards(cards: int, kernel: str) -> None:
+    """``LabError`` when nodes of a lab with this kernel cannot have so many cards besides eth0."""
+    if kernel not in KERNELS:
+        raise LabError(f"A lab has a kernel of the kind {' or '.join(KERNELS)}, and {kernel!r} is neither.")
+    if not 0 <= cards <= MAX_CARDS:
+        raise LabError(f"A node of a lab has up to {MAX_CARDS} cards besides eth0, and {cards} were asked for.")
+    if cards and kernel != "uml":
+        raise LabError("More cards than eth0 take a lab with a kernel of its own: make it with --kernel uml.")
+
+
+def card_macs(one: Place, cards: int) -> dict[str, str]:
+    """The names of a node's cards besides eth0, and their MACs."""
+    *_, high, low = one.mac.split(":")
+    return {f"eth{number}": f"02:77:{number:02x}:00:{high}:{low}" for number in range(1, cards + 1)}
+
+
+def check_port(
+    *, vlan: int | None, tagged: Sequence[int] | None, lacp: int | bool | None, mtu: int | None
+) -> dict[str, Any]:
+    """What is asked of a port of the switch, without what stays as it is; ``LabError`` says what cannot be."""
+    for one in (*([vlan] if vlan else []), *(tagged or [])):
+        if not 1 <= one <= MAX_VLAN:
+            raise LabError(f"{one} is no VLAN: give one from 1 to {MAX_VLAN}.")
+    if lacp is not None and not 0 <= lacp <= MAX_GROUP:
+        raise LabError(f"{lacp} is no LACP group: give one from 1 to {MAX_GROUP}, or 0 for none.")
+    if mtu is not None and not 1280 <= mtu <= 9216:
+        raise LabError(f"{mtu} is no MTU of a port: give one from 1280 to 9216.")
+    asked = {
+        "vlan": vlan,
+        "tagged": None if tagged is None else sorted(set(tagged)),
+        "lacp": None if lacp is None else int(lacp),
+        "mtu": mtu,
+    }
+    asked = {key: value for key, value in asked.items() if value is not None}
+    if not asked:
+        raise LabError("Nothing was said of the port: give a VLAN, tagged VLANs, an LACP group or an MTU.")
+    return asked
+
+
+def vlans(text: str) -> list[int]:
+    """VLANs with commas between them; ``LabError`` when it is anything else."""
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise LabError(f"{text!r} names no VLANs: give numbers with commas between them, like 100,200.") from None

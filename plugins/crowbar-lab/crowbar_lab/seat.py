@@ -20,8 +20,9 @@ from pathlib import Path
 
 from crowbar_core.client import Client, Target, config_path, forget_profile, read_config, save_profile
 from crowbar_lab import linux, server
+from crowbar_lab.directory import read_json, write_private
 from crowbar_lab.errors import LabError
-from crowbar_lab.lab import Lab, read_json, write_private
+from crowbar_lab.lab import Lab
 
 FILE = "seat.json"
 

@@ -463,6 +463,7 @@ def test_the_labs_description_is_json_with_what_is_public(lab: Lab) -> None:
         "powered",
         "pid",
         "boots",
+        "cards",
     }
     assert (lab.directory / "id_ed25519").stat().st_mode & 0o777 == 0o600
     assert lab.directory.stat().st_mode & 0o777 == 0o700
