@@ -136,6 +136,14 @@ def on_node_unbind(node_role: NodeRoleView, change: Change) -> None:
 
 
 @hookspec
+def on_node_leave(node: NodeView, change: Change) -> None:
+    """A node is about to go, in the same transaction; nothing is bound to it any more. What the barclamp's own tables
+    have of it, beside what goes along by itself, is given back here. Reverse dependency order. May do more in the same
+    change; refuses by raising ``Veto``, though ``check_delete`` is asked earlier.
+    """
+
+
+@hookspec
 def check_delete(subject: NodeView | DeploymentView, session: Any) -> Iterable[Problem]:  # type: ignore[empty-body]
     """Objections to deleting a node or a deployment, asked before anything of it goes. ``session`` reads. All are
     collected and shown together; any one vetoes.

@@ -38,7 +38,7 @@ from crowbar_core.settings import Settings
 S = TypeVar("S")
 _WAY_OUT = "Mend or uninstall it, or list it in disabled_barclamps."
 MAX_ANSWERS = 10_000
-_ON_DELETE = ("_delete", "_unbind")
+_ON_DELETE = ("_delete", "_unbind", "_leave")
 """What the names of hooks end with whose implementations are called in reverse order."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -66,6 +67,12 @@ class Watcher:
         if self.keeps == node_role.role:
             raise Veto(f"{node_role.role} stays")
         change.audit("watcher.unbound", f"{node_role.role} on {node_role.node.name}")
+
+    @hookimpl
+    def on_node_leave(self, node: NodeView, change: Change) -> None:
+        if self.keeps == f"leave {node.name}":
+            raise Veto(f"{node.name} stays")
+        change.audit("watcher.left", node.name)
 
     @hookimpl
     def check_delete(self, subject: NodeView | DeploymentView, session: Any) -> Iterator[Problem]:
@@ -212,6 +219,49 @@ def test_on_node_unbind_may_refuse(bed: Testbed, watcher: Watcher) -> None:
             go()
     assert {one.role for one in bed.node_roles(node="n1")} == {"found", "base", "above"}
     assert unbound(bed) == [], "what it had written for the child was undone, too"
+
+
+def test_on_node_leave_takes_part_after_all_was_unbound_and_may_refuse(bed: Testbed, watcher: Watcher) -> None:
+    for name in ("n1", "n2"):
+        bed.add_node(name)
+    watcher.keeps = f"leave {N1}"
+    with pytest.raises(Refused, match=f"{N1} stays"):
+        bed.delete_node("n1")
+    assert bed.node_roles(node="n1"), "what had been unbound for it is bound as before"
+    bed.delete_node("n2")
+    watcher.keeps = ""
+    bed.delete_node("n1")
+    assert [subject for _, subject in audits(bed, "watcher.left")] == [N1, "n2.example.test"]
+    rows = bed.web().get("/api/v2/audits").get_json()
+    said = [row["action"] for row in rows if row["action"].startswith("watcher.")]
+    assert said == ["watcher.left", "watcher.unbound"] * 2, "the newest first"
+
+
+def test_on_node_leave_that_refuses_after_a_teardown_keeps_the_node_and_nobody_else(
+    ready_database: str, watcher: Watcher
+) -> None:
+    @hookimpl
+    def register_barclamp() -> Barclamp:
+        made = Role(name="made", jig="python", run=lambda task: None, teardown=lambda task: None)
+        return Barclamp(name="maker", roles=(made,))
+
+    maker = ModuleType("barclamp_maker")
+    maker.register_barclamp = register_barclamp  # type: ignore[attr-defined]
+    with Testbed(watcher, maker, database_url=ready_database) as bed:
+        bed.add_node("n1")
+        bed.bind("made", "n1")
+        bed.commit()
+        bed.anneal_until_quiet()
+        watcher.keeps = f"leave {N1}"
+        bed.delete_node("n1")
+        bed.anneal_until_quiet()
+        assert (bed.node_roles(node="n1"), audits(bed, "watcher.left")) == ((), [])
+        with pytest.raises(Refused, match=f"{N1} stays"):
+            bed.delete_node("n1")
+        watcher.keeps = ""
+        bed.delete_node("n1")
+        with pytest.raises(NotFound):
+            bed.node("n1")
 
 
 def test_check_delete_objects_to_a_node_and_to_a_deployment(bed: Testbed, watcher: Watcher) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+import structlog
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import NodeView
@@ -22,6 +23,8 @@ from crowbar_core.services.data.layers import run_inputs
 from crowbar_core.services.data.views import node_views
 from crowbar_core.services.turns.parts import Parts, TornDown, Turn, rehearsing
 from crowbar_core.store import destructive, leaving, node_work
+
+log = structlog.get_logger("crowbar")
 
 
 def take_off(turn: Turn, ids: Collection[int], *, force: bool = False) -> bool:
@@ -104,7 +107,8 @@ def carry_on(turn: Turn) -> None:
             return
         _remove(turn, free)
         if emptied := leaving.emptied_nodes(turn.session):
-            forget_nodes(turn, node_views(turn.registry, turn.session, turn.store, emptied).values())
+            for view in node_views(turn.registry, turn.session, turn.store, emptied).values():
+                _forget_if_let(turn, view)
 
 
 def _remove(turn: Turn, ids: Collection[int]) -> None:
@@ -128,8 +132,23 @@ def _make_runs(turn: Turn, rows: Collection[Any]) -> None:
             turn.moves.woken.discard(row.node_id)
 
 
+def _forget_if_let(turn: Turn, view: NodeView) -> None:
+    """One that a barclamp objects to stays, with nothing bound: this may be the turn of somebody else. Whoever deletes
+    it again is told why.
+    """
+    told = len(turn.events)
+    try:
+        with turn.session.begin_nested():
+            forget_nodes(turn, [view])
+    except (Refused, Veto) as error:
+        del turn.events[told:]
+        log.warning("a node that was torn down cannot go", node=view.name, said=error.detail)
+
+
 def forget_nodes(turn: Turn, views: Collection[NodeView]) -> None:
-    """The nodes themselves go; nothing is bound to them any more."""
+    """The nodes themselves go; nothing is bound to them any more. What a barclamp raises undoes the turn."""
+    for view in views if turn.registry.listens("on_node_leave") else ():
+        turn.veto("on_node_leave", node=view)
     node_work.forget(turn.session, turn.store, [view.id for view in views])
     turn.moves.woken.difference_update(view.id for view in views)
     for view in views:

@@ -2,22 +2,22 @@
 it has; the one that a hint names; for IPv6, the one that follows from its name; the one with the host part of its admin
 address in the same group; the first free one.
 
-All is done in a transaction of the caller's, under the lock of all changes; that an address is there once, the database
+All is done in a change of the caller's, under the lock of all changes; that an address is there once, the database
 says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import netaddr
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import and_, bindparam, insert, or_, select
 
-from crowbar_core import NodeView, NotFound, Refused
+from crowbar_core import BadInput, Change, NodeView, Refused
 from crowbar_core.tables import nodes
-from crowbar_network import pool
+from crowbar_network import holders, pool
 from crowbar_network.addressing import (
     Span,
     id_of_name,
@@ -28,27 +28,14 @@ from crowbar_network.addressing import (
     stable_id,
     v6_address,
 )
+from crowbar_network.errors import bad
+from crowbar_network.hooks import Allocation
 from crowbar_network.tables import allocations, installation, networks, ranges
+from crowbar_network.telling import ranges_of, routers_of, tell_allocated
 
 DHCP = "dhcp"
 """The range of strangers: nobody is given an address of it for good by itself."""
 MOST_TRIES = 8
-NAMED = 5
-"""How many of those that hold a full range are named."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Allocation:
-    """``address`` with prefix. ``node_id`` is None for a reserved one. ``how``: had, hint, automatic, like admin, first
-    free, or asked for.
-    """
-
-    id: int
-    network_id: int
-    range_id: int
-    node_id: int | None
-    address: str
-    how: str = "had"
 
 
 def span_of(row: Any) -> Span:
@@ -56,21 +43,42 @@ def span_of(row: Any) -> Span:
     return Span(first=of_key(row.first), last=of_key(row.last), prefix=row.prefix)
 
 
-def allocate(session: Any, network: Any, node: NodeView) -> tuple[Allocation, ...]:
+def allocate(change: Change, network: Any, node: NodeView) -> tuple[Allocation, ...]:
     """The node's addresses on the network (a row of ``networks``), of each family for which it has ranges that are for
-    nodes. Done again, it changes nothing. Raises ``Refused``: the hint cannot be, or there is none left.
+    nodes, or of which a hint names an address. Done again, it changes nothing. Raises ``Refused``: there is none left,
+    the hint cannot be, or it names another one than the node has.
     """
-    all_ranges = _ranges_of(session, network.id)
-    found = []
-    for version in (4, 6):
-        there = [one for one in all_ranges if int(one.first[0]) == version]
-        if (had := _had(session, network.id, node.id, version)) is not None:
-            found.append(had)
-        elif mine := automatic_ranges(there, admin=node.admin):
-            found.append(_new(session, network, node, version, there, mine))
-        elif (text := _hint_of(node, network.name, version)) is not None:
-            found.append(_hinted(session, network, node, version, there, text))
-    return tuple(found)
+    return allocate_many(change, network, [node])
+
+
+def allocate_many(change: Change, network: Any, nodes: Sequence[NodeView]) -> tuple[Allocation, ...]:
+    """The same for many nodes, in few statements: all of them have theirs afterwards, or nothing happens. What hints
+    name is taken before anybody is given the first that is free.
+    """
+    session = change.session
+    by_family = {
+        version: [one for one in ranges_of(session, network.id) if int(one.first[0]) == version] for version in (4, 6)
+    }
+    held = _held(session, network, nodes)
+    had: list[Allocation] = []
+    taken: list[_Taken] = []
+    waiting: list[_Wanted] = []
+    for node in nodes:
+        _refuse_system(node)
+        for version, there in by_family.items():
+            hint = hint_of(node, network.name, version)
+            if (one := held.here.get((node.id, version))) is not None:
+                if hint is not None:
+                    _refuse_another(network, node, version, hint, one)
+                had.append(one)
+            elif hint is not None:
+                taken.append(_hinted(session, network, node, version, there, hint))
+            elif mine := automatic_ranges(there, admin=node.admin):
+                waiting.append(_Wanted(node=node, version=version, mine=tuple(mine)))
+    taken += _meet(session, network, waiting, held)
+    place = {node.id: number for number, node in enumerate(nodes)}
+    found = (*had, *_keep(change, network, taken))
+    return tuple(sorted(found, key=lambda one: (place[one.node_id or 0], ":" in one.address)))
 
 
 def automatic_ranges(there: Sequence[Any], *, admin: bool) -> list[Any]:
@@ -88,25 +96,87 @@ def automatic_ranges(there: Sequence[Any], *, admin: bool) -> list[Any]:
     return meant
 
 
-def _new(
-    session: Any, network: Any, node: NodeView, version: int, there: Sequence[Any], mine: Sequence[Any]
-) -> Allocation:
-    if (text := _hint_of(node, network.name, version)) is not None:
-        return _hinted(session, network, node, version, there, text)
-    for how, candidate in _candidates(session, network, node, version):
-        for one in mine:
-            if candidate in span_of(one) and pool.take(session, one.id, key_of(candidate)):
-                return _keep(session, one, key_of(candidate), node_id=node.id, how=how)
-    for one in mine:
-        if (key := pool.take_first(session, one.id)) is not None:
-            return _keep(session, one, key, node_id=node.id, how="first free")
-    raise Refused(
-        f"Network {network.name} has no IPv{version} address left for node {node.name}: {_full(session, mine)}. Add a "
-        "range, make one longer, or give back what is not needed."
+def automatic_ranges_of(session: Any, network_id: int, *, admin: bool) -> list[Any]:
+    """The same, of both families of a network."""
+    there = ranges_of(session, network_id)
+    by_family = ([one for one in there if one.first[0] == version] for version in "46")
+    return [one for family in by_family for one in automatic_ranges(family, admin=admin)]
+
+
+def _refuse_system(node: NodeView) -> None:
+    if node.system:
+        raise Refused(f"Node {node.name} stands for a deployment and is no machine: it has no addresses.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Taken:
+    """An address that is in no gap any more, of the range ``home``."""
+
+    home: Any
+    key: str
+    how: str
+    node: NodeView | None = None
+    reserved_for: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """An address of a family for a node, of one of the ranges ``mine``; ``what`` it is, in words."""
+
+    node: NodeView
+    version: int
+    mine: tuple[Any, ...]
+
+    @property
+    def what(self) -> str:
+        return f"IPv{self.version} address left for node {self.node.name}"
+
+
+def _meet(session: Any, network: Any, wanted: Sequence[_Wanted], held: _Held) -> list[_Taken]:
+    """What nothing has been said of: what follows from the node, then the first that are free."""
+    taken: list[_Taken] = []
+    left: dict[tuple[int, ...], list[_Wanted]] = {}
+    for one in wanted:
+        if (found := _by_rule(session, network, one, held)) is not None:
+            taken.append(found)
+        else:
+            left.setdefault(tuple(home.id for home in one.mine), []).append(one)
+    for several in left.values():
+        free = _first_free(session, network, several[0].mine, len(several))
+        if len(free) < len(several):
+            raise _none_left(session, network, several[0].mine, several[len(free)].what)
+        taken += [
+            _Taken(home=home, key=key, how="first free", node=one.node)
+            for (home, key), one in zip(free, several, strict=True)
+        ]
+    return taken
+
+
+def _by_rule(session: Any, network: Any, wanted: _Wanted, held: _Held) -> _Taken | None:
+    for how, candidate in _candidates(session, network, wanted, held):
+        for home in wanted.mine:
+            if candidate in span_of(home) and pool.take(session, home.id, key_of(candidate)):
+                return _Taken(home=home, key=key_of(candidate), how=how, node=wanted.node)
+    return None
+
+
+def _first_free(session: Any, network: Any, mine: Sequence[Any], count: int) -> list[tuple[Any, str]]:
+    """So many free addresses of these ranges, each with its range; fewer where there are no more."""
+    found: list[tuple[Any, str]] = []
+    for home in mine:
+        found += [(home, key) for key in pool.take_first(session, home.id, count - len(found))]
+    return found
+
+
+def _none_left(session: Any, network: Any, mine: Sequence[Any], what: str) -> Refused:
+    return Refused(
+        f"Network {network.name} has no {what}: {_full(session, mine)}. Add a range, make one longer, or give back "
+        "what is not needed."
     )
 
 
-def _candidates(session: Any, network: Any, node: NodeView, version: int) -> Iterator[tuple[str, netaddr.IPAddress]]:
+def _candidates(session: Any, network: Any, wanted: _Wanted, held: _Held) -> Iterator[tuple[str, netaddr.IPAddress]]:
+    node, version = wanted.node, wanted.version
     if version == 6 and network.v6prefix:
         prefix = netaddr.IPNetwork(network.v6prefix)
         if network.v6id == "name":
@@ -116,77 +186,151 @@ def _candidates(session: Any, network: Any, node: NodeView, version: int) -> Ite
             for counter in range(MOST_TRIES):
                 given = stable_id(prefix, interface=network.name, fqdn=node.name, counter=counter, secret=secret)
                 yield "automatic", v6_address(prefix, given)
-    if network.category != "admin":
-        like = _admin_address(session, network.group, node.id, version)
-        if like is not None:
-            host = int(like.ip) - int(like.network)
-            for one in _ranges_of(session, network.id):
-                subnet = span_of(one).subnet
-                if subnet.version == version and host < subnet.size:
-                    yield "like admin", netaddr.IPAddress(subnet.first + host, version)
-
-
-def _admin_address(session: Any, group: str, node_id: int, version: int) -> netaddr.IPNetwork | None:
-    wanted = (
-        select(allocations.c.address, allocations.c.prefix)
-        .join(networks, networks.c.id == allocations.c.network_id)
-        .where(networks.c.category == "admin", networks.c.group == group, allocations.c.node_id == node_id)
-        .where(allocations.c.address.startswith(str(version)))
-        .order_by(networks.c.order, allocations.c.id)
-        .limit(1)
-    )
-    found = session.execute(wanted).first()
-    return None if found is None else netaddr.IPNetwork(f"{of_key(found.address)}/{found.prefix}")
+    like = held.admin.get((node.id, version))
+    if network.category != "admin" and like is not None:
+        host = int(like.ip) - int(like.network)
+        for subnet in dict.fromkeys(span_of(one).subnet for one in wanted.mine):
+            if host < subnet.size:
+                yield "like admin", netaddr.IPAddress(subnet.first + host, version)
 
 
 # ---------------------------------------------------------------- hints, and addresses that are asked for
 
 
 def hint_name(network: str, version: int) -> str:
+    """The hint lies at the top of the node's hints under this name, as the core files ``--ip``; it is written on the
+    node before it is bound: by `crowbar nodes update --hint`, or, where a barclamp declares it as an attribute of
+    nodes, by `crowbar attribs set`.
+    """
     return f"hint-{network}-v{version}addr"
 
 
-def _hint_of(node: NodeView, network: str, version: int) -> str | None:
+def hint_of(node: NodeView, network: str, version: int) -> str | None:
     said = node.hint.get(hint_name(network, version))
     return None if said is None else str(said)
 
 
-def _hinted(session: Any, network: Any, node: NodeView, version: int, there: Sequence[Any], text: str) -> Allocation:
+def _hinted(session: Any, network: Any, node: NodeView, version: int, there: Sequence[Any], text: str) -> _Taken:
     name = hint_name(network.name, version)
     try:
-        return take(session, network, text, node_id=node.id, there=there, version=version, how="hint", field=name)
-    except Refused as error:
-        raise Refused(f"The hint {name} of node {node.name} cannot be: {error.detail}") from None
+        home, key = _just_this(session, network, text, there=there, version=version, field=name)
+    except (BadInput, Refused) as error:
+        raise Refused(
+            f"The hint {name} of node {node.name} cannot be: {error.detail} Change the hint, or take it away."
+        ) from None
+    return _Taken(home=home, key=key, how="hint", node=node)
+
+
+def differs(hint: str, has: Allocation) -> bool:
+    """Whether a hint names another address than the node has."""
+    try:
+        return bool(netaddr.IPAddress(hint.partition("/")[0]) != netaddr.IPAddress(has.address.partition("/")[0]))
+    except (ValueError, netaddr.AddrFormatError):
+        return True
+
+
+def _refuse_another(network: Any, node: NodeView, version: int, hint: str, has: Allocation) -> None:
+    if differs(hint, has):
+        raise Refused(
+            f"The hint {hint_name(network.name, version)} of node {node.name} says {hint}, but the node has "
+            f"{has.address} of network {network.name} already: give that back first, or change the hint."
+        )
 
 
 def take(
-    session: Any,
-    network: Any,
-    text: str,
-    *,
-    node_id: int | None,
-    reserved_for: str = "",
-    there: Sequence[Any] | None = None,
-    version: int | None = None,
-    how: str = "asked for",
+    change: Change, network: Any, text: str, *, node: NodeView | None = None, reserved_for: str = "",
     field: str = "address",
-) -> Allocation:
-    """Just this address, with or without a prefix, for a node or (``node_id`` None) as a reserved one. Raises
-    ``BadInput`` when it is none, ``Refused`` when it is in no range or taken, with by whom.
+) -> Allocation:  # fmt: skip
+    """Just this address, with or without a prefix, for a node or (None) as a reserved one. One that the node has
+    already is its own. Raises ``BadInput`` when it is none, ``Refused`` when it is in no range or taken, with by whom.
     """
-    address, prefix = parse_interface(text, field=field) if "/" in text else (parse_address(text, field=field), None)
+    session = change.session
+    address, _ = _parsed(text, field)
+    if node is not None:
+        _refuse_system(node)
+        if (one := _held(session, network, [node]).here.get((node.id, address.version))) is not None:
+            if not differs(text, one):
+                return one
+            raise Refused(
+                f"Node {node.name} has {one.address} of network {network.name} already: give that back first."
+            )
+    elif not reserved_for:
+        raise bad("reserved_for", f"Say what {address} is reserved for, or which node is to have it.")
+    home, key = _just_this(session, network, text, there=ranges_of(session, network.id), field=field)
+    return _keep(change, network, [_Taken(home=home, key=key, how="asked for", node=node, reserved_for=reserved_for)])[
+        0
+    ]
+
+
+def _just_this(
+    session: Any, network: Any, text: str, *, there: Sequence[Any], field: str, version: int | None = None
+) -> tuple[Any, str]:
+    """The address in the text, taken from the range that it is of."""
+    address, prefix = _parsed(text, field)
     if version is not None and address.version != version:
         raise Refused(f"{text} is an IPv{address.version} address.")
-    known = list(_ranges_of(session, network.id) if there is None else there)
-    home = next((one for one in known if address in span_of(one)), None)
+    home = next((one for one in there if address in span_of(one)), None)
     if home is None:
-        has = ", ".join(f"{one.name} ({span_of(one)})" for one in known) or "none of that family"
+        has = ", ".join(f"{one.name} ({span_of(one)})" for one in there) or "none of that family"
         raise Refused(f"{address} is in no range of network {network.name}, which has {has}.")
     if prefix is not None and prefix != home.prefix:
         raise Refused(f"{text} is in range {home.name}, whose prefix is /{home.prefix}.")
     if not pool.take(session, home.id, key_of(address)):
         raise Refused(f"{address} is taken by {_holder(session, home, key_of(address))}.")
-    return _keep(session, home, key_of(address), node_id=node_id, reserved_for=reserved_for, how=how)
+    return home, key_of(address)
+
+
+def _parsed(text: str, field: str) -> tuple[netaddr.IPAddress, int | None]:
+    return parse_interface(text, field=field) if "/" in text else (parse_address(text, field=field), None)
+
+
+def reserve(
+    change: Change, network: Any, *, reserved_for: str, range_name: str | None = None, count: int = 1
+) -> tuple[Allocation, ...]:
+    """The first free addresses for somebody who is no node: of the named range, else of all. Raises ``BadInput``,
+    ``Refused``.
+    """
+    if not reserved_for:
+        raise bad("reserved_for", "Say what the address is reserved for, or which node is to have one (node_id).")
+    mine = _named(change.session, network, range_name)
+    free = _first_free(change.session, network, mine, count)
+    if len(free) < count:
+        left = "address left" if count == 1 else f"{count:,} addresses left"
+        raise _none_left(change.session, network, mine, left)
+    taken = [_Taken(home=home, key=key, how="first free", reserved_for=reserved_for) for home, key in free]
+    return _keep(change, network, taken)
+
+
+def allocate_in(change: Change, network: Any, node: NodeView, range_name: str) -> Allocation:
+    """An address of just this range for a node: the one that it has of its family, if that is in it, else the first
+    free. Raises ``BadInput``, ``Refused``.
+    """
+    session = change.session
+    _refuse_system(node)
+    mine = _named(session, network, range_name)
+    version = int(mine[0].first[0])
+    held = _held(session, network, [node])
+    if (one := held.here.get((node.id, version))) is not None:
+        if one.range_id == mine[0].id:
+            return one
+        raise Refused(
+            f"Node {node.name} has {one.address} of range {one.range} of network {network.name} already: give that "
+            "back first."
+        )
+    if (hint := hint_of(node, network.name, version)) is not None:
+        return _keep(change, network, [_hinted(session, network, node, version, mine, hint)])[0]
+    wanted = _Wanted(node=node, version=version, mine=tuple(mine))
+    return _keep(change, network, _meet(session, network, [wanted], held))[0]
+
+
+def _named(session: Any, network: Any, name: str | None) -> list[Any]:
+    there = list(ranges_of(session, network.id))
+    mine = [one for one in there if name is None or one.name == name]
+    if not mine:
+        has = ", ".join(one.name for one in there) or "none"
+        called = "no range" if name is None else f"no range {name!r}; its ranges are {has}"
+        raise bad("range", f"Network {network.name} has {called}.")
+    return mine
 
 
 def _holder(session: Any, home: Any, key: str) -> str:
@@ -198,82 +342,95 @@ def _holder(session: Any, home: Any, key: str) -> str:
     found = session.execute(wanted).first()
     if found is None:
         return "a router"
-    return f"node {found.name}" if found.name else f"the reservation for {found.reserved_for or 'nobody'}"
+    return f"node {found.name}" if found.name else holders.called(found)
 
 
-# ---------------------------------------------------------------- keeping and giving back
+# ---------------------------------------------------------------- keeping
 
 
-def _keep(session: Any, home: Any, key: str, *, node_id: int | None, reserved_for: str = "", how: str) -> Allocation:
-    space = home.network_id if home.overlap else 0
-    made = session.scalar(
-        insert(allocations)
-        .values(
-            network_id=home.network_id, range_id=home.id, node_id=node_id, reserved_for=reserved_for, space=space,
-            address=key, prefix=home.prefix,
+def _keep(change: Change, network: Any, taken: Sequence[_Taken]) -> tuple[Allocation, ...]:
+    """Write down who has them, and tell of it."""
+    if not taken:
+        return ()
+    rows = [
+        {
+            "network_id": network.id, "range_id": one.home.id, "node_id": None if one.node is None else one.node.id,
+            "reserved_for": one.reserved_for, "space": network.id if one.home.overlap else 0, "address": one.key,
+            "prefix": one.home.prefix,
+        }
+        for one in taken
+    ]  # fmt: skip
+    ids = change.session.scalars(_INSERT, rows).all()
+    kept = tuple(
+        Allocation(
+            id=key, network_id=network.id, network=network.name, range_id=one.home.id, range=one.home.name,
+            address=f"{of_key(one.key)}/{one.home.prefix}", node_id=None if one.node is None else one.node.id,
+            node=None if one.node is None else one.node.name, reserved_for=one.reserved_for, how=one.how,
         )
-        .returning(allocations.c.id)
+        for key, one in zip(ids, taken, strict=True)
     )  # fmt: skip
-    return Allocation(
-        id=made, network_id=home.network_id, range_id=home.id, node_id=node_id,
-        address=f"{of_key(key)}/{home.prefix}", how=how,
-    )  # fmt: skip
+    tell_allocated(change, kept)
+    return kept
 
 
-def release(session: Any, allocation_id: int) -> Allocation:
-    """Give one back; returns what it was. Raises ``NotFound``."""
-    row = session.execute(select(allocations).where(allocations.c.id == allocation_id)).first()
-    if row is None:
-        raise NotFound(f"There is no allocation {allocation_id}.")
-    session.execute(delete(allocations).where(allocations.c.id == allocation_id))
-    pool.give_back(session, row.range_id, row.address)
-    return _made(row)
-
-
-def release_of(session: Any, network_id: int, node_id: int) -> tuple[Allocation, ...]:
-    """Give back all that a node has on a network; returns what it was."""
-    mine = select(allocations.c.id).where(allocations.c.network_id == network_id, allocations.c.node_id == node_id)
-    return tuple(release(session, found) for found in session.scalars(mine.order_by(allocations.c.id)).all())
-
-
-def _had(session: Any, network_id: int, node_id: int, version: int) -> Allocation | None:
-    wanted = select(allocations).where(
-        allocations.c.network_id == network_id,
-        allocations.c.node_id == node_id,
-        allocations.c.address.startswith(str(version)),
+_HELD = (
+    select(allocations, ranges.c.name.label("range"), networks.c.category)
+    .join(ranges, ranges.c.id == allocations.c.range_id)
+    .join(networks, networks.c.id == allocations.c.network_id)
+    .where(
+        allocations.c.node_id.in_(bindparam("nodes", expanding=True)),
+        or_(
+            allocations.c.network_id == bindparam("network"),
+            and_(networks.c.category == "admin", networks.c.group == bindparam("group")),
+        ),
     )
-    row = session.execute(wanted.order_by(allocations.c.id).limit(1)).first()
-    return None if row is None else _made(row)
+    .order_by(networks.c.order.desc(), allocations.c.id.desc())
+)
+_INSERT = insert(allocations).returning(allocations.c.id, sort_by_parameter_order=True)
 
 
-def _made(row: Any) -> Allocation:
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """What nodes have already, by node and family: on the network, and on the admin network of its group."""
+
+    here: Mapping[tuple[int, int], Allocation]
+    admin: Mapping[tuple[int, int], netaddr.IPNetwork]
+
+
+def _held(session: Any, network: Any, nodes: Sequence[NodeView]) -> _Held:
+    """Of several addresses of a family that a node has on a network, the oldest counts."""
+    names = {node.id: node.name for node in nodes}
+    asked = {"nodes": list(names), "network": network.id, "group": network.group}
+    rows = session.execute(_HELD, asked).all()
+    return _Held(
+        here={
+            (row.node_id, int(row.address[0])): allocation_of(row, network=network.name, node=names[row.node_id])
+            for row in rows
+            if row.network_id == network.id
+        },
+        admin={
+            (row.node_id, int(row.address[0])): netaddr.IPNetwork(f"{of_key(row.address)}/{row.prefix}")
+            for row in rows
+            if row.category == "admin" and row.network_id != network.id
+        },
+    )
+
+
+def allocation_of(row: Any, *, network: str, node: str | None) -> Allocation:
+    """A row of ``allocations``, with its range's name, as others see it."""
     return Allocation(
-        id=row.id, network_id=row.network_id, range_id=row.range_id, node_id=row.node_id,
-        address=f"{of_key(row.address)}/{row.prefix}",
+        id=row.id, network_id=row.network_id, network=network, range_id=row.range_id, range=row.range,
+        address=f"{of_key(row.address)}/{row.prefix}", node_id=row.node_id, node=node, reserved_for=row.reserved_for,
     )  # fmt: skip
-
-
-def _ranges_of(session: Any, network_id: int) -> Sequence[Any]:
-    found: Sequence[Any] = session.execute(
-        select(ranges).where(ranges.c.network_id == network_id).order_by(ranges.c.first)
-    ).all()
-    return found
 
 
 def _full(session: Any, full: Sequence[Any]) -> str:
     """Who holds what, of ranges in which nothing is free."""
     said = []
     for one in full:
-        held = select(func.count()).select_from(allocations).where(allocations.c.range_id == one.id)
-        count = session.scalar(held)
-        names = (
-            select(func.coalesce(nodes.c.name, allocations.c.reserved_for))
-            .outerjoin_from(allocations, nodes, nodes.c.id == allocations.c.node_id)
-            .where(allocations.c.range_id == one.id)
-            .order_by(allocations.c.address)
-            .limit(NAMED)
-        )
-        who = [str(name) for name in session.scalars(names).all()]
-        more = f" and {count - len(who):,} more" if count > len(who) else ""
-        said.append(f"all of {one.name} ({span_of(one)}) is taken, by {', '.join(who)}{more}")
+        span = span_of(one)
+        inside = [router for router in routers_of(session, one.network_id) if of_key(router.address) in span]
+        taken = [holders.who(session, allocations.c.range_id == one.id), "a router" if inside else ""]
+        by = " and ".join(filter(None, taken))
+        said.append(f"all {span.size:,} of {one.name} ({span}) are taken, by {by}")
     return "; ".join(said)

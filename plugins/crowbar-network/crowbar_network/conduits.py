@@ -132,6 +132,8 @@ def _member(text: str, field: str) -> Member:
         kind, value, count = found.groups()
         if kind == "mac" and not _MAC.fullmatch(value):
             raise bad(field, f"{value!r} is no MAC address like 52:54:00:12:34:56.")
+        if kind == "mac" and int(value[:2], 16) & 1:
+            raise bad(field, f"{value!r} is a multicast address, which no card has: write the card's own.")
         if count and kind != "driver":
             raise bad(field, f"{text!r}: only driver=NAME*COUNT can mean several cards.")
         return Member(text=text, kind=kind, value=value, count=int(count or 1))

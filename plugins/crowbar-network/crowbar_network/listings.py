@@ -5,21 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import String, cast, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.rest import DEPLOYMENTS, NODES, Field, Later, Listing, field, fields
 from crowbar_network.addressing import key_of, of_key, parse_address
-from crowbar_network.tables import allocations, networks, ranges, routers
+from crowbar_network.checks import LAYERS
+from crowbar_network.tables import allocations, interface_maps, networks, ranges, routers
 
 _deployments, _nodes = DEPLOYMENTS.source, NODES.source
-_LAYERS = ("conduit", "vlan", "use_vlan", "use_bridge", "use_team", "team_mode")
 
 
-def _address(column: Any, name: str, *, filter: bool = False, example: str = "192.168.124.10") -> Field:
+def _cidr(table: Any, name: str, *, example: str) -> Field:
+    """An address with the length of its prefix."""
+    column = table.c[name] + "/" + cast(table.c.prefix, String)
+    return Field(name=name, column=column, type=str, sort=True, order=table.c[name], example=example, show=_with_prefix)
+
+
+def _with_prefix(text: str) -> str:
+    key, _, prefix = text.partition("/")
+    return f"{of_key(key)}/{prefix}"
+
+
+def _ip(column: Any, example: str) -> Field:
+    """The same without, to find it by."""
     return Field(
-        name=name, column=column, type=str, filter=filter, sort=True, example=example,
-        show=lambda key: str(of_key(key)), read=lambda text: key_of(parse_address(text, field=name)),
+        name="ip", column=column, type=str, filter=True, example=example, show=lambda key: str(of_key(key)),
+        read=lambda text: key_of(parse_address(text, field="ip")),
     )  # fmt: skip
 
 
@@ -31,6 +43,11 @@ def _of_networks(source: Any, order: Any) -> Any:
         return found
 
     return fetch
+
+
+def _preferred(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
+    found = _of_networks(routers, routers.c.pref)(session, ids)
+    return {key: several[0] for key, several in found.items()}
 
 
 def _told(one: Any) -> dict[str, Any]:
@@ -53,13 +70,16 @@ NETWORKS = Listing(
         *fields(networks, "deployment_id", filter=("deployment_id",)),
         field(_deployments.c.name, "deployment", filter=True, example="system"),
         *fields(networks, "category", "group", filter=("category", "group"), sort=("category", "group")),
-        *fields(networks, *_LAYERS, "mtu", "v6prefix", "v6auto", "v6id", "configure", "pbr", filter=("vlan",)),
+        *fields(networks, *LAYERS, "mtu", "v6prefix", "v6auto", "v6id", "configure", "pbr", filter=("vlan",)),
         *fields(networks, "order", sort=("order",)),
     ),
     later=(
         Later(name="ranges", type=list, fetch=_of_networks(ranges, ranges.c.first), missing=[], only_on_request=False),
         Later(
             name="routers", type=list, fetch=_of_networks(routers, routers.c.pref), missing=[], only_on_request=False
+        ),
+        Later(
+            name="router", type=dict, fetch=_preferred, only_on_request=False, help="The one that is preferred, if any."
         ),
     ),
 )
@@ -72,9 +92,9 @@ RANGES = Listing(
     fields=(
         *fields(ranges, "id", "name", "network_id", filter=("name", "network_id"), sort=("name",)),
         field(networks.c.name, "network", filter=True, example="admin"),
-        _address(ranges.c.first, "first"),
-        _address(ranges.c.last, "last", example="192.168.124.80"),
-        *fields(ranges, "prefix", *_LAYERS, "overlap"),
+        _cidr(ranges, "first", example="192.168.124.21/24"),
+        _cidr(ranges, "last", example="192.168.124.80/24"),
+        *fields(ranges, *LAYERS, "overlap"),
     ),
 )
 
@@ -86,8 +106,9 @@ ROUTERS = Listing(
     fields=(
         *fields(routers, "id", "network_id", filter=("network_id",)),
         field(networks.c.name, "network", filter=True, example="admin"),
-        _address(routers.c.address, "address", filter=True, example="192.168.124.1"),
-        *fields(routers, "prefix", "pref", sort=("pref",)),
+        _cidr(routers, "address", example="192.168.124.1/24"),
+        _ip(routers.c.address, "192.168.124.1"),
+        *fields(routers, "pref", sort=("pref",)),
     ),
 )
 
@@ -103,9 +124,37 @@ ALLOCATIONS = Listing(
         field(_nodes.c.name, "node", filter=True, nullable=True, example="web1.rack2.example.com"),
         *fields(allocations, "network_id", filter=("network_id",)),
         field(networks.c.name, "network", filter=True, example="admin"),
-        *fields(allocations, "range_id", filter=("range_id",)),
+        Field(
+            name="network_range_id",
+            column=allocations.c.range_id,
+            type=int,
+            filter=True,
+            example=3,
+            help="The range that it is of.",
+        ),
         field(ranges.c.name, "range", filter=True, example="host"),
-        _address(allocations.c.address, "address", filter=True),
-        *fields(allocations, "prefix", "reserved_for"),
+        _cidr(allocations, "address", example="192.168.124.81/24"),
+        _ip(allocations.c.address, "192.168.124.81"),
+        *fields(allocations, "reserved_for", filter=("reserved_for",)),
+    ),
+)
+
+INTERFACE_MAPS = Listing(
+    noun="interface map",
+    plural="interface_maps",
+    source=interface_maps,
+    key=interface_maps.c.id,
+    name=interface_maps.c.pattern,
+    fields=(
+        *fields(interface_maps, "id", "pattern", filter=("pattern",), sort=("pattern",)),
+        Field(
+            name="buses",
+            column=interface_maps.c.buses,
+            type=list,
+            show=lambda text: text.split("\n"),
+            example=["0000:00:1c", "0000:00:01"],
+            help="Beginnings of bus paths, the first card's first.",
+        ),
+        *fields(interface_maps, "order", sort=("order",)),
     ),
 )

@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import netaddr
-from sqlalchemy import and_, delete, insert, or_, select, update
+from sqlalchemy import and_, bindparam, delete, insert, or_, select, update
 
-from crowbar_network.addressing import key_of, of_key
+from crowbar_network.addressing import key_of
+from crowbar_network.remembered import remembered
 from crowbar_network.tables import gaps
+
+_MINE = gaps.c.range_id == bindparam("mine")
+_FIRST = select(gaps.c.first, gaps.c.last).where(_MINE).order_by(gaps.c.first).limit(1)
+_BEGIN_LATER = update(gaps).where(_MINE, gaps.c.first == bindparam("begin")).values(first=bindparam("later"))
 
 
 def fill(session: Any, range_id: int, first: str, last: str, taken: Iterable[str]) -> None:
     """Make the gaps of a range anew: all of it, but for what is ``taken`` (keys, in any order)."""
+    remembered(session).pop(("gap", range_id), None)
     session.execute(delete(gaps).where(gaps.c.range_id == range_id))
     begin, made = first, []
     for key in sorted(taken):
@@ -31,18 +36,28 @@ def fill(session: Any, range_id: int, first: str, last: str, taken: Iterable[str
         session.execute(insert(gaps), made)
 
 
-def take_first(session: Any, range_id: int) -> str | None:
-    """The lowest free address; None when there is none."""
-    mine = gaps.c.range_id == range_id
-    found = session.execute(select(gaps.c.first, gaps.c.last).where(mine).order_by(gaps.c.first).limit(1)).first()
-    if found is None:
-        return None
-    _shorten(session, range_id, found.first, found.last, found.first)
-    return str(found.first)
+def take_first(session: Any, range_id: int, count: int = 1) -> list[str]:
+    """The lowest free addresses, so many; fewer where there are no more."""
+    known, found = remembered(session), list[str]()
+    while len(found) < count:
+        gap = known.pop(("gap", range_id), None) or session.execute(_FIRST, {"mine": range_id}).first()
+        if gap is None:
+            break
+        first, last = gap
+        room = min(count - len(found), int(last[1:], 16) - int(first[1:], 16) + 1)
+        end = _moved(first, room - 1)
+        found += [_moved(first, step) for step in range(room)]
+        if end == last:
+            session.execute(delete(gaps).where(gaps.c.range_id == range_id, gaps.c.first == first))
+        else:
+            known["gap", range_id] = (_after(end), last)
+            session.execute(_BEGIN_LATER, {"mine": range_id, "begin": first, "later": _after(end)})
+    return found
 
 
 def take(session: Any, range_id: int, key: str) -> bool:
     """Whether the address was free, and is taken now."""
+    remembered(session).pop(("gap", range_id), None)
     below = and_(gaps.c.range_id == range_id, gaps.c.first <= key)
     found = session.execute(
         select(gaps.c.first, gaps.c.last).where(below).order_by(gaps.c.first.desc()).limit(1)
@@ -54,6 +69,7 @@ def take(session: Any, range_id: int, key: str) -> bool:
 
 
 def give_back(session: Any, range_id: int, key: str) -> None:
+    remembered(session).pop(("gap", range_id), None)
     mine, before, after = gaps.c.range_id == range_id, _before(key), _after(key)
     beside = select(gaps.c.first, gaps.c.last).where(mine, or_(gaps.c.last == before, gaps.c.first == after))
     first = last = key
@@ -71,7 +87,7 @@ def _shorten(session: Any, range_id: int, first: str, last: str, key: str) -> No
     if first == last:
         session.execute(delete(gaps).where(this))
     elif key == first:
-        session.execute(update(gaps).where(this).values(first=_after(key)))
+        session.execute(_BEGIN_LATER, {"mine": range_id, "begin": first, "later": _after(key)})
     else:
         session.execute(update(gaps).where(this).values(last=_before(key)))
         if key != last:
@@ -87,9 +103,8 @@ def _after(key: str) -> str:
 
 
 def _moved(key: str, by: int) -> str:
-    address: netaddr.IPAddress = of_key(key)
-    bits = 32 if address.version == 4 else 128
-    value = int(address) + by
+    bits = 32 if key[0] == "4" else 128
+    value = int(key[1:], 16) + by
     # Beyond the last address of all there is a key, though no address: ranges never reach it.
     return f"{key[0]}{value & ((1 << bits + 1) - 1):032x}" if value >= 0 else f"{key[0]}{0:032x}"
 

@@ -1,16 +1,15 @@
-"""/api/v2/networks, with their ranges, routers and allocations."""
+"""/api/v2/networks, with their ranges and routers, and interface maps."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from flask import Blueprint
 from pydantic import Field
 
-from crowbar_core import NotFound, Refused, cluster
+from crowbar_core import cluster
 from crowbar_core.rest import (
     DEPLOYMENTS,
-    NODES,
     Answer,
     Body,
     Description,
@@ -26,10 +25,9 @@ from crowbar_core.rest import (
     listed,
     reading,
     resolve,
-    to_change,
 )
-from crowbar_network import allocating, networks
-from crowbar_network.listings import ALLOCATIONS, NETWORKS, RANGES, ROUTERS
+from crowbar_network import interface_maps, networks, ranges
+from crowbar_network.listings import INTERFACE_MAPS, NETWORKS, RANGES, ROUTERS
 
 rest = Blueprint("network_rest", __name__, url_prefix="/api/v2")
 
@@ -43,15 +41,19 @@ NetworkName = Annotated[
 Word = Annotated[str, formed(r"[a-z][a-z0-9_-]{0,63}", "A word: a small letter, then small letters, digits, - and _.")]
 Address = Annotated[str, Field(max_length=64)]
 Bounded = Annotated[int, Field(ge=0, le=1_000_000)]
+Pattern = Annotated[
+    str,
+    formed(r"[ -~]{1,200}", "A pattern is 1 to 200 plain characters, such as PowerEdge R7*; * and ? stand for others."),
+]
 
 
 class Layers(Body):
     conduit: Annotated[str, Field(max_length=200)] | None = None
-    vlan: int | None = None
+    vlan: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
     use_vlan: bool | None = None
     use_bridge: bool | None = None
     use_team: bool | None = None
-    team_mode: int | None = None
+    team_mode: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
 
 
 class NewRange(Layers):
@@ -61,9 +63,28 @@ class NewRange(Layers):
     overlap: bool = False
 
 
+class NewRangeOf(NewRange):
+    network_id: Reference
+
+
+class ChangedRange(Layers):
+    name: Word = ""
+    first: Address = ""
+    last: Address = ""
+    overlap: bool = False
+
+
 class NewRouter(Body):
     address: Address
     pref: Bounded = 65536
+
+
+class NewRouterOf(NewRouter):
+    network_id: Reference
+
+
+class ChangedRouter(Body):
+    pref: Bounded
 
 
 class ChangedNetwork(Layers):
@@ -72,7 +93,7 @@ class ChangedNetwork(Layers):
     deployment_id: Reference = "system"
     category: Word = "unmanaged"
     group: Word = "default"
-    mtu: int | None = None
+    mtu: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
     v6prefix: Address | None = None
     v6id: Literal["name", "stable"] = "name"
     configure: bool = True
@@ -87,10 +108,24 @@ class NewNetwork(ChangedNetwork):
     router: NewRouter | None = None
 
 
+class NewMap(Body):
+    pattern: Pattern
+    buses: list[str]
+    order: Bounded = 10_000
+
+
+class ChangedMap(NewMap):
+    pattern: Pattern = ""
+    buses: list[str] = Field(default_factory=list)
+
+
 reading(rest, NETWORKS, parameter="network")
 reading(rest, RANGES, parameter="network_range")
 reading(rest, ROUTERS, parameter="network_router")
-reading(rest, ALLOCATIONS, parameter="network_allocation")
+reading(rest, INTERFACE_MAPS, parameter="interface_map")
+
+
+# ---------------------------------------------------------------- networks
 
 
 @creating(rest, NETWORKS, summary="Make a network, with its ranges and its router", body=NewNetwork)
@@ -122,7 +157,7 @@ def remove_network(key: int) -> None:
         networks.remove(change, key)
 
 
-# ---------------------------------------------------------------- ranges and routers
+# ---------------------------------------------------------------- ranges
 
 
 @rest.get("/networks/<network>/network_ranges")
@@ -134,96 +169,87 @@ def ranges_of(network: str) -> Answer:
 @rest.post("/networks/<network>/network_ranges")
 @api(permission="operator", summary="Add a range to a network", body=NewRange, listing=RANGES, status=201)
 def add_range(network: str, body: NewRange) -> Answer:
+    return created(RANGES, _new_range(found_id(NETWORKS, network), body))
+
+
+@creating(rest, RANGES, summary="Add a range to the network that it names", body=NewRangeOf)
+def create_range(body: NewRangeOf) -> int:
+    return _new_range(resolve(NETWORKS, body.network_id, "network_id"), body)
+
+
+def _new_range(network: int, body: NewRange) -> int:
     with cluster().change() as change:
-        key = networks.add_range(change, found_id(NETWORKS, network), body.model_dump())
-    return created(RANGES, key)
+        return ranges.add_range(change, network, body.model_dump(exclude={"network_id"}))
 
 
-class ChangedRange(Body):
-    first: Address
-    last: Address
-
-
-@rest.put("/network_ranges/<network_range>")
-@api(permission="operator", summary="Make a range longer or shorter", body=ChangedRange, takes_match=True)
-def resize(network_range: str, body: ChangedRange) -> None:
-    key = to_change(RANGES, network_range)
+@changing(rest, RANGES, parameter="network_range", summary="Change a range", body=ChangedRange)
+def change_range(key: int, body: ChangedRange) -> None:
     with cluster().change() as change:
-        networks.resize(change, key, body.first, body.last)
+        ranges.alter_range(change, key, given(body))
 
 
-@deleting(rest, RANGES, parameter="network_range", summary="Remove a range")
+@deleting(
+    rest, RANGES, parameter="network_range", summary="Remove a range",
+    asks="A range of which somebody has an address does not go.",
+)  # fmt: skip
 def remove_range(key: int) -> None:
     with cluster().change() as change:
-        networks.remove_range(change, key)
+        ranges.remove_range(change, key)
+
+
+# ---------------------------------------------------------------- routers
+
+
+@rest.get("/networks/<network>/network_routers")
+@api(permission="viewer", summary="The routers of a network", listing=ROUTERS, many=True)
+def routers_of(network: str) -> Answer:
+    return listed(ROUTERS, filters={"network_id": str(found_id(NETWORKS, network))})
 
 
 @rest.post("/networks/<network>/network_routers")
 @api(permission="operator", summary="Add a router to a network", body=NewRouter, listing=ROUTERS, status=201)
 def add_router(network: str, body: NewRouter) -> Answer:
+    return created(ROUTERS, _new_router(found_id(NETWORKS, network), body))
+
+
+@creating(rest, ROUTERS, summary="Add a router to the network that it names", body=NewRouterOf)
+def create_router(body: NewRouterOf) -> int:
+    return _new_router(resolve(NETWORKS, body.network_id, "network_id"), body)
+
+
+def _new_router(network: int, body: NewRouter) -> int:
     with cluster().change() as change:
-        key = networks.add_router(change, found_id(NETWORKS, network), body.model_dump())
-    return created(ROUTERS, key)
+        return ranges.add_router(change, network, body.model_dump(exclude={"network_id"}))
+
+
+@changing(rest, ROUTERS, parameter="network_router", summary="Change a router's preference", body=ChangedRouter)
+def change_router(key: int, body: ChangedRouter) -> None:
+    with cluster().change() as change:
+        ranges.alter_router(change, key, body.pref)
 
 
 @deleting(rest, ROUTERS, parameter="network_router", summary="Remove a router")
 def remove_router(key: int) -> None:
     with cluster().change() as change:
-        networks.remove_router(change, key)
+        ranges.remove_router(change, key)
 
 
-# ---------------------------------------------------------------- allocations
+# ---------------------------------------------------------------- interface maps
 
 
-class Asked(Body):
-    node: Reference | None = None
-    address: Address | None = None
-    reserved_for: Description = ""
-
-
-@rest.get("/networks/<network>/network_allocations")
-@api(permission="viewer", summary="The allocations of a network", listing=ALLOCATIONS, many=True)
-def allocations_of(network: str) -> Answer:
-    return listed(ALLOCATIONS, filters={"network_id": str(found_id(NETWORKS, network))})
-
-
-@rest.post("/networks/<network>/allocate_ip")
-@api(
-    permission="operator", summary="Give a node addresses of a network, or reserve one", body=Asked, returns=list[Any],
-    status=201,
-)  # fmt: skip
-def allocate(network: str, body: Asked) -> list[dict[str, Any]]:
-    key = found_id(NETWORKS, network)
-    node = None if body.node is None else cluster().node(_name_of(body.node))
+@creating(rest, INTERFACE_MAPS, summary="Say in which order a kind of machine has its buses", body=NewMap)
+def create_map(body: NewMap) -> int:
     with cluster().change() as change:
-        row = networks.row(change.session, key)
-        if body.address is not None:
-            found = [
-                allocating.take(
-                    change.session, row, body.address, node_id=None if node is None else node.id,
-                    reserved_for=body.reserved_for,
-                )
-            ]  # fmt: skip
-        elif node is not None:
-            found = list(allocating.allocate(change.session, row, node))
-        else:
-            raise Refused("Say for which node, or which address is to be reserved.")
-        for one in found:
-            change.audit("network.allocate", f"network {row.name}", address=one.address)
-    return [{"id": one.id, "address": one.address, "how": one.how} for one in found]
+        return interface_maps.create(change, body.model_dump())
 
 
-@deleting(rest, ALLOCATIONS, parameter="network_allocation", summary="Give an address back")
-def release(key: int) -> None:
+@changing(rest, INTERFACE_MAPS, parameter="interface_map", summary="Change an interface map", body=ChangedMap)
+def change_map(key: int, body: ChangedMap) -> None:
     with cluster().change() as change:
-        gone = allocating.release(change.session, key)
-        change.audit("network.release", f"network {networks.row(change.session, gone.network_id).name}",
-                     address=gone.address)  # fmt: skip
+        interface_maps.alter(change, key, given(body))
 
 
-def _name_of(reference: int | str) -> str:
-    key = resolve(NODES, reference, "node")
-    found = next((one.name for one in cluster().nodes() if one.id == key), None)
-    if found is None:
-        raise NotFound(f"There is no node {reference}.")
-    return found
+@deleting(rest, INTERFACE_MAPS, parameter="interface_map", summary="Remove an interface map")
+def remove_map(key: int) -> None:
+    with cluster().change() as change:
+        interface_maps.remove(change, key)

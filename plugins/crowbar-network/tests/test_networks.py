@@ -109,8 +109,7 @@ def test_a_node_with_the_role_of_a_network_has_its_addresses(bed: Testbed) -> No
         bed.bind("network-admin", node)
         bed.bind("network-storage", node)
     held = {
-        (one["node"], one["network"], one["range"]): one["address"]
-        for one in web.get(f"{API}/network_allocations").json
+        (one["node"], one["network"], one["range"]): one["ip"] for one in web.get(f"{API}/network_allocations").json
     }
     assert held["n1.example.test", "admin", "host"] == "192.168.124.81"
     assert held["n2.example.test", "admin", "host"] == "192.168.124.83"
@@ -137,11 +136,11 @@ def test_a_full_range_is_refused_with_who_has_what(bed: Testbed) -> None:
     for number in range(4):
         bed.bind("network-admin", f"n{number}")
     web.post(f"{API}/nodes/n4.example.test/roles", json={"role_id": "network-admin"})
-    refused = web.post(f"{API}/networks/admin/allocate_ip", json={"node": "n4.example.test"})
+    refused = web.post(f"{API}/networks/admin/allocate_ip", json={"node_id": "n4.example.test"})
     assert refused.status_code == 409
     assert (
-        "Network admin has no IPv4 address left for node n4.example.test: all of host (192.168.124.81/24 to "
-        "192.168.124.84/24) is taken, by n0.example.test, n1.example.test, n2.example.test, n3.example.test."
+        "Network admin has no IPv4 address left for node n4.example.test: all 4 of host (192.168.124.81/24 to "
+        "192.168.124.84/24) are taken, by n0.example.test, n1.example.test, n2.example.test, n3.example.test."
     ) in refused.json["detail"]
 
 
@@ -167,7 +166,9 @@ def test_what_is_given_back_is_free_again_and_gaps_are_joined(bed: Testbed) -> N
         {"name": "host", "first": "10.0.0.1/24", "last": "10.0.0.254/24"}]})  # fmt: skip
     taken = []
     for number in (5, 3, 4, 1, 254):
-        answer = web.post(f"{API}/networks/a/allocate_ip", json={"address": f"10.0.0.{number}", "reserved_for": "me"})
+        answer = web.post(
+            f"{API}/networks/a/allocate_ip", json={"suggestion": f"10.0.0.{number}", "reserved_for": "me"}
+        )
         assert answer.status_code == 201, answer.json
         taken.append(answer.json[0]["id"])
     with bed.read() as session:
