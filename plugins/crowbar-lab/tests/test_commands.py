@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -17,7 +18,7 @@ import pytest
 import requests
 import yaml
 from crowbar_lab.lab import Lab
-from crowbar_lab.seat import Owner
+from crowbar_lab.seat import Owner, Seat
 
 from crowbar_core import CrowbarError
 from crowbar_core.client import save_profile
@@ -145,12 +146,18 @@ def test_a_lab_with_a_server_leaves_a_profile_and_takes_it_away(tmp_path: Path) 
         assert f"The server of the lab seat is at {url}.\n" in again.stderr
         assert "node-1.lab.test" in crowbar("nodes", "list", "--profile", "seat").stdout
 
+        seat = Seat.of(tmp_path / "labs" / "seat")
+        assert seat is not None
+        assert (seat.url, seat.lives()) == (url, True)
         crowbar("lab", "down", "--name", "seat")
+        assert not seat.lives()
         assert tomllib.loads(config.read_text()) == {
             "profile": "other", "profiles": {"other": {"url": "http://[::1]:1"}}
         }  # fmt: skip
-        with pytest.raises(requests.ConnectionError):
-            requests.get(url, timeout=5)
+        # The port is free for anybody's server now: one that answers there does not know the lab's token.
+        with contextlib.suppress(requests.RequestException):
+            answer = requests.get(f"{url}/api/v2/nodes", headers={"Authorization": f"Bearer {seat.token}"}, timeout=5)
+            assert answer.status_code >= 400
 
         config.write_text('[profiles.seat]\nurl = "https://crowbar.example.com"\n')
         refused = crowbar("lab", "up", "--nodes", "0", "--name", "seat", "--serve", code=1)
