@@ -36,6 +36,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from crowbar_core.errors import ConfigError, Held, Unavailable
+from crowbar_core.store.among import among
+from crowbar_core.store.compiled import COMPILED
 from crowbar_core.store.holders import sqlite_writer, who_holds
 from crowbar_core.store.models import db
 from crowbar_core.store.patience import (
@@ -53,6 +55,7 @@ log = structlog.get_logger("crowbar")
 ENGINE_LOCK = 0x63726F77  # the advisory lock that every change of the graph holds until its commit
 CHANNEL = "crowbar"
 _SUPPORTED = "sqlite:///PATH or postgresql+psycopg2://USER:PASSWORD@HOST/NAME"
+_SHARED = {"compiled_cache": COMPILED}
 
 
 _expected: ContextVar[Callable[[Session], None] | None] = ContextVar("crowbar_expected", default=None)
@@ -255,7 +258,7 @@ class Store:
             given = bindparam(name, self.id_values(values), type_=ARRAY(Integer), unique=True)
         else:
             given = bindparam(name, self.id_values(values), unique=True)
-        return _among(column, given, postgresql=self.postgresql)
+        return among(column, given)
 
     def id_values(self, values: Iterable[int]) -> Any:
         """Ids as the parameter of ``ids_named``."""
@@ -269,14 +272,7 @@ class Store:
 
 def ids_named(column: Any, name: str, *, postgresql: bool) -> ColumnElement[bool]:
     """``column IN (the parameter of this name)``, for statements that are built once."""
-    return _among(column, bindparam(name, type_=ARRAY(Integer) if postgresql else None), postgresql=postgresql)
-
-
-def _among(column: Any, given: Any, *, postgresql: bool) -> ColumnElement[bool]:
-    if postgresql:
-        return column == func.any(given)  # type: ignore[no-any-return]
-    items = func.json_each(given).table_valued("value")
-    return column.in_(select(items.c.value))  # type: ignore[no-any-return]
+    return among(column, bindparam(name, type_=ARRAY(Integer) if postgresql else None))
 
 
 def now_of(session: Session) -> datetime:
@@ -301,7 +297,7 @@ def open_engine(url: str, *, pool_size: int, watch: Watch, busy_seconds: Callabl
             ) from error
         engine = create_engine(
             url, json_serializer=_dumps, json_deserializer=_loads, pool_size=pool_size, max_overflow=100,
-            hide_parameters=True, connect_args={"check_same_thread": False},
+            hide_parameters=True, connect_args={"check_same_thread": False}, execution_options=_SHARED,
         )  # fmt: skip
         event.listen(engine, "connect", _open_sqlite)
         event.listen(engine, "begin", lambda connection: _begin_sqlite(connection, busy_seconds()))
@@ -309,7 +305,7 @@ def open_engine(url: str, *, pool_size: int, watch: Watch, busy_seconds: Callabl
     if re.match(r"postgresql(\+psycopg2)?://", url):
         engine = create_engine(
             url, json_serializer=_dumps, json_deserializer=_loads, pool_size=pool_size, max_overflow=100,
-            hide_parameters=True, pool_pre_ping=True, connect_args=connect_arguments(watch),
+            hide_parameters=True, pool_pre_ping=True, connect_args=connect_arguments(watch), execution_options=_SHARED,
         )  # fmt: skip
         event.listen(engine, "connect", lambda connection, _record: prepare(connection, watch.patience))
         return engine

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, select, true
+from sqlalchemy import Select, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain import annealing
 from crowbar_core.domain.states import ACTIVE, BLOCKED, PROPOSED, TODO, RunState, State
 from crowbar_core.store import runs as store_runs
-from crowbar_core.store.db import Store
+from crowbar_core.store.db import Store, ids_named
 from crowbar_core.store.models import Deployment, Edge, Node, NodeRole, RoleRow, Run, table
 
 nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
@@ -33,30 +34,42 @@ Missing = Callable[[str, str], str]
 """Says what a role (its name, its jig's) that is not ready lacks."""
 
 
+_Which = tuple[Select[Any], Select[Any], Select[Any], Select[Any]]
+"""Statements for the nodes, deployments, roles and open runs of a picture."""
+
+# Built once, as most statements below: building one costs more than the database needs to answer it.
+_NODES = select(nodes.c.id, nodes.c.name, nodes.c.alive, nodes.c.available, nodes.c.status)
+_DEPLOYMENTS = select(deployments.c.id, deployments.c.name, deployments.c.committed)
+_ROLES = select(roles.c.name, roles.c.destructive, roles.c.on_change, roles.c.ready, roles.c.jig_name)
+_OPEN_RUNS = (
+    select(
+        runs.c.id, runs.c.node_id, runs.c.node_role_id, runs.c.state, runs.c.refresh, runs.c.pending,
+        runs.c.exit_reason, runs.c.step.is_not(None).label("in_steps"),
+    )
+    .where(runs.c.finished_at.is_(None))
+    .order_by(runs.c.id)
+)  # fmt: skip
+_NODE_ROLES = select(*_COLUMNS).join(roles, roles.c.id == node_roles.c.role_id)
+_AT_WORK = _NODE_ROLES.where(
+    or_(node_roles.c.state.not_in([int(ACTIVE), int(PROPOSED)]),
+        (node_roles.c.state == int(PROPOSED)) & node_roles.c.committed,
+        (node_roles.c.state == int(ACTIVE)) & node_roles.c.rerun,
+        node_roles.c.goes_back,
+        node_roles.c.id.in_(select(runs.c.node_role_id).where(runs.c.finished_at.is_(None))))
+)  # fmt: skip
+
+
 def load(session: Session, store: Store, *, missing: Missing) -> annealing.Graph:
     """All that was committed and is not at rest, with what its going back would send back too. ACTIVE
     noderoles that nothing sends back are left out, and so are edges from them.
     """
-    own_run = select(runs.c.node_role_id).where(runs.c.finished_at.is_(None))
-    at_work = session.execute(
-        select(*_COLUMNS)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(
-            or_(node_roles.c.state.not_in([int(ACTIVE), int(PROPOSED)]),
-                (node_roles.c.state == int(PROPOSED)) & node_roles.c.committed,
-                (node_roles.c.state == int(ACTIVE)) & node_roles.c.rerun,
-                node_roles.c.goes_back, node_roles.c.id.in_(own_run))
-        )
-    ).all()  # fmt: skip
-    found = {row.id: _node_role(row) for row in at_work}
+    found = {row.id: _node_role(row) for row in session.execute(_AT_WORK)}
     going = [ref for ref, one in found.items() if one.goes_back]
     if going:
         found.update({one.id: one for one in below(session, store, going)})
     counted, uncounted = _edges(session, store, found)
-    return _graph(
-        session, found, (*counted, *uncounted), uncounted, missing, nodes=true(), deployments=true(), roles=true(),
-        runs=true(),
-    )  # fmt: skip
+    which = _NODES, _DEPLOYMENTS, _ROLES, _OPEN_RUNS
+    return _graph(session, found, (*counted, *uncounted), uncounted, missing, which)
 
 
 def around(
@@ -65,8 +78,33 @@ def around(
     """As much of the picture as is needed to say why these noderoles wait: their ancestors that are in the way, what
     else has work to do on their nodes, and the runs that have to end before theirs.
     """
+    asked = {"ids": store.id_values(ids)}
+    wanted = set(session.scalars(_up(store.postgresql), {**asked, "most": limit})) | set(ids)
+    rows = session.execute(_with_work(store.postgresql), {**asked, "wanted": store.id_values(wanted)})
+    found = {row.id: _node_role(row) for row in rows}
+    first = [ref for ref in wanted if ref in found and found[ref].state is State.TODO]
+    ends_first = [(ref, end) for ref in first[:LOOKED_BELOW] for end in store_runs.ends_first(session, ref)]
+    others = {end for _, end in ends_first} - found.keys()
+    if others:
+        rows = session.execute(_just_these(store.postgresql), {"ids": store.id_values(others)})
+        found.update({row.id: _node_role(row) for row in rows})
+    counted, _ = _edges(session, store, found)
+    which = {
+        "on_nodes": store.id_values({one.node_id for one in found.values()}),
+        "places": store.id_values({one.deployment_id for one in found.values()}),
+        "named": sorted({one.role for one in found.values()}),
+    }
+    return _graph(
+        session, found, (*counted, *ends_first), set(ends_first) - set(counted), missing,
+        _what_is_around(store.postgresql), which,
+    )  # fmt: skip
+
+
+@cache
+def _up(postgresql: bool) -> Select[Any]:
     parent, child = node_roles.alias("parent"), node_roles.alias("child")
-    up = select(node_roles.c.id).where(store.ids(node_roles.c.id, ids)).cte("up", recursive=True)
+    these = ids_named(node_roles.c.id, "ids", postgresql=postgresql)
+    up = select(node_roles.c.id).where(these).cte("up", recursive=True)
     up = up.union(
         select(edges.c.parent_id)
         .join(up, edges.c.child_id == up.c.id)
@@ -74,29 +112,32 @@ def around(
         .join(parent, parent.c.id == edges.c.parent_id)
         .where(edges.c.counts, child.c.state == int(BLOCKED), parent.c.state != int(ACTIVE))
     )
-    wanted = set(session.scalars(select(up.c.id).limit(limit))) | set(ids)
+    return select(up.c.id).limit(bindparam("most"))
+
+
+@cache
+def _with_work(postgresql: bool) -> Select[Any]:
+    """The noderoles ``wanted``, and what else has work to do on the nodes of ``ids``."""
+    these = ids_named(node_roles.c.id, "ids", postgresql=postgresql)
+    homes = select(node_roles.c.node_id).where(these).distinct()
     has_work = or_(node_roles.c.state == int(TODO), node_roles.c.rerun)
-    homes = select(node_roles.c.node_id).where(store.ids(node_roles.c.id, ids)).distinct()
-    statement = select(*_COLUMNS).join(roles, roles.c.id == node_roles.c.role_id)
-    rows = session.execute(
-        statement.where(or_(store.ids(node_roles.c.id, wanted), has_work & node_roles.c.node_id.in_(homes)))
-    ).all()
-    found = {row.id: _node_role(row) for row in rows}
-    first = [ref for ref in wanted if ref in found and found[ref].state is State.TODO]
-    ends_first = [(ref, end) for ref in first[:LOOKED_BELOW] for end in session.scalars(store_runs.ends_first(ref))]
-    others = {end for _, end in ends_first} - found.keys()
-    found.update(
-        {row.id: _node_role(row) for row in session.execute(statement.where(store.ids(node_roles.c.id, others)))}
+    wanted = ids_named(node_roles.c.id, "wanted", postgresql=postgresql)
+    return _NODE_ROLES.where(or_(wanted, has_work & node_roles.c.node_id.in_(homes)))
+
+
+@cache
+def _just_these(postgresql: bool) -> Select[Any]:
+    return _NODE_ROLES.where(ids_named(node_roles.c.id, "ids", postgresql=postgresql))
+
+
+@cache
+def _what_is_around(postgresql: bool) -> _Which:
+    return (
+        _NODES.where(ids_named(nodes.c.id, "on_nodes", postgresql=postgresql)),
+        _DEPLOYMENTS.where(ids_named(deployments.c.id, "places", postgresql=postgresql)),
+        _ROLES.where(roles.c.name.in_(bindparam("named", expanding=True))),
+        _OPEN_RUNS.where(ids_named(runs.c.node_id, "on_nodes", postgresql=postgresql)),
     )
-    counted, _ = _edges(session, store, found)
-    on_nodes = {one.node_id for one in found.values()}
-    places = {one.deployment_id for one in found.values()}
-    named = {one.role for one in found.values()}
-    return _graph(
-        session, found, (*counted, *ends_first), set(ends_first) - set(counted), missing,
-        nodes=store.ids(nodes.c.id, on_nodes), deployments=store.ids(deployments.c.id, places),
-        roles=roles.c.name.in_(named), runs=store.ids(runs.c.node_id, on_nodes),
-    )  # fmt: skip
 
 
 def waiting(session: Session, most: int) -> list[Any]:
@@ -120,65 +161,51 @@ def waiting(session: Session, most: int) -> list[Any]:
 
 def _graph(
     session: Session, found: Mapping[int, annealing.NodeRole], links: tuple[tuple[int, int], ...],
-    uncounted: Collection[tuple[int, int]], missing: Missing, **which: ColumnElement[bool],
+    uncounted: Collection[tuple[int, int]], missing: Missing, which: _Which, given: Mapping[str, Any] | None = None,
 ) -> annealing.Graph:  # fmt: skip
-    """The picture of these noderoles and edges, and of the nodes, deployments, roles and open runs ``which`` says."""
-    of_nodes = select(nodes.c.id, nodes.c.name, nodes.c.alive, nodes.c.available, nodes.c.status)
-    of_deployments = select(deployments.c.id, deployments.c.name, deployments.c.committed)
-    of_roles = select(roles.c.name, roles.c.destructive, roles.c.on_change, roles.c.ready, roles.c.jig_name)
+    """The picture of these noderoles and edges, and of what the statements find with what they are ``given``."""
+    of_nodes, of_deployments, of_roles, of_runs = (session.execute(one, given or {}) for one in which)
     return annealing.Graph(
         node_roles=found, edges=links, uncounted=frozenset(uncounted),
         nodes={
             row.id: annealing.Node(
                 id=row.id, name=row.name, alive=row.alive, available=row.available, status=row.status
             )
-            for row in session.execute(of_nodes.where(which["nodes"]))
+            for row in of_nodes
         },
         deployments={
-            row.id: annealing.Deployment(id=row.id, name=row.name, committed=row.committed)
-            for row in session.execute(of_deployments.where(which["deployments"]))
+            row.id: annealing.Deployment(id=row.id, name=row.name, committed=row.committed) for row in of_deployments
         },
         roles={
             row.name: annealing.Role(
                 name=row.name, destructive=row.destructive, on_change=row.on_change,
                 missing="" if row.ready else missing(row.name, row.jig_name),
             )
-            for row in session.execute(of_roles.where(which["roles"]))
+            for row in of_roles
         },
-        runs=_open_runs(session, runs.c.finished_at.is_(None) & which["runs"]),
-    )  # fmt: skip
-
-
-def _open_runs(session: Session, which: ColumnElement[bool]) -> tuple[annealing.Run, ...]:
-    rows = session.execute(
-        select(
-            runs.c.id, runs.c.node_id, runs.c.node_role_id, runs.c.state, runs.c.refresh, runs.c.pending,
-            runs.c.exit_reason, runs.c.step.is_not(None).label("in_steps"),
-        )
-        .where(which)
-        .order_by(runs.c.id)
-    )  # fmt: skip
-    return tuple(
-        annealing.Run(
-            id=row.id, node_id=row.node_id, node_role_id=row.node_role_id, state=RunState(row.state),
-            refresh=row.refresh, pending=row.pending, in_steps=row.in_steps, exit_reason=row.exit_reason,
-        )
-        for row in rows
+        runs=tuple(
+            annealing.Run(
+                id=row.id, node_id=row.node_id, node_role_id=row.node_role_id, state=RunState(row.state),
+                refresh=row.refresh, pending=row.pending, in_steps=row.in_steps, exit_reason=row.exit_reason,
+            )
+            for row in of_runs
+        ),
     )  # fmt: skip
 
 
 def below(session: Session, store: Store, ids: Collection[int]) -> list[annealing.NodeRole]:
     """These noderoles and all their descendants that were committed."""
-    down = select(node_roles.c.id).where(store.ids(node_roles.c.id, ids)).cte("down", recursive=True)
+    return [_node_role(row) for row in session.execute(_below(store.postgresql), {"ids": store.id_values(ids)})]
+
+
+@cache
+def _below(postgresql: bool) -> Select[Any]:
+    these = ids_named(node_roles.c.id, "ids", postgresql=postgresql)
+    down = select(node_roles.c.id).where(these).cte("down", recursive=True)
     down = down.union(
         select(edges.c.child_id).join(down, edges.c.parent_id == down.c.id).where(edges.c.counts)
     )  # fmt: skip
-    rows = session.execute(
-        select(*_COLUMNS)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(node_roles.c.id.in_(select(down.c.id)), node_roles.c.committed)
-    )
-    return [_node_role(row) for row in rows]
+    return _NODE_ROLES.where(node_roles.c.id.in_(select(down.c.id)), node_roles.c.committed)
 
 
 def edges_among(session: Session, store: Store, ids: Collection[int]) -> list[tuple[int, int]]:
@@ -191,11 +218,19 @@ def _edges(session: Session, store: Store, ids: Collection[int]) -> tuple[list[t
     known = set(ids)
     counted: list[tuple[int, int]] = []
     others: list[tuple[int, int]] = []
-    statement = select(edges.c.parent_id, edges.c.child_id, edges.c.counts).where(store.ids(edges.c.child_id, known))
-    for parent, child, counts in session.execute(statement):
+    if not known:
+        return counted, others
+    given = {"ids": store.id_values(known)}
+    for parent, child, counts in session.execute(_edges_to(store.postgresql), given):
         if parent in known:
             (counted if counts else others).append((parent, child))
     return counted, others
+
+
+@cache
+def _edges_to(postgresql: bool) -> Select[Any]:
+    statement = select(edges.c.parent_id, edges.c.child_id, edges.c.counts)
+    return statement.where(ids_named(edges.c.child_id, "ids", postgresql=postgresql))
 
 
 def _node_role(row: Any) -> annealing.NodeRole:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import and_, case, func, or_, select, update
+from sqlalchemy import Select, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import ACTIVE, ERROR, TRANSITION, RunState
-from crowbar_core.store.db import Store
+from crowbar_core.store.db import Store, ids_named
 from crowbar_core.store.models import Node, NodeRole, RoleRow, Run, table
 
 node_roles, roles, runs, nodes = table(NodeRole), table(RoleRow), table(Run), table(Node)
@@ -21,28 +22,28 @@ def to_run_again(session: Session, store: Store, ids: Collection[int]) -> list[A
     TRANSITION, and those in ERROR because their last run failed. Destructive work is not done again by a change: not
     what is done, nor what failed.
     """
+    return list(session.execute(_to_run_again(store.postgresql), {"ids": store.id_values(ids)}))
+
+
+@cache
+def _to_run_again(postgresql: bool) -> Select[Any]:
     last = _last_run()
     failed = select(runs.c.id).where(
         runs.c.id == last, runs.c.state.in_([str(RunState.FAILED), str(RunState.LOST)])
     ).exists()  # fmt: skip
-    return list(
-        session.execute(
-            select(
-                node_roles.c.id, node_roles.c.node_id, node_roles.c.state, roles.c.name.label("role"),
-                roles.c.on_change,
-            )
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .where(
-                store.ids(node_roles.c.id, ids),
-                ~(roles.c.destructive & node_roles.c.done),
-                or_(
-                    node_roles.c.state.in_([int(ACTIVE), int(TRANSITION)]),
-                    and_(node_roles.c.state == int(ERROR), ~roles.c.destructive, ~node_roles.c.halfway, failed),
-                ),
-            )
-            .order_by(node_roles.c.id)
-        ).all()
-    )  # fmt: skip
+    return (
+        select(node_roles.c.id, node_roles.c.node_id, node_roles.c.state, roles.c.name.label("role"), roles.c.on_change)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(
+            ids_named(node_roles.c.id, "ids", postgresql=postgresql),
+            ~(roles.c.destructive & node_roles.c.done),
+            or_(
+                node_roles.c.state.in_([int(ACTIVE), int(TRANSITION)]),
+                and_(node_roles.c.state == int(ERROR), ~roles.c.destructive, ~node_roles.c.halfway, failed),
+            ),
+        )
+        .order_by(node_roles.c.id)
+    )
 
 
 def ask_for(session: Session, store: Store, now: datetime, ids: Collection[int], gather: float) -> None:

@@ -130,11 +130,19 @@ def _first_runnable(postgresql: bool) -> Select[Any]:
     return select(ranked).where(ranked.c.place == 1).order_by(ranked.c.cohort, ranked.c.id)
 
 
-def ends_first(node_role_id: int) -> Select[Any]:
-    """The noderoles below this one whose runs have to end before it may run, as a statement."""
-    down = select(edges.c.child_id.label("id")).where(edges.c.parent_id == node_role_id).cte("down", recursive=True)
-    down = down.union(select(edges.c.child_id).join(down, edges.c.parent_id == down.c.id))
-    return select(node_roles.c.id).where(node_roles.c.goes_back, node_roles.c.id.in_(select(down.c.id)))
+def ends_first(session: Session, node_role_id: int) -> Sequence[int]:
+    """The noderoles below this one whose runs have to end before it may run."""
+    return session.scalars(_ENDS_FIRST, {"above": node_role_id}).all()
+
+
+def _ends_first() -> Select[Any]:
+    down = select(edges.c.child_id.label("id")).where(edges.c.parent_id == bindparam("above"))
+    tree = down.cte("down", recursive=True)
+    tree = tree.union(select(edges.c.child_id).join(tree, edges.c.parent_id == tree.c.id))
+    return select(node_roles.c.id).where(node_roles.c.goes_back, node_roles.c.id.in_(select(tree.c.id)))
+
+
+_ENDS_FIRST = _ends_first()
 
 
 def first_runnable(session: Session, store: Store, now: datetime, node_ids: Collection[int]) -> list[Runnable]:

@@ -107,41 +107,45 @@ def _differing(
     """(id, name, role, deployment_id, old, new, state) of objects of this kind whose proposed data differ: of all, or
     of these; ``within`` these deployments.
     """
-    if kind == "node":
-        statement = select(
-            nodes.c.id, nodes.c.name, nodes.c.deployment_id, nodes.c.hint.label("old"),
-            nodes.c.proposed_hint.label("new"),
-        ).where(nodes.c.hint != nodes.c.proposed_hint).order_by(nodes.c.name_key)  # fmt: skip
-        key, home = nodes.c.id, nodes.c.deployment_id
-    elif kind == "node_role":
-        statement = (
-            select(
-                node_roles.c.id, (roles.c.name + " on " + nodes.c.name).label("name"), roles.c.name.label("role"),
-                node_roles.c.deployment_id, node_roles.c.committed_data.label("old"),
-                node_roles.c.proposed_data.label("new"), node_roles.c.state,
-            )
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .join(nodes, nodes.c.id == node_roles.c.node_id)
-            .where(node_roles.c.proposed_data != node_roles.c.committed_data)
-            .order_by(node_roles.c.cohort, node_roles.c.id)
-        )  # fmt: skip
-        key, home = node_roles.c.id, node_roles.c.deployment_id
-    else:
-        statement = (
-            select(
-                deployment_roles.c.id, (roles.c.name + " in " + deployments.c.name).label("name"),
-                roles.c.name.label("role"), deployment_roles.c.deployment_id, roles.c.wants,
-                deployment_roles.c.committed_data.label("old"), deployment_roles.c.proposed_data.label("new"),
-            )
-            .join(roles, roles.c.id == deployment_roles.c.role_id)
-            .join(deployments, deployments.c.id == deployment_roles.c.deployment_id)
-            .where(deployment_roles.c.proposed_data != deployment_roles.c.committed_data)
-            .order_by(roles.c.name)
-        )  # fmt: skip
-        key, home = deployment_roles.c.id, deployment_roles.c.deployment_id
+    statement, key, home = _DIFFERING[kind]
     if ids is not None:
         statement = statement.where(store.ids(key, ids))
     return statement if within is None else statement.where(store.ids(home, within))
+
+
+_DIFFERING: Mapping[Kind, tuple[Select[Any], Any, Any]] = {
+    "node": (
+        select(
+            nodes.c.id, nodes.c.name, nodes.c.deployment_id, nodes.c.hint.label("old"),
+            nodes.c.proposed_hint.label("new"),
+        ).where(nodes.c.hint != nodes.c.proposed_hint).order_by(nodes.c.name_key),
+        nodes.c.id, nodes.c.deployment_id,
+    ),
+    "node_role": (
+        select(
+            node_roles.c.id, (roles.c.name + " on " + nodes.c.name).label("name"), roles.c.name.label("role"),
+            node_roles.c.deployment_id, node_roles.c.committed_data.label("old"),
+            node_roles.c.proposed_data.label("new"), node_roles.c.state,
+        )
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .join(nodes, nodes.c.id == node_roles.c.node_id)
+        .where(node_roles.c.proposed_data != node_roles.c.committed_data)
+        .order_by(node_roles.c.cohort, node_roles.c.id),
+        node_roles.c.id, node_roles.c.deployment_id,
+    ),
+    "deployment_role": (
+        select(
+            deployment_roles.c.id, (roles.c.name + " in " + deployments.c.name).label("name"),
+            roles.c.name.label("role"), deployment_roles.c.deployment_id, roles.c.wants,
+            deployment_roles.c.committed_data.label("old"), deployment_roles.c.proposed_data.label("new"),
+        )
+        .join(roles, roles.c.id == deployment_roles.c.role_id)
+        .join(deployments, deployments.c.id == deployment_roles.c.deployment_id)
+        .where(deployment_roles.c.proposed_data != deployment_roles.c.committed_data)
+        .order_by(roles.c.name),
+        deployment_roles.c.id, deployment_roles.c.deployment_id,
+    ),
+}  # fmt: skip
 
 
 def _drafts(parts: Parts, session: Session, kind: Kind, statement: Select[Any]) -> Iterator[tuple[Any, list[Draft]]]:
@@ -230,7 +234,9 @@ def commit_drafts(
 
 def commit_of_nodes(turn: Turn, ids: Collection[int]) -> int:
     """Commit the drafts of these nodes, inside a turn. Returns how many values changed."""
-    rows = turn.session.execute(_differing(turn.store, "node", ids)).all()
+    rows = turn.session.execute(_differing(turn.store, "node", ids)).all() if ids else ()
+    if not rows:
+        return 0
     write_nodes(turn, {row.id: {"hint": row.new} for row in rows})
     return _committed(turn, "node", rows)
 
@@ -239,9 +245,11 @@ def commit_of_node_roles(turn: Turn, ids: Collection[int]) -> int:
     """Commit the drafts of these noderoles, those of PROPOSED ones excepted (they are committed as a whole)."""
     rows = [
         row
-        for row in turn.session.execute(_differing(turn.store, "node_role", ids)).all()
+        for row in (turn.session.execute(_differing(turn.store, "node_role", ids)) if ids else ())
         if row.state != int(PROPOSED)
     ]
+    if not rows:
+        return 0
     refs = [row.id for row in rows]
     layers = node_role_layers(turn.registry, turn.session, turn.store, refs)
     turn.session.execute(
@@ -257,7 +265,9 @@ def commit_of_deployment_roles(turn: Turn, ids: Collection[int]) -> int:
     """Commit the drafts of these roles in their deployments; noderoles that have or want a changed value go back to
     work, those in the deployments below too.
     """
-    rows = turn.session.execute(_differing(turn.store, "deployment_role", ids)).all()
+    rows = turn.session.execute(_differing(turn.store, "deployment_role", ids)).all() if ids else ()
+    if not rows:
+        return 0
     with watch_roles(turn, {row.id: row.new for row in rows}):
         turn.session.execute(
             update(deployment_roles)
