@@ -351,7 +351,11 @@ def claim(directory: Path) -> IO[bytes]:
 
 
 def in_memory() -> Path | None:
-    """A directory for files in memory, where there is one with room for the databases of tests."""
+    """A directory for files in memory, where there is one with room for the databases of tests. Whoever sets TMPDIR
+    has said where they are to be.
+    """
+    if "TMPDIR" in os.environ:
+        return None
     try:
         room = shutil.disk_usage(MEMORY).free
     except OSError:
@@ -361,7 +365,7 @@ def in_memory() -> Path | None:
 
 def remove_leftovers(prefix: str) -> None:
     """Remove the directories of servers whose tests were killed with -9 and so could not clean up."""
-    places = [Path(tempfile.gettempdir()), MEMORY]
+    places = [Path(tempfile.gettempdir()), *filter(None, [in_memory()])]
     for path in (found for place in places for found in place.glob(f"{prefix}*/in-use")):
         try:
             with path.open("rb") as lock:

@@ -36,6 +36,7 @@ def crowd(sqlite_url: str, tmp_path: Path) -> Iterator[Api]:
         yield api
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: str(mode.value))
 def test_every_operation_answers_as_its_text_says(crowd: Api, mode: GenerationMode) -> None:
     headers = {"Authorization": f"Bearer {crowd.token('admin')}"}
