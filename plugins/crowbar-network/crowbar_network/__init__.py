@@ -21,6 +21,7 @@ from crowbar_core import (
     hookimpl,
 )
 from crowbar_network import drift, hooks, plans
+from crowbar_network.declaring import register_declared as register_declared
 from crowbar_network.having import addresses_of as addresses_of
 from crowbar_network.having import check_delete as check_delete
 from crowbar_network.having import on_node_bind as on_node_bind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from flask import Blueprint
@@ -14,6 +15,7 @@ from crowbar_core.rest import (
     Answer,
     Body,
     Description,
+    Query,
     Reference,
     api,
     deleting,
@@ -22,7 +24,7 @@ from crowbar_core.rest import (
     reading,
     resolve,
 )
-from crowbar_network import allocating, releasing
+from crowbar_network import allocating, releasing, resolving
 from crowbar_network.errors import bad
 from crowbar_network.hooks import Allocation
 from crowbar_network.listings import ALLOCATIONS, NETWORKS, RANGES
@@ -172,3 +174,22 @@ def _told(one: Allocation) -> dict[str, Any]:
         "network_range_id": one.range_id, "range": one.range, "address": one.address,
         "ip": one.address.partition("/")[0], "reserved_for": one.reserved_for, "how": one.how,
     }  # fmt: skip
+
+
+# ---------------------------------------------------------------- conduits
+
+
+class Whose(Query):
+    node: Annotated[str, Field(max_length=255)] | None = None
+
+
+@rest.get("/network_conduits")
+@api(
+    permission="viewer", summary="How each node resolves each conduit, and why one cannot", query=Whose,
+    returns=list[Any],
+)  # fmt: skip
+def network_conduits(query: Whose) -> list[dict[str, Any]]:
+    ids = None if query.node is None else [found_id(NODES, query.node)]
+    with cluster().read() as session:
+        found = list(resolving.meant(resolving.machines(session, ids=ids), resolving.conduits(session)))
+    return [asdict(one) for one in found]

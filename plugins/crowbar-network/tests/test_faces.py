@@ -1,0 +1,152 @@
+"""Networks by the command line, as a file, and on pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import crowbar_jig_script
+import crowbar_network
+import pytest
+
+from crowbar_core.testing import FakeJig, Testbed
+
+API = "/api/v2"
+NICS = [
+    {"name": "eth0", "mac": "52:54:00:00:00:01", "path": "0000:01", "speed": 1000, "driver": "e1000", "altnames": []},
+    {"name": "eth1", "mac": "52:54:00:00:00:02", "path": "0000:02", "speed": 10000, "driver": "ixgbe", "altnames": []},
+    {"name": "eth2", "mac": "52:54:00:00:00:03", "path": "0000:03", "speed": 10000, "driver": "ixgbe", "altnames": []},
+]
+
+
+@pytest.fixture(scope="module")
+def bed() -> Iterator[Testbed]:
+    jig = FakeJig()
+    jig.always({"network": {"nics": NICS, "product": "Rack 7"}}, role="network-nics")
+    with Testbed(crowbar_jig_script, crowbar_network, jigs={"network": jig}) as made:
+        yield made
+
+
+def done(bed: Testbed, *words: str, stdin: str | None = None) -> str:
+    answer = bed.cli(*words, stdin=stdin)
+    assert answer.exit_code == 0, answer.stderr
+    return str(answer.stdout)
+
+
+def shown(bed: Testbed, *words: str) -> Any:
+    return json.loads(done(bed, *words, "--format", "json"))
+
+
+def refused(bed: Testbed, code: int, *words: str) -> str:
+    answer = bed.cli(*words)
+    assert (answer.exit_code, answer.stdout) == (code, ""), answer.stdout
+    return str(answer.stderr)
+
+
+def test_a_network_is_made_with_ranges_and_router_by_one_command(bed: Testbed) -> None:
+    made = json.loads(
+        done(
+            bed, "networks", "create", "one", "--category", "admin", "--conduit", "1g1", "--format", "json",
+            "--range", "host=10.40.0.81-10.40.0.90/24", "--range", "dhcp=10.40.0.21/24-10.40.0.80/24",
+            "--router", "10.40.0.1/24", "--router-pref", "10",
+        )
+    )  # fmt: skip
+    assert {one["name"]: (one["first"], one["last"]) for one in made["ranges"] if one["name"] != "host-v6"} == {
+        "host": ("10.40.0.81/24", "10.40.0.90/24"),
+        "dhcp": ("10.40.0.21/24", "10.40.0.80/24"),
+    }
+    assert (made["router"]["address"], made["router"]["pref"]) == ("10.40.0.1/24", 10)
+    said = refused(bed, 1, "networks", "create", "two", "--range", "host=10.41.0.9/24")
+    assert "write it as NAME=FIRST-LAST/PREFIX" in said
+    said = refused(bed, 1, "networks", "create", "two", "--range", "host=10.41.0.0-10.41.0.9/24")
+    assert "the first that a machine can have is 10.41.0.1." in said
+    assert "name that, too" in refused(bed, 2, "networks", "create", "two", "--router-pref", "7")
+
+
+def test_addresses_are_given_reserved_listed_and_released_by_commands(bed: Testbed) -> None:
+    done(bed, "networks", "create", "given", "--range", "host=10.42.0.1-10.42.0.9/24")
+    for name in ("g1", "g2"):
+        bed.add_node(name)
+    given = shown(bed, "networks", "allocate", "given", "--node", "g1.example.test", "--node", "g2.example.test")
+    assert [(one["node"], one["ip"]) for one in given] == [
+        ("g1.example.test", "10.42.0.1"),
+        ("g2.example.test", "10.42.0.2"),
+    ]
+    done(bed, "networks", "allocate", "given", "--reserve", "the printer", "--address", "10.42.0.7")
+    listed = shown(bed, "network-allocations", "list", "--network", "given", "--sort", "address")
+    assert [one["address"] for one in listed] == ["10.42.0.1/24", "10.42.0.2/24", "10.42.0.7/24"]
+    assert "Say what the address is reserved for" in refused(bed, 1, "networks", "allocate", "given")
+    assert "Say what is given back" in refused(bed, 2, "networks", "release", "given")
+    done(bed, "networks", "release", "given", "--node", "g1.example.test")
+    done(bed, "networks", "release", "given", "--address", "10.42.0.7/24")
+    assert "There is no such allocation" in refused(bed, 1, "networks", "release", "given", "--address", "10.42.0.7")
+    assert [one["node"] for one in shown(bed, "network-allocations", "list", "--network", "given")] == [
+        "g2.example.test"
+    ]
+
+
+def test_ranges_routers_and_interface_maps_are_nouns_of_their_own(bed: Testbed) -> None:
+    done(bed, "networks", "create", "nouns", "--range", "host=10.43.0.1-10.43.0.9/24")
+    more = json.loads(
+        done(bed, "network-ranges", "create", "more", "--network", "nouns", "--first", "10.43.0.20/24",
+             "--last", "10.43.0.30/24", "--format", "json")
+    )  # fmt: skip
+    done(bed, "network-ranges", "update", str(more["id"]), "--last", "10.43.0.40/24")
+    listed = shown(bed, "network-ranges", "list", "--where", "network=nouns")
+    assert [(one["name"], one["last"]) for one in listed] == [("host", "10.43.0.9/24"), ("more", "10.43.0.40/24")]
+    done(bed, "network-routers", "create", "nouns", "10.43.0.254/24", "--pref", "5")
+    routers = shown(bed, "network-routers", "list", "--where", "network=nouns")
+    assert [(one["address"], one["pref"]) for one in routers] == [("10.43.0.254/24", 5)]
+    done(bed, "interface-maps", "create", "Rack 9*", "--buses", "0000:03", "--buses", "0000:01")
+    assert [one["buses"] for one in shown(bed, "interface-maps", "list")] == [["0000:03", "0000:01"]]
+    done(bed, "network-ranges", "destroy", str(more["id"]), "--yes")
+    done(bed, "network-routers", "destroy", str(routers[0]["id"]), "--yes")
+    done(bed, "interface-maps", "destroy", "Rack 9*", "--yes")
+    done(bed, "networks", "destroy", "nouns", "--yes")
+    assert shown(bed, "network-ranges", "list", "--where", "network=nouns") == []
+
+
+def test_what_is_exported_makes_the_same_networks_elsewhere_and_nothing_where_it_is_so(bed: Testbed) -> None:
+    done(bed, "networks", "create", "file", "--range", "host=10.44.0.1-10.44.0.9/24", "--router", "10.44.0.9/24",
+         "--conduit", "1g1,1g2", "--use-team", "--team-mode", "4", "--vlan", "7", "--use-vlan",
+         "--v6prefix", "auto")  # fmt: skip
+    done(bed, "interface-maps", "create", "Rack 8*", "--buses", "0000:03")
+    told = done(bed, "export")
+    assert bed.cli("apply", "-", stdin=told).stdout == ""
+    with Testbed(crowbar_jig_script, crowbar_network, jigs={"network": FakeJig()}) as other:
+        done(other, "apply", "-", stdin=told)
+        assert other.cli("apply", "-", stdin=told).stdout == ""
+        kept = other.web().get(f"{API}/networks/file").json
+        assert kept == bed.web().get(f"{API}/networks/file").json | {
+            name: kept[name] for name in ("id", "ranges", "routers", "router", "v6auto")
+        }
+        changed = told.replace("vlan: 7\n", "vlan: 8\n")
+        assert "vlan: 7 -> 8" in done(other, "apply", "-", stdin=changed)
+        assert other.web().get(f"{API}/networks/file").json["vlan"] == 8
+    done(bed, "interface-maps", "destroy", "Rack 8*", "--yes")
+
+
+def test_each_conduit_says_which_cards_it_means_on_each_node_or_why_none(bed: Testbed) -> None:
+    for name, conduit in (("c-fast", "10g1"), ("c-none", "40g1")):
+        done(bed, "networks", "create", name, "--conduit", conduit, "--order", "5")
+    done(bed, "networks", "create", "c-team", "--conduit", "10g1,10g2", "--use-team", "--order", "6")
+    bed.add_node("told")
+    bed.add_node("silent")
+    bed.bind("network-nics", "told")
+    bed.commit()
+    bed.anneal_until_quiet()
+    found = {
+        (one["node"].partition(".")[0], one["network"]): (one["nics"], one["problem"])
+        for one in shown(bed, "networks", "conduits")
+    }
+    assert found["told", "c-fast"] == (["eth1"], "")
+    assert found["told", "c-none"][1].startswith(
+        "40g1 wants card 1 of just that speed, and there is none: the machine has"
+    )
+    assert found["told", "c-team"][0] == ["eth1", "eth2"]
+    assert "It shares eth1 with network c-fast, but not all cards" in found["told", "c-team"][1]
+    assert "Its cards are not known yet: they are told by the role network-nics" in found["silent", "c-fast"][1]
+    few = shown(bed, "networks", "conduits", "--node", "told.example.test", "--problems")
+    assert {one["network"] for one in few} >= {"c-none", "c-team"}
+    assert {one["node"] for one in few} == {"told.example.test"}
