@@ -14,7 +14,9 @@ from crowbar_network.state import MADE, Address, Known, KnownRoute, State
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """``forward`` and ``backward``: lines for ``ip -batch``, the second for ``ip -force``. ``touched``: the links."""
+    """``forward`` and ``backward``: lines for ``ip -batch``, the second for ``ip -force``; those that begin with ``-6``
+    are for ``ip -6``, after the others (``by_family``). ``touched``: the links.
+    """
 
     forward: tuple[str, ...] = ()
     backward: tuple[str, ...] = ()
@@ -43,6 +45,20 @@ def way(state: State, wanted: Sequence[Link], *, ours: Collection[str] = ()) -> 
         backward=tuple(_backward(state, links, touched)),
         touched=touched,
     )
+
+
+def by_family(lines: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The lines for ``ip``, and those for ``ip -6``."""
+    all_lines = list(lines)
+    return (
+        [line for line in all_lines if not line.startswith("-6 ")],
+        [line.removeprefix("-6 ") for line in all_lines if line.startswith("-6 ")],
+    )
+
+
+def is_removal(line: str) -> bool:
+    """Whether the line takes something away. Of a way, these come first, and it is no fault when it is gone already."""
+    return " del " in line or line.endswith(" nomaster")
 
 
 def fresh(links: Sequence[Link]) -> tuple[str, ...]:
@@ -196,19 +212,17 @@ def _forward(state: State, links: Sequence[Link], going: Sequence[str]) -> list[
         for name, known in state.links.items()
         if name not in going
     }
-    for link in links:
-        known = there.get(link.name)
-        if known is not None:
-            lines += [f"addr del {text} dev {link.name}" for text in _surplus(link, known)]
-            lines += [f"{_family(one)}route del {one.words}" for one in _strange_routes(state, link)
-                      if one.dev in there]  # fmt: skip
+    standing = [(link, there[link.name]) for link in links if link.name in there]
+    for link, _ in standing:  # before the addresses, with which some would go
+        lines += [f"route del {one.words}" for one in _strange_routes(state, link)]
+    for link, has in standing:
+        lines += [f"addr del {text} dev {link.name}" for text in _surplus(link, has)]
     wanted_rules = {(source, link.table) for link, source in _rules_of(links)}
     for rule in state.rules:
         if rule.priority == RULE and (rule.source, rule.table) not in wanted_rules:
             lines.append(f"{_v6(rule.source)}rule del from {rule.source} lookup {rule.table} priority {RULE}")
-    for link in links:
-        known = there.get(link.name)
-        if known is not None and known.master in there and known.master != link.master:
+    for link, has in standing:
+        if has.master in there and has.master != link.master:
             lines.append(f"link set {link.name} nomaster")
     # Each is made when what it stands on is whole: a bond lends its VLANs the address of its first card.
     for link in links:
@@ -247,18 +261,15 @@ def add(link: Link) -> str:
 def route_line(dev: str, route: Route) -> str:
     via = f" via {route.via}" if route.via else ""
     table = f" table {route.table}" if route.table else ""
-    return f"{_v6(route.via or route.to)}route replace {route.to}{via} dev {dev}{table}"
+    return f"route replace {route.to}{via} dev {dev}{table}"
 
 
 def brd(address: str) -> str:
     return "" if ":" in address else " brd +"
 
 
-def _family(route: KnownRoute) -> str:
-    return "-6 " if route.version == 6 else ""
-
-
 def _v6(text: str) -> str:
+    """What goes before a rule: of those, ``ip`` does not see by themselves which family they are of."""
     return "-6 " if ":" in text else ""
 
 
@@ -292,22 +303,20 @@ def _backward(state: State, links: Sequence[Link], touched: Sequence[str]) -> li
         has = {one.text for one in known.addresses}
         lines += [f"addr del {address} dev {known.name}" for address in sorted(wanted - has)]
         lines += [f"addr replace {_as_was(one)} dev {known.name}" for one in known.addresses]
-    lines += [f"{_family(one)}route del {route_line(link.name, route).split('replace ')[1]}"
-              for link in links if link.name in state.links for route in link.routes
-              if not _has_route(state, link, route)
-              for one in [_shown(route)]]  # fmt: skip
+    lines += [
+        route_line(link.name, route).replace(" replace ", " del ", 1)
+        for link in links
+        if link.name in state.links
+        for route in link.routes
+        if not _has_route(state, link, route)
+    ]
     # What is reached directly first: the others may go by it.
     known_routes = sorted((one for one in state.routes if one.dev in touched), key=lambda one: bool(one.via))
-    lines += [f"{_family(one)}route replace {one.words}" for one in known_routes]
+    lines += [f"route replace {one.words}" for one in known_routes]
     for rule in state.rules:
         if rule.priority == RULE:
             lines.append(f"{_v6(rule.source)}rule add from {rule.source} lookup {rule.table} priority {RULE}")
     return lines
-
-
-def _shown(route: Route) -> KnownRoute:
-    version = 6 if ":" in (route.via or route.to) else 4
-    return KnownRoute(version=version, to=route.to, via=route.via, dev="", table=route.table, words="")
 
 
 def _as_was(address: Address) -> str:

@@ -11,6 +11,7 @@ from functools import cache
 from importlib import resources
 
 from crowbar_core import PermanentError
+from crowbar_network.changes import by_family, is_removal
 
 _ID = re.compile(r"[0-9a-f]{8,64}")
 
@@ -45,9 +46,14 @@ def sections(text: str, mark: str) -> dict[str, str]:
 
 def begin(change: str, *, limit: int, forward: Sequence[str], backward: Sequence[str], trial: Trial) -> str:
     """``limit`` in seconds."""
+    (there, there6), (again, again6) = by_family(forward), by_family(backward)
     put = {
-        "forward": _lines(forward),
-        "backward": _lines(backward),
+        "away": _lines([line for line in there if is_removal(line)]),
+        "away6": _lines([line for line in there6 if is_removal(line)]),
+        "forward": _lines([line for line in there if not is_removal(line)]),
+        "forward6": _lines([line for line in there6 if not is_removal(line)]),
+        "backward": _lines(again),
+        "backward6": _lines(again6),
         "watch.sh": _part("watch"),
         "try.sh": trial.before,
         "settle.sh": trial.settle,

@@ -120,16 +120,20 @@ class State:
 def read(sections: Mapping[str, str]) -> State:
     """From what ``node/look.sh`` printed, by its headings. Raises ``PermanentError`` for what is no such text."""
     try:
-        links = _links(_json(sections, "links"), _json(sections, "addresses"))
-        routes = (*_routes(_json(sections, "routes4"), 4), *_routes(_json(sections, "routes6"), 6))
-        rules = (*_rules(_json(sections, "rules4"), 4), *_rules(_json(sections, "rules6"), 6))
+        [addresses] = _several(sections["links"])
+        # A kernel without IPv6 has no ways of it.
+        routes4, rules4 = [*_several(sections.get("ways 4", "")), [], []][:2]
+        routes6, rules6 = [*_several(sections.get("ways 6", "")), [], []][:2]
+        links = _links(addresses)
+        routes = (*_routes(routes4, 4), *_routes(routes6, 6))
+        rules = (*_rules(rules4, 4), *_rules(rules6, 6))
         kept = json.loads(sections.get("kept", "").strip() or "{}")
         files = {
             name.removeprefix("file "): text for name, text in sections.items() if name.startswith("file ")
         }  # fmt: skip
         return State(
             links=links, routes=routes, rules=rules, kept=kept, files=files,
-            nics=_nics(_json(sections, "links"), sections.get("hardware", "")),
+            nics=_nics(addresses, sections.get("hardware", "")),
             product=sections.get("product", "").strip(), tools=frozenset(sections.get("tools", "").split()),
             busy=bool(sections.get("switches", "").strip()),
         )  # fmt: skip
@@ -137,16 +141,18 @@ def read(sections: Mapping[str, str]) -> State:
         raise PermanentError(f"The node's `ip -json` says what nobody understands: {problem!r}.") from None
 
 
-def _json(sections: Mapping[str, str], name: str) -> Sequence[Mapping[str, Any]]:
-    # Older ones leave empty objects for what was filtered, and print nothing for an empty list.
-    return [one for one in json.loads(sections.get(name, "").strip() or "[]") if one]
+def _several(text: str) -> list[Sequence[Mapping[str, Any]]]:
+    """The lists that ``ip -json -batch`` printed one after another, without the empty objects that older ones leave."""
+    found: list[Sequence[Mapping[str, Any]]] = []
+    rest, decoder = text.strip(), json.JSONDecoder()
+    while rest:
+        value, end = decoder.raw_decode(rest)
+        found.append([one for one in value if one])
+        rest = rest[end:].lstrip()
+    return found
 
 
-def _links(links: Sequence[Mapping[str, Any]], addresses: Sequence[Mapping[str, Any]]) -> dict[str, Known]:
-    of: dict[str, tuple[Address, ...]] = {}
-    for one in addresses:
-        found = (_address(info) for info in one.get("addr_info", ()) if info.get("scope") == "global")
-        of[one["ifname"]] = tuple(address for address in found if address is not None)
+def _links(links: Sequence[Mapping[str, Any]]) -> dict[str, Known]:
     made = {}
     for one in links:
         info = one.get("linkinfo", {})
@@ -158,7 +164,7 @@ def _links(links: Sequence[Mapping[str, Any]], addresses: Sequence[Mapping[str, 
             master=one.get("master", ""), over=one.get("link", "") if kind == "vlan" else "", mtu=one.get("mtu", 0),
             up="UP" in flags, carrier="LOWER_UP" in flags and "NO-CARRIER" not in flags,
             params=_params(kind, data), partner="" if partner == "00:00:00:00:00:00" else partner,
-            addresses=of.get(one["ifname"], ()), altnames=tuple(one.get("altnames", ())),
+            addresses=_addresses(one.get("addr_info", ())), altnames=tuple(one.get("altnames", ())),
         )  # fmt: skip
     return made
 
@@ -178,6 +184,11 @@ def _params(kind: str, data: Mapping[str, Any]) -> tuple[str, ...]:
         case "bridge":
             return ("stp_state", str(data["stp_state"]), "forward_delay", str(data["forward_delay"]))
     return ()
+
+
+def _addresses(infos: Sequence[Mapping[str, Any]]) -> tuple[Address, ...]:
+    found = (_address(info) for info in infos if info.get("scope") == "global")
+    return tuple(address for address in found if address is not None)
 
 
 def _address(info: Mapping[str, Any]) -> Address | None:
@@ -207,7 +218,8 @@ def _routes(routes: Sequence[Mapping[str, Any]], version: int) -> list[KnownRout
             or not number
         ):
             continue
-        words = [one["dst"], *(["via", one["gateway"]] if "gateway" in one else []), "dev", one["dev"]]
+        to = "::/0" if version == 6 and one["dst"] == "default" and "gateway" not in one else one["dst"]
+        words = [to, *(["via", one["gateway"]] if "gateway" in one else []), "dev", one["dev"]]
         words += ["table", str(number)] if number != _TABLES["main"] else []
         words += ["proto", str(one["protocol"])] if one.get("protocol", "boot") != "boot" else []
         words += ["scope", str(one["scope"])] if version == 4 and "gateway" not in one and "scope" in one else []

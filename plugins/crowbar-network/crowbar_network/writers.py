@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from crowbar_network.changes import fresh
+from crowbar_network.changes import by_family, fresh
 from crowbar_network.layers import RULE, Link, Route
 from crowbar_network.program import Trial
 
@@ -180,8 +180,10 @@ def _netplan(link: Link) -> list[str]:
 
 
 def iproute2(links: Sequence[Link]) -> dict[str, str]:
-    """For machines that run from memory: what ``ip -batch`` is given."""
-    return {"/etc/crowbar-network/links.ip": _text([MARK, *fresh(links)])}
+    """For machines that run from memory: what ``ip -batch`` is given, and then ``ip -6 -batch``."""
+    lines, lines6 = by_family(fresh(links))
+    files = {"/etc/crowbar-network/links.ip": _text([MARK, *lines])}
+    return files | ({"/etc/crowbar-network/links6.ip": _text([MARK, *lines6])} if lines6 else {})
 
 
 WRITERS: Mapping[str, Callable[[Sequence[Link]], dict[str, str]]] = {

@@ -40,8 +40,9 @@ class Kernel:
                     raise Refused(f"{line}: {problem}") from None
 
     def _do(self, words: list[str]) -> None:
-        version = 6 if words[0] == "-6" else 4
+        version = 6 if any(":" in word for word in words) else 4
         noun, verb, *rest = words[1:] if words[0] == "-6" else words
+        assert (words[0] == "-6") == (noun == "rule" and version == 6), words
         getattr(self, f"_{noun}_{verb}")(rest, version)
 
     def _link_add(self, words: list[str], _: int) -> None:
@@ -108,15 +109,16 @@ class Kernel:
             device.addresses = [
                 one for one in device.addresses if ":" in one or ipaddress.ip_interface(one).network != subnet
             ]
+        for key, (via, dev) in list(self.routes.items()):  # and the ways by what is no longer reached
+            if dev == words[2] and via and not _reached(device, via):
+                del self.routes[key]
 
     def _route_replace(self, words: list[str], version: int) -> None:
         said = _pairs(["to", *words])
         device = self.links[said["dev"]]
         if not device.up:
             raise Refused("is down")
-        if "via" in said and not any(
-            ipaddress.ip_address(said["via"]) in ipaddress.ip_interface(one).network for one in device.addresses
-        ):
+        if "via" in said and not _reached(device, said["via"]):
             raise Refused("the way there is unknown")
         key = (version, int(said.get("table", 0)), said["to"])
         self.routes[key] = (said.get("via", ""), said["dev"])
@@ -148,6 +150,10 @@ class Kernel:
                         for version, source, table, priority in sorted(self.rules)),
             nics=tuple(Nic(name=name, mac="") for name, device in self.links.items() if not device.kind),
         )  # fmt: skip
+
+
+def _reached(device: Device, via: str) -> bool:
+    return any(ipaddress.ip_address(via) in ipaddress.ip_interface(one).network for one in device.addresses)
 
 
 def _pairs(words: list[str]) -> dict[str, str]:

@@ -23,6 +23,7 @@ for one in "$base"/*/; do
     fi
     if mkdir "$one/verdict" 2>/dev/null && [ -e "$one/pid" ]; then
         ip -force -batch "$one/backward" >/dev/null 2>&1
+        [ ! -s "$one/backward6" ] || ip -6 -force -batch "$one/backward6" >/dev/null 2>&1
         [ ! -s "$one/untry.sh" ] || sh "$one/untry.sh" >/dev/null 2>&1
         echo "the switch ${one##*/} had been killed: what it guarded was taken back"
     fi

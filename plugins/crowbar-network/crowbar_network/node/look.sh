@@ -1,26 +1,28 @@
 # Tells what the interfaces of this machine are, under headings of `$mark NAME`. Reads only.
 heading() { printf '\n%s %s\n' "$mark" "$1"; }
 
-heading links; ip -d -j link show
-heading addresses; ip -j addr show
-heading routes4; ip -d -j -4 route show table all
-heading routes6; ip -d -j -6 route show table all
-heading rules4; ip -j -4 rule show
-heading rules6; ip -j -6 rule show
-heading hardware
-for path in /sys/class/net/*; do
-    name=${path##*/}
-    speed=
-    if command -v ethtool >/dev/null; then
-        speed=$(ethtool "$name" 2>/dev/null | sed -n '/Supported link modes/,/Supported pause/p' |
-            grep -o '[0-9][0-9]*base' | tr -d bases | sort -n | tail -n 1)
-    fi
-    [ -n "$speed" ] || speed=$(cat "$path/speed" 2>/dev/null)
-    driver=$(readlink -f "$path/device/driver")
-    printf '%s|%s|%s|%s\n' "$name" "$(readlink -f "$path/device")" "${driver##*/}" "$speed"
+heading links; ip -d -j addr show
+for family in 4 6; do
+    heading "ways $family"
+    printf 'route show table all\nrule show\n' | ip -$family -d -j -force -batch -
 done
-heading product; cat /sys/class/dmi/id/product_name 2>/dev/null
-heading kept; cat /etc/crowbar-network/kept.json 2>/dev/null
+heading hardware # by what the shell can do itself: a fork for each fact of each card would be the dearest part
+for path in /sys/class/net/*; do
+    [ -d "$path/device" ] || [ -e "$path/speed" ] || continue
+    name=${path##*/} bus='' driver='' speed=''
+    if [ -d "$path/device" ]; then
+        bus=$(cd -P "$path/device" && pwd -P)
+        driver=$(cd -P "$path/device/driver" 2>/dev/null && pwd -P)
+        if command -v ethtool >/dev/null; then
+            speed=$(ethtool "$name" 2>/dev/null | sed -n '/Supported link modes/,/Supported pause/p' |
+                grep -o '[0-9][0-9]*base' | tr -d bases | sort -n | tail -n 1)
+        fi
+    fi
+    [ -n "$speed" ] || read -r speed 2>/dev/null <"$path/speed"
+    printf '%s|%s|%s|%s\n' "$name" "$bus" "${driver##*/}" "$speed"
+done
+heading product; [ ! -r /sys/class/dmi/id/product_name ] || cat /sys/class/dmi/id/product_name
+heading kept; [ ! -e /etc/crowbar-network/kept.json ] || cat /etc/crowbar-network/kept.json
 heading tools
 for tool in arping ifup ip netplan networkctl ping; do ! command -v $tool >/dev/null || printf '%s ' $tool; done
 if [ -d /run/systemd/system ]; then

@@ -11,8 +11,20 @@ now() { # hundredths of a second since the machine has started
 start=$(now)
 end=$((start + $2 * 100))
 echo trying >state
+
+batch() { # batch NAME: the lines for ip, and those for ip -6
+    if [ -s "$1" ]; then ip -batch "$1" >>"$1.out" 2>&1 || return 1; fi
+    if [ -s "${1}6" ]; then ip -6 -batch "${1}6" >>"$1.out" 2>&1 || return 1; fi
+}
+
+all() { # all NAME: the same, whatever fails
+    [ ! -s "$1" ] || ip -force -batch "$1" >>"$1.out" 2>&1
+    [ ! -s "${1}6" ] || ip -6 -force -batch "${1}6" >>"$1.out" 2>&1
+    :
+}
+
 sleep 0.5 || sleep 1 # until whoever began this has heard so
-if { [ ! -s try.sh ] || sh try.sh >try.out 2>&1; } && ip -batch forward >forward.out 2>&1 &&
+if { [ ! -s try.sh ] || sh try.sh >try.out 2>&1; } && all away && batch forward &&
     { [ ! -s settle.sh ] || sh settle.sh >settle.out 2>&1; }; then
     echo tried >state
     while [ ! -e back ] && [ ! -d verdict ] && [ "$(now)" -lt "$end" ]; do sleep 0.1 || sleep 1; done
@@ -28,7 +40,7 @@ fi
 if mkdir verdict 2>/dev/null; then
     cat back reason.timer 2>/dev/null | head -c 1000 >reason
     [ ! -s untry.sh ] || sh untry.sh first >untry.out 2>&1
-    ip -force -batch backward >backward.out 2>&1
+    all backward
     [ ! -s untry.sh ] || sh untry.sh >>untry.out 2>&1
     echo $(($(now) - start)) >lasted
     echo back >state
