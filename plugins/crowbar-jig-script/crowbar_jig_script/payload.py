@@ -104,27 +104,35 @@ def _plain(text: str) -> str:
 
 def run_program(task: Task, scripts: Sequence[Script], *, token: str, grace: float, clock: bool = False) -> bytes:
     """The whole run, for a shell that leads a session of its own."""
-    return _program(
-        "session", "driver", *_run(task, scripts, token=token, grace=grace, clock=clock), last="crowbar_run"
-    )
+    run = _run(task, scripts, token=token, grace=grace, clock=clock)
+    return _program("session", "driver", _helpers(), *run, last="crowbar_which\ncrowbar_stand\ncrowbar_run")
 
 
 def run_frame(task: Task, scripts: Sequence[Script], *, token: str, grace: float, clock: bool = False) -> bytes:
     """The same for the shell that stands by, which has the driver. ``clock``: the node says what time it has, which
-    costs it a process.
+    costs it a process. Only the last line does anything: of a frame that arrives in part, nothing is run.
     """
-    texts = _run(task, scripts, token=token, grace=grace, clock=clock)
-    return _encoded("\n".join((f"crowbar_one <<'{token}'", *texts, "crowbar_run", token, "")))
+    run = _run(task, scripts, token=token, grace=grace, clock=clock)
+    return _encoded("\n".join((*run, "crowbar_go() {", "crowbar_which", "crowbar_run", "}", "crowbar_go", "")))
+
+
+STANDBY_COMMAND = (
+    'exec sh -c \'read -r line </proc/$$/stat; set -- ${line##*) }; [ "$4" = $$ ] && exec sh;'
+    " command -v setsid >/dev/null || exit 98; setsid sh; exit $?'"
+)
+"""For the SSH server, whatever root's shell is. It must lead a session of its own; most servers see to that."""
 
 
 def standby_program() -> bytes:
-    """What the shell that stands by is told first: how to carry out one run, in a session of processes of its own.
+    """What the shell that stands by is told first: how to carry out one run.
 
-    The run's program comes to it as a here-document. A shell whose run has not ended well, or has left something
-    behind, ends with it.
+    A shell whose run has not ended well, or has left something behind, ends with it.
     """
-    driver = quote("\n".join((_shell("session"), _shell("driver"))))
-    return _encoded(f"crowbar_driver={driver}\n{_shell('standby')}\n")
+    return _encoded("\n".join((_shell("session"), _shell("driver"), _helpers(), "crowbar_stand", "")))
+
+
+def _helpers() -> str:
+    return f"crowbar_helpers={quote(_shell('helpers'))}"
 
 
 def _run(task: Task, scripts: Sequence[Script], *, token: str, grace: float, clock: bool) -> tuple[str, str, str]:
@@ -136,7 +144,8 @@ def _run(task: Task, scripts: Sequence[Script], *, token: str, grace: float, clo
         "CROWBAR_ATTEMPT": str(task.attempt),
         "CROWBAR_REFRESH": "1" if task.refresh else "",
     }
-    unpack = [f"crowbar_put lib {quote(helpers(task.data))}", 'crowbar_put call \'. "$CROWBAR_LIB"\n"$@"\n\'']
+    unpack = [f'crowbar_put lib {quote(data_functions(task.data))}"$crowbar_helpers"']
+    unpack += ['crowbar_put call \'. "$CROWBAR_LIB"\n"$@"\n\'']
     unpack += [f"crowbar_put {script.name} {quote(script.prepared)}" for script in scripts]
     unpack += [f"export {name}={quote(value)}" for name, value in environment.items()]
     play = []
@@ -145,10 +154,12 @@ def _run(task: Task, scripts: Sequence[Script], *, token: str, grace: float, clo
             play.append("export CROWBAR_LAST=1")
         words = " ".join(quote(word) for word in script.interpreter)
         play.append(f'crowbar_play {number} {words} "$dir/"{script.name}')
+    which = f"token={token} grace={round(grace)} clock={'yes' if clock else ''} {_which_run(task)}"
     return (
-        f"token={token} grace={round(grace)} clock={'yes' if clock else ''} {_which_run(task)}",
         _function("crowbar_unpack", unpack),
         _function("crowbar_scripts", play),
+        # Not by itself: cut off in the middle of a name, it would be a command.
+        _function("crowbar_which", [which]),
     )
 
 
@@ -197,7 +208,12 @@ def quote(text: str) -> str:
 
 
 def helpers(data: Mapping[str, Json]) -> str:
-    """The functions that scripts call, with the data written into them."""
+    """The functions that scripts call."""
+    return f"{data_functions(data)}{_shell('helpers')}\n"
+
+
+def data_functions(data: Mapping[str, Json]) -> str:
+    """Those of them into which the data is written."""
     values, present, names = [], [], []
     for path, value in _walk("", dict(data)):
         if value is not None:
@@ -212,7 +228,6 @@ def helpers(data: Mapping[str, Json]) -> str:
             _function("crowbar_value", ['case "$1" in', *values, "*) return 1 ;;", "esac"]),
             _function("crowbar_has", ['case "$1" in', "|".join(present) + ") return 0 ;;", "*) return 1 ;;", "esac"]),
             _function("crowbar_names", ['case "$1" in', *names, "*) return 1 ;;", "esac"]),
-            _shell("helpers"),
             "",
         )
     )

@@ -1,7 +1,9 @@
-"""The shell that stands by on a node: one channel, kept, that carries run after run, each in a session of its own.
+"""The shell that stands by on a node: one channel, kept, that carries run after run.
 
-A channel for each run would cost a round trip, and on the node a process of sshd's and a login shell. The runs of one
-shell follow each other; whatever is not quite as it should be closes it, and the next run has a new one.
+A channel for each run would cost a round trip, and on the node a process of sshd's and a login shell. The shell leads a
+session of processes, in which are those of the run that it carries out, and nobody else: it ends with a run that left
+something behind in it. Discarded: a session for each run, which is two programs more each time. The runs of one shell
+follow each other; whatever is not quite as it should be closes it, and the next run has a new one.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import paramiko
 
 from crowbar_jig_script.connections import Session
 from crowbar_jig_script.output import Output
-from crowbar_jig_script.payload import standby_program
+from crowbar_jig_script.payload import STANDBY_COMMAND, standby_program
 from crowbar_jig_script.stream import CHUNK, Stream
 
 LEFT, NO_SETSID = 99, 98
@@ -40,7 +42,7 @@ class Standby(Stream):
         self.channel.settimeout(timeout)
         if self.fresh:
             self.fresh = False
-            self.session.execute(self.channel, "exec sh")
+            self.session.execute(self.channel, STANDBY_COMMAND)
             frame = standby_program() + frame
         self._drop_the_rest()
         self.out, self.err = out, err

@@ -18,8 +18,8 @@ from .conftest import Site, eventually
 
 pytestmark = pytest.mark.lab
 
-OWN_SSHD = "read -r _ _ _ standby _ </proc/$PPID/stat; read -r _ _ _ sshd _ </proc/$standby/stat"
-"""The sshd of the connection that carries the script: the parent of the shell that stands by, its parent's parent."""
+OWN_SSHD = "read -r _ _ _ sshd _ </proc/$PPID/stat"
+"""The sshd of the connection that carries the script: the parent of the shell that stands by, which is its own."""
 
 
 def logins(site: Site) -> int:

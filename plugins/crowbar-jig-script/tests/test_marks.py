@@ -18,7 +18,7 @@ pytestmark = pytest.mark.lab
 KEPT = "/var/lib/crowbar-node"
 WITNESS = "echo $CROWBAR_RUN_ID >>/root/ledger\n"
 # The script's parent leads the run; that one's parent is the shell that stands by, a child of sshd.
-CUT = "read -r _ _ _ standby _ </proc/$PPID/stat; read -r _ _ _ sshd _ </proc/$standby/stat; kill -9 $sshd\n"
+CUT = "read -r _ _ _ sshd _ </proc/$PPID/stat; kill -9 $sshd\n"
 
 
 @pytest.fixture

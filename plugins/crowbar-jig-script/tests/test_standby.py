@@ -1,20 +1,22 @@
-"""One shell stands by on a node and carries run after run, each in a session of its own; what goes wrong ends it."""
+"""One shell stands by on a node and carries run after run, each alone in its session; what goes wrong ends it."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from crowbar_jig_script.payload import standby_program
+from crowbar_jig_script.payload import STANDBY_COMMAND, Script, run_frame, standby_program
 from crowbar_jig_script.standby import NO_SETSID, Standby
 
 from crowbar_core import PermanentError
 
 from .conftest import RUNS, Site, eventually, inside
 
-WHO = "read -r leader _ _ standby _ session _ </proc/$PPID/stat; echo $leader $session $standby"
-"""The process that leads the run, its session, and the shell that stands by."""
+WHO = "read -r standby _ _ _ _ session _ </proc/$PPID/stat; echo $standby $session"
+"""The shell that stands by, and the session of the run."""
 
 
 def channels(site: Site) -> int:
@@ -28,17 +30,33 @@ def stands_by(site: Site) -> Standby | None:
 
 
 @pytest.mark.lab
-def test_runs_on_a_node_share_one_channel_and_each_leads_a_session_of_its_own(site: Site) -> None:
+def test_runs_on_a_node_share_one_channel_and_each_is_alone_in_its_session(site: Site) -> None:
     first = site.run(WHO).out[0].split()
     opened = channels(site)
-    others = [site.run(WHO).out[0].split() for _ in range(4)]
+    in_session = "for each in /proc/[0-9]*; do read -r pid _ _ _ _ session _ <$each/stat; echo $pid $session; done"
+    for _ in range(4):
+        standby, session = site.run(WHO).out[0].split()
+        assert standby == session == first[0]
+        of_run = [line for line in site.run(in_session).out if line.endswith(f" {session}")]
+        assert len(of_run) == 2, "the shell that stands by, and the script"
     assert channels(site) == opened, "no further channel, so no further round trip"
-    leaders = {leader for leader, *_ in (first, *others)}
-    assert len(leaders) == 5
-    for leader, session, standby in (first, *others):
-        assert leader == session
-        assert standby == first[2]
     assert site.remains() == []
+
+
+@pytest.mark.lab
+def test_a_run_is_not_joined_by_what_an_earlier_one_left_behind(site: Site) -> None:
+    """However it left its parent's side; and a later run that is ended takes nothing along but its own."""
+    for left in ("sleep 642 &", "(sleep 642 &) &", "set -m; sleep 642 &", "timeout 642 sleep 641 &"):
+        before = site.run(WHO).out[0]
+        site.run(f"{{\n{left}\n}} >/dev/null 2>&1")
+        assert site.run(WHO).out[0] != before, left
+        site.fail("exit 3")
+        started = site.start("sleep 643")
+        eventually(lambda: site.on_node("pgrep -f 'sleep 64[3]'"))
+        started.cancelled.set()
+        started.error()
+        assert site.on_node("pgrep -f 'sleep 64[12]'").split(), left
+        site.on_node("pkill -f 'sleep 64[12]'")
 
 
 @pytest.mark.lab
@@ -56,11 +74,11 @@ def test_what_stays_in_the_background_writes_into_no_other_run(site: Site) -> No
 
 @pytest.mark.lab
 def test_a_shell_that_was_killed_while_it_stood_by_is_replaced_on_the_same_connection(site: Site) -> None:
-    standby = site.run(WHO).out[0].split()[2]
+    standby = site.run(WHO).out[0].split()[0]
     logins = site.jig.connections.logins
     site.on_node(f"kill -9 {standby}")
     eventually(lambda: (shell := stands_by(site)) is not None and not shell.usable)
-    assert site.run(WHO).out[0].split()[2] != standby
+    assert site.run(WHO).out[0].split()[0] != standby
     assert site.jig.connections.logins == logins
 
 
@@ -88,7 +106,7 @@ def test_a_run_that_does_not_end_well_ends_its_shell(site: Site, script: str) ->
 
 @pytest.mark.lab
 def test_nothing_waits_on_the_node_once_the_connection_is_closed(site: Site) -> None:
-    standby = site.run(WHO).out[0].split()[2]
+    standby = site.run(WHO).out[0].split()[0]
     site.jig.close()
     eventually(lambda: not site.on_node(f"ls -d /proc/{standby} 2>/dev/null"))
     assert site.remains() == []
@@ -120,17 +138,19 @@ def test_a_connection_that_has_just_answered_stands_for_the_node_and_an_old_one_
     assert holds() is None, "it has been closed"
 
 
-def test_a_node_without_setsid_is_told_of_before_anything_is_begun() -> None:
+def test_a_node_without_setsid_is_told_of_before_anything_is_begun(tmp_path: Path) -> None:
+    """Where the server starts no session for a command; this shell is in that of the tests."""
+    (tmp_path / "sh").symlink_to("/bin/sh")
     ended = subprocess.run(
-        ["/bin/sh"], input=standby_program() + b"crowbar_one <<'end'\necho never\nend\n", capture_output=True,
-        env={"PATH": "/nowhere"}, timeout=30, check=False,
+        ["/bin/sh", "-c", STANDBY_COMMAND], input=standby_program() + b"echo never\n", capture_output=True,
+        env={"PATH": str(tmp_path)}, timeout=30, check=False,
     )  # fmt: skip
     assert (ended.returncode, ended.stdout) == (NO_SETSID, b"")
 
 
 @pytest.mark.lab
 def test_where_setsid_is_missing_the_reason_names_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crowbar_jig_script.standby.standby_program", lambda: b"PATH=/nowhere\n" + standby_program())
+    monkeypatch.setattr("crowbar_jig_script.standby.STANDBY_COMMAND", f"exit {NO_SETSID}")
     problem = site.fail("touch /tmp/begun")
     assert isinstance(problem, PermanentError)
     assert "it needs setsid" in problem.detail
@@ -139,11 +159,17 @@ def test_where_setsid_is_missing_the_reason_names_it(site: Site, monkeypatch: py
 
 @pytest.mark.parametrize("shell", [["dash"], ["bash"], ["busybox", "sh"]], ids=lambda shell: str(shell[0]))
 def test_a_frame_that_arrives_in_part_does_nothing(shell: list[str]) -> None:
-    body = "crowbar_part() {\nprintf '%s' 'it is'\n}\ncrowbar_part\n"
-    frame = f"crowbar_one <<'end'\n{body}end\n".encode()
-    whole = standby_program().replace(b". /proc/self/fd/0", b"crowbar_part() { :; }; . /proc/self/fd/0")
-    for cut in range(0, len(frame) - len("crowbar_part\nend\n"), 2):
+    script = Script(name="a.sh", text="echo it is\n")
+    task = SimpleNamespace(
+        run_id=1, installation="i", once="", node_role_id=1, node=SimpleNamespace(name="n"),
+        role=SimpleNamespace(name="r"), deployment="d", attempt=1, refresh=False, data={"a": "'b"},
+    )  # fmt: skip
+    frame = run_frame(task, [script], token="t", grace=1)  # type: ignore[arg-type]
+    # What would begin the run says so instead.
+    told = b"crowbar_run() { crowbar_put() { :; }; crowbar_unpack; echo $run $token; }\n"
+    whole = standby_program().removesuffix(b"crowbar_stand\n") + told
+    for cut in range(0, len(frame) - 1, 9):
         ended = subprocess.run(shell, input=whole + frame[:cut], capture_output=True, timeout=30, check=False)
         assert ended.stdout == b"", frame[:cut]
     ended = subprocess.run(shell, input=whole + frame, capture_output=True, timeout=30, check=False)
-    assert ended.stdout == b"it is"
+    assert ended.stdout == b"1 t\n"

@@ -1,6 +1,7 @@
-# Runs a role's scripts one after another. Its caller sets token, grace, clock, run, realm and once, defines crowbar_unpack
-# and crowbar_scripts, and reads the lines that begin with the token between two record separators: in that form it is
-# nowhere on the node, so that no script prints it by listing its files or its environment.
+# Runs a role's scripts one after another. Its caller has called crowbar_stand, sets token, grace, clock, run, realm and
+# once, defines crowbar_unpack and crowbar_scripts, and reads the lines that begin with the token between two record
+# separators: in that form it is nowhere on the node, so that no script prints it by listing its files or its environment.
+# Whatever is forked or read here costs each run: a program a millisecond, a line of /proc half of one.
 
 crowbar_tell() {
     printf '\036%s\036 %s\n' "$token" "$*"
@@ -89,7 +90,9 @@ crowbar_once() {
         crowbar_tell before
         crowbar_report_again
         rm -rf "$dir" "$claim"
-        crowbar_leave end 0 0
+        number=0
+        crowbar_told
+        return 1
     fi
     rm -f "$mark.report" "$mark.reboot"
     if ! { : >"$mark.report" && ln -s "$mark.report" "$dir/report"; } 2>/dev/null; then
@@ -125,8 +128,14 @@ crowbar_play() {
         code=143
         crowbar_finish
     fi
-    crowbar_tell script "$number"
-    crowbar_tell script >&2
+    # In one piece with what came before it: each piece is a packet of its own.
+    if [ -n "$begun" ]; then
+        crowbar_tell script "$number"
+        crowbar_tell script >&2
+    else
+        begun=yes
+        printf '\036%s\036 start %s\n\036%s\036 script %s\n' "$token" "$boot $clock" "$token" "$number"
+    fi
     "$@" </dev/null
     code=$?
     [ "$code" -eq 0 ] || crowbar_finish
@@ -139,34 +148,36 @@ crowbar_finish() {
         cat "$dir/report"
     fi
     rm -rf "$dir" "$claim"
-    crowbar_tell end "$code" "$number"
-    printf '\036%s\036 end\n' "$token" >&2
-    # What stays in the background may still write to this run's output, so no other run may have the same.
-    known=yes
-    crowbar_members "$$" "$token"
-    [ "$members" = " $$" ] || exit 99
-    exit 0
+    crowbar_told
+    [ "$code" -eq 0 ] || exit 0
 }
 
+crowbar_told() {
+    crowbar_tell end "$code" "$number"
+    printf '\036%s\036 end\n' "$token" >&2
+}
+
+# One run. Returns when the shell may be given another; in every other case it exits.
 crowbar_run() {
     umask 077
-    dir=$crowbar_state/$token
-    crowbar_boot
-    crowbar_look "$$"
-    own=$started
-    # To be killed as a whole, it must lead a session of its own; sshd sees to that, smaller servers do not.
-    [ "$session" = "$$" ] || crowbar_leave nosession
-    crowbar_tell start "$boot" ${clock:+"$(date +%s)"}
+    dir=$crowbar_state/$token before=
+    crowbar_note_processes
+    [ -z "$clock" ] || clock=$(date +%s)
     crowbar_claim
-    told= mark=
-    [ -z "$once" ] || crowbar_once
-    crowbar_unpack
-    umask 022
-    cd /
-    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin${PATH:+:$PATH}
-    CROWBAR_RUN=$token CROWBAR_DIR=$dir CROWBAR_LIB=$dir/lib CROWBAR_CALL=$dir/call CROWBAR_MARK=$mark
-    export PATH CROWBAR_RUN CROWBAR_DIR CROWBAR_LIB CROWBAR_CALL CROWBAR_MARK
-    number=0 code=0
-    crowbar_scripts
-    crowbar_finish
+    told= mark= begun= number=0 code=0
+    if [ -z "$once" ] || crowbar_once; then
+        crowbar_unpack
+        umask 022
+        CROWBAR_RUN=$token CROWBAR_DIR=$dir CROWBAR_LIB=$dir/lib CROWBAR_CALL=$dir/call CROWBAR_MARK=$mark
+        export CROWBAR_RUN CROWBAR_DIR CROWBAR_LIB CROWBAR_CALL CROWBAR_MARK
+        unset CROWBAR_LAST
+        crowbar_scripts
+        crowbar_finish
+    fi
+    # Told to end while it did what is done once: whoever said so waits for this.
+    [ -z "$told" ] || exit 0
+    # What stays in the background may still write to this run's output, and is none of the next one's processes.
+    crowbar_is_alone || exit 99
+    trap - TERM HUP INT PIPE
+    unset -f crowbar_unpack crowbar_scripts
 }

@@ -80,6 +80,40 @@ crowbar_boot() {
     crowbar_look 1 && boot=$boot.$started
 }
 
+# What is the same for all runs of one shell: it must lead a session of its own, for a run is ended as a whole.
+crowbar_stand() {
+    crowbar_boot
+    crowbar_look "$$"
+    own=$started
+    [ "$session" = "$$" ] || exit 98
+    cd /
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin${PATH:+:$PATH}
+    export PATH
+}
+
+# The processes that were there before a run, so that only those have to be looked at after it that came since.
+crowbar_note_processes() {
+    crowbar_now
+    since=$now
+    set -- /proc/[0-9]*
+    before="$*"
+}
+
+# Whether the session has no other living process than its leader. Where the run was a long one, a process may have the
+# number of one that was there before it: then all of them are looked at.
+crowbar_is_alone() {
+    crowbar_now
+    [ "$((now - since))" -lt 5 ] || before=
+    set -- /proc/[0-9]*
+    [ "$*" != "$before" ] || return 0
+    for entry in "$@"; do
+        case " $before /proc/$$ " in *" $entry "*) continue ;; esac
+        crowbar_look "${entry#/proc/}" || continue
+        [ "$session" = "$$" ] || continue
+        case $state in Z | X) ;; *) return 1 ;; esac
+    done
+}
+
 # crowbar_members SESSION TOKEN: sets members to the living processes of the session. While its leader lives, or has been
 # seen, the session is ours; else only those count that carry the run's token, since a number is used again some day.
 crowbar_members() {
