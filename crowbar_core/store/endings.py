@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import case, update
+from sqlalchemy import Update, bindparam, case, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import RunState
-from crowbar_core.store.db import Store
+from crowbar_core.store.db import Store, ids_named
 from crowbar_core.store.models import Run, table
 
 runs = table(Run)
@@ -32,12 +33,20 @@ def pass_through(session: Session, store: Store, now: datetime, run_ids: Collect
 
 def end(session: Session, store: Store, now: datetime, run_ids: Collection[int], state: RunState, reason: str) -> None:
     """End those of these that are open. One that was being cancelled keeps the reason for which it was."""
+    given = {"run_ids": store.id_values(run_ids), "ended": str(state), "now": now, "reason": reason}
+    session.execute(_end(store.postgresql, state is RunState.CANCELLED), given)
+
+
+@cache
+def _end(postgresql: bool, cancelled: bool) -> Update:
+    """Built once: each run that ends needs it."""
+    reason = bindparam("reason", type_=runs.c.exit_reason.type)
     kept = case((runs.c.state == str(RunState.CANCELLING), runs.c.exit_reason), else_=reason)
-    session.execute(
+    return (
         update(runs)
-        .where(store.ids(runs.c.id, run_ids), runs.c.finished_at.is_(None))
+        .where(ids_named(runs.c.id, "run_ids", postgresql=postgresql), runs.c.finished_at.is_(None))
         .values(
-            state=str(state), finished_at=now, pending=False, woken=False, lease_until=None, deadline=None,
-            again_at=None, exit_reason=kept if state is RunState.CANCELLED else reason,
+            state=bindparam("ended"), finished_at=bindparam("now"), pending=False, woken=False, lease_until=None,
+            deadline=None, again_at=None, exit_reason=kept if cancelled else reason,
         )
     )  # fmt: skip

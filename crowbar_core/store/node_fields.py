@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Text, bindparam, cast, func, insert, or_, select, update
+from sqlalchemy import Select, Text, bindparam, cast, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.names import keyed
 from crowbar_core.store.bulk import insert_rows, portions
-from crowbar_core.store.db import Store
+from crowbar_core.store.db import Store, ids_named
 from crowbar_core.store.models import Deployment, Node, table
 
 nodes, deployments = table(Node), table(Deployment)
@@ -31,8 +32,16 @@ def said(session: Session, store: Store, ids: Collection[int]) -> list[Any]:
 
 def hints(session: Session, store: Store, ids: Collection[int]) -> dict[int, Any]:
     """Node -> its hints, of those that have any."""
-    some = store.ids(nodes.c.id, ids), func.length(cast(nodes.c.hint, Text)) > 2
-    return {row.id: row.hint for row in session.execute(select(nodes.c.id, nodes.c.hint).where(*some))}
+    given = {"ids": store.id_values(ids)}
+    return {row.id: row.hint for row in session.execute(_hints(store.postgresql), given)}
+
+
+@cache
+def _hints(postgresql: bool) -> Select[Any]:
+    """Built once: each run that is made asks it."""
+    return select(nodes.c.id, nodes.c.hint).where(
+        ids_named(nodes.c.id, "ids", postgresql=postgresql), func.length(cast(nodes.c.hint, Text)) > 2
+    )
 
 
 def write(session: Session, store: Store, now: datetime, changes: Mapping[int, Mapping[str, Any]]) -> None:

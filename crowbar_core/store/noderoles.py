@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import case, or_, select, update
+from sqlalchemy import ClauseElement, Update, bindparam, case, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import ACTIVE, ERROR, TRANSITION
-from crowbar_core.store.db import Store
+from crowbar_core.store.db import Store, ids_named
 from crowbar_core.store.models import Node, NodeRole, RoleRow, table
 
 node_roles, nodes, roles = table(NodeRole), table(Node), table(RoleRow)
@@ -40,7 +41,41 @@ def note(session: Session, node_role_id: int, **values: Any) -> None:
 
 def note_many(session: Session, store: Store, ids: Collection[int], **values: Any) -> None:
     """The same of many."""
-    session.execute(update(node_roles).where(store.ids(node_roles.c.id, ids)).values(**values))
+    session.execute(*writing(store, values, {"ids": store.id_values(ids)}))
+
+
+def writing(
+    store: Store, values: Mapping[str, Any], given: Mapping[str, Any], *, seen: bool = False
+) -> tuple[Update, dict[str, Any]]:
+    """The statement that writes these columns of the noderoles ``ids``, and its parameters, ``given`` among them.
+    ``seen``: only of those in the state ``seen``. One for the same columns was built before: each run that begins or
+    ends needs two of them.
+    """
+    plain = {name: value for name, value in values.items() if not isinstance(value, ClauseElement)}
+    computed = tuple((name, value) for name, value in values.items() if name not in plain)
+    statement = _writing(store.postgresql, tuple(plain), computed, seen)
+    return statement, {**given, **{f"new_{name}": value for name, value in plain.items()}}
+
+
+@lru_cache(maxsize=200)
+def _writing(postgresql: bool, plain: tuple[str, ...], computed: tuple[tuple[str, Any], ...], seen: bool) -> Update:
+    statement = update(node_roles).where(ids_named(node_roles.c.id, "ids", postgresql=postgresql))
+    if seen:
+        statement = statement.where(node_roles.c.state == bindparam("seen"))
+    new = {name: bindparam(f"new_{name}", type_=node_roles.c[name].type) for name in plain}
+    return statement.values({**new, **dict(computed)})
+
+
+def any_unsettled(session: Session) -> bool:
+    """Whether any noderole is on a node that its run has taken away, goes back when its run has ended, or leaves. Three
+    looks, in one question, at indexes that are almost always empty.
+    """
+    return bool(session.scalar(_ANY_UNSETTLED))
+
+
+_ANY_UNSETTLED = select(
+    or_(*(exists().where(flag) for flag in (node_roles.c.away, node_roles.c.goes_back, node_roles.c.leaving)))
+)
 
 
 def lost_with_node(session: Session, node_id: int) -> list[int]:

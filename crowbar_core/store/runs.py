@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     Integer,
     Select,
     and_,
@@ -293,11 +294,11 @@ def renew(
     )
 
 
-def is_held(session: Session, now: datetime, run_id: int, worker: str, taken: int) -> bool:
+def is_held(connection: Connection, now: datetime, run_id: int, worker: str, taken: int) -> bool:
     """Whether ``worker``, who took it on as the ``taken``-th, may still work on the run: it is to go on, and the lease
     has not ended.
     """
-    return session.scalar(_HELD, {"run": run_id, "by": worker, "taking": taken, "now": now}) is not None
+    return connection.scalar(_HELD, {"run": run_id, "by": worker, "taking": taken, "now": now}) is not None
 
 
 _HELD = select(runs.c.id).where(
@@ -347,12 +348,19 @@ def node_of(session: Session, run_id: int) -> int | None:
 
 def of_jigs(session: Session, store: Store, run_ids: Collection[int], jigs: Collection[str]) -> list[int]:
     """Those of these runs whose role has one of the jigs."""
-    return list(
-        session.scalars(
-            select(runs.c.id)
-            .join(node_roles, node_roles.c.id == runs.c.node_role_id)
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .where(store.ids(runs.c.id, run_ids), roles.c.jig_name.in_(list(jigs)))
+    given = {"ids": store.id_values(run_ids), "jigs": list(jigs)}
+    return list(session.scalars(_of_jigs(store.postgresql), given))
+
+
+@cache
+def _of_jigs(postgresql: bool) -> Select[Any]:
+    return (
+        select(runs.c.id)
+        .join(node_roles, node_roles.c.id == runs.c.node_role_id)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(
+            ids_named(runs.c.id, "ids", postgresql=postgresql),
+            roles.c.jig_name.in_(bindparam("jigs", expanding=True)),
         )
     )
 
@@ -393,17 +401,27 @@ def holders(session: Session) -> dict[str, list[int]]:
     return found
 
 
-def append_log(session: Session, rows: Sequence[Mapping[str, Any]], counts: Mapping[int, int]) -> None:
+def append_log(session: Session, store: Store, rows: Sequence[Mapping[str, Any]], counts: Mapping[int, int]) -> None:
     """Add lines (run_id, seq, at, stream, line). ``counts``: run id -> lines it has now. A run deleted meanwhile is
     passed over, and so is a line that is there already: the connection was lost when its commit had just been done.
     """
-    there = set(session.scalars(select(runs.c.id).where(runs.c.id.in_(list(counts)))))
+    there = set(session.scalars(_there(store.postgresql), {"ids": store.id_values(counts)}))
     kept = [dict(row) for row in rows if row["run_id"] in there]
     if not kept:
         return
-    dialect_insert: Any = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
-    session.execute(dialect_insert(run_logs).on_conflict_do_nothing(), kept)
-    session.connection().execute(
-        update(runs).where(runs.c.id == bindparam("run")).values(log_lines=bindparam("lines")),
-        [{"run": run_id, "lines": count} for run_id, count in counts.items()],
-    )
+    session.execute(_add_lines(store.postgresql), kept)
+    session.connection().execute(_COUNT_LINES, [{"run": run_id, "lines": count} for run_id, count in counts.items()])
+
+
+@cache
+def _there(postgresql: bool) -> Select[Any]:
+    return select(runs.c.id).where(ids_named(runs.c.id, "ids", postgresql=postgresql))
+
+
+@cache
+def _add_lines(postgresql: bool) -> Any:
+    dialect_insert: Any = postgresql_insert if postgresql else sqlite_insert
+    return dialect_insert(run_logs).on_conflict_do_nothing()
+
+
+_COUNT_LINES = update(runs).where(runs.c.id == bindparam("run")).values(log_lines=bindparam("lines"))

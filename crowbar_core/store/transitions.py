@@ -28,6 +28,7 @@ from crowbar_core.domain.states import (
     check_transition,
 )
 from crowbar_core.errors import StaleState
+from crowbar_core.store import noderoles
 from crowbar_core.store.bulk import insert_rows
 from crowbar_core.store.db import ids_named
 from crowbar_core.store.halting import cancel_runs
@@ -152,11 +153,9 @@ def move(
     for state, group in by_state.items():
         check_transition(f"#{group[0].id}", state, to)
         ids = [one.id for one in group]
-        changed = moves.session.execute(
-            update(node_roles)
-            .where(moves.store.ids(node_roles.c.id, ids), node_roles.c.state == int(state))
-            .values(state=int(to), updated_at=moves.now, **values)
-        )
+        given = {"ids": moves.store.id_values(ids), "seen": int(state)}
+        written = {"state": int(to), "updated_at": moves.now, **values}
+        changed = moves.session.execute(*noderoles.writing(moves.store, written, given, seen=True))
         if changed.rowcount != len(ids):  # type: ignore[attr-defined]
             raise StaleState(f"Of {len(ids)} noderoles seen in {state.name}, some have moved on. Read them again.")
         moves.note(to, ((one.id, one.node_id, one.role_id) for one in group), silent=silent)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import PROPOSED
-from crowbar_core.store.db import Store
+from crowbar_core.store.db import Store, ids_named
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, RoleRow, Run, table
 
 nodes, node_roles, roles, runs = table(Node), table(NodeRole), table(RoleRow), table(Run)
@@ -18,18 +19,26 @@ deployments, deployment_roles = table(Deployment), table(DeploymentRole)
 
 def node_rows(session: Session, store: Store, ids: Collection[int] | None) -> list[Any]:
     """Nodes by name, each with its ``deployment``'s name; all of them when ``ids`` is None."""
-    statement = (
-        select(
-            nodes.c.id, nodes.c.name, nodes.c.admin, nodes.c.system, nodes.c.alive, nodes.c.available,
-            nodes.c.bootenv, nodes.c.served_bootenv, nodes.c.discovery, nodes.c.hint, nodes.c.host_keys,
-            deployments.c.name.label("deployment"),
-        )
-        .join(deployments, deployments.c.id == nodes.c.deployment_id)
-        .order_by(nodes.c.name)
-    )  # fmt: skip
-    if ids is not None:
-        statement = statement.where(store.ids(nodes.c.id, ids))
-    return list(session.execute(statement).all())
+    if ids is None:
+        return list(session.execute(_NODES).all())
+    return list(session.execute(_nodes_among(store.postgresql), {"ids": store.id_values(ids)}).all())
+
+
+_NODES = (
+    select(
+        nodes.c.id, nodes.c.name, nodes.c.admin, nodes.c.system, nodes.c.alive, nodes.c.available,
+        nodes.c.bootenv, nodes.c.served_bootenv, nodes.c.discovery, nodes.c.hint, nodes.c.host_keys,
+        deployments.c.name.label("deployment"),
+    )
+    .join(deployments, deployments.c.id == nodes.c.deployment_id)
+    .order_by(nodes.c.name)
+)  # fmt: skip
+
+
+@cache
+def _nodes_among(postgresql: bool) -> Select[Any]:
+    """Built once: each run that begins asks it."""
+    return _NODES.where(ids_named(nodes.c.id, "ids", postgresql=postgresql))
 
 
 def node_role_rows(session: Session, store: Store, ids: Collection[int]) -> list[Any]:

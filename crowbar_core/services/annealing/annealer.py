@@ -34,9 +34,10 @@ def change(parts: Parts, actor: Actor) -> AbstractContextManager[Turn]:
 
 def settle(turn: Turn) -> None:
     """Send back what waited for a run's end, make the runs that became possible, and the events for all that moved."""
-    absences.come_back(turn.moves)
-    transitions.go_back(turn.moves)
-    turn.parts.carry_on(turn)
+    if noderoles.any_unsettled(turn.session):
+        absences.come_back(turn.moves)
+        transitions.go_back(turn.moves)
+        turn.parts.carry_on(turn)
     schedule(turn, turn.moves.woken)
     totals.count_ended(turn.session, turn.store, turn.moves.ended_runs)
     _tell(turn)

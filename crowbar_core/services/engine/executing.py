@@ -198,8 +198,8 @@ class Executor:
             raise RunCancelled("cancelled before it began")
         store = self.parts.store
         try:
-            with store.read() as session:
-                mine = store_runs.is_held(session, store.now(session), job.run_id, self.worker, job.taken)
+            with store.glance() as connection:
+                mine = store_runs.is_held(connection, store.now(connection), job.run_id, self.worker, job.taken)
         except Unavailable as error:
             raise TemporaryError(f"Nothing was begun, for nobody can tell whose the run is. {error.detail}") from None
         if not mine:

@@ -77,7 +77,7 @@ class RunLogs:
         with self.lines_of(logs) as (rows, counts):
             if rows:
                 with self._store.write(graph=False) as session:
-                    store_runs.append_log(session, rows, counts)
+                    store_runs.append_log(session, self._store, rows, counts)
 
     @contextmanager
     def lines_of(self, logs: Sequence[RunLogBuffer]) -> Iterator[tuple[list[dict[str, Any]], dict[int, int]]]:

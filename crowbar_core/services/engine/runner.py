@@ -324,7 +324,7 @@ class Runner:
             self._logs.write(logs)  # not while everybody waits for the graph's lock
         with self._logs.lines_of(logs) as (rows, counts), change(self.parts, ANNEALER) as turn:
             if rows:
-                store_runs.append_log(turn.session, rows, counts)
+                store_runs.append_log(turn.session, turn.store, rows, counts)
             finish_in_turn(turn, [outcome for _, outcome in done])
 
     # ------------------------------------------------------------ watching
