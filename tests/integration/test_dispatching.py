@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from sqlalchemy import func, insert, select
@@ -16,6 +17,7 @@ from crowbar_core.services.cluster import deployments
 from crowbar_core.services.engine.engine import Engine
 from crowbar_core.services.turns.parts import SYSTEM, Parts
 from crowbar_core.settings import load_settings
+from crowbar_core.store import runs as store_runs
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, RoleRow, Run, table
 from tests.services import wait_until
 
@@ -146,3 +148,50 @@ def test_a_short_delay_is_over_when_it_is_over_and_not_when_the_sweep_comes(part
         assert len(work.began) == 3
     finally:
         assert engine.stop()
+
+
+def test_what_waits_longest_is_taken_on_with_the_outcome_that_makes_room_for_it(
+    parts: Parts, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue_runs(parts, "long", 9)
+    engine = Engine(parts)
+    engine.start(sweeper=False)
+    try:
+        wait_until(lambda: len(work.began) == 2, seconds=30, what="both worker threads are busy")
+        with parts.store.read() as session:
+            queued = store_runs.queued(session, 100)
+        wait_until(lambda: list(engine.runner._waiting) == queued, seconds=30, what="the others wait")
+
+        def refuse(*_: Any, **__: Any) -> NoReturn:
+            raise AssertionError("a transaction of its own")
+
+        monkeypatch.setattr("crowbar_core.services.engine.runner.take_on", refuse)
+        work.go.set()
+        wait_until(lambda: count(parts, "long", RunState.SUCCEEDED) == 9, seconds=30, what="all are done")
+        assert sorted(work.began[2:]) == queued
+        assert all(abs(place - queued.index(ref)) < 2 for place, ref in enumerate(work.began[2:]))
+    finally:
+        engine.stop()
+
+
+def test_outcomes_are_handed_in_though_nothing_can_be_taken_on_with_them(
+    parts: Parts, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue_runs(parts, "long", 4)
+    engine = Engine(parts)
+    engine.runner.concurrency = 1  # so that outcomes come one by one
+    engine.start(sweeper=False)
+    try:
+        wait_until(lambda: work.began and engine.runner._waiting, seconds=30, what="the one worker thread is busy")
+        broken = threading.Event()
+
+        def fail(*_: Any, **__: Any) -> NoReturn:
+            broken.set()
+            raise RuntimeError("what a barclamp says of the next run")
+
+        monkeypatch.setattr("crowbar_core.services.engine.runner.take_on_in_turn", fail)
+        work.go.set()
+        wait_until(lambda: count(parts, "long", RunState.SUCCEEDED) == 4, seconds=30, what="all are done")
+        assert broken.is_set()
+    finally:
+        engine.stop()

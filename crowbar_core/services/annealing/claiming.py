@@ -55,22 +55,45 @@ def take_on(
             settle(turn)
 
     with open_turn(parts, ANNEALER, settle_if_moving) as turn:
-        free = [run for run in offered(turn.session, turn.store, run_ids) if run.free]
-        queued = _asked_again(turn, free)
-        passing = [run for run in queued if not run.in_steps and passes(run.jig)]
-        over = {run.id for run in passing}
-        others = [run for run in queued if run.id not in over]
-        # What a run in steps was given at first it keeps to its end; then it runs once more.
-        stale = [run for run in (*passing, *others[:room]) if run.rerun and not run.in_steps]
-        moving = bool(passing or stale) or queued is not free
-        _renew_inputs(turn, stale)
-        _pass_through(turn, passing, worker)
-        mine = others[:room]
-        rows: dict[int, Any] = {}
-        if mine:
-            ids = [run.id for run in mine]
-            rows = store_runs.claim(turn.session, turn.store, turn.now, ids, worker, parts.settings.lease_seconds)
-    return Taken([Held(run, rows[run.id]) for run in mine if run.id in rows], [run.id for run in others[room:]])
+        taken, moving = take_on_in_turn(turn, run_ids, worker, room=room, passes=passes)
+    return taken
+
+
+def take_on_in_turn(
+    turn: Turn, run_ids: Collection[int], worker: str, *, room: int, passes: Callable[[str], bool]
+) -> tuple[Taken, bool]:
+    """The same in the middle of a turn. Also says whether there is anything to settle now."""
+    free = [run for run in offered(turn.session, turn.store, run_ids) if run.free]
+    queued = _asked_again(turn, free)
+    passing = [run for run in queued if not run.in_steps and passes(run.jig)]
+    over = {run.id for run in passing}
+    others = [run for run in queued if run.id not in over]
+    # What a run in steps was given at first it keeps to its end; then it runs once more.
+    stale = [run for run in (*passing, *others[:room]) if run.rerun and not run.in_steps]
+    moving = bool(passing or stale) or queued is not free
+    _renew_inputs(turn, stale)
+    _pass_through(turn, passing, worker)
+    held = _claim(turn, others[:room], worker)
+    return Taken(held, [run.id for run in others[room:]]), moving
+
+
+def take_new(turn: Turn, worker: str, *, room: int, passes: Callable[[str], bool]) -> Sequence[Held]:
+    """At the very end of a turn: take at most ``room`` of the runs that it has just made, but those that pass. Nobody
+    else need be told of them.
+    """
+    made = offered(turn.session, turn.store, turn.queued) if room and turn.queued else []
+    held = _claim(turn, [run for run in made if run.free and not (run.rerun or passes(run.jig))][:room], worker)
+    mine = {one.run.id for one in held}
+    turn.queued = [run_id for run_id in turn.queued if run_id not in mine]
+    return held
+
+
+def _claim(turn: Turn, mine: Sequence[Offered], worker: str) -> Sequence[Held]:
+    if not mine:
+        return ()
+    ids, lease = [run.id for run in mine], turn.parts.settings.lease_seconds
+    rows = store_runs.claim(turn.session, turn.store, turn.now, ids, worker, lease)
+    return [Held(run, rows[run.id]) for run in mine if run.id in rows]
 
 
 def _asked_again(turn: Turn, queued: Sequence[Offered]) -> Sequence[Offered]:

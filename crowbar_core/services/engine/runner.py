@@ -10,20 +10,20 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
 from crowbar_core.errors import (
     CrowbarError,
 )
-from crowbar_core.services.annealing.annealer import ANNEALER, change
-from crowbar_core.services.annealing.claiming import Held, take_on
+from crowbar_core.services.annealing.annealer import ANNEALER, settle
+from crowbar_core.services.annealing.claiming import Held, take_new, take_on, take_on_in_turn
 from crowbar_core.services.annealing.outcomes import Kind, Outcome, finish_in_turn
 from crowbar_core.services.engine.executing import Executor, Job
 from crowbar_core.services.engine.housekeeping import note_unanswered
 from crowbar_core.services.engine.run_logs import RunLogs
-from crowbar_core.services.turns.parts import Parts, log
+from crowbar_core.services.turns.parts import Parts, Turn, log, open_turn
 from crowbar_core.services.watch.workers import worker_name
 from crowbar_core.store import runs as store_runs
 
@@ -31,6 +31,8 @@ BATCH = 500
 MAX_DEADLINE = 10 * 365 * 86400.0
 FLUSH_SECONDS = 0.25
 GATHER_SECONDS = 0.05
+LOOK_SECONDS = 0.1
+"""How often it is looked for room that came without an outcome."""
 MANY_LINES = 1000
 _LAST_WORDS = 1.0
 _BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -47,11 +49,17 @@ class Runner:
         self._lock = threading.Lock()
         self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[tuple[Job | None, Outcome | None]] = queue.SimpleQueue()
+        """Each with the slot that its run had."""
         self._slots = threading.Semaphore(self.concurrency)
         self._stopping = threading.Event()
         self._executor = Executor(parts, self.worker)
         self._threads: list[threading.Thread] = []
         self._logs = RunLogs(parts.store)
+        self._waiting: dict[int, None] = {}
+        """Runs for which there was no room, in order, each once."""
+        self._takes_next = False
+        """Whether this process chooses itself what it takes on."""
+        self._at_it = False
 
     # ------------------------------------------------------------ life
 
@@ -135,35 +143,39 @@ class Runner:
 
         When none come, the database is asked: runs that were queued before this process started, or by others.
         """
-        took = 0.0
-        waiting: dict[int, None] = {}  # in order, each once: known to need a worker thread
+        waiting = self._waiting
+        self._takes_next = True
         while not self._stopping.is_set():
-            fresh = take(0.0 if waiting else 0.5, BATCH)
+            fresh = take(LOOK_SECONDS if waiting else 0.5, BATCH)
             try:
                 if not (fresh or waiting or (fresh := self._left_lying())):
                     continue
-                room = self.room(len(waiting) + len(fresh), wait=0.0 if fresh else 0.1)
-                if waiting and room < len(waiting):
-                    # Others may end soon, and one transaction takes on as many as there is room for.
-                    self._stopping.wait(min(took, GATHER_SECONDS))
-                    room = self.room(len(waiting) + len(fresh), wait=0.0)
+                # Whoever hands in outcomes takes on, in the same transaction, what there is room for then.
+                room = 0 if self._handing_in else self.room(len(waiting) + len(fresh), wait=0.0)
                 # Where nothing can begin, only what passes by itself is worth a transaction.
                 offered = fresh if room else self._passing(fresh)
-                waiting.update(dict.fromkeys(fresh))
-                # Those that wait and those that have just come are taken on together.
-                offered = list(dict.fromkeys((*islice(waiting, room), *offered)))
-                begun = time.monotonic()
-                for run_id in set(offered) - set(self.execute(offered)):
-                    del waiting[run_id]
-                took = time.monotonic() - begun if offered else took
+                with self._lock:
+                    waiting.update(dict.fromkeys(fresh))
+                    # Those that wait and those that have just come are taken on together.
+                    offered = list(dict.fromkeys((*islice(waiting, room), *offered)))
+                self._wait_no_more(set(offered) - set(self.execute(offered)))
             except CrowbarError as error:
                 log.warning("taking on runs failed; it will be tried again", error=error.detail)
-                waiting.clear()  # the database is asked for them again
-                self._stopping.wait(1.0)
+                self._ask_again()
             except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
                 log.exception("taking on runs failed")
-                waiting.clear()
-                self._stopping.wait(1.0)
+                self._ask_again()
+
+    def _wait_no_more(self, run_ids: Iterable[int]) -> None:
+        with self._lock:
+            for run_id in run_ids:
+                self._waiting.pop(run_id, None)
+
+    def _ask_again(self) -> None:
+        """The database is asked again for what waits."""
+        with self._lock:
+            self._waiting.clear()
+        self._stopping.wait(1.0)
 
     def _passing(self, run_ids: Sequence[int]) -> Sequence[int]:
         jigs = [name for name in self.parts.registry.jigs if self._passes(name)]
@@ -192,16 +204,26 @@ class Runner:
 
     def _take_on(self, run_ids: Sequence[int]) -> Sequence[int]:
         room = self._take_slots(len(run_ids))
-        jobs: list[Job] = []
+        held: Sequence[Held] = ()
         try:
             taken = take_on(self.parts, run_ids, self.worker, room=room, passes=self._passes)
-            jobs = self._load(taken.held)
+            held = taken.held
         finally:
-            if room > len(jobs):
-                self._slots.release(room - len(jobs))
+            if room > len(held):
+                self._slots.release(room - len(held))
+        self._begin(held)
+        return taken.left
+
+    def _begin(self, held: Sequence[Held]) -> None:
+        """Have these carried out, each of which has a slot."""
+        jobs: list[Job] = []
+        try:
+            jobs = self._load(held)
+        finally:
+            if len(held) > len(jobs):
+                self._slots.release(len(held) - len(jobs))
         for job in jobs:
             self._todo.put(job)
-        return taken.left
 
     def execute_here(self, run_ids: Sequence[int]) -> None:
         """Claim these runs and carry them out in this thread, one after another; outcomes are handed in at the end."""
@@ -249,7 +271,6 @@ class Runner:
                 if job.once and outcome.kind == "succeeded":
                     self._hand_in([(job, outcome)])
                 return
-            self._slots.release()  # another may begin while this outcome is handed in
             self._outcomes.put((job, outcome))
 
     # ------------------------------------------------------------ handing in
@@ -257,7 +278,9 @@ class Runner:
     def _settle(self) -> None:
         took = 0.0
         while True:
+            self._at_it = False
             pending = [self._outcomes.get()]
+            self._at_it = True
             # A transaction costs the same for one outcome as for ten. So while other runs are under way, theirs are
             # waited for as long as the last one took; a run that is alone waits for nothing.
             if len(self._jobs) > 1:
@@ -270,36 +293,64 @@ class Runner:
             done = [(job, outcome) for job, outcome in pending if job is not None and outcome is not None]
             if done:
                 begun = time.monotonic()
-                self._hand_in(done)
+                self._hand_in_and_take_on(done)
                 took = time.monotonic() - begun
             if any(job is None for job, _ in pending):
                 return
 
-    def _hand_in(self, done: Sequence[tuple[Job, Outcome]]) -> None:
+    def _hand_in_and_take_on(self, done: Sequence[tuple[Job, Outcome]]) -> None:
+        """Hand in outcomes of runs that had a slot each, and have others begin in their place."""
+        takes = self._takes_next and not self._stopping.is_set()
+        room = len(done) + self._take_slots(self.concurrency) if takes else 0
+        if not takes:
+            self._slots.release(len(done))
+        held = self._hand_in(done, room=room)
+        if room > len(held):
+            self._slots.release(room - len(held))
+        if held:
+            try:
+                self._begin(held)
+            except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
+                log.exception("runs were taken on and could not be begun; their leases will end", runs=len(held))
+
+    @property
+    def _handing_in(self) -> bool:
+        """Whether outcomes are being handed in, or will be at once."""
+        return self._at_it or not self._outcomes.empty()
+
+    def _hand_in(self, done: Sequence[tuple[Job, Outcome]], *, room: int = 0) -> Sequence[Held]:
         """Write the logs, then the outcomes. A database that does not answer is asked again until it does: what was
-        done is not forgotten.
+        done is not forgotten. Returns what was taken on with it, for which there is ``room``: nothing once something
+        went wrong, for outcomes come first.
         """
         tries = 0
+        held: Sequence[Held] = ()
         while True:
             try:
-                self._finish(done)
+                held = self._finish(done, room=room)
                 break
             except CrowbarError as error:
+                room = 0
                 log.warning("handing in outcomes failed; trying again", error=error.detail, runs=len(done))
             except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
+                if room:
+                    room = 0
+                    log.exception("handing in outcomes and taking on others failed; trying apart", runs=len(done))
+                    continue
                 log.exception("handing in outcomes failed; trying one by one", runs=len(done))
                 if len(done) == 1:
                     self._flush()
                     break  # its lease will end, and the sweeper says what that means
                 for one in done:
                     self._hand_in([one])
-                return
+                return ()
             time.sleep(_BACKOFF[min(tries, len(_BACKOFF) - 1)])
             tries += 1
         with self._lock:
             for job, _ in done:
                 if self._jobs.get(job.run_id) is job:  # a run in steps may have been taken on again meanwhile
                     del self._jobs[job.run_id]
+        return held
 
     def _flush_forever(self) -> None:
         while not self._stopping.wait(FLUSH_SECONDS) or self.busy:
@@ -317,15 +368,31 @@ class Runner:
         except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
             log.exception("writing logs failed")
 
-    def _finish(self, done: Sequence[tuple[Job, Outcome]]) -> None:
-        """The last lines of these runs and their outcomes, in one transaction."""
+    def _finish(self, done: Sequence[tuple[Job, Outcome]], *, room: int) -> Sequence[Held]:
+        """The last lines of these runs and their outcomes, in one transaction; and what begins next. Returns that."""
         logs = [job.log for job, _ in done]
         if sum(len(log.lines) for log in logs) > MANY_LINES:
             self._logs.write(logs)  # not while everybody waits for the graph's lock
-        with self._logs.lines_of(logs) as (rows, counts), change(self.parts, ANNEALER) as turn:
+        held: list[Held] = []
+
+        def settle_and_take(turn: Turn) -> None:
+            settle(turn)
+            held.extend(take_new(turn, self.worker, room=room - len(held), passes=self._passes))
+
+        with (
+            self._logs.lines_of(logs) as (rows, counts),
+            open_turn(self.parts, ANNEALER, settle_and_take) as turn,
+        ):
             if rows:
                 store_runs.append_log(turn.session, turn.store, rows, counts)
             finish_in_turn(turn, [outcome for _, outcome in done])
+            with self._lock:
+                waiting = list(islice(self._waiting, room))
+            if waiting:  # they come before what this makes runnable
+                taken, _ = take_on_in_turn(turn, waiting, self.worker, room=room, passes=self._passes)
+                held.extend(taken.held)
+        self._wait_no_more(waiting)
+        return held
 
     # ------------------------------------------------------------ watching
 
@@ -377,7 +444,6 @@ class Runner:
             log.error("a run is given up", run=job.run_id, node=job.node.name, role=job.role_name, reason=reason)
             kind: Kind = "failed" if timed_out else "cancelled"
             said = self._executor.said(job, kind, f"{reason} (its jig goes on in the background)", unsure=job.has_begun)
-            self._slots.release()
             self._outcomes.put((job, said))
             self._spawn(self._work, f"worker-for-{job.run_id}")
 
