@@ -20,7 +20,6 @@ import json
 import os
 import signal
 import stat
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +42,8 @@ COVERED_PROC = (
     "kpageflags",
 )
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+NEW_UUID = "/proc/sys/kernel/random/uuid"
+"""Another one each time that it is read."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -60,6 +61,8 @@ class Machine:
     """Lines for ``ip -batch`` inside the node's network namespace."""
     ip: str
     sshd: str
+    cards: tuple[str, ...] = ()
+    """Those that end at a switch, where a frame's size matters."""
 
 
 class Booting:
@@ -262,9 +265,11 @@ def _furnish(machine: Machine, complaint: int) -> None:
             if os.path.exists(f"/proc/{name}"):
                 linux.bind("/dev/null", f"/proc/{name}")
         note = Path("/run/boot-id")
-        note.write_text(f"{uuid.uuid4()}\n")
+        note.write_text(Path(NEW_UUID).read_text())
         linux.bind(note, BOOT_ID, read_only=True)
         note.unlink()
+        for card in machine.cards:
+            linux.end_segmentation(card)
         run_ip(machine.ip, machine.network)
     except (OSError, BootError) as error:
         os.write(complaint, str(error).encode()[:4000])

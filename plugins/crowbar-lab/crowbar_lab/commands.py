@@ -22,6 +22,7 @@ from crowbar_lab.registration import register
 
 DEFAULT_NAME = "lab"
 COLUMNS = ("name", "ipv4", "ipv6", "mac", "power", "pid")
+PORT_COLUMNS = ("node", "card", "mac", "cable", "vlan", "tagged", "lacp", "mtu")
 
 
 class _OneSentence(Noun):
@@ -171,7 +172,11 @@ def status(name: str, format_: str) -> None:
     elif format_ == "yaml":
         click.echo(yaml.safe_dump(described, sort_keys=False).rstrip("\n"))
     else:
-        click.echo(_table([{**node, "power": "on" if node["powered"] else "off"} for node in described["nodes"]]))
+        click.echo(
+            _table([{**node, "power": "on" if node["powered"] else "off"} for node in described["nodes"]], COLUMNS)
+        )
+        if ports := [_shown_port(node, card) for node in described["nodes"] for card in node["cards"]]:
+            click.echo(f"\n{_table(ports, PORT_COLUMNS)}")
 
 
 @lab.command("power")
@@ -282,11 +287,23 @@ def _become(found: Lab, command: Sequence[str]) -> NoReturn:
     os.execve(line[0], line, found.environment)
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> str:
-    cells = [[column.upper() for column in COLUMNS]] + [
-        ["-" if row[column] is None else str(row[column]) for column in COLUMNS] for row in rows
+def _shown_port(node: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **card,
+        "node": node["name"],
+        "card": card["name"],
+        "cable": "up" if card["cable"] else "down",
+        "vlan": card["vlan"] or None,
+        "tagged": ",".join(map(str, card["tagged"])) or None,
+        "lacp": card["lacp"] or None,
+    }
+
+
+def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+    cells = [[column.upper() for column in columns]] + [
+        ["-" if row[column] is None else str(row[column]) for column in columns] for row in rows
     ]
-    widths = [max(len(line[index]) for line in cells) for index in range(len(COLUMNS))]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells
     )

@@ -9,7 +9,6 @@ which all that the node changes goes; it lives as long as the lab, whether the n
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -116,8 +115,12 @@ class Mask:
         target.chmod(mode)
 
 
-def build_mask(directory: Path, *, authorized_keys: Sequence[str], hide: Iterable[str]) -> None:
-    """Lay the shared layer into ``directory``. ``hide`` names more of the host's paths that no node may see."""
+def build_mask(
+    directory: Path, *, authorized_keys: Sequence[str], hide: Iterable[str], secret: Iterable[str] | None = None
+) -> None:
+    """Lay the shared layer into ``directory``. ``hide`` names more of the host's paths that no node may see; ``secret``
+    is what ``secrets_of_etc`` says, where it is known already.
+    """
     mask = Mask(directory)
     mask.directory_like_host("/")
     for entry in os.scandir("/"):
@@ -132,7 +135,7 @@ def build_mask(directory: Path, *, authorized_keys: Sequence[str], hide: Iterabl
         mask.at(name).chmod(mode)
     os.chown(mask.at("root"), 0, 0)
     _mask_var(mask)
-    _mask_etc(mask)
+    _mask_etc(mask, secrets_of_etc() if secret is None else secret)
     for path in hide:
         if Path(path).parts[1:2] and Path(path).parts[1] in SHOWN:
             mask.hide(path)
@@ -165,7 +168,9 @@ def _mask_var(mask: Mask) -> None:
             mask.hide(entry.path)
 
 
-def _mask_etc(mask: Mask) -> None:
+def secrets_of_etc() -> list[str]:
+    """What not everybody may read; of a directory, its path alone."""
+    found = []
     for parent, directories, files in os.walk("/etc"):
         for name in [*directories, *files]:
             path = f"{parent}/{name}"
@@ -173,9 +178,15 @@ def _mask_etc(mask: Mask) -> None:
             needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
             if stat.S_ISLNK(mode) or mode & needed == needed or path in NOT_SECRET:
                 continue
-            mask.hide(path)
+            found.append(path)
             if name in directories:
                 directories.remove(name)
+    return found
+
+
+def _mask_etc(mask: Mask, secret: Iterable[str]) -> None:
+    for path in secret:
+        mask.hide(path)
     for name in HIDDEN_ETC:
         mask.hide(f"/etc/{name}")
     mask.empty("/etc/ssh")
@@ -237,7 +248,7 @@ def node_files(*, name: str, ipv4: str, ipv6: str, host_key: str, public_key: st
     return {
         "/etc/hostname": (0o644, f"{short}\n"),
         "/etc/hosts": (0o644, "".join(f"{line}\n" for line in hosts)),
-        "/etc/machine-id": (0o444, f"{secrets.token_hex(16)}\n"),
+        "/etc/machine-id": (0o444, f"{os.urandom(16).hex()}\n"),
         "/etc/ssh/ssh_host_ed25519_key": (0o600, host_key),
         "/etc/ssh/ssh_host_ed25519_key.pub": (0o644, f"{public_key} root@{short}\n"),
     }

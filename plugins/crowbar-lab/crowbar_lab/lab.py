@@ -67,7 +67,7 @@ class LabNode:
     pid: int | None
     """Its first process, as the host counts; None when it is off, or the lab has a kernel of its own."""
     boots: int
-    cards: Sequence[Mapping[str, Any]] = ()
+    cards: Sequence[dict[str, Any]] = ()
     """What it has besides eth0, in a lab with a kernel of its own: ``name``, ``mac`` and how the switch treats it:
     ``cable`` (is it in?), ``vlan``, ``tagged``, ``lacp``, ``mtu``."""
 

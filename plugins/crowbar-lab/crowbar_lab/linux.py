@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import socket
+import struct
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
@@ -25,6 +28,8 @@ MS_SLAVE = 1 << 19
 MNT_DETACH = 0x2
 
 PR_SET_NO_NEW_PRIVS = 38
+SIOCETHTOOL = 0x8946
+ETHTOOL_STSO = 0x1F
 
 NAMESPACES = {
     CLONE_NEWNS: "mount",
@@ -85,6 +90,15 @@ def make_read_only(target: Path) -> None:
         if point.is_relative_to(target):
             flags = sum(flag for name, flag in kept.items() if name in fields[5].split(","))
             mount(None, point, None, MS_REMOUNT | MS_BIND | MS_RDONLY | flags)
+
+
+def end_segmentation(card: str) -> None:
+    """Have this network namespace's card send frames no larger than its MTU, as a wire has them, and never one that
+    stands for several (TSO)."""
+    value = ctypes.create_string_buffer(struct.pack("II", ETHTOOL_STSO, 0))
+    request = struct.pack("16sP8x", card.encode(), ctypes.addressof(value))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCETHTOOL, request)
 
 
 def drop_rights(user: int) -> None:

@@ -87,7 +87,12 @@ class Nodes:
     def set_up(self, hide: Sequence[str]) -> None:
         linux.mount("crowbar-lab", self.disks, "tmpfs", 0, "mode=700")
         mask = self.disks / ".mask"
-        build_mask(mask, authorized_keys=self.wanted["authorized_keys"], hide=[*self.wanted["hide"], *hide])
+        build_mask(
+            mask,
+            authorized_keys=self.wanted["authorized_keys"],
+            hide=[*self.wanted["hide"], *hide],
+            secret=self.wanted.get("secret"),
+        )
         self.layers = host_layers(mask)
         self._try_overlay()
         self._make_user_namespace()
@@ -159,6 +164,7 @@ class Nodes:
                 network=self.wires.inside(place),
                 ip=self.wanted["ip"],
                 sshd=self.wanted["sshd"],
+                cards=tuple(place["cards"]),
             )
             node = Node(machine=machine, **place)
             self.nodes[node.name] = node
@@ -225,13 +231,16 @@ class Nodes:
     def _await_ssh(self, nodes: Iterable[Node]) -> None:
         deadline = time.monotonic() + LISTEN_SECONDS
         for node in nodes:
+            # To look is dear where a rack's kernel has but one processor, for the node as well.
+            pause = 0.005
             while not _listens(node.host_init):
                 if os.waitpid(node.init, os.WNOHANG)[0]:
                     self._gone(node)
                     raise BootError(f"The sshd of {node.name} ended at once: {self._last_words(node)}")
                 if time.monotonic() > deadline:
                     raise BootError(f"The sshd of {node.name} does not listen: {self._last_words(node)}")
-                time.sleep(0.005)
+                time.sleep(pause)
+                pause = min(2 * pause, 0.1)
 
     @staticmethod
     def _last_words(node: Node) -> str:

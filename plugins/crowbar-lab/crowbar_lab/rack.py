@@ -16,7 +16,7 @@ from typing import Any
 
 from crowbar_lab import linux
 from crowbar_lab.boot import PATH, BootError
-from crowbar_lab.line import Line
+from crowbar_lab.line import Line, Post
 from crowbar_lab.nodes import BadRequest, Nodes, Unavailable, wake_for_children
 from crowbar_lab.switch import Switch
 
@@ -24,6 +24,7 @@ MODULES = "/usr/lib/uml/modules"
 NEEDED = ("overlay", "ipv6", "bridge", "veth", "8021q", "bonding")
 WISHED = ("vrf", "dummy", "macvlan", "sch_netem", "sch_tbf", "sch_ingress", "act_mirred")
 SERIAL = "/dev/ttyS0"
+POST = Path("/crowbar/post")
 DISKS = Path("/run/lab/disks")
 
 
@@ -55,11 +56,10 @@ class Rack:
     def serve(self) -> None:
         wake = wake_for_children()
         while True:
-            ready = select.select([self.line.fd, wake], [], [])[0]
-            if wake in ready:
+            if wake in select.select([self.line.fd, wake], [], [])[0]:
                 os.read(wake, 4096)
-            if self.line.fd in ready:
-                answer = self.answer(self.line.receive())
+            if notice := self.line.take():
+                answer = self.answer(Post.open(POST, notice))
                 self.tell()
                 self.line.send(answer=answer)
             if self.nodes.reap():
@@ -99,7 +99,7 @@ def main() -> None:
     tty.setraw(serial)
     line = Line(serial)
     line.send(hello=True)
-    wanted = line.receive()
+    wanted = Post.open(POST, line.receive())
     rack = Rack(line, wanted)
     try:
         if set_up:

@@ -22,17 +22,20 @@ from typing import Any
 
 from crowbar_lab import linux
 from crowbar_lab.boot import BootError, fork_child
-from crowbar_lab.disk import EMPTY, SHOWN
-from crowbar_lab.line import Hung, Line
+from crowbar_lab.disk import EMPTY, SHOWN, secrets_of_etc
+from crowbar_lab.line import Hung, Line, Post
 from crowbar_lab.nodes import BadRequest, Unavailable
 from crowbar_lab.wires import BRIDGE, Wires
 
 UPLINK = "uml0"
 NOBODY = 65534
+SO_SNDBUFFORCE = 32
 MEMORY_MIB = 1024
 """What the rack's kernel may take of the host's memory; it takes what it uses."""
 CODE = "/crowbar"
 """Where the rack finds this package."""
+POST = f"{CODE}/post"
+"""Where it finds what the keeper says."""
 DEVICES = {"null": (1, 3), "zero": (1, 5), "random": (1, 8), "urandom": (1, 9), "net/tun": (10, 200)}
 ALWAYS = ("proc", "sys", "dev", "run", "tmp", "root")
 
@@ -52,7 +55,10 @@ class Rack:
         self.pid = 0
         self._nodes: list[dict[str, Any]] = []
         self._socket, self._far = socket.socketpair()
+        # Room for the description of a thousand nodes: nobody has found out what the rack does when there is none.
+        self._far.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 8 << 20)
         self._line = Line(self._socket.fileno(), lives=self._lives)
+        self._post = Post(directory / "post", self._line)
         self.watched = (self._socket.fileno(),)
 
     def start(self) -> None:
@@ -64,12 +70,16 @@ class Rack:
             )
         except BootError as error:
             raise Unavailable(f"this machine does not make the tap that leads into the rack ({error}).") from error
+        self._post.directory.mkdir()
+        self._post.directory.chmod(0o755)
         self.pid = fork_child(self._become_kernel, keep=(self._far.fileno(),))
         self._far.close()
         try:
             self._line.receive()
-            self._line.send(**self.wanted)
+            # To look through /etc from inside takes a second.
+            self._post.send({**self.wanted, "secret": secrets_of_etc()})
             said = self._line.receive()
+            self._post.clear()
         except Hung:
             raise Unavailable(f"the kernel of the rack does not start: {self._last_words()}") from None
         if "unavailable" in said:
@@ -81,9 +91,10 @@ class Rack:
         if request.get("do") == "add":
             self.wires.neighbours(request["nodes"])
         try:
-            self._line.send(**request)
+            self._post.send(request)
             while "answer" not in (said := self._line.receive()):
                 self._nodes = said["nodes"]
+            self._post.clear()
         except Hung:
             raise RackEnded(self._obituary()) from None
         answer: dict[str, Any] = said["answer"]
@@ -106,8 +117,8 @@ class Rack:
             except ChildProcessError:
                 break
         try:
-            while self._line.waits():
-                self._nodes = self._line.receive()["nodes"]
+            while said := self._line.take():
+                self._nodes = said["nodes"]
                 changed = True
         except Hung:
             raise RackEnded(self._obituary()) from None
@@ -144,7 +155,7 @@ class Rack:
             root, python = self.directory / "disks", _python()
             linux.unshare(linux.CLONE_NEWNS)
             linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
-            _build_root(root)
+            _build_root(root, post=self._post.directory)
             os.set_inheritable(serial, True)
             linux.enter_root(root)
             os.setsid()
@@ -184,7 +195,7 @@ def _is_brought(base: Path) -> bool:
     return not base.is_relative_to("/usr")
 
 
-def _build_root(root: Path) -> None:
+def _build_root(root: Path, *, post: Path) -> None:
     """Mount what the rack's kernel is to see of the host, read-only, and what it needs to run."""
     linux.mount("crowbar-rack", root, "tmpfs", linux.MS_NOSUID, "mode=755,size=100%")
     for name in sorted(SHOWN):
@@ -197,6 +208,7 @@ def _build_root(root: Path) -> None:
         (root / name).mkdir()
     (root / "tmp").chmod(0o1777)
     _show(Path(__file__).parent, root, at=f"{CODE}/crowbar_lab")
+    _show(post, root, at=POST)
     if _is_brought(base := Path(sys.base_prefix).resolve()):
         _show(base, root, at=f"{CODE}/python")
     linux.mount("proc", root / "proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from crowbar_lab import host, linux
 from crowbar_lab.commands import lab as command
 from crowbar_lab.errors import LabError, LabNotFound, LabUnavailable
+from crowbar_lab.hammer import LabHammer
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import rack_fixture
 
@@ -89,7 +90,9 @@ def test_the_nodes_share_a_kernel_of_their_own_and_not_their_files_or_processes(
     assert not Path("/etc/only-here").exists()
     assert on(rack, "node-1", "ps -eo comm=").split()[0] == "sshd"
     assert str(rack.directory) not in on(rack, "node-1", "cat /proc/1/mountinfo")
-    assert on(rack, "node-1", "ls -A /crowbar /home /opt 2>/dev/null; ls / | wc -l") != ""
+    # Of what the rack is made of a node sees as little as of the host's own.
+    assert on(rack, "node-1", "ls -dA /crowbar /home/* /opt/* /run/lab 2>/dev/null; true") == ""
+    assert list((rack.directory / "post").iterdir()) == []
 
 
 def test_a_node_makes_bonds_vlans_bridges_and_more_by_itself(rack: Lab) -> None:
@@ -121,6 +124,14 @@ def test_a_node_that_reboots_itself_is_seen_to(rack: Lab) -> None:
     boots = rack.node("node-2").boots
     rack.exec(rack.ssh("node-2", ["reboot -f"]), capture_output=True, timeout=60)
     wait_for(lambda: rack.node("node-2").boots == boots + 1 and rack.node("node-2").powered)
+
+
+def test_a_node_that_is_added_later_has_its_cards_and_the_hammer_powers_it(rack: Lab) -> None:
+    added = rack.add_node("late.lab.test")
+    assert [card["name"] for card in added.cards] == ["eth1", "eth2", "eth3"]
+    hammer = LabHammer({"lab": rack.name, "node": added.name, "state_dir": str(rack.directory.parent)})
+    assert (hammer.perform("off"), hammer.perform("status"), hammer.perform("on")) == ("off", "off", "on")
+    assert on(rack, "late", "cat /sys/class/net/eth0/carrier; ip -br link | wc -l") == "1\n5\n"
 
 
 # ---- nothing of the host's
@@ -264,6 +275,17 @@ def test_frames_larger_than_a_ports_mtu_are_dropped(cards: Lab) -> None:
     assert pings(cards, "node-1", "10.9.0.2", full)
 
 
+def test_a_switch_whose_mtu_is_too_small_lets_a_connection_begin_and_hang(cards: Lab) -> None:
+    for node in ("node-1", "node-2"):
+        addressed(cards, node, "eth1")
+    keys = "ssh-keyscan -T 5 -t ed25519 10.9.0.2 2>/dev/null | wc -l"
+    wait_for(lambda: pings(cards, "node-1", "10.9.0.2"))
+    assert on(cards, "node-1", keys) == "1\n"
+    cards.port("node-2", "eth1", mtu=1280)
+    assert pings(cards, "node-1", "10.9.0.2")
+    assert on(cards, "node-1", keys) == "0\n"
+
+
 def test_what_is_set_at_a_port_stays_over_a_power_off(cards: Lab) -> None:
     cards.port("node-2", "eth1", vlan=0, tagged=[100], lacp=True)
     cards.port("node-2", "eth2", lacp=True, mtu=9000)
@@ -312,6 +334,12 @@ def test_cables_and_ports_are_set_from_the_command_line(cards: Lab, monkeypatch:
     one, two, _ = cards.node("node-1").cards
     assert one == one | {"vlan": 0, "tagged": [100, 200], "lacp": 1, "mtu": 9000, "cable": True}
     assert two == two | {"vlan": 1, "tagged": [], "lacp": 0, "mtu": 1500, "cable": False}
+    shown = [" ".join(line.split()) for line in run(cards, monkeypatch, "status").output.splitlines()]
+    assert shown[shown.index("NODE CARD MAC CABLE VLAN TAGGED LACP MTU") + 4 :][:3] == [
+        "node-1.lab.test eth1 02:77:01:00:00:11 up - 100,200 1 9000",
+        "node-1.lab.test eth2 02:77:02:00:00:11 down 1 - - 1500",
+        "node-1.lab.test eth3 02:77:03:00:00:11 up 1 - - 1500",
+    ]
     refused = run(cards, monkeypatch, "port", "node-1", "eth1", "--tagged", "a,b")
     assert (refused.exit_code, refused.output) == (
         1,
@@ -365,8 +393,11 @@ def test_when_its_kernel_is_killed_the_lab_has_ended_and_down_clears_it(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_when_its_keeper_is_killed_the_kernel_goes_too(tmp_path: Path) -> None:
-    with Lab.create("orphan", nodes=0, kernel="uml", state_dir=tmp_path) as lab:
+def test_when_its_keeper_is_killed_the_kernel_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Lab("orphan", tmp_path / "orphan") as lab:
+        made = run(lab, monkeypatch, "up", "--nodes", "0", "--kernel", "uml", "--cards", "1")
+        assert made.output == "The lab orphan is up: 1 nodes, admin.lab.test and 0 more.\n"
+        assert [card["name"] for card in lab.node("admin").cards] == ["eth1"]
         keeper = lab.describe()["keeper"]
         inside = os.stat(f"/proc/{keeper}/ns/pid").st_ino
         assert processes_in(inside) != []
