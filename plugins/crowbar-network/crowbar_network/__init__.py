@@ -12,7 +12,9 @@ from crowbar_core import (
     Attribute,
     Barclamp,
     Json,
+    NavItem,
     NodeRoleView,
+    Panel,
     Periodic,
     Problem,
     Role,
@@ -28,7 +30,9 @@ from crowbar_network.having import on_node_bind as on_node_bind
 from crowbar_network.having import on_node_leave as on_node_leave
 from crowbar_network.having import on_node_unbind as on_node_unbind
 from crowbar_network.jig import INVENTORY
+from crowbar_network.map_pages import overviews
 from crowbar_network.networks import BASE_ROLE
+from crowbar_network.pages import PANEL, pages
 from crowbar_network.rest import rest
 from crowbar_network.rest_allocations import rest as rest_allocations
 from crowbar_network.settings import Settings
@@ -44,6 +48,7 @@ BASE = Role(
 NICS = Role(
     name=INVENTORY,
     description="Tells what network cards a node has.",
+    implicit=True,
     jig="network",
     attributes=(
         Attribute(
@@ -83,7 +88,17 @@ def register_schema() -> Schema:
 
 @hookimpl
 def register_blueprints() -> Iterable[Blueprint]:
-    return [rest, rest_allocations]
+    return [rest, rest_allocations, pages, overviews]
+
+
+@hookimpl
+def register_nav() -> Iterable[NavItem]:
+    return [NavItem(label="Networks", url="/networks", order=100)]
+
+
+@hookimpl
+def register_panels() -> Iterable[Panel]:
+    return [PANEL]
 
 
 @hookimpl(roles=("network-*",))

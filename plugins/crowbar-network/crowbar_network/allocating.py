@@ -221,16 +221,16 @@ def _hinted(session: Any, network: Any, node: NodeView, version: int, there: Seq
     return _Taken(home=home, key=key, how="hint", node=node)
 
 
-def differs(hint: str, has: Allocation) -> bool:
+def differs(hint: str, has: str) -> bool:
     """Whether a hint names another address than the node has."""
     try:
-        return bool(netaddr.IPAddress(hint.partition("/")[0]) != netaddr.IPAddress(has.address.partition("/")[0]))
+        return bool(netaddr.IPAddress(hint.partition("/")[0]) != netaddr.IPAddress(has.partition("/")[0]))
     except (ValueError, netaddr.AddrFormatError):
         return True
 
 
 def _refuse_another(network: Any, node: NodeView, version: int, hint: str, has: Allocation) -> None:
-    if differs(hint, has):
+    if differs(hint, has.address):
         raise Refused(
             f"The hint {hint_name(network.name, version)} of node {node.name} says {hint}, but the node has "
             f"{has.address} of network {network.name} already: give that back first, or change the hint."
@@ -249,7 +249,7 @@ def take(
     if node is not None:
         _refuse_system(node)
         if (one := _held(session, network, [node]).here.get((node.id, address.version))) is not None:
-            if not differs(text, one):
+            if not differs(text, one.address):
                 return one
             raise Refused(
                 f"Node {node.name} has {one.address} of network {network.name} already: give that back first."

@@ -33,10 +33,11 @@ class Meant:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A node with its cards in order, as ``eth0 1g``; ``nics`` is None where they are not known."""
+    """A node with its cards in order (None where they are not known). ``key`` is what nodes are ordered by."""
 
     id: int
     name: str
+    key: str
     product: str
     nics: tuple[Nic, ...] | None
 
@@ -48,11 +49,11 @@ class Machine:
 def machines(
     session: Any, *, after: str = "", limit: int | None = None, ids: Collection[int] | None = None
 ) -> list[Machine]:
-    """Nodes by name; those behind ``after``, or just these."""
-    wanted = select(nodes.c.id, nodes.c.name).where(~nodes.c.system, nodes.c.name > after).order_by(nodes.c.name)
+    """Nodes as people count them; those behind the key ``after``, or just these."""
+    wanted = select(nodes.c.id, nodes.c.name, nodes.c.name_key).where(~nodes.c.system, nodes.c.name_key > after)
     if ids is not None:
         wanted = wanted.where(nodes.c.id.in_(ids))
-    rows = session.execute(wanted.limit(limit)).all()
+    rows = session.execute(wanted.order_by(nodes.c.name_key).limit(limit)).all()
     told = _told(session, [row.id for row in rows])
     maps = known(session)
     return [_machine(row, told.get(row.id), maps) for row in rows]
@@ -60,10 +61,12 @@ def machines(
 
 def _machine(row: Any, told: Mapping[str, Json] | None, maps: Any) -> Machine:
     if told is None:
-        return Machine(id=row.id, name=row.name, product="", nics=None)
+        return Machine(id=row.id, name=row.name, key=row.name_key, product="", nics=None)
     product = str(told.get("product", ""))
     cards = [Nic(**{**nic, "altnames": tuple(nic.get("altnames", ()))}) for nic in told.get("nics", [])]
-    return Machine(id=row.id, name=row.name, product=product, nics=in_order(cards, product=product, maps=maps))
+    return Machine(
+        id=row.id, name=row.name, key=row.name_key, product=product, nics=in_order(cards, product=product, maps=maps)
+    )
 
 
 def _told(session: Any, ids: Collection[int]) -> dict[int, Mapping[str, Json]]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import crowbar_jig_script
 import crowbar_network
+import netaddr
 import pytest
+from crowbar_network.addressing import key_of
+from crowbar_network.bars import bar
 
 from crowbar_core.testing import FakeJig, Testbed
 
@@ -150,3 +154,105 @@ def test_each_conduit_says_which_cards_it_means_on_each_node_or_why_none(bed: Te
     few = shown(bed, "networks", "conduits", "--node", "told.example.test", "--problems")
     assert {one["network"] for one in few} >= {"c-none", "c-team"}
     assert {one["node"] for one in few} == {"told.example.test"}
+
+
+# ---------------------------------------------------------------- pages
+
+
+def test_each_node_tells_of_its_own_cards(bed: Testbed) -> None:
+    done(bed, "networks", "create", "own", "--conduit", "1g1", "--range", "host=10.45.0.1-10.45.0.9/24")
+    for name in ("own1", "own2"):
+        bed.add_node(name)
+        bed.bind("network-own", name)
+        assert {one.role for one in bed.node_roles(node=name)} == {"network-own", "network-nics"}
+
+
+def test_a_network_is_made_and_shown_on_pages(bed: Testbed) -> None:
+    person = bed.browser("operator")
+    form = {"name": "paged", "category": "pages", "conduit": "1g1", "vlan": "12", "first": "10.46.0.10/24",
+            "last": "10.46.0.19/24", "router": "10.46.0.12/24"}  # fmt: skip
+    person.open("/networks")
+    assert "Network paged is made, and its role network-paged." in person.send("/networks", **form)
+    assert "There is a network paged already: choose another name" in person.send("/networks", **form)
+    assert "A network&#39;s name is a small letter" in person.send("/networks", **{**form, "name": "7"})
+    assert "10.46.0.0 is the address of the subnet" in person.send(
+        "/networks", **{**form, "name": "other", "first": "10.46.0.0/24"}
+    )
+    page = person.open("/networks/paged")
+    assert 'aria-label="host: 0 used, 0 reserved, 1 of routers, 9 free"' in page
+    assert '<rect class="proposed" x="200.0" y="0" width="100.0" height="10"/>' in page
+    assert "<dt>VLAN</dt><dd>12</dd><dt>Tagged</dt><dd>yes</dd>" in page
+    assert "<code>POST /api/v2/networks/paged/allocate_ip" in page
+
+
+def test_addresses_are_given_reserved_and_released_on_the_network_s_page(bed: Testbed) -> None:
+    done(bed, "networks", "create", "desk", "--range", "host=10.47.0.1-10.47.0.10/24")
+    node = bed.add_node("desk1")
+    key = bed.web().get(f"{API}/networks/desk").json["id"]
+    person, url = bed.browser("operator"), f"/networks/{key}"
+    person.open(url)
+    assert "The node has 10.47.0.1/24." in person.send(f"{url}/allocate", node_id="desk1.example.test")
+    assert "10.47.0.5 is reserved." in person.send(
+        f"{url}/reserve", reserved_for="a <b>", suggestion="10.47.0.5"
+    ).replace("/24 is", " is")
+    assert "10.47.0.5 is taken by the reservation for a &lt;b&gt;." in person.send(
+        f"{url}/reserve", reserved_for="me", suggestion="10.47.0.5"
+    )
+    page = person.open(url)
+    assert '<td class="name">a &lt;b&gt;</td>' in page
+    assert 'aria-label="host: 1 used, 1 reserved, 0 of routers, 8 free"' in page
+    assert (
+        "desk1.example.test"
+        not in person.open(f"{url}?ip=10.47.0.5").partition("<h2>Addresses</h2>")[2].partition("</table>")[0]
+    )
+    assert '<a href="/networks/desk">desk</a>' in person.open(f"/nodes/{node.id}")
+    assert "10.47.0.1/24" in person.page
+    assert "cannot go: it has addresses of desk1.example.test" in person.send(f"{url}/remove")
+    for one in bed.web().get(f"{API}/networks/desk/allocations").json:
+        assert f"{one['address']} is free again." in person.send(f"/network-allocations/{one['id']}/release")
+    assert "The network is gone, and its role." in person.send(f"{url}/remove", back=url)
+    assert bed.browser("viewer").send(f"{url}/reserve", reserved_for="x").count("This needs the role operator") == 1
+
+
+def test_the_map_and_the_conduits_are_grids_of_nodes_and_networks(bed: Testbed) -> None:
+    done(bed, "networks", "create", "grid", "--conduit", "40g1", "--range", "host=10.48.0.1-10.48.0.9/24")
+    bed.add_node("grid1", discovery={"note": "<script>"})
+    done(bed, "networks", "allocate", "grid", "--node", "grid1.example.test")
+    bed.bind("network-nics", "grid1")
+    bed.commit()
+    bed.anneal_until_quiet()
+    person = bed.browser("viewer")
+    assert "10.48.0.1" in person.open("/network-map")
+    page = person.open("/network-conduits")
+    assert (
+        "40g1 wants card 1 of just that speed, and there is none: the machine has eth0 1g, eth1 10g, eth2 10g." in page
+    )
+
+
+def test_a_node_whose_hint_says_otherwise_shows_it_on_its_page(bed: Testbed) -> None:
+    done(bed, "networks", "create", "wish", "--range", "host=10.49.0.1-10.49.0.9/24")
+    node = bed.add_node("wish1")
+    done(bed, "networks", "allocate", "wish", "--node", "wish1.example.test")
+    bed.change_node("wish1", hint={"hint-wish-v4addr": "10.49.0.7"})
+    assert "The hint hint-wish-v4addr says 10.49.0.7: unbind network-wish and bind it again" in bed.browser(
+        "viewer"
+    ).open(f"/nodes/{node.id}")
+
+
+def test_a_bar_shows_what_is_taken_where_it_is() -> None:
+    row = SimpleNamespace(id=1, name="host", first=at("10.0.0.1"), last=at("10.0.0.10"), prefix=24)
+    drawn = bar(
+        row, [at("10.0.0.1"), at("10.0.0.2"), at("10.0.0.9")], [at("10.0.0.3")], [at("10.0.0.10"), at("10.0.0.99")]
+    )
+    assert [(one.kind, one.x, one.width) for one in drawn.pieces] == [
+        ("used", 0, 200), ("reserved", 200, 100), ("used", 800, 100), ("router", 900, 100),
+    ]  # fmt: skip
+    assert (drawn.used, drawn.reserved, drawn.routers, drawn.free) == (3, 1, 1, "5")
+    whole = SimpleNamespace(id=2, name="v6", first=at("fd00::1"), last=at("fd00::ffff:ffff:ffff:ffff"), prefix=64)
+    wide = bar(whole, [at("fd00::8000:0:0:0")], [], [])
+    assert [(one.x, one.width) for one in wide.pieces] == [(498, 2)]
+    assert wide.free == "about 2^64"
+
+
+def at(address: str) -> str:
+    return key_of(netaddr.IPAddress(address))
