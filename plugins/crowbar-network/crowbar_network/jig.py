@@ -235,6 +235,11 @@ class _Run:
         for address in addresses:
             try:
                 state = look(new, self.task.node, address, [])
+                if not state.busy:
+                    return None  # it has been led back: what is there now says nothing of what was tried
+                if not state.proven:
+                    new.forget(self.task.node, address)  # made before the change was
+                    return None
                 verdict.seen = state
                 verdict.near = []
                 if wrong := missing(state, links):

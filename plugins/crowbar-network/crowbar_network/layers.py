@@ -99,6 +99,7 @@ def stack(wanted: Iterable[Wanted]) -> tuple[Link, ...]:
             sources=link.sources + ((tuple(map(_ip, one.addresses))) if one.pbr else ()),
             table=FIRST_TABLE + one.id if one.pbr else link.table,
             networks=(*link.networks, one.network),
+            mtu=max(link.mtu, one.mtu),
         )
     _raise_mtus(links)
     return tuple(sorted(links.values(), key=lambda link: _ORDER[link.kind]))

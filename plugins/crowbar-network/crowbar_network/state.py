@@ -100,6 +100,8 @@ class State:
     tools: frozenset[str] = frozenset()
     busy: bool = False
     """Whether a change is being tried there."""
+    proven: bool = False
+    """Whether a change has been tried, and this was told over a connection that was made afterwards."""
 
     @property
     def current(self) -> list[dict[str, Any]]:
@@ -135,10 +137,17 @@ def read(sections: Mapping[str, str]) -> State:
             links=links, routes=routes, rules=rules, kept=kept, files=files,
             nics=_nics(addresses, sections.get("hardware", "")),
             product=sections.get("product", "").strip(), tools=frozenset(sections.get("tools", "").split()),
-            busy=bool(sections.get("switches", "").strip()),
+            busy=bool(sections.get("switches", "").strip()), proven=_proven(sections),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise PermanentError(f"The node's `ip -json` says what nobody understands: {problem!r}.") from None
+
+
+def _proven(sections: Mapping[str, str]) -> bool:
+    said = [line.split() for line in sections.get("switches", "").splitlines()]
+    began = sections.get("session", "").strip()
+    tried = next((words[1] for words in said if words[:1] == ["tried"]), "")
+    return tried.isdecimal() and began.isdecimal() and int(began) > int(tried)
 
 
 def _several(text: str) -> list[Sequence[Mapping[str, Any]]]:

@@ -220,7 +220,7 @@ def test_nobody_is_locked_out_by(rack: Lab, site: Site, hasty: Site, kind: str, 
     kept = network("plain", "bridge", "46", active=True)
     set_ports(rack, "plain")
     site.configure(kept)
-    rack.cable(NODE, "eth2", up=False)
+    rack.cable(NODE, "eth2", up=kind != "no carrier")
     before = interfaces(rack)
     for _ in range(pytestconfig.getoption("--broken", 1)):
         broken = wanted(rack)

@@ -25,6 +25,11 @@ PUBLIC = Wanted(
 )  # fmt: skip
 
 
+def test_the_mtu_of_a_network_on_a_card_alone_is_the_cards() -> None:
+    [card] = stack([Wanted(network="a", id=1, nics=("eth0",), mtu=9000, addresses=("10.0.0.1/24",))])
+    assert card.mtu == 9000
+
+
 @pytest.mark.parametrize("writer", WRITERS)
 def test_each_writer_makes_these_files_of_the_layers(writer: str) -> None:
     made = WRITERS[writer](stack([ADMIN, STORAGE, PUBLIC]))

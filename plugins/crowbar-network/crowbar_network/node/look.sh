@@ -35,6 +35,18 @@ for file in "$@"; do
 done
 heading switches
 for one in /run/crowbar-network/*/; do
-    [ ! -d "$one" ] || [ -e "$one/done" ] || printf '%s\n' "$one"
+    if [ -d "$one" ] && [ ! -e "$one/done" ]; then
+        state=new tried=''
+        [ ! -e "$one/state" ] || read -r state <"$one/state"
+        [ ! -e "$one/tried" ] || read -r tried <"$one/tried"
+        printf '%s %s\n' "$state" "${tried:-never}"
+    fi
 done
+# When the server began this session, in hundredths of a second since the machine has started.
+heading session
+if read -r line <"/proc/$PPID/stat"; then
+    set -- ${line##*) }
+    shift 19
+    printf '%s\n' "$1"
+fi
 heading end

@@ -26,6 +26,7 @@ all() { # all NAME: the same, whatever fails
 sleep 0.5 || sleep 1 # until whoever began this has heard so
 if { [ ! -s try.sh ] || sh try.sh >try.out 2>&1; } && all away && batch forward &&
     { [ ! -s settle.sh ] || sh settle.sh >settle.out 2>&1; }; then
+    now >tried
     echo tried >state
     while [ ! -e back ] && [ ! -d verdict ] && [ "$(now)" -lt "$end" ]; do sleep 0.1 || sleep 1; done
     [ -e back ] || echo "nobody said over a new connection, within $2 s, that it may stay" >reason.timer
