@@ -37,6 +37,20 @@ FILES: Mapping[str, str] = {
     "test.py.txt": "tests/test_@MODULE@.py",
 }
 """Template -> where it goes in the new package."""
+WITH_RESOURCE: Mapping[str, str] = {
+    "resource/pyproject.toml.txt": "pyproject.toml",
+    "resource/README.md.txt": "README.md",
+    "gitignore.txt": ".gitignore",
+    "resource/package.py.txt": "crowbar_@MODULE@/__init__.py",
+    "resource/migrations.py.txt": "crowbar_@MODULE@/migrations/__init__.py",
+    "resource/migration.py.txt": "crowbar_@MODULE@/migrations/versions/0001_items.py",
+    "resource/items.py.txt": "crowbar_@MODULE@/items.py",
+    "resource/rest.py.txt": "crowbar_@MODULE@/rest.py",
+    "resource/pages.py.txt": "crowbar_@MODULE@/pages.py",
+    "resource/commands.py.txt": "crowbar_@MODULE@/commands.py",
+    "resource/test.py.txt": "tests/test_@MODULE@.py",
+}
+"""The same of a barclamp with a table of its own, in place of a role."""
 
 
 def add_new(group: Noun) -> None:
@@ -45,8 +59,9 @@ def add_new(group: Noun) -> None:
     @group.verb("new", help="Make the package of a new barclamp: a directory crowbar-NAME whose tests pass.")
     @click.argument("name")
     @click.option("--directory", default=".", metavar="DIR", help="Where to make it (here unless said).")
-    def new(name: str, directory: str) -> None:
-        made = make_barclamp(name, Path(directory))
+    @click.option("--resource", is_flag=True, help="With a table, a REST resource, a page and a command, and no role.")
+    def new(name: str, directory: str, resource: bool) -> None:
+        made = make_barclamp(name, Path(directory), resource=resource)
         if output() != "table":
             out.data({"name": name, "path": str(made)}, output())
         out.say(f"Made {made}. Next: cd {made} && pip install -e '.[test]' && pytest")
@@ -73,8 +88,10 @@ def add_check(group: Noun, commands: Sequence[str] = ()) -> None:
             raise click.exceptions.Exit(FAILED)
 
 
-def make_barclamp(name: str, directory: Path) -> Path:
-    """Make the package, all of it or nothing. Returns its directory. Raises ``BadInput``, ``Refused``."""
+def make_barclamp(name: str, directory: Path, *, resource: bool = False) -> Path:
+    """Make the package, all of it or nothing: with a role, or with a ``resource``. Returns its directory. Raises
+    ``BadInput``, ``Refused``.
+    """
     _refuse_bad_name(name)
     target = directory / f"{PREFIX}{name}"
     if not directory.is_dir():
@@ -87,7 +104,7 @@ def make_barclamp(name: str, directory: Path) -> Path:
     try:
         draft = Path(tempfile.mkdtemp(prefix=f".{PREFIX}{name}-", dir=directory))
         try:
-            for template, place in FILES.items():
+            for template, place in (WITH_RESOURCE if resource else FILES).items():
                 text = (resources.files(__package__) / TEMPLATES / template).read_text(encoding="utf-8")
                 file = draft / _filled(place, words)
                 file.parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.integration.api import Api, populate, serving
 
-EXAMPLES = 10
+EXAMPLES = 6
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
@@ -63,4 +63,4 @@ def test_every_operation_answers_as_its_text_says(crowd: Api, mode: GenerationMo
         except FailureGroup as group:
             broken += [f"{operation.label}: {one.title}\n{one.message}" for one in group.exceptions]
     assert not broken, f"{len(broken)} failures in {count} requests:\n" + "\n\n".join(broken)
-    assert count > 200
+    assert count > 150

@@ -33,16 +33,22 @@ def crowbar(cwd: Path, *words: str, path: Path | None = None) -> subprocess.Comp
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A new package, which may be imported by the test, and is forgotten after it."""
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A new package, which may be imported by the test, and is forgotten after it. With a role, or, for a test that is
+    parametrised with True, with a resource.
+    """
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    yield make_barclamp("data-base", tmp_path)
+    yield make_barclamp("data-base", tmp_path, resource=getattr(request, "param", False))
     for name in [name for name in sys.modules if name.partition(".")[0] == "crowbar_data_base"]:
         del sys.modules[name]
 
 
+BOTH = pytest.mark.parametrize("made", [False, True], indirect=True, ids=["a role", "a resource"])
+
+
 @pytest.mark.slow
+@BOTH
 def test_the_tests_of_a_new_barclamp_pass_at_once(made: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-input", "--disable-pip-version-check"]
@@ -68,6 +74,22 @@ def test_a_new_barclamp_is_the_files_that_are_promised(made: Path) -> None:
     assert not [path for path in made.rglob("*") if path.is_file() and "@NAME@" in path.read_text()]
 
 
+@pytest.mark.parametrize("made", [True], indirect=True)
+def test_a_new_resource_is_the_files_that_are_promised_in_less_than_250_lines(made: Path) -> None:
+    package = made / "crowbar_data_base"
+    files = {str(path.relative_to(package)): path.read_text() for path in package.rglob("*") if path.is_file()}
+    assert sorted(files) == [
+        "__init__.py", "commands.py", "items.py", "migrations/__init__.py", "migrations/versions/0001_items.py",
+        "pages.py", "rest.py",
+    ]  # fmt: skip
+    assert sum(text.count("\n") for text in files.values()) < 250
+    style = run(
+        sys.executable, "-m", "ruff", "check", "--isolated", "--select=E,F,I,UP", "--line-length=120", ".", cwd=made
+    )
+    assert style.returncode == 0, style.stdout
+
+
+@BOTH
 def test_a_new_barclamp_is_checked_before_it_is_installed(made: Path) -> None:
     checked = crowbar(made, "barclamps", "check", ".")
     assert (checked.returncode, checked.stderr.strip()) == (0, "data-base: nothing is wrong.")
