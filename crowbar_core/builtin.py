@@ -69,7 +69,7 @@ def register_declared() -> Iterable[Declared]:
             refers={"deployment_id": "deployments", "role_id": "roles"}, shown={"data": "proposed_data"},
         ),
         Declared(
-            noun="node_roles", order=50, key=("node_id", "role_id"), fields=("deployment_id",),
-            fixed=("deployment_id",), refers=of_node_role,
+            noun="node_roles", order=50, key=("node_id", "role_id"), fields=("deployment_id", "data"),
+            fixed=("deployment_id",), refers=of_node_role, shown={"data": "proposed_data"},
         ),
     )  # fmt: skip

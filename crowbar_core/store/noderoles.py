@@ -34,6 +34,19 @@ def row_of(session: Session, node_role_id: int) -> Any:
     ).one_or_none()  # fmt: skip
 
 
+def values_of(session: Session, node_role_id: int) -> Any:
+    """(role, node, proposed_data, committed_data), or None."""
+    return session.execute(
+        select(
+            roles.c.name.label("role"), nodes.c.name.label("node"), node_roles.c.proposed_data,
+            node_roles.c.committed_data,
+        )
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .join(nodes, nodes.c.id == node_roles.c.node_id)
+        .where(node_roles.c.id == node_role_id)
+    ).one_or_none()  # fmt: skip
+
+
 def note(session: Session, node_role_id: int, **values: Any) -> None:
     """Write columns that are no part of its state: attempts, delay, whether it is to be run again."""
     session.execute(update(node_roles).where(node_roles.c.id == node_role_id).values(**values))

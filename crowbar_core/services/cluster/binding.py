@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
-from crowbar_core.barclamp import Role
+from crowbar_core.barclamp import Json, Role
 from crowbar_core.domain import graph
 from crowbar_core.domain.graph import Bound, Ref, Situation, Target, Wanted
 from crowbar_core.errors import NotFound, Refused
@@ -23,6 +23,7 @@ from crowbar_core.services.cluster.leaving import stay, take_off
 from crowbar_core.services.data.layers import differing_wants
 from crowbar_core.services.data.views import node_role_views, node_views
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, rehearsing
+from crowbar_core.services.values.whole import set_data_in_turn
 from crowbar_core.store import bindings, moves, transitions, trees
 
 
@@ -44,24 +45,31 @@ class BindManyResult:
     created: tuple[int, ...]
 
 
-def bind(parts: Parts, actor: Actor, *, node_id: int, role_id: int, deployment_id: int | None = None) -> BindResult:
-    """Bind a role to a node in a deployment (the node's own when None), with everything it requires.
+def bind(
+    parts: Parts, actor: Actor, *, node_id: int, role_id: int, deployment_id: int | None = None,
+    data: Mapping[str, Json] | None = None,
+) -> BindResult:  # fmt: skip
+    """Bind a role to a node in a deployment (the node's own when None), with everything it requires, and set ``data``
+    on its noderole.
 
     Binding what is bound already in that deployment changes nothing. Raises ``Refused`` with the reason, ``NotFound``.
     """
-    bound = bind_many(parts, actor, node_ids=[node_id], role_ids=[role_id], deployment_id=deployment_id)
+    bound = bind_many(parts, actor, node_ids=[node_id], role_ids=[role_id], deployment_id=deployment_id, data=data)
     return BindResult(node_role_id=bound.node_role_ids[0], created=bound.created)
 
 
 def bind_many(
-    parts: Parts, actor: Actor, *, node_ids: Sequence[int], role_ids: Sequence[int], deployment_id: int | None = None
-) -> BindManyResult:
-    """Bind each of the roles, in this order, to each of the nodes, all of them or none."""
+    parts: Parts, actor: Actor, *, node_ids: Sequence[int], role_ids: Sequence[int], deployment_id: int | None = None,
+    data: Mapping[str, Json] | None = None,
+) -> BindManyResult:  # fmt: skip
+    """Bind each of the roles, in this order, to each of the nodes, all of them or none; ``data`` are set on each."""
     with change(parts, actor) as turn:
         named = bindings.role_names(turn.session, role_ids)
         if missing := [ref for ref in role_ids if ref not in named]:
             raise NotFound(f"There is no role {missing[0]}.")
         bound = bind_wanted(turn, [(node, named[role], deployment_id) for node in node_ids for role in role_ids])
+        for ref in bound.node_role_ids if data else ():
+            set_data_in_turn(turn, ref, data or {})
         if rehearsing.get() is not None:  # what is only proposed does nothing: its plan is that of its commit
             committed = commit_in_turn(turn, bound.created)
             commit_hooks(turn, committed)

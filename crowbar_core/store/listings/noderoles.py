@@ -127,6 +127,8 @@ NODE_ROLES: Final = Listing(
         ),
         derived("node_error", _node_error, bool, show=bool, help="Whether any noderole of its node is in ERROR."),
         *fields(NodeRole, "created_at", "updated_at", sort=("created_at", "updated_at")),
+        field(_node_roles.c.proposed_data, only_on_request=True, help="What is set on it, drafts too."),
+        field(_node_roles.c.committed_data, only_on_request=True, help="What is set on it and committed."),
         field(_node_roles.c.wall, only_on_request=True, help="What its runs reported."),
         field(_node_roles.c.sysdata, only_on_request=True, help="What its barclamp knows of it."),
     ),

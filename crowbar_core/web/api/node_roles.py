@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from crowbar_core.services.cluster import binding, steering
+from crowbar_core.services.values import whole
 from crowbar_core.store import relations
 from crowbar_core.web.api.bodies import Reference, resolve
-from crowbar_core.web.api.collection import created, found_id, listed, reading
+from crowbar_core.web.api.collection import created, found_id, listed, reading, single, to_change
 from crowbar_core.web.api.nouns import DEPLOYMENTS, NODE_ROLES, NODES, ROLES, RUNS
 from crowbar_core.web.api.operation import Answer, Body, api
 from crowbar_core.web.api.routes import v2
@@ -18,6 +19,11 @@ class NewNodeRole(Body):
     node_id: Reference
     role_id: Reference
     deployment_id: Reference | None = None
+    data: dict[str, Any] | None = None
+
+
+class NodeRoleData(Body):
+    data: dict[str, Any]
 
 
 reading(v2, NODE_ROLES, parameter="node_role")
@@ -40,8 +46,22 @@ def bind(body: NewNodeRole) -> Answer:
         node_id=resolve(NODES, body.node_id, "node_id"),
         role_id=resolve(ROLES, body.role_id, "role_id"),
         deployment_id=deployment,
+        data=body.data,
     )
     return created(NODE_ROLES, bound.node_role_id, extra={"created": list(bound.created)})
+
+
+@v2.patch("/node_roles/<node_role>")
+@api(
+    permission="operator",
+    summary="Set the proposed values of a noderole, but for secrets that are not named",
+    body=NodeRoleData,
+    listing=NODE_ROLES,
+)
+def patch_node_role(node_role: str, body: NodeRoleData) -> Answer:
+    key = to_change(NODE_ROLES, node_role)
+    whole.set_data(parts(), current_actor(), key, body.data)
+    return single(NODE_ROLES, key)
 
 
 @v2.get("/node_roles/<node_role>/why")
