@@ -100,7 +100,7 @@ def test_a_file_is_applied_shown_first_and_changes_nothing_a_second_time(live: L
 
 def test_a_file_that_cannot_be_applied_says_where(live: Live) -> None:
     for text, said in (
-        ("networks: []", "Nothing is declared as 'networks'"),
+        ("moons: []", "Nothing is declared as 'moons'"),
         ("- a", "holds no sections"),
         ("nodes: {a: b}", "The section nodes must be a list"),
         ("nodes: [{name: x.y.test, colour: red}]", "Object 1 of nodes has no field 'colour'"),
