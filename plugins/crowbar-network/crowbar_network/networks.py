@@ -20,7 +20,7 @@ from crowbar_network.checks import check_layers
 from crowbar_network.errors import bad
 from crowbar_network.jig import INVENTORY
 from crowbar_network.ranges import HOST_V6, add_range, add_router, add_v6_range, refuse_stray_routers
-from crowbar_network.remembered import forget
+from crowbar_network.remembered import forget, remembered
 from crowbar_network.tables import allocations, installation, networks, ranges
 from crowbar_network.telling import role_of, row_of, tell_changed, tell_network, view_of
 from crowbar_network.writers import WRITERS
@@ -111,12 +111,16 @@ def names_in(session: Any, deployment_id: int) -> list[str]:
 
 def is_usable(session: Any, network: Any, deployment: str) -> bool:
     """Whether a network can be used in the deployment of this name: it is its own, or that lies below it."""
-    known = session.execute(select(deployments.c.id, deployments.c.parent_id, deployments.c.name)).all()
-    above = {one.id: one.parent_id for one in known}
-    here = next((one.id for one in known if one.name == deployment), None)
-    while here is not None and here != network.deployment_id:
-        here = above[here]
-    return here is not None
+    known = remembered(session)
+    if ("usable", network.id, deployment) not in known:
+        rows = session.execute(select(deployments.c.id, deployments.c.parent_id, deployments.c.name)).all()
+        above = {one.id: one.parent_id for one in rows}
+        here = next((one.id for one in rows if one.name == deployment), None)
+        while here is not None and here != network.deployment_id:
+            here = above[here]
+        known["usable", network.id, deployment] = here is not None
+    found: bool = known["usable", network.id, deployment]
+    return found
 
 
 def _refuse_name(session: Any, name: str) -> None:

@@ -10,7 +10,7 @@ import crowbar_jig_script
 import crowbar_network
 import netaddr
 import pytest
-from crowbar_network.addressing import of_key
+from crowbar_network.addressing import id_of_name, of_key
 from crowbar_network.tables import allocations, gaps, ranges
 from sqlalchemy import func, select
 
@@ -377,6 +377,33 @@ def test_plan_lines_say_which_addresses_a_commit_gives(bed: Testbed, web: Any) -
     bed.bind("network-planned", "planned")
     said = [line.text for line in bed.plan().lines]
     assert any(line.startswith("planned.example.test has 10.33.0.1/24 of network planned") for line in said), said
+
+
+def test_a_network_without_ipv4_gives_addresses_of_ipv6_alone(bed: Testbed, web: Any) -> None:
+    for name, v6id in (("six", "name"), ("opaque", "stable")):
+        made = web.post(f"{API}/networks", json={"name": name, "category": "test", "v6prefix": "auto", "v6id": v6id})
+        prefix = netaddr.IPNetwork(made.json["v6prefix"])
+        assert ([one["name"] for one in made.json["ranges"]], prefix.prefixlen) == (["host-v6"], 64)
+        bed.add_node(f"{name}1")
+        bed.bind(f"network-{name}", f"{name}1")
+        (address,) = held(web, name).values()
+        assert netaddr.IPAddress(address) in prefix
+        by_name = int(prefix.network) | id_of_name(f"{name}1.example.test")
+        assert (int(netaddr.IPAddress(address)) == by_name) is (v6id == "name")
+        bed.unbind(f"network-{name}", f"{name}1")
+        bed.bind(f"network-{name}", f"{name}1")
+        assert list(held(web, name).values()) == [address]
+
+
+def test_an_admin_node_is_given_addresses_of_the_ranges_called_admin(bed: Testbed, web: Any) -> None:
+    network(web, "ranks", "10.34.0.20/24", "10.34.0.29/24")
+    for name, first in (("admin", 1), ("dhcp", 10)):
+        body = {"name": name, "first": f"10.34.0.{first}/24", "last": f"10.34.0.{first + 5}/24"}
+        assert web.post(f"{API}/networks/ranks/network_ranges", json=body).status_code == 201
+    bed.add_node("chief", admin=True)
+    bed.add_node("plain")
+    given = [allocate(web, "ranks", node_id=f"{name}.example.test")[0]["range"] for name in ("chief", "plain")]
+    assert given == ["admin", "host"]
 
 
 def test_what_is_free_and_what_is_given_are_all_of_every_range(bed: Testbed, web: Any) -> None:

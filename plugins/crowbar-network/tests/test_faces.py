@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +13,7 @@ import crowbar_jig_script
 import crowbar_network
 import netaddr
 import pytest
+from crowbar_network import commands
 from crowbar_network.addressing import key_of
 from crowbar_network.bars import bar
 
@@ -154,6 +157,25 @@ def test_each_conduit_says_which_cards_it_means_on_each_node_or_why_none(bed: Te
     few = shown(bed, "networks", "conduits", "--node", "told.example.test", "--problems")
     assert {one["network"] for one in few} >= {"c-none", "c-team"}
     assert {one["node"] for one in few} == {"told.example.test"}
+
+
+def test_the_readme_names_every_call_and_every_command(bed: Testbed) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `crowbar ([a-z-]+)` \| (.+) \|$", readme, re.MULTILINE))
+    nouns = (commands.networks, commands.ranges, commands.routers, commands.allocations, commands.maps)
+    groups = {group.name: group for group in nouns}
+    assert {name: set(re.sub(r" \(.*?\)", "", verbs).split(", ")) for name, verbs in told.items()} == {
+        name: set(group.commands) for name, group in groups.items()
+    }
+    rules = {
+        rule.rule.removeprefix("/api/v2/")
+        for rule in bed.web().application.url_map.iter_rules()
+        if rule.endpoint.partition(".")[0] in ("network_rest", "network_allocations_rest")
+    }
+    assert {one for one in rules if not one.endswith(("/sample", "/match", "/losses"))} == {
+        path for line in readme.splitlines() if line.startswith(("| `n", "| `i"))
+        for path in re.findall(r"`([a-z_/<>]+)`", line.split("|")[1])
+    }  # fmt: skip
 
 
 # ---------------------------------------------------------------- pages
