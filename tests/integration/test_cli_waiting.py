@@ -108,7 +108,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         **os.environ, "HOME": str(room), "PYTHONPATH": python_path(room / "site"),
         "CROWBAR_DATA_DIR": str(room / "data"),
         "MOODY_HANGS": str(room / "hangs"), "MOODY_DELAY": str(DELAY), "CROWBAR_PROBE_SECONDS": "0",
-        "CROWBAR_HOOK_SECONDS": "1", "CROWBAR_DISABLED_BARCLAMPS": "jig-script,lab,example",
+        "CROWBAR_HOOK_SECONDS": "1", "CROWBAR_DISABLED_BARCLAMPS": "jig-script,lab,example,network",
     }  # fmt: skip
     log_path = room / "log"
     with log_path.open("wb") as log:

@@ -7,6 +7,7 @@ the server over REST.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import shutil
 import signal
@@ -224,13 +225,31 @@ class _Demo:
                 body = {"node_id": name, "role_id": role, "deployment_id": DEPLOYMENT}
                 if not list(api.rows("node_roles", query={"node": name, "role": role})):
                     api.post("node_roles", body=body)
+        if any(role["name"] == "network-nics" for role in api.rows("roles", query={"barclamp": "network"})):
+            roles.append((self._network(lab, api, names), "everywhere"))
         told = ", ".join(f"{role} {where}" for role, where in roles)
         self.story.tell(f"Bound in deployment {DEPLOYMENT}: {told}.")
         plan = api.get("deployments", DEPLOYMENT, "plan")
         self.story.tell(f"The plan {plan['id']}: {len(plan['steps'])} steps.")
         _print_plan(plan["steps"])
+        for line in plan["lines"]:
+            click.echo(f"               {plain(line['text'])}", err=True)
         # The nodes' own milestones and bootstrap roles are in the system deployment.
         api.put("deployments", "system", "commit")
+
+    def _network(self, lab: Lab, api: Client, names: Sequence[str]) -> str:
+        """An admin network, of which the nodes have the addresses that they have, on a bridge over their card. Returns
+        its role, bound to all of them.
+        """
+        four, six = (ipaddress.ip_network(lab.describe()[family]) for family in ("ipv4", "ipv6"))
+        hosts = {"name": "host", "first": f"{four[2]}/{four.prefixlen}", "last": f"{four[-2]}/{four.prefixlen}"}
+        body = {"name": "admin", "category": "admin", "conduit": "?1g1", "use_bridge": True, "v6prefix": str(six)}
+        made = api.post("networks", body={**body, "ranges": [hosts]})
+        self.story.tell(f"Made the network admin: {four} and {six}, bridged over each node's first card.")
+        for name in names:
+            body = {"node_id": name, "role_id": f"network-{made['name']}", "deployment_id": DEPLOYMENT}
+            api.post("node_roles", body=body)
+        return f"network-{made['name']}"
 
     def _roles(self, api: Client) -> list[tuple[str, str]]:
         """Which of the barclamp's roles go where: a cluster's on every node, what builds on them on the first."""
