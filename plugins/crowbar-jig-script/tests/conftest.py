@@ -170,7 +170,8 @@ class Site:
         return self.on_node(f"pgrep -f '[{mark[0]}]{mark[1:]}'").split()
 
     def remains(self) -> list[str]:
-        return self.on_node("ls -A /run/crowbar 2>/dev/null").split()
+        """What is left of runs. A shell that stands by has an empty folder there."""
+        return self.on_node(r"find /run/crowbar -mindepth 1 ! \( -type d -empty -name 'shell-*' \) 2>/dev/null").split()
 
 
 @pytest.fixture

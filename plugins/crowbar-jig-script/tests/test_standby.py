@@ -60,6 +60,16 @@ def test_a_run_is_not_joined_by_what_an_earlier_one_left_behind(site: Site) -> N
 
 
 @pytest.mark.lab
+def test_what_a_run_has_put_into_its_folder_is_gone_before_the_next_one(site: Site) -> None:
+    site.run("cd $CROWBAR_DIR && touch a .b ..c 'd e' && mkdir -p f/g && ln -s /etc h && ls -A")
+    assert site.remains() == []
+    assert site.run("ls -A $CROWBAR_DIR").out == ["10-only.sh", "call", "lib"]
+    site.run("rm -rf $CROWBAR_DIR")
+    assert site.run("ls -A $CROWBAR_DIR").out == ["10-only.sh", "call", "lib"]
+    assert site.on_node("ls -d /etc/ssh").split() == ["/etc/ssh"]
+
+
+@pytest.mark.lab
 def test_what_stays_in_the_background_writes_into_no_other_run(site: Site) -> None:
     site.run("(while [ ! -e /tmp/speak ]; do sleep 0.05; done; echo from the past; touch /tmp/spoke) & :")
     try:
@@ -109,6 +119,7 @@ def test_nothing_waits_on_the_node_once_the_connection_is_closed(site: Site) -> 
     standby = site.run(WHO).out[0].split()[0]
     site.jig.close()
     eventually(lambda: not site.on_node(f"ls -d /proc/{standby} 2>/dev/null"))
+    eventually(lambda: not site.on_node(f"ls -d /run/crowbar/shell-{standby}-* 2>/dev/null"))
     assert site.remains() == []
 
 

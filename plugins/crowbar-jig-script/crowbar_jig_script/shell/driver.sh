@@ -66,7 +66,7 @@ crowbar_claim() {
     stale=
     for entry in "$crowbar_state"/* "$crowbar_kept"/over-*; do
         case $entry in
-        "$crowbar_state"/run-* | "$crowbar_state/kept") continue ;;
+        "$crowbar_state"/run-* | "$crowbar_state/kept" | "$dir") continue ;;
         "$crowbar_kept/over-*") continue ;;
         "$crowbar_kept"/over-*)
             other=${entry##*/over-}
@@ -76,7 +76,7 @@ crowbar_claim() {
         stale="$stale $entry"
     done
     [ -z "$stale" ] || rm -rf $stale
-    mkdir "$dir" 2>/dev/null || {
+    [ -d "$dir" ] || mkdir "$dir" 2>/dev/null || {
         rm -f "$claim"
         crowbar_leave full
     }
@@ -89,7 +89,7 @@ crowbar_once() {
     if crowbar_is_done; then
         crowbar_tell before
         crowbar_report_again
-        rm -rf "$dir" "$claim"
+        crowbar_clear
         number=0
         crowbar_told
         return 1
@@ -147,9 +147,18 @@ crowbar_finish() {
         crowbar_tell report
         cat "$dir/report"
     fi
-    rm -rf "$dir" "$claim"
+    if [ "$code" != 0 ]; then
+        rm -rf "$dir" "$claim"
+        crowbar_told
+        exit 0
+    fi
+    crowbar_clear
     crowbar_told
-    [ "$code" -eq 0 ] || exit 0
+}
+
+# Removes all that is a run's. The empty folder is kept for the next one: to make it is a program of its own.
+crowbar_clear() {
+    rm -rf "$claim" "${dir:?}"/* "$dir"/.[!.]* "$dir"/..?*
 }
 
 crowbar_told() {
@@ -160,7 +169,6 @@ crowbar_told() {
 # One run. Returns when the shell may be given another; in every other case it exits.
 crowbar_run() {
     umask 077
-    dir=$crowbar_state/$token before=
     crowbar_note_processes
     [ -z "$clock" ] || clock=$(date +%s)
     crowbar_claim

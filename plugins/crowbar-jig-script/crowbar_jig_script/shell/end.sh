@@ -13,9 +13,8 @@ crowbar_stop() {
             printf '\036%s\036 stuck %s\n' "$token" "$boot$members"
             exit 0
         fi
-        rm -f "$claim"
+        rm -rf "$claim" "${crowbar_state:?}/shell-$held_by-$held_since"
     fi
-    rm -rf "${crowbar_state:?}/$token"
     crowbar_newest
     known=begun
     [ "$newest" -ge "$run" ] || known=never

@@ -86,6 +86,8 @@ crowbar_stand() {
     crowbar_look "$$"
     own=$started
     [ "$session" = "$$" ] || exit 98
+    dir=$crowbar_state/shell-$$-$own
+    trap '[ ! -e "$dir" ] || rm -rf "$dir"' EXIT
     cd /
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin${PATH:+:$PATH}
     export PATH
