@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from crowbar_core import Change, DeploymentView, NodeRoleView, NodeView, Problem, Veto, hookimpl
 from crowbar_network import allocating, releasing
@@ -56,17 +56,19 @@ def check_delete(subject: NodeView | DeploymentView, session: Any) -> Iterable[P
 @hookimpl
 def addresses_of(nodes: Sequence[NodeView], session: Any) -> Mapping[int, Iterable[str]]:
     """Those on networks of the category admin."""
-    ids = [node.id for node in nodes]
-    wanted = (
-        select(allocations.c.node_id, allocations.c.address)
-        .join(networks, networks.c.id == allocations.c.network_id)
-        .where(networks.c.category == "admin", allocations.c.node_id.in_(ids))
-        .order_by(networks.c.order, allocations.c.address)
-    )
     found: dict[int, list[str]] = {}
-    for one in session.execute(wanted).all():
+    for one in session.execute(_ON_ADMIN, {"ids": [node.id for node in nodes]}).all():
         found.setdefault(one.node_id, []).append(str(of_key(one.address)))
     return found
+
+
+# Built once: each run that begins asks it.
+_ON_ADMIN = (
+    select(allocations.c.node_id, allocations.c.address)
+    .join(networks, networks.c.id == allocations.c.network_id)
+    .where(networks.c.category == "admin", allocations.c.node_id.in_(bindparam("ids", expanding=True)))
+    .order_by(networks.c.order, allocations.c.address)
+)
 
 
 def _network_of(session: Any, role: str) -> Any:
