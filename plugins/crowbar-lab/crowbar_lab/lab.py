@@ -255,6 +255,17 @@ class Lab:
             command += ["-i", str(key), "-o", "IdentitiesOnly=yes"]
         return [*command, *options, f"root@{found.ipv4}", *(["--", *argv] if argv else [])]
 
+    def console(
+        self, node: str, argv: Sequence[str], *, given: str = "", check: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program as root on a node that is on, as if at its console: the node's network has no part in it.
+
+        ``given`` is its input. It must end within 120 s, and the lab does nothing else meanwhile.
+        """
+        found = self.node(node)
+        done = self._request(do="console", node=found.name, argv=list(argv), input=given)
+        return _completed(argv, done, check=check, where=f"on {found.name}")
+
     # ---- the switch, in a lab with a kernel of its own
 
     def cable(self, node: str, nic: str, *, up: bool) -> None:
@@ -289,11 +300,7 @@ class Lab:
         The bridge is called sw0, and the port of node number 2 and its card eth1 n2-eth1.
         """
         done = self._ask_switch(do="switch", argv=list(argv), input=given)
-        if check and done["returncode"] != 0:
-            raise LabError(
-                f"{argv[0]} failed in the switch with exit code {done['returncode']}: {done['stderr'].strip()}"
-            )
-        return subprocess.CompletedProcess(list(argv), done["returncode"], done["stdout"], done["stderr"])
+        return _completed(argv, done, check=check, where="in the switch")
 
     def _ask_switch(self, **request: Any) -> dict[str, Any]:
         if self.describe()["kernel"] != "uml":
@@ -390,6 +397,14 @@ class Lab:
         if "error" in answer:
             raise LabError(answer["error"])
         return answer
+
+
+def _completed(
+    argv: Sequence[str], done: Mapping[str, Any], *, check: bool, where: str
+) -> subprocess.CompletedProcess[str]:
+    if check and done["returncode"] != 0:
+        raise LabError(f"{argv[0]} failed {where} with exit code {done['returncode']}: {done['stderr'].strip()}")
+    return subprocess.CompletedProcess(list(argv), done["returncode"], done["stdout"], done["stderr"])
 
 
 def _order(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from crowbar_lab import linux
-from crowbar_lab.boot import BootError, Booting, Machine, wait_for
+from crowbar_lab.boot import PATH, BootError, Booting, Machine, wait_for
 from crowbar_lab.disk import Disk, Layer, build_mask, host_layers, node_files
 from crowbar_lab.wires import Wires
 
 AT_ONCE = 24
 """Nodes that boot side by side."""
 LISTEN_SECONDS = 30.0
+RUN_SECONDS = 120
 
 
 class Unavailable(Exception):
@@ -145,6 +147,8 @@ class Nodes:
                 return self.add(request["nodes"])
             case "power":
                 return self.power(request["node"], request["action"])
+            case "console":
+                return self.console(request["node"], request["argv"], request["input"])
             case other:
                 raise BadRequest(f"The lab does not know how to do {other!r}.")
 
@@ -186,6 +190,14 @@ class Nodes:
         if action in ("on", "reset") and not node.powered:
             self.boot([node])
         return {"powered": node.powered}
+
+    def console(self, name: str, argv: Sequence[str], given: str) -> dict[str, Any]:
+        """Run a program as the node's root, without its network."""
+        node = self.find(name)
+        if not node.powered:
+            raise BadRequest(f"The node {name} is off.")
+        enter = [self.wanted["nsenter"], "-t", str(node.host_init), "-m", "-u", "-i", "-n", "-p", "-U"]
+        return run_program([*enter, "--preserve-credentials", "--", *argv], given, where=f"on {name}")
 
     def find(self, name: str) -> Node:
         node = self.nodes.get(name)
@@ -302,6 +314,24 @@ def refused_namespace(flag: int, number: int) -> str:
         f"this machine does not let root make a {linux.NAMESPACES[flag]} namespace ({os.strerror(number)}): "
         "use a machine, or a privileged container, that does."
     )
+
+
+def run_program(argv: Sequence[str], given: str, *, where: str) -> dict[str, Any]:
+    """What it printed and its exit code; ``BadRequest`` when it takes too long."""
+    try:
+        done = subprocess.run(
+            argv,
+            input=given,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=RUN_SECONDS,
+            cwd="/",
+            env={"PATH": PATH},
+        )
+    except subprocess.TimeoutExpired:
+        raise BadRequest(f"What was to run {where} did not end within {RUN_SECONDS} s.") from None
+    return {"returncode": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
 
 
 def wake_for_children() -> int:

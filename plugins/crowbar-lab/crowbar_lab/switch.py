@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from crowbar_lab.boot import BootError, run_ip
-from crowbar_lab.nodes import BadRequest
+from crowbar_lab.nodes import BadRequest, run_program
 from crowbar_lab.wires import BRIDGE, Wires
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ NAMESPACE = "switch"
 SWITCH = "sw0"
 UPLINK = "vec0"
 RACK_MAC = "02:77:00:00:00:02"
-RUN_SECONDS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,18 +114,7 @@ class Switch(Wires):
 
     def run(self, argv: Sequence[str], given: str) -> dict[str, Any]:
         """Run a program in the switch's namespace."""
-        try:
-            done = subprocess.run(
-                ["ip", "netns", "exec", NAMESPACE, *argv],
-                input=given,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=RUN_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            raise BadRequest(f"{argv[0]} did not end within {RUN_SECONDS} s in the switch.") from None
-        return {"returncode": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+        return run_program(["ip", "netns", "exec", NAMESPACE, *argv], given, where="in the switch")
 
     # ---- from what is set to what is
 
