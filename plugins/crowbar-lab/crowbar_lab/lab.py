@@ -45,7 +45,7 @@ from crowbar_lab.plan import (
 )
 
 PER_REQUEST = 50
-START_SECONDS = 60.0
+START_SECONDS = {"host": 60.0, "uml": 180.0}
 REQUEST_SECONDS = 300.0
 
 ACTIONS = ("on", "off", "reset", "status")
@@ -347,7 +347,11 @@ class Lab:
             env={"PATH": SEARCH_PATH, "PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"},
             start_new_session=True,
         )
-        said, complaint = starter.communicate(json.dumps(order).encode(), timeout=START_SECONDS)
+        seconds = START_SECONDS[order["kernel"]]
+        try:
+            said, complaint = starter.communicate(json.dumps(order).encode(), timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise LabUnavailable(f"The lab's keeper was not ready within {seconds:g} s.") from None
         try:
             answer = json.loads(said)
         except ValueError:

@@ -13,6 +13,7 @@ they are reached from there as other nodes are.
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import stat
 import sys
@@ -30,6 +31,7 @@ from crowbar_lab.wires import BRIDGE, Wires
 UPLINK = "uml0"
 NOBODY = 65534
 SO_SNDBUFFORCE = 32
+PANIC = "Kernel panic"
 MEMORY_MIB = 1024
 """What the rack's kernel may take of the host's memory; it takes what it uses."""
 CODE = "/crowbar"
@@ -139,10 +141,12 @@ class Rack:
 
     def _last_words(self) -> str:
         try:
-            lines = self.console.read_text(errors="replace").split("\n")
+            said = self.console.read_text(errors="replace").split("\n")
         except OSError:
-            lines = []
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing.")
+            said = []
+        lines = [line.strip() for line in said if line.strip()]
+        # A panic is followed by what was on the stack.
+        return next((line for line in lines if PANIC in line), lines[-1] if lines else "it said nothing.")
 
     def _become_kernel(self) -> None:
         """In a child: never returns."""
@@ -159,6 +163,9 @@ class Rack:
             os.set_inheritable(serial, True)
             linux.enter_root(root)
             os.setsid()
+            # A file of the host's that is open in the rack is open here.
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             linux.drop_rights(NOBODY)
             kernel = self.wanted["linux.uml"]
             command = [

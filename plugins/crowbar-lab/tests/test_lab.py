@@ -286,6 +286,14 @@ def test_dev_has_what_a_program_expects_and_no_more(lab: Lab, node: LabNode) -> 
     )
 
 
+def test_a_nodes_console_needs_no_network_and_is_the_nodes_own(lab: Lab, node: LabNode) -> None:
+    script = "cat; hostname; cat /etc/hostname; ps -o comm= 1; mknod /root/disk b 8 0 2>&1 | grep -c permitted"
+    done = lab.console(node.name, ["sh", "-c", script], given="hello\n")
+    assert done.stdout.splitlines() == ["hello", "node-1", "node-1", "sshd", "1"]
+    with pytest.raises(LabError, match="false failed on"):
+        lab.console(node.name, ["false"], check=True)
+
+
 def test_an_orphan_on_a_node_is_reaped(lab: Lab, node: LabNode) -> None:
     on(lab, node.name, "setsid sh -c 'sleep 0.1 & exit' </dev/null >/dev/null 2>&1; true")
     wait_for(lambda: "sleep" not in on(lab, node.name, "ps -eo comm="))

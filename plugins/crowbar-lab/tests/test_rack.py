@@ -293,6 +293,23 @@ def test_frames_larger_than_a_ports_mtu_are_dropped(cards: Lab) -> None:
     assert pings(cards, "node-1", "10.9.0.2", full)
 
 
+def test_no_frame_is_larger_than_a_wire_would_have_it(cards: Lab) -> None:
+    for node in ("node-1", "node-2"):
+        addressed(cards, node, "eth1")
+    wait_for(lambda: pings(cards, "node-1", "10.9.0.2"))
+
+    def seen() -> tuple[int, int]:
+        told = cards.run_in_switch(["ip", "-j", "-s", "link", "show", "dev", "n1-eth1"], check=True).stdout
+        received = json.loads(told)[0]["stats64"]["rx"]
+        return received["bytes"], received["packets"]
+
+    before = seen()
+    cards.console("node-1", ["bash", "-c", "head -c 100000 /dev/zero > /dev/tcp/10.9.0.2/22"])
+    size, count = (after - earlier for after, earlier in zip(seen(), before, strict=True))
+    assert size > 10_000
+    assert size / count <= 1514
+
+
 def test_a_switch_whose_mtu_is_too_small_lets_a_connection_begin_and_hang(cards: Lab) -> None:
     for node in ("node-1", "node-2"):
         addressed(cards, node, "eth1")
@@ -409,6 +426,14 @@ def test_when_its_kernel_is_killed_the_lab_has_ended_and_down_clears_it(tmp_path
             Lab.load("killed", state_dir=tmp_path)
         assert "The kernel of the rack has ended" in (lab.directory / "keeper.log").read_text()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_when_its_kernel_panics_the_lab_ends_and_says_why(tmp_path: Path) -> None:
+    with Lab.create("panics", nodes=0, kernel="uml", state_dir=tmp_path) as lab:
+        crash = "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger"
+        with pytest.raises(LabError, match="ended while it was asked"):
+            lab.run_in_switch(["sh", "-c", crash])
+        wait_for(lambda: "Kernel panic - not syncing: sysrq" in (lab.directory / "keeper.log").read_text())
 
 
 def test_when_its_keeper_is_killed_the_kernel_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
