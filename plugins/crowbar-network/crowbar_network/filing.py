@@ -39,8 +39,8 @@ def choose(wanted: str, state: State) -> str:
         return wanted
     if "NetworkManager-active" in state.tools:
         raise PermanentError(
-            "NetworkManager runs the node's interfaces, for which there is no writer: set network-writer to another"
-            " tool, and stop NetworkManager on the node."
+            "NetworkManager runs the node's interfaces, for which there is no writer: set network-NAME-writer to"
+            " another tool, and stop NetworkManager on the node."
         )
     if "netplan" in state.tools and "systemd" in state.tools:
         return "netplan"
