@@ -1,7 +1,8 @@
 """Lists and single objects as the API shows them: Core rows with named fields, filters, sorting, paging by key.
 
 A ``Listing`` says once which fields a noun has and where they come from; every list, object, sample and match is made
-from that. A list costs one statement, plus one for each ``Later`` field that was asked for, however long it is.
+from that. A list costs one statement, plus one for each ``Later`` field that was asked for and that any row has,
+however long it is.
 """
 
 from __future__ import annotations
@@ -83,6 +84,8 @@ class Later:
     fetch: Callable[[Session, Sequence[int]], Mapping[int, Any]]
     missing: Any = None
     only_on_request: bool = True
+    only: ColumnElement[bool] | None = None
+    """For which rows it is fetched; the others have what is ``missing``. All of them unless said."""
     example: Any = None
     help: str = ""
 
@@ -300,7 +303,8 @@ def _asked(listing: Listing, fields: tuple[str, ...], handed_on: bool) -> tuple[
 
 def _select(listing: Listing, wanted: Sequence[Field | Later]) -> Select[Any]:
     columns = [item.column.label(item.name) for item in wanted if isinstance(item, Field)]
-    return select(*columns).select_from(listing.source)
+    asked = [item.only.label(f"_{item.name}") for item in wanted if isinstance(item, Later) and item.only is not None]
+    return select(*columns, *asked).select_from(listing.source)
 
 
 def _as_text(item: Field | Later) -> Field | Later:
@@ -347,7 +351,8 @@ def _render(
     if later:
         keys = [row._key for row in found]
         for one in later:
-            fetched = one.fetch(session, keys)
+            mine = keys if one.only is None else [row._key for row in found if getattr(row, f"_{one.name}")]
+            fetched = one.fetch(session, mine) if mine else {}
             for key, made in zip(keys, rows, strict=True):
                 made[one.name] = fetched.get(key, one.missing)
         if list(wanted) != [*shown, *later]:

@@ -5,12 +5,25 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.store.models import BrowserSession, User, table
 
 sessions, users = table(BrowserSession), table(User)
+
+
+# Asked for every request: built once.
+_USER_OF = (
+    select(users.c.id, users.c.name, users.c.role, users.c.epoch)
+    .join(sessions, sessions.c.user_id == users.c.id)
+    .where(
+        sessions.c.digest == bindparam("digest"),
+        sessions.c.epoch == users.c.epoch,
+        sessions.c.ends_at > bindparam("now"),
+        users.c.locked.is_(False),
+    )
+)
 
 
 def add(session: Session, digest: str, *, user_id: int | None, epoch: int, ends_at: datetime) -> None:
@@ -19,16 +32,7 @@ def add(session: Session, digest: str, *, user_id: int | None, epoch: int, ends_
 
 def user_of(session: Session, digest: str, now: datetime) -> Any:
     """(id, name, role, epoch) of whose log-in it is, while it lasts; else None."""
-    return session.execute(
-        select(users.c.id, users.c.name, users.c.role, users.c.epoch)
-        .join(sessions, sessions.c.user_id == users.c.id)
-        .where(
-            sessions.c.digest == digest,
-            sessions.c.epoch == users.c.epoch,
-            sessions.c.ends_at > now,
-            users.c.locked.is_(False),
-        )
-    ).one_or_none()
+    return session.execute(_USER_OF, {"digest": digest, "now": now}).one_or_none()
 
 
 def remove(session: Session, digest: str) -> None:

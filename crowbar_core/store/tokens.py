@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.store.models import Node, Token, User, table
@@ -13,20 +13,24 @@ from crowbar_core.store.models import Node, Token, User, table
 tokens, users, nodes = table(Token), table(User), table(Node)
 
 
+# Asked for every request: built once.
+_OF_ID = (
+    select(
+        tokens.c.id, tokens.c.role, tokens.c.secret_hash, tokens.c.expires_at, tokens.c.last_used_at,
+        tokens.c.node_id, tokens.c.purpose, users.c.id.label("user_id"), users.c.name.label("user_name"),
+        users.c.role.label("user_role"), users.c.locked, users.c.epoch, nodes.c.name.label("node_name"),
+    )
+    .outerjoin(users, users.c.id == tokens.c.user_id)
+    .outerjoin(nodes, nodes.c.id == tokens.c.node_id)
+    .where(tokens.c.id == bindparam("token"))
+)  # fmt: skip
+
+
 def of_id(session: Session, token_id: int) -> Any:
     """The token with whose it is: (id, role, secret_hash, expires_at, last_used_at, node_id, purpose, user_id,
     user_name, user_role, locked, epoch, node_name); None when there is none.
     """
-    return session.execute(
-        select(
-            tokens.c.id, tokens.c.role, tokens.c.secret_hash, tokens.c.expires_at, tokens.c.last_used_at,
-            tokens.c.node_id, tokens.c.purpose, users.c.id.label("user_id"), users.c.name.label("user_name"),
-            users.c.role.label("user_role"), users.c.locked, users.c.epoch, nodes.c.name.label("node_name"),
-        )
-        .outerjoin(users, users.c.id == tokens.c.user_id)
-        .outerjoin(nodes, nodes.c.id == tokens.c.node_id)
-        .where(tokens.c.id == token_id)
-    ).one_or_none()  # fmt: skip
+    return session.execute(_OF_ID, {"token": token_id}).one_or_none()
 
 
 def note_used(session: Session, now: datetime, token_id: int) -> None:

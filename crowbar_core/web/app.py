@@ -22,7 +22,6 @@ from crowbar_core.errors import BarclampError, ConfigError, CrowbarError, Forbid
 from crowbar_core.errors import NotFound as NotFoundHere
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.engine.seat import LiveCluster
-from crowbar_core.services.turns.looking import look
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.settings import Settings
 from crowbar_core.store.db import expect
@@ -255,9 +254,7 @@ def _guard() -> Response | None:
     if problems.is_api() and origin.is_form_post() and "Authorization" in request.headers:
         raise NotJson("A POST with an Authorization header must be JSON: send it with Content-Type: application/json.")
     if not _is_static(request.endpoint):
-        auth.identify()
-        if permission != "public":  # whether this process lives must be told without a database too
-            _look()
+        auth.identify()  # who asks has the roles known that other processes have defined since
     auth.demand(permission, method=request.method)
     if permission == "node":
         _check_own_node()
@@ -269,13 +266,6 @@ def _guard() -> Response | None:
         _check_input()
     _enter()
     return idempotency.before()
-
-
-def _look() -> None:
-    """Know the roles that other processes have defined since the last request."""
-    parts = auth.parts()
-    with parts.store.read() as session:
-        look(parts.registry, session)
 
 
 def _is_static(endpoint: str) -> bool:

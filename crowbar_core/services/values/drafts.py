@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import ColumnElement, Select, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Attribute, Json
@@ -113,12 +113,19 @@ def _differing(
     return statement if within is None else statement.where(store.ids(home, within))
 
 
+DIFFERS: Mapping[Kind, ColumnElement[bool]] = {
+    "node": nodes.c.hint != nodes.c.proposed_hint,
+    "node_role": node_roles.c.proposed_data != node_roles.c.committed_data,
+    "deployment_role": deployment_roles.c.proposed_data != deployment_roles.c.committed_data,
+}
+"""Whether an object of this kind has drafts."""
+
 _DIFFERING: Mapping[Kind, tuple[Select[Any], Any, Any]] = {
     "node": (
         select(
             nodes.c.id, nodes.c.name, nodes.c.deployment_id, nodes.c.hint.label("old"),
             nodes.c.proposed_hint.label("new"),
-        ).where(nodes.c.hint != nodes.c.proposed_hint).order_by(nodes.c.name_key),
+        ).where(DIFFERS["node"]).order_by(nodes.c.name_key),
         nodes.c.id, nodes.c.deployment_id,
     ),
     "node_role": (
@@ -129,7 +136,7 @@ _DIFFERING: Mapping[Kind, tuple[Select[Any], Any, Any]] = {
         )
         .join(roles, roles.c.id == node_roles.c.role_id)
         .join(nodes, nodes.c.id == node_roles.c.node_id)
-        .where(node_roles.c.proposed_data != node_roles.c.committed_data)
+        .where(DIFFERS["node_role"])
         .order_by(node_roles.c.cohort, node_roles.c.id),
         node_roles.c.id, node_roles.c.deployment_id,
     ),
@@ -141,7 +148,7 @@ _DIFFERING: Mapping[Kind, tuple[Select[Any], Any, Any]] = {
         )
         .join(roles, roles.c.id == deployment_roles.c.role_id)
         .join(deployments, deployments.c.id == deployment_roles.c.deployment_id)
-        .where(deployment_roles.c.proposed_data != deployment_roles.c.committed_data)
+        .where(DIFFERS["deployment_role"])
         .order_by(roles.c.name),
         deployment_roles.c.id, deployment_roles.c.deployment_id,
     ),

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.services.cluster.hammers import shown_configs
 from crowbar_core.services.data.views import node_views
-from crowbar_core.services.values.drafts import Draft, Kind, drafts_in, drafts_of
+from crowbar_core.services.values.drafts import DIFFERS, Draft, Kind, drafts_in, drafts_of
 from crowbar_core.services.watch.processes import Process, judged
 from crowbar_core.store.db import now_of
 from crowbar_core.store.listing import Later, Listing
@@ -56,7 +56,7 @@ def _drafts_of(kind: Kind) -> Later:
         return {ref: [_draft(one) for one in drafts] for ref, drafts in found.items()}
 
     return Later(
-        name="drafts", type=list, fetch=fetch, missing=[], only_on_request=False,
+        name="drafts", type=list, fetch=fetch, missing=[], only_on_request=False, only=DIFFERS[kind],
         example=[{"attribute": "ntp-servers", "path": "ntp/servers", "old": None, "new": ["10.0.0.1"]}],
         help="Values that were set and are not committed yet, old and new.",
     )  # fmt: skip
