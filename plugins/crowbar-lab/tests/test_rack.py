@@ -375,6 +375,9 @@ def test_cables_and_ports_are_set_from_the_command_line(cards: Lab, monkeypatch:
         "node-1.lab.test eth2 02:77:02:00:00:11 down 1 - - 1500",
         "node-1.lab.test eth3 02:77:03:00:00:11 up 1 - - 1500",
     ]
+    assert run(cards, monkeypatch, "port", "node-1", "eth3", "--lacp-group", "2").exit_code == 0
+    links = cards.run_in_switch(["ip", "-br", "link", "show", "type", "bond"], check=True).stdout
+    assert [line.split()[0] for line in links.splitlines()] == ["n1-lacp1", "n1-lacp2"]
     refused = run(cards, monkeypatch, "port", "node-1", "eth1", "--tagged", "a,b")
     assert (refused.exit_code, refused.output) == (
         1,
