@@ -51,6 +51,7 @@ _LOGIN = 3.0
 _LAST_CALL = 1.5
 """Seconds before the switch leads back, at which one stops looking and says so."""
 _AFTER = 30.0
+_NO_WAY_IN = "no new connection to an admin address"
 
 
 class NetworkJig(Jig):
@@ -72,10 +73,10 @@ class NetworkJig(Jig):
         return role.name != INVENTORY
 
 
-def look(remote: Remote, node: NodeView, address: str, files: Iterable[str]) -> State:
+def look(remote: Remote, node: NodeView, address: str, files: Iterable[str], *, timeout: float = _ASK) -> State:
     """What the node's interfaces are, and the texts of these files. Changes nothing."""
     asked, mark = program.look([INTERFACES, RECORD, *files])
-    answer = remote.ask(node, address, asked, timeout=_ASK)
+    answer = remote.ask(node, address, asked, timeout=timeout)
     found = program.sections(answer.out, mark)
     return read(found)
 
@@ -84,7 +85,7 @@ def look(remote: Remote, node: NodeView, address: str, files: Iterable[str]) -> 
 class _Verdict:
     """What was last found: the first thing that is not as it should be; '' when all is well."""
 
-    first: str = "no new connection to an admin address"
+    first: str = _NO_WAY_IN
     seen: State | None = None
     near: list[str] = field(default_factory=list)
     unheard: NodeUnreachable | None = None
@@ -234,7 +235,7 @@ class _Run:
         """The state that was kept; None: not yet, ``verdict`` has why."""
         for address in addresses:
             try:
-                state = look(new, self.task.node, address, [])
+                state = look(new, self.task.node, address, [], timeout=max(1.0, min(_ASK, late - time.monotonic())))
                 if not state.busy:
                     return None  # it has been led back: what is there now says nothing of what was tried
                 if not state.proven:
@@ -259,7 +260,8 @@ class _Run:
                 verdict.first = f"the node did not keep it: {answer.err.strip() or 'its switch was not waiting'}"
                 return None
             except (NodeUnreachable, PermanentError) as refused:  # the second: another machine answers there
-                verdict.first = refused.detail
+                if verdict.seen is None:  # else what was seen says more
+                    verdict.first = f"{_NO_WAY_IN}: {refused.detail}"
         return None
 
     def _others_answer(

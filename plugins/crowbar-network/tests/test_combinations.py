@@ -198,7 +198,7 @@ def admin(lab: Lab, **more: Any) -> dict[str, Any]:
 
 
 BROKEN: dict[str, tuple[Callable[[Lab], dict[str, Any]], str]] = {
-    "a wrong VLAN": (lambda lab: admin(lab, vlan=77), "cannot be reached"),
+    "a wrong VLAN": (lambda lab: admin(lab, vlan=77), "no new connection to an admin address"),
     "a wrong gateway": (lambda lab: admin(lab, routers=[("10.77.9.9", 1)]), "router 10.77.9.9 of network admin"),
     "a wrong mode of a bond": (lambda _: network("802.3ad"), "no partner that speaks LACP"),
     "no carrier": (lambda _: network(conduit="name=eth2"), "has no carrier"),
@@ -208,7 +208,8 @@ BROKEN: dict[str, tuple[Callable[[Lab], dict[str, Any]], str]] = {
 
 
 def interfaces(lab: Lab) -> str:
-    shown = "ip -br addr show scope global | sed 's/@[^ ]*//'; ip route; ip -6 route show default; ip rule; ip -6 rule"
+    shown = "ip -br addr show scope global | sed 's/@[^ ]*//; s/  */ /g'; ip route; ip rule; ip -6 rule"
+    shown += "; ip -6 route show default"
     asked = lab.exec(lab.ssh(NODE, [shown]), capture_output=True, text=True, timeout=60)
     assert asked.returncode == 0, asked.stderr
     return str(asked.stdout)

@@ -62,7 +62,7 @@ def on_node(lab: Lab, node: str, command: str) -> str:
 
 def interfaces(lab: Lab, node: str) -> str:
     """What the node's interfaces are, without what changes by itself."""
-    shown = "ip -br addr show scope global | sed 's/@[^ ]*//'; ip route; ip -6 route show default; ip rule"
+    shown = "ip -br addr show scope global | sed 's/@[^ ]*//; s/  */ /g'; ip route; ip -6 route show default; ip rule"
     return on_node(lab, node, shown)
 
 

@@ -8,10 +8,14 @@ asked() {
     elif ping -n -c 1 -W 1 -M do -s "$2" "$1" >/dev/null 2>&1; then echo "$1 $2 yes"
     else echo "$1 $2 no"; fi
 }
-doubled() { # doubled ADDRESS DEV
-    if ! arping -V 2>/dev/null | grep -q iputils; then echo "$1 doubled unknown"
-    elif arping -D -q -c 1 -w 1 -I "$2" "$1" >/dev/null 2>&1; then echo "$1 doubled no"
-    else echo "$1 doubled yes"; fi
+doubled() { # doubled ADDRESS DEV; another card of ours on the same wire, which answers too, is nobody else
+    if ! arping -V 2>/dev/null | grep -q iputils; then
+        echo "$1 doubled unknown"
+        return
+    fi
+    others=$(arping -D -c 1 -w 1 -I "$2" "$1" 2>/dev/null | sed -n 's/.*\[\([0-9A-Fa-f:]*\)\].*/\1/p' |
+        grep -viF "$(cat /sys/class/net/*/address 2>/dev/null)")
+    if [ -n "$others" ]; then echo "$1 doubled yes"; else echo "$1 doubled no"; fi
 }
 ask
 wait
