@@ -14,7 +14,7 @@ from typing import Any
 from crowbar_jig_script.remote import Remote
 from sqlalchemy import delete, insert, select
 
-from crowbar_core import BadInput, Cluster, CrowbarError, Json, NodeRoleView, NodeView, Problem, Refresh, cluster
+from crowbar_core import Cluster, CrowbarError, Json, NodeRoleView, NodeView, Problem, Refresh, cluster
 from crowbar_core.tables import nodes
 from crowbar_network.changes import missing
 from crowbar_network.jig import INVENTORY, look
@@ -29,7 +29,7 @@ REPAIR = "repair"
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """``said``: a sentence for each thing that is not as it is wanted, by network ('': of none in particular).
+    """``said``: a sentence for each thing that is not as it is wanted.
     ``problem``: why nobody could look; '' when somebody has.
     """
 
@@ -97,10 +97,8 @@ def _look(remote: Remote, node: NodeView, said: Mapping[str, Json]) -> Drift | N
             return None
         links = stack(on_machine(configs, state.nics, state.product, said.get("maps", [])))
         return Drift(node=node, said=tuple(missing(state, links)))
-    except BadInput as problem:
-        return Drift(node=node, problem=problem.detail)
     except CrowbarError as problem:
-        return Drift(node=node, problem=str(problem))
+        return Drift(node=node, problem=problem.detail)
 
 
 def _to_repair(views: Sequence[NodeRoleView]) -> NodeRoleView | None:
