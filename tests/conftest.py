@@ -12,6 +12,7 @@ from tests.services import PostgresServer, RedisServer
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", choices=("few", "full"), default="few", help="how many faults tests/acceptance makes")
+    parser.addoption("--walks", choices=("few", "full"), default="few", help="how far the random walks go")
     parser.addoption("--chaos-seed", type=int, default=0, help="what decides where the faults strike; 0: chance")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,12 +15,12 @@ deployment_roles, deployments, roles = table(DeploymentRole), table(Deployment),
 
 
 def row_of(session: Session, deployment_role_id: int) -> Any:
-    """(id, role_id, deployment_id, committed_data, proposed_data, role, deployment), or None."""
+    """(id, role_id, deployment_id, committed_data, proposed_data, role, template, deployment), or None."""
     return session.execute(
         select(
             deployment_roles.c.id, deployment_roles.c.role_id, deployment_roles.c.deployment_id,
             deployment_roles.c.committed_data, deployment_roles.c.proposed_data, roles.c.name.label("role"),
-            deployments.c.name.label("deployment"),
+            roles.c.template, deployments.c.name.label("deployment"),
         )
         .join(roles, roles.c.id == deployment_roles.c.role_id)
         .join(deployments, deployments.c.id == deployment_roles.c.deployment_id)
@@ -60,10 +61,26 @@ def add(session: Session, now: datetime, *, deployment_id: int, role_id: int, pr
     return int(session.scalars(insert(deployment_roles).values(values).returning(deployment_roles.c.id)).one())
 
 
+def by_role(session: Session, deployment_id: int) -> dict[str, int]:
+    """The roles that were added to a deployment, in the order of their names: name -> id of the deployment role."""
+    rows = session.execute(
+        select(roles.c.name, deployment_roles.c.id)
+        .join(roles, roles.c.id == deployment_roles.c.role_id)
+        .where(deployment_roles.c.deployment_id == deployment_id)
+        .order_by(roles.c.name)
+    )
+    return {row.name: row.id for row in rows}
+
+
 def propose(session: Session, now: datetime, deployment_role_id: int, data: dict[str, Any]) -> None:
     """Write its values; they wait to be committed."""
+    write(session, now, deployment_role_id, {"proposed_data": data})
+
+
+def write(session: Session, now: datetime, deployment_role_id: int, values: Mapping[str, Any]) -> None:
+    """Write fields of it."""
     mine = update(deployment_roles).where(deployment_roles.c.id == deployment_role_id)
-    session.execute(mine.values(proposed_data=data, updated_at=now))
+    session.execute(mine.values(updated_at=now, **values))
 
 
 def remove(session: Session, deployment_role_id: int) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.store.bulk import set_json
@@ -30,6 +31,25 @@ def rows_of(session: Session, store: Store, ids: Collection[int]) -> list[Any]:
             .where(store.ids(node_roles.c.id, ids))
         ).all()
     )  # fmt: skip
+
+
+def row_of(session: Session, store: Store, node_role_id: int) -> Any:
+    """The same of one, or None."""
+    return next(iter(rows_of(session, store, [node_role_id])), None)
+
+
+def on_node(session: Session, node_id: int, role: str) -> int | None:
+    """The noderole of this role on this node, if it is bound there."""
+    return session.scalar(
+        select(node_roles.c.id)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .where(node_roles.c.node_id == node_id, roles.c.name == role)
+    )
+
+
+def write(session: Session, now: datetime, node_role_id: int, values: Mapping[str, Any]) -> None:
+    """Write fields of a noderole."""
+    session.execute(update(node_roles).where(node_roles.c.id == node_role_id).values(updated_at=now, **values))
 
 
 def parents(session: Session, store: Store, children: Collection[int], *, proposed: bool) -> list[Any]:

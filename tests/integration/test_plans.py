@@ -298,8 +298,10 @@ def _wanting_site(role: Role) -> Role:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_the_runs_of_a_plan_are_exactly_those_that_then_happen_on_sqlite(tmp_path: Path) -> None:
-    done = walk(fresh_on_sqlite(tmp_path), plans=1750, seed=1)
+def test_the_runs_of_a_plan_are_exactly_those_that_then_happen_on_sqlite(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    done = walk(fresh_on_sqlite(tmp_path), plans={"few": 650, "full": 1750}[pytestconfig.getoption("--walks")], seed=1)
     assert min(done[kind] for kind in ("run", "run again", "refresh", "pass over", "wait", "commit", "unbind")) > 10, (
         done
     )

@@ -11,37 +11,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from crowbar_core.domain.states import OPEN_RUN_STATES, PROPOSED
-from crowbar_core.errors import BadInput, NotFound
+from crowbar_core.errors import BadInput
 from crowbar_core.services.cluster import binding, hammers, steering
 from crowbar_core.services.cluster import deployments as deployment_service
 from crowbar_core.services.cluster import nodes as node_service
 from crowbar_core.services.cluster.leaving import tearing_in
 from crowbar_core.services.cluster.planning import rehearse
 from crowbar_core.services.turns.parts import SYSTEM, Parts
+from crowbar_core.store import losses as found
 from crowbar_core.store.db import Store
-from crowbar_core.store.models import (
-    Deployment,
-    DeploymentRole,
-    Edge,
-    Group,
-    HammerRow,
-    Node,
-    NodeGroup,
-    NodeRole,
-    RoleRow,
-    Run,
-    Token,
-    User,
-    table,
-)
-
-nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
-deployments, deployment_roles, hammer_rows = table(Deployment), table(DeploymentRole), table(HammerRow)
-groups, members, users, tokens = table(Group), table(NodeGroup), table(User), table(Token)
 
 Titled = tuple[str, Iterable[str] | Mapping[str, list[str]]]
 """The title of a section, and what is in it: names, or role -> nodes."""
@@ -110,8 +90,8 @@ def confirm(parts: Parts, kind: str, key: int, act: str, typed: str) -> Loss | N
 
 def _destroy_node(parts: Parts, node_id: int, force: bool) -> Loss:
     with parts.store.read() as session:
-        node = _row(session, nodes, node_id, "node")
-        ids = _ids(session, node_roles.c.node_id == node_id)
+        node = found.row(session, "node", node_id)
+        ids = found.on_node(session, node_id)
         torn = _torn_down(parts, session, ids, force=force or not node.alive)
         return Loss(
             act="destroy",
@@ -123,16 +103,16 @@ def _destroy_node(parts: Parts, node_id: int, force: bool) -> Loss:
             tears_down=bool(torn),
             sections=_sections(
                 *_going(parts.store, session, ids, torn),
-                (UNDER_WAY, _open_runs(session, node_id=node_id)),
+                (UNDER_WAY, _open_runs(session, parts.store, node_id=node_id)),
             ),
         )
 
 
 def _redeploy_node(parts: Parts, node_id: int, _: bool) -> Loss:
     with parts.store.read() as session:
-        node = _row(session, nodes, node_id, "node")
-        ids = _ids(session, node_roles.c.node_id == node_id, node_roles.c.state != int(PROPOSED))
-        destructive = _destructive(session, parts.store, ids)
+        node = found.row(session, "node", node_id)
+        ids = found.on_node(session, node_id, committed=True)
+        destructive = found.destructive(session, parts.store, ids)
         return Loss(
             act="redeploy",
             subject=f"node {node.name}",
@@ -140,26 +120,26 @@ def _redeploy_node(parts: Parts, node_id: int, _: bool) -> Loss:
             summary=f"All of node {node.name} runs again from the start, also what has destroyed data before.",
             asks=True,
             sections=_sections(
-                (DESTRUCTIVE, _pairs(session, parts.store, destructive)),
-                (AGAIN, _pairs(session, parts.store, set(ids) - destructive)),
-                (WAIT, _pairs(session, parts.store, _below(session, parts.store, ids))),
-                (UNDER_WAY, _open_runs(session, node_id=node_id)),
+                (DESTRUCTIVE, found.by_role(session, parts.store, destructive)),
+                (AGAIN, found.by_role(session, parts.store, set(ids) - destructive)),
+                (WAIT, found.by_role(session, parts.store, found.below(session, parts.store, ids))),
+                (UNDER_WAY, _open_runs(session, parts.store, node_id=node_id)),
             ),
         )
 
 
 def _commit_node(parts: Parts, node_id: int, _: bool) -> Loss:
     with parts.store.read() as session:
-        name = _row(session, nodes, node_id, "node").name
+        name = found.row(session, "node", node_id).name
     return _commit(parts, f"node {name}", name, lambda: node_service.commit_node(parts, SYSTEM, node_id))
 
 
 def _power(parts: Parts, kind: str, key: int, action: str) -> Loss:
     with parts.store.read() as session:
-        node_id = _row(session, hammer_rows, key, "hammer").node_id if kind == "hammers" else key
-        node = _row(session, nodes, node_id, "node")
+        node_id = found.row(session, "hammer", key).node_id if kind == "hammers" else key
+        node = found.row(session, "node", node_id)
         hammers.refuse_unable(parts, node_id, action)
-        ids = _ids(session, node_roles.c.node_id == node_id, node_roles.c.state != int(PROPOSED))
+        ids = found.on_node(session, node_id, committed=True)
         return Loss(
             act=action,
             subject=f"node {node.name}",
@@ -167,12 +147,14 @@ def _power(parts: Parts, kind: str, key: int, action: str) -> Loss:
             summary=f"Power {action}: node {node.name} stops at once, whatever it is doing.",
             asks=hammers.stops(action),
             sections=_sections(
-                (UNDER_WAY, _open_runs(session, node_id=node_id)),
+                (UNDER_WAY, _open_runs(session, parts.store, node_id=node_id)),
                 (
                     AGAIN,
-                    _pairs(session, parts.store, set(ids) - _destructive(session, parts.store, ids, node_roles.c.done)),
+                    found.by_role(
+                        session, parts.store, set(ids) - found.destructive(session, parts.store, ids, done=True)
+                    ),
                 ),
-                (WAIT, _pairs(session, parts.store, _below(session, parts.store, ids))),
+                (WAIT, found.by_role(session, parts.store, found.below(session, parts.store, ids))),
             ),
         )
 
@@ -182,8 +164,8 @@ def _power(parts: Parts, kind: str, key: int, action: str) -> Loss:
 
 def _destroy_deployment(parts: Parts, deployment_id: int, force: bool) -> Loss:
     with parts.store.read() as session:
-        row = _row(session, deployments, deployment_id, "deployment")
-        ids = _ids(session, node_roles.c.deployment_id == deployment_id)
+        row = found.row(session, "deployment", deployment_id)
+        ids = found.in_deployment(session, deployment_id)
         torn = _torn_down(parts, session, ids, force=force)
         stays = (
             "It cannot go as long as there is something to tear down on the nodes: unbind what is named below first, "
@@ -191,18 +173,9 @@ def _destroy_deployment(parts: Parts, deployment_id: int, force: bool) -> Loss:
             if torn
             else "What they did on the nodes stays as it is."
         )
-        parent = session.scalar(select(deployments.c.name).where(deployments.c.id == row.parent_id))
-        handed = session.scalars(
-            select(nodes.c.name)
-            .where(nodes.c.deployment_id == deployment_id, ~nodes.c.system)
-            .order_by(nodes.c.name_key)
-        ).all()
-        valued = session.scalars(
-            select(roles.c.name)
-            .join(deployment_roles, deployment_roles.c.role_id == roles.c.id)
-            .where(deployment_roles.c.deployment_id == deployment_id)
-            .order_by(roles.c.name_key)
-        ).all()
+        parent = found.row(session, "deployment", row.parent_id).name if row.parent_id is not None else ""
+        handed = found.nodes_handed_on(session, deployment_id)
+        valued = found.roles_with_values(session, deployment_id)
         return Loss(
             act="destroy",
             subject=f"deployment {row.name}",
@@ -212,7 +185,7 @@ def _destroy_deployment(parts: Parts, deployment_id: int, force: bool) -> Loss:
             tears_down=bool(torn),
             sections=_sections(
                 *_going(parts.store, session, ids, torn),
-                (UNDER_WAY, _open_runs(session, deployment_id=deployment_id)),
+                (UNDER_WAY, _open_runs(session, parts.store, deployment_id=deployment_id)),
                 (f"Nodes that go to deployment {parent}", handed),
                 ("Roles whose values for this deployment go", valued),
             ),
@@ -221,7 +194,7 @@ def _destroy_deployment(parts: Parts, deployment_id: int, force: bool) -> Loss:
 
 def _commit_deployment(parts: Parts, deployment_id: int, _: bool) -> Loss:
     with parts.store.read() as session:
-        name = _row(session, deployments, deployment_id, "deployment").name
+        name = found.row(session, "deployment", deployment_id).name
     return _commit(parts, f"deployment {name}", name, lambda: deployment_service.commit(parts, SYSTEM, deployment_id))
 
 
@@ -236,14 +209,9 @@ def _commit(parts: Parts, subject: str, name: str, act: Callable[[], object]) ->
     nothing is planned.
     """
     with parts.store.read() as session:
-        left = session.scalar(
-            select(node_roles.c.id)
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .where(roles.c.destructive, ~node_roles.c.done)
-            .limit(1)
-        )
+        left = found.any_destructive_left(session)
     pairs: dict[str, list[str]] = {}
-    if left is not None:
+    if left:
         for step in rehearse(parts, act).own:
             if step.destructive and step.kind != "pass over":
                 pairs.setdefault(step.role, []).append(step.node)
@@ -261,8 +229,6 @@ def _unbind(parts: Parts, node_role_id: int, force: bool) -> Loss:
     going = binding.unbind(parts, SYSTEM, node_role_id, dry_run=True)
     with parts.store.read() as session:
         name, subject = _node_role_names(session, node_role_id)
-        fresh = _ids(session, parts.store.ids(node_roles.c.id, going), node_roles.c.state == int(PROPOSED))
-        ran = _ids(session, parts.store.ids(node_roles.c.id, going), node_roles.c.run_count > 0)
         torn = _torn_down(parts, session, going, force=force)
         return Loss(
             act="unbind",
@@ -271,10 +237,10 @@ def _unbind(parts: Parts, node_role_id: int, force: bool) -> Loss:
             summary=f"{subject[0].upper()}{subject[1:]} goes with its values and runs, and so does what needs it on "
             f"the same node. {FIRST if torn else 'What they did there stays as it is.'}",
             tears_down=bool(torn),
-            asks=set(fresh) != set(going) or bool(ran),
+            asks=not found.all_new(session, parts.store, going),
             sections=_sections(
                 *_going(parts.store, session, going, torn),
-                (UNDER_WAY, _open_runs(session, ids=going)),
+                (UNDER_WAY, _open_runs(session, parts.store, ids=going)),
             ),
         )
 
@@ -284,13 +250,8 @@ def _unbind(parts: Parts, node_role_id: int, force: bool) -> Loss:
 
 def _destroy_group(parts: Parts, group_id: int, _: bool) -> Loss:
     with parts.store.read() as session:
-        row = _row(session, groups, group_id, "group")
-        inside = session.scalars(
-            select(nodes.c.name)
-            .join(members, members.c.node_id == nodes.c.id)
-            .where(members.c.group_id == group_id)
-            .order_by(nodes.c.name_key)
-        ).all()
+        row = found.row(session, "group", group_id)
+        inside = found.members_of(session, group_id)
         return Loss(
             act="destroy",
             subject=f"group {row.name}",
@@ -303,10 +264,8 @@ def _destroy_group(parts: Parts, group_id: int, _: bool) -> Loss:
 
 def _destroy_user(parts: Parts, user_id: int, _: bool) -> Loss:
     with parts.store.read() as session:
-        row = _row(session, users, user_id, "user")
-        held = session.scalars(
-            select(tokens.c.name).where(tokens.c.user_id == user_id).order_by(tokens.c.name, tokens.c.id)
-        ).all()
+        row = found.row(session, "user", user_id)
+        held = found.tokens_of(session, user_id)
         return Loss(
             act="destroy",
             subject=f"user {row.name}",
@@ -319,8 +278,8 @@ def _destroy_user(parts: Parts, user_id: int, _: bool) -> Loss:
 
 def _destroy_hammer(parts: Parts, hammer_id: int, _: bool) -> Loss:
     with parts.store.read() as session:
-        row = _row(session, hammer_rows, hammer_id, "hammer")
-        node = _row(session, nodes, row.node_id, "node")
+        row = found.row(session, "hammer", hammer_id)
+        node = found.row(session, "node", row.node_id)
         return Loss(
             act="destroy",
             subject=f"hammer {row.name} of {node.name}",
@@ -347,10 +306,10 @@ _POWERED: Final = ("nodes", "hammers")
 # ---------------------------------------------------------------- parts of the above
 
 
-def _sections(*found: Titled) -> tuple[Section, ...]:
+def _sections(*titled: Titled) -> tuple[Section, ...]:
     """The sections that have anything in them. A mapping is role -> nodes."""
     made = []
-    for title, things in found:
+    for title, things in titled:
         if isinstance(things, Mapping):
             count = sum(len(names) for names in things.values())
             lines = [f"{role} on {_listed(names)}" for role, names in things.items()]
@@ -374,98 +333,17 @@ def _torn_down(parts: Parts, session: Session, ids: Collection[int], *, force: b
 def _going(store: Store, session: Session, ids: Collection[int], torn: Collection[int]) -> tuple[Titled, ...]:
     """What goes, what of it is torn down first, and what elsewhere depends on it."""
     return (
-        (GO, _pairs(session, store, ids)),
-        (TORN_DOWN, _pairs(session, store, torn)),
-        (LEAN, _pairs(session, store, _below(session, store, ids))),
+        (GO, found.by_role(session, store, ids)),
+        (TORN_DOWN, found.by_role(session, store, torn)),
+        (LEAN, found.by_role(session, store, found.below(session, store, ids))),
     )
-
-
-def _row(session: Session, source: Any, key: int, what: str) -> Any:
-    row = session.execute(select(source).where(source.c.id == key)).one_or_none()
-    if row is None:
-        raise NotFound(f"There is no {what} {key}.")
-    return row
-
-
-def _ids(session: Session, *where: Any) -> list[int]:
-    return list(session.scalars(select(node_roles.c.id).where(*where)).all())
 
 
 def _node_role_names(session: Session, node_role_id: int) -> tuple[str, str]:
     """`NODE/ROLE`, which is typed, and how it is spoken of."""
-    row = session.execute(
-        select(nodes.c.name.label("node"), roles.c.name.label("role"))
-        .select_from(node_roles)
-        .join(nodes, nodes.c.id == node_roles.c.node_id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(node_roles.c.id == node_role_id)
-    ).one_or_none()
-    if row is None:
-        raise NotFound(f"There is no noderole {node_role_id}.")
-    return f"{row.node}/{row.role}", f"noderole {row.node}/{row.role}"
+    name = "/".join(found.names_of(session, node_role_id))
+    return name, f"noderole {name}"
 
 
-def _pairs(session: Session, store: Store, ids: Collection[int]) -> dict[str, list[str]]:
-    """Role -> its nodes, in the order in which the roles come."""
-    found: dict[str, list[str]] = {}
-    if ids:
-        rows = session.execute(
-            select(roles.c.name.label("role"), nodes.c.name.label("node"))
-            .select_from(node_roles)
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .join(nodes, nodes.c.id == node_roles.c.node_id)
-            .where(store.ids(node_roles.c.id, ids))
-            .order_by(node_roles.c.cohort, roles.c.name_key, nodes.c.name_key)
-        )
-        for row in rows:
-            found.setdefault(row.role, []).append(row.node)
-    return found
-
-
-def _destructive(session: Session, store: Store, ids: Collection[int], *where: Any) -> set[int]:
-    """Those of destructive roles. Those that have succeeded (``done``) are passed over, and do not run again."""
-    if not ids:
-        return set()
-    query = (
-        select(node_roles.c.id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(store.ids(node_roles.c.id, ids), roles.c.destructive, *where)
-    )
-    return set(session.scalars(query).all())
-
-
-def _below(session: Session, store: Store, ids: Collection[int]) -> set[int]:
-    """All committed descendants, without ``ids`` themselves."""
-    seen, frontier = set(ids), set(ids)
-    while frontier:
-        rows = session.scalars(
-            select(edges.c.child_id)
-            .join(node_roles, node_roles.c.id == edges.c.child_id)
-            .where(
-                store.ids(edges.c.parent_id, frontier),
-                or_(node_roles.c.state != int(PROPOSED), node_roles.c.run_count > 0),
-            )
-        )
-        frontier = set(rows) - seen
-        seen |= frontier
-    return seen - set(ids)
-
-
-def _open_runs(
-    session: Session, *, node_id: int | None = None, deployment_id: int | None = None, ids: Collection[int] = ()
-) -> list[str]:
-    query = (
-        select(runs.c.id, nodes.c.name.label("node"), roles.c.name.label("role"))
-        .join(node_roles, node_roles.c.id == runs.c.node_role_id)
-        .join(nodes, nodes.c.id == runs.c.node_id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(runs.c.state.in_([str(state) for state in OPEN_RUN_STATES]))
-        .order_by(runs.c.id)
-    )
-    if node_id is not None:
-        query = query.where(runs.c.node_id == node_id)
-    elif deployment_id is not None:
-        query = query.where(node_roles.c.deployment_id == deployment_id)
-    else:
-        query = query.where(node_roles.c.id.in_(list(ids)))
-    return [f"run {row.id}: {row.role} on {row.node}" for row in session.execute(query)]
+def _open_runs(session: Session, store: Store, **of: Any) -> list[str]:
+    return [f"run {row.id}: {row.role} on {row.node}" for row in found.open_runs(session, store, **of)]

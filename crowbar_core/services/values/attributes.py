@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Attribute, Json
@@ -24,10 +23,7 @@ from crowbar_core.services.turns.parts import Actor, Parts, Turn, ValueChange
 from crowbar_core.services.turns.secrets import keep_seals, open_secrets, seal
 from crowbar_core.services.values.drafts import PROPOSED_LAYER, watch_roles
 from crowbar_core.services.values.nodes import write_nodes
-from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, Provenance, RoleRow, table
-
-nodes, node_roles, roles = table(Node), table(NodeRole), table(RoleRow)
-deployments, deployment_roles, provenance = table(Deployment), table(DeploymentRole), table(Provenance)
+from crowbar_core.store import deployment_roles, deployments, node_fields, provenance, values
 
 LAYER_COLUMN = {
     "user": "committed_data",
@@ -117,18 +113,12 @@ def wanted_values(parts: Parts, node_role_id: int, *, reveal: bool = False) -> l
 def deployment_role_values(parts: Parts, deployment_role_id: int, *, reveal: bool = False) -> list[Value]:
     """The attributes that the role has or wants, as proposed for the deployment."""
     with parts.store.read() as session:
-        row = session.execute(
-            select(deployment_roles.c.proposed_data, roles.c.name, roles.c.template)
-            .join(roles, roles.c.id == deployment_roles.c.role_id)
-            .where(deployment_roles.c.id == deployment_role_id)
-        ).one_or_none()
-    if row is None:
-        raise NotFound(f"There is no deployment role {deployment_role_id}.")
+        row = or_missing(deployment_roles.row_of(session, deployment_role_id), "deployment role", deployment_role_id)
     layers = (
-        Layer("template", f"role {row.name}", row.template),
+        Layer("template", f"role {row.role}", row.template),
         Layer("proposed", f"deployment_role {deployment_role_id}", row.proposed_data),
     )
-    wanted = [one for name, one in parts.registry.attributes.items() if has_or_wants(parts.registry, row.name, name)]
+    wanted = [one for name, one in parts.registry.attributes.items() if has_or_wants(parts.registry, row.role, name)]
     return [_value(parts, one, layers, reveal) for one in sorted(wanted, key=_by_order)]
 
 
@@ -197,20 +187,8 @@ def _set_by(session: Session, layer: Layer, attribute: Attribute, proposed: bool
     if layer.source not in LAYER_COLUMN:
         return None
     kind, _, rest = layer.subject.partition(" ")
-    path = "/".join(attribute.path)
-    around = ["/".join(attribute.path[: n + 1]) for n in range(len(attribute.path))]
-    return session.execute(
-        select(provenance.c.at, provenance.c.actor, provenance.c.run_id)
-        .where(
-            provenance.c.subject == kind,
-            provenance.c.subject_id == int(rest.split(" ")[0]),
-            provenance.c.layer
-            == (PROPOSED_LAYER if proposed and layer.source == "user" else LAYER_COLUMN[layer.source]),
-            or_(provenance.c.path.in_(around), provenance.c.path.startswith(f"{path}/", autoescape=True)),
-        )
-        .order_by(provenance.c.at.desc())
-        .limit(1)
-    ).one_or_none()
+    column = PROPOSED_LAYER if proposed and layer.source == "user" else LAYER_COLUMN[layer.source]
+    return provenance.last_set(session, kind, int(rest.split(" ")[0]), column, attribute.path)
 
 
 # ---------------------------------------------------------------- writing
@@ -276,11 +254,7 @@ def set_in_turn(turn: Turn, *, attribute: str, value: Json, node_id: int, role: 
     if role is None:
         _write(turn, loaded, sealed, node_id, None, None, now=True)
         return
-    node_role_id = turn.session.scalar(
-        select(node_roles.c.id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(node_roles.c.node_id == node_id, roles.c.name == role)
-    )
+    node_role_id = values.on_node(turn.session, node_id, role)
     if node_role_id is None:
         raise NotFound(f"Role {role} is not bound to node {node_id}.")
     _write(turn, loaded, sealed, None, node_role_id, None, now=True)
@@ -302,16 +276,8 @@ def _for_deployment(
 ) -> list[str]:
     name = loaded.attribute.name
     with change(parts, actor) as turn:
-        named = select(deployments.c.name).where(deployments.c.id == deployment_id)
-        deployment = or_missing(turn.session.scalar(named), "deployment", deployment_id)
-        there: dict[str, int] = dict(
-            turn.session.execute(
-                select(roles.c.name, deployment_roles.c.id)
-                .join(roles, roles.c.id == deployment_roles.c.role_id)
-                .where(deployment_roles.c.deployment_id == deployment_id)
-                .order_by(roles.c.name)
-            ).all()
-        )
+        deployment = or_missing(deployments.row_of(turn.session, deployment_id), "deployment", deployment_id).name
+        there = deployment_roles.by_role(turn.session, deployment_id)
         if role is not None and role not in there:
             raise Refused(f"Role {role} is not in deployment {deployment}. Add it, or bind it there, first.")
         if role is not None:
@@ -375,81 +341,52 @@ def _write_node(turn: Turn, loaded: LoadedAttribute, value: Json, node_id: int, 
         raise BadInput(
             f"Attribute {loaded.attribute.name} belongs to role {loaded.role}: set it on the noderole, not on the node."
         )
-    row = turn.session.execute(
-        select(nodes.c.name, nodes.c.hint, nodes.c.proposed_hint).where(nodes.c.id == node_id)
-    ).one_or_none()
-    if row is None:
-        raise NotFound(f"There is no node {node_id}.")
-    values = {"proposed_hint": _changed(turn, row.proposed_hint, row.hint, loaded.attribute, value)}
+    row = or_missing(node_fields.row_of(turn.session, node_id), "node", node_id)
+    changed = {"proposed_hint": _changed(turn, row.proposed_hint, row.hint, loaded.attribute, value)}
     if now:
-        values["hint"] = _changed(turn, row.hint, row.hint, loaded.attribute, value)
-    write_nodes(turn, {node_id: values})
+        changed["hint"] = _changed(turn, row.hint, row.hint, loaded.attribute, value)
+    write_nodes(turn, {node_id: changed})
     if now:
-        _note(turn, "node", node_id, row.name, loaded.attribute, row.hint, values["hint"])
-    return str(row.name), row.proposed_hint, values["proposed_hint"]
+        _note(turn, "node", node_id, row.name, loaded.attribute, row.hint, changed["hint"])
+    return str(row.name), row.proposed_hint, changed["proposed_hint"]
 
 
 def _write_node_role(turn: Turn, loaded: LoadedAttribute, value: Json, node_role_id: int, *, now: bool) -> Written:
-    row = turn.session.execute(
-        select(
-            node_roles.c.state, node_roles.c.proposed_data, node_roles.c.committed_data, roles.c.name,
-            nodes.c.name.label("node"),
-        )
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .join(nodes, nodes.c.id == node_roles.c.node_id)
-        .where(node_roles.c.id == node_role_id)
-    ).one_or_none()  # fmt: skip
-    if row is None:
-        raise NotFound(f"There is no noderole {node_role_id}.")
-    if loaded.role != row.name:
-        raise BadInput(f"Attribute {loaded.attribute.name} does not belong to role {row.name}.")
+    row = or_missing(values.row_of(turn.session, turn.store, node_role_id), "noderole", node_role_id)
+    if loaded.role != row.role:
+        raise BadInput(f"Attribute {loaded.attribute.name} does not belong to role {row.role}.")
     committed, attribute = row.committed_data, loaded.attribute
-    values: dict[str, Any] = {"proposed_data": _changed(turn, row.proposed_data, committed, attribute, value)}
+    changed: dict[str, Any] = {"proposed_data": _changed(turn, row.proposed_data, committed, attribute, value)}
     at_once = now and row.state != int(PROPOSED)  # of a PROPOSED one all the data are a proposal
     if at_once:
-        values["committed_data"] = _changed(turn, committed, committed, attribute, value)
+        changed["committed_data"] = _changed(turn, committed, committed, attribute, value)
     layers = node_role_layers(turn.registry, turn.session, turn.store, [node_role_id] if at_once else [])
-    turn.session.execute(
-        update(node_roles).where(node_roles.c.id == node_role_id).values(updated_at=turn.now, **values)
-    )
-    name = f"{row.name} on {row.node}"
+    values.write(turn.session, turn.now, node_role_id, changed)
+    name = f"{row.role} on {node_fields.name_of(turn.session, row.node_id)}"
     if at_once:
-        follow_values(turn, layers, {("user", f"node_role {node_role_id}"): values["committed_data"]}, kept=True)
-        _note(turn, "node_role", node_role_id, name, attribute, committed, values["committed_data"])
-    return name, row.proposed_data, values["proposed_data"]
+        follow_values(turn, layers, {("user", f"node_role {node_role_id}"): changed["committed_data"]}, kept=True)
+        _note(turn, "node_role", node_role_id, name, attribute, committed, changed["committed_data"])
+    return name, row.proposed_data, changed["proposed_data"]
 
 
 def _write_deployment_role(
     turn: Turn, loaded: LoadedAttribute, value: Json, deployment_role_id: int, *, now: bool
 ) -> Written:
-    row = turn.session.execute(
-        select(
-            deployment_roles.c.proposed_data, deployment_roles.c.committed_data, roles.c.name,
-            deployments.c.name.label("deployment"),
-        )
-        .join(roles, roles.c.id == deployment_roles.c.role_id)
-        .join(deployments, deployments.c.id == deployment_roles.c.deployment_id)
-        .where(deployment_roles.c.id == deployment_role_id)
-    ).one_or_none()  # fmt: skip
-    if row is None:
-        raise NotFound(f"There is no deployment role {deployment_role_id}.")
-    if not has_or_wants(turn.registry, row.name, loaded.attribute.name):
-        raise BadInput(f"Role {row.name} neither has nor wants {loaded.attribute.name}, so it would not read it.")
+    row = deployment_roles.row_of(turn.session, deployment_role_id)
+    row = or_missing(row, "deployment role", deployment_role_id)
+    if not has_or_wants(turn.registry, row.role, loaded.attribute.name):
+        raise BadInput(f"Role {row.role} neither has nor wants {loaded.attribute.name}, so it would not read it.")
     committed, attribute = row.committed_data, loaded.attribute
-    values: dict[str, Any] = {"proposed_data": _changed(turn, row.proposed_data, committed, attribute, value)}
+    changed: dict[str, Any] = {"proposed_data": _changed(turn, row.proposed_data, committed, attribute, value)}
     if now:
-        values["committed_data"] = _changed(turn, committed, committed, attribute, value)
-    with watch_roles(turn, {deployment_role_id: values["committed_data"]} if now else {}):
-        turn.session.execute(
-            update(deployment_roles)
-            .where(deployment_roles.c.id == deployment_role_id)
-            .values(updated_at=turn.now, **values)
-        )
-    name = f"{row.name} in {row.deployment}"
+        changed["committed_data"] = _changed(turn, committed, committed, attribute, value)
+    with watch_roles(turn, {deployment_role_id: changed["committed_data"]} if now else {}):
+        deployment_roles.write(turn.session, turn.now, deployment_role_id, changed)
+    name = f"{row.role} in {row.deployment}"
     if now:
-        new = values["committed_data"]
-        _note(turn, "deployment_role", deployment_role_id, name, attribute, committed, new, role=row.name)
-    return name, row.proposed_data, values["proposed_data"]
+        new = changed["committed_data"]
+        _note(turn, "deployment_role", deployment_role_id, name, attribute, committed, new, role=row.role)
+    return name, row.proposed_data, changed["proposed_data"]
 
 
 def _note(

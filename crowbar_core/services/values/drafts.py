@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Attribute, Json
@@ -26,14 +25,10 @@ from crowbar_core.services.data.changes import follow_values, mark_stale, note_e
 from crowbar_core.services.data.layers import node_role_layers, read_sources
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, ValueChange
 from crowbar_core.services.values.nodes import write_nodes
-from crowbar_core.store import node_fields, trees
-from crowbar_core.store.db import Store
-from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, Provenance, RoleRow, table
+from crowbar_core.store import drafts as drafted
+from crowbar_core.store import provenance
+from crowbar_core.store.drafts import Kind, differing
 
-nodes, node_roles, roles = table(Node), table(NodeRole), table(RoleRow)
-deployments, deployment_roles, provenance = table(Deployment), table(DeploymentRole), table(Provenance)
-
-Kind = Literal["node", "node_role", "deployment_role"]
 KINDS: tuple[Kind, ...] = ("deployment_role", "node_role", "node")
 PROPOSED_LAYER = "proposed"
 """The layer under which the provenance of a draft is kept."""
@@ -78,21 +73,23 @@ def drafts(
         }  # fmt: skip
         for kind, ref in refs.items():
             if ref is not None or deployment_id is not None:
-                statement = _differing(parts.store, kind, _just(ref), _just(deployment_id))
-                found.extend(one for _, of_row in _drafts(parts, session, kind, statement) for one in of_row)
+                rows = differing(session, parts.store, kind, _just(ref), _just(deployment_id))
+                found.extend(one for _, of_row in _drafts(parts, session, kind, rows) for one in of_row)
         return found
 
 
 def drafts_of(parts: Parts, session: Session, kind: Kind, ids: Collection[int]) -> dict[int, list[Draft]]:
     """The drafts of several objects of a kind, by their ids; those without any are left out."""
-    return {row.id: of_row for row, of_row in _drafts(parts, session, kind, _differing(parts.store, kind, ids))}
+    rows = differing(session, parts.store, kind, ids)
+    return {row.id: of_row for row, of_row in _drafts(parts, session, kind, rows)}
 
 
 def drafts_in(parts: Parts, session: Session, deployment_ids: Collection[int]) -> dict[int, list[Draft]]:
     """All drafts in these deployments, by the deployment's id, in the order of ``drafts``."""
     found: dict[int, list[Draft]] = {}
     for kind in KINDS:
-        for row, of_row in _drafts(parts, session, kind, _differing(parts.store, kind, within=deployment_ids)):
+        rows = differing(session, parts.store, kind, within=deployment_ids)
+        for row, of_row in _drafts(parts, session, kind, rows):
             found.setdefault(row.deployment_id, []).extend(of_row)
     return found
 
@@ -101,79 +98,11 @@ def _just(one: int | None) -> list[int] | None:
     return None if one is None else [one]
 
 
-def _differing(
-    store: Store, kind: Kind, ids: Collection[int] | None = None, within: Collection[int] | None = None
-) -> Select[Any]:
-    """(id, name, role, deployment_id, old, new, state) of objects of this kind whose proposed data differ: of all, or
-    of these; ``within`` these deployments.
-    """
-    statement, key, home = _DIFFERING[kind]
-    if ids is not None:
-        statement = statement.where(store.ids(key, ids))
-    return statement if within is None else statement.where(store.ids(home, within))
-
-
-DIFFERS: Mapping[Kind, ColumnElement[bool]] = {
-    "node": nodes.c.hint != nodes.c.proposed_hint,
-    "node_role": node_roles.c.proposed_data != node_roles.c.committed_data,
-    "deployment_role": deployment_roles.c.proposed_data != deployment_roles.c.committed_data,
-}
-"""Whether an object of this kind has drafts."""
-
-_DIFFERING: Mapping[Kind, tuple[Select[Any], Any, Any]] = {
-    "node": (
-        select(
-            nodes.c.id, nodes.c.name, nodes.c.deployment_id, nodes.c.hint.label("old"),
-            nodes.c.proposed_hint.label("new"),
-        ).where(DIFFERS["node"]).order_by(nodes.c.name_key),
-        nodes.c.id, nodes.c.deployment_id,
-    ),
-    "node_role": (
-        select(
-            node_roles.c.id, (roles.c.name + " on " + nodes.c.name).label("name"), roles.c.name.label("role"),
-            node_roles.c.deployment_id, node_roles.c.committed_data.label("old"),
-            node_roles.c.proposed_data.label("new"), node_roles.c.state,
-        )
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .join(nodes, nodes.c.id == node_roles.c.node_id)
-        .where(DIFFERS["node_role"])
-        .order_by(node_roles.c.cohort, node_roles.c.id),
-        node_roles.c.id, node_roles.c.deployment_id,
-    ),
-    "deployment_role": (
-        select(
-            deployment_roles.c.id, (roles.c.name + " in " + deployments.c.name).label("name"),
-            roles.c.name.label("role"), deployment_roles.c.deployment_id, roles.c.wants,
-            deployment_roles.c.committed_data.label("old"), deployment_roles.c.proposed_data.label("new"),
-        )
-        .join(roles, roles.c.id == deployment_roles.c.role_id)
-        .join(deployments, deployments.c.id == deployment_roles.c.deployment_id)
-        .where(DIFFERS["deployment_role"])
-        .order_by(roles.c.name),
-        deployment_roles.c.id, deployment_roles.c.deployment_id,
-    ),
-}  # fmt: skip
-
-
-def _drafts(parts: Parts, session: Session, kind: Kind, statement: Select[Any]) -> Iterator[tuple[Any, list[Draft]]]:
-    """Each object that the statement (``_differing``) finds, with its drafts."""
-    rows = session.execute(statement).all()
-    who = _setters(session, parts.store, kind, [row.id for row in rows])
+def _drafts(parts: Parts, session: Session, kind: Kind, rows: Collection[Any]) -> Iterator[tuple[Any, list[Draft]]]:
+    """Each of these objects (``differing``), with its drafts."""
+    who = provenance.setters(session, parts.store, kind, PROPOSED_LAYER, [row.id for row in rows])
     for row in rows:
         yield row, list(_of_row(parts, kind, row, who))
-
-
-def _setters(session: Session, store: Store, kind: Kind, ids: Collection[int]) -> dict[tuple[int, str], Any]:
-    """(object, path) -> who set the draft there, and when."""
-    if not ids:
-        return {}
-    rows = session.execute(
-        select(provenance.c.subject_id, provenance.c.path, provenance.c.at, provenance.c.actor).where(
-            provenance.c.subject == kind, store.ids(provenance.c.subject_id, ids),
-            provenance.c.layer == PROPOSED_LAYER,
-        )
-    )  # fmt: skip
-    return {(row.subject_id, row.path): row for row in rows}
 
 
 def _of_row(parts: Parts, kind: Kind, row: Any, who: Mapping[tuple[int, str], Any]) -> Iterator[Draft]:
@@ -226,13 +155,13 @@ def commit_drafts(
     """Commit the drafts of one object. Returns how many values changed; none is no error. Raises ``NotFound``."""
     with change(parts, actor) as turn:
         if node_id is not None:
-            _there(turn.session, nodes, node_id, "node")
+            _there(turn.session, "node", node_id)
             count = commit_of_nodes(turn, [node_id])
         elif node_role_id is not None:
-            _there(turn.session, node_roles, node_role_id, "noderole")
+            _there(turn.session, "node_role", node_role_id)
             count = commit_of_node_roles(turn, [node_role_id])
         elif deployment_role_id is not None:
-            _there(turn.session, deployment_roles, deployment_role_id, "deployment role")
+            _there(turn.session, "deployment_role", deployment_role_id)
             count = commit_of_deployment_roles(turn, [deployment_role_id])
         else:
             raise NotFound("Say whose drafts to commit: a node's, a noderole's or a deployment role's.")
@@ -241,7 +170,7 @@ def commit_drafts(
 
 def commit_of_nodes(turn: Turn, ids: Collection[int]) -> int:
     """Commit the drafts of these nodes, inside a turn. Returns how many values changed."""
-    rows = turn.session.execute(_differing(turn.store, "node", ids)).all() if ids else ()
+    rows = differing(turn.session, turn.store, "node", ids) if ids else ()
     if not rows:
         return 0
     write_nodes(turn, {row.id: {"hint": row.new} for row in rows})
@@ -252,18 +181,14 @@ def commit_of_node_roles(turn: Turn, ids: Collection[int]) -> int:
     """Commit the drafts of these noderoles, those of PROPOSED ones excepted (they are committed as a whole)."""
     rows = [
         row
-        for row in (turn.session.execute(_differing(turn.store, "node_role", ids)) if ids else ())
+        for row in (differing(turn.session, turn.store, "node_role", ids) if ids else ())
         if row.state != int(PROPOSED)
     ]
     if not rows:
         return 0
     refs = [row.id for row in rows]
     layers = node_role_layers(turn.registry, turn.session, turn.store, refs)
-    turn.session.execute(
-        update(node_roles)
-        .where(turn.store.ids(node_roles.c.id, refs))
-        .values(committed_data=node_roles.c.proposed_data, updated_at=turn.now)
-    )
+    drafted.take(turn.session, turn.store, turn.now, "node_role", refs)
     follow_values(turn, layers, {("user", f"node_role {row.id}"): row.new for row in rows}, kept=True)
     return _committed(turn, "node_role", rows)
 
@@ -272,15 +197,11 @@ def commit_of_deployment_roles(turn: Turn, ids: Collection[int]) -> int:
     """Commit the drafts of these roles in their deployments; noderoles that have or want a changed value go back to
     work, those in the deployments below too.
     """
-    rows = turn.session.execute(_differing(turn.store, "deployment_role", ids)).all() if ids else ()
+    rows = differing(turn.session, turn.store, "deployment_role", ids) if ids else ()
     if not rows:
         return 0
     with watch_roles(turn, {row.id: row.new for row in rows}):
-        turn.session.execute(
-            update(deployment_roles)
-            .where(turn.store.ids(deployment_roles.c.id, [row.id for row in rows]))
-            .values(committed_data=deployment_roles.c.proposed_data, updated_at=turn.now)
-        )
+        drafted.take(turn.session, turn.store, turn.now, "deployment_role", [row.id for row in rows])
     return _committed(turn, "deployment_role", rows)
 
 
@@ -292,11 +213,7 @@ def watch_roles(turn: Turn, new: Mapping[int, Mapping[str, Json]]) -> Iterator[N
     if not new:
         yield
         return
-    affected = turn.session.execute(
-        select(node_roles.c.id, node_roles.c.node_id, roles.c.name)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(node_roles.c.state != int(PROPOSED), node_roles.c.id.in_(_under(turn.session, new)))
-    ).all()
+    affected = drafted.governed(turn.session, new)
     giving = [(row.id, row.node_id, row.name) for row in affected if _wants(turn, row.name)]
     own = [row.id for row in affected]
     sources = read_sources(turn.registry, turn.session, turn.store, giving, also=own)
@@ -317,26 +234,9 @@ def _wants(turn: Turn, role: str) -> bool:
     return role in turn.registry.roles and bool(turn.registry.roles[role].role.wants)
 
 
-def _under(session: Session, deployment_role_ids: Collection[int]) -> list[int]:
-    """The noderoles of these roles in their deployments and all below those."""
-    found: list[int] = []
-    for one in session.execute(
-        select(deployment_roles.c.role_id, deployment_roles.c.deployment_id).where(
-            deployment_roles.c.id.in_(list(deployment_role_ids))
-        )
-    ).all():
-        tree = trees.subtree(session, one.deployment_id)
-        found.extend(
-            session.scalars(
-                select(node_roles.c.id).where(node_roles.c.role_id == one.role_id, node_roles.c.deployment_id.in_(tree))
-            )
-        )
-    return found
-
-
 def note_first_values(turn: Turn, ids: Collection[int]) -> None:
     """PROPOSED noderoles are about to be committed: what was set on them is a change of values too."""
-    rows = turn.session.execute(_differing(turn.store, "node_role", ids)).all()
+    rows = differing(turn.session, turn.store, "node_role", ids)
     _committed(turn, "node_role", rows)
 
 
@@ -345,7 +245,7 @@ def _committed(turn: Turn, kind: Kind, rows: Collection[Any]) -> int:
     the audit trail.
     """
     count = 0
-    who = _setters(turn.session, turn.store, kind, [row.id for row in rows])
+    who = provenance.setters(turn.session, turn.store, kind, PROPOSED_LAYER, [row.id for row in rows])
     set_by: dict[str | None, list[tuple[str, int, str, list[str]]]] = defaultdict(list)
     said: list[tuple[str, dict[str, Any]]] = []
     for row in rows:
@@ -382,12 +282,13 @@ def discard_drafts(
     objects had any. A noderole that was never committed keeps its data: all of it is a proposal.
     """
     with change(parts, actor) as turn:
-        for found, ref, what in (
-            (nodes, node_id, "node"), (node_roles, node_role_id, "noderole"),
-            (deployment_roles, deployment_role_id, "deployment role"), (deployments, deployment_id, "deployment"),
-        ):  # fmt: skip
+        given: dict[Kind | Literal["deployment"], int | None] = {
+            "node": node_id, "node_role": node_role_id, "deployment_role": deployment_role_id,
+            "deployment": deployment_id,
+        }  # fmt: skip
+        for kind, ref in given.items():
             if ref is not None:
-                _there(turn.session, found, ref, what)
+                _there(turn.session, kind, ref)
         return discard_in_turn(
             turn, deployment_id=deployment_id, node=node_id, node_role=node_role_id, deployment_role=deployment_role_id
         )
@@ -400,21 +301,16 @@ def discard_in_turn(turn: Turn, *, deployment_id: int | None = None, **of: int |
         ref = of.get(kind)
         if ref is None and deployment_id is None:
             continue
-        rows = turn.session.execute(_differing(turn.store, kind, _just(ref), _just(deployment_id))).all()
+        rows = differing(turn.session, turn.store, kind, _just(ref), _just(deployment_id))
         kept = [row for row in rows if kind != "node_role" or row.state != int(PROPOSED)]
         refs = [row.id for row in kept]
-        if refs and kind == "node":
-            node_fields.discard_drafts(turn.session, turn.store, refs)
-        elif refs:
-            of_kind = node_roles if kind == "node_role" else deployment_roles
-            turn.session.execute(
-                update(of_kind).where(turn.store.ids(of_kind.c.id, refs)).values(proposed_data=of_kind.c.committed_data)
-            )
+        if refs:
+            drafted.discard(turn.session, turn.store, kind, refs)
         turn.audit_many("values.discard", [(f"{kind} {row.name}", {}) for row in kept])
         count += len(refs)
     return count
 
 
-def _there(session: Session, found: Any, ref: int, what: str) -> None:
-    if session.scalar(select(found.c.id).where(found.c.id == ref)) is None:
-        raise NotFound(f"There is no {what} {ref}.")
+def _there(session: Session, kind: Kind | Literal["deployment"], ref: int) -> None:
+    if not drafted.there(session, kind, ref):
+        raise NotFound(f"There is no {kind.replace('_', ' ').replace('node role', 'noderole')} {ref}.")

@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.services.cluster.hammers import shown_configs
 from crowbar_core.services.data.views import node_views
-from crowbar_core.services.values.drafts import DIFFERS, Draft, Kind, drafts_in, drafts_of
+from crowbar_core.services.values.drafts import Draft, drafts_in, drafts_of
 from crowbar_core.services.watch.processes import Process, judged
 from crowbar_core.store.db import now_of
+from crowbar_core.store.drafts import DIFFERS, Kind
 from crowbar_core.store.listing import Later, Listing
 from crowbar_core.store.listings import deployments, groups, noderoles, nodes
 from crowbar_core.store.listings.catalogue import ATTRIBS, BARCLAMPS, JIGS, ROLES
