@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +25,26 @@ def name_of(path: Path) -> str:
 @cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def of_each(paths: list[Path]) -> Callable[[Callable[[Path], None]], Callable[[], None]]:
+    """A rule about files becomes one test of all of these, which names every one that breaks it."""
+
+    def over(rule: Callable[[Path], None]) -> Callable[[], None]:
+        def test() -> None:
+            assert paths
+            broken: list[str] = []
+            for path in paths:
+                try:
+                    rule(path)
+                except AssertionError as error:
+                    broken.append(str(error).split("\nassert")[0])
+            assert not broken, "\n".join(broken)
+
+        test.__name__, test.__doc__ = rule.__name__, rule.__doc__
+        return test
+
+    return over
 
 
 def tracked() -> list[Path]:
@@ -102,7 +122,7 @@ NOTING = ("note", "note_many")
 """Of ``store/noderoles.py``: they write whatever columns they are given."""
 
 
-@pytest.mark.parametrize("path", [path for path in CODE if name_of(path) not in STATE_WRITERS], ids=name_of)
+@of_each([path for path in CODE if name_of(path) not in STATE_WRITERS])
 def test_only_transitions_writes_the_state_of_a_noderole_and_its_blockers(path: Path) -> None:
     found = [
         f"line {line}: {', '.join(sorted(columns & GUARDED))}"
@@ -112,7 +132,7 @@ def test_only_transitions_writes_the_state_of_a_noderole_and_its_blockers(path: 
     assert not found, f"{name_of(path)} writes node_roles by itself: {'; '.join(found)}. Use store/transitions.py."
 
 
-@pytest.mark.parametrize("path", CODE, ids=name_of)
+@of_each(CODE)
 def test_no_sql_text_writes_node_roles(path: Path) -> None:
     if "migrations" in path.parts:
         return
@@ -123,7 +143,7 @@ def test_no_sql_text_writes_node_roles(path: Path) -> None:
             )
 
 
-@pytest.mark.parametrize("path", CODE, ids=name_of)
+@of_each(CODE)
 def test_fields_of_nodes_have_one_writer(path: Path) -> None:
     """``services/values/nodes.py`` checks and tells; the statement itself stands in ``store/node_fields.py``."""
     found = [
@@ -184,7 +204,7 @@ LOOKS_AT_THE_SCHEMA = "crowbar_core/services/turns/conflicts.py"
 PLAIN = [path for path in CODE if name_of(path).startswith(WITHOUT_SQL) and name_of(path) != LOOKS_AT_THE_SCHEMA]
 
 
-@pytest.mark.parametrize("path", PLAIN, ids=name_of)
+@of_each(PLAIN)
 def test_sql_stands_in_the_store(path: Path) -> None:
     found = sql_of(tree(path))
     assert not found, f"{name_of(path)} has {', '.join(sorted(found))} of SQLAlchemy: ask crowbar_core/store."
@@ -203,7 +223,7 @@ ENGINE_EVENTS = {"connect", "begin"}
 """What may be listened to: a connection being opened, a transaction being begun. Nothing that the ORM says."""
 
 
-@pytest.mark.parametrize("path", CODE, ids=name_of)
+@of_each(CODE)
 def test_nothing_hangs_on_orm_events(path: Path) -> None:
     for item in ast.walk(tree(path)):
         if not isinstance(item, ast.Call):
@@ -219,7 +239,7 @@ def test_nothing_hangs_on_orm_events(path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("path", CODE, ids=name_of)
+@of_each(CODE)
 def test_a_module_opens_with_a_sentence(path: Path) -> None:
     said = ast.get_docstring(tree(path))
     if not tree(path).body:
@@ -229,7 +249,7 @@ def test_a_module_opens_with_a_sentence(path: Path) -> None:
     assert first.endswith((".", ":", "?")), f"{name_of(path)} opens with what is no sentence: {first!r}"
 
 
-@pytest.mark.parametrize("path", CODE, ids=name_of)
+@of_each(CODE)
 def test_no_import_inside_a_function(path: Path) -> None:
     for item in ast.walk(tree(path)):
         if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
