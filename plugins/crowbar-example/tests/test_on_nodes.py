@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from typing import Any
 
 import crowbar_example
 import crowbar_jig_script
 import pytest
 from crowbar_jig_script.jig import ScriptJig
-from crowbar_lab import linux
 from crowbar_lab.lab import Lab
+from crowbar_lab.testing import inside
 
 from crowbar_core.testing import Testbed
 
@@ -26,28 +24,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield lab
 
 
-def in_the_lab(lab: Lab, work: Callable[[], None]) -> None:
-    """Do it in a thread inside the lab's network, where the nodes can be reached; threads that it
-    starts are there, too.
-    """
-    done: Future[None] = Future()
-
-    def enter() -> None:
-        try:
-            network = os.open(lab.namespace, os.O_RDONLY)
-            try:
-                linux.setns(network, linux.CLONE_NEWNET)
-            finally:
-                os.close(network)
-            work()
-            done.set_result(None)
-        except BaseException as problem:  # noqa: BLE001  handed to whoever asks for the result
-            done.set_exception(problem)
-
-    threading.Thread(target=enter, daemon=True).start()
-    done.result(timeout=120)
-
-
 def content(lab: Lab, node: str, path: str) -> list[str]:
     shown = lab.exec(lab.ssh(node, ["cat", path]), capture_output=True, text=True, timeout=30)
     assert shown.returncode == 0, shown.stderr
@@ -56,7 +32,7 @@ def content(lab: Lab, node: str, path: str) -> list[str]:
 
 def test_members_know_each_other_and_the_report_lists_them(lab: Lab) -> None:
     config = {"key_file": str(lab.private_key)}
-    in_the_lab(lab, lambda: annealed(lab, config))
+    inside(lab, lambda: annealed(lab, config))
     members = [f"{node.ipv4} {node.name}" for node in sorted(lab.nodes, key=lambda node: node.name)]
     for node in lab.nodes:
         assert content(lab, node.name, "/etc/crowbar-example/members") == members

@@ -28,9 +28,10 @@ from rich.text import Text
 
 from crowbar_core import CrowbarError
 from crowbar_core.client import Client, Target
-from crowbar_lab import server
+from crowbar_lab import demo_network, server
+from crowbar_lab.demo_network import Scene
 from crowbar_lab.errors import LabError
-from crowbar_lab.host import check_host
+from crowbar_lab.host import check_host, missing_for_rack
 from crowbar_lab.lab import Lab
 from crowbar_lab.registration import register
 from crowbar_lab.server import plain
@@ -120,11 +121,22 @@ class _Story:
 
 @click.command("demo")
 @click.option("--exit", "leaves", is_flag=True, help="End when all is ACTIVE (exit 0) or something is not (exit 1).")
-@click.option("--nodes", type=click.IntRange(1, 99), default=3, show_default=True, help="Nodes besides the admin node.")
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, 99),
+    show_default="3, with --network 2",
+    help="Nodes besides the admin node.",
+)
 @click.option("--barclamp", default=BARCLAMP, show_default=True, help="Whose roles are bound to the nodes.")
 @click.option("--timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds until ACTIVE.")
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, and say how to remove it.")
-def demo(leaves: bool, nodes: int, barclamp: str, timeout: float, keep: bool) -> None:
+@click.option(
+    "--network",
+    is_flag=True,
+    help="Nodes with three cards each (User Mode Linux), a second network, bonded and tagged, and a broken change of it"
+    " that every node takes back before your eyes.",
+)
+def demo(leaves: bool, nodes: int | None, barclamp: str, timeout: float, keep: bool, network: bool) -> None:
     """Show the main job: a lab of one admin node and more, a deployment, and its annealing, live. Needs root.
 
     Stays until Ctrl-C, which removes all that it made.
@@ -132,7 +144,16 @@ def demo(leaves: bool, nodes: int, barclamp: str, timeout: float, keep: bool) ->
     code = 1
     with _Terminable() as signals:
         try:
-            code = _Demo(signals, nodes=nodes, barclamp=barclamp, timeout=timeout, leaves=leaves, keep=keep).play()
+            shown = _Demo(
+                signals,
+                nodes=nodes or (2 if network else 3),
+                barclamp=barclamp,
+                timeout=timeout,
+                leaves=leaves,
+                keep=keep,
+                network=network,
+            )
+            code = shown.play()
         except KeyboardInterrupt:
             code = 130
         except _Stopped:
@@ -144,7 +165,15 @@ def demo(leaves: bool, nodes: int, barclamp: str, timeout: float, keep: bool) ->
 
 class _Demo:
     def __init__(
-        self, signals: _Terminable, *, nodes: int, barclamp: str, timeout: float, leaves: bool, keep: bool
+        self,
+        signals: _Terminable,
+        *,
+        nodes: int,
+        barclamp: str,
+        timeout: float,
+        leaves: bool,
+        keep: bool,
+        network: bool,
     ) -> None:
         self.signals = signals
         self.nodes = nodes
@@ -152,6 +181,8 @@ class _Demo:
         self.timeout = timeout
         self.leaves = leaves
         self.keep = keep
+        self.network = network
+        self.scene: Scene | None = None
         self.story = _Story()
         self.name = f"{PREFIX}{os.getpid()}"
         self.directory = Path()
@@ -179,23 +210,24 @@ class _Demo:
         with self.signals.held():
             self.directory = Path(tempfile.mkdtemp(prefix=f"crowbar-{self.name}-"))
             made.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        hardware = self._hardware()
         self.story.tell(f"Making a lab, one admin node and {self.nodes} more, and a database.")
         with self.signals.held():
             database = server.begin_database(self.directory)
             made.callback(server.end, database)
         made.callback(Lab.remove, self.name)  # by name: it also clears what is half made
-        lab = Lab.create(self.name, nodes=self.nodes + 1, hide=(self.directory,))
+        lab = Lab.create(self.name, nodes=self.nodes + 1, hide=(self.directory,), **hardware)
         password = server.admin_password(database)
         self.story.tell("Starting the server in the lab's network.")
         with self.signals.held():
-            process, url = server.start(lab, self.directory)
+            process, url = server.start(lab, self.directory, settings=demo_network.SETTINGS if self.network else None)
             made.callback(server.end, process)
         seat = Target(url=url, user="admin", password=password, direct=True)
         api = Client(seat)
         made.callback(api.close)
         server.wait_ready(process, api, self.directory)
         self.story.tell(f"The server is ready: {url}  (user admin, password {password})")
-        self._prepare(lab, api, seat)
+        names = self._prepare(lab, api, seat)
         began = time.monotonic()
         api.put("deployments", DEPLOYMENT, "commit")
         self.story.tell("Committed. The annealer is at work.")
@@ -203,14 +235,55 @@ class _Demo:
             return self._tell_why(api)
         took = time.monotonic() - began
         self.story.tell(f"All is ACTIVE: {took:.1f} s after the commit, {self.story.seconds():.1f} s after the start.")
+        if self.scene is not None and not self._break_and_mend(self.scene, api, process, names):
+            return self._tell_why(api)
         if self.leaves or self.keep:
             return 0
         self.story.tell(f"Look around at {url} (user admin, password {password}). Ctrl-C ends the demo and removes it.")
         return self._stay(process)
 
+    # ---- the second network
+
+    def _hardware(self) -> dict[str, Any]:
+        """What the lab has besides: a kernel of its own, and cards at a switch. Without the packages for it the demo
+        goes on without the second network.
+        """
+        if not self.network:
+            return {}
+        if lacking := missing_for_rack():
+            self.network = False
+            self.story.tell(
+                "There is no second network: nodes with several cards need User Mode Linux, which is not installed"
+                f" (apt-get install {' '.join(lacking)}). The demo goes on with one card each."
+            )
+            return {}
+        return {"kernel": "uml", "cards": demo_network.CARDS}
+
+    def _break_and_mend(
+        self, scene: Scene, api: Client, process: subprocess.Popen[bytes], names: Sequence[str]
+    ) -> bool:
+        def commit() -> None:
+            api.put("deployments", DEPLOYMENT, "commit")
+
+        scene.look(names)
+        if not scene.break_it(names, commit):
+            return False
+        self._settle(api)
+        scene.mend(commit)
+        if not self._watch(api, process):
+            return False
+        self.story.tell("All is ACTIVE again.")
+        return True
+
+    def _settle(self, api: Client) -> None:
+        """Until the others have failed as well."""
+        deadline = time.monotonic() + self.timeout
+        while api.get("anneal", accept=(409,))["state"] == "working" and time.monotonic() < deadline:
+            time.sleep(PAUSE)
+
     # ---- the deployment
 
-    def _prepare(self, lab: Lab, api: Client, seat: Target) -> None:
+    def _prepare(self, lab: Lab, api: Client, seat: Target) -> list[str]:
         names = register(lab, seat)
         self.story.tell(f"Registered {', '.join(names)}.")
         for name in names:
@@ -225,8 +298,10 @@ class _Demo:
                 body = {"node_id": name, "role_id": role, "deployment_id": DEPLOYMENT}
                 if not list(api.rows("node_roles", query={"node": name, "role": role})):
                     api.post("node_roles", body=body)
-        if any(role["name"] == "network-nics" for role in api.rows("roles", query={"barclamp": "network"})):
-            roles.append((self._network(lab, api, names), "everywhere"))
+        if any(api.rows("roles", query={"barclamp": "network"})):
+            roles += [(self._bind(api, network, names), "everywhere") for network in self._networks(lab, api)]
+        elif self.network:
+            raise DemoFailed("--network shows the barclamp network, which is missing: `pip install crowbar-network`.")
         told = ", ".join(f"{role} {where}" for role, where in roles)
         self.story.tell(f"Bound in deployment {DEPLOYMENT}: {told}.")
         plan = api.get("deployments", DEPLOYMENT, "plan")
@@ -236,20 +311,29 @@ class _Demo:
             click.echo(f"               {plain(line['text'])}", err=True)
         # The nodes' own milestones and bootstrap roles are in the system deployment.
         api.put("deployments", "system", "commit")
+        return names
 
-    def _network(self, lab: Lab, api: Client, names: Sequence[str]) -> str:
-        """An admin network, of which the nodes have the addresses that they have, on a bridge over their card. Returns
-        its role, bound to all of them.
+    def _networks(self, lab: Lab, api: Client) -> list[Mapping[str, Any]]:
+        """An admin network, of which the nodes have the addresses that they have, on a bridge over their card; and with
+        cards for it, another one.
         """
         four, six = (ipaddress.ip_network(lab.describe()[family]) for family in ("ipv4", "ipv6"))
         hosts = {"name": "host", "first": f"{four[2]}/{four.prefixlen}", "last": f"{four[-2]}/{four.prefixlen}"}
         body = {"name": "admin", "category": "admin", "conduit": "?1g1", "use_bridge": True, "v6prefix": str(six)}
         made = api.post("networks", body={**body, "ranges": [hosts]})
         self.story.tell(f"Made the network admin: {four} and {six}, bridged over each node's first card.")
+        if not self.network:
+            return [made]
+        self.scene = Scene(lab, api, self.story.tell)
+        return [made, self.scene.prepare()]
+
+    @staticmethod
+    def _bind(api: Client, network: Mapping[str, Any], names: Sequence[str]) -> str:
+        """Returns the network's role."""
         for name in names:
-            body = {"node_id": name, "role_id": f"network-{made['name']}", "deployment_id": DEPLOYMENT}
+            body = {"node_id": name, "role_id": f"network-{network['name']}", "deployment_id": DEPLOYMENT}
             api.post("node_roles", body=body)
-        return f"network-{made['name']}"
+        return f"network-{network['name']}"
 
     def _roles(self, api: Client) -> list[tuple[str, str]]:
         """Which of the barclamp's roles go where: a cluster's on every node, what builds on them on the first."""

@@ -52,11 +52,15 @@ def admin_password(database: subprocess.Popen[str]) -> str:
     return str(json.loads(said).get("admin_password") or "")
 
 
-def start(lab: Lab, directory: Path, *, port: int = 0) -> tuple[subprocess.Popen[bytes], str]:
-    """`crowbar serve` with the lab's key, and its URL: at ``port`` if that is free, else from 3000 on."""
+def start(
+    lab: Lab, directory: Path, *, port: int = 0, settings: Mapping[str, str] | None = None
+) -> tuple[subprocess.Popen[bytes], str]:
+    """`crowbar serve` with the lab's key, and its URL: at ``port`` if that is free, else from 3000 on. ``settings``: by
+    the names that they have in the environment.
+    """
     listener = _loopback_socket(port)
     with listener, open(directory / LOG, "ab") as log:
-        environment = _environment(lab.environment, directory)
+        environment = _environment(lab.environment, directory) | dict(settings or {})
         if lab.private_key is not None:
             environment["CROWBAR_JIG_SCRIPT_KEY_FILE"] = str(lab.private_key)
         process = lab.popen(

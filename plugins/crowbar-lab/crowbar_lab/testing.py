@@ -1,4 +1,4 @@
-"""For tests that need nodes with several network cards: a pytest fixture that holds a rack, one for each module.
+"""For tests with nodes of a lab: a way into its network, and a pytest fixture that holds a rack, one for each module.
 
     rack = rack_fixture(nodes=3, cards=2)
 
@@ -9,11 +9,39 @@ Where User Mode Linux is missing, the tests fail and say what to install.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import TypeVar
 
 import pytest
 
+from crowbar_lab import linux
 from crowbar_lab.lab import Lab
+
+T = TypeVar("T")
+
+
+def inside(lab: Lab, work: Callable[[], T], *, timeout: float = 300.0) -> T:
+    """Do it in a thread inside the lab's network, where its nodes can be reached; threads that it starts are there,
+    too. ``timeout`` in seconds.
+    """
+    done: Future[T] = Future()
+
+    def enter() -> None:
+        try:
+            network = os.open(lab.namespace, os.O_RDONLY)
+            try:
+                linux.setns(network, linux.CLONE_NEWNET)
+            finally:
+                os.close(network)
+            done.set_result(work())
+        except BaseException as problem:  # noqa: BLE001  handed to whoever asks for the result
+            done.set_exception(problem)
+
+    threading.Thread(target=enter, daemon=True).start()
+    return done.result(timeout)
 
 
 def rack_fixture(*, nodes: int, cards: int) -> Callable[..., Iterator[Lab]]:

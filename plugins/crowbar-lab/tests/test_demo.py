@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 import requests
 from click.testing import CliRunner
+from crowbar_lab import demo as demo_module
 from crowbar_lab.demo import demo
+from crowbar_lab.errors import LabError
 from crowbar_lab.lab import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
@@ -150,6 +152,43 @@ def test_what_a_killed_demo_left_is_removed_by_the_next_one(played: Demo) -> Non
     played.start("--exit", "--nodes", "1", "--barclamp", "nothing-of-that-name")
     assert played.wait() == 1
     assert played.remains() == []
+
+
+@pytest.mark.machines
+def test_a_broken_change_of_a_network_is_led_back_before_ones_eyes_and_nothing_is_left(played: Demo) -> None:
+    played.start("--exit", "--network", "--nodes", "1")
+    assert played.wait() == 0, played.said()
+    told = [
+        r"over storage, node-1\.lab\.test answers at 10\.100\.0\.17",
+        r"over storage, node-1\.lab\.test answers at fd00:100::",
+        r"gets VLAN 200, which the switch does not carry",
+        r"node-1\.lab\.test has bond0, bond0\.200\.",
+        r"It does not answer any more at 10\.100\.0\.17",
+        r"It answers again at 10\.100\.0\.17",
+        r"led back [0-9.]+ s after the change began",
+        r"The run [0-9]+ failed: .* router 10\.100\.0\.1 of network storage does not answer on bond0\.200",
+        r"node-1\.lab\.test is still there, and has bond0, bond0\.100, as before",
+        r"All is ACTIVE again",
+    ]
+    assert [line for line in told if not re.search(line, played.said())] == [], played.said()
+    assert played.remains() == []
+
+
+def test_without_user_mode_linux_there_is_no_second_network_and_a_sentence_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(demo_module, "check_host", lambda: None)
+    monkeypatch.setattr(demo_module, "missing_for_rack", lambda: ["user-mode-linux"])
+
+    def no_further(directory: Path) -> None:
+        raise LabError("It goes on.")
+
+    monkeypatch.setattr(demo_module.server, "begin_database", no_further)
+    result = CliRunner().invoke(demo, ["--exit", "--network"])
+    assert "nodes with several cards need User Mode Linux, which is not installed (apt-get install user-mode" in (
+        result.output
+    )
+    assert "It goes on." in result.output
 
 
 def test_without_root_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,7 +244,7 @@ def _forward(state: State, links: Sequence[Link], going: Sequence[str]) -> list[
         lines += [route_line(link.name, route) for route in link.routes]
     for link, source in _rules_of(links):
         if not _has_rule(state, link, source):
-            lines.append(f"{_v6(source)}rule add from {source} lookup {link.table} priority {RULE}")
+            lines.append(rule_line(source, link.table))
     return lines
 
 
@@ -262,6 +262,10 @@ def route_line(dev: str, route: Route) -> str:
     via = f" via {route.via}" if route.via else ""
     table = f" table {route.table}" if route.table else ""
     return f"route replace {route.to}{via} dev {dev}{table}"
+
+
+def rule_line(source: str, table: int) -> str:
+    return f"{_v6(source)}rule add from {source} lookup {table} priority {RULE}"
 
 
 def brd(address: str) -> str:
@@ -315,7 +319,7 @@ def _backward(state: State, links: Sequence[Link], touched: Sequence[str]) -> li
     lines += [f"route replace {one.words}" for one in known_routes]
     for rule in state.rules:
         if rule.priority == RULE:
-            lines.append(f"{_v6(rule.source)}rule add from {rule.source} lookup {rule.table} priority {RULE}")
+            lines.append(rule_line(rule.source, rule.table))
     return lines
 
 

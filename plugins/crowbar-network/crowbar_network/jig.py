@@ -47,6 +47,8 @@ _ASK = 20.0
 _BUSY = 75
 _LATE = 3
 _PAUSE = 0.2
+_MOMENT = 2.0
+"""Seconds for which the connection that there is may hang while the change is tried."""
 _LOGIN = 3.0
 _LAST_CALL = 1.5
 """Seconds before the switch leads back, at which one stops looking and says so."""
@@ -88,6 +90,8 @@ class _Verdict:
     first: str = _NO_WAY_IN
     seen: State | None = None
     near: list[str] = field(default_factory=list)
+    alone: bool = False
+    """Whether nobody else has our addresses."""
     unheard: NodeUnreachable | None = None
     """Why it is not known whether the change has begun."""
 
@@ -195,6 +199,9 @@ class _Run:
                 )
             for line in answer.out.splitlines()[:-1]:
                 task.log(line)
+            began = time.monotonic()
+        with suppress(JigError):  # the change may end this connection
+            self.remote.ask(task.node, task.address, program.await_tried(change), timeout=_MOMENT)
         addresses = self._ways_in(taken)
         late = began + limit - _LAST_CALL
         new = Remote.of_cluster(connect_timeout=_LOGIN)
@@ -246,6 +253,9 @@ class _Run:
                 if wrong := missing(state, links):
                     verdict.first = wrong[0]
                     return None
+                if problem := self._doubled(new, address, taken, links, verdict):
+                    verdict.first = problem
+                    return None
                 if settling(state, links):
                     verdict.first = "duplicate address detection has not ended"
                     return None
@@ -264,11 +274,28 @@ class _Run:
                     verdict.first = f"{_NO_WAY_IN}: {refused.detail}"
         return None
 
+    def _doubled(
+        self, new: Remote, address: str, taken: Sequence[Config], links: Sequence[Link], verdict: _Verdict
+    ) -> str:
+        """'' when nobody else has one of our IPv4 addresses, which is asked until it was so once."""
+        if verdict.alone:
+            return ""
+        on = {one: link.name for link in links for one in link.networks}
+        mine = [
+            (text.partition("/")[0], on[one.name]) for one in taken for text in one.addresses if ":" not in text
+        ]  # fmt: skip
+        said = self._probe(new, address, [], mine) if mine else {}
+        for text, dev in mine:
+            if said.get((text, "doubled")) == "yes":
+                return f"another machine on {dev} has the address {text}"
+        verdict.alone = True
+        return ""
+
     def _others_answer(
         self, new: Remote, address: str, taken: Sequence[Config], links: Sequence[Link], verdict: _Verdict
     ) -> str:
-        """'' when the routers of all networks, or where there is none one of the peers, answer, also to whole packets,
-        and nobody else has an address of ours.
+        """'' when the routers of all networks, or where there is none one of the peers, answer, also to whole
+        packets.
         """
         on = {one: link for link in links for one in link.networks}
         asked: list[tuple[str, int]] = []
@@ -279,21 +306,17 @@ class _Run:
             there += [peer for peer in one.peers if (":" in peer) in versions]
             mtu = link.mtu or (verdict.seen.links[link.name].mtu if verdict.seen else 1500)
             asked += [(where, size) for where in there for size in (0, mtu - (48 if ":" in where else 28))]
-        doubled = [
-            (mine.partition("/")[0], on[one.name].name)
-            for one in taken
-            for mine in one.addresses
-            if ":" not in mine
-        ]  # fmt: skip
-        answer = new.ask(self.task.node, address, program.probe(asked, doubled), timeout=_ASK)
-        said = {(words[0], words[1]): words[2] for line in answer.out.splitlines() if len(words := line.split()) == 3}
-        for mine, dev in doubled:
-            if said.get((mine, "doubled")) == "yes":
-                return f"another machine on {dev} has the address {mine}"
+        said = self._probe(new, address, asked, []) if asked else {}
         for one in taken:
             if problem := _unanswered(one, said, on[one.name], verdict.near):
                 return problem
         return ""
+
+    def _probe(
+        self, new: Remote, address: str, asked: Sequence[tuple[str, int]], doubled: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], str]:
+        answer = new.ask(self.task.node, address, program.probe(asked, doubled), timeout=_ASK)
+        return {(words[0], words[1]): words[2] for line in answer.out.splitlines() if len(words := line.split()) == 3}
 
     def _gone_back(
         self, change: str, before: State, verdict: _Verdict, new: Remote, addresses: Sequence[str]

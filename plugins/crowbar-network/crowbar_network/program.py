@@ -63,6 +63,11 @@ def begin(change: str, *, limit: int, forward: Sequence[str], backward: Sequence
     return _program({"id": _checked(change), "limit": str(limit)}, f"unpack() {{\n{unpack}\n}}", _part("begin"))
 
 
+def await_tried(change: str) -> str:
+    """Ends when the change has been tried, and some two seconds after it was asked at the latest."""
+    return _program({"id": _checked(change)}, _part("await"))
+
+
 def keep(change: str, files: Mapping[str, str], gone: Collection[str]) -> str:
     return _program({"id": _checked(change)}, _filing(files, gone), _part("keep"))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from crowbar_network.changes import by_family, fresh
+from crowbar_network.changes import by_family, fresh, route_line, rule_line
 from crowbar_network.layers import RULE, Link, Route
 from crowbar_network.program import Trial
 
@@ -113,21 +113,9 @@ def _own_lines(link: Link) -> list[str]:
 
 
 def _lines_of_routes(link: Link, v6: bool) -> list[str]:
-    return [f"    up ip {line}" for line in _route_lines(link, v6)]
-
-
-def _route_lines(link: Link, v6: bool) -> list[str]:
-    family = "-6 " if v6 else ""
-    lines = []
-    for route in link.routes:
-        if (":" in (route.via or route.to)) == v6:
-            via = f" via {route.via}" if route.via else ""
-            table = f" table {route.table}" if route.table else ""
-            lines.append(f"{family}route replace {route.to}{via} dev {link.name}{table}")
-    for source in link.sources:
-        if (":" in source) == v6:
-            lines.append(f"{family}rule add from {source} lookup {link.table} priority {RULE}")
-    return lines
+    routes = [route_line(link.name, route) for route in link.routes if (":" in (route.via or route.to)) == v6]
+    rules = [rule_line(source, link.table) for source in link.sources if (":" in source) == v6]
+    return [f"    up ip {'-6 ' if v6 else ''}{line.removeprefix('-6 ')}" for line in (*routes, *rules)]
 
 
 # ---------------------------------------------------------------- netplan

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from typing import Any
 
 import crowbar_jig_script
 import crowbar_network
 import pytest
 from crowbar_jig_script.jig import ScriptJig
-from crowbar_lab import linux
 from crowbar_lab.lab import Lab
-from crowbar_lab.testing import rack_fixture
+from crowbar_lab.testing import inside, rack_fixture
 from crowbar_network.jig import NetworkJig
 
 from crowbar_core import Done, NodeView, PermanentError, Role, Task
@@ -46,25 +43,6 @@ COMBINATIONS = [
     for bridge in ("", "bridge")
     for families in ("4", "6", "46")
 ]  # fmt: skip
-
-
-def inside(lab: Lab, work: Callable[[], Any]) -> Any:
-    """Do it in a thread inside the lab's network, where the nodes can be reached."""
-    done: Future[Any] = Future()
-
-    def enter() -> None:
-        try:
-            network = os.open(lab.namespace, os.O_RDONLY)
-            try:
-                linux.setns(network, linux.CLONE_NEWNET)
-            finally:
-                os.close(network)
-            done.set_result(work())
-        except BaseException as problem:  # noqa: BLE001  handed to whoever asks for the result
-            done.set_exception(problem)
-
-    threading.Thread(target=enter, daemon=True).start()
-    return done.result(timeout=300)
 
 
 def eventually(what: Callable[[], Any], *, within: float = 60.0) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -15,9 +13,9 @@ import crowbar_jig_script
 import crowbar_network
 import pytest
 from crowbar_jig_script.jig import ScriptJig
-from crowbar_lab import linux
 from crowbar_lab.errors import LabError
 from crowbar_lab.lab import Lab
+from crowbar_lab.testing import inside
 from crowbar_network import program
 from crowbar_network.jig import NetworkJig
 
@@ -33,25 +31,6 @@ API = "/api/v2"
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with Lab.create(f"network-{os.getpid()}", nodes=2, state_dir=tmp_path_factory.mktemp("lab")) as lab:
         yield lab
-
-
-def in_the_lab(lab: Lab, work: Callable[[], None]) -> None:
-    done: Future[None] = Future()
-
-    def enter() -> None:
-        try:
-            network = os.open(lab.namespace, os.O_RDONLY)
-            try:
-                linux.setns(network, linux.CLONE_NEWNET)
-            finally:
-                os.close(network)
-            work()
-            done.set_result(None)
-        except BaseException as problem:  # noqa: BLE001  handed to whoever asks for the result
-            done.set_exception(problem)
-
-    threading.Thread(target=enter, daemon=True).start()
-    done.result(timeout=240)
 
 
 def on_node(lab: Lab, node: str, command: str) -> str:
@@ -133,7 +112,7 @@ def test_a_bridge_takes_over_the_card_and_its_address_and_its_files_come_last(la
             site.bed.anneal_until_quiet(within=60)
             assert site.bed.log("network-lab", node)[-1:] == []
 
-    in_the_lab(lab, work)
+    inside(lab, work)
     assert "link add name br-lab type bridge" in on_node(lab, node, "cat /etc/crowbar-network/links.ip")
     assert json.loads(on_node(lab, node, "cat /etc/crowbar-network/kept.json"))["networks"] == ["lab"]
 
@@ -149,7 +128,7 @@ def test_the_plan_says_which_addresses_and_which_interfaces(lab: Lab, node: str)
             assert line.startswith(f"{node} has {lab.node(node).ipv4}/16 and fd00:77::")
             assert line.endswith("/64 of network lab on br-lab over eth0")
 
-    in_the_lab(lab, work)
+    inside(lab, work)
 
 
 def test_the_network_by_which_a_node_is_reached_stays_on_it_when_it_is_unbound(lab: Lab, node: str) -> None:
@@ -160,7 +139,7 @@ def test_the_network_by_which_a_node_is_reached_stays_on_it_when_it_is_unbound(l
             site.bed.anneal_until_quiet(within=60)
             assert not site.bed.node_roles(role="network-lab")
 
-    in_the_lab(lab, work)
+    inside(lab, work)
     assert f"{lab.node(node).ipv4}/16" in interfaces(lab, node)
 
 
@@ -172,7 +151,7 @@ def test_what_is_no_longer_wanted_goes_and_the_address_stays(lab: Lab, node: str
             site.bed.anneal_until_quiet(within=60)
             assert site.bed.state("network-lab", node) == "ACTIVE"
 
-    in_the_lab(lab, work)
+    inside(lab, work)
     shown = interfaces(lab, node)
     assert "br-lab" not in shown
     assert f"{lab.node(node).ipv4}/16" in shown
@@ -198,7 +177,7 @@ def test_what_somebody_changed_on_the_node_is_shown_and_repaired_where_it_is_to_
             site.bed.periodic("network-drift")
             assert "The interfaces of node" not in site.dashboard()
 
-    in_the_lab(lab, work)
+    inside(lab, work)
 
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
@@ -224,7 +203,7 @@ def test_what_does_not_work_is_led_back_and_says_why(lab: Lab, node: str, kind: 
             assert any(line.startswith("was: eth0") for line in log)
             assert any(line.startswith("is again: eth0") for line in log)
 
-    in_the_lab(lab, work)
+    inside(lab, work)
     assert interfaces(lab, node) == before
     assert on_node(lab, node, "ls /etc/crowbar-network 2>/dev/null || true") == ""
 
@@ -235,7 +214,7 @@ def test_a_card_that_is_missing_is_said_before_anything_is_touched(lab: Lab, nod
             site.bind(node)
             assert "?1g2 wants card 2 in all, and there is 1: the machine has eth0" in site.reason(node)
 
-    in_the_lab(lab, work)
+    inside(lab, work)
     assert on_node(lab, node, "ls /run/crowbar-network 2>/dev/null || true") == ""
 
 
