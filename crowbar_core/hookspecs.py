@@ -128,6 +128,13 @@ def on_node_bind(node_role: NodeRoleView, session: Any, change: Change) -> None:
 
 
 @hookspec
+def on_nodes_bind(node_roles: Sequence[NodeRoleView], change: Change) -> None:
+    """As ``on_node_bind``, of many noderoles that were made at once (with ``roles``, those of these roles), what others
+    need first. For what is kept in tables: a few statements for all. A large binding comes in several portions.
+    """
+
+
+@hookspec
 def on_node_unbind(node_role: NodeRoleView, change: Change) -> None:
     """A noderole is about to go, in the same transaction: it is unbound, or its node or deployment is deleted. Reverse
     dependency order, children first. May write the barclamp's own tables, and do more in the same change; refuses by
@@ -147,6 +154,13 @@ def on_node_leave(node: NodeView, change: Change) -> None:
 def check_delete(subject: NodeView | DeploymentView, session: Any) -> Iterable[Problem]:  # type: ignore[empty-body]
     """Objections to deleting a node or a deployment, asked before anything of it goes. ``session`` reads. All are
     collected and shown together; any one vetoes.
+    """
+
+
+@hookspec
+def on_deployment_commit(deployment: DeploymentView, change: Change) -> None:
+    """A deployment was just committed, in the same transaction, before ``on_commit`` of what is in it: drafts that the
+    barclamp's own tables keep for it count from now on. May do more in the same change; refuses by raising ``Veto``.
     """
 
 

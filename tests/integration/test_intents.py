@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -42,6 +42,7 @@ class Watcher:
     def __init__(self) -> None:
         self.heard: list[tuple[Any, ...]] = []
         self.keeps = ""
+        self.bound: list[list[str]] = []
 
     @hookimpl
     def register_barclamp(self) -> Barclamp:
@@ -73,6 +74,18 @@ class Watcher:
         if self.keeps == f"leave {node.name}":
             raise Veto(f"{node.name} stays")
         change.audit("watcher.left", node.name)
+
+    @hookimpl
+    def on_deployment_commit(self, deployment: DeploymentView, change: Change) -> None:
+        if self.keeps == f"commit {deployment.name}":
+            raise Veto(f"{deployment.name} stays as it is")
+        change.audit("watcher.committed", deployment.name)
+
+    @hookimpl
+    def on_nodes_bind(self, node_roles: Sequence[NodeRoleView], change: Change) -> None:
+        if self.keeps == "unbound":
+            raise Veto("nothing is bound here")
+        self.bound.append([f"{one.role} on {one.node.name.partition('.')[0]}" for one in node_roles])
 
     @hookimpl
     def check_delete(self, subject: NodeView | DeploymentView, session: Any) -> Iterator[Problem]:
@@ -207,6 +220,34 @@ def test_on_node_unbind_takes_part_in_every_way_of_going(bed: Testbed) -> None:
     bed.bind("base", "n2", deployment="d1")
     bed.delete_deployment("d1")
     assert "base on n2.example.test" in unbound(bed)
+
+
+def test_on_deployment_commit_takes_part_in_the_commit_of_a_deployment_and_may_refuse(
+    bed: Testbed, watcher: Watcher
+) -> None:
+    bed.add_node("n1")
+    bed.add_deployment("d1")
+    bed.bind("base", "n1", deployment="d1")
+    watcher.keeps = "commit d1"
+    with pytest.raises(Refused, match="d1 stays as it is"):
+        bed.commit("d1")
+    assert bed.state("base", "n1") == "PROPOSED"
+    watcher.keeps = ""
+    bed.commit("d1")
+    assert [subject for _, subject in audits(bed, "watcher.committed")] == ["d1"]
+
+
+def test_on_nodes_bind_hears_of_all_that_is_bound_in_one_call_and_may_refuse(bed: Testbed, watcher: Watcher) -> None:
+    nodes = [bed.add_node(name).id for name in ("n1", "n2")]
+    watcher.bound.clear()
+    role = next(one["id"] for one in bed.web().get("/api/v2/roles").get_json() if one["name"] == "above")
+    body = {"nodes": nodes, "roles": [role]}
+    watcher.keeps = "unbound"
+    assert "nothing is bound here" in bed.web().post("/api/v2/node_roles/bulk", json=body).get_json()["detail"]
+    assert {one.role for one in bed.node_roles()} == {"found"}
+    watcher.keeps = ""
+    assert bed.web().post("/api/v2/node_roles/bulk", json=body).status_code == 201
+    assert watcher.bound == [["base on n1", "above on n1", "above on n2"]]
 
 
 def test_on_node_unbind_may_refuse(bed: Testbed, watcher: Watcher) -> None:

@@ -100,16 +100,27 @@ def bind_wanted(turn: Turn, asked: Sequence[tuple[int, str, int | None]]) -> Bin
     transitions.connect(turn.moves, links)
     _refuse_differing(turn, situation, [(made[one.key], one.node_id, one.role) for one in plan.new])
     created = tuple(made[one.key] for one in plan.new)
-    heard = {
-        role for role in {one.role for one in plan.new} if turn.registry.implementations("on_node_bind", role=role)
-    }
-    if told := [made[one.key] for one in plan.new if one.role in heard]:
-        for portion in moves.batched(told, moves.PORTION):
-            for view in node_role_views(turn.registry, turn.session, turn.store, portion).values():
-                turn.veto("on_node_bind", of=view.role, node_role=view)
+    _let_take_part(turn, [(made[one.key], one.role) for one in plan.new])
     # A committed child that got a new data parent may see other values.
     _audit(turn, situation, wanted, plan, made)
     return BindManyResult(node_role_ids=tuple(_id(made, ref) for ref in plan.targets), created=created)
+
+
+def _let_take_part(turn: Turn, made: Sequence[tuple[int, str]]) -> None:
+    """Let barclamps take part in the binding of these (noderole id, role)."""
+    hooks = ("on_node_bind", "on_nodes_bind")
+    heard = {
+        role
+        for role in {role for _, role in made}
+        if any(turn.registry.implementations(hook, role=role) for hook in hooks)
+    }
+    for portion in moves.batched([ref for ref, role in made if role in heard], moves.PORTION):
+        views = tuple(node_role_views(turn.registry, turn.session, turn.store, portion).values())
+        for view in views:
+            turn.veto("on_node_bind", of=view.role, node_role=view)
+        for implementation in turn.registry.implementations("on_nodes_bind"):
+            if mine := tuple(view for view in views if implementation.wants(view.role)):
+                turn.veto_one(implementation, "on_nodes_bind", node_roles=mine)
 
 
 def _id(made: Mapping[Ref, int], ref: Ref) -> int:

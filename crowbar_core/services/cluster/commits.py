@@ -18,6 +18,7 @@ from crowbar_core.store import bindings, moves, transitions
 from crowbar_core.store.models import NodeRole, table
 
 node_roles = table(NodeRole)
+_OF_DEPLOYMENTS = ("check_commit", "on_deployment_commit", "on_commit")
 
 
 def commit_in_turn(turn: Turn, ids: Collection[int]) -> list[int]:
@@ -52,10 +53,11 @@ def commit_hooks(turn: Turn, ids: Collection[int], *, deployment_id: int | None 
     """
     registry, session, store = turn.registry, turn.session, turn.store
     _refuse_missing(turn, ids)
-    if deployment_id is not None and (registry.listens("check_commit") or registry.listens("on_commit")):
+    if deployment_id is not None and any(map(registry.listens, _OF_DEPLOYMENTS)):
         view = deployment_view(registry, session, store, deployment_id)
         if said := registry.objections("check_commit", deployment=view, session=session):
             raise Refused(" ".join(said))
+        turn.veto("on_deployment_commit", deployment=view)
         for implementation in registry.implementations("on_commit"):
             if not implementation.roles:
                 turn.veto_one(implementation, "on_commit", obj=view)

@@ -31,7 +31,10 @@ from crowbar_core.services.turns.parts import Called, Notes, Parts, Rehearsed, T
 from crowbar_core.store import bindings, pictures, plans, transitions
 
 Kind = Literal["teardown", "run", "run again", "refresh", "pass over", "wait"]
-_HOOKS_IN_THE_TRANSACTION = ("check_commit", "on_commit", "on_node_bind", "on_node_unbind", "on_node_leave")
+_HOOKS_IN_THE_TRANSACTION = (
+    "check_commit", "on_deployment_commit", "on_commit", "on_node_bind", "on_nodes_bind", "on_node_unbind",
+    "on_node_leave",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

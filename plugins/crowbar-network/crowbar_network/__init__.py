@@ -22,13 +22,14 @@ from crowbar_core import (
     cluster,
     hookimpl,
 )
-from crowbar_network import drift, hooks, plans
+from crowbar_network import draft_pages, drift, hooks, plans
 from crowbar_network.declaring import register_declared as register_declared
 from crowbar_network.having import addresses_of as addresses_of
 from crowbar_network.having import check_delete as check_delete
-from crowbar_network.having import on_node_bind as on_node_bind
+from crowbar_network.having import on_deployment_commit as on_deployment_commit
 from crowbar_network.having import on_node_leave as on_node_leave
 from crowbar_network.having import on_node_unbind as on_node_unbind
+from crowbar_network.having import on_nodes_bind as on_nodes_bind
 from crowbar_network.jig import INVENTORY
 from crowbar_network.map_pages import overviews
 from crowbar_network.networks import BASE_ROLE
@@ -88,7 +89,7 @@ def register_schema() -> Schema:
 
 @hookimpl
 def register_blueprints() -> Iterable[Blueprint]:
-    return [rest, rest_allocations, pages, overviews]
+    return [rest, rest_allocations, pages, draft_pages.pages, overviews]
 
 
 @hookimpl
@@ -98,7 +99,7 @@ def register_nav() -> Iterable[NavItem]:
 
 @hookimpl
 def register_panels() -> Iterable[Panel]:
-    return [PANEL]
+    return [PANEL, draft_pages.PANEL]
 
 
 @hookimpl(roles=("network-*",))

@@ -13,34 +13,37 @@ from dataclasses import dataclass
 from typing import Any
 
 import netaddr
-from sqlalchemy import and_, bindparam, insert, or_, select
+from sqlalchemy import and_, bindparam, func, insert, or_, select
 
-from crowbar_core import BadInput, Change, NodeView, Refused
-from crowbar_core.tables import nodes
+from crowbar_core import Change, NodeView, Refused
 from crowbar_network import holders, pool
 from crowbar_network.addressing import (
-    Span,
     id_of_name,
     key_of,
     of_key,
-    parse_address,
-    parse_interface,
     stable_id,
     v6_address,
 )
 from crowbar_network.errors import bad
+from crowbar_network.hints import (
+    Hinted,
+    differs,
+    hint_of,
+    hinted_by,
+    holder,
+    parsed,
+    place_of,
+    refuse_another,
+    take_hinted,
+)
 from crowbar_network.hooks import Allocation
+from crowbar_network.remembered import remembered
 from crowbar_network.tables import allocations, installation, networks, ranges
-from crowbar_network.telling import ranges_of, routers_of, tell_allocated
+from crowbar_network.telling import ranges_of, routers_of, span_of, tell_allocated
 
 DHCP = "dhcp"
 """The range of strangers: nobody is given an address of it for good by itself."""
 MOST_TRIES = 8
-
-
-def span_of(row: Any) -> Span:
-    """A range's row as what it spans."""
-    return Span(first=of_key(row.first), last=of_key(row.last), prefix=row.prefix)
 
 
 def allocate(change: Change, network: Any, node: NodeView) -> tuple[Allocation, ...]:
@@ -61,7 +64,7 @@ def allocate_many(change: Change, network: Any, nodes: Sequence[NodeView]) -> tu
     }
     held = _held(session, network, nodes)
     had: list[Allocation] = []
-    taken: list[_Taken] = []
+    hinted: list[Hinted] = []
     waiting: list[_Wanted] = []
     for node in nodes:
         _refuse_system(node)
@@ -69,12 +72,13 @@ def allocate_many(change: Change, network: Any, nodes: Sequence[NodeView]) -> tu
             hint = hint_of(node, network.name, version)
             if (one := held.here.get((node.id, version))) is not None:
                 if hint is not None:
-                    _refuse_another(network, node, version, hint, one)
+                    refuse_another(network, node, version, hint, one)
                 had.append(one)
             elif hint is not None:
-                taken.append(_hinted(session, network, node, version, there, hint))
+                hinted.append(hinted_by(network, node, version, there, hint))
             elif mine := automatic_ranges(there, admin=node.admin):
                 waiting.append(_Wanted(node=node, version=version, mine=tuple(mine)))
+    taken = [_of_hint(one) for one in take_hinted(session, hinted)]
     taken += _meet(session, network, waiting, held)
     place = {node.id: number for number, node in enumerate(nodes)}
     found = (*had, *_keep(change, network, taken))
@@ -119,6 +123,10 @@ class _Taken:
     reserved_for: str = ""
 
 
+def _of_hint(one: Hinted) -> _Taken:
+    return _Taken(home=one.home, key=one.key, how="hint", node=one.node)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
     """An address of a family for a node, of one of the ranges ``mine``; ``what`` it is, in words."""
@@ -134,13 +142,10 @@ class _Wanted:
 
 def _meet(session: Any, network: Any, wanted: Sequence[_Wanted], held: _Held) -> list[_Taken]:
     """What nothing has been said of: what follows from the node, then the first that are free."""
-    taken: list[_Taken] = []
+    taken, without = _by_rule(session, network, wanted, held)
     left: dict[tuple[int, ...], list[_Wanted]] = {}
-    for one in wanted:
-        if (found := _by_rule(session, network, one, held)) is not None:
-            taken.append(found)
-        else:
-            left.setdefault(tuple(home.id for home in one.mine), []).append(one)
+    for one in without:
+        left.setdefault(tuple(home.id for home in one.mine), []).append(one)
     for several in left.values():
         free = _first_free(session, network, several[0].mine, len(several))
         if len(free) < len(several):
@@ -152,12 +157,37 @@ def _meet(session: Any, network: Any, wanted: Sequence[_Wanted], held: _Held) ->
     return taken
 
 
-def _by_rule(session: Any, network: Any, wanted: _Wanted, held: _Held) -> _Taken | None:
+def _by_rule(session: Any, network: Any, wanted: Sequence[_Wanted], held: _Held) -> tuple[list[_Taken], list[_Wanted]]:
+    """What follows from the nodes themselves, and those for whom nothing does that is free. In rounds: what the first
+    rule says of all, then, of those for whom that was taken, what the next one says.
+    """
+    taken: list[_Taken] = []
+    left = [(one, iter(_rules(session, network, one, held))) for one in wanted]
+    without: list[_Wanted] = []
+    while left:
+        asked = [(one, rules, next(rules, None)) for one, rules in left]
+        without += [one for one, _, said in asked if said is None]
+        by_home: dict[int, list[tuple[_Wanted, Iterator[_Taken], _Taken]]] = {}
+        for one, rules, said in asked:
+            if said is not None:
+                by_home.setdefault(said.home.id, []).append((one, rules, said))
+        left = []
+        for home, those in by_home.items():
+            got = pool.take_these(session, home, [said.key for _, _, said in those])
+            for one, rules, said in those:
+                if said.key in got:
+                    got.remove(said.key)  # of two of whom the same is said, one has it
+                    taken.append(said)
+                else:
+                    left.append((one, rules))
+    return taken, without
+
+
+def _rules(session: Any, network: Any, wanted: _Wanted, held: _Held) -> Iterator[_Taken]:
     for how, candidate in _candidates(session, network, wanted, held):
         for home in wanted.mine:
-            if candidate in span_of(home) and pool.take(session, home.id, key_of(candidate)):
-                return _Taken(home=home, key=key_of(candidate), how=how, node=wanted.node)
-    return None
+            if candidate in span_of(home):
+                yield _Taken(home=home, key=key_of(candidate), how=how, node=wanted.node)
 
 
 def _first_free(session: Any, network: Any, mine: Sequence[Any], count: int) -> list[tuple[Any, str]]:
@@ -182,7 +212,7 @@ def _candidates(session: Any, network: Any, wanted: _Wanted, held: _Held) -> Ite
         if network.v6id == "name":
             yield "automatic", v6_address(prefix, id_of_name(node.name))
         else:
-            secret = session.scalar(select(installation.c.secret)).encode()
+            secret = _secret(session)
             for counter in range(MOST_TRIES):
                 given = stable_id(prefix, interface=network.name, fqdn=node.name, counter=counter, secret=secret)
                 yield "automatic", v6_address(prefix, given)
@@ -194,47 +224,15 @@ def _candidates(session: Any, network: Any, wanted: _Wanted, held: _Held) -> Ite
                 yield "like admin", netaddr.IPAddress(subnet.first + host, version)
 
 
-# ---------------------------------------------------------------- hints, and addresses that are asked for
+def _secret(session: Any) -> bytes:
+    known = remembered(session)
+    if "secret" not in known:
+        known["secret"] = session.scalar(select(installation.c.secret)).encode()
+    found: bytes = known["secret"]
+    return found
 
 
-def hint_name(network: str, version: int) -> str:
-    """The hint lies at the top of the node's hints under this name, as the core files ``--ip``; it is written on the
-    node before it is bound: by `crowbar nodes update --hint`, or, where a barclamp declares it as an attribute of
-    nodes, by `crowbar attribs set`.
-    """
-    return f"hint-{network}-v{version}addr"
-
-
-def hint_of(node: NodeView, network: str, version: int) -> str | None:
-    said = node.hint.get(hint_name(network, version))
-    return None if said is None else str(said)
-
-
-def _hinted(session: Any, network: Any, node: NodeView, version: int, there: Sequence[Any], text: str) -> _Taken:
-    name = hint_name(network.name, version)
-    try:
-        home, key = _just_this(session, network, text, there=there, version=version, field=name)
-    except (BadInput, Refused) as error:
-        raise Refused(
-            f"The hint {name} of node {node.name} cannot be: {error.detail} Change the hint, or take it away."
-        ) from None
-    return _Taken(home=home, key=key, how="hint", node=node)
-
-
-def differs(hint: str, has: str) -> bool:
-    """Whether a hint names another address than the node has."""
-    try:
-        return bool(netaddr.IPAddress(hint.partition("/")[0]) != netaddr.IPAddress(has.partition("/")[0]))
-    except (ValueError, netaddr.AddrFormatError):
-        return True
-
-
-def _refuse_another(network: Any, node: NodeView, version: int, hint: str, has: Allocation) -> None:
-    if differs(hint, has.address):
-        raise Refused(
-            f"The hint {hint_name(network.name, version)} of node {node.name} says {hint}, but the node has "
-            f"{has.address} of network {network.name} already: give that back first, or change the hint."
-        )
+# ---------------------------------------------------------------- addresses that are asked for
 
 
 def take(
@@ -245,7 +243,7 @@ def take(
     already is its own. Raises ``BadInput`` when it is none, ``Refused`` when it is in no range or taken, with by whom.
     """
     session = change.session
-    address, _ = _parsed(text, field)
+    address, _ = parsed(text, field)
     if node is not None:
         _refuse_system(node)
         if (one := _held(session, network, [node]).here.get((node.id, address.version))) is not None:
@@ -266,22 +264,10 @@ def _just_this(
     session: Any, network: Any, text: str, *, there: Sequence[Any], field: str, version: int | None = None
 ) -> tuple[Any, str]:
     """The address in the text, taken from the range that it is of."""
-    address, prefix = _parsed(text, field)
-    if version is not None and address.version != version:
-        raise Refused(f"{text} is an IPv{address.version} address.")
-    home = next((one for one in there if address in span_of(one)), None)
-    if home is None:
-        has = ", ".join(f"{one.name} ({span_of(one)})" for one in there) or "none of that family"
-        raise Refused(f"{address} is in no range of network {network.name}, which has {has}.")
-    if prefix is not None and prefix != home.prefix:
-        raise Refused(f"{text} is in range {home.name}, whose prefix is /{home.prefix}.")
-    if not pool.take(session, home.id, key_of(address)):
-        raise Refused(f"{address} is taken by {_holder(session, home, key_of(address))}.")
-    return home, key_of(address)
-
-
-def _parsed(text: str, field: str) -> tuple[netaddr.IPAddress, int | None]:
-    return parse_interface(text, field=field) if "/" in text else (parse_address(text, field=field), None)
+    home, key = place_of(network, text, there=there, field=field, version=version)
+    if not pool.take(session, home.id, key):
+        raise Refused(f"{of_key(key)} is taken by {holder(session, home, key)}.")
+    return home, key
 
 
 def reserve(
@@ -318,7 +304,8 @@ def allocate_in(change: Change, network: Any, node: NodeView, range_name: str) -
             "back first."
         )
     if (hint := hint_of(node, network.name, version)) is not None:
-        return _keep(change, network, [_hinted(session, network, node, version, mine, hint)])[0]
+        [found] = take_hinted(session, [hinted_by(network, node, version, mine, hint)])
+        return _keep(change, network, [_of_hint(found)])[0]
     wanted = _Wanted(node=node, version=version, mine=tuple(mine))
     return _keep(change, network, _meet(session, network, [wanted], held))[0]
 
@@ -331,18 +318,6 @@ def _named(session: Any, network: Any, name: str | None) -> list[Any]:
         called = "no range" if name is None else f"no range {name!r}; its ranges are {has}"
         raise bad("range", f"Network {network.name} has {called}.")
     return mine
-
-
-def _holder(session: Any, home: Any, key: str) -> str:
-    wanted = (
-        select(nodes.c.name, allocations.c.reserved_for)
-        .outerjoin_from(allocations, nodes, nodes.c.id == allocations.c.node_id)
-        .where(allocations.c.address == key, allocations.c.range_id == home.id)
-    )
-    found = session.execute(wanted).first()
-    if found is None:
-        return "a router"
-    return f"node {found.name}" if found.name else holders.called(found)
 
 
 # ---------------------------------------------------------------- keeping
@@ -360,7 +335,7 @@ def _keep(change: Change, network: Any, taken: Sequence[_Taken]) -> tuple[Alloca
         }
         for one in taken
     ]  # fmt: skip
-    ids = change.session.scalars(_INSERT, rows).all()
+    ids = _written(change.session, rows)
     kept = tuple(
         Allocation(
             id=key, network_id=network.id, network=network.name, range_id=one.home.id, range=one.home.name,
@@ -371,6 +346,19 @@ def _keep(change: Change, network: Any, taken: Sequence[_Taken]) -> tuple[Alloca
     )  # fmt: skip
     tell_allocated(change, kept)
     return kept
+
+
+def _written(session: Any, rows: Sequence[Mapping[str, Any]]) -> Sequence[int]:
+    """The ids of these rows, which are written. Of many they are read again: SQLite would be asked for each one."""
+    if len(rows) < pool.MANY:
+        return list(session.scalars(_INSERT, rows).all())
+    last = session.scalar(select(func.max(allocations.c.id))) or 0
+    session.execute(insert(allocations), rows)
+    new = session.execute(
+        select(allocations.c.id, allocations.c.range_id, allocations.c.address).where(allocations.c.id > last)
+    ).all()
+    ids = {(one.range_id, one.address): one.id for one in new}
+    return [ids[row["range_id"], row["address"]] for row in rows]
 
 
 _HELD = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crowbar_network.addressing import of_key
-from crowbar_network.allocating import span_of
+from crowbar_network.telling import span_of
 
 STEPS = 500
 """Into how many pieces a long range is divided; one in which anything is taken is shown as taken."""

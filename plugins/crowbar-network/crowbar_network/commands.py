@@ -9,6 +9,7 @@ import click
 from crowbar_core import BadInput
 from crowbar_core.commands import (
     Given,
+    add_action,
     add_create,
     add_destroy,
     add_list,
@@ -53,7 +54,16 @@ add_list(
     what="the networks", order="name",
 )  # fmt: skip
 add_show(networks, "networks", what="a network")
-add_update(networks, "networks", what="a network", options=OF_NETWORK)
+NOW = Given(name="now", type=bool, help="It counts at once; else it waits for `networks commit`, where nodes have it.")
+add_update(networks, "networks", what="a network", options=(*OF_NETWORK, NOW))
+add_action(
+    networks, "networks", "commit", help_="Commit what was changed of networks, and have their nodes follow.",
+    done="What was changed of network {name} counts now.", plans=True,
+)  # fmt: skip
+add_action(
+    networks, "networks", "discard", help_="Throw away what was changed of networks and waits.",
+    done="Network {name} stays as it is.",
+)  # fmt: skip
 add_destroy(networks, "networks", what="a network")
 
 
@@ -151,7 +161,7 @@ ranges = noun("network-ranges", "Ranges of networks: from which address to which
 add_list(ranges, "network_ranges", ("id", "network", "name", "first", "last"), what="the ranges")
 add_show(ranges, "network_ranges", what="a range, by its id")
 add_create(ranges, "network_ranges", what="a range", options=(IN_NETWORK, *BOUNDS))
-add_update(ranges, "network_ranges", what="a range, by its id", options=BOUNDS)
+add_update(ranges, "network_ranges", what="a range, by its id", options=(*BOUNDS, NOW))
 add_destroy(ranges, "network_ranges", what="a range")
 
 routers = noun("network-routers", "Routers of networks.")

@@ -6,8 +6,14 @@ from collections.abc import Iterable
 
 from crowbar_core import Declared, hookimpl
 from crowbar_network.checks import LAYERS
+from crowbar_network.drafts import WAIT
 
 _MORE = ("mtu", "v6prefix", "v6id", "configure", "pbr", "order")
+
+
+def _likely(fields: Iterable[str]) -> dict[str, str]:
+    """What was changed and waits is carried, as what is proposed is."""
+    return {name: f"proposed_{name}" for name in fields}
 
 
 @hookimpl
@@ -17,12 +23,15 @@ def register_declared() -> Iterable[Declared]:
     return [
         Declared(
             noun="networks", order=15, refers={"deployment_id": "deployments"},
-            fields=("description", "deployment_id", "category", "group", *LAYERS, *_MORE),
+            fields=("description", "deployment_id", "category", "group", *LAYERS, *_MORE), shown=_likely(WAIT),
         ),
         Declared(
             noun="network_ranges", order=16, key=("network_id", "name"), refers=of_network,
-            fields=("first", "last", *LAYERS, "overlap"),
+            fields=("first", "last", *LAYERS, "overlap"), shown=_likely(LAYERS),
         ),
-        Declared(noun="network_routers", order=17, key=("network_id", "address"), fields=("pref",), refers=of_network),
+        Declared(
+            noun="network_routers", order=17, key=("network_id", "address"), fields=("pref",), refers=of_network,
+            shown=_likely(("pref",)), where={"stays": "true"},
+        ),
         Declared(noun="interface_maps", order=18, key=("pattern",), fields=("buses", "order")),
     ]  # fmt: skip

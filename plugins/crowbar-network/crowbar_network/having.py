@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, select
 
 from crowbar_core import Change, DeploymentView, NodeRoleView, NodeView, Problem, Veto, hookimpl
-from crowbar_network import allocating, releasing
+from crowbar_network import allocating, drafts, releasing
 from crowbar_network.addressing import of_key
 from crowbar_network.networks import is_usable, names_in
 from crowbar_network.remembered import remembered
@@ -17,17 +17,23 @@ from crowbar_network.telling import role_of
 
 
 @hookimpl(roles=("network-*",))
-def on_node_bind(node_role: NodeRoleView, session: Any, change: Change) -> None:
-    """A node with a network's role has addresses of it, in the same transaction."""
-    network = _network_of(session, node_role.role)
-    if network is None:
-        return
-    if not is_usable(session, network, node_role.deployment):
-        raise Veto(
-            f"Network {network.name} belongs to another deployment and can be used in that and those below it; "
-            f"{node_role.deployment} is none of them."
-        )
-    allocating.allocate(change, network, node_role.node)
+def on_nodes_bind(node_roles: Sequence[NodeRoleView], change: Change) -> None:
+    """Nodes with a network's role have addresses of it, in the same transaction: those of an admin network first, which
+    others go by.
+    """
+    by_network: dict[int, tuple[Any, list[NodeView]]] = {}
+    for one in node_roles:
+        network = _network_of(change.session, one.role)
+        if network is None:
+            continue
+        if not is_usable(change.session, network, one.deployment):
+            raise Veto(
+                f"Network {network.name} belongs to another deployment and can be used in that and those below it; "
+                f"{one.deployment} is none of them."
+            )
+        by_network.setdefault(network.id, (network, []))[1].append(one.node)
+    for network, nodes in sorted(by_network.values(), key=lambda pair: pair[0].category != "admin"):
+        allocating.allocate_many(change, network, nodes)
 
 
 @hookimpl(roles=("network-*",))
@@ -35,6 +41,12 @@ def on_node_unbind(node_role: NodeRoleView, change: Change) -> None:
     network = _network_of(change.session, node_role.role)
     if network is not None:
         releasing.release_on(change, network.id, node_role.node)
+
+
+@hookimpl
+def on_deployment_commit(deployment: DeploymentView, change: Change) -> None:
+    """With a deployment is committed what waits of its networks."""
+    drafts.commit_in(change, deployment.id)
 
 
 @hookimpl

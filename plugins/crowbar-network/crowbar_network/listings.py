@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from crowbar_core.rest import DEPLOYMENTS, NODES, Field, Later, Listing, field, fields
 from crowbar_network.addressing import key_of, of_key, parse_address
 from crowbar_network.checks import LAYERS
+from crowbar_network.drafts import GOING, NEW, WAIT, drafts_of, proposed
 from crowbar_network.tables import allocations, interface_maps, networks, ranges, routers
 
 _deployments, _nodes = DEPLOYMENTS.source, NODES.source
@@ -47,7 +48,20 @@ def _of_networks(source: Any, order: Any) -> Any:
 
 def _preferred(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
     found = _of_networks(routers, routers.c.pref)(session, ids)
-    return {key: several[0] for key, several in found.items()}
+    return {
+        key: standing[0]
+        for key, several in found.items()
+        if (standing := [one for one in several if one["standing"] != NEW])
+    }
+
+
+def _likely(table: Any, name: str) -> Later:
+    """What a field will be when drafts are committed: what `crowbar export` carries."""
+
+    def fetch(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
+        return {row.id: proposed(row)[name] for row in session.execute(select(table).where(table.c.id.in_(ids))).all()}
+
+    return Later(name=f"proposed_{name}", type=table.c[name].type.python_type, fetch=fetch)
 
 
 def _told(one: Any) -> dict[str, Any]:
@@ -74,6 +88,15 @@ NETWORKS = Listing(
         *fields(networks, "order", sort=("order",)),
     ),
     later=(
+        *(_likely(networks, name) for name in WAIT),
+        Later(
+            name="drafts",
+            type=list,
+            fetch=drafts_of,
+            missing=[],
+            only_on_request=False,
+            help="What was changed and waits to be committed.",
+        ),
         Later(name="ranges", type=list, fetch=_of_networks(ranges, ranges.c.first), missing=[], only_on_request=False),
         Later(
             name="routers", type=list, fetch=_of_networks(routers, routers.c.pref), missing=[], only_on_request=False
@@ -94,8 +117,9 @@ RANGES = Listing(
         field(networks.c.name, "network", filter=True, example="admin"),
         _cidr(ranges, "first", example="192.168.124.21/24"),
         _cidr(ranges, "last", example="192.168.124.80/24"),
-        *fields(ranges, *LAYERS, "overlap"),
+        *fields(ranges, *LAYERS, "overlap", "draft"),
     ),
+    later=tuple(_likely(ranges, name) for name in LAYERS),
 )
 
 ROUTERS = Listing(
@@ -109,7 +133,23 @@ ROUTERS = Listing(
         _cidr(routers, "address", example="192.168.124.1/24"),
         _ip(routers.c.address, "192.168.124.1"),
         *fields(routers, "pref", sort=("pref",)),
+        Field(
+            name="standing",
+            column=routers.c.standing,
+            type=str,
+            filter=True,
+            help="'new' or 'going' while that waits to be committed.",
+        ),
+        *fields(routers, "draft"),
+        Field(
+            name="stays",
+            column=routers.c.standing != GOING,
+            type=bool,
+            filter=True,
+            help="Not when it is to go with the next commit.",
+        ),
     ),
+    later=(_likely(routers, "pref"),),
 )
 
 ALLOCATIONS = Listing(

@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, insert, select, update
 
 from crowbar_core import Attribute, Change, DefineRole, Refused, RemoveRole, Role
 from crowbar_core.tables import deployments
-from crowbar_network import holders
+from crowbar_network import drafts, holders
 from crowbar_network.addressing import parse_v6prefix, ula_prefix, ula_subnet
 from crowbar_network.checks import check_layers
 from crowbar_network.errors import bad
@@ -65,9 +65,10 @@ def create(
     return key
 
 
-def alter(change: Change, key: int, values: Mapping[str, Any]) -> None:
-    """Set these fields. Raises ``NotFound``, ``BadInput``, ``Refused``: its name cannot change, and its prefix only
-    while nobody has an address of it.
+def alter(change: Change, key: int, values: Mapping[str, Any], *, at_once: bool = False) -> None:
+    """Set these fields: those of which nodes have something (``drafts.WAIT``) as drafts as soon as one has the network,
+    unless they are to count ``at_once``. Raises ``NotFound``, ``BadInput``, ``Refused``: its name cannot change, and
+    its prefix only while nobody has an address of it.
     """
     session, now = change.session, row_of(change.session, key)
     new = dict(values)
@@ -79,12 +80,24 @@ def alter(change: Change, key: int, values: Mapping[str, Any]) -> None:
         _alter_v6(change, now, new)
     if new.get("configure") and not now.configure:
         _refuse_overlapping(session, now)
-    check_layers({**now._mapping, **new})
+    later = {name: new.pop(name) for name in drafts.WAIT if name in new}
+    if at_once or not later or not drafts.waits(session, now):
+        new |= later
+        check_layers({**now._mapping, **new})
+        if new:
+            session.execute(update(networks).where(networks.c.id == key).values(**drafts.settled(now, new)))
+            forget(session)
+        change.audit("network.change", f"network {now.name}", fields=sorted(values))
+        tell_changed(change, key, run=bool(later))
+        return
+    check_layers({**drafts.proposed(now), **later})
+    drafts.put_off(session, networks, now, later)
+    change.audit("network.draft", f"network {now.name}", fields=sorted(later))
     if new:
         session.execute(update(networks).where(networks.c.id == key).values(**new))
         forget(session)
-    change.audit("network.change", f"network {now.name}", fields=sorted(values))
-    tell_changed(change, key)
+        change.audit("network.change", f"network {now.name}", fields=sorted(new))
+        tell_changed(change, key)
 
 
 def remove(change: Change, key: int) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from flask import Blueprint, Response
-from pydantic import Field
+from flask import Blueprint, Response, request
 from sqlalchemy import func, select
 from werkzeug.wrappers import Response as Answer
 
 from crowbar_core import NodeView, Panel, cluster, requires
 from crowbar_core.pages import Action, Column, Form, Input, act, form_body, fragment, page, row, rows
-from crowbar_core.rest import DEPLOYMENTS, Body, Description, found_id, resolve
-from crowbar_network import allocating, drift, networks, ranges, releasing
+from crowbar_core.rest import DEPLOYMENTS, Description, found_id, resolve
+from crowbar_network import drafts, drift, hints, networks, ranges, releasing
 from crowbar_network.addressing import of_key
 from crowbar_network.bars import Bar, bar
+from crowbar_network.layers import MODES
 from crowbar_network.listings import ALLOCATIONS, NETWORKS, ROUTERS
 from crowbar_network.rest import Address, Layers, NetworkName, NewNetwork, NewRange, NewRouter, Word
 from crowbar_network.rest_allocations import Asked, allocated
@@ -66,6 +66,8 @@ HELD_FILTERS = (
     Input(name="ip", label="Address"),
     Input(name="range", label="Range"),
 )
+YES_OR_NO = (("", "–"), ("true", "yes"), ("false", "no"))
+BOND_MODES = (("", "–"), *((str(number), f"{number} {name}") for number, name in enumerate(MODES)))
 WAYS = (("/networks", "Networks"), ("/network-map", "Map"), ("/network-conduits", "Conduits"))
 
 
@@ -80,11 +82,10 @@ class FormOfNetwork(Layers):
     router: Address | None = None
 
 
-class FormOfChange(Body):
+class FormOfChange(Layers):
     description: Description = ""
-    conduit: Annotated[str, Field(max_length=200)] | None = None
-    vlan: int | None = None
     mtu: int | None = None
+    configure: bool = True
 
 
 @pages.get("/networks")
@@ -115,7 +116,10 @@ def show(network: str) -> Response:
     return page(
         "crowbar_network/network.html", network=one, facts=FACTS, bars=bars_of(one["id"]), held=held, columns=HELD,
         routers=routers.items, actions=[remove], forms=_forms(one, url, api), role=role_of(name), ways=WAYS,
-        filters=HELD_FILTERS,
+        filters=HELD_FILTERS, ways_of_drafts=[
+            {"label": label, "api": f"PUT {api}/{verb}", "cli": f"crowbar networks {verb} {name}"}
+            for label, verb in (("Commit", "commit"), ("Discard", "discard"))
+        ],
     )  # fmt: skip
 
 
@@ -159,6 +163,7 @@ def _new_network() -> Form:
 
 def _forms(one: Mapping[str, Any], url: str, api: str) -> Sequence[Form]:
     name = one["name"]
+    likely = {**one, **{draft["field"]: draft["new"] for draft in one["drafts"] if draft["of"] == "network"}}
     return (
         Form(
             title="Give a node its addresses", url=f"{url}/allocate", label="Give",
@@ -200,9 +205,14 @@ def _forms(one: Mapping[str, Any], url: str, api: str) -> Sequence[Form]:
             title="Change", url=f"{url}/change",
             inputs=(
                 Input(name="description", label="Description", value=one["description"], size=30),
-                Input(name="conduit", label="Conduit", value=one["conduit"] or "", size=12),
-                Input(name="vlan", label="VLAN", kind="number", value=_text(one["vlan"]), size=6),
-                Input(name="mtu", label="MTU", kind="number", value=_text(one["mtu"]), size=6),
+                Input(name="conduit", label="Conduit", value=likely["conduit"] or "", size=12),
+                Input(name="vlan", label="VLAN", kind="number", value=_text(likely["vlan"]), size=6),
+                *(Input(name=field, label=label, value=_text(likely[field]), choices=YES_OR_NO)
+                  for field, label in (("use_vlan", "Tagged"), ("use_bridge", "Bridge"), ("use_team", "Bond"))),
+                Input(name="team_mode", label="Bond's mode", value=_text(likely["team_mode"]), choices=BOND_MODES),
+                Input(name="mtu", label="MTU", kind="number", value=_text(likely["mtu"]), size=6),
+                Input(name="configure", label="Set up on nodes", value=_text(likely["configure"]),
+                      choices=YES_OR_NO[1:]),
             ),
             api=f"PATCH {api}", cli=f"crowbar networks update {name}",
         ),
@@ -210,7 +220,7 @@ def _forms(one: Mapping[str, Any], url: str, api: str) -> Sequence[Form]:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else str(value).lower()
 
 
 @pages.post("/networks")
@@ -238,12 +248,17 @@ def _create() -> str:
 @pages.post("/networks/<int:network>/change")
 @requires("operator")
 def change_network(network: int) -> Answer:
-    def work() -> None:
-        said = form_body(FormOfChange)
+    def work() -> bool:
+        said = form_body(FormOfChange).model_dump()
         with cluster().change() as change:
-            networks.alter(change, network, said.model_dump())
+            networks.alter(change, network, {name: said[name] for name in said if name in request.form})
+            return bool(drafts.drafts_of(change.session, [network]))
 
-    return act(work, "The network is changed; nodes that have it follow.", f"/networks/{network}")
+    return act(work, _changed, f"/networks/{network}")
+
+
+def _changed(waits: bool) -> str:
+    return "It is kept as a draft: commit it, and nodes that have the network follow." if waits else "It is changed."
 
 
 @pages.post("/networks/<int:network>/remove")
@@ -317,22 +332,24 @@ def remove_range(network_range: int) -> Answer:
 @pages.post("/networks/<int:network>/routers")
 @requires("operator")
 def add_router(network: int) -> Answer:
-    def work() -> None:
+    def work() -> bool:
         said = form_body(NewRouter)
         with cluster().change() as change:
             ranges.add_router(change, network, said.model_dump())
+            return bool(drafts.drafts_of(change.session, [network]))
 
-    return act(work, "The router is added; nodes that have the network follow.", f"/networks/{network}")
+    return act(work, _changed, f"/networks/{network}")
 
 
 @pages.post("/network-routers/<int:router>/remove")
 @requires("operator")
 def remove_router(router: int) -> Answer:
-    def work() -> None:
+    def work() -> bool:
         with cluster().change() as change:
-            ranges.remove_router(change, router)
+            network = ranges.remove_router(change, router)
+            return bool(drafts.drafts_of(change.session, [network]))
 
-    return act(work, "The router is gone; nodes that have the network follow.", "/networks")
+    return act(work, _changed, "/networks")
 
 
 # ---------------------------------------------------------------- on a node's page
@@ -361,9 +378,9 @@ def _on_node(node: NodeView) -> Any:
 
 
 def _differs(node: NodeView, one: Mapping[str, Any]) -> str:
-    name = allocating.hint_name(one["network"], one["version"])
-    hint = allocating.hint_of(node, one["network"], one["version"])
-    if hint is None or not allocating.differs(hint, one["address"]):
+    name = hints.hint_name(one["network"], one["version"])
+    hint = hints.hint_of(node, one["network"], one["version"])
+    if hint is None or not hints.differs(hint, one["address"]):
         return ""
     return f"The hint {name} says {hint}: unbind {role_of(one['network'])} and bind it again, and it has that."
 

@@ -12,14 +12,13 @@ import netaddr
 from sqlalchemy import delete, insert, select, update
 
 from crowbar_core import Change, NotFound, Refused
-from crowbar_network import holders, pool
+from crowbar_network import drafts, holders, pool
 from crowbar_network.addressing import Span, key_of, of_key, router, span
-from crowbar_network.allocating import span_of
 from crowbar_network.checks import LAYERS, check_layers
 from crowbar_network.errors import bad
 from crowbar_network.remembered import forget
 from crowbar_network.tables import allocations, networks, ranges, routers
-from crowbar_network.telling import ranges_of, routers_of, row_of, tell_changed
+from crowbar_network.telling import ranges_of, routers_of, row_of, span_of, tell_changed
 
 HOST_V6 = "host-v6"
 """The range that a network with a prefix of IPv6 has by itself: all of it."""
@@ -46,27 +45,37 @@ def add_v6_range(session: Any, key: int, prefix: str) -> None:
     _insert(session, key, HOST_V6, whole, {"overlap": False})
 
 
-def alter_range(change: Change, range_id: int, values: Mapping[str, Any]) -> None:
-    """Set these fields of a range. Raises ``NotFound``, ``BadInput``, and ``Refused`` when an address that is given, or
-    a router, would be outside.
+def alter_range(change: Change, range_id: int, values: Mapping[str, Any], *, at_once: bool = False) -> None:
+    """Set these fields of a range; what it says of interfaces as drafts as soon as a node has the network, unless it is
+    to count ``at_once``. Raises ``NotFound``, ``BadInput``, and ``Refused`` when an address that is given, or a router,
+    would be outside.
     """
     session, now = change.session, range_row(change.session, range_id)
     network = row_of(session, now.network_id)
     old = span_of(now)
     wanted = span(values.get("first", old.cidr(old.first)), values.get("last", old.cidr(old.last)))
     new = {name: values[name] for name in ("name", "overlap", *LAYERS) if name in values}
-    more = {name: getattr(now, name) for name in (*LAYERS, "overlap")} | new
+    layers = {name: new[name] for name in LAYERS if name in new}
+    put_off = bool(layers) and not at_once and drafts.waits(session, network)
+    known = drafts.proposed(now) if put_off else now._mapping
+    more = {name: known[name] for name in (*LAYERS, "overlap")} | new
     _check(session, network, new.get("name", now.name), wanted, more, but=range_id)
     if bool(more["overlap"]) != now.overlap and (who := holders.who(session, allocations.c.range_id == range_id)):
         raise Refused(f"Whether range {now.name} may overlap cannot change: it has addresses of {who}.")
     if wanted != old:
         _resize(session, network, now, wanted)
         new |= {"first": key_of(wanted.first), "last": key_of(wanted.last), "prefix": wanted.prefix}
+    if put_off:
+        drafts.put_off(session, ranges, now, layers)
+        new = {name: value for name, value in new.items() if name not in layers}
+        change.audit("network_range.draft", f"network {network.name}", range=now.name, fields=sorted(layers))
     if new:
-        session.execute(update(ranges).where(ranges.c.id == range_id).values(**new))
+        written = new if put_off else drafts.settled(now, new)
+        session.execute(update(ranges).where(ranges.c.id == range_id).values(**written))
         forget(session)
-    change.audit("network_range.change", f"network {network.name}", range=now.name, fields=sorted(values))
-    tell_changed(change, now.network_id)
+    if new or not put_off:
+        change.audit("network_range.change", f"network {network.name}", range=now.name, fields=sorted(new))
+        tell_changed(change, now.network_id, run=bool(layers) and not put_off)
 
 
 def _resize(session: Any, network: Any, now: Any, wanted: Span) -> None:
@@ -119,14 +128,15 @@ def _check(
     but: int | None = None,
 ) -> None:
     overlap = bool(more.get("overlap"))
-    if overlap and network.configure:
+    if overlap and drafts.proposed(network)["configure"]:
         raise bad(f"{at}overlap", f"Only ranges of a network that is not configured may overlap; {network.name} is.")
     there = ranges_of(session, network.id)
     if any(one.name == name and one.id != but for one in there):
         raise bad(f"{at}name", f"Network {network.name} has a range {name} already: choose another name.")
     _refuse_overlap(session, network.id, wanted, overlap=overlap, field=f"{at}first", but=but)
     said = {name: value for name, value in more.items() if value is not None}
-    check_layers({**{name: getattr(network, name) for name in LAYERS}, **said}, at=at)
+    likely = drafts.proposed(network)
+    check_layers({**{name: likely[name] for name in LAYERS}, **said}, at=at)
 
 
 def _insert(session: Any, key: int, name: str, spanned: Span, more: Mapping[str, Any]) -> int:
@@ -161,48 +171,75 @@ def _refuse_overlap(session: Any, key: int, wanted: Span, *, overlap: bool, fiel
 # ---------------------------------------------------------------- routers
 
 
-def add_router(change: Change, key: int, values: Mapping[str, Any], *, at: str = "", tell: bool = True) -> int:
-    """Raises ``BadInput``; ``Refused`` when somebody has its address."""
+def add_router(
+    change: Change, key: int, values: Mapping[str, Any], *, at: str = "", tell: bool = True, at_once: bool = False
+) -> int:
+    """As a draft as soon as a node has the network, unless it is to count ``at_once``; its address is taken all the
+    same. One that was to go stays. Raises ``BadInput``; ``Refused`` when somebody has its address.
+    """
     session, network = change.session, row_of(change.session, key)
     there = ranges_of(session, key)
     address, prefix = router(values["address"], [span_of(one) for one in there], field=f"{at}address")
-    wanted = key_of(address)
-    if any(one.address == wanted for one in routers_of(session, key)):
+    wanted, pref = key_of(address), values.get("pref", 65536)
+    known = next((one for one in routers_of(session, key) if one.address == wanted), None)
+    if known is not None and known.standing != drafts.GOING:
         raise Refused(f"Network {network.name} has the router {address} already.")
+    if known is not None:
+        session.execute(update(routers).where(routers.c.id == known.id).values(standing=""))
+        alter_router(change, known.id, pref, at_once=at_once)
+        return int(known.id)
     home = next((one for one in there if address in span_of(one)), None)
     if home is not None and not pool.take(session, home.id, wanted):
         by = holders.who(session, allocations.c.range_id == home.id, allocations.c.address == wanted)
         raise Refused(f"{address} of range {home.name} is taken by {by}: a router needs an address that nobody has.")
+    put_off = not at_once and drafts.waits(session, network)
     made: int = session.scalar(
         insert(routers)
-        .values(network_id=key, address=wanted, prefix=prefix, pref=values.get("pref", 65536))
+        .values(
+            network_id=key, address=wanted, prefix=prefix, pref=pref, standing=drafts.NEW if put_off else ""
+        )
         .returning(routers.c.id)
-    )
-    change.audit("network_router.create", f"network {network.name}", address=str(address))
-    if tell:
-        tell_changed(change, key)
+    )  # fmt: skip
+    _told(change, network, address, "draft" if put_off else "create", pref=pref)
+    if tell and not put_off:
+        tell_changed(change, key, run=True)
     return made
 
 
-def alter_router(change: Change, router_id: int, pref: int) -> None:
-    """Set its preference. Raises ``NotFound``."""
-    now = _router_row(change.session, router_id)
-    change.session.execute(update(routers).where(routers.c.id == router_id).values(pref=pref))
-    network = row_of(change.session, now.network_id)
-    change.audit("network_router.change", f"network {network.name}", address=str(of_key(now.address)), pref=pref)
-    tell_changed(change, now.network_id)
-
-
-def remove_router(change: Change, router_id: int) -> None:
-    """What it had of a range is free again. Raises ``NotFound``."""
+def alter_router(change: Change, router_id: int, pref: int, *, at_once: bool = False) -> None:
+    """Set its preference, as ``add_router`` does. Raises ``NotFound``."""
     session, now = change.session, _router_row(change.session, router_id)
-    session.execute(delete(routers).where(routers.c.id == router_id))
-    home = next((one for one in ranges_of(session, now.network_id) if of_key(now.address) in span_of(one)), None)
-    if home is not None:
-        pool.give_back(session, home.id, now.address)
     network = row_of(session, now.network_id)
-    change.audit("network_router.delete", f"network {network.name}", address=str(of_key(now.address)))
-    tell_changed(change, now.network_id)
+    if now.standing != drafts.NEW and not at_once and drafts.waits(session, network):
+        drafts.put_off(session, routers, now, {"pref": pref})
+        _told(change, network, of_key(now.address), "draft", pref=pref)
+        return
+    standing = "" if at_once else now.standing
+    session.execute(update(routers).where(routers.c.id == router_id).values(pref=pref, draft={}, standing=standing))
+    _told(change, network, of_key(now.address), "change", pref=pref)
+    if standing != drafts.NEW:
+        tell_changed(change, now.network_id, run=True)
+
+
+def remove_router(change: Change, router_id: int, *, at_once: bool = False) -> int:
+    """As ``add_router`` does; returns the network's id. When it is gone, what it had of a range is free again. Raises
+    ``NotFound``.
+    """
+    session, now = change.session, _router_row(change.session, router_id)
+    network = row_of(session, now.network_id)
+    if now.standing != drafts.NEW and not at_once and drafts.waits(session, network):
+        session.execute(update(routers).where(routers.c.id == router_id).values(standing=drafts.GOING))
+        _told(change, network, of_key(now.address), "draft")
+        return int(network.id)
+    drafts.take_away(session, ranges_of(session, now.network_id), [now])
+    _told(change, network, of_key(now.address), "delete")
+    if now.standing != drafts.NEW:
+        tell_changed(change, now.network_id, run=True)
+    return int(network.id)
+
+
+def _told(change: Change, network: Any, address: Any, what: str, **more: Any) -> None:
+    change.audit(f"network_router.{what}", f"network {network.name}", address=str(address), **more)
 
 
 def _router_row(session: Any, router_id: int) -> Any:

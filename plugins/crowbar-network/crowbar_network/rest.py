@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from flask import Blueprint
 from pydantic import Field
@@ -13,6 +13,7 @@ from crowbar_core.rest import (
     Answer,
     Body,
     Description,
+    Query,
     Reference,
     api,
     changing,
@@ -25,8 +26,9 @@ from crowbar_core.rest import (
     listed,
     reading,
     resolve,
+    single,
 )
-from crowbar_network import interface_maps, networks, ranges
+from crowbar_network import drafts, interface_maps, networks, ranges
 from crowbar_network.listings import INTERFACE_MAPS, NETWORKS, RANGES, ROUTERS
 
 rest = Blueprint("network_rest", __name__, url_prefix="/api/v2")
@@ -45,6 +47,13 @@ Pattern = Annotated[
     str,
     formed(r"[ -~]{1,200}", "A pattern is 1 to 200 plain characters, such as PowerEdge R7*; * and ? stand for others."),
 ]
+
+
+AT_ONCE = "Commit just this at once; else, on nodes that have the network, it is a draft until it is committed."
+
+
+class Now(Query):
+    now: bool = Field(False, description=AT_ONCE)
 
 
 class Layers(Body):
@@ -72,6 +81,7 @@ class ChangedRange(Layers):
     first: Address = ""
     last: Address = ""
     overlap: bool = False
+    now: bool = Field(False, description=AT_ONCE)
 
 
 class NewRouter(Body):
@@ -81,13 +91,15 @@ class NewRouter(Body):
 
 class NewRouterOf(NewRouter):
     network_id: Reference
+    now: bool = Field(False, description=AT_ONCE)
 
 
 class ChangedRouter(Body):
     pref: Bounded
+    now: bool = Field(False, description=AT_ONCE)
 
 
-class ChangedNetwork(Layers):
+class _OfNetwork(Layers):
     name: NetworkName = ""
     description: Description = ""
     deployment_id: Reference = "system"
@@ -101,7 +113,11 @@ class ChangedNetwork(Layers):
     order: Bounded = 10_000
 
 
-class NewNetwork(ChangedNetwork):
+class ChangedNetwork(_OfNetwork):
+    now: bool = Field(False, description=AT_ONCE)
+
+
+class NewNetwork(_OfNetwork):
     name: NetworkName
     category: Word
     ranges: list[NewRange] = Field(default_factory=list)
@@ -141,11 +157,32 @@ def create(body: NewNetwork) -> int:
 
 @changing(rest, NETWORKS, parameter="network", summary="Change a network", body=ChangedNetwork)
 def change_network(key: int, body: ChangedNetwork) -> None:
-    values = given(body)
+    values = _without_now(body)
     if "deployment_id" in values:
         values["deployment_id"] = resolve(DEPLOYMENTS, body.deployment_id, "deployment_id")
     with cluster().change() as change:
-        networks.alter(change, key, values)
+        networks.alter(change, key, values, at_once=body.now)
+
+
+@rest.put("/networks/<network>/commit")
+@api(
+    permission="operator", summary="Commit what was changed of a network; the nodes that have it run its role again",
+    listing=NETWORKS, plans="Commit the drafts of network {network}",
+)  # fmt: skip
+def commit_network(network: str) -> Answer:
+    key = found_id(NETWORKS, network)
+    with cluster().change() as change:
+        drafts.commit(change, key)
+    return single(NETWORKS, key)
+
+
+@rest.put("/networks/<network>/discard")
+@api(permission="operator", summary="Throw away what was changed of a network and waits", listing=NETWORKS)
+def discard_network(network: str) -> Answer:
+    key = found_id(NETWORKS, network)
+    with cluster().change() as change:
+        drafts.discard(change, key)
+    return single(NETWORKS, key)
 
 
 @deleting(
@@ -185,7 +222,7 @@ def _new_range(network: int, body: NewRange) -> int:
 @changing(rest, RANGES, parameter="network_range", summary="Change a range", body=ChangedRange)
 def change_range(key: int, body: ChangedRange) -> None:
     with cluster().change() as change:
-        ranges.alter_range(change, key, given(body))
+        ranges.alter_range(change, key, _without_now(body), at_once=body.now)
 
 
 @deleting(
@@ -214,24 +251,31 @@ def add_router(network: str, body: NewRouter) -> Answer:
 
 @creating(rest, ROUTERS, summary="Add a router to the network that it names", body=NewRouterOf)
 def create_router(body: NewRouterOf) -> int:
-    return _new_router(resolve(NETWORKS, body.network_id, "network_id"), body)
+    return _new_router(resolve(NETWORKS, body.network_id, "network_id"), body, at_once=body.now)
 
 
-def _new_router(network: int, body: NewRouter) -> int:
+def _new_router(network: int, body: NewRouter, *, at_once: bool = False) -> int:
     with cluster().change() as change:
-        return ranges.add_router(change, network, body.model_dump(exclude={"network_id"}))
+        return ranges.add_router(change, network, {"address": body.address, "pref": body.pref}, at_once=at_once)
 
 
 @changing(rest, ROUTERS, parameter="network_router", summary="Change a router's preference", body=ChangedRouter)
 def change_router(key: int, body: ChangedRouter) -> None:
     with cluster().change() as change:
-        ranges.alter_router(change, key, body.pref)
+        ranges.alter_router(change, key, body.pref, at_once=body.now)
 
 
-@deleting(rest, ROUTERS, parameter="network_router", summary="Remove a router")
-def remove_router(key: int) -> None:
+@deleting(
+    rest, ROUTERS, parameter="network_router", summary="Remove a router", query=Now,
+    asks="Nodes that have the network keep it until that is committed.",
+)  # fmt: skip
+def remove_router(key: int, query: Now) -> None:
     with cluster().change() as change:
-        ranges.remove_router(change, key)
+        ranges.remove_router(change, key, at_once=query.now)
+
+
+def _without_now(body: Body) -> dict[str, Any]:
+    return {name: value for name, value in given(body).items() if name != "now"}
 
 
 # ---------------------------------------------------------------- interface maps

@@ -45,6 +45,7 @@ networks = Table(
     Column("configure", Boolean, nullable=False),
     Column("pbr", String(32)),
     Column("order", Integer, nullable=False),
+    Column("draft", JsonType, nullable=False, default=dict),
 )
 ranges = Table(
     "network_ranges",
@@ -57,6 +58,7 @@ ranges = Table(
     Column("prefix", Integer, nullable=False),
     Column("overlap", Boolean, nullable=False),
     *_layers(),
+    Column("draft", JsonType, nullable=False, default=dict),
 )
 gaps = Table(
     "network_gaps",
@@ -73,6 +75,8 @@ routers = Table(
     Column("address", String(33), nullable=False),
     Column("prefix", Integer, nullable=False),
     Column("pref", Integer, nullable=False),
+    Column("draft", JsonType, nullable=False, default=dict),
+    Column("standing", String(8), nullable=False, default=""),
 )
 allocations = Table(
     "network_allocations",

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, select
 
 from crowbar_core import Change, NodeView, NotFound, Refresh
 from crowbar_core.tables import nodes
-from crowbar_network.addressing import of_key
+from crowbar_network.addressing import Span, of_key
 from crowbar_network.hooks import Allocation, Network, Range, Router
 from crowbar_network.remembered import remembered
 from crowbar_network.tables import networks, ranges, routers
@@ -50,9 +50,14 @@ def ranges_of(session: Any, key: int) -> Any:
 
 
 def routers_of(session: Any, key: int) -> Any:
-    """The rows of a network's routers, the preferred one first."""
+    """The rows of a network's routers, the preferred one first; with those that are only drafted."""
     wanted = select(routers).where(routers.c.network_id == key)
     return session.execute(wanted.order_by(routers.c.pref, routers.c.id)).all()
+
+
+def span_of(row: Any) -> Span:
+    """A range's row as what it spans."""
+    return Span(first=of_key(row.first), last=of_key(row.last), prefix=row.prefix)
 
 
 def view_of(session: Any, row: Any) -> Network:
@@ -67,6 +72,7 @@ def view_of(session: Any, row: Any) -> Network:
         routers=tuple(
             Router(address=f"{of_key(one.address)}/{one.prefix}", pref=one.pref)
             for one in routers_of(session, row.id)
+            if one.standing != "new"
         ),
     )  # fmt: skip
 
@@ -76,10 +82,13 @@ def tell_network(change: Change, hook: str, network: Network) -> None:
     change.publish(hook, f"network {network.id}", network=network)
 
 
-def tell_changed(change: Change, key: int) -> None:
-    """A network or what it has is another than before: nodes that have it are looked at again."""
+def tell_changed(change: Change, key: int, *, run: bool = False) -> None:
+    """A network or what it has is another than before. ``run``: in what nodes have of it, so that its role runs again
+    on those that have it, and nowhere else.
+    """
     row = row_of(change.session, key)
-    change.apply(Refresh(role=role_of(row.name)))
+    if run:
+        change.apply(Refresh(role=role_of(row.name)))
     tell_network(change, "on_network_change", view_of(change.session, row))
 
 

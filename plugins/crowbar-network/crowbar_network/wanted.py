@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import select
@@ -14,6 +15,7 @@ from crowbar_core import Json, NodeRoleView, PermanentError
 from crowbar_core.tables import node_roles, roles
 from crowbar_network.addressing import of_key
 from crowbar_network.conduits import BMC, InterfaceMap, Nic, clash, in_order, parse, resolve
+from crowbar_network.drafts import NEW, Before
 from crowbar_network.layers import Wanted
 from crowbar_network.tables import allocations, interface_maps, networks, ranges, routers
 
@@ -22,6 +24,7 @@ UNCONFIGURED = frozenset({"bmc", "unmanaged"})
 ROLE = "network-"
 _ACTIVE = 0
 MOST_PEERS = 3
+_NOTHING: Mapping[int, Before] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +56,14 @@ class Config:
         )  # fmt: skip
 
 
-def wanted_of(asked: Sequence[NodeRoleView], session: Any) -> dict[int, dict[str, Json]]:
-    """For each noderole of a network's role: the addresses, and all networks that its node is to have, as JSON."""
-    all_networks = session.execute(select(networks).order_by(networks.c.order, networks.c.id)).all()
+def wanted_of(
+    asked: Sequence[NodeRoleView], session: Any, before: Mapping[int, Before] = _NOTHING
+) -> dict[int, dict[str, Json]]:
+    """For each noderole of a network's role: the addresses, and all networks that its node is to have, as JSON.
+    ``before``: networks (by id) that are to be taken as they were then.
+    """
+    rows = session.execute(select(networks).order_by(networks.c.order, networks.c.id)).all()
+    all_networks = [before[one.id].network if one.id in before else one for one in rows]
     by_role = {ROLE + one.name: one for one in all_networks}
     node_ids = {one.node.id for one in asked}
     bound: dict[int, list[tuple[Any, int]]] = {}
@@ -71,7 +79,7 @@ def wanted_of(asked: Sequence[NodeRoleView], session: Any) -> dict[int, dict[str
         own = by_role.get(view.role)
         if own is not None and all(one.id != own.id for one, _ in bound.get(view.node.id, ())):
             bound.setdefault(view.node.id, []).append((own, 1))
-    facts = _Facts(session, node_ids, {one.id for there in bound.values() for one, _ in there})
+    facts = _Facts(session, node_ids, {one.id for there in bound.values() for one, _ in there}, before)
     answer: dict[int, dict[str, Json]] = {}
     for view in asked:
         own = by_role.get(view.role)
@@ -89,7 +97,10 @@ def wanted_of(asked: Sequence[NodeRoleView], session: Any) -> dict[int, dict[str
 class _Facts:
     """What the tables say of these nodes and networks, read in a handful of statements."""
 
-    def __init__(self, session: Any, node_ids: Iterable[int], network_ids: Iterable[int]) -> None:
+    def __init__(
+        self, session: Any, node_ids: Iterable[int], network_ids: Iterable[int], before: Mapping[int, Before]
+    ) -> None:
+        self._ranges = {key: row for one in before.values() for key, row in one.ranges.items()}
         mine = (
             select(allocations, ranges.c.conduit, ranges.c.vlan, ranges.c.use_vlan, ranges.c.use_bridge,
                    ranges.c.use_team, ranges.c.team_mode)
@@ -101,8 +112,10 @@ class _Facts:
         for one in session.execute(mine).all():
             self._mine.setdefault((one.node_id, one.network_id), []).append(one)
         self._routers: dict[int, list[tuple[str, int]]] = {}
-        asked = select(routers).where(routers.c.network_id.in_(network_ids)).order_by(routers.c.pref, routers.c.id)
-        for one in session.execute(asked).all():
+        asked = select(routers).where(routers.c.network_id.in_(network_ids), routers.c.standing != NEW)
+        there = session.execute(asked.order_by(routers.c.pref, routers.c.id)).all()
+        was = [row for one in before.values() for row in one.routers]
+        for one in [*was, *(row for row in there if row.network_id not in before)]:
             self._routers.setdefault(one.network_id, []).append((str(of_key(one.address)), one.pref))
         self._peers = {key: self._peers_on(session, key) for key in network_ids}
         self.maps = [
@@ -130,7 +143,7 @@ class _Facts:
 
     def config(self, node_id: int, network: Any, active: bool) -> dict[str, Json]:
         mine = self._mine.get((node_id, network.id), ())
-        said = mine[0] if mine else None
+        said = self._ranges.get(mine[0].range_id, mine[0]) if mine else None
 
         def value(name: str) -> Any:
             """What the range says of its addresses' interface, else what the network does."""
