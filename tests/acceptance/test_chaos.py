@@ -108,7 +108,7 @@ def arena(request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pyte
     state = tmp_path_factory.mktemp("lab")
     seed = request.config.getoption("--chaos-seed") or random.SystemRandom().randrange(1, 10**6)
     with (
-        Lab.create(f"chaos-{os.getpid()}", nodes=21, state_dir=state) as lab,
+        Lab.create(f"chaos-{os.getpid()}", nodes=21, state_dir=state, owner=os.getpid()) as lab,
         installed(tmp_path / "crowbar", lab=lab, **settings) as site,
     ):
         site.start("web")

@@ -22,7 +22,9 @@ EVIDENCE = "/root/journal", "/root/violations", "/root/open", "/root/lock", "/va
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab.create(f"faults-{os.getpid()}", nodes=3, state_dir=tmp_path_factory.mktemp("lab")) as lab:
+    with Lab.create(
+        f"faults-{os.getpid()}", nodes=3, state_dir=tmp_path_factory.mktemp("lab"), owner=os.getpid()
+    ) as lab:
         yield lab
 
 

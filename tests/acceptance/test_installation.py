@@ -24,7 +24,7 @@ STEPS = ("powering down", "booting", "copying", "settling in")
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    with Lab.create(f"install-{os.getpid()}", nodes=3, state_dir=tmp_path / "lab") as lab:
+    with Lab.create(f"install-{os.getpid()}", nodes=3, state_dir=tmp_path / "lab", owner=os.getpid()) as lab:
         yield lab
 
 

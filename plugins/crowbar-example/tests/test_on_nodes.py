@@ -20,7 +20,9 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab.create(f"example-{os.getpid()}", nodes=3, state_dir=tmp_path_factory.mktemp("lab")) as lab:
+    with Lab.create(
+        f"example-{os.getpid()}", nodes=3, state_dir=tmp_path_factory.mktemp("lab"), owner=os.getpid()
+    ) as lab:
         yield lab
 
 

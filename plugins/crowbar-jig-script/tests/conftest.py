@@ -53,7 +53,7 @@ def inside(lab: Lab, work: Callable[[], Any]) -> Future[Any]:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab.create(f"jig-{os.getpid()}", nodes=3, state_dir=tmp_path_factory.mktemp("lab")) as lab:
+    with Lab.create(f"jig-{os.getpid()}", nodes=3, state_dir=tmp_path_factory.mktemp("lab"), owner=os.getpid()) as lab:
         yield lab
 
 

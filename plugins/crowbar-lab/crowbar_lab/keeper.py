@@ -92,11 +92,11 @@ class Keeper:
         listener.listen(1024)
         return listener
 
-    def serve(self, listener: socket.socket) -> None:
-        """Answer requests until killed."""
+    def serve(self, listener: socket.socket, owner: int | None) -> None:
+        """Answer requests until killed, or until the ``owner`` (a pidfd) has ended."""
         wake = wake_for_children()
         with selectors.DefaultSelector() as ready:
-            for one in (listener.fileno(), wake, *self.nodes.watched):
+            for one in (listener.fileno(), wake, *(() if owner is None else (owner,)), *self.nodes.watched):
                 ready.register(one, selectors.EVENT_READ)
             while True:
                 for key, _ in ready.select():
@@ -104,6 +104,9 @@ class Keeper:
                         self._serve_one(listener.accept()[0])
                     elif key.fd == wake:
                         os.read(wake, 4096)
+                    elif key.fd == owner:
+                        print("The process that the lab was to end with has ended.", flush=True)
+                        return
                 if self.nodes.reap():
                     self.describe()
 
@@ -139,6 +142,7 @@ def main(arguments: Sequence[str]) -> None:
     # The lock comes from whoever makes the lab, and is held as long as this process or the lab's first one lives.
     os.set_inheritable(int(arguments[1]), False)
     try:
+        owner = None if wanted["owner"] is None else os.pidfd_open(wanted["owner"])
         for flag in linux.NAMESPACES:
             if flag == linux.CLONE_NEWUSER:
                 continue
@@ -166,7 +170,7 @@ def main(arguments: Sequence[str]) -> None:
     os.dup2(log, 2)
     os.close(log)
     try:
-        keeper.serve(listener)
+        keeper.serve(listener, owner)
     except RackEnded as error:
         print(error, flush=True)
 

@@ -106,6 +106,7 @@ class Lab:
         hide: Sequence[Path] = (),
         kernel: str = "host",
         cards: int = 0,
+        owner: int | None = None,
     ) -> Lab:
         """Make a lab; the first of its ``nodes`` is the admin node.
 
@@ -113,7 +114,8 @@ class Lab:
         them then has ``cards`` besides eth0, called eth1 and so on, at a switch (see ``cable`` and ``port``).
 
         Without ``authorized_keys`` the lab makes a key pair of its own, ``id_ed25519`` in its directory. ``hide`` names
-        paths of the host that no node may see, over those that are hidden anyway. On any error nothing is left.
+        paths of the host that no node may see, over those that are hidden anyway. With an ``owner``, a process, the lab
+        ends when that ends, however that was. On any error nothing is left.
         """
         check_lab_name(name)
         nets = subnets(ipv4, ipv6)
@@ -133,7 +135,8 @@ class Lab:
                 keys.append(f"{pair.public} root@{name}")
                 write_private(directory / "id_ed25519", pair.private)
                 (directory / "id_ed25519.pub").write_text(f"{keys[0]}\n")
-            lab._start_keeper(_order(name, domain, nets, keys, not authorized_keys, hide, kernel, cards, tools), lock)
+            order = _order(name, domain, nets, keys, not authorized_keys, hide, kernel, cards, tools)
+            lab._start_keeper(order | {"owner": owner}, lock)
             lock = closed(lock)
             lab._add(wanted_places, cards)
         except BaseException:

@@ -51,7 +51,7 @@ def rack_fixture(*, nodes: int, cards: int) -> Callable[..., Iterator[Lab]]:
     @pytest.fixture(scope="module")
     def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         with Lab.create(
-            "rack", nodes=nodes, cards=cards, kernel="uml", state_dir=tmp_path_factory.mktemp("labs")
+            "rack", nodes=nodes, cards=cards, kernel="uml", state_dir=tmp_path_factory.mktemp("labs"), owner=os.getpid()
         ) as lab:
             yield lab
 

@@ -118,7 +118,7 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def lab(state_dir: Path) -> Iterator[Lab]:
     """One lab for the tests that leave its nodes on."""
-    with Lab.create("shared", nodes=3, state_dir=state_dir) as made:
+    with Lab.create("shared", nodes=3, state_dir=state_dir, owner=os.getpid()) as made:
         yield made
 
 
@@ -555,6 +555,24 @@ def test_down_works_when_the_keeper_was_killed(state_dir: Path, held: Held) -> N
         Lab.load("beheaded", state_dir=state_dir)
     assert Lab.remove("beheaded", state_dir=state_dir)
     assert guest.wait(timeout=5) == -15
+    assert_nothing_left(lab.directory, spaces)
+
+
+def test_a_lab_with_an_owner_ends_when_that_is_killed(state_dir: Path, held: Held) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from crowbar_lab.lab import Lab; "
+        "Lab.create('owned', nodes=2, state_dir=Path(sys.argv[1]), owner=os.getpid()); print(1, flush=True); input()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", script, str(state_dir)], **pipes) as owner:  # type: ignore[call-overload]
+        owner.stdout.readline()
+        lab = Lab.load("owned", state_dir=state_dir)
+        spaces, keeper = held.spaces_of(lab), lab.describe()["keeper"]
+        owner.kill()
+    wait_for(lambda: linux.started(keeper) is None)
+    with pytest.raises(LabNotFound, match="does not run any more"):
+        Lab.load("owned", state_dir=state_dir)
+    assert Lab.remove("owned", state_dir=state_dir)
     assert_nothing_left(lab.directory, spaces)
 
 

@@ -26,7 +26,7 @@ CROWBAR = [sys.executable, "-m", "crowbar_core.cli"]
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    with Lab.create("registered", nodes=2, state_dir=tmp_path / "labs") as made:
+    with Lab.create("registered", nodes=2, state_dir=tmp_path / "labs", owner=os.getpid()) as made:
         yield made
 
 
@@ -93,7 +93,7 @@ def test_the_server_learns_addresses_keys_and_power_of_each_node(lab: Lab, serve
 
 def test_a_lab_made_anew_is_registered_with_its_new_host_keys(lab: Lab, server: Target, tmp_path: Path) -> None:
     register(lab, server)
-    with Lab.create("anew", nodes=2, state_dir=tmp_path / "labs") as again:
+    with Lab.create("anew", nodes=2, state_dir=tmp_path / "labs", owner=os.getpid()) as again:
         assert register(again, server) == []
         assert ask(server, "GET", "nodes/admin.lab.test")["host_keys"] == [again.nodes[0].host_key]
 

@@ -29,7 +29,9 @@ API = "/api/v2"
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab.create(f"network-{os.getpid()}", nodes=2, state_dir=tmp_path_factory.mktemp("lab")) as lab:
+    with Lab.create(
+        f"network-{os.getpid()}", nodes=2, state_dir=tmp_path_factory.mktemp("lab"), owner=os.getpid()
+    ) as lab:
         yield lab
 
 
