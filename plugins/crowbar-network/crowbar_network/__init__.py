@@ -22,7 +22,7 @@ from crowbar_core import (
     cluster,
     hookimpl,
 )
-from crowbar_network import draft_pages, drift, hooks, plans
+from crowbar_network import checking, draft_pages, drift, hooks, listening, plans
 from crowbar_network.declaring import register_declared as register_declared
 from crowbar_network.having import addresses_of as addresses_of
 from crowbar_network.having import check_delete as check_delete
@@ -36,8 +36,10 @@ from crowbar_network.networks import BASE_ROLE
 from crowbar_network.pages import PANEL, pages
 from crowbar_network.rest import rest
 from crowbar_network.rest_allocations import rest as rest_allocations
+from crowbar_network.rest_wires import rest as rest_wires
 from crowbar_network.settings import Settings
 from crowbar_network.wanted import wanted_of
+from crowbar_network.wire_pages import WIRES, wire_pages
 
 BASE = Role(
     name=BASE_ROLE,
@@ -76,7 +78,7 @@ def register_barclamp() -> Barclamp:
         name="network",
         help="Networks: addresses for nodes, conduits, and real interfaces on real nodes.",
         requires=("jig-script",),
-        roles=(BASE, NICS),
+        roles=(BASE, NICS, listening.ROLE),
         defines=("network-*",),
         settings=Settings,
     )
@@ -89,7 +91,7 @@ def register_schema() -> Schema:
 
 @hookimpl
 def register_blueprints() -> Iterable[Blueprint]:
-    return [rest, rest_allocations, pages, draft_pages.pages, overviews]
+    return [rest, rest_allocations, rest_wires, pages, draft_pages.pages, overviews, wire_pages]
 
 
 @hookimpl
@@ -99,12 +101,12 @@ def register_nav() -> Iterable[NavItem]:
 
 @hookimpl
 def register_panels() -> Iterable[Panel]:
-    return [PANEL, draft_pages.PANEL]
+    return [PANEL, draft_pages.PANEL, WIRES]
 
 
 @hookimpl(roles=("network-*",))
 def data_of(node_roles: Sequence[NodeRoleView], session: Any) -> Mapping[int, Mapping[str, Json]]:
-    return wanted_of([one for one in node_roles if one.role != INVENTORY], session)
+    return wanted_of([one for one in node_roles if one.role not in (INVENTORY, listening.LLDPD)], session)
 
 
 @hookimpl(roles=("network-*",))
@@ -114,7 +116,11 @@ def plan_lines(node_roles: Sequence[NodeRoleView], session: Any) -> Iterable[str
 
 @hookimpl
 def register_periodic() -> Iterable[Periodic]:
-    return [Periodic(name="network-drift", seconds=drift.EVERY, run=drift.observe)]
+    return [
+        Periodic(name="network-drift", seconds=drift.EVERY, run=drift.observe),
+        Periodic(name="network-wires", seconds=listening.EVERY, run=listening.observe),
+        Periodic(name="network-check", seconds=checking.EVERY, run=checking.work),
+    ]
 
 
 @hookimpl

@@ -25,6 +25,7 @@ from crowbar_core.commands import (
     rows,
     say,
 )
+from crowbar_network import check_commands
 
 LAYERS = (
     Given(name="conduit", help="Which cards: 1g1, +10g2, 1g1,1g2, mac=..., name=..., driver=..., or bmc."),
@@ -65,6 +66,7 @@ add_action(
     done="Network {name} stays as it is.",
 )  # fmt: skip
 add_destroy(networks, "networks", what="a network")
+check_commands.add_to(networks)
 
 
 @networks.verb("create", help="Make a network, with ranges and a router in the same call.")

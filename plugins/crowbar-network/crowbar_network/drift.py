@@ -19,6 +19,7 @@ from crowbar_core.tables import nodes
 from crowbar_network.changes import missing
 from crowbar_network.jig import INVENTORY, look
 from crowbar_network.layers import stack
+from crowbar_network.listening import LLDPD
 from crowbar_network.tables import drifts
 from crowbar_network.wanted import ROLE, Config, on_machine, wanted_of
 
@@ -78,7 +79,12 @@ def _configured(here: Cluster) -> dict[int, list[NodeRoleView]]:
     found: dict[int, list[NodeRoleView]] = {}
     restless = set()
     for view in here.node_roles():
-        if view.role.startswith(ROLE) and view.role != INVENTORY and view.node.alive and view.node.addresses:
+        if (
+            view.role.startswith(ROLE)
+            and view.role not in (INVENTORY, LLDPD)
+            and view.node.alive
+            and view.node.addresses
+        ):
             if view.state == "ACTIVE":
                 found.setdefault(view.node.id, []).append(view)
             elif view.state == "TRANSITION":

@@ -36,6 +36,7 @@ from crowbar_network import program
 from crowbar_network.changes import Way, missing, settling, way, with_left
 from crowbar_network.filing import INTERFACES, RECORD, Filing, choose, filing, known_files
 from crowbar_network.layers import Link, stack
+from crowbar_network.listening import LLDPD, listen
 from crowbar_network.settings import Settings
 from crowbar_network.state import State, read
 from crowbar_network.wanted import Config, on_machine
@@ -64,6 +65,8 @@ class NetworkJig(Jig):
         if task.address is None:
             raise NodeUnreachable(f"{task.node.name} has no address to ask for its interfaces at.")
         remote = Remote.of_cluster()
+        if task.role.name == LLDPD:
+            return listen(task, remote)
         state = look(remote, task.node, task.address, [])
         if task.role.name == INVENTORY:
             task.begin()
@@ -72,7 +75,7 @@ class NetworkJig(Jig):
         return _Run(task, cluster().settings(Settings), remote).carry_out(state)
 
     def tears_down(self, role: Role, package: str) -> bool:
-        return role.name != INVENTORY
+        return role.name not in (INVENTORY, LLDPD)
 
 
 def look(remote: Remote, node: NodeView, address: str, files: Iterable[str], *, timeout: float = _ASK) -> State:

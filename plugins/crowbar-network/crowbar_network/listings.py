@@ -12,7 +12,7 @@ from crowbar_core.rest import DEPLOYMENTS, NODES, Field, Later, Listing, field, 
 from crowbar_network.addressing import key_of, of_key, parse_address
 from crowbar_network.checks import LAYERS
 from crowbar_network.drafts import GOING, NEW, WAIT, drafts_of, proposed
-from crowbar_network.tables import allocations, interface_maps, networks, ranges, routers
+from crowbar_network.tables import allocations, checks, interface_maps, networks, ranges, routers
 
 _deployments, _nodes = DEPLOYMENTS.source, NODES.source
 
@@ -198,3 +198,15 @@ INTERFACE_MAPS = Listing(
         *fields(interface_maps, "order", sort=("order",)),
     ),
 )
+
+CHECKS = Listing(
+    noun="network check",
+    plural="network_checks",
+    source=checks,
+    key=checks.c.id,
+    newest_first=True,
+    fields=fields(
+        checks, "id", "state", "networks", "asked_at", "ended_at", "nodes", "pings", "findings", "unheard",
+        filter=("state",),
+    ),
+)  # fmt: skip

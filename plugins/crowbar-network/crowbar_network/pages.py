@@ -68,7 +68,12 @@ HELD_FILTERS = (
 )
 YES_OR_NO = (("", "–"), ("true", "yes"), ("false", "no"))
 BOND_MODES = (("", "–"), *((str(number), f"{number} {name}") for number, name in enumerate(MODES)))
-WAYS = (("/networks", "Networks"), ("/network-map", "Map"), ("/network-conduits", "Conduits"))
+WAYS = (
+    ("/networks", "Networks"),
+    ("/network-map", "Map"),
+    ("/network-conduits", "Conduits"),
+    ("/network-wires", "Wires"),
+)
 
 
 class FormOfNetwork(Layers):

@@ -33,6 +33,20 @@ def look(files: Iterable[str]) -> tuple[str, str]:
     return _program({"mark": mark}, f"set -- {' '.join(map(shlex.quote, files))}", _part("look")), mark
 
 
+def listen() -> str:
+    """Makes sure that LLDP runs there."""
+    return _program({}, _part("listen"))
+
+
+def wires(pings: Iterable[tuple[str, str, int]] = ()) -> tuple[str, str]:
+    """What the cards are plugged into; and whether others answer: (own address, theirs, bytes of the full size). The
+    program, and the mark of its headings.
+    """
+    mark = f"==={secrets.token_hex(8)}"
+    asked = [f"ask {shlex.quote(mine)} {shlex.quote(theirs)} {size}" for mine, theirs, size in pings]
+    return _program({"mark": mark}, _part("wires"), _part("ping"), *asked, "wait", "heading end"), mark
+
+
 def sections(text: str, mark: str) -> dict[str, str]:
     """What ``look`` printed, by heading. Raises ``PermanentError`` when its end is missing."""
     found: dict[str, str] = {}

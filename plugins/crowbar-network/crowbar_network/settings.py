@@ -15,3 +15,8 @@ class Settings:
         " connection.",
         above=3,
     )
+    lldp_wait: int = setting(
+        35,
+        "Seconds for which switches are waited for where LLDP was just begun; most announce themselves every 30.",
+        above=-1,
+    )

@@ -17,7 +17,7 @@ from crowbar_network.conduits import Nic
 
 MADE = frozenset({"bond", "vlan", "bridge"})
 """The kinds of interfaces that Crowbar makes and removes."""
-_NO_CARDS = MADE | {
+NO_CARDS = MADE | {
     "dummy",
     "ifb",
     "tun",
@@ -257,7 +257,7 @@ def _nics(links: Sequence[Mapping[str, Any]], hardware: str) -> tuple[Nic, ...]:
         facts[name] = (path, driver, int(fast) if fast.isdigit() else 0)
     ethernet = [
         one for one in links
-        if one.get("link_type") == "ether" and one.get("linkinfo", {}).get("info_kind", "") not in _NO_CARDS
+        if one.get("link_type") == "ether" and one.get("linkinfo", {}).get("info_kind", "") not in NO_CARDS
     ]  # fmt: skip
     real = [one for one in ethernet if facts.get(one["ifname"], ("",))[0]]
     found = []

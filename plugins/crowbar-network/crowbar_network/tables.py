@@ -98,6 +98,25 @@ drifts = Table(
     Column("said", JsonType, nullable=False),
     Column("problem", Text, nullable=False),
 )
+checks = Table(
+    "network_checks",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("networks", JsonType, nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("nodes", Integer, nullable=False),
+    Column("pings", Integer, nullable=False),
+    Column("findings", JsonType, nullable=False),
+    Column("unheard", JsonType, nullable=False),
+)
+accepted_wires = Table(
+    "network_accepted_wires",
+    _metadata,
+    Column("node_id", Integer, primary_key=True),
+    Column("places", JsonType, nullable=False),
+)
 interface_maps = Table(
     "network_interface_maps",
     _metadata,

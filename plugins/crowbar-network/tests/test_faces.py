@@ -170,7 +170,7 @@ def test_the_readme_names_every_call_and_every_command(bed: Testbed) -> None:
     rules = {
         rule.rule.removeprefix("/api/v2/")
         for rule in bed.web().application.url_map.iter_rules()
-        if rule.endpoint.partition(".")[0] in ("network_rest", "network_allocations_rest")
+        if rule.endpoint.partition(".")[0] in ("network_rest", "network_allocations_rest", "network_wires_rest")
     }
     assert {one for one in rules if not one.endswith(("/sample", "/match", "/losses"))} == {
         path for line in readme.splitlines() if line.startswith(("| `n", "| `i"))
