@@ -11,19 +11,21 @@ import base64
 import binascii
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum
 from functools import lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
 import orjson
-from sqlalchemy import JSON, ColumnElement, FromClause, Select, Text, cast, false, func, or_, select, tuple_
+from sqlalchemy import JSON, ColumnElement, FromClause, Select, case, false, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.attributes import SECRET, masked
 from crowbar_core.errors import BadInput, FieldError, NotFound, Refused
 from crowbar_core.store.bulk import portions
+from crowbar_core.store.quoted import can_be_quoted, members
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -56,6 +58,8 @@ class Field:
     only_on_request: bool = False
     show: Callable[[Any], Any] | None = None
     read: Callable[[str], Any] | None = None
+    words: Mapping[int, str] | None = None
+    """What the API says instead of the numbers that the column has."""
     order: ColumnElement[Any] | None = None
     """What it is sorted by, of the same type; the column itself unless said."""
     example: Any = None
@@ -64,6 +68,14 @@ class Field:
     @property
     def by(self) -> ColumnElement[Any]:
         return self.column if self.order is None else self.order
+
+    @property
+    def said(self) -> ColumnElement[Any]:
+        return self.column if self.words is None else case(dict(self.words), value=self.column)
+
+    @property
+    def is_quoted(self) -> bool:
+        return self.show in (None, masked) and can_be_quoted(self.said)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +125,7 @@ class Listing:
         return (*self.fields, *self.later)
 
     def field(self, name: str) -> Field | Later | None:
-        for item in self.items:
-            if item.name == name:
-                return item
-        return None
+        return next((item for item in self.items if item.name == name), None)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -133,32 +142,27 @@ class Listing:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """One page of a list. ``after`` asks for the next one; None on the last. ``total`` only when it was asked for."""
+    """One page of a list: its rows, or all of them as JSON ``text``. ``after`` asks for the next one; None on the last.
+    ``total`` only when it was asked for.
+    """
 
     rows: list[dict[str, Any]]
+    text: str = ""
     after: str | None = None
     total: int | None = None
 
 
 def page(
-    session: Session,
-    listing: Listing,
-    *,
-    filters: Mapping[str, str | Sequence[str]] | None = None,
-    where: Where = (),
-    sort: str = "",
-    after: str = "",
-    limit: int = LIMIT_DEFAULT,
-    fields: Sequence[str] = (),
-    count: bool = False,
-    handed_on: bool = False,
-) -> Page:
-    """A page of a list; of several values for one filter any will do. ``handed_on``: its rows are for orjson alone, and
-    JSON in them stays the text that the database has, unless it holds a secret.
+    session: Session, listing: Listing, *, filters: Mapping[str, str | Sequence[str]] | None = None, where: Where = (),
+    sort: str = "", after: str = "", limit: int = LIMIT_DEFAULT, fields: Sequence[str] = (), count: bool = False,
+    dumps: Callable[[Any], bytes] | None = None,
+) -> Page:  # fmt: skip
+    """A page of a list; of several values for one filter any will do. With ``dumps`` it comes as text: the database
+    writes what it can, ``dumps`` the rest.
 
     Raises ``BadInput`` for filters, columns, fields or a position that cannot be.
     """
-    wanted, statement = _asked(listing, tuple(fields), handed_on)
+    wanted, statement = _asked(listing, tuple(fields), dumps is not None)
     conditions = [*where, *(_condition(listing, name, value) for name, value in (filters or {}).items())]
     column, descending, by = _order(listing, sort)
     total = None
@@ -181,12 +185,13 @@ def page(
     # Past the ORM, which would look at each row once more.
     found = session.connection().execute(statement.limit(limit + 1)).all()
     more, found = len(found) > limit, found[:limit]
-    rows = _render(session, listing, wanted, found)
     following = None
     if more:
         last = found[-1]
         following = str(last._key) if column is None else _cursor(by, last._sort, last._key)
-    return Page(rows=rows, after=following, total=total)
+    if dumps is not None:
+        return Page(rows=[], text=_written(session, wanted, found, dumps), after=following, total=total)
+    return Page(rows=_render(session, wanted, found), after=following, total=total)
 
 
 def one(
@@ -199,9 +204,9 @@ def one(
 ) -> dict[str, Any]:
     """One object by its id or name, with all its fields. Raises ``NotFound``, which names what was looked for."""
     wanted = _wanted(listing, fields, whole=True)
-    statement = _select(listing, wanted).add_columns(listing.key.label("_key"))
+    statement = _select(listing, wanted)
     found = session.execute(statement.where(_is(listing, ref), *where).limit(2)).all()
-    return _render(session, listing, wanted, [_only(listing, ref, found)])[0]
+    return _render(session, wanted, [_only(listing, ref, found)])[0]
 
 
 def lines(
@@ -215,9 +220,9 @@ def lines(
     made = {name: hint for name, hint in _hints(kind).items() if isinstance(hint, type) and issubclass(hint, Enum)}
     asked = [one.name for one in dataclasses.fields(kind) if not _own(one) or listing.field(one.name) is not None]
     wanted = _wanted(listing, asked, whole=True)
-    statement = _select(listing, wanted).add_columns(listing.key.label("_key")).where(*where)
+    statement = _select(listing, wanted).where(*where)
     statement = statement.order_by(*(order or (listing.key.desc() if listing.newest_first else listing.key,)))
-    rows = _render(session, listing, wanted, session.execute(statement.limit(limit)).all())
+    rows = _render(session, wanted, session.execute(statement.limit(limit)).all())
     for name, enumeration in made.items():
         for row in rows:
             row[name] = enumeration(row[name])
@@ -294,30 +299,47 @@ def _missing(listing: Listing, ref: str | int) -> NotFound:
 
 
 @lru_cache(maxsize=256)
-def _asked(listing: Listing, fields: tuple[str, ...], handed_on: bool) -> tuple[list[Field | Later], Select[Any]]:
+def _asked(listing: Listing, fields: tuple[str, ...], as_text: bool) -> tuple[Sequence[Field | Later], Select[Any]]:
     """What a list is asked for, and the statement: to put one together costs as much as many rows."""
-    wanted = _wanted(listing, fields, whole=False)
-    wanted = [_as_text(item) for item in wanted] if handed_on else wanted
-    return wanted, _select(listing, wanted).add_columns(listing.key.label("_key"))
+    wanted: Sequence[Field | Later] = _wanted(listing, fields, whole=False)
+    wanted = _stretches(wanted) if as_text else wanted
+    return wanted, _select(listing, wanted)
 
 
 def _select(listing: Listing, wanted: Sequence[Field | Later]) -> Select[Any]:
-    columns = [item.column.label(item.name) for item in wanted if isinstance(item, Field)]
+    """The key, what is wanted of fields, and of what comes later for which rows it does."""
+    columns = [item.said.label(item.name) for item in wanted if isinstance(item, Field)]
     asked = [item.only.label(f"_{item.name}") for item in wanted if isinstance(item, Later) and item.only is not None]
-    return select(*columns, *asked).select_from(listing.source)
+    return select(listing.key.label("_key"), *columns, *asked).select_from(listing.source)
 
 
-def _as_text(item: Field | Later) -> Field | Later:
-    if isinstance(item, Field) and isinstance(item.column.type, JSON) and item.show in (None, masked):
-        return replace(item, column=cast(item.column, Text), show=_fragment)
-    return item
+@dataclass(frozen=True, kw_only=True)
+class _Stretch(Field):
+    """Fields that follow each other, as the database writes them: what stands between the braces. ``trees`` are those
+    that may hold secrets.
+    """
+
+    trees: tuple[str, ...]
+
+    def veiled(self, text: str) -> str:
+        """Secrets are told by their key, which might be written with escapes."""
+        if not (SECRET in text or "\\" in text):
+            return text
+        held = orjson.loads("{" + text + "}")
+        held.update((name, masked(held[name])) for name in self.trees)
+        return orjson.dumps(held).decode()[1:-1]
 
 
-def _fragment(text: str | None) -> Any:
-    """JSON as it is written. Secrets are told by their key, which might be written with escapes."""
-    if text is None:
-        return None
-    return masked(orjson.loads(text)) if SECRET in text or "\\" in text else orjson.Fragment(text)
+def _stretches(wanted: Sequence[Field | Later]) -> list[Field | Later]:
+    found: list[Field | Later] = []
+    for alike, items in groupby(wanted, lambda item: isinstance(item, Field) and item.is_quoted):
+        if alike:
+            columns = [(item.name, item.said) for item in items if isinstance(item, Field)]
+            trees = tuple(name for name, column in columns if isinstance(column.type, JSON))
+            found.append(_Stretch(name=columns[0][0], column=members(columns), type=str, trees=trees))
+        else:
+            found += items
+    return found
 
 
 def _wanted(listing: Listing, names: Sequence[str], *, whole: bool) -> list[Field | Later]:
@@ -333,31 +355,45 @@ def _wanted(listing: Listing, names: Sequence[str], *, whole: bool) -> list[Fiel
     return wanted
 
 
-def _render(
-    session: Session, listing: Listing, wanted: Sequence[Field | Later], found: Sequence[Any]
-) -> list[dict[str, Any]]:
+def _render(session: Session, wanted: Sequence[Field | Later], found: Sequence[Any]) -> list[dict[str, Any]]:
+    names = [item.name for item in wanted]
+    return [dict(zip(names, row, strict=True)) for row in zip(*_values(session, wanted, found), strict=True)]
+
+
+def _written(
+    session: Session, wanted: Sequence[Field | Later], found: Sequence[Any], dumps: Callable[[Any], bytes]
+) -> str:
+    """All rows as a JSON array."""
+    columns: list[Sequence[str]] = []
+    for item, values in zip(wanted, _values(session, wanted, found), strict=True):
+        if isinstance(item, _Stretch):
+            columns.append(values)
+        else:
+            name, usual = item.name, item.missing if isinstance(item, Later) else None
+            text = f'"{name}":{dumps(usual).decode()}'
+            columns.append([text if one is usual else f'"{name}":{dumps(one).decode()}' for one in values])
+    rows = columns[0] if len(columns) == 1 else map(",".join, zip(*columns, strict=True))
+    return "[{" + "},{".join(rows) + "}]" if found else "[]"
+
+
+def _values(session: Session, wanted: Sequence[Field | Later], found: Sequence[Any]) -> list[Sequence[Any]]:
+    """The values of each item for all rows at once: most of what a long list costs is done here."""
     if not found:
-        return []
-    # Columns come in the order in which they are wanted, and each is handled for all rows at once: most of what a long
-    # list costs is done here.
-    shown = [item for item in wanted if isinstance(item, Field)]
-    later = [item for item in wanted if isinstance(item, Later)]
-    names = [item.name for item in shown]
-    rows: list[dict[str, Any]] = [dict(zip(names, row, strict=False)) for row in found]
-    for item in shown:
-        if (show := item.show) is not None:
-            for made in rows:
-                made[item.name] = show(made[item.name])
-    if later:
-        keys = [row._key for row in found]
-        for one in later:
-            mine = keys if one.only is None else [row._key for row in found if getattr(row, f"_{one.name}")]
-            fetched = one.fetch(session, mine) if mine else {}
-            for key, made in zip(keys, rows, strict=True):
-                made[one.name] = fetched.get(key, one.missing)
-        if list(wanted) != [*shown, *later]:
-            rows = [{item.name: made[item.name] for item in wanted} for made in rows]
-    return rows
+        return [() for _ in wanted]
+    keys, *columns = zip(*found, strict=True)
+    of_fields = iter(columns)
+    of_later = iter(columns[sum(isinstance(item, Field) for item in wanted) :])
+    values: list[Sequence[Any]] = []
+    for item in wanted:
+        if isinstance(item, Later):
+            mine = keys if item.only is None else [key for key, has in zip(keys, next(of_later), strict=True) if has]
+            fetched = item.fetch(session, mine) if mine else {}
+            values.append([fetched.get(key, item.missing) for key in keys] if fetched else [item.missing] * len(keys))
+        else:
+            column = next(of_fields)
+            show = (item.veiled if item.trees else None) if isinstance(item, _Stretch) else item.show
+            values.append(column if show is None else [show(value) for value in column])
+    return values
 
 
 # ---------------------------------------------------------------- filters, order, position

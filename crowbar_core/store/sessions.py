@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.store.models import BrowserSession, User, table
@@ -30,7 +30,7 @@ def add(session: Session, digest: str, *, user_id: int | None, epoch: int, ends_
     session.execute(insert(sessions).values(digest=digest, user_id=user_id, epoch=epoch, ends_at=ends_at))
 
 
-def user_of(session: Session, digest: str, now: datetime) -> Any:
+def user_of(session: Session | Connection, digest: str, now: datetime) -> Any:
     """(id, name, role, epoch) of whose log-in it is, while it lasts; else None."""
     return session.execute(_USER_OF, {"digest": digest, "now": now}).one_or_none()
 

@@ -8,13 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import insert, select, text, update
 
 from crowbar_core.domain.names import natural
 from crowbar_core.domain.states import State
 from crowbar_core.store import node_pages
+from crowbar_core.store.listing import page
 from crowbar_core.store.models import Node, NodeRole, table
+from crowbar_core.web.api.nouns import ALL, NODES
 from tests.integration.api import PASSWORDS, Api, populate, serving, set_run
 
 NAMES = (
@@ -185,6 +188,27 @@ def test_the_page_of_nodes_shows_groups_and_is_filtered_by_them(api: Api) -> Non
     assert "node-10.a.example" in page
     assert "node-10.b.example" not in page
     assert 'href="/nodes?group=blue"' in page
+
+
+def test_a_list_is_the_text_that_its_rows_would_be(api: Api) -> None:
+    """The database writes it; what it would write otherwise than orjson does is seen here."""
+    populate(api)
+    odd = "a \"quoted\" \\ back\nslash\t\x01 \x7f \u2028 \U0001f600 % %s {} $secret 'it'"
+    nodes = table(Node)
+    with api.parts.store.write() as session:
+        kept = {"password": {"$secret": "gAAAA"}, "plain": odd, "n": [1.5, -0.0, 10**15, None, True]}
+        for number, alive_at in enumerate((None, datetime(2026, 1, 2, tzinfo=UTC), datetime.now(UTC))):
+            name = f"odd{number}.example"
+            made = {"description": odd, "hint": kept, "proposed_hint": kept, "alive_at": alive_at, "alive": number == 2}
+            session.execute(insert(nodes).values(name=name, name_key=natural(name), deployment_id=1, **made))
+    with api.app.app_context(), api.parts.store.read() as session:
+        for listing in ALL:
+            rows = page(session, listing, limit=1000, fields=("*", "groups") if listing is NODES else ()).rows
+            fields = tuple(rows[0]) if rows else ()
+            written = page(session, listing, limit=1000, fields=fields, dumps=orjson.dumps).text
+            assert orjson.loads(written) == orjson.loads(orjson.dumps(rows)), listing.noun
+            assert "gAAAA" not in written
+    assert {row["state"] for row in listed(api, "nodes?match=odd*")} == {"NEW", "DEAD", "IDLE"}
 
 
 def test_what_is_said_of_several_roles_of_a_node_is_said_once(api: Api) -> None:

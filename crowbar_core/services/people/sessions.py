@@ -7,7 +7,7 @@ import secrets
 from datetime import timedelta
 
 from crowbar_core.services.people.users import Identity
-from crowbar_core.services.turns.looking import read_and_look
+from crowbar_core.services.turns.looking import glance_and_look
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.store import sessions
 
@@ -23,7 +23,7 @@ def begin(parts: Parts, identity: Identity) -> str:
 
 def identity(parts: Parts, key: str) -> Identity | None:
     """Whose log-in this is. None when it has ended: by logging out, in time, with a new password, or with its user."""
-    with read_and_look(parts.registry, parts.store) as session:
+    with glance_and_look(parts.registry, parts.store) as session:
         row = sessions.user_of(session, _digest(key), parts.store.now(session))
     return None if row is None else Identity(name=row.name, role=row.role, user_id=row.id, epoch=row.epoch)
 

@@ -31,7 +31,7 @@ from crowbar_core.errors import (
     Unavailable,
     or_missing,
 )
-from crowbar_core.services.turns.looking import read_and_look
+from crowbar_core.services.turns.looking import glance_and_look
 from crowbar_core.store import audits, node_fields, sessions, tokens, users
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def ensure_admin(parts: Parts) -> str | None:
 
 def authenticate(parts: Parts, name: str, password: str) -> Identity:
     """The user with this name and password. The refusal does not tell which of the two was wrong."""
-    with read_and_look(parts.registry, parts.store) as session:
+    with glance_and_look(parts.registry, parts.store) as session:
         row = None
         if "\x00" not in name and len(name) <= names.PLAIN_NAME_MAX:
             row = users.of_name(session, name)
@@ -101,7 +101,7 @@ def authenticate(parts: Parts, name: str, password: str) -> Identity:
 
 def identity_of_session(parts: Parts, *, user_id: int, epoch: int) -> Identity | None:
     """The user of a session, or None when the user is gone or locked, or the password has changed since it began."""
-    with read_and_look(parts.registry, parts.store) as session:
+    with glance_and_look(parts.registry, parts.store) as session:
         row = users.of_id(session, user_id)
     if row is None or row.locked or row.epoch != epoch:
         return None
@@ -114,7 +114,7 @@ def identity_of_token(parts: Parts, token: str) -> Identity:
     found = _TOKEN.fullmatch(token)
     if found is None or int(found[1]) > ID_MAX:
         raise refusal
-    with read_and_look(parts.registry, parts.store) as session:
+    with glance_and_look(parts.registry, parts.store) as session:
         row = tokens.of_id(session, int(found[1]))
         now = parts.store.now(session)
     right = hmac.compare_digest(_digest(found[2]), row.secret_hash if row is not None else _digest(""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from crowbar_core.plugins import Registry
@@ -13,14 +14,14 @@ from crowbar_core.store.db import Store
 
 
 @contextmanager
-def read_and_look(registry: Registry, store: Store) -> Iterator[Session]:
-    """The reading transaction in which it is found out who asks, with which every request begins."""
-    with store.read() as session:
-        look(registry, session)
-        yield session
+def glance_and_look(registry: Registry, store: Store) -> Iterator[Connection]:
+    """The reading connection on which it is found out who asks, with which every request begins."""
+    with store.glance() as connection:
+        look(registry, connection)
+        yield connection
 
 
-def look(registry: Registry, session: Session) -> None:
+def look(registry: Registry, session: Session | Connection) -> None:
     """Have the registry know the roles that this transaction sees."""
     number = defined_roles.generation(session)
     if number > registry.generation:

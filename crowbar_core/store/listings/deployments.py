@@ -52,7 +52,13 @@ DEPLOYMENTS: Final = Listing(
         derived(
             "state", _deployment_state, int, filter=True, example=2, help="ERROR -1, PROPOSED 0, COMMITTED 1, ACTIVE 2."
         ),
-        derived("state_name", _deployment_state, str, show=lambda value: DeploymentState(value).name, example="ACTIVE"),
+        derived(
+            "state_name",
+            _deployment_state,
+            str,
+            words={int(state): state.name for state in DeploymentState},
+            example="ACTIVE",
+        ),
         *fields(Deployment, "created_at", "updated_at", sort=("created_at", "updated_at")),
     ),
 )

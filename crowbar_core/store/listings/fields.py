@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -72,6 +72,7 @@ def derived(
     type_: type,
     *,
     show: Callable[[Any], Any] | None = None,
+    words: Mapping[int, str] | None = None,
     read: Callable[[str], Any] | None = None,
     filter: bool = False,
     nullable: bool = False,
@@ -79,12 +80,15 @@ def derived(
     example: Any = None,
     help: str = "",
 ) -> Field:
-    """A field that the statement works out: ``column`` is an expression whose values are of ``type_``."""
+    """A field that the statement works out: ``column`` is an expression whose values are of ``type_``, or numbers for
+    which the API has ``words``. ``show`` and ``read`` make the API's values of the database's, and the other way round.
+    """
     return Field(
         name=name,
         column=column,
         type=type_,
         show=show,
+        words=words,
         read=read,
         filter=filter,
         nullable=nullable,

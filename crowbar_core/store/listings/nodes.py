@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, case, func, or_, select
+from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
-from crowbar_core.domain.states import RANKED, SHOWN_AS, NodeState
+from crowbar_core.domain.states import ACTIVE, RANKED, SHOWN_AS, NodeState
 from crowbar_core.store.listing import Later, Listing
 from crowbar_core.store.listings.fields import derived, field, fields, of_node
 from crowbar_core.store.models import (
@@ -21,19 +21,16 @@ from crowbar_core.store.models import (
 )
 
 _nodes, _node_groups, _groups, _deployments = table(Node), table(NodeGroup), table(Group), table(Deployment)
-_RANK_NAMES: Final = tuple(state.name for state in RANKED)
 
 
 def rank() -> ColumnElement[int]:
     """Of a node and the noderoles that are grouped with it: the place of its state in ``RANKED``."""
-    idle, active = RANKED.index(NodeState.IDLE), RANKED.index(NodeState.ACTIVE)
-    shown = [(NodeRole.state == int(state), RANKED.index(shown)) for state, shown in SHOWN_AS.items()]
-    work = func.coalesce(func.max(case(*shown, else_=idle)), idle)
-    return case(
-        (or_(work > active, Node.alive), work),
-        (Node.alive_at.is_(None), RANKED.index(NodeState.NEW)),
-        else_=RANKED.index(NodeState.DEAD),
-    )
+    idle, new, dead = (RANKED.index(state) for state in (NodeState.IDLE, NodeState.NEW, NodeState.DEAD))
+    life = case((Node.alive, idle), (Node.alive_at.is_(None), new), else_=dead)
+    said = {int(state): RANKED.index(shown) for state, shown in SHOWN_AS.items()}
+    active = case((Node.alive, said.pop(int(ACTIVE))), else_=life)
+    work = case(said, value=NodeRole.state, else_=case((NodeRole.state == int(ACTIVE), active), else_=life))
+    return func.coalesce(func.max(work), life)
 
 
 def rank_of_node() -> ColumnElement[int]:
@@ -101,7 +98,7 @@ NODES: Final = Listing(
             "state",
             _node_rank,
             str,
-            show=_RANK_NAMES.__getitem__,
+            words={place: state.name for place, state in enumerate(RANKED)},
             read=lambda text: RANKED.index(NodeState(text.upper())),
             filter=True,
             example="ACTIVE",

@@ -18,7 +18,7 @@ from crowbar_core.errors import BadInput, FieldError, PreconditionFailed
 from crowbar_core.store import listing as lists
 from crowbar_core.store.db import expect
 from crowbar_core.store.listing import Field, Later, Listing, Where
-from crowbar_core.web.api.operation import Answer, LossQuery, Query, api, repeatable_arguments
+from crowbar_core.web.api.operation import Answer, LossQuery, Query, api, dumps, repeatable_arguments
 from crowbar_core.web.auth import parts
 
 OWN = ("limit", "after", "sort", "fields", "count")
@@ -44,7 +44,7 @@ def listed(listing: Listing, *, where: Where = (), filters: Mapping[str, str] | 
             limit=limit,
             fields=chosen_fields(),
             count=given.get("count", "").lower() in ("true", "1"),
-            handed_on=True,
+            dumps=dumps,
         )
     headers = {}
     if found.after is not None:
@@ -52,7 +52,7 @@ def listed(listing: Listing, *, where: Where = (), filters: Mapping[str, str] | 
         headers["Link"] = f'<{request.path}?{query}>; rel="next"'
     if found.total is not None:
         headers["X-Total-Count"] = str(found.total)
-    return Answer(value=found.rows, headers=headers)
+    return Answer(value=orjson.Fragment(found.text), headers=headers)
 
 
 def single(listing: Listing, ref: str | int, *, where: Where = (), status: int = 200) -> Answer:

@@ -164,10 +164,15 @@ def respond(value: Any, status: int = 200) -> Response:
         answer = Response(status=304 if status == 304 else 204)
         del answer.headers["Content-Type"]
     else:
-        answer = Response(orjson.dumps(value, default=_plain), status=status, mimetype="application/json")
+        answer = Response(dumps(value), status=status, mimetype="application/json")
     for name, text in headers.items():
         answer.headers[name] = text
     return answer
+
+
+def dumps(value: Any) -> bytes:
+    """A value as JSON, as every answer has it."""
+    return orjson.dumps(value, default=_plain)
 
 
 class Force(Query):
