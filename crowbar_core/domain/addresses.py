@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from crowbar_core.barclamp import Json
@@ -24,10 +25,14 @@ def parse_address(text: object) -> Address:
     """
     try:
         if isinstance(text, str) and len(text) <= _LONGEST and text.isascii() and "%" not in text:
-            return ipaddress.ip_address(text)
+            return _parsed(text)
     except ValueError:
         pass
     raise ValueError("This is no IPv4 or IPv6 address without a zone, for example 192.168.124.81.")
+
+
+# Each run that begins has its node's addresses looked at: what is known of one is kept.
+_parsed = lru_cache(maxsize=20_000)(ipaddress.ip_address)
 
 
 def parse_interface(text: object) -> str:
@@ -53,6 +58,7 @@ def parse_mac(text: object) -> str:
     return mac
 
 
+@lru_cache(maxsize=20_000)
 def no_node_has(address: Address) -> str:
     """What kind of address this is when it can be no node's, as ``multicast``; empty for all others."""
     if address.is_unspecified:

@@ -112,7 +112,7 @@ def contested(session: Session, settings: Settings) -> Mapping[str, Sequence[str
 
 
 def _refusal(claim: Claim, settings: Settings, *, mine: bool) -> str:
-    address = ipaddress.ip_address(claim.address)
+    address = rules.parse_address(claim.address)
     by_itself = claim.source == "report"
     if kind := rules.never_reported(address) if by_itself else rules.no_node_has(address):
         return f"it is {kind}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 
 from crowbar_core import CrowbarError, NodeView, Probe
 from crowbar_jig_script.connections import Connections, Kept
@@ -44,7 +45,8 @@ def _reach(node: NodeView, address: str, connections: Connections) -> Kept:
     return kept
 
 
-def usable(text: str) -> bool:
+@lru_cache(maxsize=20_000)
+def usable(text: str, *, loopback: bool = True) -> bool:
     """An address that means the same machine wherever it is asked from; a link-local one needs an interface, too."""
     try:
         address = ipaddress.ip_address(text)
@@ -52,7 +54,8 @@ def usable(text: str) -> bool:
         return False
     if isinstance(address, ipaddress.IPv6Address) and (address.scope_id is not None or address.ipv4_mapped is not None):
         return False
-    return not (address.is_link_local or address.is_multicast or address.is_unspecified)
+    odd = address.is_link_local or address.is_multicast or address.is_unspecified
+    return not odd and (loopback or not address.is_loopback)
 
 
 def addresses_of(node: NodeView) -> list[str]:
@@ -63,7 +66,7 @@ def addresses_of(node: NodeView) -> list[str]:
     hinted = _texts([node.hint.get("hint-admin-v4addr"), node.hint.get("hint-admin-v6addr")])
     reported = _texts(node.discovery.get("addresses"))
     found = [text for text in hinted if usable(text)]
-    found += [text for text in reported if usable(text) and not ipaddress.ip_address(text).is_loopback]
+    found += [text for text in reported if usable(text, loopback=False)]
     return list(dict.fromkeys(found))
 
 
