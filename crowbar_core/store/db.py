@@ -91,6 +91,7 @@ class Store:
         """Carries the engine where there is no web application: hooks, jobs and runs are called in its context."""
         self.postgresql = self.engine.dialect.name == "postgresql"
         self._reading = self.engine.execution_options(crowbar_write=False)
+        self._glancing = self.engine.execution_options(crowbar_write=None)
         self.carried_by(self.app)
         self._writing = self.engine.execution_options(crowbar_write=True)
         self._clock = clock
@@ -120,8 +121,10 @@ class Store:
 
     @contextmanager
     def glance(self) -> Iterator[Connection]:
-        """A connection that reads, for one question: without a session, at less than half of what ``read`` costs."""
-        with _plain_errors(), self._reading.connect() as connection:
+        """A connection that reads, for one question: without a session, at less than half of what ``read`` costs. On
+        SQLite each question is a transaction of its own.
+        """
+        with _plain_errors(), self._glancing.connect() as connection:
             yield connection
 
     @contextmanager
@@ -343,6 +346,8 @@ def _open_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 
 def _begin_sqlite(connection: Connection, busy_seconds: float) -> None:
     write = connection.get_execution_options().get("crowbar_write", True)
+    if write is None:
+        return
     if write:
         raw: Any = connection.connection.dbapi_connection
         raw.execute(f"PRAGMA busy_timeout={int(busy_seconds * 1000)}")

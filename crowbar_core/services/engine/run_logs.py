@@ -49,6 +49,11 @@ class RunLogBuffer:
             row = {"run_id": self.run_id, "seq": self.seq, "at": at, "stream": stream}
             self.lines.append(row | {"line": line.encode(errors="replace").decode()})
 
+    def waits(self, seconds: float) -> bool:
+        """Whether it has lines that have waited for so long."""
+        with self.lock:
+            return bool(self.lines) and (datetime.now(UTC) - self.lines[0]["at"]).total_seconds() >= seconds
+
     def masked(self, text: str) -> str:
         """The text without the run's secrets."""
         for secret in self.secrets:

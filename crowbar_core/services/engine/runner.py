@@ -57,6 +57,8 @@ class Runner:
         self._logs = RunLogs(parts.store)
         self._waiting: dict[int, None] = {}
         """Runs for which there was no room, in order, each once."""
+        self._carried: set[int] = set()
+        """Those made by what was handed in here that do not pass by themselves."""
         self._takes_next = False
         """Whether this process chooses itself what it takes on."""
         self._at_it = False
@@ -178,6 +180,10 @@ class Runner:
         self._stopping.wait(1.0)
 
     def _passing(self, run_ids: Sequence[int]) -> Sequence[int]:
+        with self._lock:
+            unknown = set(run_ids) - self._carried
+            self._carried.difference_update(run_ids)
+        run_ids = [run_id for run_id in run_ids if run_id in unknown]
         jigs = [name for name in self.parts.registry.jigs if self._passes(name)]
         if not (run_ids and jigs):
             return ()
@@ -331,8 +337,10 @@ class Runner:
                 break
             except CrowbarError as error:
                 room = 0
+                self._carried.clear()  # SQLite gives the ids of runs that came to nothing to others
                 log.warning("handing in outcomes failed; trying again", error=error.detail, runs=len(done))
             except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
+                self._carried.clear()
                 if room:
                     room = 0
                     log.exception("handing in outcomes and taking on others failed; trying apart", runs=len(done))
@@ -354,13 +362,14 @@ class Runner:
 
     def _flush_forever(self) -> None:
         while not self._stopping.wait(FLUSH_SECONDS) or self.busy:
-            self._flush()
+            self._flush(waited=FLUSH_SECONDS)
             if self._stopping.is_set():
                 time.sleep(FLUSH_SECONDS)
 
-    def _flush(self) -> None:
+    def _flush(self, *, waited: float = 0.0) -> None:
+        """Write what has waited for so many seconds: the lines of a run that ends soon come with its outcome."""
         with self._lock:
-            logs = [job.log for job in self._jobs.values() if job.log.lines]
+            logs = [job.log for job in self._jobs.values() if job.log.waits(waited)]
         try:
             self._logs.write(logs)
         except CrowbarError as error:
@@ -378,6 +387,10 @@ class Runner:
         def settle_and_take(turn: Turn) -> None:
             settle(turn)
             held.extend(take_new(turn, self.worker, room=room - len(held), passes=self._passes))
+            if self._takes_next:
+                passing = {role for role in set(turn.made.values()) if self._passes(turn.registry.roles[role].role.jig)}
+                with self._lock:
+                    self._carried.update(run for run, role in turn.made.items() if role not in passing)
 
         with (
             self._logs.lines_of(logs) as (rows, counts),

@@ -188,6 +188,8 @@ class Turn:
     events: list[events.NewEvent] = field(default_factory=list)
     queued: list[int] = field(default_factory=list)
     """Runs made in this turn: rung after the commit."""
+    made: dict[int, str] = field(default_factory=dict)
+    """The roles of the runs that were made in this turn."""
     delayed: bool = False
     """Whether something is to be tried again after a delay."""
     after: list[Callable[[], None]] = field(default_factory=list)
