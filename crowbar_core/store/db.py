@@ -52,6 +52,9 @@ from crowbar_core.store.patience import (
 
 log = structlog.get_logger("crowbar")
 
+Reader = Session | Connection
+"""Of what a question can be asked: a transaction of either kind, or a glance."""
+
 ENGINE_LOCK = 0x63726F77  # the advisory lock that every change of the graph holds until its commit
 CHANNEL = "crowbar"
 _SUPPORTED = "sqlite:///PATH or postgresql+psycopg2://USER:PASSWORD@HOST/NAME"

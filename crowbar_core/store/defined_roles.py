@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from crowbar_core.store.db import Reader
 from crowbar_core.store.models import DeploymentRole, Meta, Node, NodeRole, RoleRow, table
 
 roles, node_roles, nodes, meta = table(RoleRow), table(NodeRole), table(Node), table(Meta)
@@ -17,7 +18,7 @@ _COUNTER = "role definitions"
 _COUNT = select(meta.c.value).where(meta.c.key == _COUNTER)
 
 
-def generation(session: Session | Connection) -> int:
+def generation(session: Reader) -> int:
     """How often a role was defined, changed or removed so far."""
     return int(session.scalar(_COUNT) or 0)
 
@@ -31,7 +32,7 @@ def advance(session: Session) -> int:
     return number
 
 
-def definitions(session: Session | Connection) -> list[tuple[str, str, dict[str, Any]]]:
+def definitions(session: Reader) -> list[tuple[str, str, dict[str, Any]]]:
     """(name, the role it is like, what it has that differs, as JSON) of every role defined at run time, by name."""
     query = select(roles.c.name, roles.c.like_name, roles.c.given).where(roles.c.like_name != "")
     return [(row.name, row.like_name, row.given) for row in session.execute(query.order_by(roles.c.name))]

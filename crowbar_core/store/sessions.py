@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
+from crowbar_core.store.db import Reader
 from crowbar_core.store.models import BrowserSession, User, table
 
 sessions, users = table(BrowserSession), table(User)
@@ -30,7 +31,7 @@ def add(session: Session, digest: str, *, user_id: int | None, epoch: int, ends_
     session.execute(insert(sessions).values(digest=digest, user_id=user_id, epoch=epoch, ends_at=ends_at))
 
 
-def user_of(session: Session | Connection, digest: str, now: datetime) -> Any:
+def user_of(session: Reader, digest: str, now: datetime) -> Any:
     """(id, name, role, epoch) of whose log-in it is, while it lasts; else None."""
     return session.execute(_USER_OF, {"digest": digest, "now": now}).one_or_none()
 

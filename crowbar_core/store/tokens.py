@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from crowbar_core.store.db import Reader
 from crowbar_core.store.models import Node, Token, User, table
 
 tokens, users, nodes = table(Token), table(User), table(Node)
@@ -26,7 +27,7 @@ _OF_ID = (
 )  # fmt: skip
 
 
-def of_id(session: Session | Connection, token_id: int) -> Any:
+def of_id(session: Reader, token_id: int) -> Any:
     """The token with whose it is: (id, role, secret_hash, expires_at, last_used_at, node_id, purpose, user_id,
     user_name, user_role, locked, epoch, node_name); None when there is none.
     """

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.names import keyed
+from crowbar_core.store.db import Reader
 from crowbar_core.store.models import User, table
 
 users = table(User)
@@ -23,12 +24,12 @@ def there_are_any(session: Session) -> bool:
     return bool(session.scalar(select(func.count()).select_from(users)))
 
 
-def of_name(session: Session | Connection, name: str) -> Any:
+def of_name(session: Reader, name: str) -> Any:
     """(id, name, role, locked, epoch, password_hash), or None; upper and lower case are the same."""
     return session.execute(_PERSON.where(_named(name))).one_or_none()
 
 
-def of_id(session: Session | Connection, user_id: int, *, lock: bool = False) -> Any:
+def of_id(session: Reader, user_id: int, *, lock: bool = False) -> Any:
     """The same of an id. ``lock``: others who lock the user wait until this transaction ends."""
     found = _PERSON.where(users.c.id == user_id)
     return session.execute(found.with_for_update() if lock else found).one_or_none()
