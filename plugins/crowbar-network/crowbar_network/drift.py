@@ -98,7 +98,7 @@ def _look(remote: Remote, node: NodeView, said: Mapping[str, Json]) -> Drift | N
     if not configs:
         return Drift(node=node)
     try:
-        state = look(remote, node, node.addresses[0], [])
+        state = look(remote, node, node.addresses[0])
         if state.busy:
             return None
         links = stack(on_machine(configs, state.nics, state.product, said.get("maps", [])))

@@ -6,30 +6,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from crowbar_core import PermanentError
+from crowbar_network import takeover
 from crowbar_network.layers import Link
 from crowbar_network.state import State
 from crowbar_network.writers import MARK, WRITERS
 
 RECORD = "/etc/crowbar-network/kept.json"
 INTERFACES = "/etc/network/interfaces"
+_BESIDE = "/etc/network/interfaces.d/"
 _SOURCE = "source /etc/network/interfaces.d/*"
 _STRUCK = "#crowbar# "
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filing:
-    """``files``: path -> text to be there; ``gone``: paths that an earlier configuration left."""
+    """``files``: path -> text to be there; ``copies``: to -> from, on the node; ``gone``: paths that an earlier
+    configuration left, or that others left for cards that networks have now.
+    """
 
     files: Mapping[str, str]
+    copies: Mapping[str, str] = field(default_factory=dict)
     gone: tuple[str, ...] = ()
 
     def done(self, state: State) -> bool:
         """Whether all is so already."""
-        return all(state.files.get(path) == text for path, text in self.files.items()) and not any(
-            path in state.files for path in self.gone
+        return (
+            not self.copies
+            and all(state.files.get(path) == text for path, text in self.files.items())
+            and not any(path in state.files for path in self.gone)
         )
 
 
@@ -49,32 +56,42 @@ def choose(wanted: str, state: State) -> str:
     return "ifupdown" if "ifup" in state.tools else "iproute2"
 
 
-def known_files(state_kept: Mapping[str, object]) -> list[str]:
-    """Paths to look at, so that ``Filing.done`` can tell."""
-    named = state_kept.get("files", ())
+def _known_files(state_kept: Mapping[str, object], key: str = "files") -> list[str]:
+    named = state_kept.get(key, ())
     return [*(str(path) for path in named)] if isinstance(named, list) else []
 
 
 def filing(writer: str, links: Sequence[Link], networks: Collection[str], state: State) -> Filing:
     """``networks``: names of those that the links are made for."""
     files = dict(WRITERS[writer](links)) if links else {}
-    if writer == "ifupdown" and (before := state.files.get(INTERFACES)) is not None:
-        files[INTERFACES] = without(before, {link.name for link in links if link.kind == "nic"})
+    nics = {link.name for link in links if link.kind == "nic"}
+    macs = {name: state.links[name].mac for name in nics if name in state.links}
+    others = takeover.files(state.files, _known_files(state.kept, "aside"), macs or dict.fromkeys(nics, ""))
+    ours = {*files} | {path for path in others.texts if path not in state.files or path in _known_files(state.kept)}
+    files |= others.texts
+    for path, before in state.files.items():
+        if path == INTERFACES or (path.startswith(_BESIDE) and path not in ours):
+            includes = path == INTERFACES and writer == "ifupdown"
+            after = without(before, nics, includes=includes)
+            if includes or after.split() != before.split():
+                files[path] = after
     record = {
         "about": MARK.strip("# "),
         "writer": writer,
         "networks": sorted(networks),
         "links": [link.name for link in links],
-        "files": sorted({*files} - {INTERFACES}),
+        "files": sorted(ours),
+        "aside": list(others.aside),
     }
     files[RECORD] = json.dumps(record, indent=1) + "\n"
-    earlier = set(known_files(state.kept))
-    return Filing(files=files, gone=tuple(sorted(earlier - {*files})))
+    gone = ({*_known_files(state.kept)} - {*files}) | {*others.gone}
+    return Filing(files=files, copies=others.copies, gone=tuple(sorted(gone)))
 
 
-def without(text: str, names: Collection[str]) -> str:
+def without(text: str, names: Collection[str], *, includes: bool = True) -> str:
     """The text of /etc/network/interfaces in which these interfaces are no longer configured (their lines are struck
-    out, and can be read), and that includes the files beside it. Those that were struck and are not named are back.
+    out, and can be read), and with ``includes``, that includes the files beside it. Those that were struck and are not
+    named are back.
     """
     lines, striking = [], False
     for line in text.splitlines():
@@ -91,7 +108,7 @@ def without(text: str, names: Collection[str]) -> str:
             lines.append(plain)
             continue
         lines.append(_STRUCK + plain if striking else plain)
-    if not any(_includes(line) for line in lines):
+    if includes and not any(_includes(line) for line in lines):
         lines.append(_SOURCE)
     return "\n".join(lines) + "\n"
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from crowbar_jig_script.remote import Answer, Remote
 
@@ -32,11 +32,12 @@ from crowbar_core import (
     TemporaryError,
     cluster,
 )
-from crowbar_network import program
+from crowbar_network import program, takeover
 from crowbar_network.changes import Way, missing, settling, way, with_left
-from crowbar_network.filing import INTERFACES, RECORD, Filing, choose, filing, known_files
+from crowbar_network.filing import Filing, choose, filing
 from crowbar_network.layers import Link, stack
 from crowbar_network.listening import LLDPD, listen
+from crowbar_network.program import Trial
 from crowbar_network.settings import Settings
 from crowbar_network.state import State, read
 from crowbar_network.wanted import Config, on_machine
@@ -67,7 +68,7 @@ class NetworkJig(Jig):
         remote = Remote.of_cluster()
         if task.role.name == LLDPD:
             return listen(task, remote)
-        state = look(remote, task.node, task.address, [])
+        state = look(remote, task.node, task.address, files=task.role.name != INVENTORY)
         if task.role.name == INVENTORY:
             task.begin()
             nics = [{**asdict(nic), "altnames": list(nic.altnames)} for nic in state.nics]
@@ -78,9 +79,9 @@ class NetworkJig(Jig):
         return role.name not in (INVENTORY, LLDPD)
 
 
-def look(remote: Remote, node: NodeView, address: str, files: Iterable[str], *, timeout: float = _ASK) -> State:
-    """What the node's interfaces are, and the texts of these files. Changes nothing."""
-    asked, mark = program.look([INTERFACES, RECORD, *files])
+def look(remote: Remote, node: NodeView, address: str, *, files: bool = False, timeout: float = _ASK) -> State:
+    """What the node's interfaces are, and with ``files`` what it would find at its next start. Changes nothing."""
+    asked, mark = program.look(files=files)
     answer = remote.ask(node, address, asked, timeout=timeout)
     found = program.sections(answer.out, mark)
     return read(found)
@@ -137,14 +138,27 @@ class _Run:
         to_be = with_left(state, links, ours)
         names = [one.name for one in taken]
         files = filing(writer, links, names, state)
-        state = look(self.remote, task.node, task.address, [*files.files, *known_files(state.kept)])
+        cards = [one.name for one in links if one.kind == "nic"]
+        stopped = takeover.to_stop(state.clients, cards)
         found = way(state, links, ours=ours)
         task.begin()
-        if not found.forward:
+        for one in takeover.left_over(state.clients, cards) if cards else ():
+            task.log(f"warning: {one.name} ({one.pid}) asks by DHCP for other cards as well, and is left alone")
+        if not found.forward and not stopped:
             self._only_write(files, state)
             self._warn(state, links)
             return self._done(state)
-        return self._try(state, to_be, taken, found, files, writer)
+        if not found.forward:
+            found = Way(touched=tuple(cards))
+        for one in stopped:
+            task.log(f"{one.name} ({one.pid}), which asks by DHCP for {', '.join(one.nics)}, is stopped")
+        told = trial(writer, to_be, found.touched, networkd_runs="networkd-active" in state.tools)
+        told = replace(
+            told,
+            before=takeover.stop(stopped) + told.before,
+            undo=told.undo + _unless_first(takeover.begin_again(stopped)),
+        )
+        return self._try(state, to_be, taken, found, files, told)
 
     def _leads_here(self, state: State) -> bool:
         """Whether the address by which the node is reached is on a link that Crowbar made."""
@@ -159,7 +173,7 @@ class _Run:
     def _only_write(self, files: Filing, state: State) -> None:
         assert self.task.address is not None
         if not files.done(state):
-            self._ask(self.task.address, program.write(files.files, files.gone))
+            self._ask(self.task.address, program.write(files.files, files.copies, files.gone))
             self.task.log(f"the interfaces are as wanted; wrote {', '.join(files.files)}")
 
     def _warn(self, state: State, links: Sequence[Link]) -> None:
@@ -179,16 +193,13 @@ class _Run:
     # ------------------------------------------------------------ the change itself
 
     def _try(
-        self, before: State, links: Sequence[Link], taken: Sequence[Config], found: Way, files: Filing, writer: str
+        self, before: State, links: Sequence[Link], taken: Sequence[Config], found: Way, files: Filing, told: Trial
     ) -> Outcome:
         task, change, limit = self.task, secrets.token_hex(8), self.settings.keep_within
         assert task.address is not None
         for line in _drawn("was", before.current) + [f"     {line}" for line in found.forward]:
             task.log(line)
-        begin = program.begin(
-            change, limit=limit, forward=found.forward, backward=found.backward,
-            trial=trial(writer, links, found.touched),
-        )  # fmt: skip
+        begin = program.begin(change, limit=limit, forward=found.forward, backward=found.backward, trial=told)
         began = time.monotonic()
         unheard: NodeUnreachable | None = None
         try:
@@ -245,7 +256,7 @@ class _Run:
         """The state that was kept; None: not yet, ``verdict`` has why."""
         for address in addresses:
             try:
-                state = look(new, self.task.node, address, [], timeout=max(1.0, min(_ASK, late - time.monotonic())))
+                state = look(new, self.task.node, address, timeout=max(1.0, min(_ASK, late - time.monotonic())))
                 if not state.busy:
                     return None  # it has been led back: what is there now says nothing of what was tried
                 if not state.proven:
@@ -267,7 +278,9 @@ class _Run:
                     return None
                 if time.monotonic() > late:
                     return None
-                answer = new.ask(self.task.node, address, program.keep(change, files.files, files.gone), timeout=_ASK)
+                answer = new.ask(
+                    self.task.node, address, program.keep(change, files.files, files.copies, files.gone), timeout=_ASK
+                )
                 if answer.code == 0 and answer.out.strip().endswith("kept"):
                     return state
                 verdict.first = f"the node did not keep it: {answer.err.strip() or 'its switch was not waiting'}"
@@ -352,7 +365,7 @@ class _Run:
         if verdict.seen is not None:
             for line in _drawn("was tried", verdict.seen.current):
                 task.log(line)
-        now = look(self.remote, task.node, task.address, [])
+        now = look(self.remote, task.node, task.address)
         if state == "back":
             task.log(f"led back {int(lasted) / 100:.1f} s after the change began")
         for line in _drawn("is again", now.current):
@@ -371,6 +384,10 @@ class _Run:
             f"the interfaces of {task.node.name} were led back to what they were: {first}"
             + (f"; but {left}" if left else "")
         )
+
+
+def _unless_first(text: str) -> str:
+    return f'if [ "${{1-}}" != first ]; then\n{text}:\nfi\n' if text else ""
 
 
 def _unanswered(one: Config, said: Mapping[tuple[str, str], str], link: Link, near: list[str]) -> str:

@@ -27,10 +27,24 @@ class Trial:
     undo: str = ""
 
 
-def look(files: Iterable[str]) -> tuple[str, str]:
-    """The program, and the mark of its headings."""
+FILES = (
+    "/etc/crowbar-network/*",
+    "/etc/crowbar-network/aside/*",
+    "/etc/network/interfaces",
+    "/etc/network/interfaces.d/*",
+    "/etc/netplan/*.yaml",
+    "/etc/systemd/network/*.network",
+    "/etc/systemd/network/*.netdev",
+    "/etc/cloud/cloud.cfg",
+    "/etc/cloud/cloud.cfg.d/99-crowbar-network.cfg",
+)
+"""All that the node's network tools, Crowbar and cloud-init may have for its next start."""
+
+
+def look(*, files: bool) -> tuple[str, str]:
+    """The program, and the mark of its headings. With ``files`` also the texts of ``FILES``, and clients of DHCP."""
     mark = f"==={secrets.token_hex(8)}"
-    return _program({"mark": mark}, f"set -- {' '.join(map(shlex.quote, files))}", _part("look")), mark
+    return _program({"mark": mark}, f"set -- {' '.join(FILES) if files else ''}", _part("look")), mark
 
 
 def listen() -> str:
@@ -82,12 +96,13 @@ def await_tried(change: str) -> str:
     return _program({"id": _checked(change)}, _part("await"))
 
 
-def keep(change: str, files: Mapping[str, str], gone: Collection[str]) -> str:
-    return _program({"id": _checked(change)}, _filing(files, gone), _part("keep"))
+def keep(change: str, files: Mapping[str, str], copies: Mapping[str, str], gone: Collection[str]) -> str:
+    """``copies``: to -> from, both on the node."""
+    return _program({"id": _checked(change)}, _filing(files, copies, gone), _part("keep"))
 
 
-def write(files: Mapping[str, str], gone: Collection[str]) -> str:
-    return _program({}, _filing(files, gone), _part("write"))
+def write(files: Mapping[str, str], copies: Mapping[str, str], gone: Collection[str]) -> str:
+    return _program({}, _filing(files, copies, gone), _part("write"))
 
 
 def back(change: str, why: str = "") -> str:
@@ -102,10 +117,13 @@ def probe(asked: Iterable[tuple[str, int]], doubled: Iterable[tuple[str, str]]) 
     return _program({}, "\n".join(("ask() {", *lines, ":", "}")), _part("probe"))
 
 
-def _filing(files: Mapping[str, str], gone: Collection[str]) -> str:
+def _filing(files: Mapping[str, str], copies: Mapping[str, str], gone: Collection[str]) -> str:
+    """All of it lies beside its place before the first of it is moved there, and what goes is removed last."""
     unpack = [line for path, text in files.items() for line in _put(path, text)]
-    clear = [f'rm -f -- {shlex.quote(path)}"$1"' for path in files]
-    move = [f'mv -f -- {shlex.quote(path)}"$1" {shlex.quote(path)} || exit 1' for path in files]
+    unpack += [line for path, source in copies.items() for line in _copy(path, source)]
+    paths = [*copies, *files]
+    clear = [f'rm -f -- {shlex.quote(path)}"$1"' for path in paths]
+    move = [f'mv -f -- {shlex.quote(path)}"$1" {shlex.quote(path)} || exit 1' for path in paths]
     remove = [f"rm -f -- {shlex.quote(path)}" for path in sorted(gone)]
     return "\n".join(
         "\n".join((f"{name}() {{", *lines, ":", "}"))
@@ -114,9 +132,18 @@ def _filing(files: Mapping[str, str], gone: Collection[str]) -> str:
 
 
 def _put(path: str, text: str) -> list[str]:
-    folder = path.rpartition("/")[0]
+    """With the owner and mode of the file that it replaces."""
     there = shlex.quote(path) + '"$1"'
-    return [f"mkdir -p {shlex.quote(folder)} || return 1", f"{_write(there, text)} || return 1"]
+    before = f"[ ! -e {shlex.quote(path)} ] || cp -p -- {shlex.quote(path)} {there} || return 1"
+    return [_folder(path), before, f"{_write(there, text)} || return 1"]
+
+
+def _copy(path: str, source: str) -> list[str]:
+    return [_folder(path), f'cp -p -- {shlex.quote(source)} {shlex.quote(path)}"$1" || return 1']
+
+
+def _folder(path: str) -> str:
+    return f"mkdir -p {shlex.quote(path.rpartition('/')[0])} || return 1"
 
 
 def _write(where: str, text: str) -> str:

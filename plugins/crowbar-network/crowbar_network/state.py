@@ -14,6 +14,7 @@ from typing import Any
 
 from crowbar_core import PermanentError
 from crowbar_network.conduits import Nic
+from crowbar_network.takeover import Client, clients
 
 MADE = frozenset({"bond", "vlan", "bridge"})
 """The kinds of interfaces that Crowbar makes and removes."""
@@ -98,6 +99,8 @@ class State:
     kept: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     tools: frozenset[str] = frozenset()
+    clients: tuple[Client, ...] = ()
+    """Of DHCP, that run there."""
     busy: bool = False
     """Whether a change is being tried there."""
     proven: bool = False
@@ -135,6 +138,7 @@ def read(sections: Mapping[str, str]) -> State:
         }  # fmt: skip
         return State(
             links=links, routes=routes, rules=rules, kept=kept, files=files,
+            clients=clients(sections.get("clients", ""), links),
             nics=_nics(addresses, sections.get("hardware", "")),
             product=sections.get("product", "").strip(), tools=frozenset(sections.get("tools", "").split()),
             busy=bool(sections.get("switches", "").strip()), proven=_proven(sections),

@@ -192,18 +192,21 @@ _MASK = "/run/systemd/network/00-crowbar-trial.network"
 _TOGETHER = "/run/systemd/network/05-crowbar-"
 
 
-def trial(writer: str, links: Sequence[Link], touched: Sequence[str]) -> Trial:
-    """What the node's own tool is told while a change is tried. systemd-networkd must leave the links alone until they
-    stand, and is then given, below /run, what it will find after the next start once the change is kept.
+def trial(writer: str, links: Sequence[Link], touched: Sequence[str], *, networkd_runs: bool) -> Trial:
+    """What systemd-networkd is told while a change is tried, where it runs: it must leave the links alone until they
+    stand, also its own clients of DHCP there. Where it is to have them, it is then given, below /run, what it will
+    find after the next start once the change is kept.
     """
-    if writer not in ("networkd", "netplan"):
+    if not networkd_runs:
         return Trial()
     masked = _text([MARK, "[Match]", f"Name={' '.join(touched)}", "", "[Link]", "Unmanaged=yes"])
     mask = f"mkdir -p /run/systemd/network\nprintf '%s' {shlex.quote(masked)} >{_MASK}\nnetworkctl reload\n"
     unmask = f"rm -f {_MASK}\nnetworkctl reload\n"
+    undo = f'rm -f {_TOGETHER}*\nif [ "${{1-}}" = first ]; then\n{mask}else\n{unmask}fi\n'
+    if writer not in ("networkd", "netplan"):
+        return Trial(before=mask, settle=f"rm -f {_TOGETHER}*\n", undo=undo)
     files = {
         path.replace("/etc/systemd/network/10-crowbar-", _TOGETHER): text for path, text in networkd(links).items()
     }
     settle = "".join(f"printf '%s' {shlex.quote(text)} >{path}\n" for path, text in files.items()) + unmask
-    undo = f'rm -f {_TOGETHER}*\nif [ "${{1-}}" = first ]; then\n{mask}else\n{unmask}fi\n'
     return Trial(before=mask, settle=settle, undo=undo)

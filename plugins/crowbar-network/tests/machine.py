@@ -207,7 +207,8 @@ class Machine:
             "unshare", "--pid", "--fork", "--kill-child", "linux.uml", "mem=384M", f"ubd0={self.directory}/disk",
             "rootfstype=hostfs", "rootflags=/", "ro", f"init={self.directory}/init", f"TOOLS={TOOLS}",
             f"OWN={self.directory}/own", f"vec0:transport=tap,ifname={TAP},depth=64", "con=null", "con0=null,fd:1",
-            f"uml_dir={run}", "umid=machine", "quiet", "panic=1", "noreboot", "systemd.unit=lab.target", "systemd.show_status=1", "systemd.log_target=console",
+            f"uml_dir={run}", "umid=machine", "quiet", "panic=1", "noreboot", "systemd.unit=lab.target",
+            "systemd.show_status=0",
             *(f"systemd.mask={unit}" for unit in MASKED),
         ]  # fmt: skip
         with (self.directory / "console").open("ab") as console:

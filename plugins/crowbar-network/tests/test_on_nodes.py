@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import crowbar_jig_script
@@ -150,6 +152,7 @@ def test_what_is_no_longer_wanted_goes_and_the_address_stays(lab: Lab, node: str
         with Site(lab, use_bridge=True) as site:
             site.bind(node)
             assert site.web.patch(f"{API}/networks/{site.id}", json={"use_bridge": False}).status_code == 200
+            site.bed.commit()
             site.bed.anneal_until_quiet(within=60)
             assert site.bed.state("network-lab", node) == "ACTIVE"
 
@@ -218,6 +221,77 @@ def test_a_card_that_is_missing_is_said_before_anything_is_touched(lab: Lab, nod
 
     inside(lab, work)
     assert on_node(lab, node, "ls /run/crowbar-network 2>/dev/null || true") == ""
+
+
+LEASED = """#!/bin/sh
+# What a client does with a lease.
+case $1 in bound | renew) ip addr replace "$ip/16" dev "$interface" valid_lft "$lease" preferred_lft "$lease" ;; esac
+"""
+
+
+@pytest.fixture
+def dhcp(lab: Lab, node: str, tmp_path: Path) -> Iterator[str]:
+    """A node whose address a client of DHCP has got, from a server in the lab; how the client is asked for."""
+    known = lab.node(node)
+    config = tmp_path / "udhcpd.conf"
+    (tmp_path / "leases").touch()
+    config.write_text(
+        f"start {known.ipv4}\nend {known.ipv4}\ninterface lab0\npidfile {tmp_path}/pid\nlease_file {tmp_path}/leases\n"
+        f"opt subnet 255.255.0.0\nopt lease 600\nstatic_lease {known.mac} {known.ipv4}\n"
+    )
+    server = lab.popen(["busybox", "udhcpd", "-f", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        on_node(lab, node, f"cat >/etc/leased <<'END'\n{LEASED}END\nchmod +x /etc/leased")
+        on_node(
+            lab, node, "setsid busybox udhcpc -b -i eth0 -p /run/udhcpc.pid -s /etc/leased </dev/null >/dev/null 2>&1 &"
+        )
+        eventually(lambda: leased(lab, node))
+        yield "kill -0 $(cat /run/udhcpc.pid) 2>/dev/null && echo runs || echo ended"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def leased(lab: Lab, node: str) -> bool:
+    shown = on_node(lab, node, "ip -4 addr show scope global")
+    return lab.node(node).ipv4 in shown and "valid_lft forever" not in shown
+
+
+def test_a_client_of_dhcp_is_stopped_when_a_network_takes_its_card(lab: Lab, node: str, dhcp: str) -> None:
+    on_node(lab, node, "mkdir -p /etc/network/interfaces.d")
+    on_node(lab, node, "printf 'auto eth0\niface eth0 inet dhcp\n' >/etc/network/interfaces.d/50-cloud-init")
+
+    def work() -> None:
+        with Site(lab, use_bridge=True) as site:
+            site.bind(node)
+            assert site.bed.state("network-lab", node) == "ACTIVE", site.reason(node)
+            assert any("udhcpc (" in line and "is stopped" in line for line in site.bed.log("network-lab", node))
+
+    assert on_node(lab, node, dhcp) == "runs\n"
+    inside(lab, work)
+    assert on_node(lab, node, dhcp) == "ended\n"
+    assert f"inet {lab.node(node).ipv4}/16" in on_node(lab, node, "ip -4 addr show dev br-lab")
+    assert not leased(lab, node)
+    struck = on_node(
+        lab, node, "cat /etc/network/interfaces.d/50-cloud-init; rm /etc/network/interfaces.d/50-cloud-init"
+    )
+    assert struck == "#crowbar# auto eth0\n#crowbar# iface eth0 inet dhcp\n"
+
+
+def test_a_client_of_dhcp_runs_again_when_its_card_is_led_back(lab: Lab, node: str, dhcp: str) -> None:
+    four = ".".join(lab.nodes[0].ipv4.split(".")[:2])
+
+    def work() -> None:
+        with Site(lab, within=6, use_bridge=True, router={"address": f"{four}.0.3/16"}) as site:
+            site.bind(node)
+            assert f"router {four}.0.3 of network lab does not answer" in site.reason(node)
+
+    client = on_node(lab, node, "cat /run/udhcpc.pid")
+    inside(lab, work)
+    eventually(lambda: on_node(lab, node, dhcp) == "runs\n")
+    assert on_node(lab, node, "cat /run/udhcpc.pid") != client
+    eventually(lambda: leased(lab, node))
+    assert "br-lab" not in interfaces(lab, node)
 
 
 def begin_alone(lab: Lab, node: str, *, limit: int) -> None:

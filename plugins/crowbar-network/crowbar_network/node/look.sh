@@ -33,6 +33,19 @@ fi
 for file in "$@"; do
     if [ -f "$file" ]; then heading "file $file"; cat "$file"; fi
 done
+if [ $# != 0 ]; then
+    heading clients # of DHCP, in this network: their numbers and command lines
+    for one in /proc/[0-9]*/comm; do
+        read -r name 2>/dev/null <"$one" || continue
+        case $name in
+        dhclient | dhcpcd | udhcpc | busybox)
+            one=${one%/comm}
+            [ "$one/ns/net" -ef /proc/self/ns/net ] || continue
+            printf '%s %s\n' "${one#/proc/}" "$(tr '\0' '\037' <"$one/cmdline")"
+            ;;
+        esac
+    done
+fi
 heading switches
 for one in /run/crowbar-network/*/; do
     if [ -d "$one" ] && [ ! -e "$one/done" ]; then
