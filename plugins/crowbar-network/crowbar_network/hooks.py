@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from crowbar_core import Intent, hookspec
+from crowbar_core import Intent, Json, hookspec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,4 +85,21 @@ def on_network_allocation_create(allocation: Allocation) -> Iterable[Intent]:  #
 def on_network_allocation_delete(allocation: Allocation) -> Iterable[Intent]:  # type: ignore[empty-body]
     """An address was given back: its node was unbound from the network or went, or somebody released it. Reverse
     dependency order. At least once.
+    """
+
+
+# Questions: ``cluster().ask`` asks them, and whoever keeps addresses of nodes answers.
+
+
+@hookspec
+def network_addresses(nodes: Sequence[int] | None, session: Any) -> Iterable[Mapping[str, Json]]:  # type: ignore[empty-body]
+    """The addresses that nodes have (of these ids; None: of all), each as ``{"node_id", "ip", "network", "category",
+    "range"}``: ``ip`` without a prefix, in its shortest form.
+    """
+
+
+@hookspec
+def network_subnets(session: Any) -> Iterable[Mapping[str, Json]]:  # type: ignore[empty-body]
+    """The subnets in which networks have ranges, and their prefixes of IPv6, each as ``{"network", "category",
+    "subnet"}``: ``subnet`` as 10.0.0.0/24.
     """

@@ -1,0 +1,41 @@
+"""What the core asks: whether dns-database may be bound, and which zones a server is to have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from crowbar_core import Json, NodeRoleView, NodeView, Problem, Role, hookimpl
+from crowbar_core.tables import node_roles as bound_roles
+from crowbar_core.tables import roles
+from crowbar_dns import facts
+from crowbar_dns.names import reverse_zones
+from crowbar_dns.services import DATABASE, SERVER
+
+
+@hookimpl
+def check_binding(node: NodeView, role: Role, session: Any) -> Iterable[Problem]:
+    """There is one dns-database, which tells all servers."""
+    if role.name != DATABASE:
+        return
+    bound = (
+        select(bound_roles.c.node_id).join(roles, roles.c.id == bound_roles.c.role_id).where(roles.c.name == DATABASE)
+    )
+    if any(one != node.id for one in session.scalars(bound)):
+        yield Problem(detail=f"{DATABASE} is bound already, and there is one for all deployments.")
+
+
+@hookimpl(roles=(SERVER,))
+def data_of(node_roles: Sequence[NodeRoleView], session: Any) -> Mapping[int, Mapping[str, Json]]:
+    """The zones that a server is to have: the domains that it was told, else those of all nodes; and reverse ones."""
+    known = facts.hosts(session)
+    every = [] if facts.networks_are_kept() else [one.ip for one in facts.addresses(known, every=True)]
+    reverse = reverse_zones(facts.subnets(every))
+    domains = {one.name.partition(".")[2].lower() for one in known} - {""}
+    found = {}
+    for one in node_roles:
+        told = one.data.get("dns", {}).get("domains") or sorted(domains)
+        found[one.id] = {"dns": {"zones": sorted({*(str(name).lower().removesuffix(".") for name in told), *reverse})}}
+    return found

@@ -1,0 +1,131 @@
+"""The role dns-database: what the cluster should be called is compared with what the servers have, and only the
+difference is sent.
+
+It runs after each change (a third of a second later, together with all others of that time), and every five minutes
+over everything. A server that does not answer is a problem and nothing more: the others are told, and it is told when
+it is back, which is looked for every few seconds. Only the first run waits, until there is a server and all answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import select, update
+
+from crowbar_core import Done, Outcome, Pending, Problem, Refresh, Task, cluster
+from crowbar_core.tables import node_roles, roles
+from crowbar_dns import entries, serving
+from crowbar_dns.facts import WITHOUT_NETWORKS, filters, networks_are_kept
+from crowbar_dns.names import zone_of
+from crowbar_dns.services import DATABASE, SERVER, SERVICE, Service, all_services, follow, owner, unsealed, zones_of
+from crowbar_dns.tables import entries as table
+from crowbar_dns.tables import served, services
+
+NO_SERVER = f"There is no DNS server to tell yet: bind {SERVER} to a node, or {SERVICE} for one of your own; commit."
+_SHOWN = 5
+_PATIENCE = 86_400.0
+"""Seconds that the first run waits at a time."""
+
+
+def run(task: Task) -> Outcome:
+    here = cluster()
+    with here.change() as change:
+        changed = entries.renew(change)
+        there = all_services(change.session)
+        mine = owner(change)
+        orders = [
+            (order, unsealed(change, one))
+            for one in there
+            if (order := serving.begin(change, one, mine, whole=not task.refresh)) is not None
+        ]
+    if not there:
+        return Done() if task.refresh else Pending(deadline=_PATIENCE, reason=NO_SERVER, step="no server")
+    if changed:
+        task.log(f"{changed} name{'s' if changed > 1 else ''} changed")
+    down = []
+    for order, service in orders:
+        result = _tell(order, service)
+        with here.change() as change:
+            serving.finish(change, order, result)
+        for line in [*result.said, *result.zones.values(), *result.refused.values()]:
+            task.log(line)
+        if result.down:
+            down.append(result.down)
+        elif result.edits:
+            task.log(f"{service.name}: {result.edits} record set{'s' if result.edits > 1 else ''} told")
+    if down and not task.refresh:
+        return Pending(deadline=_PATIENCE, reason=" ".join(down), step="no answer")
+    return Done()
+
+
+def _tell(order: serving.Order, service: Service) -> serving.Result:
+    try:
+        driver = service.connect()
+    except Exception as problem:  # noqa: BLE001  a driver of whomever: the server is not told, and that is said
+        return serving.Result(down=str(problem))
+    return serving.carry_out(order, driver)
+
+
+# ---------------------------------------------------------------- every now and then
+
+
+def compare_everything() -> None:
+    """Make all claims anew, and compare all that is served: what nobody told is found so."""
+    with cluster().change() as change:
+        entries.note(change, [entries.EVERYBODY])
+        change.session.execute(update(services).values(compared_at=None))
+        change.apply(Refresh(role=DATABASE))
+
+
+def watch() -> None:
+    """Look whether servers that did not answer are back; then they are told at once."""
+    here = cluster()
+    with here.read() as session:
+        gone = [one for one in all_services(session) if one.silent]
+    answers = [one.answers() for one in gone]
+    if any(answers):
+        with here.change() as change:
+            change.apply(*follow(change.session))
+
+
+# ---------------------------------------------------------------- what operators see
+
+
+def problems() -> Iterable[Problem]:
+    with cluster().read() as session:
+        several = all_services(session)
+        for one in several:
+            yield from _of_service(one)
+        said = select(served.c.problem).where(served.c.problem != "").distinct().limit(_SHOWN + 1)
+        lost = select(table.c.problem).where(table.c.problem != "").distinct().limit(_SHOWN + 1)
+        refused = [*session.scalars(lost).all(), *session.scalars(said).all()]
+        bound = session.scalar(
+            select(node_roles.c.id).join(roles, roles.c.id == node_roles.c.role_id).where(roles.c.name == DATABASE)
+        )
+        without = _without_zone(session, several) if bound is not None and several else []
+        known = bool(filters(session))
+    if refused:
+        more = " (and more: /dns?problems=true)" if len(refused) > 1 else ""
+        yield Problem(detail=f"A name is not served: {refused[0]}{more}.", severity="warning")
+    if without:
+        yield Problem(detail=without[0], severity="warning")
+    if bound is not None and known and not networks_are_kept():
+        yield Problem(detail=WITHOUT_NETWORKS, severity="warning")
+
+
+def _of_service(one: Service) -> Iterable[Problem]:
+    if one.problem:
+        since = f" since {one.problem_since:%Y-%m-%d %H:%M:%S} UTC" if one.problem_since else ""
+        yield Problem(detail=f"DNS server {one.name} is not told{since}: {one.problem}")
+    for said in one.zone_problems.values():
+        yield Problem(detail=f"DNS server {one.name}: {said}")
+
+
+def _without_zone(session: object, several: Sequence[Service]) -> list[str]:
+    zones = zones_of(several)
+    asked = select(table.c.name).where(table.c.problem == "")
+    lost = sorted({one for one in session.scalars(asked) if zone_of(one, zones) is None})  # type: ignore[attr-defined]
+    if not lost:
+        return []
+    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    return [f"No DNS server has a zone for {lost[0]}{more}: name its domain in dns-domains or dns-service-zones."]

@@ -1,0 +1,83 @@
+"""Drivers: how a kind of DNS server is read and written. Found by the entry points ``crowbar_dns.drivers``.
+
+A driver is a class made with a ``Server`` that has the methods of ``Driver``. ``crowbar_dns.testing.check_dns_driver``
+says whether it keeps to what is written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+from crowbar_core import ConfigError, CrowbarError
+from crowbar_dns.comparing import Edit, Key
+from crowbar_dns.names import Record
+
+GROUP = "crowbar_dns.drivers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """Where a server is, and with what it is told. ``addresses`` are tried in order; ``timeout`` in seconds."""
+
+    addresses: tuple[str, ...]
+    port: int = 53
+    key_name: str = ""
+    key: str = field(default="", repr=False)
+    algorithm: str = "hmac-sha256"
+    timeout: float = 5.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ServerDown(CrowbarError):
+    """The server gives no answer, or says that it cannot answer now."""
+
+
+class ServerDenies(CrowbarError):
+    """The server answers, and does not take who asks for whom it should be: a key that does not fit."""
+
+
+class ZoneUnserved(CrowbarError):
+    """The server is not the one who decides on this zone, or does not let it be changed or read."""
+
+
+class Driver(Protocol):
+    def __init__(self, server: Server) -> None: ...
+
+    def read(self, zone: str) -> list[Record]:
+        """All records of the zone but SOA and those of DNSSEC, names and values in the form of ``names``. Raises
+        ``ServerDown``, ``ServerDenies``, ``ZoneUnserved``.
+        """
+
+    def write(self, zone: str, edits: Sequence[Edit]) -> Mapping[Key, str]:
+        """Carry out these edits, each of them wholly or not at all; what was refused, with the server's reason. The
+        others are there when it returns. An edit that is ``new`` where something is already is refused (``TAKEN``).
+        Raises as ``read``; it is then unknown which edits were carried out.
+        """
+
+    def check(self) -> None:
+        """Whether the server answers at all, quickly. Raises ``ServerDown``."""
+
+
+TAKEN = "there is something of that name and type already"
+
+
+def driver_of(name: str, server: Server) -> Driver:
+    """Raises ``ConfigError`` when nobody brings a driver of that name."""
+    kind = _drivers().get(name)
+    if kind is None:
+        raise ConfigError(f"There is no DNS driver {name}; there are {', '.join(sorted(_drivers()))}.")
+    made: Driver = kind(server)
+    return made
+
+
+def driver_names() -> list[str]:
+    return sorted(_drivers())
+
+
+@cache
+def _drivers() -> Mapping[str, Any]:
+    return {one.name: one.load() for one in entry_points(group=GROUP)}

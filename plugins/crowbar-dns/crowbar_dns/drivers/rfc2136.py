@@ -1,0 +1,245 @@
+"""Servers that take dynamic updates (RFC 2136) signed with TSIG: BIND, Knot, and others.
+
+Up to a hundred edits go in one message, which the server takes wholly or not at all. One that it refuses is halved
+until the edits are alone that it does not want. The zone is read by AXFR.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import dns.exception
+import dns.message
+import dns.name
+import dns.query
+import dns.rcode
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+import dns.tsig
+import dns.tsigkeyring
+import dns.update
+import dns.xfr
+
+from crowbar_core import BadInput, CrowbarError
+from crowbar_dns.comparing import Edit, Key
+from crowbar_dns.drivers import TAKEN, Server, ServerDenies, ServerDown, ZoneUnserved
+from crowbar_dns.names import Record
+
+AT_ONCE = 100
+ALGORITHMS = ("hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224", "hmac-sha1", "hmac-md5")
+_LEFT_OUT = {"SOA", "RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "DNSKEY", "CDS", "CDNSKEY", "TYPE65534"}
+_REASONS = {
+    "YXRRSET": TAKEN,
+    "YXDOMAIN": TAKEN,
+    "REFUSED": "the server refuses it",
+    "NOTZONE": "it does not lie in the zone",
+    "FORMERR": "the server does not understand it",
+    "SERVFAIL": "the server could not do it",
+}
+_PIECE = 250
+_KEY_FAULTS = (dns.tsig.PeerError, dns.tsig.BadSignature, dns.tsig.BadKey, dns.message.UnknownTSIGKey)
+_BROKEN = (OSError, EOFError, dns.exception.DNSException)
+
+
+class Rfc2136:
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._address = server.addresses[0] if server.addresses else ""
+        self._keyring = _keyring(server)
+
+    def check(self) -> None:
+        query = dns.message.make_query(".", "SOA", flags=0)
+        problem = ""
+        for address in self._ways():
+            try:
+                dns.query.tcp(query, address, timeout=2.0, port=self._server.port)
+                return
+            except _BROKEN as error:
+                problem = _said(error)
+        raise self._down(problem)
+
+    def read(self, zone: str) -> list[Record]:
+        with self._connection() as connection:
+            self._address = str(connection.getpeername()[0])
+        try:
+            return self._transfer(zone)
+        except dns.xfr.TransferError as error:
+            code = dns.rcode.to_text(error.rcode)
+            raise ZoneUnserved(
+                f"The DNS server at {self._address} does not give the zone {zone} away ({code}): it does not decide on "
+                "it, or does not allow the key to transfer it (allow-transfer)."
+            ) from None
+        except _KEY_FAULTS as error:
+            raise self._denies(error) from None
+        except _BROKEN as error:
+            raise self._down(_said(error)) from None
+
+    def write(self, zone: str, edits: Sequence[Edit]) -> Mapping[Key, str]:
+        origin = dns.name.from_text(zone)
+        refused: dict[Key, str] = {}
+        waiting = [list(edits[first : first + AT_ONCE]) for first in range(0, len(edits), AT_ONCE)][::-1]
+        with self._connection() as connection:
+            while waiting:
+                these = waiting.pop()
+                code = self._send(connection, origin, these)
+                if code == "NOERROR":
+                    continue
+                if code == "NOTAUTH":
+                    raise ZoneUnserved(
+                        f"The DNS server at {self._address} does not decide on the zone {zone} (NOTAUTH)."
+                    )
+                if len(these) == 1:
+                    refused[these[0].key] = _REASONS.get(code, f"the server says {code}")
+                else:
+                    half = len(these) // 2
+                    waiting += [these[half:], these[:half]]
+        if len(edits) > 1 and len(refused) == len(edits) and set(refused.values()) == {_REASONS["REFUSED"]}:
+            raise ZoneUnserved(
+                f"The DNS server at {self._address} lets nothing be changed in the zone {zone} (REFUSED): "
+                "allow its key to (allow-update), or leave the zone out."
+            )
+        return refused
+
+    # ------------------------------------------------------------ messages
+
+    def _send(self, connection: socket.socket, origin: dns.name.Name, edits: Sequence[Edit]) -> str:
+        update = dns.update.UpdateMessage(origin)
+        if self._keyring is not None:
+            update.use_tsig(self._keyring, algorithm=_algorithm(self._server))
+        for one in edits:
+            name = dns.name.from_text(one.name)
+            if one.new:
+                update.absent(name, one.type)
+            else:
+                update.delete(name, one.type)
+            if one.values:
+                update.add(name, one.ttl, *(_rdata(one.type, value) for value in sorted(one.values)))
+        until = time.time() + self._server.timeout
+        try:
+            dns.query.send_tcp(connection, update, until)
+            answer, _ = dns.query.receive_tcp(connection, until, keyring=self._keyring, request_mac=update.mac)
+        except _KEY_FAULTS as error:
+            raise self._denies(error) from None
+        except _BROKEN as error:
+            raise self._down(_said(error)) from None
+        return dns.rcode.to_text(answer.rcode())
+
+    def _transfer(self, zone: str) -> list[Record]:
+        found: list[Record] = []
+        messages = dns.query.xfr(
+            self._address, zone, port=self._server.port, keyring=self._keyring, relativize=False,
+            keyalgorithm=_algorithm(self._server), timeout=self._server.timeout,
+        )  # fmt: skip
+        for message in messages:
+            for rrset in message.answer:
+                kind = dns.rdatatype.to_text(rrset.rdtype)
+                if kind not in _LEFT_OUT:
+                    name = _text(rrset.name)
+                    found += [Record(name, kind, _value(kind, rdata), rrset.ttl) for rdata in rrset]
+        return found
+
+    # ------------------------------------------------------------ ways and words
+
+    def _ways(self) -> Sequence[str]:
+        if not self._server.addresses:
+            raise ServerDown("The DNS server has no address.")
+        return self._server.addresses
+
+    @contextmanager
+    def _connection(self) -> Iterator[socket.socket]:
+        """To the first of the addresses that takes one."""
+        problem = ""
+        for address in self._ways():
+            try:
+                made = socket.create_connection((address, self._server.port), self._server.timeout)
+            except OSError as error:
+                problem = problem or _said(error)
+                continue
+            self._address = address
+            with made:
+                made.setblocking(False)
+                yield made
+            return
+        self._address = self._ways()[0]
+        raise self._down(problem)
+
+    def _down(self, problem: str) -> ServerDown:
+        return ServerDown(f"The DNS server at {self._address} port {self._server.port} does not answer: {problem}.")
+
+    def _denies(self, error: BaseException) -> CrowbarError:
+        return ServerDenies(
+            f"The DNS server at {self._address} does not take the key {self._server.key_name or '(none)'} "
+            f"({type(error).__name__}): name, algorithm and secret must be those that it has, and its clock right."
+        )
+
+
+def _keyring(server: Server) -> Any:
+    if not server.key_name:
+        return None
+    try:
+        base64.b64decode(server.key, validate=True)
+        return dns.tsigkeyring.from_text({server.key_name: (_algorithm(server), server.key)})
+    except (binascii.Error, ValueError):
+        raise BadInput(
+            f"The secret of the key {server.key_name} is not base64, as servers and tsig-keygen write it."
+        ) from None
+
+
+def _algorithm(server: Server) -> dns.name.Name:
+    return dns.name.from_text(server.algorithm if server.algorithm != "hmac-md5" else "hmac-md5.sig-alg.reg.int")
+
+
+def _rdata(kind: str, value: str) -> dns.rdata.Rdata:
+    if kind == "TXT":
+        raw = value.encode()
+        pieces = [raw[at : at + _PIECE] for at in range(0, len(raw), _PIECE)] or [b""]
+        quoted = " ".join('"' + "".join(_escaped(one) for one in piece) + '"' for piece in pieces)
+        return dns.rdata.from_text(dns.rdataclass.IN, kind, quoted)
+    if kind in ("CNAME", "PTR", "SRV"):
+        value += "."
+    return dns.rdata.from_text(dns.rdataclass.IN, kind, value)
+
+
+def _escaped(octet: int) -> str:
+    return chr(octet) if 32 <= octet < 127 and chr(octet) not in '"\\' else f"\\{octet:03d}"
+
+
+def _value(kind: str, rdata: Any) -> str:
+    if kind == "A":
+        return str(rdata.address)
+    if kind == "AAAA":
+        return str(rdata.address)
+    if kind in ("PTR", "CNAME"):
+        return _text(rdata.target)
+    if kind == "SRV":
+        return f"{rdata.priority} {rdata.weight} {rdata.port} {_text(rdata.target)}"
+    if kind == "TXT":
+        return b"".join(rdata.strings).decode("utf-8", "backslashreplace")
+    return str(rdata.to_text())
+
+
+@lru_cache(maxsize=4096)
+def _text(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True).lower()
+
+
+def new_key(raw: bytes) -> str:
+    """A secret for TSIG as servers take it."""
+    return base64.b64encode(raw).decode()
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, TimeoutError | dns.exception.Timeout):
+        return "no answer in time"
+    if isinstance(error, EOFError):
+        return "it closed the connection"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

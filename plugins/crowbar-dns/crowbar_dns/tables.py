@@ -1,0 +1,80 @@
+"""The barclamp's tables, as the migrations make them."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Integer, MetaData, String, Table, Text
+
+from crowbar_core.tables import JsonType, UtcDateTime
+
+_metadata = MetaData()
+
+
+def _record() -> list[Column[object]]:
+    return [
+        Column("name", String(255), nullable=False),
+        Column("type", String(8), nullable=False),
+        Column("value", String(2000), nullable=False),
+        Column("ttl", Integer, nullable=False),
+    ]
+
+
+filters = Table(
+    "dns_filters",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("matcher", Text, nullable=False),
+    Column("template", String(255), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("ttl", Integer, nullable=False),
+)
+entries = Table(
+    "dns_entries",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("node_id", Integer, nullable=False),
+    Column("filter_id", Integer),
+    *_record(),
+    Column("problem", Text, nullable=False),
+)
+services = Table(
+    "dns_services",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("node_role_id", Integer, nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("driver", String(64), nullable=False),
+    Column("addresses", JsonType, nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("zones", JsonType, nullable=False),
+    Column("shared", JsonType, nullable=False),
+    Column("options", JsonType, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("resolves", Boolean, nullable=False),
+    Column("sending", Boolean, nullable=False),
+    Column("compared_at", UtcDateTime),
+    Column("problem", Text, nullable=False),
+    Column("problem_since", UtcDateTime),
+    Column("silent", Boolean, nullable=False),
+    Column("zone_problems", JsonType, nullable=False),
+)
+served = Table(
+    "dns_served",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("service_id", Integer, nullable=False),
+    *_record(),
+    Column("confirmed", Boolean, nullable=False),
+    Column("gone_at", UtcDateTime),
+    Column("problem", Text, nullable=False),
+)
+changed_nodes = Table("dns_changed_nodes", _metadata, Column("node_id", Integer, primary_key=True))
+changed_names = Table(
+    "dns_changed_names",
+    _metadata,
+    Column("service_id", Integer, primary_key=True),
+    Column("name", String(255), primary_key=True),
+)
+installation = Table(
+    "dns_installation", _metadata, Column("id", Integer, primary_key=True), Column("owner", String(32), nullable=False)
+)

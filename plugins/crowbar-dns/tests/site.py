@@ -1,0 +1,115 @@
+"""A core in this process with a lab's nodes, a network on them, and questions to the DNS servers that it sets up."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import crowbar_dns
+import crowbar_jig_script
+import crowbar_network
+import dns.message
+import dns.query
+import dns.rcode
+import dns.rdatatype
+import dns.reversename
+from crowbar_dns.jig import DnsJig
+from crowbar_jig_script.jig import ScriptJig
+from crowbar_lab import linux
+from crowbar_lab.lab import Lab
+
+from crowbar_core.testing import FakeJig, Testbed
+
+API = "/api/v2"
+
+
+def in_the_lab(lab: Lab, work: Callable[[], None], *, within: float = 240) -> None:
+    """Do it in a thread of this process that is in the lab's network."""
+    done: Future[None] = Future()
+
+    def enter() -> None:
+        try:
+            network = os.open(lab.namespace, os.O_RDONLY)
+            try:
+                linux.setns(network, linux.CLONE_NEWNET)
+            finally:
+                os.close(network)
+            work()
+            done.set_result(None)
+        except BaseException as problem:  # noqa: BLE001  handed to whoever asks for the result
+            done.set_exception(problem)
+
+    threading.Thread(target=enter, daemon=True).start()
+    done.result(timeout=within)
+
+
+class Site:
+    def __init__(self, lab: Lab, *, with_networks: bool = True, families: Sequence[int] = (4, 6)) -> None:
+        self.lab, self.with_networks, self.families = lab, with_networks, families
+        self.config = {"key_file": str(lab.private_key), "connect_timeout": 3.0}
+
+    def __enter__(self) -> Site:
+        jigs = {"script": ScriptJig(self.config), "network": FakeJig(), "dns": DnsJig({})}
+        barclamps: list[Any] = [crowbar_jig_script, crowbar_dns]
+        if self.with_networks:
+            barclamps.insert(1, crowbar_network)
+        self.bed = Testbed(*barclamps, jigs=jigs, config={"jig-script": self.config}).__enter__()
+        self.web = self.bed.web("operator")
+        four = ".".join(self.lab.nodes[0].ipv4.split(".")[:2])
+        if self.with_networks:
+            ranges = [{"name": "host", "first": f"{four}.0.10/16", "last": f"{four}.0.250/16"}]
+            made = self.web.post(f"{API}/networks", json={
+                "name": "lab", "category": "admin", "conduit": "?1g1",
+                "v6prefix": "fd00:77::/64" if 6 in self.families else None,
+                "ranges": ranges if 4 in self.families else [],
+            })  # fmt: skip
+            assert made.status_code == 201, made.json
+        for node in self.lab.nodes:
+            hint = {"hint-admin-v4addr": f"{node.ipv4}/16", "hint-lab-v4addr": node.ipv4}
+            hint |= {"hint-admin-v6addr": f"{node.ipv6}/64", "hint-lab-v6addr": node.ipv6}
+            if 4 not in self.families:
+                hint = {name: value for name, value in hint.items() if "v6" in name}
+            if not self.with_networks:
+                hint = {name: value for name, value in hint.items() if "admin" in name}
+            self.bed.add_node(node.name, hint=hint, host_keys=[node.host_key])
+        return self
+
+    def __exit__(self, *failed: Any) -> None:
+        self.bed.close()
+
+    def settle(self) -> None:
+        self.bed.anneal_until_quiet(within=60)
+
+    def bind(self, role: str, *nodes: str) -> None:
+        for node in nodes or (None,):
+            self.bed.bind(role, node)
+        self.bed.commit()
+        self.settle()
+
+    def ask(self, name: str, kind: str, *, at: str = "", tcp: bool = False) -> list[str]:
+        """What the first node's server answers, as texts, sorted; or the name of the code of its refusal."""
+        where = at or (self.lab.nodes[0].ipv4 if 4 in self.families else self.lab.nodes[0].ipv6)
+        query = dns.message.make_query(name, kind)
+        answer = (dns.query.tcp if tcp else dns.query.udp)(query, where, timeout=5)
+        if answer.rcode() != dns.rcode.NOERROR:
+            return [dns.rcode.to_text(answer.rcode())]
+        return sorted(str(one).rstrip(".") for rrset in answer.answer for one in rrset
+                      if rrset.rdtype == dns.rdatatype.from_text(kind))  # fmt: skip
+
+    def reverse(self, address: str) -> list[str]:
+        return self.ask(dns.reversename.from_address(address).to_text(), "PTR")
+
+    def reason(self, role: str, node: str) -> str:
+        return self.bed.runs(role, node)[-1].exit_reason
+
+    def dashboard(self) -> str:
+        return str(self.bed.web().get("/").text)
+
+    def tell(self) -> str:
+        """What dns-database did last: for whoever reads that a test failed."""
+        name = "system-phantom.internal.local"
+        runs = [f"{one.id} {one.state} {one.refresh} {one.exit_reason}" for one in self.bed.runs("dns-database", name)]
+        return "\n".join([*runs[-6:], *self.bed.log("dns-database", name)[-40:], self.bed.why("dns-database", name)])
