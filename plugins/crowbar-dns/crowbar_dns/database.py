@@ -8,13 +8,14 @@ it is back, which is looked for every few seconds. Only the first run waits, unt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sqlalchemy import select, update
 
 from crowbar_core import Done, Outcome, Pending, Problem, Refresh, Task, cluster
 from crowbar_core.tables import node_roles, roles
 from crowbar_dns import entries, serving
+from crowbar_dns.drivers import Driver
 from crowbar_dns.facts import WITHOUT_NETWORKS, filters, networks_are_kept
 from crowbar_dns.names import zone_of
 from crowbar_dns.services import DATABASE, SERVER, SERVICE, Service, all_services, follow, owner, unsealed, zones_of
@@ -28,6 +29,20 @@ _PATIENCE = 86_400.0
 
 
 def run(task: Task) -> Outcome:
+    found = tell(task.log, whole=not task.refresh)
+    if task.refresh:
+        return Done()
+    if found is None:
+        return Pending(deadline=_PATIENCE, reason=NO_SERVER, step="no server")
+    return Pending(deadline=_PATIENCE, reason=" ".join(found), step="no answer") if found else Done()
+
+
+def tell(
+    log: Callable[[str], object], *, whole: bool = False, connect: Callable[[Service], Driver] = Service.connect
+) -> list[str] | None:
+    """Tell all servers what has changed, or compare everything. Returns why some could not be told; None: there is
+    none.
+    """
     here = cluster()
     with here.change() as change:
         changed = entries.renew(change)
@@ -36,31 +51,27 @@ def run(task: Task) -> Outcome:
         orders = [
             (order, unsealed(change, one))
             for one in there
-            if (order := serving.begin(change, one, mine, whole=not task.refresh)) is not None
+            if (order := serving.begin(change, one, mine, whole=whole)) is not None
         ]
-    if not there:
-        return Done() if task.refresh else Pending(deadline=_PATIENCE, reason=NO_SERVER, step="no server")
     if changed:
-        task.log(f"{changed} name{'s' if changed > 1 else ''} changed")
+        log(f"{changed} name{'s' if changed > 1 else ''} changed")
     down = []
     for order, service in orders:
-        result = _tell(order, service)
+        result = _tell(order, service, connect)
         with here.change() as change:
             serving.finish(change, order, result)
         for line in [*result.said, *result.zones.values(), *result.refused.values()]:
-            task.log(line)
+            log(line)
         if result.down:
             down.append(result.down)
         elif result.edits:
-            task.log(f"{service.name}: {result.edits} record set{'s' if result.edits > 1 else ''} told")
-    if down and not task.refresh:
-        return Pending(deadline=_PATIENCE, reason=" ".join(down), step="no answer")
-    return Done()
+            log(f"{service.name}: {result.edits} record set{'s' if result.edits > 1 else ''} told")
+    return down if there else None
 
 
-def _tell(order: serving.Order, service: Service) -> serving.Result:
+def _tell(order: serving.Order, service: Service, connect: Callable[[Service], Driver]) -> serving.Result:
     try:
-        driver = service.connect()
+        driver = connect(service)
     except Exception as problem:  # noqa: BLE001  a driver of whomever: the server is not told, and that is said
         return serving.Result(down=str(problem))
     return serving.carry_out(order, driver)

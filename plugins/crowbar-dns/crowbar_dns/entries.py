@@ -58,10 +58,6 @@ def renew(change: Change) -> int:
     return len(changed)
 
 
-def note_every_name(session: Any, names: Collection[str], service_id: int) -> None:
-    _note_names(session, set(names), [service_id])
-
-
 def _of_nodes(session: Any, ids: Collection[int] | None) -> dict[int, Claim]:
     found: dict[int, Claim] = {}
     for some in facts.parts(ids):
@@ -91,8 +87,11 @@ def _rivals(session: Any, names: Collection[str], but: Collection[int]) -> dict[
 
 
 def _claim(row: Any) -> Claim:
-    record = Record(row.name, row.type, row.value, row.ttl)
-    return Claim(node_id=row.node_id, filter_id=row.filter_id, record=record, problem=row.problem)
+    return Claim(node_id=row.node_id, filter_id=row.filter_id, record=record_of(row), problem=row.problem)
+
+
+def record_of(row: Any) -> Record:
+    return Record(row.name, row.type, row.value, row.ttl)
 
 
 def _all_names(claims: Any) -> set[str]:

@@ -10,10 +10,7 @@ import crowbar_dns
 import crowbar_jig_script
 import crowbar_network
 import pytest
-from crowbar_dns import entries, serving
-from crowbar_dns.drivers import TAKEN
-from crowbar_dns.names import Record, zone_of
-from crowbar_dns.services import all_services, owner, register
+from crowbar_dns import entries
 from crowbar_dns.tables import entries as table
 from sqlalchemy import select
 
@@ -43,7 +40,7 @@ def claims(bed: Testbed) -> list[tuple[Any, ...]]:
 
 
 def test_what_is_made_anew_for_some_is_what_is_made_for_all(bed: Testbed) -> None:
-    """Nodes come, are renamed and go, several want one name; each time the table is as if it had been made from nothing."""
+    """Nodes come, are renamed and go, several want one name; the table is as if it had been made from nothing."""
     web, chance = bed.web("operator"), random.Random(7)
     ranges = [{"name": "host", "first": "10.60.0.1/24", "last": "10.60.0.200/24"}]
     body = {"name": "admin", "category": "admin", "ranges": ranges, "v6prefix": "fd00:60::/64"}
@@ -76,81 +73,3 @@ def test_what_is_made_anew_for_some_is_what_is_made_for_all(bed: Testbed) -> Non
             entries.renew(change)
         assert some == claims(bed), step
     assert any(one[-1] for one in claims(bed))
-
-
-class Memory:
-    """A driver of a server in memory, which dies when it is told to."""
-
-    def __init__(self) -> None:
-        self.records: dict[tuple[str, str], set[str]] = {}
-        self.dies_after: int | None = None
-
-    def read(self, zone: str) -> list[Record]:
-        return [Record(*key, value) for key, values in self.records.items() for value in values]
-
-    def check(self) -> None:
-        pass
-
-    def write(self, zone: str, edits: Any) -> Any:
-        refused = {}
-        for one in edits:
-            if self.dies_after == 0:
-                raise KeyboardInterrupt
-            if self.dies_after is not None:
-                self.dies_after -= 1
-            if one.new and one.key in self.records:
-                refused[one.key] = TAKEN
-            elif one.values:
-                self.records[one.key] = set(one.values)
-            else:
-                self.records.pop(one.key, None)
-        return refused
-
-
-def test_whoever_dies_while_it_tells_a_server_loses_nothing_and_takes_nothing_of_others(bed: Testbed) -> None:
-    server, chance = Memory(), random.Random(11)
-    foreign = {("mail.e1.test", "A"): {"10.9.9.9"}, ("n1.pair.test", "TXT"): {"not ours"}}
-    server.records |= foreign
-    with bed.read() as session:
-        names = {one.name for one in session.execute(select(table.c.name)).all()}
-    zones = sorted(
-        {name.partition(".")[2] for name in names if not name.endswith("arpa")} | {"in-addr.arpa", "ip6.arpa", "test"}
-    )
-    bed.bind("dns-service")
-    bed.commit()
-    [one] = [one for one in bed.node_roles() if one.role == "dns-service"]
-    with bed.change() as change:
-        register(
-            change, one.id, name="mine", driver="rfc2136", addresses=["127.0.0.1"], port=53, zones=zones, shared=[],
-            resolves=False, secret="", options={},
-        )  # fmt: skip
-    for step in range(12):
-        with bed.change() as change:
-            entries.note(change, [entries.EVERYBODY])
-            if step % 3 == 2:
-                change.session.execute(table.delete().where(table.c.id % 5 == step % 5))
-                entries._note_names(change.session, names)
-            else:
-                entries.renew(change)
-            order = serving.begin(change, all_services(change.session)[0], owner(change), whole=False)
-        server.dies_after = None if step % 4 == 3 else chance.randrange(6)
-        try:
-            result = serving.carry_out(order, server)  # type: ignore[arg-type]
-        except KeyboardInterrupt:
-            continue
-        with bed.change() as change:
-            serving.finish(change, order, result)  # type: ignore[arg-type]
-    with bed.change() as change:
-        entries.note(change, [entries.EVERYBODY])
-        entries.renew(change)
-        order = serving.begin(change, all_services(change.session)[0], owner(change), whole=True)
-    server.dies_after = None
-    result = serving.carry_out(order, server)  # type: ignore[arg-type]
-    with bed.change() as change:
-        serving.finish(change, order, result)  # type: ignore[arg-type]
-        wanted = change.session.execute(
-            select(table.c.name, table.c.type, table.c.value).where(table.c.problem == "")
-        ).all()
-    assert {tuple(one) for one in wanted if zone_of(one[0], zones)} | {
-        (*key, value) for key, values in foreign.items() for value in values
-    } == {(*key, value) for key, values in server.records.items() for value in values}
