@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from typing import Any
 
 import crowbar_dns
@@ -18,32 +15,11 @@ import dns.rdatatype
 import dns.reversename
 from crowbar_dns.jig import DnsJig
 from crowbar_jig_script.jig import ScriptJig
-from crowbar_lab import linux
 from crowbar_lab.lab import Lab
 
 from crowbar_core.testing import FakeJig, Testbed
 
 API = "/api/v2"
-
-
-def in_the_lab(lab: Lab, work: Callable[[], None], *, within: float = 240) -> None:
-    """Do it in a thread of this process that is in the lab's network."""
-    done: Future[None] = Future()
-
-    def enter() -> None:
-        try:
-            network = os.open(lab.namespace, os.O_RDONLY)
-            try:
-                linux.setns(network, linux.CLONE_NEWNET)
-            finally:
-                os.close(network)
-            work()
-            done.set_result(None)
-        except BaseException as problem:  # noqa: BLE001  handed to whoever asks for the result
-            done.set_exception(problem)
-
-    threading.Thread(target=enter, daemon=True).start()
-    done.result(timeout=within)
 
 
 class Site:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -16,16 +15,17 @@ import dns.update
 import pytest
 from crowbar_dns.tables import services
 from crowbar_lab.lab import Lab
+from crowbar_lab.testing import inside
 from sqlalchemy import select
 
-from .site import API, Site, in_the_lab
+from .site import API, Site
 
 pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab.create(f"dns-{os.getpid()}", nodes=2, state_dir=tmp_path_factory.mktemp("lab")) as lab:
+    with Lab.create(f"dns-{os.getpid()}", nodes=2, state_dir=tmp_path_factory.mktemp("lab"), owner=os.getpid()) as lab:
         yield lab
 
 
@@ -44,7 +44,7 @@ def site(lab: Lab) -> Iterator[Site]:
         made.settle()
 
     try:
-        in_the_lab(lab, set_up)
+        inside(lab, set_up)
         yield made
     finally:
         with suppress(AttributeError):
@@ -83,7 +83,7 @@ def test_nodes_have_names_forward_and_reverse_on_both_families(lab: Lab, site: S
         assert not site.bed.hook_failures()
         assert "is not told" not in site.dashboard()
 
-    in_the_lab(lab, work)
+    inside(lab, work)
 
 
 def test_names_follow_a_node_that_is_made_renamed_given_another_address_and_deleted(lab: Lab, site: Site) -> None:
@@ -111,7 +111,7 @@ def test_names_follow_a_node_that_is_made_renamed_given_another_address_and_dele
         assert site.ask("other.lab.test", "A") == site.reverse("10.77.0.201") == site.reverse(six) == ["NXDOMAIN"]
         assert is_active(site)
 
-    in_the_lab(lab, work)
+    inside(lab, work)
 
 
 def test_a_server_that_is_down_holds_nobody_up_is_shown_with_since_when_and_told_when_it_is_back(
@@ -136,7 +136,7 @@ def test_a_server_that_is_down_holds_nobody_up_is_shown_with_since_when_and_told
         assert site.ask("late.lab.test", "A") == ["10.77.0.210"]
         assert "is not told since" not in site.dashboard()
 
-    in_the_lab(lab, work)
+    inside(lab, work)
 
 
 def test_what_was_edited_by_hand_is_put_right_and_what_is_not_crowbars_is_left_alone(lab: Lab, site: Site) -> None:
@@ -160,7 +160,7 @@ def test_what_was_edited_by_hand_is_put_right_and_what_is_not_crowbars_is_left_a
         log = "\n".join(site.bed.log("dns-database", "system-phantom.internal.local"))
         assert f"lab.test: {node.name} A was {node.ipv4} and was found as 10.77.9.9: put right" in log
 
-    in_the_lab(lab, work)
+    inside(lab, work)
 
 
 def test_a_name_that_somebody_else_has_is_refused_alone_and_said(lab: Lab, site: Site) -> None:
@@ -180,7 +180,7 @@ def test_a_name_that_somebody_else_has_is_refused_alone_and_said(lab: Lab, site:
         assert site.ask("taken.lab.test", "A") == ["10.77.0.220"]
         assert "is there already" not in site.dashboard()
 
-    in_the_lab(lab, work)
+    inside(lab, work)
 
 
 def test_what_comes_back_with_a_backup_goes_again(lab: Lab, site: Site) -> None:
@@ -195,7 +195,7 @@ def test_what_comes_back_with_a_backup_goes_again(lab: Lab, site: Site) -> None:
         site.settle()
         assert site.ask("gone.lab.test", "A") == ["NXDOMAIN"]
 
-    in_the_lab(lab, work)
+    inside(lab, work)
 
 
 def test_a_node_asks_the_clusters_server_and_no_longer_when_it_is_unbound(lab: Lab, site: Site) -> None:
@@ -211,7 +211,7 @@ def test_a_node_asks_the_clusters_server_and_no_longer_when_it_is_unbound(lab: L
         site.settle()
         assert on_node(lab, node, "cat /etc/resolv.conf") == before
 
-    in_the_lab(lab, work)
+    inside(lab, work)
 
 
 SERVICE = "dns-service"
@@ -252,7 +252,7 @@ def test_a_server_of_ones_own_says_what_is_wrong_with_it(lab: Lab, site: Site) -
         site.bed.unbind(SERVICE, "system-phantom.internal.local")
         site.settle()
 
-    in_the_lab(lab, work)
+    inside(lab, work)
 
 
 def test_a_server_that_is_unbound_is_as_it_was_before(lab: Lab, site: Site) -> None:
@@ -264,11 +264,4 @@ def test_a_server_that_is_unbound_is_as_it_was_before(lab: Lab, site: Site) -> N
         assert on_node(lab, server, "grep -c crowbar /etc/bind/named.conf || true; ls /etc/bind").startswith("0\n")
         assert "no DNS server to tell yet" in site.dashboard() or is_active(site)
 
-    in_the_lab(lab, work)
-
-
-def eventually(what: Callable[[], Any], *, within: float = 30.0) -> None:
-    deadline = time.monotonic() + within
-    while not what():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.1)
+    inside(lab, work)

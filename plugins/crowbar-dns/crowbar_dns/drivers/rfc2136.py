@@ -129,6 +129,12 @@ class Rfc2136:
             answer, _ = dns.query.receive_tcp(connection, until, keyring=self._keyring, request_mac=update.mac)
         except _KEY_FAULTS as error:
             raise self._denies(error) from None
+        except dns.exception.FormError as error:
+            # Knot signs no refusal for a zone that it does not have.
+            raise ZoneUnserved(
+                f"The DNS server at {self._address} gives no signed answer about the zone {origin.to_text(True)} "
+                f"({_said(error)}): it does not decide on it, or does not know the key."
+            ) from None
         except _BROKEN as error:
             raise self._down(_said(error)) from None
         return dns.rcode.to_text(answer.rcode())
