@@ -21,7 +21,7 @@ MODE = 4
 """802.3ad, for which the switch must speak LACP."""
 ROUTER = "10.100.0.1"
 PREFIX6 = "fd00:100::"
-SETTINGS = {"CROWBAR_NETWORK_KEEP_WITHIN": "20"}
+SETTINGS = {"CROWBAR_NETWORK_KEEP_WITHIN": "30"}
 """All nodes have one slow processor together, and are changed at once."""
 PAUSE = 0.4
 _TOLD = ("link add link bond", "was tried: bond", "led back ", "is again: bond")

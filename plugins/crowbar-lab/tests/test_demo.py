@@ -23,7 +23,7 @@ from crowbar_lab.lab import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
-SECONDS = 200.0
+SECONDS = 280.0
 
 
 class Demo:

@@ -69,8 +69,9 @@ def filing(writer: str, links: Sequence[Link], networks: Collection[str], state:
     others = takeover.files(state.files, _known_files(state.kept, "aside"), macs or dict.fromkeys(nics, ""))
     ours = {*files} | {path for path in others.texts if path not in state.files or path in _known_files(state.kept)}
     files |= others.texts
+    own = {*ours, *_known_files(state.kept)}
     for path, before in state.files.items():
-        if path == INTERFACES or (path.startswith(_BESIDE) and path not in ours):
+        if path == INTERFACES or (path.startswith(_BESIDE) and path not in own):
             includes = path == INTERFACES and writer == "ifupdown"
             after = without(before, nics, includes=includes)
             if includes or after.split() != before.split():

@@ -49,8 +49,8 @@ _ASK = 20.0
 _BUSY = 75
 _LATE = 3
 _PAUSE = 0.2
-_MOMENT = 2.0
-"""Seconds for which the connection that there is may hang while the change is tried."""
+_MOMENT = 4
+"""This part of the time limit the connection that there is may hang while the change is tried, or a step of a login."""
 _LOGIN = 3.0
 _LAST_CALL = 1.5
 """Seconds before the switch leads back, at which one stops looking and says so."""
@@ -215,10 +215,11 @@ class _Run:
                 task.log(line)
             began = time.monotonic()
         with suppress(JigError):  # the change may end this connection
-            self.remote.ask(task.node, task.address, program.await_tried(change), timeout=_MOMENT)
+            waiting = program.await_tried(change, seconds=max(1, limit // _MOMENT))
+            self.remote.ask(task.node, task.address, waiting, timeout=max(1.0, limit / _MOMENT))
         addresses = self._ways_in(taken)
         late = began + limit - _LAST_CALL
-        new = Remote.of_cluster(connect_timeout=_LOGIN)
+        new = Remote.of_cluster(connect_timeout=max(_LOGIN, limit / _MOMENT))
         verdict = _Verdict(unheard=unheard)
         try:
             while time.monotonic() < late and not task.cancelled.is_set():

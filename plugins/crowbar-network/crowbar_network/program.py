@@ -91,9 +91,9 @@ def begin(change: str, *, limit: int, forward: Sequence[str], backward: Sequence
     return _program({"id": _checked(change), "limit": str(limit)}, f"unpack() {{\n{unpack}\n}}", _part("begin"))
 
 
-def await_tried(change: str) -> str:
-    """Ends when the change has been tried, and some two seconds after it was asked at the latest."""
-    return _program({"id": _checked(change)}, _part("await"))
+def await_tried(change: str, *, seconds: int) -> str:
+    """Ends when the change has been tried, and after so many seconds at the latest."""
+    return _program({"id": _checked(change), "seconds": str(seconds)}, _part("await"))
 
 
 def keep(change: str, files: Mapping[str, str], copies: Mapping[str, str], gone: Collection[str]) -> str:

@@ -42,9 +42,8 @@ mkdir -p /mnt/disk/upper /mnt/disk/work
 mount -t overlay -o "lowerdir=/mnt/tools:/,upperdir=/mnt/disk/upper,workdir=/mnt/disk/work" overlay /mnt/root || exit 1
 cd /mnt/root
 if [ ! -e etc/lab ]; then
-    rm -rf etc/systemd/system etc/systemd/network etc/network etc/netplan etc/ssh etc/fstab etc/crowbar* etc/cloud root
+    rm -rf etc/systemd/system etc/systemd/network etc/network etc/netplan etc/ssh etc/fstab etc/crowbar* etc/cloud
     mkdir -p etc/systemd/system etc/systemd/network etc/network/interfaces.d etc/netplan etc/ssh mnt var/lib/dhcp
-    mkdir -m 700 root
     for tool in if-up.d if-down.d if-pre-up.d if-post-down.d; do cp -a "/mnt/tools/etc/network/$tool" etc/network/; done
     cp -r "$OWN/." .
     chmod 600 etc/ssh/*_key
@@ -65,6 +64,8 @@ exec chroot . /bin/sh /etc/lab/start
 START = r"""
 hostname machine
 mkdir -p /run/modules/lib /run/sshd
+mount -t tmpfs -o mode=700 tmpfs /root
+mount -t tmpfs tmpfs /home
 ln -s /usr/lib/uml/modules /run/modules/lib/modules
 modprobe -d /run/modules -a ipv6 bridge veth 8021q af_packet
 modprobe -d /run/modules bonding max_bonds=0
@@ -140,6 +141,7 @@ ExecStart=/usr/sbin/sshd -D -e -f /etc/ssh/sshd_config
 Restart=always
 """
 SSHD = """HostKey /etc/ssh/host_key
+AuthorizedKeysFile /etc/lab/authorized_keys
 PermitRootLogin prohibit-password
 UsePAM no
 UseDNS no
@@ -184,7 +186,7 @@ class Machine:
             "/etc/systemd/system/lab-ssh.service": SSH, "/etc/systemd/system/networking.service": NETWORKING,
             "/etc/ssh/sshd_config": SSHD, "/etc/ssh/host_key": pair.private, "/etc/hostname": "machine\n",
             "/etc/fstab": "", "/etc/network/interfaces": INTERFACES, "/etc/machine-id": f"{'5a' * 16}\n",
-            "/root/.ssh/authorized_keys": key.with_suffix(".pub").read_text(), **files,
+            "/etc/lab/authorized_keys": key.with_suffix(".pub").read_text(), **files,
         }  # fmt: skip
         for path, text in own.items():
             target = directory / "own" / path.lstrip("/")
@@ -237,14 +239,17 @@ class Machine:
     def console(self) -> str:
         return (self.directory / "console").read_text(errors="replace")[-3000:]
 
-    def ssh(self, command: str, *, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def command(self, command: str) -> list[str]:
+        """The command line for ``lab.exec`` that logs in as root."""
         known = self.directory / "known_hosts"
         known.write_text(f"{ADDRESS} {self.host_key}\n")
-        argv = [
+        return [
             "ssh", "-F", "none", "-o", f"UserKnownHostsFile={known}", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5",
             "-o", "LogLevel=ERROR", "-i", str(self.lab.private_key), f"root@{ADDRESS}", "--", command,
         ]  # fmt: skip
-        done = self.lab.exec(argv, capture_output=True, text=True, timeout=timeout)
+
+    def ssh(self, command: str, *, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+        done = self.lab.exec(self.command(command), capture_output=True, text=True, timeout=timeout)
         assert isinstance(done, subprocess.CompletedProcess)
         return done
 
@@ -264,7 +269,7 @@ class Machine:
 @contextlib.contextmanager
 def started(directory: Path, files: Mapping[str, str]) -> Iterator[Machine]:
     """A machine in a lab of its own, started."""
-    with Lab.create(f"machine-{os.getpid()}", nodes=0, state_dir=directory / "labs") as lab:
+    with Lab.create(f"machine-{os.getpid()}", nodes=0, state_dir=directory / "labs", owner=os.getpid()) as lab:
         machine = Machine(lab, directory, files)
         try:
             machine.start()

@@ -55,19 +55,15 @@ def eventually(what: Callable[[], Any], *, within: float = 60.0) -> None:
 class Site:
     """The jig, without the graph around it: given what the networks want, as the hook gives it."""
 
-    def __init__(self, lab: Lab, bed: Testbed) -> None:
-        self.lab, self.bed, self.jig = lab, bed, NetworkJig({})
+    def __init__(self, lab: Lab, bed: Testbed, view: NodeView) -> None:
+        self.lab, self.bed, self.jig, self.view = lab, bed, NetworkJig({}), view
         self.log: list[str] = []
 
     def configure(self, *networks: dict[str, Any], role: str = "data", **given: Any) -> Done:
-        known = self.lab.node(NODE)
         log = self.log = []
-        view = NodeView(
-            id=known.number, name=known.name, addresses=(known.ipv4, known.ipv6), host_keys=(known.host_key,)
-        )
         wanted = {"wanted-config": list(networks), "maps": [], "writer": given.pop("writer", "iproute2")}
         task = Task(
-            run_id=next(RUNS), node_role_id=1, attempt=1, node=view, address=known.ipv4,
+            run_id=next(RUNS), node_role_id=1, attempt=1, node=self.view, address=self.view.addresses[0],
             role=Role(name=f"network-{role}", jig="network"), barclamp="network", package="crowbar_network",
             deployment="d", data={"network": wanted}, timeout=120.0, refresh=False, cancelled=threading.Event(),
             log=lambda line, stream="crowbar": log.append(line), **given,
@@ -87,12 +83,17 @@ class Site:
         return found
 
 
-def site_of(rack: Lab, *, keep_within: int) -> Iterator[Site]:
-    config = {"key_file": str(rack.private_key), "connect_timeout": 20.0}
+def site_of(lab: Lab, view: NodeView, *, keep_within: int) -> Iterator[Site]:
+    config = {"key_file": str(lab.private_key), "connect_timeout": 20.0}
     jigs = {"script": ScriptJig(config), "network": NetworkJig({})}
     tables = {"jig-script": config, "network": {"keep_within": keep_within}}
     with Testbed(crowbar_jig_script, crowbar_network, jigs=jigs, config=tables) as bed:
-        yield Site(rack, bed)
+        yield Site(lab, bed, view)
+
+
+def view_of(rack: Lab) -> NodeView:
+    known = rack.node(NODE)
+    return NodeView(id=known.number, name=known.name, addresses=(known.ipv4, known.ipv6), host_keys=(known.host_key,))
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +101,13 @@ def site(rack: Lab) -> Iterator[Site]:
     rack.run_in_switch(["ip", "-batch", "-"], given=PEER, check=True)
     for vlan in (("1", "pvid", "untagged"), (str(VLAN),)):
         rack.run_in_switch(["bridge", "vlan", "add", "dev", "sw0", "self", "vid", *vlan], check=True)
-    yield from site_of(rack, keep_within=60)
+    yield from site_of(rack, view_of(rack), keep_within=60)
 
 
 @pytest.fixture(scope="module")
 def hasty(rack: Lab, site: Site, pytestconfig: pytest.Config) -> Iterator[Site]:
     """One that waits no longer than it must to know that something is broken."""
-    yield from site_of(rack, keep_within=8 if pytestconfig.getoption("--broken", 1) > 1 else 12)
+    yield from site_of(rack, view_of(rack), keep_within=8 if pytestconfig.getoption("--broken", 1) > 1 else 12)
 
 
 def network(stacked: str = "plain", bridge: str = "", families: str = "4", **more: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from crowbar_network.filing import INTERFACES, RECORD, filing
 from crowbar_network.layers import Wanted, stack
 from crowbar_network.state import Known, State
 from crowbar_network.takeover import ASIDE, aside_of, begin_again, clients, left_over, stop, to_stop
+from crowbar_network.writers import WRITERS
 
 MAC = "02:77:00:00:00:11"
 LINKS = stack([Wanted(network="a", id=1, nics=("eno1",), addresses=("10.0.0.2/24",))])
@@ -106,6 +107,17 @@ def test_files_of_others_lose_the_card_and_are_as_they_were_when_it_is_given_bac
     node = carried_out(again, unbound=True)
     assert {one for one in node if one not in (RECORD, INTERFACES)} == {path, "/etc/cloud/cloud.cfg"}
     assert node[path] == text
+
+
+def test_from_one_tool_to_another_nothing_of_the_first_is_left() -> None:
+    links = {"eno1": Known(name="eno1", kind="", mac=MAC)}
+    node = {INTERFACES: "auto eno1\niface eno1 inet dhcp\n"}
+    for writer in ("ifupdown", "netplan", "networkd", "iproute2", "ifupdown"):
+        kept = json.loads(node.get(RECORD, "{}"))
+        made = filing(writer, LINKS, ["a"], State(links=links, files=node, kept=kept))
+        node = {path: text for path, text in {**node, **made.files}.items() if path not in made.gone}
+        assert {*node} - {RECORD, INTERFACES} == {*json.loads(node[RECORD])["files"]} == {*WRITERS[writer](LINKS)}
+        assert "#crowbar# iface eno1 inet dhcp" in node[INTERFACES]
 
 
 def carried_out(state: State, *, unbound: bool = False) -> dict[str, str]:
