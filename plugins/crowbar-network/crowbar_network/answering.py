@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from crowbar_core import Json, hookimpl
 from crowbar_network.addressing import of_key
-from crowbar_network.tables import allocations, networks, ranges
+from crowbar_network.tables import allocations, networks, ranges, routers
 
 
 @hookimpl
@@ -30,13 +30,31 @@ def network_addresses(nodes: Sequence[int] | None, session: Any) -> Iterable[Map
 
 @hookimpl
 def network_subnets(session: Any) -> Iterable[Mapping[str, Json]]:
-    asked = select(
-        networks.c.name, networks.c.category, networks.c.v6prefix, ranges.c.first, ranges.c.prefix
-    ).outerjoin(ranges, ranges.c.network_id == networks.c.id)
-    found: dict[tuple[str, str], str] = {}
-    for name, category, v6prefix, first, prefix in session.execute(asked.order_by(networks.c.id)).all():
-        if first is not None:
-            found[name, str(ipaddress.ip_network(f"{of_key(first)}/{prefix}", strict=False))] = category
-        if v6prefix:
-            found[name, v6prefix] = category
-    return [{"network": name, "category": category, "subnet": subnet} for (name, subnet), category in found.items()]
+    named = {one.id: one for one in session.execute(select(networks).order_by(networks.c.id)).all()}
+    found: dict[tuple[int, str], dict[str, Any]] = {}
+
+    def subnet(network: int, text: str) -> dict[str, Any]:
+        one = named[network]
+        return found.setdefault((network, text), {
+            "network": one.name, "category": one.category, "subnet": text, "mtu": one.mtu,
+            "ranges": [], "routers": [], "reserved": [],
+        })  # fmt: skip
+
+    for one in session.execute(select(ranges).order_by(ranges.c.network_id, ranges.c.first)).all():
+        within = subnet(one.network_id, _subnet(one.first, one.prefix))
+        within["ranges"].append({"name": one.name, "first": str(of_key(one.first)), "last": str(of_key(one.last))})
+    for network in named.values():
+        if network.v6prefix:
+            subnet(network.id, network.v6prefix)
+    for one in session.execute(select(routers).order_by(routers.c.pref, routers.c.id)).all():
+        if there := found.get((one.network_id, _subnet(one.address, one.prefix))):
+            there["routers"].append(str(of_key(one.address)))
+    kept = select(allocations).where(allocations.c.node_id.is_(None)).order_by(allocations.c.address)
+    for one in session.execute(kept).all():
+        if there := found.get((one.network_id, _subnet(one.address, one.prefix))):
+            there["reserved"].append({"ip": str(of_key(one.address)), "for": one.reserved_for})
+    return list(found.values())
+
+
+def _subnet(key: str, prefix: int) -> str:
+    return str(ipaddress.ip_network(f"{of_key(key)}/{prefix}", strict=False))
