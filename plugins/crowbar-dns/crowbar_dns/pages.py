@@ -28,7 +28,8 @@ RECORDS = (
     Column(name="value", label="Value", kind="code"),
     Column(name="node", label="Node", href="/nodes/{node_id}"),
     Column(name="dns_name_filter", label="Filter", href="/dns-name-filters/{dns_name_filter_id}"),
-    Column(name="served", label="Served by", kind="number"),
+    Column(name="served", label="Servers that have it", kind="number"),
+    Column(name="problem", label="Why not"),
 )
 OF_FILTER = (
     Column(name="name", label="Filter", href="/dns-name-filters/{id}"),
@@ -41,6 +42,7 @@ PREVIEW = (
     Column(name="rr_type", label="Type"),
     Column(name="value", label="Value", kind="code"),
     Column(name="node", label="Node", href="/nodes/{node_id}"),
+    Column(name="problem", label="Why not"),
 )
 SEARCH = (
     Input(name="name", label="Name"),

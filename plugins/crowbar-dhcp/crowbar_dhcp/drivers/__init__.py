@@ -1,0 +1,83 @@
+"""Drivers: how a kind of DHCP server is told what to serve. Found by the entry points ``crowbar_dhcp.drivers``.
+
+A driver is a class made with a ``Server`` that has the methods of ``Driver``.
+``crowbar_dhcp.testing.check_dhcp_driver`` says whether it keeps to what is written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+from crowbar_core import ConfigError, CrowbarError
+from crowbar_dhcp.serving import Serving
+
+GROUP = "crowbar_dhcp.drivers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """Where a server is, and with what it is told. ``interfaces``: its own, by which it hears machines, each with an
+    address and its prefix; ``timeout`` in seconds.
+    """
+
+    url: str
+    user: str = ""
+    password: str = field(default="", repr=False)
+    interfaces: tuple[tuple[str, str], ...] = ()
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """An address that a machine has. ``until``: seconds since 1970. ``mac`` is '' where the server does not know it."""
+
+    address: str
+    mac: str = ""
+    hostname: str = ""
+    until: int = 0
+
+
+class ServerDown(CrowbarError):
+    """The server gives no answer, or says that it cannot answer now."""
+
+
+class ServerRefuses(CrowbarError):
+    """The server answers, and does not take what it is told; it serves what it served before."""
+
+
+class Driver(Protocol):
+    def __init__(self, server: Server) -> None: ...
+
+    def bring(self, wanted: Serving) -> Sequence[str]:
+        """Make the server serve just this; what was otherwise before, a line each, nothing when it was so already. When
+        it returns, the server says so to machines, and says so again after it was started anew. What is not Crowbar's
+        on the server stays. Raises ``ServerDown``, ``ServerRefuses``; until it is called again, anything of it may then
+        be served, or, for ``ServerRefuses``, what was served before.
+        """
+
+    def differences(self, wanted: Serving) -> Sequence[str]:
+        """What ``bring`` would say. Changes nothing. Raises as ``bring``."""
+
+    def leases(self) -> Sequence[Lease]:
+        """By their addresses. Raises ``ServerDown``; empty when the server does not tell."""
+
+    def check(self) -> None:
+        """Whether the server answers at all, quickly. Raises ``ServerDown``."""
+
+
+def driver_of(name: str, server: Server) -> Driver:
+    """Raises ``ConfigError`` when nobody brings a driver of that name."""
+    kind = _drivers().get(name)
+    if kind is None:
+        raise ConfigError(f"There is no DHCP driver {name}; there are {', '.join(sorted(_drivers()))}.")
+    made: Driver = kind(server)
+    return made
+
+
+@cache
+def _drivers() -> Mapping[str, Any]:
+    return {one.name: one.load() for one in entry_points(group=GROUP)}

@@ -1,0 +1,153 @@
+"""Kea over its control channel: HTTP, to its control agent or, from Kea 3 on, to the servers themselves.
+
+Kea has no command that changes a reservation unless it has a hook library for that, so what is Crowbar's in the
+configuration is replaced: Kea tests the new one first, takes it as a whole or not at all, and writes it down for its
+next start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import requests
+
+from crowbar_dhcp import kea
+from crowbar_dhcp.drivers import Lease, Server, ServerDown, ServerRefuses
+from crowbar_dhcp.serving import Serving
+
+_CONNECT, _QUICK = 3.0, 5.0
+_EMPTY = 3
+"""Kea's result for: done, and there was nothing."""
+
+
+class Kea:
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._session = requests.Session()
+        self._session.trust_env = False
+        if server.user:
+            self._session.auth = (server.user, server.password)
+
+    def bring(self, wanted: Serving) -> Sequence[str]:
+        said: list[str] = []
+        for family in (4, 6):
+            said += self._bring(wanted, family)
+        return said
+
+    def _bring(self, wanted: Serving, family: int) -> list[str]:
+        ours = kea.parts(wanted, family, self._server.interfaces)
+        there = self._configuration(family, needed=bool(wanted.of(family)))
+        if there is None:
+            return []
+        name = f"Dhcp{family}"
+        found = kea.differences(there[name], ours, family)
+        if not found:
+            return []
+        new = {name: kea.merged(there[name], ours, family)}
+        self._do("config-test", family, new)
+        self._do("config-set", family, new)
+        try:
+            self._do("config-write", family)
+        except ServerRefuses as problem:
+            raise ServerRefuses(
+                f"{problem.detail} It serves what it was told, until it is started anew: let it write its "
+                "configuration."
+            ) from None
+        return [f"DHCPv{family}: {one}" for one in found]
+
+    def differences(self, wanted: Serving) -> Sequence[str]:
+        said: list[str] = []
+        for family in (4, 6):
+            there = self._configuration(family, needed=bool(wanted.of(family)))
+            if there is not None:
+                ours = kea.parts(wanted, family, self._server.interfaces)
+                found = kea.differences(there[f"Dhcp{family}"], ours, family)
+                said += [f"DHCPv{family}: {one}" for one in found]
+        return said
+
+    def _configuration(self, family: int, *, needed: bool) -> dict[str, Any] | None:
+        """What it has now; None when it does not run, and nothing is to be served by it."""
+        try:
+            got: dict[str, Any] = self._do("config-get", family)["arguments"]
+        except ServerDown:
+            if needed or not self._answers():
+                raise
+            return None
+        got.pop("hash", None)  # of Kea 2.4 and later, which does not take it back
+        return got
+
+    def _answers(self) -> bool:
+        try:
+            self.check()
+        except ServerDown:
+            return False
+        return True
+
+    def leases(self) -> Sequence[Lease]:
+        found = []
+        for family in (4, 6):
+            try:
+                got = self._do(f"lease{family}-get-all", family, timeout=_QUICK)
+            except ServerRefuses:
+                continue  # without the hook library lease_cmds
+            except ServerDown:
+                if self._answers():
+                    continue
+                raise
+            found += [
+                Lease(
+                    address=one["ip-address"], mac=one.get("hw-address", ""), hostname=one.get("hostname", ""),
+                    until=one["cltt"] + one["valid-lft"],
+                )
+                for one in got.get("arguments", {}).get("leases", ()) if one.get("state", 0) == 0
+            ]  # fmt: skip
+        return found
+
+    def check(self) -> None:
+        """One of the two servers answers."""
+        problems = []
+        for family in (4, 6):
+            try:
+                self._do("version-get", family, timeout=_QUICK)
+                return
+            except ServerDown as problem:
+                problems.append(problem)
+        raise problems[0]
+
+    def _do(
+        self, command: str, family: int, arguments: Any = None, *, timeout: float | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        asked: dict[str, Any] = {"command": command, "service": [f"dhcp{family}"]}
+        if arguments is not None:
+            asked["arguments"] = arguments
+        where = f"Kea at {self._server.url}"
+        try:
+            answer = self._session.post(
+                self._server.url, json=asked, timeout=(_CONNECT, timeout or self._server.timeout)
+            )
+        except requests.RequestException as problem:
+            raise ServerDown(f"{where} does not answer: {_reason(problem)}.") from None
+        if answer.status_code == 401:
+            raise ServerRefuses(f"{where} does not take this user and password.")
+        try:
+            said = answer.json()
+            one = said[0] if isinstance(said, list) else said
+            result, text = int(one["result"]), str(one.get("text", ""))
+        except (ValueError, TypeError, LookupError):
+            raise ServerDown(f"{where} answers no Kea ({answer.status_code}).") from None
+        if result in (0, _EMPTY):
+            return dict(one)
+        if "likely to be offline" in text or "unable to forward" in text:
+            raise ServerDown(f"{where}: its server for DHCPv{family} does not run.")
+        raise ServerRefuses(f"{where} refuses {command} for DHCPv{family}: {text}.")
+
+
+def _reason(problem: requests.RequestException) -> str:
+    if isinstance(problem, requests.Timeout):
+        return "no answer in time"
+    inner: BaseException = problem
+    while inner.args and isinstance(inner.args[0], BaseException):
+        inner = inner.args[0]
+    found = getattr(inner, "reason", None) or inner
+    return str(found).rpartition("] ")[2] or type(problem).__name__

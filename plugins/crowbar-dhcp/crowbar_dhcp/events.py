@@ -1,0 +1,109 @@
+"""Hearing of changes: each only has dhcp-database run, which looks at everything anew.
+
+The hooks of networks belong to crowbar-network; where that is not installed, nobody calls them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from crowbar_core import (
+    Change,
+    Cluster,
+    Intent,
+    Json,
+    NodeRoleView,
+    NodeView,
+    Problem,
+    Refresh,
+    Role,
+    hookimpl,
+)
+from crowbar_core.tables import node_roles as bound_roles
+from crowbar_core.tables import roles
+from crowbar_dhcp import facts, services
+from crowbar_dhcp.services import DATABASE, SERVER, SERVICE
+from crowbar_dhcp.serving import CATEGORY
+
+_MATTER = frozenset(("name", "bootenv", "hint", "discovery"))
+_FOLLOW = (Refresh(role=DATABASE),)
+_BOTH = (*_FOLLOW, Refresh(role=SERVER))
+
+
+@hookimpl
+def on_install(cluster: Cluster) -> Iterable[Intent]:
+    return _BOTH
+
+
+@hookimpl
+def on_node_create(node: NodeView) -> Iterable[Intent]:
+    return _FOLLOW
+
+
+@hookimpl
+def on_node_change(node: NodeView, changed: frozenset[str]) -> Iterable[Intent]:
+    return _FOLLOW if changed & _MATTER else ()
+
+
+@hookimpl
+def on_node_delete(node: NodeView) -> Iterable[Intent]:
+    return _FOLLOW
+
+
+@hookimpl(optional=True)
+def on_network_allocation_create(allocation: Any) -> Iterable[Intent]:
+    return _FOLLOW
+
+
+@hookimpl(optional=True)
+def on_network_allocation_delete(allocation: Any) -> Iterable[Intent]:
+    return _FOLLOW
+
+
+@hookimpl(optional=True)
+def on_network_create(network: Any) -> Iterable[Intent]:
+    return _BOTH
+
+
+@hookimpl(optional=True)
+def on_network_change(network: Any) -> Iterable[Intent]:
+    return _BOTH
+
+
+@hookimpl(optional=True)
+def on_network_delete(network: Any) -> Iterable[Intent]:
+    return _BOTH
+
+
+@hookimpl(roles=(SERVER, SERVICE))
+def on_node_unbind(node_role: NodeRoleView, change: Change) -> None:
+    services.forget(change, node_role.id)
+
+
+# ---------------------------------------------------------------- what the core asks
+
+
+@hookimpl
+def check_binding(node: NodeView, role: Role, session: Any) -> Iterable[Problem]:
+    """There is one dhcp-database, which tells all servers."""
+    if role.name != DATABASE:
+        return
+    bound = (
+        select(bound_roles.c.node_id).join(roles, roles.c.id == bound_roles.c.role_id).where(roles.c.name == DATABASE)
+    )
+    if any(one != node.id for one in session.scalars(bound)):
+        yield Problem(detail=f"{DATABASE} is bound already, and there is one for all deployments.")
+
+
+@hookimpl(roles=(SERVER,))
+def data_of(node_roles: Sequence[NodeRoleView], session: Any) -> Mapping[int, Mapping[str, Json]]:
+    """The subnets of IPv6 that a server is to advertise."""
+    said = [one for _, answer in facts.ask(facts.SUBNETS) or () for one in answer]
+    mine = [
+        {name: one.get(name) for name in ("network", "subnet", "routers", "mtu")}
+        for one in said if ":" in one["subnet"] and one["category"] == CATEGORY
+    ]  # fmt: skip
+    return {one.id: {"dhcp": {"prefixes": mine}} for one in node_roles}

@@ -1,0 +1,102 @@
+"""What is known of networks and nodes that DHCP servers should say, as it stands in the database and as other barclamps
+answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from crowbar_core import Change, Json, NodeView, NotFound, cluster
+from crowbar_dhcp import tables
+from crowbar_dhcp.serving import Boot, Machine, Net
+
+SUBNETS, ADDRESSES, RESOLVERS, STRANGERS = "network_subnets", "network_addresses", "dhcp_resolvers", "dhcp_strangers"
+WITHOUT_NETWORKS = "No barclamp keeps networks (crowbar-network is not installed): there is nothing to serve."
+MACS = "hint-admin-macs"
+
+
+def ask(question: str, **arguments: Any) -> tuple[tuple[str, Any], ...] | None:
+    """The answers; None where nobody asks such questions."""
+    try:
+        return cluster().ask(question, **arguments)
+    except NotFound:
+        return None
+
+
+def nets(change: Change) -> list[Net]:
+    """The subnets of all networks, each with the number by which servers know it."""
+    said = [one for _, answer in ask(SUBNETS) or () for one in answer]
+    numbers = _numbers(change, sorted({one["subnet"] for one in said}))
+    return [
+        Net(
+            id=numbers[one["subnet"]], network=one["network"], subnet=one["subnet"], category=one["category"],
+            mtu=one.get("mtu"), routers=tuple(one.get("routers", ())),
+            ranges={each["name"]: (each["first"], each["last"]) for each in one.get("ranges", ())},
+            reserved={each["ip"]: each["for"] for each in one.get("reserved", ())},
+        )
+        for one in said
+    ]  # fmt: skip
+
+
+def _numbers(change: Change, wanted: Sequence[str]) -> Mapping[str, int]:
+    known = _known(change)
+    if new := [one for one in wanted if one not in known]:
+        change.session.execute(insert(tables.subnets), [{"subnet": one} for one in new])
+        known = _known(change)
+    return known
+
+
+def _known(change: Change) -> dict[str, int]:
+    asked = select(tables.subnets.c.subnet, tables.subnets.c.id)
+    return {one.subnet: one.id for one in change.session.execute(asked).all()}
+
+
+def machines() -> list[Machine]:
+    """All nodes but the system's own."""
+    here = cluster()
+    addresses: dict[int, list[str]] = {}
+    for _, answer in ask(ADDRESSES, nodes=None) or ():
+        for one in answer:
+            addresses.setdefault(one["node_id"], []).append(one["ip"])
+    return [
+        Machine(
+            id=one.id, name=one.name, macs=macs_of(one), addresses=tuple(addresses.get(one.id, ())),
+            bootenv=one.bootenv, boot=boot_of(one),
+        )
+        for one in here.nodes() if not one.system
+    ]  # fmt: skip
+
+
+def macs_of(node: NodeView) -> tuple[str, ...]:
+    """Those that people named, and those that the node has reported."""
+    said = [*_texts(node.hint.get(MACS)), *_texts(node.discovery.get("macs"))]
+    return tuple(dict.fromkeys(one.lower() for one in said))
+
+
+def _texts(value: Json) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def boot_of(node: NodeView) -> Boot:
+    """What the first barclamp says that knows what the node boots; local boot where none does."""
+    return _first(cluster().ask("node_boot", node=node))
+
+
+def strangers() -> Boot:
+    return _first(ask(STRANGERS) or ())
+
+
+def resolvers() -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one for _, answer in ask(RESOLVERS) or () for one in answer))
+
+
+def _first(answers: Sequence[tuple[str, Any]]) -> Boot:
+    for barclamp, answer in answers:
+        said = answer if isinstance(answer, Mapping) else {}
+        families = [one if isinstance(one := said.get(name), Mapping) else {} for name in ("dhcp4", "dhcp6")]
+        if any(name in said for name in ("dhcp4", "dhcp6")):
+            return Boot(dhcp4=dict(families[0]), dhcp6=dict(families[1]), by=barclamp)
+    return Boot()

@@ -1,0 +1,60 @@
+"""What is done on a node that serves: the programs that install Kea and radvd, and put back what was there. Pure.
+
+Kea keeps its configuration by itself, and writes it down when it was told something: it is written here only once.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+
+from crowbar_dhcp import kea
+from crowbar_dhcp.serving import Subnet
+
+LOOK = "ip -o addr show\n"
+
+
+def interfaces(said: str) -> list[tuple[str, str]]:
+    """Of what ``LOOK`` says: names with addresses, without the loopback's and those of the link alone."""
+    found = []
+    for line in said.splitlines():
+        words = line.split()
+        if len(words) < 4 or words[2] not in ("inet", "inet6") or words[1] == "lo":
+            continue
+        if not words[3].lower().startswith("fe80:"):
+            found.append((words[1].partition("@")[0], words[3]))
+    return found
+
+
+def install(*, address: str, port: int, password: str, subnets: Sequence[Subnet], there: kea.Interfaces) -> str:
+    """A program for sh: Kea runs and lets itself be told at ``address``; so does radvd where there is something to
+    advertise. Again, it changes nothing. It ends with a line ``serving VERSION``.
+    """
+    given = {
+        "base4": json.dumps(kea.base(4), indent=1),
+        "base6": json.dumps(kea.base(6), indent=1),
+        "mark": f'"crowbar-base": {kea.BASE}',
+        "agent": json.dumps(kea.agent(address, port, password), indent=1),
+        "password": password,
+        "radvd": kea.radvd(subnets, there),
+    }
+    return _whole([*(f"{name}={shlex.quote(value)}" for name, value in given.items()), _text("install.sh")])
+
+
+def remove() -> str:
+    """A program for sh: what was there before is there again, or runs no more."""
+    return _whole([_text("remove.sh")])
+
+
+def _whole(parts: Sequence[str]) -> str:
+    """Read to its end before anything of it is done."""
+    body = "\n".join([_text("kit.sh"), *parts])
+    return f"crowbar_main() {{\n{body}\n}}\ncrowbar_main </dev/null\n"
+
+
+@cache
+def _text(name: str) -> str:
+    return resources.files("crowbar_dhcp").joinpath("node", name).read_text(encoding="utf-8")

@@ -1,0 +1,86 @@
+"""The servers that are told: those that Crowbar set up itself, and those of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+
+from crowbar_core import Change, Refresh
+from crowbar_dhcp.drivers import Driver, Server, driver_of
+from crowbar_dhcp.tables import services
+
+DATABASE, SERVER, SERVICE = "dhcp-database", "dhcp-server", "dhcp-service"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """One of them. ``told``: the sum of what it has confirmed, '' when that is not known."""
+
+    id: int
+    node_role_id: int
+    name: str
+    driver: str
+    url: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    secret: str = field(default="", repr=False)
+    told: str = ""
+    told_at: datetime | None = None
+    compared_at: datetime | None = None
+    problem: str = ""
+    problem_since: datetime | None = None
+    down: bool = False
+    """Whether that problem is that it does not answer."""
+
+    def connect(self) -> Driver:
+        """What tells it. Its ``secret`` must be unsealed. Raises ``ConfigError``."""
+        interfaces = tuple((str(name), str(address)) for name, address in self.options.get("interfaces", ()))
+        server = Server(
+            url=self.url, user=self.options.get("user", ""), password=self.secret, interfaces=interfaces
+        )  # fmt: skip
+        return driver_of(self.driver, server)
+
+
+def all_services(session: Any) -> list[Service]:
+    """By their names, secrets sealed."""
+    found = session.execute(select(services).order_by(services.c.name, services.c.id)).all()
+    return [Service(**one._mapping) for one in found]
+
+
+def ready(change: Change) -> list[Service]:
+    """As ``all_services``, with their secrets."""
+    return [
+        replace(one, secret=change.unseal(one.secret) if one.secret else "") for one in all_services(change.session)
+    ]  # fmt: skip
+
+
+def register(change: Change, node_role_id: int, *, secret: str, **values: Any) -> bool:
+    """Put a server into the table, or change it; returns whether it is another than before. What it has is compared at
+    the next run, which begins at once.
+    """
+    known = change.session.execute(select(services).where(services.c.node_role_id == node_role_id)).first()
+    same = known is not None and (change.unseal(known.secret) if known.secret else "") == secret
+    same = same and all(getattr(known, name) == value for name, value in values.items())
+    values |= {"secret": change.seal(secret) if secret else "", "told": "", "compared_at": None}
+    if known is None:
+        change.session.execute(insert(services).values(node_role_id=node_role_id, problem="", down=False, **values))
+    else:
+        change.session.execute(update(services).where(services.c.id == known.id).values(**values))
+    if not same:
+        change.audit("dhcp.service", f"DHCP server {values['name']}", url=values["url"])
+    change.apply(Refresh(role=DATABASE))
+    return not same
+
+
+def forget(change: Change, node_role_id: int) -> None:
+    """The server goes, and what is known of it."""
+    gone = delete(services).where(services.c.node_role_id == node_role_id).returning(services.c.name)
+    for one in change.session.execute(gone).all():
+        change.audit("dhcp.service_gone", f"DHCP server {one.name}")
+
+
+def note(change: Change, service: Service, **values: Any) -> None:
+    change.session.execute(update(services).where(services.c.id == service.id).values(**values))

@@ -1,0 +1,322 @@
+"""What DHCP servers should say, computed from what is known of networks and nodes: pure.
+
+What cannot be served is left out of it and said, by the name of the network or the node that it is about; the rest is
+served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+POOL = "dhcp"
+"""The range of a network whose addresses strangers get."""
+CATEGORY = "admin"
+FIRMWARES = ("bios", "uefi", "uefi-http", "ipxe")
+_STRANGERS = 0xDCDC0000
+"""Where in a subnet that is one range the addresses for strangers begin: ::dcdc:0."""
+LONGEST = 127
+"""The most octets of a boot file's name that an answer of DHCPv4 has room for."""
+_URL = re.compile(r"(?:tftp|https?)://[A-Za-z0-9\[\].:-]+/[A-Za-z0-9._~!$&'()*+,;=:@%/?{}-]*")
+_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boot:
+    """What a machine is told to boot: the URL of a file for each firmware, by family. ``{}``: from its own disk.
+
+    ``by``: the barclamp that says so.
+    """
+
+    dhcp4: Mapping[str, str] = field(default_factory=dict)
+    dhcp6: Mapping[str, str] = field(default_factory=dict)
+    by: str = ""
+
+    def of(self, family: int) -> Mapping[str, str]:
+        return self.dhcp6 if family == 6 else self.dhcp4
+
+    @property
+    def key(self) -> str:
+        """The same for all that boot the same; '' for local boot."""
+        if not (self.dhcp4 or self.dhcp6):
+            return ""
+        text = json.dumps([sorted(self.dhcp4.items()), sorted(self.dhcp6.items())])
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Net:
+    """A subnet of a network, as whoever keeps networks tells of it. ``ranges``: name -> first and last address."""
+
+    id: int
+    network: str
+    subnet: str
+    category: str = CATEGORY
+    mtu: int | None = None
+    ranges: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    routers: tuple[str, ...] = ()
+    reserved: Mapping[str, str] = field(default_factory=dict)
+    """Address -> for whom it is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A node. ``addresses``: those that it has, of whichever network."""
+
+    id: int
+    name: str
+    macs: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    bootenv: str = "local"
+    boot: Boot = field(default_factory=Boot)
+
+    @property
+    def served(self) -> str:
+        """The boot environment that it is told: its own, if a barclamp says what that boots; else it is its own
+        disk."""
+        return self.bootenv if self.boot.by else "local"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every machine is told."""
+
+    dns_servers: tuple[str, ...] = ()
+    ntp_servers: tuple[str, ...] = ()
+    domain: str = ""
+    lifetime: int = 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Why something is not served. ``name`` is that of the network or node."""
+
+    on: Literal["network", "node"]
+    name: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.on.capitalize()} {self.name}: {self.detail}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subnet:
+    """``pool``: first and last address for machines that have none of their own here."""
+
+    id: int
+    network: str
+    subnet: str
+    pool: tuple[str, str] | None = None
+    routers: tuple[str, ...] = ()
+    mtu: int | None = None
+
+    @property
+    def family(self) -> int:
+        return 6 if ":" in self.subnet else 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reservation:
+    """What is kept for one of a node's MACs in one subnet. Without addresses it is known, and gets one of the pool."""
+
+    subnet: int
+    mac: str
+    node: str
+    hostname: str = ""
+    addresses: tuple[str, ...] = ()
+    boot: str = ""
+    """The ``key`` of what it boots; '': from its own disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """All that a server should say. ``strangers``: what machines boot that are no nodes."""
+
+    subnets: tuple[Subnet, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
+    boots: Mapping[str, Boot] = field(default_factory=dict)
+    strangers: Boot = field(default_factory=Boot)
+    options: Options = field(default_factory=Options)
+    faults: tuple[Fault, ...] = ()
+    nodes: frozenset[int] = frozenset()
+    """The ids of the nodes that are told what to boot."""
+
+    @property
+    def sum(self) -> str:
+        """The same for all that say the same."""
+        said = [
+            [asdict(one) for one in self.subnets], [asdict(one) for one in self.reservations],
+            {key: asdict(one) for key, one in self.boots.items()}, asdict(self.strangers), asdict(self.options),
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def of(self, family: int) -> tuple[Subnet, ...]:
+        return tuple(one for one in self.subnets if one.family == family)
+
+
+NOTHING = Serving()
+
+
+def serving_of(
+    nets: Sequence[Net], machines: Sequence[Machine], options: Options, strangers: Boot | None = None
+) -> Serving:
+    """What should be served. The order of what is given does not matter."""
+    faults: list[Fault] = []
+    subnets = _subnets(nets, faults)
+    owners = _owners(machines, faults)
+    reservations: list[Reservation] = []
+    boots: dict[str, Boot] = {}
+    told = set()
+    spans = [(one, ipaddress.ip_network(one.subnet)) for one in subnets]
+    for machine in sorted(machines, key=lambda one: one.id):
+        macs = [mac for mac in _macs(machine) if owners.get(mac) == machine.id]
+        if not macs:
+            continue
+        told.add(machine.id)
+        boot = _boot(machine.boot, machine.name, faults)
+        if boot.key:
+            boots[boot.key] = boot
+        hostname = _hostname(machine, faults)
+        addresses = [ipaddress.ip_address(one) for one in machine.addresses]
+        for subnet, span in spans:
+            mine = tuple(str(one) for one in addresses if one.version == span.version and one in span)
+            reservations += [
+                Reservation(
+                    subnet=subnet.id, mac=mac, node=machine.name, hostname=hostname,
+                    addresses=mine if subnet.family == 6 else mine[:1], boot=boot.key,
+                )
+                for mac in macs
+            ]  # fmt: skip
+    return Serving(
+        subnets=tuple(subnets),
+        reservations=tuple(sorted(reservations, key=lambda one: (one.subnet, one.mac))),
+        boots=dict(sorted(boots.items())),
+        strangers=_boot(strangers or Boot(), "strangers", faults),
+        options=options,
+        faults=tuple(faults),
+        nodes=frozenset(told) if subnets else frozenset(),
+    )
+
+
+def _subnets(nets: Iterable[Net], faults: list[Fault]) -> list[Subnet]:
+    found: dict[str, Subnet] = {}
+    for net in sorted(nets, key=lambda one: one.id):
+        if net.category != CATEGORY:
+            continue
+        if net.subnet in found:
+            other = found[net.subnet].network
+            faults.append(Fault(on="network", name=net.network, detail=f"its subnet {net.subnet} is that of network "
+                                f"{other}, too, which is served: give one of them another category."))  # fmt: skip
+            continue
+        found[net.subnet] = Subnet(
+            id=net.id, network=net.network, subnet=net.subnet, pool=_pool(net, faults), routers=net.routers, mtu=net.mtu
+        )
+    return list(found.values())
+
+
+def _pool(net: Net, faults: list[Fault]) -> tuple[str, str] | None:
+    if POOL not in net.ranges:
+        return _slice(net)
+    first, last = (ipaddress.ip_address(one) for one in net.ranges[POOL])
+    taken = {**dict.fromkeys(net.routers, "a router"), **net.reserved}
+    for address, whose in taken.items():
+        if first <= ipaddress.ip_address(address) <= last:  # type: ignore[operator]
+            why = "which is a router's" if whose == "a router" else f"which is reserved for {whose}"
+            faults.append(Fault(on="network", name=net.network, detail=f"strangers get no addresses: the range {POOL} "
+                                f"({first} to {last}) has {address} in it, {why}. Make the range smaller, or give the "
+                                "address back."))  # fmt: skip
+            return None
+    for name, (begin, end) in net.ranges.items():
+        if name != POOL and ipaddress.ip_address(begin) <= last and first <= ipaddress.ip_address(end):  # type: ignore[operator]
+            faults.append(Fault(on="network", name=net.network, detail=f"strangers get no addresses: the range {POOL} "
+                                f"({first} to {last}) meets the range {name} ({begin} to {end}), whose addresses are "
+                                "given to nodes. Make one of them smaller."))  # fmt: skip
+            return None
+    return str(first), str(last)
+
+
+def _slice(net: Net) -> tuple[str, str] | None:
+    """Where a range of IPv6 is the whole subnet there is no room for another: some of it is for strangers. Addresses
+    among them that nodes have are theirs all the same: they are reserved.
+    """
+    span = ipaddress.ip_network(net.subnet)
+    whole = {str(span[1]), str(span[-1])}
+    if span.version == 6 and any({first, last} == whole for first, last in net.ranges.values()):
+        return str(span[_STRANGERS]), str(span[_STRANGERS + 0xFFFF])
+    return None
+
+
+def _macs(machine: Machine) -> list[str]:
+    plain = dict.fromkeys(one.lower().replace("-", ":") for one in machine.macs)
+    return [one for one in plain if _MAC.fullmatch(one) and not int(one[:2], 16) & 1]
+
+
+def _owners(machines: Sequence[Machine], faults: list[Fault]) -> dict[str, int]:
+    """MAC -> node; those that two nodes have are nobody's."""
+    found: dict[str, list[Machine]] = {}
+    for machine in sorted(machines, key=lambda one: one.id):
+        for mac in _macs(machine):
+            found.setdefault(mac, []).append(machine)
+    for mac, several in found.items():
+        for one in several if len(several) > 1 else ():
+            others = ", ".join(other.name for other in several if other is not one)
+            detail = (
+                f"nothing is served to {mac}: {others} has it, too. Take it out of the hints (hint-admin-macs) of one "
+                "of them, or delete that node."
+            )
+            faults.append(Fault(on="node", name=one.name, detail=detail))
+    return {mac: several[0].id for mac, several in found.items() if len(several) == 1}
+
+
+def host_name_fault(name: str) -> str:
+    """Why it cannot be a host's name; '' when it can."""
+    if len(name) > 253:
+        return "it is longer than 253 characters"
+    for label in name.lower().split("."):
+        if not _LABEL.fullmatch(label):
+            return f"{label!r} is no label of a host's name (letters, digits and hyphens, at most 63)"
+    return ""
+
+
+def _hostname(machine: Machine, faults: list[Fault]) -> str:
+    why = host_name_fault(machine.name)
+    if why:
+        faults.append(Fault(on="node", name=machine.name, detail=f"it is told no name: {why}. Rename it."))
+    return "" if why else machine.name
+
+
+def _is_four(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 4
+    except ValueError:
+        return False
+
+
+def _boot(boot: Boot, name: str, faults: list[Fault]) -> Boot:
+    """What of it can be said."""
+    said: dict[int, dict[str, str]] = {4: {}, 6: {}}
+    for family in (4, 6):
+        for firmware, url in sorted(boot.of(family).items()):
+            why = ""
+            if firmware not in FIRMWARES:
+                why = f"no firmware is called {firmware!r} ({', '.join(FIRMWARES)})"
+            elif not isinstance(url, str) or not _URL.fullmatch(url):
+                why = f"{url!r} is no URL of a boot file (tftp, http or https, no blanks)"
+            elif family == 4 and url.startswith("tftp:") and not _is_four(urlsplit(url).hostname or ""):
+                why = f"{url} has no IPv4 address"
+            elif family == 4 and len(url) > LONGEST:
+                why = f"{url} is longer than the {LONGEST} octets that DHCPv4 has room for"
+            if why:
+                faults.append(
+                    Fault(on="node", name=name, detail=f"{firmware} boots nothing over DHCPv{family}: {why}.")
+                )
+            else:
+                said[family][firmware] = url
+    return Boot(dhcp4=said[4], dhcp6=said[6], by=boot.by)

@@ -1,0 +1,50 @@
+"""The barclamp's tables, as the migrations make them."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Integer, MetaData, String, Table, Text
+
+from crowbar_core.tables import JsonType, UtcDateTime
+
+_metadata = MetaData()
+
+subnets = Table(
+    "dhcp_subnets", _metadata, Column("id", Integer, primary_key=True), Column("subnet", String(43), nullable=False)
+)
+services = Table(
+    "dhcp_services",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("node_role_id", Integer, nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("driver", String(64), nullable=False),
+    Column("url", String(255), nullable=False),
+    Column("options", JsonType, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("told", String(64), nullable=False),
+    Column("told_at", UtcDateTime),
+    Column("compared_at", UtcDateTime),
+    Column("problem", Text, nullable=False),
+    Column("problem_since", UtcDateTime),
+    Column("down", Boolean, nullable=False),
+)
+hosts = Table(
+    "dhcp_hosts",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("mac_addrs", JsonType, nullable=False),
+    Column("v4addr", String(15), nullable=False),
+    Column("v6addr", String(39), nullable=False),
+    Column("bootenv", String(64), nullable=False),
+    Column("dhcp4", JsonType, nullable=False),
+    Column("dhcp6", JsonType, nullable=False),
+    Column("why", Text, nullable=False),
+)
+faults = Table(
+    "dhcp_faults",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("on", String(8), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("detail", Text, nullable=False),
+)

@@ -1,0 +1,119 @@
+"""What nodes are told, on pages, over REST and on the command line; and what is said where nothing can be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+import crowbar_dhcp
+import crowbar_jig_script
+import crowbar_network
+import pytest
+
+from crowbar_core import Barclamp, Json, NodeView, hookimpl
+from crowbar_core.testing import FakeClock, Testbed, check_barclamp
+
+API = "/api/v2"
+MAC = "52:54:00:00:00:01"
+
+
+class Files:
+    @hookimpl
+    def register_barclamp(self) -> Barclamp:
+        return Barclamp(name="files", help="Boot files.")
+
+    @hookimpl
+    def node_boot(self, node: NodeView) -> Mapping[str, Json]:
+        return {"dhcp4": {"ipxe": "http://10.0.0.1/<a>"}} if node.bootenv == "debian-13" else {}
+
+
+@pytest.fixture
+def bed(fake_clock: FakeClock) -> Iterator[Testbed]:
+    with Testbed(crowbar_jig_script, crowbar_network, crowbar_dhcp, Files(), clock=fake_clock) as bed:
+        made = bed.web("operator").post(f"{API}/networks", json={
+            "name": "admin", "category": "admin", "conduit": "?1g1", "ranges": [
+                {"name": "host", "first": "10.0.0.10/24", "last": "10.0.0.99/24"},
+                {"name": "dhcp", "first": "10.0.0.100/24", "last": "10.0.0.199/24"},
+            ],
+        })  # fmt: skip
+        assert made.status_code == 201, made.json
+        bed.bind("dhcp-database")
+        bed.add_node("n1", hint={"hint-admin-macs": [MAC], "hint-admin-v4addr": "10.0.0.11/24"}, bootenv="debian-13")
+        bed.bind("network-admin", "n1")
+        bed.add_node("n2")
+        bed.commit()
+        bed.anneal_until_quiet()
+        yield bed
+
+
+def test_nothing_is_wrong_with_the_barclamp() -> None:
+    assert check_barclamp(crowbar_dhcp) == []
+
+
+def test_what_a_node_is_told_and_why_is_shown_everywhere(bed: Testbed) -> None:
+    web = bed.web()
+    one = web.get(f"{API}/dhcp/n1.example.test").json
+    why = "Its boot environment is debian-13, and the barclamp files says that it is told these files."
+    assert (one["mac_addrs"], one["v4addr"], one["bootenv"], one["why"]) == ([MAC], "10.0.0.11", "debian-13", why)
+    assert one["dhcp4"] == {}
+    assert one["problem"].startswith("ipxe boots nothing over DHCPv4: 'http://10.0.0.1/<a>' is no URL")
+    two = web.get(f"{API}/dhcp/n2.example.test").json
+    assert two["why"].startswith("It is not known by any MAC")
+    assert [each["name"] for each in web.get(f"{API}/dhcp").json] == ["n1.example.test", "n2.example.test"]
+    assert web.get(f"{API}/dhcp_leases").json == web.get(f"{API}/dhcp_servers").json == []
+    assert why in web.get("/nodes/n1.example.test").text
+    assert "http://10.0.0.1/&lt;a&gt;" in web.get(f"/dhcp/{one['id']}").text
+    assert "There is no server yet. Bind dhcp-server" in web.get("/dhcp").text
+    assert "No machine has an address" in web.get("/dhcp-leases").text
+    listed = json.loads(bed.cli("dhcp", "list", "--format", "json").stdout)
+    assert [each["name"] for each in listed] == ["n1.example.test", "n2.example.test"]
+    for words in (("dhcp-leases", "list"), ("dhcp-servers", "list"), ("dhcp-servers", "compare")):
+        assert bed.cli(*words, user="operator").exit_code == 0
+    person = bed.browser("operator")
+    assert "What the servers have is compared." in person.send("/dhcp/compare")
+
+
+def test_without_a_server_the_database_says_so(bed: Testbed) -> None:
+    said = "There is no DHCP server to tell yet: bind dhcp-server to a node, or dhcp-service"
+    assert any(said in line for line in bed.log("dhcp-database", "system-phantom.internal.local"))
+    assert said in bed.web().get("/").text
+    assert bed.node("n1").served_bootenv == ""
+
+
+def test_there_is_one_database_for_all_deployments(bed: Testbed) -> None:
+    bed.add_deployment("d1")
+    with pytest.raises(Exception, match="dhcp-database is bound already"):
+        bed.bind("dhcp-database", deployment="d1")
+
+
+WRONG = {
+    "no url": ({}, "set dhcp-service-url"),
+    "an unknown driver": (
+        {"url": "http://127.0.0.1:1/", "driver": "isc"},
+        "There is no DHCP driver isc; there are kea.",
+    ),
+    "nobody there": ({"url": "http://127.0.0.1:1/"}, "Kea at http://127.0.0.1:1/ does not answer: Connection refused."),
+    "an interface alone": ({"url": "http://127.0.0.1:1/", "interfaces": ["eth0"]}, "names each with an address"),
+}
+
+
+def test_a_server_of_ones_own_says_what_is_wrong_with_it(bed: Testbed, fake_clock: FakeClock) -> None:
+    phantom = "system-phantom.internal.local"
+    bed.bind("dhcp-service")
+    for values, said in WRONG.values():
+        for name, value in {"driver": "kea", "interfaces": [], **values}.items():
+            bed.set(f"dhcp-service-{name}", value, node=phantom, role="dhcp-service")
+        bed.commit()
+        fake_clock.advance(86400)  # it is tried for ever, ever more seldom
+        bed.anneal_until_quiet()
+        assert said in bed.runs("dhcp-service", phantom)[-1].exit_reason
+
+
+def test_without_networks_it_says_so() -> None:
+    with Testbed(crowbar_jig_script, crowbar_dhcp) as bed:
+        bed.bind("dhcp-database")
+        bed.commit()
+        bed.anneal_until_quiet()
+        said = "No barclamp keeps networks (crowbar-network is not installed): there is nothing to serve."
+        assert said in bed.web().get("/").text
+        assert said in bed.web().get("/dhcp").text

@@ -1,0 +1,322 @@
+"""Real servers (Kea, radvd) on a lab's node, set up by dhcp-server, told by dhcp-database, asked by real clients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from crowbar_dhcp.testing import check_dhcp_driver
+from crowbar_lab.lab import Lab
+from crowbar_lab.testing import inside
+
+from .site import API, CARD, Site, on_node, second_card
+
+pytestmark = pytest.mark.lab
+
+MAC, OTHER, STRANGER = "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:99:01"
+PHANTOM = "system-phantom.internal.local"
+BIOS, UEFI, UEFI_HTTP = ("-x", "0x5d:0000"), ("-x", "0x5d:0007"), ("-x", "0x5d:0010")
+IPXE = ("-x", "0x5d:0000", "-x", "0x4d:69505845")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with Lab.create("dhcp", nodes=2, state_dir=tmp_path_factory.mktemp("lab"), owner=os.getpid()) as lab:
+        second_card(lab, lab.nodes[-1].name)
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def site(lab: Lab) -> Iterator[Site]:
+    """dhcp-server on the first node, dhcp-database, and both nodes on the network."""
+    made = Site(lab)
+
+    def set_up() -> None:
+        made.__enter__()
+        made.bed.bind("dhcp-database")
+        made.bed.bind("dhcp-server", lab.nodes[0].name)
+        for node in lab.nodes:
+            made.bed.bind("network-lab", node.name)
+        made.bed.commit()
+        made.settle()
+
+    try:
+        inside(lab, set_up)
+        yield made
+    finally:
+        with suppress(AttributeError):
+            made.__exit__()
+
+
+def database_runs(site: Site) -> int:
+    return len(site.bed.runs("dhcp-database", PHANTOM))
+
+
+def is_active(site: Site) -> bool:
+    return site.bed.states()["dhcp-database", "system-phantom"] == "ACTIVE"
+
+
+def test_a_node_has_its_own_address_and_a_stranger_one_of_the_pool(lab: Lab, site: Site) -> None:
+    def work() -> None:
+        site.machine("m1.lab.test", MAC, "10.77.0.101")
+        told = site.ask(MAC)
+        assert (told["ip"], told["hostname"], told["mtu"]) == ("10.77.0.101", "m1.lab.test", "1450")
+        assert told["domain"] == "lab.test"
+        assert "boot_file" not in told
+        assert site.ask(STRANGER)["ip"].startswith("10.77.4.")
+        [six] = [one["ip"] for one in held(site, "m1.lab.test") if ":" in one["ip"]]
+        assert site.ask6(MAC) == {"ip": six}
+        assert site.ask6(STRANGER)["ip"].startswith("fd00:77::dcdc:")
+        assert is_active(site)
+        assert not site.bed.hook_failures()
+        assert "is not told" not in site.dashboard()
+
+    inside(lab, work)
+
+
+def held(site: Site, node: str) -> list[dict[str, str]]:
+    return list(site.web.get(f"{API}/nodes/{node}/network_allocations").json)
+
+
+FOUR = {
+    "bios": (BIOS, {"boot_file": "{}/undionly.kpxe", "bootfile": "{}/undionly.kpxe", "siaddr": "10.77.0.9",
+                    "tftp": "10.77.0.9"}),
+    "uefi": (UEFI, {"boot_file": "{}/ipxe.efi", "siaddr": "10.77.0.9"}),
+    "uefi-http": (UEFI_HTTP, {"boot_file": "http://10.77.0.9:8080/{}/ipxe.efi", "vendor": "HTTPClient"}),
+    "ipxe": (IPXE, {"boot_file": "http://10.77.0.9:8080/{}/boot.ipxe"}),
+    "an operating system": ((), {"boot_file": None, "bootfile": None, "tftp": None}),
+}  # fmt: skip
+SIX = {
+    "bios": ({"arch": 0}, "tftp://[fd00:77::9]/{}/undionly.kpxe"),
+    "uefi": ({"arch": 7}, "tftp://[fd00:77::9]/{}/ipxe.efi"),
+    "uefi-http": ({"arch": 16}, "http://[fd00:77::9]:8080/{}/ipxe.efi"),
+    "ipxe": ({"arch": 7, "ipxe": True}, "http://[fd00:77::9]:8080/{}/boot.ipxe"),
+}
+
+
+@pytest.mark.parametrize("who", ["node", "stranger"])
+def test_each_firmware_is_told_its_boot_file_over_both_families(lab: Lab, site: Site, who: str) -> None:
+    mac, bootenv = {"node": (MAC, "debian-13"), "stranger": (STRANGER, "discovery")}[who]
+
+    def work() -> None:
+        site.bed.change_node("m1.lab.test", bootenv="debian-13")
+        site.settle()
+        assert site.served("m1.lab.test") == "debian-13"
+        for firmware, (options, wanted) in FOUR.items():
+            told = site.ask(mac, *options)
+            for name, value in wanted.items():
+                assert told.get(name) == (value and value.format(bootenv)), (firmware, name, told)
+        for firmware, (options6, url) in SIX.items():
+            told6 = site.ask6(mac, **options6)
+            assert told6["boot"] == url.format(bootenv), firmware
+            assert told6.get("vendor") == ("00000157000a48545450436c69656e74" if firmware == "uefi-http" else None)
+        assert "boot" not in site.ask6(mac)
+
+    inside(lab, work)
+
+
+def test_what_is_served_follows_a_node_that_is_made_renamed_readdressed_booted_otherwise_and_deleted(
+    lab: Lab, site: Site
+) -> None:
+    def work() -> None:
+        assert "boot_file" in site.ask(OTHER, *BIOS)  # a stranger until now, in discovery
+        site.machine("m2.lab.test", OTHER, "10.77.0.102")
+        told = site.ask(OTHER, *BIOS)
+        assert (told["ip"], told["hostname"], told.get("boot_file")) == ("10.77.0.102", "m2.lab.test", None)
+        assert site.served("m2.lab.test") == "local"
+        assert site.web.patch(f"{API}/nodes/m2.lab.test", json={"name": "web.lab.test"}).status_code == 200
+        site.settle()
+        assert site.ask(OTHER)["hostname"] == "web.lab.test"
+        [four] = [one for one in held(site, "web.lab.test") if one["ip"] == "10.77.0.102"]
+        assert site.web.delete(f"{API}/network_allocations/{four['id']}").status_code == 204
+        given = {"node_id": "web.lab.test", "suggestion": "10.77.0.103"}
+        assert site.web.post(f"{API}/networks/lab/allocate_ip", json=given).status_code == 201
+        site.settle()
+        assert site.ask(OTHER)["ip"] == "10.77.0.103"
+        site.bed.change_node("web.lab.test", bootenv="rescue")
+        site.settle()
+        assert (site.served("web.lab.test"), site.ask(OTHER, *BIOS)["boot_file"]) == ("rescue", "rescue/undionly.kpxe")
+        site.bed.change_node("web.lab.test", bootenv="local")
+        site.settle()
+        assert (site.served("web.lab.test"), site.ask(OTHER, *BIOS).get("boot_file")) == ("local", None)
+        assert site.web.delete(f"{API}/nodes/web.lab.test").status_code == 204
+        site.settle()
+        told = site.ask(OTHER, *BIOS)
+        assert told["ip"].startswith("10.77.4.")
+        assert told["boot_file"] == "discovery/undionly.kpxe"
+        assert is_active(site)
+
+    inside(lab, work)
+
+
+def test_a_server_that_is_killed_holds_nobody_up_is_shown_with_since_when_and_told_when_it_is_back(
+    lab: Lab, site: Site
+) -> None:
+    def work() -> None:
+        server = lab.nodes[0].name
+        site.bed.change_node("m1.lab.test", bootenv="debian-13")
+        site.settle()
+        on_node(lab, server, "kill -9 $(pidof kea-dhcp4); while pidof kea-dhcp4 >/dev/null; do sleep 0.05; done")
+        site.machine("late.lab.test", OTHER, "10.77.0.110", bootenv="rescue")
+        assert is_active(site)
+        assert f"DHCP server {server} is not told since " in site.dashboard()
+        assert "its server for DHCPv4 does not run" in site.dashboard()
+        assert site.served("late.lab.test") == ""
+        site.bed.periodic("dhcp-watch")
+        site.settle()
+        assert "is not told since" in site.dashboard()
+        on_node(lab, server, START)
+        assert site.ask(MAC, *BIOS)["boot_file"] == "debian-13/undionly.kpxe"  # it had written down what it was told
+        site.bed.periodic("dhcp-watch")
+        site.settle()
+        assert site.ask(OTHER)["ip"] == "10.77.0.110"
+        assert site.served("late.lab.test") == "rescue"
+        assert "is not told since" not in site.dashboard()
+        site.bed.delete_node("late.lab.test")
+        site.settle()
+
+    inside(lab, work)
+
+
+KILL = """
+    kill -9 $(pidof kea-dhcp4 kea-dhcp6)
+    while pidof kea-dhcp4 kea-dhcp6 >/dev/null; do sleep 0.05; done
+"""
+START = """
+    export KEA_PIDFILE_DIR=/run/kea KEA_LOCKFILE_DIR=/run/lock/kea
+    for family in 4 6; do
+        if ! pidof kea-dhcp$family >/dev/null; then
+            setsid kea-dhcp$family -c /etc/kea/kea-dhcp$family.conf </dev/null >/dev/null 2>&1 &
+        fi
+    done
+    until [ "$(ss -lnx | grep -c 'kea[46]-ctrl-socket')" = 2 ] && pidof kea-dhcp4 >/dev/null &&
+        pidof kea-dhcp6 >/dev/null; do sleep 0.05; done
+"""
+
+
+def test_what_was_changed_by_hand_is_put_right_and_what_is_not_crowbars_is_left_alone(lab: Lab, site: Site) -> None:
+    def work() -> None:
+        service = site.service()
+        got = service._do("config-get", 4)["arguments"]
+        got.pop("hash", None)
+        mine = next(one for one in got["Dhcp4"]["subnet4"] if "crowbar" in one["user-context"])
+        mine["reservations"][0]["ip-address"] = "10.77.0.249"
+        mine["option-data"] = []
+        got["Dhcp4"]["subnet4"].append({"id": 900, "subnet": "192.0.2.0/24"})
+        got["Dhcp4"]["client-classes"].append({"name": "phones", "test": "option[60].text == 'phone'"})
+        service._do("config-set", 4, got)
+        site.bed.periodic("dhcp-compare")
+        site.settle()
+        now = service._do("config-get", 4)["arguments"]["Dhcp4"]
+        assert {one["subnet"] for one in now["subnet4"]} == {"192.0.2.0/24", "10.77.0.0/16"}
+        assert "phones" in [one["name"] for one in now["client-classes"]]
+        assert "10.77.0.249" not in str(now)
+        log = "\n".join(site.bed.log("dhcp-database", PHANTOM))
+        assert "DHCPv4: subnet 10.77.0.0/16: reservations: 1 changed" in log
+
+    inside(lab, work)
+
+
+def test_what_cannot_be_served_is_said_at_its_node_and_network_and_the_rest_is_served(lab: Lab, site: Site) -> None:
+    def work() -> None:
+        site.bed.add_node("twin1.lab.test", hint={"hint-admin-macs": [OTHER]}, alive=False)
+        site.bed.add_node("twin2.lab.test", discovery={"macs": [OTHER]}, alive=False)
+        kept = {"reserved_for": "the printer", "suggestion": "10.77.4.7"}
+        asked = site.web.post(f"{API}/networks/lab/allocate_ip", json=kept)
+        assert asked.status_code == 201, asked.json
+        site.settle()
+        shown = site.dashboard()
+        assert f"Node twin1.lab.test: nothing is served to {OTHER}: twin2.lab.test has it, too." in shown
+        assert site.ask(MAC)["ip"] == "10.77.0.101"
+        assert "has 10.77.4.7 in it, which is reserved for the printer" in shown
+        assert site.ask(STRANGER) == {}
+        assert site.web.delete(f"{API}/network_allocations/{asked.json[0]['id']}").status_code == 204
+        site.bed.delete_node("twin2.lab.test")
+        site.bed.delete_node("twin1.lab.test")
+        site.settle()
+        assert "nothing is served" not in site.dashboard()
+        assert site.ask(STRANGER)["ip"].startswith("10.77.4.")
+
+    inside(lab, work)
+
+
+def test_a_thousand_nodes_in_one_change_are_a_handful_of_refreshes(lab: Lab, site: Site) -> None:
+    def work() -> None:
+        before = database_runs(site)
+        with site.bed.change() as change:
+            for number in range(1000):
+                mac = f"52:54:01:00:{number >> 8:02x}:{number & 255:02x}"
+                change.create_node(f"many{number}.lab.test", hint={"hint-admin-macs": [mac]}, bootenv="rescue")
+        site.settle()
+        assert database_runs(site) - before <= 5
+        assert site.ask("52:54:01:00:01:07", *BIOS)["boot_file"] == "rescue/undionly.kpxe"
+        assert site.served("many999.lab.test") == "rescue"
+
+    inside(lab, work)
+
+
+def test_routers_of_ipv6_say_that_there_is_a_dhcp_server(lab: Lab, site: Site) -> None:
+    def work() -> None:
+        text = on_node(lab, lab.nodes[0].name, "cat /etc/radvd.conf; pidof radvd")
+        assert "AdvManagedFlag on;" in text
+        assert "AdvDefaultLifetime 0;" in text
+        heard = on_node(lab, lab.nodes[-1].name, f"""
+            ip link set {CARD} up
+            until ip -6 addr show dev {CARD} | grep -q 'fd00:77:.*dynamic'; do sleep 0.1; done; echo heard
+        """)  # fmt: skip
+        assert heard == "heard\n"
+
+    inside(lab, work)
+
+
+def test_the_driver_of_kea_conforms(lab: Lab, site: Site, pytestconfig: pytest.Config) -> None:
+    changes, kills = {"few": (30, 2), "full": (1000, 50)}[pytestconfig.getoption("--dhcp-changes")]
+
+    def kill() -> None:
+        on_node(lab, lab.nodes[0].name, KILL + START)
+
+    def work() -> None:
+        assert check_dhcp_driver(site.service(), kill=kill, changes=changes, kills=kills) == []
+        site.bed.periodic("dhcp-compare")
+        site.settle()
+        assert site.ask(MAC)["ip"] == "10.77.0.101"
+
+    inside(lab, work, timeout=3000)
+
+
+def test_a_server_that_is_unbound_is_as_it_was_before(lab: Lab, site: Site) -> None:
+    def work() -> None:
+        server = lab.nodes[0].name
+        site.bed.unbind("dhcp-server", server)
+        site.settle()
+        assert on_node(lab, server, "pidof kea-dhcp4 kea-dhcp6 kea-ctrl-agent radvd || echo none") == "none\n"
+        assert on_node(lab, server, "grep -l crowbar /etc/kea/* || echo none") == "none\n"
+        assert site.ask(MAC) == {}
+
+    inside(lab, work)
+
+
+def test_the_same_in_a_network_of_ipv6_alone(lab: Lab, site: Site) -> None:
+    """After the tests above: the server is set up anew, and reached over IPv6."""
+
+    def work() -> None:
+        with Site(lab, families=(6,)) as six:
+            six.bed.bind("dhcp-database")
+            six.bed.bind("dhcp-server", lab.nodes[0].name)
+            six.bind("network-lab", lab.nodes[0].name)
+            assert six.service()._server.url.startswith("http://[fd00:77:")
+            six.machine("m6.lab.test", MAC, "fd00:77::606", bootenv="debian-13")
+            assert six.served("m6.lab.test") == "debian-13"
+            assert six.ask6(MAC, arch=7) == {"ip": "fd00:77::606", "boot": "tftp://[fd00:77::9]/debian-13/ipxe.efi"}
+            assert six.ask6(STRANGER, arch=7)["boot"] == "tftp://[fd00:77::9]/discovery/ipxe.efi"
+            six.bed.change_node("m6.lab.test", bootenv="local")
+            six.settle()
+            assert (six.served("m6.lab.test"), six.ask6(MAC, arch=7)) == ("local", {"ip": "fd00:77::606"})
+            six.bed.delete_node("m6.lab.test")
+            six.settle()
+            assert six.ask6(MAC)["ip"].startswith("fd00:77::dcdc:")
+            assert six.ask(STRANGER) == {}
+
+    inside(lab, work)
