@@ -151,6 +151,25 @@ def conduits(node: str | None, problems: bool) -> None:
     rows(shown, ("node", "network", "conduit", "nics", "problem"), output())
 
 
+@networks.verb("drift", help="On which nodes the interfaces are not as their networks want them, and what is proposed.")
+def drift() -> None:
+    found = [one for one in connect().rows("network_drifts") if one["said"] or one["problem"]]
+    shown = [
+        {**one, "said": "; ".join(one["said"]) or one["problem"], "proposed": one["proposed"].get("role", "")}
+        for one in found
+    ]
+    rows(shown if output() == "table" else found, ("node", "seen_at", "said", "proposed"), output())
+
+
+@networks.verb("repair", help="Accept the repair that is proposed for nodes: the network's role runs again there.")
+@click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
+def repair(nodes: tuple[str, ...]) -> None:
+    client = connect()
+    for node in nodes:
+        client.put("network_drifts", node, "accept")
+        say(f"The interfaces of node {node} are set up again.")
+
+
 IN_NETWORK = Given(name="network_id", help="The network.", refers=True)
 BOUNDS = (
     Given(name="first", help="Its first address, with prefix."),

@@ -1,7 +1,8 @@
 """Looking at what the interfaces of nodes have become: every ten minutes, at all nodes whose networks are configured.
 
 It only looks, over the script jig's connections. What is not as it is wanted is kept in a table of its own, shown on
-the node's page and the dashboard, and where ``network-NAME-drift`` says so, repaired: the network's role runs again.
+the node's page and the dashboard, and where ``network-NAME-drift`` says so, repaired: the network's role runs again, at
+once or when somebody has accepted that (``propose``).
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any
 from crowbar_jig_script.remote import Remote
 from sqlalchemy import delete, insert, select
 
-from crowbar_core import Cluster, CrowbarError, Json, NodeRoleView, NodeView, Problem, Refresh, cluster
+from crowbar_core import Change, Cluster, CrowbarError, Json, NodeRoleView, NodeView, Problem, Refresh, Refused, cluster
 from crowbar_core.tables import nodes
-from crowbar_network.changes import missing
+from crowbar_network.changes import missing, way
 from crowbar_network.jig import INVENTORY, look
 from crowbar_network.layers import stack
 from crowbar_network.listening import LLDPD
@@ -25,18 +26,21 @@ from crowbar_network.wanted import ROLE, Config, on_machine, wanted_of
 
 EVERY = 600.0
 AT_ONCE = 16
-REPAIR = "repair"
+SHOW, PROPOSE, REPAIR = POLICIES = ("show", "propose", "repair")
+"""What is done about it. Of several networks on a node the last of these counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
     """``said``: a sentence for each thing that is not as it is wanted.
-    ``problem``: why nobody could look; '' when somebody has.
+    ``problem``: why nobody could look; '' when somebody has. ``commands``: those for `ip` that would mend it; where
+    there is none (a cable is out), nothing is proposed.
     """
 
     node: NodeView
     said: tuple[str, ...] = ()
     problem: str = ""
+    commands: tuple[str, ...] = ()
 
 
 def observe() -> None:
@@ -54,24 +58,51 @@ def look_at(here: Cluster, views: Mapping[int, Sequence[NodeRoleView]]) -> tuple
     pairs = [(view.node, wanted.get(view.id, {}).get("network", {})) for view in asked]
     with ThreadPoolExecutor(AT_ONCE) as several:
         found = tuple(one for one in several.map(lambda pair: _look(remote, *pair), pairs) if one is not None)
-    repaired = [
-        Refresh(role=view.role, node=one.node.name)
-        for one in found
-        if one.said and (view := _to_repair(views[one.node.id])) is not None
-    ]
     with here.change() as change:
-        ids = [one.node.id for one in found]
-        still = set(change.session.scalars(select(nodes.c.id).where(nodes.c.id.in_(ids))).all())
-        change.session.execute(delete(drifts).where(drifts.c.node_id.in_(ids)))
-        rows = [
-            {"node_id": one.node.id, "seen_at": change.now, "said": list(one.said), "problem": one.problem}
-            for one in found
-            if one.node.id in still
-        ]
-        if rows:
-            change.session.execute(insert(drifts), rows)
-        change.apply(*repaired)
+        keep(change, found, views)
     return found
+
+
+def keep(change: Change, found: Sequence[Drift], views: Mapping[int, Sequence[NodeRoleView]]) -> None:
+    """Write down what was found at nodes (id -> its noderoles of networks), and do about it what the networks say."""
+    ids = [one.node.id for one in found]
+    still = set(change.session.scalars(select(nodes.c.id).where(nodes.c.id.in_(ids))).all())
+    change.session.execute(delete(drifts).where(drifts.c.node_id.in_(ids)))
+    rows, repaired = [], []
+    for one in found:
+        if one.node.id not in still:
+            continue
+        policy, view = _policy(views[one.node.id])
+        proposed = {}
+        if one.said and policy == REPAIR:
+            repaired.append(Refresh(role=view.role, node=one.node.name))
+        elif one.commands and policy == PROPOSE:
+            proposed = {"role": view.role, "commands": list(one.commands)}
+        rows.append({
+            "node_id": one.node.id, "seen_at": change.now, "said": list(one.said), "problem": one.problem,
+            "proposed": proposed,
+        })  # fmt: skip
+    if rows:
+        change.session.execute(insert(drifts), rows)
+    change.apply(*repaired)
+
+
+def accept(change: Change, node_id: int) -> str:
+    """Repair the interfaces of a node as it was proposed; returns what was wrong first. Raises ``Refused`` when nothing
+    is proposed there.
+    """
+    session = change.session
+    name = session.scalar(select(nodes.c.name).where(nodes.c.id == node_id))
+    row = drift_of(session, node_id)
+    if name is None or row is None or not row.proposed:
+        raise Refused(
+            f"No repair is proposed for the interfaces of node {name or node_id}: nothing was found otherwise, or its "
+            "networks do not say propose (network-NAME-drift). To have a network set up again, refresh its role there."
+        )
+    change.apply(Refresh(role=row.proposed["role"], node=name))
+    session.execute(delete(drifts).where(drifts.c.node_id == node_id))  # until somebody has looked again
+    change.audit("network_drift.accept", f"node {name}", said=row.said, commands=row.proposed["commands"])
+    return str(row.said[0])
 
 
 def _configured(here: Cluster) -> dict[int, list[NodeRoleView]]:
@@ -102,13 +133,21 @@ def _look(remote: Remote, node: NodeView, said: Mapping[str, Json]) -> Drift | N
         if state.busy:
             return None
         links = stack(on_machine(configs, state.nics, state.product, said.get("maps", [])))
-        return Drift(node=node, said=tuple(missing(state, links)))
+        ours = [name for name in state.kept.get("links", []) if isinstance(name, str)]
+        return Drift(node=node, said=tuple(missing(state, links)), commands=way(state, links, ours=ours).forward)
     except CrowbarError as problem:
         return Drift(node=node, problem=problem.detail)
 
 
-def _to_repair(views: Sequence[NodeRoleView]) -> NodeRoleView | None:
-    return next((view for view in views if view.data.get("network", {}).get("drift") == REPAIR), None)
+def _policy(views: Sequence[NodeRoleView]) -> tuple[str, NodeRoleView]:
+    """What is done, and the noderole that says so."""
+
+    def said(view: NodeRoleView) -> str:
+        policy = view.data.get("network", {}).get("drift", SHOW)
+        return policy if policy in POLICIES else SHOW
+
+    view = max(views, key=lambda one: POLICIES.index(said(one)))
+    return said(view), view
 
 
 def drift_of(session: Any, node_id: int) -> Any:
@@ -117,11 +156,17 @@ def drift_of(session: Any, node_id: int) -> Any:
 
 
 def problems(session: Any) -> Iterable[Problem]:
-    asked = select(nodes.c.name, drifts.c.said).join(nodes, nodes.c.id == drifts.c.node_id).order_by(nodes.c.name_key)
+    asked = (
+        select(nodes.c.name, drifts.c.said, drifts.c.proposed)
+        .join(nodes, nodes.c.id == drifts.c.node_id)
+        .order_by(nodes.c.name_key)
+    )
     for one in session.execute(asked).all():
         if one.said:
             more = f" (and {len(one.said) - 1} more)" if len(one.said) > 1 else ""
+            way_out = f" A repair is proposed: crowbar networks repair {one.name} accepts it." if one.proposed else ""
             yield Problem(
-                detail=f"The interfaces of node {one.name} are not as its networks want them: {one.said[0]}{more}.",
+                detail=f"The interfaces of node {one.name} are not as its networks want them: {one.said[0]}{more}."
+                f"{way_out}",
                 severity="warning",
             )

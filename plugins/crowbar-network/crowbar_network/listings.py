@@ -12,7 +12,7 @@ from crowbar_core.rest import DEPLOYMENTS, NODES, Field, Later, Listing, field, 
 from crowbar_network.addressing import key_of, of_key, parse_address
 from crowbar_network.checks import LAYERS
 from crowbar_network.drafts import GOING, NEW, WAIT, drafts_of, proposed
-from crowbar_network.tables import allocations, checks, interface_maps, networks, ranges, routers
+from crowbar_network.tables import allocations, checks, drifts, interface_maps, networks, ranges, routers
 
 _deployments, _nodes = DEPLOYMENTS.source, NODES.source
 
@@ -176,6 +176,22 @@ ALLOCATIONS = Listing(
         _cidr(allocations, "address", example="192.168.124.81/24"),
         _ip(allocations.c.address, "192.168.124.81"),
         *fields(allocations, "reserved_for", filter=("reserved_for",)),
+    ),
+)
+
+DRIFTS = Listing(
+    noun="network drift",
+    plural="network_drifts",
+    source=drifts.join(_nodes, _nodes.c.id == drifts.c.node_id),
+    key=drifts.c.node_id,
+    name=_nodes.c.name,
+    fields=(
+        field(drifts.c.node_id, "id", help="The node's."),
+        field(_nodes.c.name, "node", filter=True, sort=True, example="web1.rack2.example.com"),
+        *fields(drifts, "seen_at", sort=("seen_at",)),
+        Field(name="said", column=drifts.c.said, type=list, help="What is not as the node's networks want it."),
+        Field(name="problem", column=drifts.c.problem, type=str, help="Why nobody could look."),
+        Field(name="proposed", column=drifts.c.proposed, type=dict, help="The repair to be accepted: role, commands."),
     ),
 )
 

@@ -170,8 +170,9 @@ def _role(network: str) -> Role:
             attribute("wanted-config", "What the node's networks want of its interfaces.", listed),
             attribute("current-config", "The node's interfaces as they were found at the end of the last run.", listed),
             attribute("maps", "The interface maps, first match first.", listed),
-            attribute("drift", "What is done when the interfaces are found otherwise: shown, or repaired at once.",
-                      {"enum": ["show", "repair"]}, writable=True, default="show"),
+            attribute("drift", "What is done when the interfaces are found otherwise: it is shown, a repair is "
+                      "proposed, or it is repaired at once.",
+                      {"enum": ["show", "propose", "repair"]}, writable=True, default="show"),
             attribute("writer", "The tool whose files are written; auto: the one that the node uses.",
                       {"enum": ["auto", *WRITERS]}, writable=True, default="auto"),
         ),

@@ -357,6 +357,16 @@ def remove_router(router: int) -> Answer:
     return act(work, _changed, "/networks")
 
 
+@pages.post("/network-drifts/<int:node>/accept")
+@requires("operator")
+def accept_repair(node: int) -> Answer:
+    def work() -> str:
+        with cluster().change() as change:
+            return drift.accept(change, node)
+
+    return act(work, lambda said: f"The interfaces are set up again; it was found that {said}.", f"/nodes/{node}")
+
+
 # ---------------------------------------------------------------- on a node's page
 
 
@@ -379,7 +389,11 @@ def _on_node(node: NodeView) -> Any:
     said = [text for one in held if (text := _differs(node, one))]
     if not held and seen is None:
         return None
-    return fragment("crowbar_network/_node.html", held=held, said=said, seen=seen)
+    repair = {
+        "label": "Repair", "api": f"PUT /api/v2/network_drifts/{node.name}/accept",
+        "cli": f"crowbar networks repair {node.name}",
+    }  # fmt: skip
+    return fragment("crowbar_network/_node.html", held=held, said=said, seen=seen, node_id=node.id, repair=repair)
 
 
 def _differs(node: NodeView, one: Mapping[str, Any]) -> str:

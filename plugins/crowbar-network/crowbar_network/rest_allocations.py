@@ -1,4 +1,6 @@
-"""/api/v2/network_allocations, and the ways to get and to give back addresses, under the ancestor's names."""
+"""/api/v2/network_allocations, the ways to get and to give back addresses, under the ancestor's names; and of what
+nodes tell: how conduits are resolved, and what has become of their interfaces.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,10 @@ from crowbar_core.rest import (
     reading,
     resolve,
 )
-from crowbar_network import allocating, releasing, resolving
+from crowbar_network import allocating, drift, releasing, resolving
 from crowbar_network.errors import bad
 from crowbar_network.hooks import Allocation
-from crowbar_network.listings import ALLOCATIONS, NETWORKS, RANGES
+from crowbar_network.listings import ALLOCATIONS, DRIFTS, NETWORKS, RANGES
 from crowbar_network.tables import ranges
 from crowbar_network.telling import node_of, row_of
 
@@ -174,6 +176,22 @@ def _told(one: Allocation) -> dict[str, Any]:
         "network_range_id": one.range_id, "range": one.range, "address": one.address,
         "ip": one.address.partition("/")[0], "reserved_for": one.reserved_for, "how": one.how,
     }  # fmt: skip
+
+
+# ---------------------------------------------------------------- what has become of interfaces
+
+reading(rest, DRIFTS, parameter="network_drift")
+
+
+@rest.put("/network_drifts/<network_drift>/accept")
+@api(
+    permission="operator", summary="Repair the interfaces of a node as it is proposed",
+    plans="Repair the interfaces of node {network_drift}",
+)  # fmt: skip
+def accept_repair(network_drift: str) -> None:
+    key = found_id(NODES, network_drift)
+    with cluster().change() as change:
+        drift.accept(change, key)
 
 
 # ---------------------------------------------------------------- conduits

@@ -97,6 +97,7 @@ drifts = Table(
     Column("seen_at", UtcDateTime, nullable=False),
     Column("said", JsonType, nullable=False),
     Column("problem", Text, nullable=False),
+    Column("proposed", JsonType, nullable=False, default=dict),
 )
 checks = Table(
     "network_checks",

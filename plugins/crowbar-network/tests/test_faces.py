@@ -16,6 +16,8 @@ import pytest
 from crowbar_network import commands
 from crowbar_network.addressing import key_of
 from crowbar_network.bars import bar
+from crowbar_network.drift import Drift, keep
+from crowbar_network.drift import problems as drift_problems
 
 from crowbar_core.testing import FakeJig, Testbed
 
@@ -234,6 +236,54 @@ def test_addresses_are_given_reserved_and_released_on_the_network_s_page(bed: Te
         assert f"{one['address']} is free again." in person.send(f"/network-allocations/{one['id']}/release")
     assert "The network is gone, and its role." in person.send(f"{url}/remove", back=url)
     assert bed.browser("viewer").send(f"{url}/reserve", reserved_for="x").count("This needs the role operator") == 1
+
+
+def test_what_was_found_otherwise_is_proposed_and_repaired_when_it_is_accepted(bed: Testbed) -> None:
+    done(bed, "networks", "create", "drift", "--conduit", "1g1", "--range", "host=10.50.0.1-10.50.0.9/24")
+    node = bed.add_node("drift1")
+    bed.bind("network-drift", "drift1")
+    bed.commit()
+    bed.anneal_until_quiet()
+    said = "eth0 has 10.99.0.1/24, which is not wanted"
+    wrong = Drift(node=node, said=(said,), commands=("addr del 10.99.0.1/24 dev eth0",))
+
+    def found(one: Drift) -> list[Any]:
+        """What is proposed, once that was found."""
+        views = [view for view in bed.node_roles(node="drift1") if view.role == "network-drift"]
+        with bed.change() as change:
+            keep(change, [one], {node.id: views})
+        return [one["proposed"] for one in bed.web().get(f"{API}/network_drifts?node={node.name}").json]
+
+    assert found(wrong) == [{}]
+    assert "No repair is proposed for the interfaces of node drift1" in refused(bed, 1, "networks", "repair", node.name)
+    bed.set("network-drift-drift", "propose", node="drift1", role="network-drift")
+    bed.commit()
+    bed.anneal_until_quiet()
+    assert found(Drift(node=node, said=("eth0 has no carrier",))) == [{}]
+    assert found(wrong) == [{"role": "network-drift", "commands": ["addr del 10.99.0.1/24 dev eth0"]}]
+    bed.anneal_until_quiet()
+    before = len(bed.runs("network-drift", "drift1"))
+    [told] = shown(bed, "networks", "drift")
+    assert (told["node"], told["said"]) == (node.name, [said])
+    with bed.serving(), bed.read() as session:
+        [problem] = drift_problems(session)
+    assert f"crowbar networks repair {node.name} accepts it." in problem.detail
+    assert "ip addr del 10.99.0.1/24 dev eth0" in bed.browser("viewer").open(f"/nodes/{node.id}")
+    planned = bed.web("operator").put(f"{API}/network_drifts/{node.name}/accept?dry_run=true").json
+    assert [(one["role"], one["kind"]) for one in planned["steps"]] == [("network-drift", "refresh")]
+    assert f"The interfaces of node {node.name} are set up again." in bed.cli("networks", "repair", node.name).stderr
+    bed.anneal_until_quiet()
+    assert len(bed.runs("network-drift", "drift1")) == before + 1
+    assert shown(bed, "networks", "drift") == []
+    found(wrong)
+    assert f"it was found that {said}" in bed.browser("operator").send(f"/network-drifts/{node.id}/accept")
+    bed.set("network-drift-drift", "repair", node="drift1", role="network-drift")
+    bed.commit()
+    bed.anneal_until_quiet()
+    before = len(bed.runs("network-drift", "drift1"))
+    assert found(wrong) == [{}]
+    bed.anneal_until_quiet()
+    assert len(bed.runs("network-drift", "drift1")) == before + 1
 
 
 def test_the_map_and_the_conduits_are_grids_of_nodes_and_networks(bed: Testbed) -> None:
