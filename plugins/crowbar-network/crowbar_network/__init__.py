@@ -22,7 +22,7 @@ from crowbar_core import (
     cluster,
     hookimpl,
 )
-from crowbar_network import checking, draft_pages, drift, hooks, listening, plans
+from crowbar_network import checking, draft_pages, drift, hooks, listening, map_forms, plans, serving
 from crowbar_network.answering import network_addresses as network_addresses
 from crowbar_network.answering import network_subnets as network_subnets
 from crowbar_network.declaring import register_declared as register_declared
@@ -39,7 +39,11 @@ from crowbar_network.pages import PANEL, pages
 from crowbar_network.rest import rest
 from crowbar_network.rest_allocations import rest as rest_allocations
 from crowbar_network.rest_wires import rest as rest_wires
+from crowbar_network.serving import SERVER
+from crowbar_network.serving import on_network_create as on_network_create
+from crowbar_network.serving import on_node_bind as on_node_bind
 from crowbar_network.settings import Settings
+from crowbar_network.telling import OWN_ROLES
 from crowbar_network.wanted import wanted_of
 from crowbar_network.wire_pages import WIRES, wire_pages
 
@@ -80,7 +84,7 @@ def register_barclamp() -> Barclamp:
         name="network",
         help="Networks: addresses for nodes, conduits, and real interfaces on real nodes.",
         requires=("jig-script",),
-        roles=(BASE, NICS, listening.ROLE),
+        roles=(BASE, NICS, SERVER, listening.ROLE),
         defines=("network-*",),
         settings=Settings,
     )
@@ -93,7 +97,7 @@ def register_schema() -> Schema:
 
 @hookimpl
 def register_blueprints() -> Iterable[Blueprint]:
-    return [rest, rest_allocations, rest_wires, pages, draft_pages.pages, overviews, wire_pages]
+    return [rest, rest_allocations, rest_wires, pages, draft_pages.pages, overviews, wire_pages, map_forms.pages]
 
 
 @hookimpl
@@ -108,7 +112,9 @@ def register_panels() -> Iterable[Panel]:
 
 @hookimpl(roles=("network-*",))
 def data_of(node_roles: Sequence[NodeRoleView], session: Any) -> Mapping[int, Mapping[str, Json]]:
-    return wanted_of([one for one in node_roles if one.role not in (INVENTORY, listening.LLDPD)], session)
+    servers = [one for one in node_roles if one.role == SERVER.name]
+    others = [one for one in node_roles if one.role not in OWN_ROLES]
+    return {**wanted_of(others, session), **serving.data_of(servers, session)}
 
 
 @hookimpl(roles=("network-*",))

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import netaddr
-from sqlalchemy import and_, bindparam, func, insert, or_, select
+from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 
-from crowbar_core import Change, NodeView, Refused
+from crowbar_core import Change, NodeView, NotFound, Refused
+from crowbar_core.tables import nodes
 from crowbar_network import holders, pool
 from crowbar_network.addressing import (
     id_of_name,
@@ -285,6 +286,29 @@ def reserve(
         raise _none_left(change.session, network, mine, left)
     taken = [_Taken(home=home, key=key, how="first free", reserved_for=reserved_for) for home, key in free]
     return _keep(change, network, taken)
+
+
+def reserve_for(change: Change, allocation_id: int, what: str) -> None:
+    """Say of a reserved address what it is for. Raises ``NotFound``, ``BadInput``, ``Refused`` when a node has it."""
+    session = change.session
+    wanted = (
+        select(allocations.c.address, nodes.c.name.label("node"), networks.c.name)
+        .join(networks, networks.c.id == allocations.c.network_id)
+        .outerjoin(nodes, nodes.c.id == allocations.c.node_id)
+        .where(allocations.c.id == allocation_id)
+    )
+    found = session.execute(wanted).first()
+    if found is None:
+        raise NotFound(f"There is no allocation {allocation_id}.")
+    if found.node:
+        raise Refused(
+            f"{of_key(found.address)} is node {found.node}'s and not reserved: give it back first "
+            f"(crowbar networks release {found.name} --node {found.node})."
+        )
+    if not what:
+        raise bad("reserved_for", f"Say what {of_key(found.address)} is reserved for, or give it back.")
+    session.execute(update(allocations).where(allocations.c.id == allocation_id).values(reserved_for=what))
+    change.audit("network.reserve", f"network {found.name}", addresses={str(of_key(found.address)): what})
 
 
 def allocate_in(change: Change, network: Any, node: NodeView, range_name: str) -> Allocation:

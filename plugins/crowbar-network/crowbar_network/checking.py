@@ -20,13 +20,13 @@ from sqlalchemy import delete, insert, select, update
 from crowbar_core import Change, Cluster, CrowbarError, NodeView, Refresh, cluster
 from crowbar_core.tables import nodes as node_table
 from crowbar_network.conduits import Nic, parse
-from crowbar_network.jig import INVENTORY
 from crowbar_network.layers import Wanted
 from crowbar_network.listening import LLDPD, look, told
 from crowbar_network.miscabling import Meant, find
 from crowbar_network.pinging import Ping, targets
 from crowbar_network.resolving import machines
 from crowbar_network.tables import accepted_wires, checks, networks
+from crowbar_network.telling import OWN_ROLES
 from crowbar_network.wanted import ROLE, Config, on_machine, wanted_of
 from crowbar_network.wires import Machine
 
@@ -196,7 +196,7 @@ def _asked(here: Cluster, session: Any, names: set[str]) -> tuple[list[Asked], l
     """Who is asked what, and the nodes that nobody can ask, with why."""
     views = [
         one for one in here.node_roles()
-        if one.role.startswith(ROLE) and one.role not in (INVENTORY, LLDPD) and one.state == "ACTIVE"
+        if one.role.startswith(ROLE) and one.role not in OWN_ROLES and one.state == "ACTIVE"
         and (not names or one.role.removeprefix(ROLE) in names)
     ]  # fmt: skip
     first = {view.node.id: view for view in reversed(views)}

@@ -206,6 +206,10 @@ add_list(
     what="the allocations", filters={"network": "Only of this network.", "node": "Only those of this node."},
 )  # fmt: skip
 add_show(allocations, "network_allocations", what="an allocation, by its id")
+add_update(
+    allocations, "network_allocations", what="a reservation, by its id",
+    options=[Given(name="reserved_for", help="What the address is reserved for.")],
+)  # fmt: skip
 add_destroy(allocations, "network_allocations", what="an allocation")
 
 maps = noun("interface-maps", "In which order kinds of machines have their buses.")

@@ -144,9 +144,15 @@ def _member(text: str, field: str) -> Member:
     )
 
 
+def map_of(product: str, maps: Sequence[InterfaceMap]) -> InterfaceMap | None:
+    """The first whose pattern fits the machine's product."""
+    return next((one for one in maps if fnmatchcase(product.lower(), one.pattern.lower())), None)
+
+
 def in_order(nics: Collection[Nic], *, product: str = "", maps: Sequence[InterfaceMap] = ()) -> tuple[Nic, ...]:
     """By where they are on the bus; the first map whose pattern fits the machine's product goes before that."""
-    order = next((one.order for one in maps if fnmatchcase(product.lower(), one.pattern.lower())), ())
+    found = map_of(product, maps)
+    order = () if found is None else found.order
 
     def key(nic: Nic) -> tuple[int, list[int], list[str | int]]:
         rank = next((number for number, begin in enumerate(order) if nic.path.startswith(begin)), len(order))

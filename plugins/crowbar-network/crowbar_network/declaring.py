@@ -18,7 +18,9 @@ def _likely(fields: Iterable[str]) -> dict[str, str]:
 
 @hookimpl
 def register_declared() -> Iterable[Declared]:
-    """Before nodes are bound to the networks' roles. Addresses are given with the roles."""
+    """Before nodes are bound to the networks' roles. Addresses are given with the roles; those that are reserved are
+    nobody else's by then.
+    """
     of_network = {"network_id": "networks"}
     return [
         Declared(
@@ -32,6 +34,10 @@ def register_declared() -> Iterable[Declared]:
         Declared(
             noun="network_routers", order=17, key=("network_id", "address"), fields=("pref",), refers=of_network,
             shown=_likely(("pref",)), where={"stays": "true"},
+        ),
+        Declared(
+            noun="network_allocations", order=18, key=("network_id", "address"), fields=("reserved_for",),
+            refers=of_network, where={"reserved": "true"},
         ),
         Declared(noun="interface_maps", order=18, key=("pattern",), fields=("buses", "order")),
     ]  # fmt: skip

@@ -18,10 +18,10 @@ from sqlalchemy import delete, insert, select
 from crowbar_core import Change, Cluster, CrowbarError, Json, NodeRoleView, NodeView, Problem, Refresh, Refused, cluster
 from crowbar_core.tables import nodes
 from crowbar_network.changes import missing, way
-from crowbar_network.jig import INVENTORY, look
+from crowbar_network.jig import look
 from crowbar_network.layers import stack
-from crowbar_network.listening import LLDPD
 from crowbar_network.tables import drifts
+from crowbar_network.telling import OWN_ROLES
 from crowbar_network.wanted import ROLE, Config, on_machine, wanted_of
 
 EVERY = 600.0
@@ -110,12 +110,7 @@ def _configured(here: Cluster) -> dict[int, list[NodeRoleView]]:
     found: dict[int, list[NodeRoleView]] = {}
     restless = set()
     for view in here.node_roles():
-        if (
-            view.role.startswith(ROLE)
-            and view.role not in (INVENTORY, LLDPD)
-            and view.node.alive
-            and view.node.addresses
-        ):
+        if view.role.startswith(ROLE) and view.role not in OWN_ROLES and view.node.alive and view.node.addresses:
             if view.state == "ACTIVE":
                 found.setdefault(view.node.id, []).append(view)
             elif view.state == "TRANSITION":

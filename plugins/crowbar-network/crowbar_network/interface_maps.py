@@ -19,8 +19,20 @@ _BUS = re.compile(r"[0-9a-zA-Z:./_-]{1,120}")
 
 def known(session: Any) -> tuple[InterfaceMap, ...]:
     """All of them, in the order in which they are tried."""
-    rows = session.execute(select(interface_maps).order_by(interface_maps.c.order, interface_maps.c.pattern)).all()
-    return tuple(InterfaceMap(pattern=one.pattern, order=tuple(one.buses.split("\n"))) for one in rows)
+    return tuple(InterfaceMap(pattern=one.pattern, order=tuple(one.buses.split("\n"))) for one in rows(session))
+
+
+def rows(session: Any) -> Sequence[Any]:
+    """Their rows, in that order."""
+    found: Sequence[Any] = session.execute(
+        select(interface_maps).order_by(interface_maps.c.order, interface_maps.c.pattern)
+    ).all()
+    return found
+
+
+def values_of(row: Any) -> dict[str, Any]:
+    """What ``create`` takes."""
+    return {"pattern": row.pattern, "buses": row.buses.split("\n"), "order": row.order}
 
 
 def create(change: Change, values: Mapping[str, Any]) -> int:
@@ -68,6 +80,12 @@ def _refuse_twice(session: Any, pattern: str) -> None:
 
 
 def _joined(buses: Sequence[str]) -> str:
+    check_buses(buses)
+    return "\n".join(buses)
+
+
+def check_buses(buses: Sequence[str]) -> None:
+    """Raises ``BadInput``."""
     if not 1 <= len(buses) <= MOST_BUSES:
         raise bad("buses", f"An interface map has 1 to {MOST_BUSES} buses; here are {len(buses)}.")
     for number, bus in enumerate(buses):
@@ -75,4 +93,3 @@ def _joined(buses: Sequence[str]) -> str:
             raise bad(f"buses/{number}", f"{bus[:60]!r} is no beginning of a bus path such as 0000:00:1c.0.")
         if bus in buses[:number]:
             raise bad(f"buses/{number}", f"{bus} is named twice: leave one out.")
-    return "\n".join(buses)

@@ -176,6 +176,13 @@ ALLOCATIONS = Listing(
         _cidr(allocations, "address", example="192.168.124.81/24"),
         _ip(allocations.c.address, "192.168.124.81"),
         *fields(allocations, "reserved_for", filter=("reserved_for",)),
+        Field(
+            name="reserved",
+            column=allocations.c.node_id.is_(None),
+            type=bool,
+            filter=True,
+            help="Whether somebody reserved it, for no node.",
+        ),
     ),
 )
 

@@ -11,7 +11,6 @@ from crowbar_core import cluster, requires
 from crowbar_core.pages import page
 from crowbar_network import resolving
 from crowbar_network.addressing import of_key
-from crowbar_network.interface_maps import known
 from crowbar_network.pages import WAYS
 from crowbar_network.tables import allocations, networks
 
@@ -45,9 +44,8 @@ def conduits() -> Response:
         machines, more = _page_of(session)
         by = resolving.conduits(session)
         meant = {(one.node_id, one.network_id, one.conduit): one for one in resolving.meant(machines, by)}
-        maps = known(session)
     return page(
-        "crowbar_network/conduits.html", machines=machines, conduits=by, meant=meant, maps=maps, more=more, ways=WAYS,
+        "crowbar_network/conduits.html", machines=machines, conduits=by, meant=meant, more=more, ways=WAYS,
         after=request.args.get("after", ""),
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from crowbar_network.jig import INVENTORY
 from crowbar_network.ranges import HOST_V6, add_range, add_router, add_v6_range, refuse_stray_routers
 from crowbar_network.remembered import forget, remembered
 from crowbar_network.tables import allocations, installation, networks, ranges
-from crowbar_network.telling import role_of, row_of, tell_changed, tell_network, view_of
+from crowbar_network.telling import OWN_ROLES, role_of, row_of, tell_changed, tell_network, view_of
 from crowbar_network.writers import WRITERS
 
 BASE_ROLE = "network"
@@ -137,6 +137,9 @@ def is_usable(session: Any, network: Any, deployment: str) -> bool:
 
 
 def _refuse_name(session: Any, name: str) -> None:
+    if role_of(name) in OWN_ROLES:
+        raise bad("name", f"The role of a network {name} would be {role_of(name)}, which Crowbar keeps for itself: "
+                  "choose another name.")  # fmt: skip
     if session.scalar(select(networks.c.id).where(networks.c.name == name)) is not None:
         raise Refused(f"There is a network {name} already: choose another name, or change that one.")
 

@@ -73,6 +73,7 @@ WAYS = (
     ("/network-map", "Map"),
     ("/network-conduits", "Conduits"),
     ("/network-wires", "Wires"),
+    ("/interface-maps", "Interface maps"),
 )
 
 

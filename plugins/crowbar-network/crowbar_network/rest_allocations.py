@@ -20,6 +20,8 @@ from crowbar_core.rest import (
     Query,
     Reference,
     api,
+    changing,
+    creating,
     deleting,
     found_id,
     listed,
@@ -49,6 +51,15 @@ class Asked(Body):
     range: Annotated[str, Field(max_length=64)] | None = None
     suggestion: Annotated[str, Field(max_length=64)] | None = None
     reserved_for: Description = ""
+
+
+class ChangedAllocation(Body):
+    reserved_for: Description
+
+
+class Reserved(ChangedAllocation):
+    network_id: Reference
+    address: Annotated[str, Field(max_length=64)]
 
 
 class GivenBack(Body):
@@ -111,6 +122,23 @@ def deallocate_ip(network: str, body: GivenBack) -> None:
 @api(permission="operator", summary="The same as deallocate_ip", body=GivenBack)
 def give_back_ip(network: str, body: GivenBack) -> None:
     deallocated(found_id(NETWORKS, network), body)
+
+
+@creating(rest, ALLOCATIONS, summary="Reserve just this address", body=Reserved)
+def reserve(body: Reserved) -> int:
+    key = resolve(NETWORKS, body.network_id, "network_id")
+    with cluster().change() as change:
+        row = row_of(change.session, key)
+        return allocating.take(change, row, body.address, reserved_for=body.reserved_for).id
+
+
+@changing(
+    rest, ALLOCATIONS, parameter="network_allocation", summary="Say what an address is reserved for",
+    body=ChangedAllocation,
+)  # fmt: skip
+def change_reservation(key: int, body: ChangedAllocation) -> None:
+    with cluster().change() as change:
+        allocating.reserve_for(change, key, body.reserved_for)
 
 
 @deleting(rest, ALLOCATIONS, parameter="network_allocation", summary="Give an address back")

@@ -19,6 +19,10 @@ _NODE = select(nodes.c.id, nodes.c.name, nodes.c.admin, nodes.c.system, nodes.c.
 )
 
 
+OWN_ROLES = frozenset({"network-nics", "network-server", "network-lldpd"})
+"""Roles that are called like those of networks, and are of none."""
+
+
 def role_of(network: str) -> str:
     """The role of a network of this name."""
     return f"network-{network}"

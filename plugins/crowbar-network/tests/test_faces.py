@@ -121,7 +121,9 @@ def test_what_is_exported_makes_the_same_networks_elsewhere_and_nothing_where_it
          "--conduit", "1g1,1g2", "--use-team", "--team-mode", "4", "--vlan", "7", "--use-vlan",
          "--v6prefix", "auto")  # fmt: skip
     done(bed, "interface-maps", "create", "Rack 8*", "--buses", "0000:03")
+    done(bed, "networks", "allocate", "file", "--reserve", "the printer", "--address", "10.44.0.5")
     told = done(bed, "export")
+    assert "reserved_for: the printer" in told
     assert bed.cli("apply", "-", stdin=told).stdout == ""
     with Testbed(crowbar_jig_script, crowbar_network, jigs={"network": FakeJig()}) as other:
         done(other, "apply", "-", stdin=told)
@@ -130,8 +132,18 @@ def test_what_is_exported_makes_the_same_networks_elsewhere_and_nothing_where_it
         assert kept == bed.web().get(f"{API}/networks/file").json | {
             name: kept[name] for name in ("id", "ranges", "routers", "router", "v6auto")
         }
-        changed = told.replace("vlan: 7\n", "vlan: 8\n")
-        assert "vlan: 7 -> 8" in done(other, "apply", "-", stdin=changed)
+        assert [(one["reserved_for"], one["ip"]) for one in shown(other, "network-allocations", "list")] == [
+            ("the printer", "10.44.0.5")
+        ]
+        changed = told.replace("vlan: 7\n", "vlan: 8\n").replace("the printer", "the plotter")
+        said = done(other, "apply", "-", stdin=changed)
+        assert "vlan: 7 -> 8" in said
+        assert "reserved_for: the printer -> the plotter" in said
+        [reserved] = shown(other, "network-allocations", "list")
+        assert reserved["reserved_for"] == "the plotter"
+        assert "Say what 10.44.0.5 is reserved for" in refused(
+            other, 1, "network-allocations", "update", str(reserved["id"]), "--reserved-for", ""
+        )
         assert other.web().get(f"{API}/networks/file").json["vlan"] == 8
     done(bed, "interface-maps", "destroy", "Rack 8*", "--yes")
 
@@ -238,6 +250,38 @@ def test_addresses_are_given_reserved_and_released_on_the_network_s_page(bed: Te
     assert bed.browser("viewer").send(f"{url}/reserve", reserved_for="x").count("This needs the role operator") == 1
 
 
+def test_the_server_has_addresses_of_all_admin_networks_of_before_and_after(bed: Testbed) -> None:
+    def admin(name: str, third: int) -> None:
+        own, others = f"admin=10.{third}.0.2-10.{third}.0.9/24", f"host=10.{third}.0.10-10.{third}.0.19/24"
+        done(
+            bed,
+            "networks",
+            "create",
+            name,
+            "--category",
+            "admin",
+            "--conduit",
+            "1g1",
+            "--range",
+            own,
+            "--range",
+            others,
+        )
+
+    admin("before", 51)
+    bed.add_node("server", admin=True)
+    bed.bind("network-server", "server")
+    admin("after", 52)
+    bed.deliver()
+    assert {one.role for one in bed.node_roles(node="server")} >= {"network-before", "network-after", "network-server"}
+    bed.commit()
+    bed.anneal_until_quiet()
+    addresses = bed.value("network-server-addresses", "server", role="network-server")
+    assert {"10.51.0.2/24", "10.52.0.2/24"} <= set(addresses)
+    for name in ("nics", "server"):
+        assert "keeps for itself: choose another name" in refused(bed, 1, "networks", "create", name)
+
+
 def test_what_was_found_otherwise_is_proposed_and_repaired_when_it_is_accepted(bed: Testbed) -> None:
     done(bed, "networks", "create", "drift", "--conduit", "1g1", "--range", "host=10.50.0.1-10.50.0.9/24")
     node = bed.add_node("drift1")
@@ -299,6 +343,35 @@ def test_the_map_and_the_conduits_are_grids_of_nodes_and_networks(bed: Testbed) 
     assert (
         "40g1 wants card 1 of just that speed, and there is none: the machine has eth0 1g, eth1 10g, eth2 10g." in page
     )
+
+
+def test_interface_maps_are_previewed_made_changed_and_removed_on_their_page(bed: Testbed) -> None:
+    node = bed.add_node("maps1")
+    bed.bind("network-nics", "maps1")
+    bed.commit()
+    bed.anneal_until_quiet()
+    person = bed.browser("operator")
+    person.open("/interface-maps")
+    form = {"pattern": "rack ?", "buses": "0000:03, 0000:02", "order": "7"}
+    page = person.send("/interface-maps", rehearse="yes", **form)
+    assert f'href="/nodes/{node.id}"' in page
+    assert "eth0, eth1, eth2" in page
+    assert "<b>eth2, eth1, eth0</b>" in page
+    assert shown(bed, "interface-maps", "list") == []
+    assert "It fits no node that has told its product; those are Rack 7." in person.send(
+        "/interface-maps", rehearse="yes", **{**form, "pattern": "Blade*"}
+    )
+    assert "is no beginning of a bus path" in person.send("/interface-maps", rehearse="yes", **{**form, "buses": "a$"})
+    assert "The interface map is kept" in person.send("/interface-maps", **form)
+    [made] = shown(bed, "interface-maps", "list")
+    assert (made["pattern"], made["buses"], made["order"]) == ("rack ?", ["0000:03", "0000:02"], 7)
+    assert ">maps1</a>" in person.open("/interface-maps")
+    assert 'value="0000:03 0000:02"' in person.open(f"/interface-maps?map={made['id']}")
+    assert "There is an interface map for rack ? already" in person.send("/interface-maps", **form)
+    person.send(f"/interface-maps/{made['id']}", **{**form, "buses": "0000:02"})
+    assert [one["buses"] for one in shown(bed, "interface-maps", "list")] == [["0000:02"]]
+    assert bed.browser("viewer").send(f"/interface-maps/{made['id']}/remove").count("This needs the role operator") == 1
+    assert "The interface map is gone" in person.send(f"/interface-maps/{made['id']}/remove")
 
 
 def test_a_node_whose_hint_says_otherwise_shows_it_on_its_page(bed: Testbed) -> None:
