@@ -49,7 +49,7 @@ def _on_deployment(deployment: DeploymentView) -> Any:
         told = drafts.drafts_of(session, [one.id for one in waiting])
     if not waiting:
         return None
-    return fragment("crowbar_network/_waiting.html", waiting=waiting, told=told)
+    return fragment("crowbar_network/_waiting.html", waiting=waiting, told=told, deployment_id=deployment.id)
 
 
 PANEL = Panel(on="deployment", title="Networks that were changed", render=_on_deployment, order=100)

@@ -234,7 +234,7 @@ def test_drafts_are_planned_committed_and_discarded_on_pages(bed: Testbed, web: 
     assert "It is kept as a draft: commit it" in person.send(f"{url}/change", vlan="12", use_vlan="true")
     page = person.open("/networks/wire")
     assert '<h2>Drafts <span class="count">2</span></h2>' in page
-    assert '<th scope="row" class="name">network</th><td>vlan</td>' in page
+    assert '<th scope="row" class="name">network</th><td>VLAN</td>' in page
     assert '<input type="number" name="vlan" value="12"' in page
     assert "Networks that were changed" in person.open("/deployments/1")
     planned = person.send(f"{url}/drafts", rehearse="yes")
