@@ -66,7 +66,10 @@ def parse_address(text: str, *, field: str, version: int | None = None) -> netad
     if isinstance(found, ipaddress.IPv6Address) and (found.scope_id or found.ipv4_mapped):
         raise bad(field, f"{text!r} is not {wanted} that a network can have: leave out what is behind % and ::ffff:.")
     if found.is_multicast or found.is_unspecified or found.is_loopback:
-        raise bad(field, f"{text!r} is no address that a machine can have on a network.")
+        kind = "multicast" if found.is_multicast else "loopback" if found.is_loopback else "unspecified"
+        raise bad(
+            field, f"{text!r} is no address that a machine can have on a network ({kind}): choose one of a subnet."
+        )
     return netaddr.IPAddress(str(found))
 
 
@@ -98,7 +101,10 @@ def span(first: str, last: str, *, fields: tuple[str, str] = ("first", "last")) 
         raise bad(fields[1], f"{last} and {first} have different prefixes; a range is of one subnet.")
     made = Span(first=begin, last=end, prefix=prefix)
     if end not in made.subnet:
-        raise bad(fields[1], f"{last} is outside of {made.subnet}, the subnet of {first}.")
+        raise bad(
+            fields[1],
+            f"{last} is outside of {made.subnet}, the subnet of {first}, and a range is of one subnet: end it there.",
+        )
     if end < begin:
         raise bad(fields[1], f"{last} is before {first}: exchange them.")
     _may_be_a_machines(begin, made.subnet, fields[0])
@@ -126,7 +132,11 @@ def router(address: str, spans: Sequence[Span], *, field: str = "address") -> tu
             _may_be_a_machines(found, subnet, field)
             return found, prefix
     known = ", ".join(map(str, subnets)) or f"no range of IPv{found.version}"
-    raise bad(field, f"The router {address} is in no subnet of the network, which has {known}.")
+    raise bad(
+        field,
+        f"The router {address} is in no subnet of the network, which has {known}: give it an address there, or "
+        "add a range first.",
+    )
 
 
 # ---------------------------------------------------------------- IPv6
@@ -135,13 +145,15 @@ def router(address: str, spans: Sequence[Span], *, field: str = "address") -> tu
 def parse_v6prefix(text: str) -> netaddr.IPNetwork:
     """A /64 that a network can have. Raises ``BadInput``."""
     try:
-        found = ipaddress.IPv6Network(text)
+        found = ipaddress.IPv6Network(text, strict=False)
     except ValueError:
         raise bad(
             "v6prefix", f"{text!r} is no IPv6 prefix: write a /64 such as fd12:3456:789a:1::/64, or auto."
         ) from None
     if found.prefixlen != _IID_BITS:
         raise bad("v6prefix", f"{text!r} is a /{found.prefixlen}: what machines make their addresses from is a /64.")
+    if found.network_address != ipaddress.IPv6Interface(text).ip:
+        raise bad("v6prefix", f"{text!r} has bits behind its first 64, which are no part of a prefix: write {found}.")
     if found.is_multicast or found.is_link_local or found.is_loopback or not int(found.network_address):
         raise bad("v6prefix", f"{text!r} is no prefix that a network can have.")
     return netaddr.IPNetwork(str(found))
@@ -205,4 +217,4 @@ def _hint(text: str) -> str:
     parts = text.split(".")
     if len(parts) == 4 and any(len(part) > 1 and part.startswith("0") for part in parts):
         return " A number with a zero in front may be read as octal: leave out the zero."
-    return ""
+    return " Write one such as 192.168.124.10 or fd00::10."

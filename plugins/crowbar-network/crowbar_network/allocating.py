@@ -267,7 +267,7 @@ def _just_this(
     """The address in the text, taken from the range that it is of."""
     home, key = place_of(network, text, there=there, field=field, version=version)
     if not pool.take(session, home.id, key):
-        raise Refused(f"{of_key(key)} is taken by {holder(session, home, key)}.")
+        raise Refused(f"{of_key(key)} is taken by {holder(session, home, key)}: choose another, or give it back first.")
     return home, key
 
 

@@ -80,7 +80,7 @@ def test_ranges_meet_when_they_share_an_address() -> None:
 @pytest.mark.parametrize(
     "address, said",
     [
-        ("10.0.1.1/24", "is in no subnet of the network, which has 10.0.0.0/24."),
+        ("10.0.1.1/24", "is in no subnet of the network, which has 10.0.0.0/24: give it"),
         ("10.0.0.1/16", "so its prefix is /24"),
         ("10.0.0.255/24", "broadcast"),
         ("10.0.0.0/24", "address of the subnet"),

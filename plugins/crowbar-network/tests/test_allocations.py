@@ -238,7 +238,7 @@ def test_the_ancestor_s_calls_give_find_and_take_back(bed: Testbed, web: Any) ->
         ({"suggestion": "010.15.0.3", "reserved_for": "x"}, 422, "/suggestion", "leave out the zero"),
         ({"suggestion": "10.15.0.3/16", "reserved_for": "x"}, 409, "", "is in range host, whose prefix is /24."),
         ({"suggestion": "10.16.0.3", "reserved_for": "x"}, 409, "", "is in no range of network asked, which has host"),
-        ({"suggestion": "10.15.0.2", "reserved_for": "x"}, 409, "", "10.15.0.2 is taken by a router."),
+        ({"suggestion": "10.15.0.2", "reserved_for": "x"}, 409, "", "10.15.0.2 is taken by a router: choose another"),
         ({"suggestion": "224.0.0.1", "reserved_for": "x"}, 422, "/suggestion", "no address that a machine can have"),
         ({"range": "hots", "reserved_for": "x"}, 422, "/range", "has no range 'hots'; its ranges are host."),
         ({"node_id": "nobody"}, 422, "/node_id", "nobody"),

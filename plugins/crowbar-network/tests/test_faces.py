@@ -231,7 +231,7 @@ def test_addresses_are_given_reserved_and_released_on_the_network_s_page(bed: Te
     assert "10.47.0.5 is reserved." in person.send(
         f"{url}/reserve", reserved_for="a <b>", suggestion="10.47.0.5"
     ).replace("/24 is", " is")
-    assert "10.47.0.5 is taken by the reservation for a &lt;b&gt;." in person.send(
+    assert "10.47.0.5 is taken by the reservation for a &lt;b&gt;: choose another" in person.send(
         f"{url}/reserve", reserved_for="me", suggestion="10.47.0.5"
     )
     page = person.open(url)
