@@ -39,7 +39,8 @@ def paths(server: Server) -> list[str]:
     server.ask("POST", "networks/net-storage/network_routers", {"address": "10.71.0.1/20"})
     server.ask("POST", "interface_maps", {"pattern": "PowerEdge R7*", "buses": ["0000:03:00", "0000:01:00"]})
     return [
-        "/networks", "/networks/net-admin", "/networks/net-storage", "/network-map", "/network-conduits", "/network-wires",
+        "/networks", "/networks/net-admin", "/networks/net-storage", "/network-map", "/network-conduits",
+        "/network-wires",
         "/interface-maps", f"/nodes/{nodes[0]}", "/deployments/1",
     ]  # fmt: skip
 
