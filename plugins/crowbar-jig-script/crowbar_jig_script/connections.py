@@ -144,6 +144,8 @@ class Connections:
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, int, str], Kept] = {}
         self._process = os.getpid()
+        self._look_again = 0.0
+        """When it is next looked for what is idle."""
         self._key: tuple[str, int, paramiko.PKey] | None = None
 
     def kept(self, node: str, address: str) -> Kept:
@@ -220,9 +222,14 @@ class Connections:
             _close(each)
 
     def _sweep(self, *, keep: Kept) -> None:
-        """Close what has carried nothing for long. Done when a connection is asked for: no thread, no timer."""
+        """Close what has carried nothing for long. Done when a connection is asked for: no thread, no timer. Looked for
+        now and then, for each look is at all that are kept; at once where they are too many.
+        """
         now = time.monotonic()
         with self._lock:
+            if now < self._look_again and len(self._kept) <= self.settings.keep_at_most:
+                return
+            self._look_again = now + self.settings.idle_close / 10
             idle = sorted(
                 (each for each in self._kept.values() if not each.users and each is not keep),
                 key=lambda each: each.used,
