@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 
 from crowbar_core.domain.states import ACTIVE, ERROR, RunState
 from crowbar_core.store import transitions
+from crowbar_core.store.flags import flag
 from crowbar_core.store.models import Edge, NodeRole, RoleRow, Run, table
 from crowbar_core.store.moves import Moves
 
@@ -62,7 +63,7 @@ def come_back(moves: Moves) -> None:
 
 
 _BACK = select(node_roles.c.id, node_roles.c.node_id).where(
-    node_roles.c.away,
+    flag(node_roles.c.away),
     ~select(runs.c.id)
     .where(runs.c.node_role_id == node_roles.c.id, runs.c.finished_at.is_(None))
     .correlate(node_roles)

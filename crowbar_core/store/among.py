@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement
+from sqlalchemy import ColumnElement
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
+
+from crowbar_core.store.flags import Condition
 
 
-class Among(FunctionElement[bool]):
+class Among(Condition):
     """``Among(column, parameter)``: the parameter is an array on PostgreSQL, JSON on SQLite.
 
     An element of our own, for it is part of most statements: put together of the library's, a table-valued function in
     a subquery takes longer to build than SQLite takes to answer.
     """
 
-    type = Boolean()
     name = "among"
     inherit_cache = True
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import OPEN_RUN_STATES, RunState, State
 from crowbar_core.store.db import Store
+from crowbar_core.store.flags import flag
 from crowbar_core.store.models import Deployment, Edge, Node, NodeRole, RoleRow, Run, table
 
 nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
@@ -63,7 +64,7 @@ _NEXT = (
     .join(nodes, nodes.c.id == node_roles.c.node_id)
     .join(roles, roles.c.id == node_roles.c.role_id)
     .where(
-        node_roles.c.leaving,
+        flag(node_roles.c.leaving),
         ~exists()
         .where(edges.c.parent_id == node_roles.c.id, _CHILD.c.id == edges.c.child_id, _CHILD.c.leaving)
         .correlate(node_roles),
@@ -72,11 +73,15 @@ _NEXT = (
 )  # fmt: skip
 
 
+# Asked first: without it, SQLite goes through all nodes to find that none of their noderoles leaves.
+_ANY = select(exists().where(flag(node_roles.c.leaving)))
+
+
 def next_to_go(session: Session) -> list[Any]:
     """What leaves and has no child that leaves with it: it may go, or be torn down, now. One look at an index that is
     almost always empty.
     """
-    return list(session.execute(_NEXT).all())
+    return list(session.execute(_NEXT).all()) if session.scalar(_ANY) else []
 
 
 def emptied_nodes(session: Session) -> list[int]:

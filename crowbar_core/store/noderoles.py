@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import ACTIVE, ERROR, TRANSITION
 from crowbar_core.store.db import Store, ids_named
+from crowbar_core.store.flags import flag
 from crowbar_core.store.models import Node, NodeRole, RoleRow, table
 
 node_roles, nodes, roles = table(NodeRole), table(Node), table(RoleRow)
@@ -87,7 +88,7 @@ def any_unsettled(session: Session) -> bool:
 
 
 _ANY_UNSETTLED = select(
-    or_(*(exists().where(flag) for flag in (node_roles.c.away, node_roles.c.goes_back, node_roles.c.leaving)))
+    or_(*(exists().where(flag(one)) for one in (node_roles.c.away, node_roles.c.goes_back, node_roles.c.leaving)))
 )
 
 

@@ -33,6 +33,7 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import OPEN_RUN_STATES, RunState, State
 from crowbar_core.store.db import Store, ids_named
+from crowbar_core.store.flags import flag
 from crowbar_core.store.models import (
     RUNNABLE_INDEX,
     Data,
@@ -84,7 +85,7 @@ def _runnable(*, delayed: bool = False) -> Select[Any]:
     above = (
         select(edges.c.parent_id.label("id"))
         .join(below, below.c.id == edges.c.child_id)
-        .where(below.c.goes_back)
+        .where(flag(below.c.goes_back))
         .cte("above", recursive=True)
     )
     further = edges.alias()
@@ -140,7 +141,7 @@ def _ends_first() -> Select[Any]:
     down = select(edges.c.child_id.label("id")).where(edges.c.parent_id == bindparam("above"))
     tree = down.cte("down", recursive=True)
     tree = tree.union(select(edges.c.child_id).join(tree, edges.c.parent_id == tree.c.id))
-    return select(node_roles.c.id).where(node_roles.c.goes_back, node_roles.c.id.in_(select(tree.c.id)))
+    return select(node_roles.c.id).where(flag(node_roles.c.goes_back), node_roles.c.id.in_(select(tree.c.id)))
 
 
 _ENDS_FIRST = _ends_first()

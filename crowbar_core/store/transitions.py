@@ -31,6 +31,7 @@ from crowbar_core.errors import StaleState
 from crowbar_core.store import noderoles
 from crowbar_core.store.bulk import insert_rows
 from crowbar_core.store.db import ids_named
+from crowbar_core.store.flags import flag
 from crowbar_core.store.halting import cancel_runs
 from crowbar_core.store.models import Edge, NodeRole, RoleRow, Run, UtcDateTime, table
 from crowbar_core.store.moves import PORTION, Moves, Standing, batched, standing
@@ -408,7 +409,7 @@ def go_back(moves: Moves) -> None:
 
 
 _TO_GO_BACK = select(node_roles.c.id).where(
-    node_roles.c.goes_back,
+    flag(node_roles.c.goes_back),
     ~select(runs.c.id)
     .where(runs.c.node_role_id == node_roles.c.id, runs.c.state == str(RunState.RUNNING))
     .correlate(node_roles)
