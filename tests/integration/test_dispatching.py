@@ -47,7 +47,7 @@ class Work:
     def register_barclamp(self) -> Barclamp:
         roles = (
             Role(name="nothing"), Role(name="long", jig="python", run=self.wait),
-            Role(name="again", jig="python", run=self.again),
+            Role(name="again", jig="python", run=self.again), Role(name="then", jig="python", run=self.wait),
         )  # fmt: skip
         return Barclamp(name="work", roles=roles)
 
@@ -70,8 +70,10 @@ def parts(ready_database: str, tmp_path: Path, work: Work) -> Iterator[Parts]:
     built.close()
 
 
-def queue_runs(parts: Parts, role: str, nodes: int) -> None:
-    """A deployment with the role on so many nodes, committed: a run is queued on each."""
+def queue_runs(parts: Parts, role: str, nodes: int, *, then: str = "") -> None:
+    """A deployment with the role on so many nodes, committed: a run is queued on each. ``then``: a role beside it,
+    whose runs are made as those end.
+    """
     home = deployments.create_deployment(parts, SYSTEM, name=role)
     with parts.store.write() as session:
         role_id = session.scalars(select(RoleRow.id).where(RoleRow.name == role)).one()
@@ -88,6 +90,13 @@ def queue_runs(parts: Parts, role: str, nodes: int) -> None:
             insert(table(NodeRole)),
             [{"node_id": ref, "role_id": role_id, "deployment_id": home, "state": int(PROPOSED)} for ref in ids],
         )
+        if then:
+            other = session.scalars(select(RoleRow.id).where(RoleRow.name == then)).one()
+            session.execute(insert(table(DeploymentRole)).values(deployment_id=home, role_id=other))
+            session.execute(
+                insert(table(NodeRole)),
+                [{"node_id": ref, "role_id": other, "deployment_id": home, "state": int(PROPOSED)} for ref in ids],
+            )
     deployments.commit(parts, SYSTEM, home)
 
 
@@ -170,6 +179,21 @@ def test_what_waits_longest_is_taken_on_with_the_outcome_that_makes_room_for_it(
         wait_until(lambda: count(parts, "long", RunState.SUCCEEDED) == 9, seconds=30, what="all are done")
         assert sorted(work.began[2:]) == queued
         assert all(abs(place - queued.index(ref)) < 2 for place, ref in enumerate(work.began[2:]))
+    finally:
+        engine.stop()
+
+
+def test_nothing_is_kept_of_runs_that_were_made_and_have_ended(parts: Parts, work: Work) -> None:
+    queue_runs(parts, "long", 9, then="then")
+    engine = Engine(parts)
+    engine.start(sweeper=False)
+    try:
+        wait_until(lambda: len(work.began) == 2, seconds=30, what="both worker threads are busy")
+        work.go.set()
+        wait_until(lambda: count(parts, "then", RunState.SUCCEEDED) == 9, seconds=30, what="all are done")
+        wait_until(lambda: not engine.runner.busy, seconds=30, what="the worker threads are free")
+        assert not engine.runner._waiting
+        assert not engine.runner._carried
     finally:
         engine.stop()
 

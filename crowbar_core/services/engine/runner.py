@@ -58,7 +58,7 @@ class Runner:
         self._waiting: dict[int, None] = {}
         """Runs for which there was no room, in order, each once."""
         self._carried: set[int] = set()
-        """Those made by what was handed in here that do not pass by themselves."""
+        """Those made by what was handed in here that do not pass by themselves, until they are rung."""
         self._takes_next = False
         """Whether this process chooses itself what it takes on."""
         self._at_it = False
@@ -155,7 +155,8 @@ class Runner:
                 # Whoever hands in outcomes takes on, in the same transaction, what there is room for then.
                 room = 0 if self._handing_in else self.room(len(waiting) + len(fresh), wait=0.0)
                 # Where nothing can begin, only what passes by itself is worth a transaction.
-                offered = fresh if room else self._passing(fresh)
+                unknown = self._not_known_to_wait(fresh)
+                offered = fresh if room else self._passing(unknown)
                 with self._lock:
                     waiting.update(dict.fromkeys(fresh))
                     # Those that wait and those that have just come are taken on together.
@@ -179,11 +180,14 @@ class Runner:
             self._waiting.clear()
         self._stopping.wait(1.0)
 
-    def _passing(self, run_ids: Sequence[int]) -> Sequence[int]:
+    def _not_known_to_wait(self, run_ids: Sequence[int]) -> Sequence[int]:
+        """Without those that are known, from their making, not to pass by themselves. That is forgotten then."""
         with self._lock:
-            unknown = set(run_ids) - self._carried
+            unknown = [run_id for run_id in run_ids if run_id not in self._carried]
             self._carried.difference_update(run_ids)
-        run_ids = [run_id for run_id in run_ids if run_id in unknown]
+        return unknown
+
+    def _passing(self, run_ids: Sequence[int]) -> Sequence[int]:
         jigs = [name for name in self.parts.registry.jigs if self._passes(name)]
         if not (run_ids and jigs):
             return ()
@@ -388,9 +392,11 @@ class Runner:
             settle(turn)
             held.extend(take_new(turn, self.worker, room=room - len(held), passes=self._passes))
             if self._takes_next:
-                passing = {role for role in set(turn.made.values()) if self._passes(turn.registry.roles[role].role.jig)}
+                rung = {run: turn.made[run] for run in turn.queued if run in turn.made}
+                passing = {role for role in set(rung.values()) if self._passes(turn.registry.roles[role].role.jig)}
                 with self._lock:
-                    self._carried.update(run for run, role in turn.made.items() if role not in passing)
+                    self._carried.difference_update(turn.made)
+                    self._carried.update(run for run, role in rung.items() if role not in passing)
 
         with (
             self._logs.lines_of(logs) as (rows, counts),

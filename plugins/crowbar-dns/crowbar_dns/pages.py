@@ -28,8 +28,7 @@ RECORDS = (
     Column(name="value", label="Value", kind="code"),
     Column(name="node", label="Node", href="/nodes/{node_id}"),
     Column(name="dns_name_filter", label="Filter", href="/dns-name-filters/{dns_name_filter_id}"),
-    Column(name="served", label="Servers that have it", kind="number"),
-    Column(name="problem", label="Why not"),
+    Column(name="served", label="Served by", kind="number"),
 )
 OF_FILTER = (
     Column(name="name", label="Filter", href="/dns-name-filters/{id}"),
@@ -42,7 +41,6 @@ PREVIEW = (
     Column(name="rr_type", label="Type"),
     Column(name="value", label="Value", kind="code"),
     Column(name="node", label="Node", href="/nodes/{node_id}"),
-    Column(name="problem", label="Why not"),
 )
 SEARCH = (
     Input(name="name", label="Name"),

@@ -262,14 +262,11 @@ class _Demo:
     def _break_and_mend(
         self, scene: Scene, api: Client, process: subprocess.Popen[bytes], names: Sequence[str]
     ) -> bool:
-        def commit() -> None:
-            api.put("deployments", DEPLOYMENT, "commit")
-
         scene.look(names)
-        if not scene.break_it(names, commit):
+        if not scene.break_it(names):
             return False
         self._settle(api)
-        scene.mend(commit)
+        scene.mend()
         if not self._watch(api, process):
             return False
         self.story.tell("All is ACTIVE again.")

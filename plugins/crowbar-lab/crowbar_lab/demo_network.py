@@ -68,7 +68,7 @@ class Scene:
             said = "answers" if self._answers(first, address) else "does not answer"
             self.tell(f"Asked from {first} over {NETWORK}, {others[-1] if others else first} {said} at {address}.")
 
-    def break_it(self, names: Sequence[str], commit: Callable[[], None]) -> bool:
+    def break_it(self, names: Sequence[str]) -> bool:
         """Gives the network a VLAN that the switch does not carry, and follows the last of the nodes: True when its run
         has failed and it is as it was.
         """
@@ -78,8 +78,7 @@ class Scene:
         before = self._interfaces(node)
         self.tell(f"Now a change that cannot work: {NETWORK} gets VLAN {WRONG}, which the switch does not carry.")
         self.tell(f"Before it, {node} has {before}, and answers at {four}.")
-        self.api.patch("networks", NETWORK, body={"vlan": WRONG})
-        commit()
+        self._change(WRONG)
         run = self._follow(node, four, runs)
         if run is None:
             self.tell(f"No run of {ROLE} on {node} has ended.")
@@ -90,10 +89,13 @@ class Scene:
         self.tell(f"{node} is {'still there, and has' if alive else 'not reached, with'} {after}, as before.")
         return bool(alive) and after == before and run["state"] == "failed"
 
-    def mend(self, commit: Callable[[], None]) -> None:
+    def mend(self) -> None:
         self.tell(f"Put right again: {NETWORK} gets VLAN {VLAN}.")
-        self.api.patch("networks", NETWORK, body={"vlan": VLAN})
-        commit()
+        self._change(VLAN)
+
+    def _change(self, vlan: int) -> None:
+        self.api.patch("networks", NETWORK, body={"vlan": vlan})
+        self.api.put("networks", NETWORK, "commit")
 
     # ---- one's eyes
 

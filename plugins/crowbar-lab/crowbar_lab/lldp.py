@@ -29,6 +29,9 @@ tell configure system hostname "$2" >/dev/null
 def announce(lab: Lab, *, name: str = "switch", every: int = 1) -> None:
     """From now on the switch tells at each port, every so many seconds, its ``name``, the port and its VLANs. Raises
     ``LabError`` where lldpd is missing.
+
+    Ask for it when the cards are up: of a port that comes up later, lldpd tells no VLANs until one of them is changed.
+    What a port in an LACP group has it does not tell either.
     """
     _hand_in(lab)
     lab.run_in_switch(["sh", "-c", _BEGIN, _CLI, str(every), name], check=True)

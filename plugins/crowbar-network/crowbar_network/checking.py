@@ -214,7 +214,8 @@ def _asked(here: Cluster, session: Any, names: set[str]) -> tuple[list[Asked], l
         if not mine or machine is None:
             continue
         if not (view.node.alive and view.node.addresses):
-            unheard.append({"node": view.node.name, "why": "It is not alive."})
+            why = "It has no address at which it could be asked." if view.node.alive else "It is not alive."
+            unheard.append({"node": view.node.name, "why": why})
             continue
         asked = Asked(view=view.node)
         if machine.nics is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -17,6 +18,7 @@ from crowbar_network.rest_wires import accept, check, wires
 from crowbar_network.tables import checks
 
 wire_pages = Blueprint("network_wire_pages", __name__)
+_PARTS = re.compile(r"(\d+)")
 AT_ONCE = 500
 """Cards on a page."""
 ACTIONS = (
@@ -38,12 +40,19 @@ def all_wires() -> Response:
     with cluster().read() as session:
         last = session.execute(select(checks).order_by(checks.c.id.desc()).limit(1)).first()
         right = checking.accepted(session)
-    rows = sorted((_shown(one, right) for one in wires()), key=lambda one: (not one["switch"], one["switch"] or ""))
+    rows = sorted((_shown(one, right) for one in wires()), key=_place)
     more = max(0, after) + AT_ONCE if len(rows) > max(0, after) + AT_ONCE else 0
     return page(
         "crowbar_network/wires.html", rows=rows[max(0, after) :][:AT_ONCE], more=more, after=after, ways=WAYS,
         actions=ACTIONS, last=last, names=_names(last), count=len(rows),
     )  # fmt: skip
+
+
+def _place(wire: dict[str, Any]) -> tuple[Any, ...]:
+    """By switch and port as people count them, then what is at none."""
+    if wire["port"] is None:
+        return (1, wire["carrier"])
+    return 0, wire["switch"], [part.zfill(8) if part.isdigit() else part for part in _PARTS.split(wire["port"])]
 
 
 def _names(last: Any) -> dict[str, int]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import crowbar_jig_script
 import crowbar_network
 import pytest
-from crowbar_network import checking
+from crowbar_network import checking, program
 from crowbar_network.lldp import Neighbour, neighbours
 from crowbar_network.wires import Bond, Wire, read
+from sqlalchemy import select
 
 from crowbar_core import PermanentError
-from crowbar_core.testing import FakeJig, Testbed
+from crowbar_core.testing import FakeJig, PostgresServer, Testbed
 
 API = "/api/v2"
 SWITCH = {
@@ -105,6 +110,47 @@ def test_what_is_no_such_text_is_refused(name: str, text: str) -> None:
         read("n1", {**SECTIONS, name: text})
 
 
+# ---------------------------------------------------------------- listening, where lldpd has to be brought
+
+STUBS = {
+    "lldpd": "touch /run/began",
+    "lldpcli": "[ -e /run/began ]",
+    "apt-get": """case "$*" in *install*lldpd) ;; *) exit 9;; esac
+printf '#!/bin/sh\\n%s\\n' 'touch /run/began' >"$DIR/lldpd"
+printf '#!/bin/sh\\n%s\\n' '[ -e /run/began ]' >"$DIR/lldpcli"
+chmod 755 "$DIR/lldpd" "$DIR/lldpcli\"""",
+    "no apt-get": "echo E: Unable to locate package lldpd >&2; exit 100",
+}
+
+
+def listens(place: Path, *programs: str, begun: bool = False) -> tuple[int, str]:
+    """What the program that a node is given ends with, where only these are to be found, and a /run of its own."""
+    for name in ("sh", "mkdir", "rm", "sleep", "touch", "chmod"):
+        (place / name).symlink_to(str(shutil.which(name)))
+    for name in programs:
+        path = place / name.removeprefix("no ")
+        path.write_text(f"#!/bin/sh\n{STUBS[name]}\n")
+        path.chmod(0o755)
+    inside = f"mount -t tmpfs none /run; {'touch /run/began; ' if begun else ''}PATH={place} DIR={place} exec sh -s"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", inside], input=program.listen(), capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, (done.stdout + done.stderr).strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("programs, begun, ends", [
+    (("lldpd", "lldpcli"), True, (0, "ran")),
+    (("lldpd", "lldpcli"), False, (0, "begun")),
+    (("apt-get",), False, (0, "begun")),
+    (("no apt-get",), False, (1, "apt-get cannot install lldpd: install it, or give the machine a mirror that has it")),
+    ((), False, (1, "there is no lldpd, and no apt-get that could install it")),
+])  # fmt: skip
+def test_lldpd_is_started_where_it_is_and_installed_where_it_is_not(
+    tmp_path: Path, programs: tuple[str, ...], begun: bool, ends: tuple[int, str]
+) -> None:
+    assert listens(tmp_path, *programs, begun=begun) == ends
+
+
 # ---------------------------------------------------------------- faces
 
 
@@ -125,15 +171,16 @@ def bed() -> Iterator[Testbed]:
 def test_a_node_s_page_shows_its_wires_and_one_that_does_not_listen_shows_none(bed: Testbed) -> None:
     page = bed.browser("viewer").open(f"/nodes/{bed.node('n1').id}")
     assert "<h2>Wires</h2>" in page
-    row = page.partition('<th scope="row" class="mono">eth1</th>')[2].partition("</tr>")[0]
-    for said in ("52:54:00:00:00:01", "25g", "yes", "leaf-1", "Ethernet7", "7, ", "100, 200"):
+    row = page.partition('<span class="mono">eth1</span>')[2].partition("</tr>")[0]
+    for said in ("52:54:00:00:00:01", "25g", "in bond0", "leaf-1", "Ethernet7", "VLAN 7, ", "100, 200"):
         assert said in row
+    assert "no carrier" in page.partition('<span class="mono">eth0</span>')[2].partition("</tr>")[0]
     assert "<h2>Wires</h2>" not in bed.browser("viewer").open(f"/nodes/{bed.node('n2').id}")
 
 
 def test_wires_are_told_by_switch_by_command_and_over_rest(bed: Testbed) -> None:
     page = bed.browser("viewer").open("/network-wires")
-    assert page.index("Ethernet7") < page.index("port 8") < page.index("no carrier")
+    assert page.index("Ethernet7") < page.index("port 8") < page.index(">no carrier")
     assert "Accept the wires" not in page
     told = json.loads(bed.cli("networks", "wires", "--node", "n1.example.test", "--format", "json").stdout)
     assert [(one["node"], one["nic"], one["switch"], one["port"]) for one in told][:2] == [
@@ -177,12 +224,49 @@ def test_a_check_is_asked_for_and_carried_out_by_the_periodic_job(bed: Testbed) 
     assert "nobody has begun it" in said.stderr
 
 
-def test_of_all_checks_the_last_twenty_are_kept(bed: Testbed) -> None:
-    for _ in range(22):
-        with bed.change() as change:
-            checking.ask(change, ())
-        bed.periodic("network-check")
-    assert len(bed.web().get(f"{API}/network_checks?limit=100").json) == 20
+def test_the_command_waits_for_the_check_and_ends_with_1_for_whom_nobody_could_ask(bed: Testbed) -> None:
+    web = bed.web("operator")
+    span = {"name": "host", "first": "10.60.0.1/24", "last": "10.60.0.9/24"}
+    assert web.post(f"{API}/networks", json={"name": "far", "category": "x", "conduit": "?1g1", "ranges": [span]}).json
+    bed.bind("network-far", "n1")
+    bed.commit()
+    bed.anneal_until_quiet()
+    with ThreadPoolExecutor(1) as aside:
+        asked = aside.submit(bed.cli, "networks", "check", "far")
+        while not asked.done():
+            bed.periodic("network-check")
+    said = asked.result()
+    assert said.exit_code == 1
+    assert "n1.example.test" in said.stdout
+    assert "has no address" in " ".join(said.stdout.split())
+    assert "0 nodes told of their cards and asked others 0 times; 0 found." in said.stderr + said.stdout
+
+
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def test_of_all_checks_the_last_twenty_are_kept(database: str, request: pytest.FixtureRequest) -> None:
+    url = None
+    if database == "postgresql":
+        server: PostgresServer = request.getfixturevalue("crowbar_postgres")
+        url = server.create_database()
+    jig = FakeJig()
+    jig.always({"network": {"wires": [one.told() for one in read("n1", SECTIONS).wires]}}, role="network-lldpd")
+    with Testbed(crowbar_jig_script, crowbar_network, jigs={"network": jig}, database_url=url) as bed:
+        bed.add_node("n1")
+        bed.bind("network-lldpd", "n1")
+        bed.commit()
+        bed.anneal_until_quiet()
+        for _ in range(22):
+            with bed.change() as change:
+                checking.ask(change, ())
+                assert checking.accept(change) == 1
+            bed.periodic("network-check")
+        with bed.read() as session:
+            kept = session.execute(select(crowbar_network.tables.checks)).all()
+            assert checking.accepted(session) == {"n1.example.test": {
+                "52:54:00:00:00:01": ("leaf-1 00:11:22:33:44:55", "Ethernet7"),
+                "52:54:00:00:00:02": ("sw sw", "port 8"),
+            }}  # fmt: skip
+        assert [(one.state, one.findings) for one in kept] == [("done", [])] * 20
 
 
 def test_no_network_is_called_like_the_role_that_listens(bed: Testbed) -> None:

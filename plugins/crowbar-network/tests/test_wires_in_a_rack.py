@@ -20,7 +20,7 @@ from crowbar_network.jig import NetworkJig
 
 from crowbar_core.testing import Testbed
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 rack = rack_fixture(nodes=3, cards=3)
 API = "/api/v2"
@@ -67,7 +67,8 @@ class Site:
                 self.bed.bind(role, node.name)
         self.bed.commit()
         self.bed.anneal_until_quiet(within=300)
-        for node in self.lab.nodes:  # when the cards are up
+        lldp.announce(self.lab, name="leaf-7")
+        for node in self.lab.nodes:
             self.bed.bind("network-lldpd", node.name)
         self.bed.commit()
         self.bed.anneal_until_quiet(within=300)
@@ -93,7 +94,6 @@ def site(rack: Lab) -> Iterator[Site]:
         lldp.hand_out(rack, node)
         for nic, port in (("eth1", TRUNK), ("eth2", TRUNK), ("eth3", FRONT)):
             rack.port(node, nic, **port)
-    lldp.announce(rack, name="leaf-7")
     site = Site(rack)
     try:
         site.do(site.set_up)

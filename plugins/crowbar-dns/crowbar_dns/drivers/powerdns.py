@@ -23,9 +23,6 @@ class PowerDns:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._address = server.addresses[0] if server.addresses else ""
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.headers["X-API-Key"] = server.key
         self._id = str(server.options.get("server_id", "localhost"))
 
     def check(self) -> None:
@@ -72,9 +69,12 @@ class PowerDns:
             host = f"[{address}]" if ":" in address else address
             url = f"http://{host}:{self._server.port}/api/v1/servers/{quote(self._id, safe='')}{path}"
             try:
-                answer = self._session.request(
-                    method, url, timeout=timeout or self._server.timeout, allow_redirects=False, **options
-                )
+                with requests.Session() as session:
+                    session.trust_env = False
+                    session.headers["X-API-Key"] = self._server.key
+                    answer = session.request(
+                        method, url, timeout=timeout or self._server.timeout, allow_redirects=False, **options
+                    )
             except requests.RequestException as error:
                 problem = _said(error)
                 continue
