@@ -35,6 +35,7 @@ from crowbar_core.domain.states import OPEN_RUN_STATES, RunState, State
 from crowbar_core.store.db import Store, ids_named
 from crowbar_core.store.flags import flag
 from crowbar_core.store.models import (
+    OPEN_RUNS,
     RUNNABLE_INDEX,
     Data,
     Deployment,
@@ -324,9 +325,9 @@ def queued(session: Session, limit: int, *, rung_before: datetime | None = None)
 
 
 def _free(*further: ColumnElement[bool]) -> Select[Any]:
-    woken = (runs.c.woken, runs.c.finished_at.is_(None), runs.c.pending, runs.c.state == str(RunState.RUNNING))
+    woken = (flag(runs.c.woken), runs.c.finished_at.is_(None), runs.c.pending, runs.c.state == str(RunState.RUNNING))
     found = union_all(
-        select(runs.c.id).where(runs.c.state == str(RunState.QUEUED), *further),
+        select(runs.c.id).where(runs.c.state == str(RunState.QUEUED), OPEN_RUNS, *further),
         select(runs.c.id).where(*woken, *further),
     ).subquery()
     return select(found.c.id).order_by(found.c.id).limit(bindparam("n", type_=Integer()))
@@ -383,6 +384,7 @@ def overdue(session: Session, now: datetime) -> list[Overdue]:
     """Runs whose lease, or whose deadline when pending, has passed."""
     rows = session.execute(
         select(runs.c.id, runs.c.pending, runs.c.step.is_not(None).label("in_steps")).where(
+            OPEN_RUNS,
             runs.c.state.in_((str(RunState.RUNNING), str(RunState.CANCELLING))),
             or_(runs.c.lease_until < now, runs.c.deadline < now),
         )
@@ -395,7 +397,7 @@ def holders(session: Session) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for row in session.execute(
         select(runs.c.worker, runs.c.id).where(
-            runs.c.state.in_((str(RunState.RUNNING), str(RunState.CANCELLING))), ~runs.c.pending
+            OPEN_RUNS, runs.c.state.in_((str(RunState.RUNNING), str(RunState.CANCELLING))), ~runs.c.pending
         )
     ):
         found.setdefault(row.worker, []).append(row.id)

@@ -19,13 +19,14 @@ from crowbar_core.store.models.cluster import (
 from crowbar_core.store.models.events import Delivery, Event, HookError
 from crowbar_core.store.models.people import Audit, BrowserSession, IdempotencyKey, Token, User
 from crowbar_core.store.models.processes import Lease, Meta, PeriodicJob, ProcessRow
-from crowbar_core.store.models.runs import Run, RunLog, RunStep, RunTotal
+from crowbar_core.store.models.runs import OPEN_RUNS, Run, RunLog, RunStep, RunTotal
 
 CORE_TABLES = dict(Base.metadata.tables)
 """The core's own, by name: barclamps put theirs into the same metadata, after these."""
 
 __all__ = [
     "CORE_TABLES",
+    "OPEN_RUNS",
     "RUNNABLE_INDEX",
     "AddressClaim",
     "AttribRow",

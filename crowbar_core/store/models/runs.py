@@ -27,6 +27,8 @@ from crowbar_core.store.models.base import (
 )
 
 _OPEN = text(one_of("state", OPEN_RUN_STATES))
+OPEN_RUNS = text(one_of("runs.state", OPEN_RUN_STATES))
+"""That a run is open, in the words of the indexes of open runs: SQLite takes no other for the same."""
 _WOKEN = text("woken AND finished_at IS NULL")
 _AGAIN = text("again_at IS NOT NULL AND finished_at IS NULL")
 
