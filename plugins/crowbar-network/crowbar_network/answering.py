@@ -46,7 +46,8 @@ def network_subnets(session: Any) -> Iterable[Mapping[str, Json]]:
     for network in named.values():
         if network.v6prefix:
             subnet(network.id, network.v6prefix)
-    for one in session.execute(select(routers).order_by(routers.c.pref, routers.c.id)).all():
+    counting = select(routers).where(routers.c.standing != "new").order_by(routers.c.pref, routers.c.id)
+    for one in session.execute(counting).all():
         if there := found.get((one.network_id, _subnet(one.address, one.prefix))):
             there["routers"].append(str(of_key(one.address)))
     kept = select(allocations).where(allocations.c.node_id.is_(None)).order_by(allocations.c.address)

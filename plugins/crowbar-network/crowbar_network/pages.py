@@ -100,7 +100,7 @@ def listed() -> Response:
     shown = rows(NETWORKS, filters=[one.name for one in FILTERS], sort="name")
     with cluster().read() as session:
         count = select(allocations.c.network_id, func.count()).group_by(allocations.c.network_id)
-        given = dict(session.execute(count).tuples().all())
+        given = {row[0]: row[1] for row in session.execute(count).all()}
     items = [{**one, "given": given.get(one["id"], 0)} for one in shown.items]
     return page(
         "crowbar_network/networks.html", title="Networks", rows=shown, items=items, columns=COLUMNS, filters=FILTERS,
