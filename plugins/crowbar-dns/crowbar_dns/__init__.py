@@ -10,6 +10,7 @@ from crowbar_core import Barclamp, NavItem, Panel, Periodic, Problem, Schema, ho
 from crowbar_dns import database
 from crowbar_dns.answering import check_binding as check_binding
 from crowbar_dns.answering import data_of as data_of
+from crowbar_dns.answering import dhcp_resolvers as dhcp_resolvers
 from crowbar_dns.declaring import register_declared as register_declared
 from crowbar_dns.events import on_install as on_install
 from crowbar_dns.events import on_network_allocation_create as on_network_allocation_create

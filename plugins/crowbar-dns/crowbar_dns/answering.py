@@ -1,4 +1,4 @@
-"""What the core asks: whether dns-database may be bound, and which zones a server is to have."""
+"""What others ask: whether dns-database may be bound, which zones a server is to have, and whom machines may ask."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crowbar_core.tables import node_roles as bound_roles
 from crowbar_core.tables import roles
 from crowbar_dns import facts
 from crowbar_dns.names import reverse_zones
-from crowbar_dns.services import DATABASE, SERVER
+from crowbar_dns.services import DATABASE, SERVER, resolvers
 
 
 @hookimpl
@@ -39,3 +39,9 @@ def data_of(node_roles: Sequence[NodeRoleView], session: Any) -> Mapping[int, Ma
         told = one.data.get("dns", {}).get("domains") or sorted(domains)
         found[one.id] = {"dns": {"zones": sorted({*(str(name).lower().removesuffix(".") for name in told), *reverse})}}
     return found
+
+
+@hookimpl(optional=True)
+def dhcp_resolvers(session: Any) -> Iterable[str]:
+    """Whom DHCP servers should name, where one asks: the servers that nodes can ask, too."""
+    return resolvers(session)

@@ -1,4 +1,4 @@
-"""The table of claims, made anew for some nodes or for all: the same on both databases."""
+"""What is known of names, on both databases: claims, made anew for some nodes or for all; whom to ask for names."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+import crowbar_dhcp
 import crowbar_dns
 import crowbar_jig_script
 import crowbar_network
 import pytest
-from crowbar_dns import entries
+from crowbar_dns import entries, services
 from crowbar_dns.tables import entries as table
 from sqlalchemy import select
 
@@ -21,7 +22,7 @@ API = "/api/v2"
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def bed(request: pytest.FixtureRequest) -> Iterator[Testbed]:
-    made: list[Any] = [crowbar_jig_script, crowbar_network, crowbar_dns]
+    made: list[Any] = [crowbar_jig_script, crowbar_network, crowbar_dns, crowbar_dhcp]
     if request.param == "sqlite":
         with Testbed(*made, jigs={"network": FakeJig()}) as bed:
             yield bed
@@ -73,3 +74,17 @@ def test_what_is_made_anew_for_some_is_what_is_made_for_all(bed: Testbed) -> Non
             entries.renew(change)
         assert some == claims(bed), step
     assert any(one[-1] for one in claims(bed))
+
+
+def test_dhcp_names_the_servers_that_machines_may_ask(bed: Testbed) -> None:
+    bed.add_node("resolver.d0.test")
+    its = bed.bind("dns-client", "resolver.d0.test").id
+    said: dict[str, Any] = {"driver": "rfc2136", "zones": [], "shared": [], "secret": "", "options": {}}
+    with bed.change() as change:
+        services.register(
+            change, its, name="own", addresses=["10.60.0.9", "fd00:60::9"], port=53, resolves=True, **said
+        )
+    assert bed.ask("dhcp_resolvers") == (("dns", ["10.60.0.9", "fd00:60::9"]),)
+    with bed.change() as change:
+        services.register(change, its, name="own", addresses=["10.60.0.9"], port=53, resolves=False, **said)
+    assert bed.ask("dhcp_resolvers") == (("dns", []),)
