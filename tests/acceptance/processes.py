@@ -19,6 +19,7 @@ from typing import Any
 import requests
 from crowbar_lab.lab import Lab
 
+from tests.integration.cluster import installed_barclamps
 from tests.services import find_program, python_path, wait_until
 
 BARCLAMP = Path(__file__).parent / "barclamp"
@@ -121,7 +122,7 @@ class Site:
         chosen = {**QUICK, "DATA_DIR": str(self.home / "data"), "LISTEN": "127.0.0.1:0", **self.settings}
         if self.lab is None:
             # Nodes that are only names: nobody could find them alive.
-            chosen["DISABLED_BARCLAMPS"] = "jig-script,lab,example,network"
+            chosen["DISABLED_BARCLAMPS"] = ",".join(installed_barclamps())
         else:
             chosen |= {"JIG_SCRIPT_KEY_FILE": str(self.lab.private_key), "JIG_SCRIPT_KILL_GRACE": "1"} | self.settings
         chosen |= {name.upper(): str(value) for name, value in settings.items()}

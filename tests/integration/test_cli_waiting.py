@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.integration.cluster import installed_barclamps
 from tests.services import free_port, python_path, wait_until
 
 BARCLAMP = """
@@ -108,7 +109,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         **os.environ, "HOME": str(room), "PYTHONPATH": python_path(room / "site"),
         "CROWBAR_DATA_DIR": str(room / "data"),
         "MOODY_HANGS": str(room / "hangs"), "MOODY_DELAY": str(DELAY), "CROWBAR_PROBE_SECONDS": "0",
-        "CROWBAR_HOOK_SECONDS": "1", "CROWBAR_DISABLED_BARCLAMPS": "jig-script,lab,example,network",
+        "CROWBAR_HOOK_SECONDS": "1", "CROWBAR_DISABLED_BARCLAMPS": ",".join(installed_barclamps()),
     }  # fmt: skip
     log_path = room / "log"
     with log_path.open("wb") as log:
