@@ -22,6 +22,7 @@ from crowbar_core.testing import FakeClock, FakeJig, Testbed
 
 API = "/api/v2"
 CARD = "card1"
+MAC, STRANGER = "52:54:00:00:00:01", "52:54:00:00:99:01"
 CLIENT6 = Path(__file__).with_name("client6.py").read_text(encoding="utf-8")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -11,26 +10,19 @@ from crowbar_dhcp.testing import check_dhcp_driver
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 
-from .site import API, CARD, Site, on_node, second_card
+from .site import API, CARD, MAC, STRANGER, Site, on_node
 
 pytestmark = pytest.mark.lab
 
-MAC, OTHER, STRANGER = "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:99:01"
+OTHER = "52:54:00:00:00:02"
 PHANTOM = "system-phantom.internal.local"
 BIOS, UEFI, UEFI_HTTP = ("-x", "0x5d:0000"), ("-x", "0x5d:0007"), ("-x", "0x5d:0010")
 IPXE = ("-x", "0x5d:0000", "-x", "0x4d:69505845")
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab.create("dhcp", nodes=2, state_dir=tmp_path_factory.mktemp("lab"), owner=os.getpid()) as lab:
-        second_card(lab, lab.nodes[-1].name)
-        yield lab
-
-
-@pytest.fixture(scope="module")
 def site(lab: Lab) -> Iterator[Site]:
-    """dhcp-server on the first node, dhcp-database, and both nodes on the network."""
+    """dhcp-server on the first node, dhcp-database, both nodes on the network, and a machine that is only a name."""
     made = Site(lab)
 
     def set_up() -> None:
@@ -41,6 +33,7 @@ def site(lab: Lab) -> Iterator[Site]:
             made.bed.bind("network-lab", node.name)
         made.bed.commit()
         made.settle()
+        made.machine("m1.lab.test", MAC, "10.77.0.101")
 
     try:
         inside(lab, set_up)
@@ -60,7 +53,8 @@ def is_active(site: Site) -> bool:
 
 def test_a_node_has_its_own_address_and_a_stranger_one_of_the_pool(lab: Lab, site: Site) -> None:
     def work() -> None:
-        site.machine("m1.lab.test", MAC, "10.77.0.101")
+        site.bed.change_node("m1.lab.test", bootenv="local")
+        site.settle()
         told = site.ask(MAC)
         assert (told["ip"], told["hostname"], told["mtu"]) == ("10.77.0.101", "m1.lab.test", "1450")
         assert told["domain"] == "lab.test"
@@ -294,29 +288,9 @@ def test_a_server_that_is_unbound_is_as_it_was_before(lab: Lab, site: Site) -> N
         assert on_node(lab, server, "pidof kea-dhcp4 kea-dhcp6 kea-ctrl-agent radvd || echo none") == "none\n"
         assert on_node(lab, server, "grep -l crowbar /etc/kea/* || echo none") == "none\n"
         assert site.ask(MAC) == {}
-
-    inside(lab, work)
-
-
-def test_the_same_in_a_network_of_ipv6_alone(lab: Lab, site: Site) -> None:
-    """After the tests above: the server is set up anew, and reached over IPv6."""
-
-    def work() -> None:
-        with Site(lab, families=(6,)) as six:
-            six.bed.bind("dhcp-database")
-            six.bed.bind("dhcp-server", lab.nodes[0].name)
-            six.bind("network-lab", lab.nodes[0].name)
-            assert six.service()._server.url.startswith("http://[fd00:77:")
-            six.machine("m6.lab.test", MAC, "fd00:77::606", bootenv="debian-13")
-            assert six.served("m6.lab.test") == "debian-13"
-            assert six.ask6(MAC, arch=7) == {"ip": "fd00:77::606", "boot": "tftp://[fd00:77::9]/debian-13/ipxe.efi"}
-            assert six.ask6(STRANGER, arch=7)["boot"] == "tftp://[fd00:77::9]/discovery/ipxe.efi"
-            six.bed.change_node("m6.lab.test", bootenv="local")
-            six.settle()
-            assert (six.served("m6.lab.test"), six.ask6(MAC, arch=7)) == ("local", {"ip": "fd00:77::606"})
-            six.bed.delete_node("m6.lab.test")
-            six.settle()
-            assert six.ask6(MAC)["ip"].startswith("fd00:77::dcdc:")
-            assert six.ask(STRANGER) == {}
+        site.bed.bind("dhcp-server", server)
+        site.bed.commit()
+        site.settle()
+        assert site.ask(MAC)["ip"] == "10.77.0.101"
 
     inside(lab, work)
