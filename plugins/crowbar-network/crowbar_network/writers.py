@@ -1,6 +1,7 @@
 """The files in which a node's own network tool reads what its interfaces should be, from the one model of layers.
 
-Each writer is given all links, each after what it stands on, and returns path -> text. What a name may hold was checked
+A writer is a function that is given all links, each after what it stands on, and returns path -> text. It is found by
+an entry point of the group ``crowbar_network.writers``; those here are four of them. What a name may hold was checked
 when it was made, so that nothing here needs quoting.
 """
 
@@ -8,11 +9,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
+from crowbar_core import PermanentError
 from crowbar_network.changes import by_family, fresh, route_line, rule_line
 from crowbar_network.layers import RULE, Link, Route
 from crowbar_network.program import Trial
 
+GROUP = "crowbar_network.writers"
+Writer = Callable[[Sequence[Link]], Mapping[str, str]]
 MARK = "# Written by Crowbar; what is changed here is written over."
 
 
@@ -174,16 +180,38 @@ def iproute2(links: Sequence[Link]) -> dict[str, str]:
     return files | ({"/etc/crowbar-network/links6.ip": _text([MARK, *lines6])} if lines6 else {})
 
 
-WRITERS: Mapping[str, Callable[[Sequence[Link]], dict[str, str]]] = {
-    "networkd": networkd,
-    "ifupdown": ifupdown,
-    "netplan": netplan,
-    "iproute2": iproute2,
-}
-
-
 def _text(lines: Iterable[str]) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+# ---------------------------------------------------------------- whoever brings them
+
+
+def writer_names() -> list[str]:
+    """Those that are installed here, in the order of their names."""
+    return sorted(_installed())
+
+
+def writer_of(name: str) -> Writer:
+    """Raises ``PermanentError`` when nobody brings a writer of that name, two do, or it cannot be loaded."""
+    found = _installed().get(name, ())
+    if len(found) != 1:
+        brought = " and ".join(sorted(one.value for one in found))
+        fault = f"is brought by {brought}: uninstall one of them" if found else "is not installed"
+        raise PermanentError(f"The writer {name} {fault}; there are {', '.join(writer_names())}.")
+    try:
+        writer: Writer = found[0].load()
+    except Exception as error:
+        raise PermanentError(f"The writer {name} ({found[0].value}) cannot be loaded: {error}") from error
+    return writer
+
+
+@cache
+def _installed() -> Mapping[str, Sequence[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for one in {(each.name, each.value): each for each in entry_points(group=GROUP)}.values():
+        found.setdefault(one.name, []).append(one)
+    return found
 
 
 # ---------------------------------------------------------------- while a change is tried
