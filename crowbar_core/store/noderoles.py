@@ -36,10 +36,10 @@ def row_of(session: Session, node_role_id: int) -> Any:
 
 
 def values_of(session: Session, node_role_id: int) -> Any:
-    """(role, node, proposed_data, committed_data), or None."""
+    """(role, node, state, proposed_data, committed_data), or None."""
     return session.execute(
         select(
-            roles.c.name.label("role"), nodes.c.name.label("node"), node_roles.c.proposed_data,
+            roles.c.name.label("role"), nodes.c.name.label("node"), node_roles.c.state, node_roles.c.proposed_data,
             node_roles.c.committed_data,
         )
         .join(roles, roles.c.id == node_roles.c.role_id)

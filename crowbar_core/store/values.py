@@ -33,11 +33,6 @@ def rows_of(session: Session, store: Store, ids: Collection[int]) -> list[Any]:
     )  # fmt: skip
 
 
-def row_of(session: Session, store: Store, node_role_id: int) -> Any:
-    """The same of one, or None."""
-    return next(iter(rows_of(session, store, [node_role_id])), None)
-
-
 def on_node(session: Session, node_id: int, role: str) -> int | None:
     """The noderole of this role on this node, if it is bound there."""
     return session.scalar(

@@ -23,7 +23,7 @@ from crowbar_core.services.turns.parts import Actor, Parts, Turn, ValueChange
 from crowbar_core.services.turns.secrets import keep_seals, open_secrets, seal
 from crowbar_core.services.values.drafts import PROPOSED_LAYER, watch_roles
 from crowbar_core.services.values.nodes import write_nodes
-from crowbar_core.store import deployment_roles, deployments, node_fields, provenance, values
+from crowbar_core.store import deployment_roles, deployments, node_fields, noderoles, provenance, values
 
 LAYER_COLUMN = {
     "user": "committed_data",
@@ -352,7 +352,7 @@ def _write_node(turn: Turn, loaded: LoadedAttribute, value: Json, node_id: int, 
 
 
 def _write_node_role(turn: Turn, loaded: LoadedAttribute, value: Json, node_role_id: int, *, now: bool) -> Written:
-    row = or_missing(values.row_of(turn.session, turn.store, node_role_id), "noderole", node_role_id)
+    row = or_missing(noderoles.values_of(turn.session, node_role_id), "noderole", node_role_id)
     if loaded.role != row.role:
         raise BadInput(f"Attribute {loaded.attribute.name} does not belong to role {row.role}.")
     committed, attribute = row.committed_data, loaded.attribute
@@ -362,7 +362,7 @@ def _write_node_role(turn: Turn, loaded: LoadedAttribute, value: Json, node_role
         changed["committed_data"] = _changed(turn, committed, committed, attribute, value)
     layers = node_role_layers(turn.registry, turn.session, turn.store, [node_role_id] if at_once else [])
     values.write(turn.session, turn.now, node_role_id, changed)
-    name = f"{row.role} on {node_fields.name_of(turn.session, row.node_id)}"
+    name = f"{row.role} on {row.node}"
     if at_once:
         follow_values(turn, layers, {("user", f"node_role {node_role_id}"): changed["committed_data"]}, kept=True)
         _note(turn, "node_role", node_role_id, name, attribute, committed, changed["committed_data"])
