@@ -285,7 +285,7 @@ def test_a_hint_that_cannot_be_used_is_an_error_and_is_never_passed_over(bed: Te
 
 
 FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
-    ("host bits set", {"v6prefix": "fd00:1::5/64"}, "/v6prefix", "write a /64 such as fd12:3456:789a:1::/64, or auto"),
+    ("host bits set", {"v6prefix": "fd00:1::5/64"}, "/v6prefix", "are no part of a prefix: write fd00:1::/64"),
     ("IPv4 in an IPv6 field", {"v6prefix": "10.0.0.0/8"}, "/v6prefix", "is no IPv6 prefix"),
     ("/48", {"v6prefix": "fd00:1::/48"}, "/v6prefix", "is a /48: what machines make their addresses from is a /64"),
     ("/0", {"first": "10.20.0.1/0", "last": "10.20.0.9/0"}, "/ranges/0/first", "no room for machines; use /1 to /30"),
@@ -408,7 +408,7 @@ def test_an_admin_node_is_given_addresses_of_the_ranges_called_admin(bed: Testbe
 
 def test_what_is_free_and_what_is_given_are_all_of_every_range(bed: Testbed, web: Any) -> None:
     """After all that the other tests did: no address is in a gap and given, and none is in neither."""
-    assert web.get(f"{API}/network_ranges").json
+    network(web, "counted", "10.97.0.1/24", "10.97.0.40/24")
     with bed.read() as session:
         for one in session.execute(select(ranges)).all():
             mine = select(gaps.c.first, gaps.c.last).where(gaps.c.range_id == one.id)
