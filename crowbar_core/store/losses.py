@@ -49,10 +49,6 @@ def on_node(session: Session, node_id: int, *, committed: bool = False) -> list[
     return _ids(session, node_roles.c.node_id == node_id, *where)
 
 
-def in_deployment(session: Session, deployment_id: int) -> list[int]:
-    return _ids(session, node_roles.c.deployment_id == deployment_id)
-
-
 def all_new(session: Session, store: Store, ids: Collection[int]) -> bool:
     """Whether all of these noderoles are proposed and have never run."""
     used = or_(node_roles.c.state != int(PROPOSED), node_roles.c.run_count > 0)
@@ -103,19 +99,6 @@ def any_destructive_left(session: Session) -> bool:
     """Whether a noderole of a destructive role is still to succeed."""
     left = select(node_roles.c.id).join(roles, roles.c.id == node_roles.c.role_id)
     return session.scalar(left.where(roles.c.destructive, ~node_roles.c.done).limit(1)) is not None
-
-
-def names_of(session: Session, node_role_id: int) -> tuple[str, str]:
-    """(node, role) of a noderole. Raises ``NotFound``."""
-    found = session.execute(
-        select(nodes.c.name.label("node"), roles.c.name.label("role"))
-        .select_from(node_roles)
-        .join(nodes, nodes.c.id == node_roles.c.node_id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(node_roles.c.id == node_role_id)
-    ).one_or_none()
-    node, role = or_missing(found, "noderole", node_role_id)
-    return node, role
 
 
 def by_role(session: Session, store: Store, ids: Collection[int]) -> dict[str, list[str]]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from crowbar_core.store.bulk import set_json
@@ -40,11 +39,6 @@ def on_node(session: Session, node_id: int, role: str) -> int | None:
         .join(roles, roles.c.id == node_roles.c.role_id)
         .where(node_roles.c.node_id == node_id, roles.c.name == role)
     )
-
-
-def write(session: Session, now: datetime, node_role_id: int, values: Mapping[str, Any]) -> None:
-    """Write fields of a noderole."""
-    session.execute(update(node_roles).where(node_roles.c.id == node_role_id).values(updated_at=now, **values))
 
 
 def parents(session: Session, store: Store, children: Collection[int], *, proposed: bool) -> list[Any]:

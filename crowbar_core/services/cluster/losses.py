@@ -13,14 +13,16 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
-from crowbar_core.errors import BadInput
+from crowbar_core.errors import BadInput, or_missing
 from crowbar_core.services.cluster import binding, hammers, steering
 from crowbar_core.services.cluster import deployments as deployment_service
 from crowbar_core.services.cluster import nodes as node_service
 from crowbar_core.services.cluster.leaving import tearing_in
 from crowbar_core.services.cluster.planning import rehearse
 from crowbar_core.services.turns.parts import SYSTEM, Parts
+from crowbar_core.store import deployments as stored_deployments
 from crowbar_core.store import losses as found
+from crowbar_core.store import noderoles
 from crowbar_core.store.db import Store
 
 Titled = tuple[str, Iterable[str] | Mapping[str, list[str]]]
@@ -165,7 +167,7 @@ def _power(parts: Parts, kind: str, key: int, action: str) -> Loss:
 def _destroy_deployment(parts: Parts, deployment_id: int, force: bool) -> Loss:
     with parts.store.read() as session:
         row = found.row(session, "deployment", deployment_id)
-        ids = found.in_deployment(session, deployment_id)
+        ids = stored_deployments.node_roles_of(session, deployment_id)
         torn = _torn_down(parts, session, ids, force=force)
         stays = (
             "It cannot go as long as there is something to tear down on the nodes: unbind what is named below first, "
@@ -341,7 +343,8 @@ def _going(store: Store, session: Session, ids: Collection[int], torn: Collectio
 
 def _node_role_names(session: Session, node_role_id: int) -> tuple[str, str]:
     """`NODE/ROLE`, which is typed, and how it is spoken of."""
-    name = "/".join(found.names_of(session, node_role_id))
+    row = or_missing(noderoles.row_of(session, node_role_id), "noderole", node_role_id)
+    name = f"{row.node}/{row.role}"
     return name, f"noderole {name}"
 
 

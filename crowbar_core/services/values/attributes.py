@@ -361,7 +361,7 @@ def _write_node_role(turn: Turn, loaded: LoadedAttribute, value: Json, node_role
     if at_once:
         changed["committed_data"] = _changed(turn, committed, committed, attribute, value)
     layers = node_role_layers(turn.registry, turn.session, turn.store, [node_role_id] if at_once else [])
-    values.write(turn.session, turn.now, node_role_id, changed)
+    noderoles.note(turn.session, node_role_id, updated_at=turn.now, **changed)
     name = f"{row.role} on {row.node}"
     if at_once:
         follow_values(turn, layers, {("user", f"node_role {node_role_id}"): changed["committed_data"]}, kept=True)

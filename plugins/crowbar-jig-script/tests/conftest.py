@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 from crowbar_jig_script.jig import ScriptJig
-from crowbar_lab import linux
 from crowbar_lab.lab import Lab, LabNode
+from crowbar_lab.testing import begin_inside
 
 from crowbar_core import CrowbarError, Done, NodeView, Role, Task
 
@@ -29,26 +29,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     lab = pyfuncitem.funcargs["lab"]
     assert isinstance(lab, Lab)
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    inside(lab, lambda: pyfuncitem.obj(**arguments)).result()
+    begin_inside(lab, lambda: pyfuncitem.obj(**arguments)).result()
     return True
-
-
-def inside(lab: Lab, work: Callable[[], Any]) -> Future[Any]:
-    done: Future[Any] = Future()
-
-    def enter() -> None:
-        try:
-            network = os.open(lab.namespace, os.O_RDONLY)
-            try:
-                linux.setns(network, linux.CLONE_NEWNET)
-            finally:
-                os.close(network)
-            done.set_result(work())
-        except BaseException as problem:  # noqa: BLE001 - handed to whoever asks for the result
-            done.set_exception(problem)
-
-    threading.Thread(target=enter, daemon=True).start()
-    return done
 
 
 @pytest.fixture(scope="session")
@@ -149,7 +131,7 @@ class Site:
         self.scripts({"10-only.sh": scripts} if isinstance(scripts, str) else scripts)
         log, cancelled = given.pop("log", None) or Log(), threading.Event()
         task = self.task(log, cancelled, **given)
-        return Started(log=log, cancelled=cancelled, outcome=inside(self.lab, lambda: self.jig.run(task)))
+        return Started(log=log, cancelled=cancelled, outcome=begin_inside(self.lab, lambda: self.jig.run(task)))
 
     def run(self, scripts: Mapping[str, str] | str, **given: Any) -> Started:
         started = self.start(scripts, **given)

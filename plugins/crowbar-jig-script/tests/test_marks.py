@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pytest
 from crowbar_jig_script.payload import find_scripts, run_program
+from crowbar_lab.testing import inside
 
 from crowbar_core import Done, Interrupted, NodeUnreachable, PermanentError, RunCancelled, RunTimeout, TemporaryError
 
-from .conftest import RUNS, Site, eventually, inside
+from .conftest import RUNS, Site, eventually
 
 pytestmark = pytest.mark.lab
 
@@ -34,7 +35,7 @@ def ledger(site: Site) -> list[str]:
 
 def looked(site: Site, once: str, run_id: int) -> Done | None:
     task = site.task(lambda *_, **__: None, None, once=once, run_id=run_id)
-    found = inside(site.lab, lambda: site.jig.look(task)).result(timeout=30)
+    found = inside(site.lab, lambda: site.jig.look(task), timeout=30)
     assert found is None or isinstance(found, Done)
     return found
 

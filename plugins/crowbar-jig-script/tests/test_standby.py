@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import pytest
 from crowbar_jig_script.payload import STANDBY_COMMAND, Script, run_frame, standby_program
 from crowbar_jig_script.standby import NO_SETSID, Standby
+from crowbar_lab.testing import inside
 
 from crowbar_core import PermanentError
 
-from .conftest import RUNS, Site, eventually, inside
+from .conftest import RUNS, Site, eventually
 
 WHO = "read -r standby _ _ _ _ session _ </proc/$PPID/stat; echo $standby $session"
 """The shell that stands by, and the session of the run."""
@@ -136,7 +137,7 @@ def test_a_connection_that_has_just_answered_stands_for_the_node_and_an_old_one_
 ) -> None:
     site = sites(idle_close=303.0)
     view = site.view()
-    holds = lambda **given: inside(site.lab, lambda: site.jig.holds(site.view(**given))).result(10)  # noqa: E731
+    holds = lambda **given: inside(site.lab, lambda: site.jig.holds(site.view(**given)), timeout=10)  # noqa: E731
     assert holds() is None, "there is no connection yet"
     site.run("true")
     assert holds() == view.addresses[0]

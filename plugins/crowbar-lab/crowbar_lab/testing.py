@@ -27,6 +27,11 @@ def inside(lab: Lab, work: Callable[[], T], *, timeout: float = 300.0) -> T:
     """Do it in a thread inside the lab's network, where its nodes can be reached; threads that it starts are there,
     too. ``timeout`` in seconds.
     """
+    return begin_inside(lab, work).result(timeout)
+
+
+def begin_inside(lab: Lab, work: Callable[[], T]) -> Future[T]:
+    """The same, without waiting for its end."""
     done: Future[T] = Future()
 
     def enter() -> None:
@@ -41,7 +46,7 @@ def inside(lab: Lab, work: Callable[[], T], *, timeout: float = 300.0) -> T:
             done.set_exception(problem)
 
     threading.Thread(target=enter, daemon=True).start()
-    return done.result(timeout)
+    return done
 
 
 def rack_fixture(*, nodes: int, cards: int) -> Callable[..., Iterator[Lab]]:
