@@ -27,7 +27,7 @@ import click
 import crowbar_core
 from crowbar_core import barclamp, client, errors, hookspecs, pages, rest, testing
 from crowbar_core import commands as command_kit
-from crowbar_core.barclamp import declared, extras, hammers, intents, jigs, seat, views
+from crowbar_core.barclamp import declared, extensions, extras, hammers, intents, jigs, seat, views
 from crowbar_core.cli.context import shared_options
 from crowbar_core.cli.local import settings_options
 from crowbar_core.cli.root import COMMANDS, root
@@ -410,7 +410,7 @@ def vocabulary_page() -> str:
 
 def _vocabulary() -> Iterator[ast.stmt]:
     """The statements of the modules that the vocabulary is written down in, in the order in which one reads them."""
-    for module in (declared, views, jigs, hammers, intents, extras, seat):
+    for module in (declared, views, jigs, hammers, intents, extras, extensions, seat):
         yield from ast.parse(inspect.getsource(module)).body
 
 

@@ -4,6 +4,7 @@ Standard library and pluggy only, so that importing ``crowbar_core`` costs a bar
 """
 
 from crowbar_core.barclamp.declared import Attribute, Barclamp, Require, Role, Want
+from crowbar_core.barclamp.extensions import Extensions
 from crowbar_core.barclamp.extras import (
     Declared,
     NavItem,
@@ -66,6 +67,7 @@ __all__ = [
     "DeploymentRoleView",
     "DeploymentView",
     "Done",
+    "Extensions",
     "Hammer",
     "Intent",
     "Jig",

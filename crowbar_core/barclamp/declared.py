@@ -91,7 +91,8 @@ class Role:
     or power it off, which a plan says. A node that dies during it takes neither the run nor what it rests upon on this
     node with it; when the run has ended, that goes back to work, on the system that came up. What a run of it does to
     the node must not be done again by the next run without need, or it never comes to rest. ``requires`` names roles
-    (``Require`` says where), ``wants`` attributes (``Want`` how). ``like`` is for roles defined at run time alone
+    (``Require`` says where), ``wants`` attributes (``Want`` how). ``sole``: there is one noderole of it in the whole
+    cluster, whatever its deployments, and a second is refused. ``like`` is for roles defined at run time alone
     (``DefineRole``).
     """
 
@@ -124,6 +125,7 @@ class Role:
     powersave: bool = False
     library: bool = False
     reboots: bool = False
+    sole: bool = False
 
 
 FLAGS: Final = (

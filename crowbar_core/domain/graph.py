@@ -92,6 +92,8 @@ class Situation:
     """Deployment id -> its system node's id."""
     bound: Sequence[Bound]
     peer_children: Mapping[tuple[int, str], Sequence[PeerChild]] = field(default_factory=dict)
+    sole: Mapping[str, str] = field(default_factory=dict)
+    """Of roles that are ``sole`` and bound: the name of the deployment in which they are."""
 
 
 @dataclass
@@ -197,6 +199,7 @@ class _Planner:
             for name in role.provides:
                 self._answering_to.setdefault(name, []).append(role.name)
         self._known: dict[tuple[str, str], _Between] = {}
+        self._sole = dict(situation.sole)
         self.node_id = self.home = 0
         self.node = Target("")
         self.deployments: Sequence[int] = ()
@@ -247,6 +250,8 @@ class _Planner:
             )
         role = self._bindable(name, path)
         path = (*path, name)
+        if role.sole:
+            self._take_sole(name, path)
         self._refuse_conflicts(role, here)
         parents: list[tuple[Ref, str]] = []
         for required in role.requires:
@@ -381,6 +386,15 @@ class _Planner:
                     f"Node {self.node.name} is a system node: it takes service roles only, and {name} is none."
                 )
         return role
+
+    def _take_sole(self, name: str, path: tuple[str, ...]) -> None:
+        chain = f" (needed through {' -> '.join(path)})" if len(path) > 1 else ""
+        if (there := self._sole.get(name)) is not None:
+            raise Refused(
+                f"Role {name}{chain} is bound in deployment {there} already, and there is one for the whole cluster. "
+                "Unbind it there first; bound in a deployment above both, it is there for both."
+            )
+        self._sole[name] = self.s.deployment_names[self.home]
 
     def _refuse_conflicts(self, role: Role, here: Mapping[str, Ref]) -> None:
         for other in here:

@@ -14,10 +14,10 @@ from crowbar_core.domain.graph import Bound, PeerChild
 from crowbar_core.domain.states import OPEN_RUN_STATES, PROPOSED
 from crowbar_core.store.bulk import insert_rows
 from crowbar_core.store.db import Store
-from crowbar_core.store.models import DeploymentRole, Edge, Node, NodeRole, RoleRow, Run, table
+from crowbar_core.store.models import Deployment, DeploymentRole, Edge, Node, NodeRole, RoleRow, Run, table
 
 nodes, node_roles, roles, edges, runs = table(Node), table(NodeRole), table(RoleRow), table(Edge), table(Run)
-deployment_roles = table(DeploymentRole)
+deployments, deployment_roles = table(Deployment), table(DeploymentRole)
 
 
 def targets(session: Session, store: Store, node_ids: Collection[int]) -> dict[int, Any]:
@@ -73,6 +73,17 @@ def bound(
         wheres.append(node_roles.c.id.in_(first.where(~store.ids(node_roles.c.node_id, node_ids))))
     found = {row.id: Bound(*row) for where in wheres for row in session.execute(base.where(where))}
     return [found[ref] for ref in sorted(found)]
+
+
+def sole(session: Session, names: Collection[str]) -> dict[str, str]:
+    """Role -> the name of the deployment in which it is bound; those of these that are bound anywhere."""
+    rows = session.execute(
+        select(roles.c.name, deployments.c.name.label("deployment"))
+        .join(node_roles, node_roles.c.role_id == roles.c.id)
+        .join(deployments, deployments.c.id == node_roles.c.deployment_id)
+        .where(roles.c.name.in_(names))
+    )
+    return {row.name: row.deployment for row in rows}
 
 
 def peer_children(

@@ -54,6 +54,18 @@ def test_binding_what_is_bound_changes_nothing(new_cluster: NewCluster) -> None:
         c.bind("a", "app", web)
 
 
+def test_a_sole_role_is_looked_for_in_all_deployments(new_cluster: NewCluster) -> None:
+    c = new_cluster(Role(name="app", sole=True), Role(name="net"))
+    for node in ("a", "b"):
+        c.node(node)
+    one, two = c.deployment("one"), c.deployment("two")
+    ref = c.bind("a", "app", one)
+    with pytest.raises(Refused, match="Role app is bound in deployment one already, and there is one for the whole"):
+        c.bind("b", "app", two)
+    binding.unbind(c.parts, OPERATOR, ref)
+    assert c.bind("b", "app", two)
+
+
 def test_a_requirement_is_looked_for_on_the_node_then_up_the_deployments(new_cluster: NewCluster) -> None:
     c = new_cluster(Role(name="net"), Role(name="app", requires=("net",)))
     one = c.deployment("one")

@@ -264,6 +264,23 @@ def test_a_circle_of_requirements_is_refused_with_its_path() -> None:
     assert "a -> b -> c -> a" in refused(situation(roles), "a")
 
 
+def test_a_sole_role_is_bound_once_in_the_whole_cluster() -> None:
+    roles = [Role(name="dns", service=True, sole=True), Role(name="client", requires=("dns",))]
+    there = {"dns": "storage"}
+    assert refused(situation(roles, sole=there), "client") == (
+        "Role dns (needed through client -> dns) is bound in deployment storage already, and there is one for the "
+        "whole cluster. Unbind it there first; bound in a deployment above both, it is there for both."
+    )
+    above = [Bound(3, "dns", ROOT_SYSTEM, ROOT)]
+    assert links(plan_binding(situation(roles, above, sole={"dns": "root"}), "client")) == {(3, "client", "data")}
+    both = situation(
+        roles, nodes={NODE: Target("n1"), OTHER: Target("n2")}, chains={DEPLOYMENT: [DEPLOYMENT], ROOT: [ROOT]},
+        deployment_names={DEPLOYMENT: "web", ROOT: "root"},
+    )  # fmt: skip
+    with pytest.raises(Refused, match="is bound in deployment web already"):
+        plan_bindings(both, [Wanted(NODE, "client", DEPLOYMENT), Wanted(OTHER, "client", ROOT)])
+
+
 def test_a_service_does_not_go_on_a_machine_nor_anything_else_on_a_system_node() -> None:
     roles = [Role(name="dns", service=True), Role(name="app")]
     assert "system node" in refused(situation(roles), "dns")

@@ -201,6 +201,7 @@ def _situation(turn: Turn, asked: Sequence[tuple[int, str, int | None]]) -> tupl
     for name in {one.role for one in wanted}:
         needed |= graph.closure(known, owners, name)
     clusters = {name for name in needed if name in known and known[name].cluster}
+    sole = {name for name in needed if name in known and known[name].sole}
     elsewhere = any(
         graph.is_elsewhere(known[name], other) for name in needed if name in known for other in known[name].requires
     )
@@ -214,6 +215,7 @@ def _situation(turn: Turn, asked: Sequence[tuple[int, str, int | None]]) -> tupl
             singles=needed - clusters, clusters=clusters, elsewhere=elsewhere,
         ),
         peer_children=bindings.peer_children(session, store, homes, clusters),
+        sole=bindings.sole(session, sole) if sole else {},
     )  # fmt: skip
     return wanted, situation
 

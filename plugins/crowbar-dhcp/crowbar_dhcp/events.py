@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
-
 from crowbar_core import (
     Change,
     Cluster,
@@ -17,13 +15,9 @@ from crowbar_core import (
     Json,
     NodeRoleView,
     NodeView,
-    Problem,
     Refresh,
-    Role,
     hookimpl,
 )
-from crowbar_core.tables import node_roles as bound_roles
-from crowbar_core.tables import roles
 from crowbar_dhcp import facts, services
 from crowbar_dhcp.services import DATABASE, SERVER, SERVICE
 from crowbar_dhcp.serving import CATEGORY
@@ -84,18 +78,6 @@ def on_node_unbind(node_role: NodeRoleView, change: Change) -> None:
 
 
 # ---------------------------------------------------------------- what the core asks
-
-
-@hookimpl
-def check_binding(node: NodeView, role: Role, session: Any) -> Iterable[Problem]:
-    """There is one dhcp-database, which tells all servers."""
-    if role.name != DATABASE:
-        return
-    bound = (
-        select(bound_roles.c.node_id).join(roles, roles.c.id == bound_roles.c.role_id).where(roles.c.name == DATABASE)
-    )
-    if any(one != node.id for one in session.scalars(bound)):
-        yield Problem(detail=f"{DATABASE} is bound already, and there is one for all deployments.")
 
 
 @hookimpl(roles=(SERVER,))

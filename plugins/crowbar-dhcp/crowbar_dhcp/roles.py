@@ -63,6 +63,7 @@ _DATABASE = Role(
     description="Keeps the DHCP servers at what the cluster's machines should be told.",
     jig="python",
     service=True,
+    sole=True,
     run=database.run,
     timeout=600,
     max_attempts=0,

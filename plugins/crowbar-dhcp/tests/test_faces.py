@@ -82,7 +82,7 @@ def test_without_a_server_the_database_says_so(bed: Testbed) -> None:
 
 def test_there_is_one_database_for_all_deployments(bed: Testbed) -> None:
     bed.add_deployment("d1")
-    with pytest.raises(Exception, match="dhcp-database is bound already"):
+    with pytest.raises(Exception, match="Role dhcp-database is bound in deployment system already"):
         bed.bind("dhcp-database", deployment="d1")
 
 

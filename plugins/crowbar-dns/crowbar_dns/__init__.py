@@ -8,7 +8,6 @@ from flask import Blueprint
 
 from crowbar_core import Barclamp, NavItem, Panel, Periodic, Problem, Schema, hookimpl
 from crowbar_dns import database
-from crowbar_dns.answering import check_binding as check_binding
 from crowbar_dns.answering import data_of as data_of
 from crowbar_dns.answering import dhcp_resolvers as dhcp_resolvers
 from crowbar_dns.declaring import register_declared as register_declared

@@ -1,30 +1,14 @@
-"""What others ask: whether dns-database may be bound, which zones a server is to have, and whom machines may ask."""
+"""What others ask: which zones a server is to have, and whom machines may ask."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
-
-from crowbar_core import Json, NodeRoleView, NodeView, Problem, Role, hookimpl
-from crowbar_core.tables import node_roles as bound_roles
-from crowbar_core.tables import roles
+from crowbar_core import Json, NodeRoleView, hookimpl
 from crowbar_dns import facts
 from crowbar_dns.names import reverse_zones
-from crowbar_dns.services import DATABASE, SERVER, resolvers
-
-
-@hookimpl
-def check_binding(node: NodeView, role: Role, session: Any) -> Iterable[Problem]:
-    """There is one dns-database, which tells all servers."""
-    if role.name != DATABASE:
-        return
-    bound = (
-        select(bound_roles.c.node_id).join(roles, roles.c.id == bound_roles.c.role_id).where(roles.c.name == DATABASE)
-    )
-    if any(one != node.id for one in session.scalars(bound)):
-        yield Problem(detail=f"{DATABASE} is bound already, and there is one for all deployments.")
+from crowbar_dns.services import SERVER, resolvers
 
 
 @hookimpl(roles=(SERVER,))

@@ -128,6 +128,7 @@ ROLES = (
         description="Keeps the DNS servers at what the cluster should be called.",
         jig="python",
         service=True,
+        sole=True,
         run=database.run,
         timeout=600,
         max_attempts=0,

@@ -222,7 +222,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a zone that is none": ({"zones": ["a b"]}, "can be no zone"),
     "no zone": ({"zones": []}, "name those that Crowbar may change in dns-service-zones"),
     "no address": ({"addresses": []}, "set dns-service-addresses"),
-    "an unknown driver": ({"driver": "tinydns"}, "There is no DNS driver tinydns; there are powerdns, rfc2136."),
+    "an unknown driver": (
+        {"driver": "tinydns"},
+        "There is no DNS driver tinydns; there are powerdns, rfc2136. Install",
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from crowbar_core import PermanentError
 from crowbar_network import takeover
 from crowbar_network.layers import Link
 from crowbar_network.state import State
-from crowbar_network.writers import MARK, writer_of
+from crowbar_network.writers import MARK, WRITERS
 
 RECORD = "/etc/crowbar-network/kept.json"
 INTERFACES = "/etc/network/interfaces"
@@ -63,7 +63,7 @@ def _known_files(state_kept: Mapping[str, object], key: str = "files") -> list[s
 
 def filing(writer: str, links: Sequence[Link], networks: Collection[str], state: State) -> Filing:
     """``networks``: names of those that the links are made for."""
-    files = dict(writer_of(writer)(links)) if links else {}
+    files = dict(WRITERS.find(writer)(links)) if links else {}
     nics = {link.name for link in links if link.kind == "nic"}
     macs = {name: state.links[name].mac for name in nics if name in state.links}
     others = takeover.files(state.files, _known_files(state.kept, "aside"), macs or dict.fromkeys(nics, ""))

@@ -23,7 +23,7 @@ from crowbar_network.ranges import HOST_V6, add_range, add_router, add_v6_range,
 from crowbar_network.remembered import forget, remembered
 from crowbar_network.tables import allocations, installation, networks, ranges
 from crowbar_network.telling import OWN_ROLES, role_of, row_of, tell_changed, tell_network, view_of
-from crowbar_network.writers import writer_names
+from crowbar_network.writers import WRITERS
 
 BASE_ROLE = "network"
 """What the roles of networks are like."""
@@ -177,7 +177,7 @@ def _role(network: str) -> Role:
                       "proposed, or it is repaired at once.",
                       {"enum": ["show", "propose", "repair"]}, writable=True, default="show"),
             attribute("writer", "The tool whose files are written; auto: the one that the node uses.",
-                      {"enum": ["auto", *writer_names()]}, writable=True, default="auto"),
+                      {"enum": ["auto", *WRITERS.names()]}, writable=True, default="auto"),
         ),
     )  # fmt: skip
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 
-from crowbar_core import PermanentError
+from crowbar_core import Extensions
 from crowbar_network.changes import by_family, fresh, route_line, rule_line
 from crowbar_network.layers import RULE, Link, Route
 from crowbar_network.program import Trial
 
-GROUP = "crowbar_network.writers"
+WRITERS = Extensions("crowbar_network.writers", "writer")
 Writer = Callable[[Sequence[Link]], Mapping[str, str]]
 MARK = "# Written by Crowbar; what is changed here is written over."
 
@@ -182,36 +180,6 @@ def iproute2(links: Sequence[Link]) -> dict[str, str]:
 
 def _text(lines: Iterable[str]) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
-
-
-# ---------------------------------------------------------------- whoever brings them
-
-
-def writer_names() -> list[str]:
-    """Those that are installed here, in the order of their names."""
-    return sorted(_installed())
-
-
-def writer_of(name: str) -> Writer:
-    """Raises ``PermanentError`` when nobody brings a writer of that name, two do, or it cannot be loaded."""
-    found = _installed().get(name, ())
-    if len(found) != 1:
-        brought = " and ".join(sorted(one.value for one in found))
-        fault = f"is brought by {brought}: uninstall one of them" if found else "is not installed"
-        raise PermanentError(f"The writer {name} {fault}; there are {', '.join(writer_names())}.")
-    try:
-        writer: Writer = found[0].load()
-    except Exception as error:
-        raise PermanentError(f"The writer {name} ({found[0].value}) cannot be loaded: {error}") from error
-    return writer
-
-
-@cache
-def _installed() -> Mapping[str, Sequence[EntryPoint]]:
-    found: dict[str, list[EntryPoint]] = {}
-    for one in {(each.name, each.value): each for each in entry_points(group=GROUP)}.values():
-        found.setdefault(one.name, []).append(one)
-    return found
 
 
 # ---------------------------------------------------------------- while a change is tried

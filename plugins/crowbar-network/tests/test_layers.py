@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crowbar_network import writers
 from crowbar_network.filing import filing
 from crowbar_network.layers import Wanted, stack
 from crowbar_network.state import State
-from crowbar_network.writers import writer_names, writer_of
+from crowbar_network.writers import WRITERS
 
-from crowbar_core import BadInput, PermanentError
+from crowbar_core import BadInput, ConfigError
 
 RENDERED = Path(__file__).parent / "rendered"
 ADMIN = Wanted(
@@ -36,7 +35,7 @@ def test_the_mtu_of_a_network_on_a_card_alone_is_the_cards() -> None:
 
 @pytest.mark.parametrize("writer", ["ifupdown", "iproute2", "netplan", "networkd"])
 def test_each_writer_makes_these_files_of_the_layers(writer: str) -> None:
-    made = writer_of(writer)(stack([ADMIN, STORAGE, PUBLIC]))
+    made = WRITERS.find(writer)(stack([ADMIN, STORAGE, PUBLIC]))
     whole = "".join(f"==> {path} <==\n{text}" for path, text in made.items())
     assert whole == (RENDERED / f"{writer}.txt").read_text(encoding="utf-8")
 
@@ -52,20 +51,24 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     )
     (tmp_path / "quux.py").write_text("def write(links): return {'/etc/quux': ' '.join(one.name for one in links)}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    writers._installed.cache_clear()
+    vars(WRITERS).pop("_installed", None)
     yield tmp_path
-    writers._installed.cache_clear()
+    vars(WRITERS).pop("_installed", None)
 
 
 @pytest.mark.usefixtures("installed")
 def test_a_package_can_bring_a_writer_of_its_own() -> None:
-    assert writer_names() == ["broken", "ifupdown", "iproute2", "netplan", "networkd", "quux"]
+    assert WRITERS.names() == ["broken", "ifupdown", "iproute2", "netplan", "networkd", "quux"]
     links = stack([ADMIN])
     made = filing("quux", links, ["admin"], State(links={}))
     assert made.files["/etc/quux"] == " ".join(one.name for one in links)
-    for name, fault in (("broken", "quux:nothing"), ("netplan", "uninstall one"), ("wicked", "is not installed")):
-        with pytest.raises(PermanentError, match=fault):
-            writer_of(name)
+    for name, fault in (
+        ("broken", "quux:nothing"),
+        ("netplan", "uninstall one"),
+        ("wicked", "There is no writer wicked; there are broken, "),
+    ):
+        with pytest.raises(ConfigError, match=fault):
+            WRITERS.find(name)
 
 
 def test_addresses_are_on_the_topmost_layer_of_their_network() -> None:

@@ -9,7 +9,7 @@ from crowbar_network.filing import INTERFACES, RECORD, filing
 from crowbar_network.layers import Wanted, stack
 from crowbar_network.state import Known, State
 from crowbar_network.takeover import ASIDE, aside_of, begin_again, clients, left_over, stop, to_stop
-from crowbar_network.writers import writer_of
+from crowbar_network.writers import WRITERS
 
 MAC = "02:77:00:00:00:11"
 LINKS = stack([Wanted(network="a", id=1, nics=("eno1",), addresses=("10.0.0.2/24",))])
@@ -116,7 +116,7 @@ def test_from_one_tool_to_another_nothing_of_the_first_is_left() -> None:
         kept = json.loads(node.get(RECORD, "{}"))
         made = filing(writer, LINKS, ["a"], State(links=links, files=node, kept=kept))
         node = {path: text for path, text in {**node, **made.files}.items() if path not in made.gone}
-        assert {*node} - {RECORD, INTERFACES} == {*json.loads(node[RECORD])["files"]} == {*writer_of(writer)(LINKS)}
+        assert {*node} - {RECORD, INTERFACES} == {*json.loads(node[RECORD])["files"]} == {*WRITERS.find(writer)(LINKS)}
         assert "#crowbar# iface eno1 inet dhcp" in node[INTERFACES]
 
 

@@ -6,16 +6,14 @@ A driver is a class made with a ``Server`` that has the methods of ``Driver``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import Protocol
 
-from crowbar_core import ConfigError, CrowbarError
+from crowbar_core import CrowbarError, Extensions
 from crowbar_dhcp.serving import Serving
 
-GROUP = "crowbar_dhcp.drivers"
+DRIVERS = Extensions("crowbar_dhcp.drivers", "DHCP driver")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +69,5 @@ class Driver(Protocol):
 
 def driver_of(name: str, server: Server) -> Driver:
     """Raises ``ConfigError`` when nobody brings a driver of that name."""
-    kind = _drivers().get(name)
-    if kind is None:
-        raise ConfigError(f"There is no DHCP driver {name}; there are {', '.join(sorted(_drivers()))}.")
-    made: Driver = kind(server)
+    made: Driver = DRIVERS.find(name)(server)
     return made
-
-
-@cache
-def _drivers() -> Mapping[str, Any]:
-    return {one.name: one.load() for one in entry_points(group=GROUP)}

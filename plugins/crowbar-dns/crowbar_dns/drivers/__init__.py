@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
-from crowbar_core import ConfigError, CrowbarError
+from crowbar_core import CrowbarError, Extensions
 from crowbar_dns.comparing import Edit, Key
 from crowbar_dns.names import Record
 
-GROUP = "crowbar_dns.drivers"
+DRIVERS = Extensions("crowbar_dns.drivers", "DNS driver")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,17 +65,5 @@ TAKEN = "there is something of that name and type already"
 
 def driver_of(name: str, server: Server) -> Driver:
     """Raises ``ConfigError`` when nobody brings a driver of that name."""
-    kind = _drivers().get(name)
-    if kind is None:
-        raise ConfigError(f"There is no DNS driver {name}; there are {', '.join(sorted(_drivers()))}.")
-    made: Driver = kind(server)
+    made: Driver = DRIVERS.find(name)(server)
     return made
-
-
-def driver_names() -> list[str]:
-    return sorted(_drivers())
-
-
-@cache
-def _drivers() -> Mapping[str, Any]:
-    return {one.name: one.load() for one in entry_points(group=GROUP)}
