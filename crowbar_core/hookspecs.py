@@ -4,8 +4,8 @@ Five kinds, told apart by name. **register_…**: once, at start-up; an error st
 runs on without it and shows the traceback). **check_…** and ``on_node_bind``/``on_commit``: inside the transaction,
 quick and local, in the ``session`` of the change, which is also what ``cluster().read()`` gives there; the ``change``
 writes. **compute** (``node_role_data``, ``data_of``, ``node_addresses``, ``addresses_of``, ``node_boot``,
-``probe_node``, ``status_checks``, ``plan_lines``): questions to plugins. **on_…**: after the commit, from the outbox,
-at least once, in order for each subject; they return intents. **jig_run**: carries out a run.
+``boots_of``, ``probe_node``, ``status_checks``, ``plan_lines``): questions to plugins. **on_…**: after the
+commit, from the outbox, at least once, in order for each subject; they return intents. **jig_run**: carries out a run.
 Arguments may be added to a hook later, never renamed; an implementation takes those it needs.
 """
 
@@ -214,7 +214,14 @@ def addresses_of(nodes: Sequence[NodeView], session: Any) -> Mapping[int, Iterab
 @hookspec
 def node_boot(node: NodeView, session: Any) -> Mapping[str, Json]:  # type: ignore[empty-body]
     """What the node should boot, a tree. Asked by the barclamp that serves it, which puts the answers together:
-    ``cluster().ask("node_boot", node=node)``. ``session`` reads. Pure.
+    ``cluster().boots([node])``. ``session`` reads. Pure.
+    """
+
+
+@hookspec
+def boots_of(nodes: Sequence[NodeView], session: Any) -> Mapping[int, Mapping[str, Json]]:  # type: ignore[empty-body]
+    """As ``node_boot``, of many nodes at once: id -> tree; of one that is left out nothing is known. For what is kept
+    in tables: one statement of ``session`` for all. What it raises counts for all of them.
     """
 
 

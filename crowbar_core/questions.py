@@ -12,8 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 REMEMBERED: Final = frozenset(
-    {"node_role_data", "data_of", "node_addresses", "addresses_of", "node_boot", "probe_node", "register_panels"}
-)
+    {
+        "node_role_data", "data_of", "node_addresses", "addresses_of", "node_boot", "boots_of", "probe_node",
+        "register_panels",
+    }
+)  # fmt: skip
 """The others tell of their failure at once: a registration in the barclamp's problems, an objection in the refusal."""
 
 

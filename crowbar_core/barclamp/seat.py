@@ -90,6 +90,11 @@ class Cluster(Protocol):
         ``NotFound`` for a hook that nobody has published.
         """
 
+    def boots(self, nodes: Sequence[NodeView]) -> Mapping[int, tuple[tuple[str, Any], ...]]:
+        """What these nodes should boot, as all barclamps say that answer ``node_boot`` or ``boots_of``: node id ->
+        (barclamp, answer), in their order. Of what they raise as ``ask``.
+        """
+
     def power(self, node: str, action: str) -> str:
         """Perform an action through the node's best hammer, at once, outside any change. Returns one line for a person.
         Raises ``Refused`` when no hammer of the node can.

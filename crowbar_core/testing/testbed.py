@@ -212,6 +212,10 @@ class Testbed:
         """Ask all barclamps, as ``cluster().ask()`` does."""
         return self._cluster().ask(hook, **arguments)
 
+    def boots(self, nodes: Sequence[NodeView]) -> Mapping[int, tuple[tuple[str, Any], ...]]:
+        """Ask all barclamps what these nodes boot, as ``cluster().boots()`` does."""
+        return self._cluster().boots(nodes)
+
     def service(self, name: str, *, within: float = 10.0) -> AbstractContextManager[None]:
         """Carry out a service in a thread while the block lasts, as `crowbar service NAME` does in a process. Raises
         what the service raises, also when it ends by itself; ``NotQuiet`` when, told to stop, it does not ``within`` so

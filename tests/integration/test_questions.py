@@ -11,6 +11,7 @@ from crowbar_core.barclamp import Attribute, NodeRoleView, NodeView, Role
 from crowbar_core.services.cluster import binding, registering
 from crowbar_core.services.cluster.nodes import commit_nodes
 from crowbar_core.services.data.views import node_views
+from crowbar_core.services.engine.seat import LiveCluster
 from tests.integration.cluster import OPERATOR, Cluster, node_role_rows
 from tests.integration.conftest import NewCluster
 from tests.integration.test_many import new_nodes, statements
@@ -40,6 +41,39 @@ def test_addresses_of_many_nodes_are_asked_for_once(new_cluster: NewCluster) -> 
     assert asked == [["n0.test.example", "n1.test.example", "n2.test.example"]]
     assert found["n0"].addresses == (f"10.8.0.{ids[0]}", f"10.9.0.{ids[0]}", "10.9.9.9")
     assert found["n1"].addresses == (f"10.8.0.{ids[1]}",), "of one that is left out nothing is known"
+
+
+def test_what_many_nodes_boot_is_asked_for_once_and_together_with_what_others_say_of_each(
+    new_cluster: NewCluster,
+) -> None:
+    asked: list[int] = []
+
+    def boots_of(nodes: Sequence[NodeView], session: Any) -> Mapping[int, Mapping[str, Any]]:
+        asked.append(len(nodes))
+        rows = session.execute(text("SELECT id FROM nodes WHERE name <> 'n1.test.example'"))
+        known = {row.id for row in rows}
+        return {one.id: {"kernel": f"for {one.name}"} for one in nodes if one.id in known}
+
+    def node_boot(node: NodeView) -> Mapping[str, Any]:
+        if node.name == "n2.test.example":
+            raise ValueError("nobody knows")
+        return {"disk": node.id}
+
+    c = new_cluster(hooks={"boots_of": boots_of, "node_boot": node_boot})
+    registering.create_nodes(c.parts, OPERATOR, new_nodes(3))
+    nodes = list(views(c).values())
+    there = LiveCluster(c.parts)
+    found = there.boots(nodes)
+    assert asked == [3]
+    said = [[answer for _, answer in found[one.id]] for one in nodes]
+    assert said == [
+        [{"disk": nodes[0].id}, {"kernel": "for n0.test.example"}],
+        [{"disk": nodes[1].id}],
+        [{"kernel": "for n2.test.example"}],
+    ]
+    assert there.ask("node_boot", node=nodes[0]) == found[nodes[0].id]
+    [failure] = c.parts.registry.questions.take()
+    assert (failure.hook, failure.subject) == ("node_boot", f"node {nodes[2].id}")
 
 
 def test_one_that_asks_the_database_wrongly_leaves_the_transaction_as_it_was(new_cluster: NewCluster) -> None:

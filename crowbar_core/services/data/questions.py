@@ -37,11 +37,23 @@ def knows_data(registry: Registry, role: str | None = None) -> bool:
 
 def addresses(registry: Registry, session: Session, nodes: Sequence[NodeView]) -> Mapping[int, Sequence[Answer]]:
     """Node id -> what the barclamps answered, in their order."""
+    return _of_nodes(registry, session, nodes, "node_addresses", "addresses_of")
+
+
+def boots(registry: Registry, session: Session, nodes: Sequence[NodeView]) -> Mapping[int, Sequence[Answer]]:
+    """Node id -> what the barclamps said that it boots, in their order."""
+    return _of_nodes(registry, session, nodes, "node_boot", "boots_of")
+
+
+def _of_nodes(
+    registry: Registry, session: Session, nodes: Sequence[NodeView], each: str, many: str
+) -> Mapping[int, Sequence[Answer]]:
+    """What the hook ``each`` says of one after the other, and ``many`` of all of them."""
     found: dict[int, list[Answer]] = defaultdict(list)
-    for implementation, hook in _in_order(registry, "node_addresses", "addresses_of"):
-        if hook == "node_addresses":
+    for implementation, hook in _in_order(registry, each, many):
+        if hook == each:
             for node in nodes:
-                _, said = registry.ask_one(implementation, hook, node=node)
+                _, said = registry.ask_one(implementation, hook, node=node, session=session)
                 found[node.id].append(Answer(implementation.plugin, hook, said))
         elif nodes:
             with _apart(session, implementation):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
@@ -16,6 +16,7 @@ from crowbar_core.plugins import Failure
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.cluster.hammers import power
 from crowbar_core.services.cluster.registering import NewNode, register_in_turn
+from crowbar_core.services.data import questions
 from crowbar_core.services.data.views import node_role_views, node_view, node_views
 from crowbar_core.services.engine.intents import apply_intent, apply_intents
 from crowbar_core.services.people import users
@@ -129,12 +130,26 @@ class LiveCluster:
             raise NotFound(f"Nobody publishes a question {hook!r} that could be asked.")
         if set(arguments) | {"session"} != set(takes) | {"session"}:
             raise BadInput(f"{hook} is asked with {', '.join(one for one in takes if one != 'session') or 'nothing'}.")
+        if hook == "node_boot":
+            return self.boots([arguments["node"]])[arguments["node"].id]
         with self.read() as session:
             of = getattr(arguments.get("node_role"), "role", None)
             said = registry.ask(hook, of=of, **{"session": session, **arguments})
             told = ((plugin, answer) for plugin, answer in said if answer is not None)
             answers = ((plugin, answer) for plugin, answer in told if not isinstance(answer, Failure))
             return tuple(islice(answers, 1 if hook in registry.published and registry.published[hook].first else None))
+
+    def boots(self, nodes: Sequence[NodeView]) -> Mapping[int, tuple[tuple[str, Any], ...]]:
+        with self.read() as session:
+            found = questions.boots(self._parts.registry, session, nodes)
+        return {
+            one.id: tuple(
+                (answer.plugin, answer.said)
+                for answer in found.get(one.id, ())
+                if answer.said is not None and not isinstance(answer.said, Failure)
+            )
+            for one in nodes
+        }
 
     def power(self, node: str, action: str) -> str:
         refuse_inside()

@@ -49,8 +49,10 @@ class Wanted:
     machines: Sequence[Machine]
 
 
-def wanted(change: Change, said: Json) -> Wanted:
-    """``said``: the values of dhcp-database, as a tree."""
+def wanted(said: Json) -> Wanted:
+    """``said``: the values of dhcp-database, as a tree. Asks for all nodes at once, in a fixed number of statements,
+    and outside any change, which others would have to wait for: what changes meanwhile has this run come again.
+    """
     machines = facts.machines()
     if said.get("mode", "own") == "none":
         return Wanted(serving=NOTHING, machines=machines)
@@ -59,7 +61,7 @@ def wanted(change: Change, said: Json) -> Wanted:
         ntp_servers=tuple(said.get("ntp-servers") or ()),
         domain=str(said.get("domain") or _only_domain(machines)), lifetime=int(said.get("lease") or 3600),
     )  # fmt: skip
-    return Wanted(serving=serving_of(facts.nets(change), machines, options, facts.strangers()), machines=machines)
+    return Wanted(serving=serving_of(facts.nets(), machines, options, facts.strangers()), machines=machines)
 
 
 def _only_domain(machines: Sequence[Machine]) -> str:
@@ -73,8 +75,8 @@ def run(task: Task) -> Done:
     they are looked after by ``watch``.
     """
     here = cluster()
+    now = wanted(task.data.get("dhcp", {}))
     with here.change() as change:
-        now = wanted(change, task.data.get("dhcp", {}))
         keep(change, now.serving, now.machines)
         there = services.ready(change)
         started = change.now

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from crowbar_core import Change, Json, NodeView, NotFound, cluster
+from crowbar_core import Json, NodeView, NotFound, cluster
 from crowbar_dhcp import tables
 from crowbar_dhcp.serving import Boot, Machine, Net
 
@@ -26,10 +26,11 @@ def ask(question: str, **arguments: Any) -> tuple[tuple[str, Any], ...] | None:
         return None
 
 
-def nets(change: Change) -> list[Net]:
-    """The subnets of all networks, each with the number by which servers know it."""
+def nets() -> list[Net]:
+    """The subnets of all networks, each with the number by which servers know it. Outside any change: a new one is
+    numbered in its own."""
     said = [one for _, answer in ask(SUBNETS) or () for one in answer]
-    numbers = _numbers(change, sorted({one["subnet"] for one in said}))
+    numbers = _numbers(sorted({one["subnet"] for one in said}))
     return [
         Net(
             id=numbers[one["subnet"]], network=one["network"], subnet=one["subnet"], category=one["category"],
@@ -41,22 +42,29 @@ def nets(change: Change) -> list[Net]:
     ]  # fmt: skip
 
 
-def _numbers(change: Change, wanted: Sequence[str]) -> Mapping[str, int]:
-    known = _known(change)
-    if new := [one for one in wanted if one not in known]:
-        change.session.execute(insert(tables.subnets), [{"subnet": one} for one in new])
-        known = _known(change)
+def _numbers(wanted: Sequence[str]) -> Mapping[str, int]:
+    with cluster().read() as session:
+        known = _known(session)
+    if not all(one in known for one in wanted):
+        with cluster().change() as change:
+            there = _known(change.session)
+            new = [{"subnet": one} for one in wanted if one not in there]
+            if new:
+                change.session.execute(insert(tables.subnets), new)
+            known = _known(change.session)
     return known
 
 
-def _known(change: Change) -> dict[str, int]:
+def _known(session: Any) -> dict[str, int]:
     asked = select(tables.subnets.c.subnet, tables.subnets.c.id)
-    return {one.subnet: one.id for one in change.session.execute(asked).all()}
+    return {one.subnet: one.id for one in session.execute(asked).all()}
 
 
 def machines() -> list[Machine]:
     """All nodes but the system's own."""
     here = cluster()
+    nodes = [one for one in here.nodes() if not one.system]
+    boots = here.boots(nodes)
     addresses: dict[int, list[str]] = {}
     for _, answer in ask(ADDRESSES, nodes=None) or ():
         for one in answer:
@@ -64,9 +72,9 @@ def machines() -> list[Machine]:
     return [
         Machine(
             id=one.id, name=one.name, macs=macs_of(one), addresses=tuple(addresses.get(one.id, ())),
-            bootenv=one.bootenv, boot=boot_of(one),
+            bootenv=one.bootenv, boot=_first(boots[one.id]),
         )
-        for one in here.nodes() if not one.system
+        for one in nodes
     ]  # fmt: skip
 
 
@@ -80,11 +88,6 @@ def _texts(value: Json) -> list[str]:
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
-def boot_of(node: NodeView) -> Boot:
-    """What the first barclamp says that knows what the node boots; local boot where none does."""
-    return _first(cluster().ask("node_boot", node=node))
-
-
 def strangers() -> Boot:
     return _first(ask(STRANGERS) or ())
 
@@ -94,6 +97,7 @@ def resolvers() -> tuple[str, ...]:
 
 
 def _first(answers: Sequence[tuple[str, Any]]) -> Boot:
+    """What the first barclamp says that knows what is booted; local boot where none does."""
     for barclamp, answer in answers:
         said = answer if isinstance(answer, Mapping) else {}
         families = [one if isinstance(one := said.get(name), Mapping) else {} for name in ("dhcp4", "dhcp6")]

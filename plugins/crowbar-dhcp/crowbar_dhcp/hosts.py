@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from crowbar_core import Change
 from crowbar_dhcp.serving import Machine, Reservation, Serving
@@ -28,9 +28,9 @@ def keep(change: Change, serving: Serving, machines: Sequence[Machine]) -> None:
     now = rows(serving, machines)
     if new := [{"id": key, **values} for key, values in now.items() if key not in there]:
         session.execute(insert(hosts), new)
-    for key, values in now.items():
-        if key in there and there[key] != values:
-            session.execute(update(hosts).where(hosts.c.id == key).values(**values))
+    if other := [{"_id": key, **now[key]} for key in now.keys() & there.keys() if there[key] != now[key]]:
+        changed = update(hosts).where(hosts.c.id == bindparam("_id"))
+        session.execute(changed.values({name: bindparam(name) for name in _COLUMNS}), other)
     gone = sorted(there.keys() - now.keys())
     for first in range(0, len(gone), _MANY):
         session.execute(delete(hosts).where(hosts.c.id.in_(gone[first : first + _MANY])))

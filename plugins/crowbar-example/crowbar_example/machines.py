@@ -50,7 +50,8 @@ def announce() -> ResponseReturnValue:
 def boot(node: str) -> ResponseReturnValue:
     """What the node should boot: all that barclamps say of it, put together."""
     said: dict[str, Any] = {}
-    for _, answer in cluster().ask("node_boot", node=cluster().node(node)):
+    one = cluster().node(node)
+    for _, answer in cluster().boots([one])[one.id]:
         said |= answer
     return jsonify(said)
 
