@@ -1,4 +1,6 @@
-"""Whole machines with systemd: what the writers leave is, after a real start, what the model says."""
+"""Whole machines with systemd: what the writers leave is, after a real start, what the model says; and what does not
+work is led back, whatever tool the machine uses.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,14 @@ from typing import Any
 import pytest
 from crowbar_jig_script.remote import Remote
 from crowbar_lab.testing import inside
+from crowbar_network import program
 from crowbar_network.changes import missing, way
 from crowbar_network.jig import look
 from crowbar_network.layers import stack
 from crowbar_network.state import State
 from crowbar_network.wanted import Config, on_machine
 
-from crowbar_core import NodeView
+from crowbar_core import NodeView, PermanentError
 
 from .machine import ADDRESS, ADDRESS6, NAME, Machine, started
 from .test_combinations import Site, network, site_of
@@ -46,6 +49,11 @@ def machine() -> Iterator[Machine]:
 @pytest.fixture(scope="module")
 def site(machine: Machine) -> Iterator[Site]:
     yield from site_of(machine.lab, view_of(machine), keep_within=60)
+
+
+@pytest.fixture(scope="module")
+def hasty(machine: Machine, site: Site, pytestconfig: pytest.Config) -> Iterator[Site]:
+    yield from site_of(machine.lab, view_of(machine), keep_within=pytestconfig.getoption("--keep-within"))
 
 
 def view_of(machine: Machine) -> NodeView:
@@ -88,3 +96,48 @@ def test_after_a_real_start_all_is_as_the_model_says(machine: Machine, site: Sit
     assert {mark for mark in marks.values() if mark in state.files} == {marks[tool]}
     assert "/etc/systemd/network/50-first.network" not in state.files
     assert state.kept["aside"] == ["/etc/systemd/network/50-first.network"]
+
+
+BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
+    "a wrong VLAN": (admin(vlan=77), "", "no new connection to an admin address"),
+    "a wrong gateway": (admin(routers=[("10.77.9.9", 1)]), "", "router 10.77.9.9 of network admin"),
+    "a wrong mode of a bond": (network("802.3ad"), "", "no partner that speaks LACP"),
+    "no carrier": (network(conduit="name=eth2"), "p2", "has no carrier"),
+    "an MTU too large": (network(mtu=9000), "", "full size"),
+    "a doubled address": (network(addresses=["10.101.0.2/24"], routers=[]), "", "another machine on eth1"),
+    "a missing card": (network(conduit="name=eth7"), "", "name=eth7"),
+}
+
+
+def interfaces(machine: Machine) -> str:
+    shown = "ip -br addr show scope global | sed 's/@[^ ]*//; s/  */ /g'; ip route; ip rule; ip -6 rule"
+    return machine.run(f"{shown}; ip -6 route show default")
+
+
+@pytest.mark.parametrize("kind", [*BROKEN, "a power cut"])
+@pytest.mark.parametrize("tool", TOOLS)
+def test_nobody_is_locked_out_of_a_machine_by(machine: Machine, site: Site, hasty: Site, tool: str, kind: str) -> None:
+    wanted, without, said = BROKEN.get(kind, (admin(vlan=77), "", ""))
+    machine.set_switch("")
+    kept = network("plain", "bridge", "46", active=True)
+    site.configure(kept, admin(), writer=tool)
+    site.configure(admin(), kept, writer=tool, role="admin")
+    machine.set_switch("", without=without.split())
+    before = interfaces(machine)
+    if kind == "a power cut":
+        text = program.begin("0123456789abcdef", limit=600, forward=["addr flush dev eth0"], backward=[],
+                             trial=program.Trial())  # fmt: skip
+        argv = machine.command("sh -s")
+        machine.lab.exec(argv, input=text, text=True, capture_output=True, timeout=60)
+        machine.power_cycle()
+        deadline = time.monotonic() + 240
+        while (now := interfaces(machine)) != before:
+            assert time.monotonic() < deadline, (before, now)
+            time.sleep(1)
+        return
+    other = admin() if wanted["name"] == "data" else kept
+    with pytest.raises(PermanentError) as failed:
+        hasty.configure(wanted, other, role=wanted["name"], writer=tool)
+    assert said in failed.value.detail, failed.value.detail
+    assert interfaces(machine) == before
+    print(tool, kind, *(line for line in hasty.log if line.startswith("led back")))
