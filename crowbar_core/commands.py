@@ -9,6 +9,7 @@ from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import Noun, noun, output, verb
 from crowbar_core.cli.converge import wait_option
 from crowbar_core.cli.output import data, line, record, rows, say
+from crowbar_core.cli.plans import DRY, plan_options, show_plan
 from crowbar_core.cli.verbs import (
     Given,
     add_action,
@@ -28,6 +29,7 @@ from crowbar_core.cli.verbs import (
 )
 
 __all__ = [
+    "DRY",
     "Given",
     "Noun",
     "add_action",
@@ -46,6 +48,7 @@ __all__ = [
     "noun",
     "output",
     "pair",
+    "plan_options",
     "read_file",
     "read_json",
     "read_value",
@@ -53,6 +56,7 @@ __all__ = [
     "ref",
     "rows",
     "say",
+    "show_plan",
     "verb",
     "wait_option",
     "yes_option",

@@ -223,12 +223,15 @@ def reading(
 
 
 def creating(
-    blueprint: Blueprint, listing: Listing, *, summary: str, body: type[BaseModel], permission: Permission = "operator"
-) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Add the POST that makes an object. The view is given ``body`` and returns the new object's id."""
+    blueprint: Blueprint, listing: Listing, *, summary: str, body: type[BaseModel],
+    permission: Permission = "operator", plans: str = "",
+) -> Callable[[Callable[..., int]], Callable[..., int]]:  # fmt: skip
+    """Add the POST that makes an object. The view is given ``body`` and returns the new object's id. ``plans``: as for
+    ``api``.
+    """
 
     def add(make: Callable[..., int]) -> Callable[..., int]:
-        @api(permission=permission, summary=summary, body=body, listing=listing, status=201)
+        @api(permission=permission, summary=summary, body=body, listing=listing, status=201, plans=plans)
         def create(body: Any) -> Answer:
             return created(listing, make(body=body))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from crowbar_core import BadInput
 from crowbar_core.commands import (
+    DRY,
     Given,
     add_action,
     add_create,
@@ -20,10 +22,12 @@ from crowbar_core.commands import (
     noun,
     output,
     pair,
+    plan_options,
     record,
     ref,
     rows,
     say,
+    show_plan,
 )
 from crowbar_network import check_commands
 
@@ -219,14 +223,35 @@ OF_MAP = (
 )
 add_list(maps, "interface_maps", ("id", "pattern", "buses", "order"), what="the interface maps")
 add_show(maps, "interface_maps", what="an interface map")
-add_destroy(maps, "interface_maps", what="an interface map")
+add_destroy(maps, "interface_maps", what="an interface map", plans=True)
 
 
-@maps.verb("create", help="Say in which order machines of a kind have their buses.")
+@maps.verb("create", help="Say in which order machines of a kind have their buses; nodes whose conduits follow run.")
 @click.argument("pattern")
-def create_map(pattern: str, **typed: Any) -> None:
-    body = {one.name: one.value(typed[one.name]) for one in OF_MAP if typed.get(one.name) not in (None, ())}
-    done(connect().post("interface_maps", body={"pattern": pattern, **body}), f"The map for {pattern} is made.")
+@plan_options
+def create_map(pattern: str, plan: bool, every: bool, **typed: Any) -> None:
+    body = {"pattern": pattern} | _of_map(typed)
+    if plan:
+        show_plan(connect().post("interface_maps", body=body, query=DRY), every=every)
+        return
+    done(connect().post("interface_maps", body=body), f"The map for {pattern} is made.")
 
 
-create_map.params.extend(one.option() for one in OF_MAP)
+@maps.verb("update", help="Change an interface map, by its id or pattern; what is not named stays.")
+@click.argument("name")
+@plan_options
+def update_map(name: str, plan: bool, every: bool, **typed: Any) -> None:
+    if not (body := _of_map(typed)):
+        raise click.UsageError("Say what to change: --buses, --order.")
+    if plan:
+        show_plan(connect().patch("interface_maps", name, body=body, query=DRY), every=every)
+        return
+    done(connect().patch("interface_maps", name, body=body), f"The map {name} is changed.")
+
+
+def _of_map(typed: Mapping[str, Any]) -> dict[str, Any]:
+    return {one.name: one.value(typed[one.name]) for one in OF_MAP if typed.get(one.name) not in (None, ())}
+
+
+for _one in (create_map, update_map):
+    _one.params.extend(given.option() for given in OF_MAP)

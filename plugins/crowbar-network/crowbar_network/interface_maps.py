@@ -1,4 +1,6 @@
-"""Interface maps: in which order the buses of one kind of machine are, where that is not the order of their paths."""
+"""Interface maps: in which order the buses of one kind of machine are, where that is not the order of their paths.
+Nodes whose conduits mean other cards by a change of them follow it.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +11,13 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 
 from crowbar_core import Change, NotFound, Refused
-from crowbar_network.conduits import InterfaceMap
 from crowbar_network.errors import bad
+from crowbar_network.remapping import follow
+from crowbar_network.resolving import map_rows
 from crowbar_network.tables import interface_maps
 
 MOST_BUSES = 64
 _BUS = re.compile(r"[0-9a-zA-Z:./_-]{1,120}")
-
-
-def known(session: Any) -> tuple[InterfaceMap, ...]:
-    """All of them, in the order in which they are tried."""
-    return tuple(InterfaceMap(pattern=one.pattern, order=tuple(one.buses.split("\n"))) for one in rows(session))
-
-
-def rows(session: Any) -> Sequence[Any]:
-    """Their rows, in that order."""
-    found: Sequence[Any] = session.execute(
-        select(interface_maps).order_by(interface_maps.c.order, interface_maps.c.pattern)
-    ).all()
-    return found
 
 
 def values_of(row: Any) -> dict[str, Any]:
@@ -38,11 +28,13 @@ def values_of(row: Any) -> dict[str, Any]:
 def create(change: Change, values: Mapping[str, Any]) -> int:
     """Make one; returns its id. Raises ``BadInput``, ``Refused``."""
     _refuse_twice(change.session, values["pattern"])
+    was = map_rows(change.session)
     made: int = change.session.scalar(
         insert(interface_maps)
         .values(pattern=values["pattern"], buses=_joined(values["buses"]), order=values["order"])
         .returning(interface_maps.c.id)
     )
+    follow(change, was)
     change.audit("interface_map.create", f"interface map {values['pattern']}"[:200])
     return made
 
@@ -56,14 +48,17 @@ def alter(change: Change, key: int, values: Mapping[str, Any]) -> None:
     if new.get("pattern", now.pattern) != now.pattern:
         _refuse_twice(change.session, new["pattern"])
     if new:
+        was = map_rows(change.session)
         change.session.execute(update(interface_maps).where(interface_maps.c.id == key).values(**new))
+        follow(change, was)
     change.audit("interface_map.change", f"interface map {now.pattern}", fields=sorted(values))
 
 
 def remove(change: Change, key: int) -> None:
     """Raises ``NotFound``."""
-    now = _row(change.session, key)
+    now, was = _row(change.session, key), map_rows(change.session)
     change.session.execute(delete(interface_maps).where(interface_maps.c.id == key))
+    follow(change, was)
     change.audit("interface_map.delete", f"interface map {now.pattern}")
 
 

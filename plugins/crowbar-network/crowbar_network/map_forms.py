@@ -11,7 +11,7 @@ from pydantic import Field
 from werkzeug.wrappers import Response
 
 from crowbar_core import BadInput, cluster, requires
-from crowbar_core.pages import Input, act, form_body, page
+from crowbar_core.pages import Input, act, act_planned, form_body, page
 from crowbar_core.rest import Body
 from crowbar_network import interface_maps, resolving
 from crowbar_network.conduits import InterfaceMap, in_order, map_of
@@ -52,7 +52,7 @@ def listed() -> Response:
     """With ``?map=`` the form changes that one."""
     wanted = request.args.get("map", "")
     with cluster().read() as session:
-        there = interface_maps.rows(session)
+        there = resolving.map_rows(session)
         one = next((row for row in there if str(row.id) == wanted), None)
     values = {"pattern": "", "buses": [], "order": 10_000} if one is None else interface_maps.values_of(one)
     return _page(values, key=None if one is None else one.id)
@@ -77,12 +77,13 @@ def remove(key: int) -> Response:
         with cluster().change() as change:
             interface_maps.remove(change, key)
 
-    return act(work, "The interface map is gone; nodes follow when their networks run again.", URL)
+    said = "The interface map is gone; nodes whose conduits mean other cards follow."
+    return act_planned(work, said, URL, title="Remove an interface map")
 
 
 def _done(key: int | None) -> Response:
-    """What the form says: shown with what it would do (``rehearse``), or done."""
-    if request.form.get("rehearse"):
+    """What the form says: shown with what becomes of cards (``rehearse`` is yes), planned (``plan``), or done."""
+    if request.form.get("rehearse") == "yes":
         try:
             values = form_body(FormOfMap).values
             interface_maps.check_buses(values["buses"])
@@ -98,7 +99,8 @@ def _done(key: int | None) -> Response:
             else:
                 interface_maps.alter(change, key, values)
 
-    return act(work, "The interface map is kept; nodes follow when their networks run again.", URL)
+    said = "The interface map is kept; nodes whose conduits mean other cards follow."
+    return act_planned(work, said, URL, title=f"{'Make' if key is None else 'Change'} an interface map")
 
 
 def _raising(error: BadInput) -> Any:
@@ -110,9 +112,9 @@ def _raising(error: BadInput) -> Any:
 
 def _page(values: dict[str, Any], *, key: int | None, previewed: bool = False) -> Response:
     with cluster().read() as session:
-        there = interface_maps.rows(session)
+        there = resolving.map_rows(session)
         machines = [one for one in resolving.machines(session) if one.nics is not None]
-    known = [InterfaceMap(pattern=row.pattern, order=tuple(row.buses.split("\n"))) for row in there]
+    known = resolving.as_maps(there)
     fits = {row.pattern: [one for one in machines if (found := map_of(one.product, known)) is not None
                           and found.pattern == row.pattern] for row in there}  # fmt: skip
     inputs = (

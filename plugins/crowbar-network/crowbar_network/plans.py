@@ -1,5 +1,5 @@
 """What a plan says of networks: the addresses that nodes have or will have, the interfaces that will be made, and of a
-network whose drafts are committed, what each node has now and will have then.
+network whose drafts are committed, or an interface map that is changed, what each node has now and will have then.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from crowbar_core import CrowbarError, Json, NodeRoleView
+from crowbar_network import remapping
 from crowbar_network.drafts import before
 from crowbar_network.layers import Link, stack
 from crowbar_network.resolving import Machine, machines
@@ -18,15 +19,18 @@ NOTHING = "none"
 
 def lines(asked: Sequence[NodeRoleView], session: Any) -> Iterator[str]:
     """One for each noderole, by node and network."""
-    wanted, was = wanted_of(asked, session), before(session)
+    wanted, was, maps = wanted_of(asked, session), before(session), remapping.before(session)
     changed = {one.network.name for one in was.values()}
-    earlier = wanted_of([view for view in asked if _network(view) in changed], session, was) if was else {}
+    others = [view for view in asked if maps is not None or _network(view) in changed]
+    earlier = wanted_of(others, session, was) if others else {}
     known = {one.id: one for one in machines(session, ids={view.node.id for view in asked})}
     for view in sorted(asked, key=lambda one: (one.node.name, one.role)):
         said = wanted.get(view.id, {}).get("network")
         if said is not None:
             name, machine = _network(view), known.get(view.node.id)
             old = earlier.get(view.id, {}).get("network")
+            if old is not None and maps is not None:
+                old = {**old, "maps": maps}
             if old is not None and (differs := _differs(_facts(name, old, machine), _facts(name, said, machine))):
                 yield f"{view.node.name}, network {name}: {differs}"
             else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,9 @@ from sqlalchemy import select
 
 from crowbar_core import Json
 from crowbar_core.tables import node_roles, nodes, roles
-from crowbar_network.conduits import Nic, clash, in_order, parse, resolve, speed_name
-from crowbar_network.interface_maps import known
+from crowbar_network.conduits import InterfaceMap, Nic, clash, in_order, parse, resolve, speed_name
 from crowbar_network.jig import INVENTORY
-from crowbar_network.tables import networks, ranges
+from crowbar_network.tables import interface_maps, networks, ranges
 
 UNKNOWN = f"Its cards are not known yet: they are told by the role {INVENTORY}, once it has run there."
 
@@ -46,6 +45,17 @@ class Machine:
         return ", ".join(f"{nic.name} {speed_name(nic.speed)}" for nic in self.nics or ()) or "none"
 
 
+def map_rows(session: Any) -> Sequence[Any]:
+    """The rows of the interface maps, in the order in which they are tried."""
+    by = interface_maps.c.order, interface_maps.c.pattern
+    found: Sequence[Any] = session.execute(select(interface_maps).order_by(*by)).all()
+    return found
+
+
+def as_maps(rows: Iterable[Any]) -> list[InterfaceMap]:
+    return [InterfaceMap(pattern=one.pattern, order=tuple(one.buses.split("\n"))) for one in rows]
+
+
 def machines(
     session: Any, *, after: str = "", limit: int | None = None, ids: Collection[int] | None = None
 ) -> list[Machine]:
@@ -55,7 +65,7 @@ def machines(
         wanted = wanted.where(nodes.c.id.in_(ids))
     rows = session.execute(wanted.order_by(nodes.c.name_key).limit(limit)).all()
     told = _told(session, [row.id for row in rows])
-    maps = known(session)
+    maps = as_maps(map_rows(session))
     return [_machine(row, told.get(row.id), maps) for row in rows]
 
 

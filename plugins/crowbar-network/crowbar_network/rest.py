@@ -281,19 +281,29 @@ def _without_now(body: Body) -> dict[str, Any]:
 # ---------------------------------------------------------------- interface maps
 
 
-@creating(rest, INTERFACE_MAPS, summary="Say in which order a kind of machine has its buses", body=NewMap)
+@creating(
+    rest, INTERFACE_MAPS, summary="Say in which order a kind of machine has its buses", body=NewMap,
+    plans="Make an interface map for {pattern}",
+)  # fmt: skip
 def create_map(body: NewMap) -> int:
     with cluster().change() as change:
         return interface_maps.create(change, body.model_dump())
 
 
-@changing(rest, INTERFACE_MAPS, parameter="interface_map", summary="Change an interface map", body=ChangedMap)
+@changing(
+    rest, INTERFACE_MAPS, parameter="interface_map", summary="Change an interface map", body=ChangedMap,
+    plans="Change interface map {interface_map}",
+)  # fmt: skip
 def change_map(key: int, body: ChangedMap) -> None:
     with cluster().change() as change:
         interface_maps.alter(change, key, given(body))
 
 
-@deleting(rest, INTERFACE_MAPS, parameter="interface_map", summary="Remove an interface map")
+@deleting(
+    rest, INTERFACE_MAPS, parameter="interface_map", summary="Remove an interface map",
+    plans="Remove interface map {interface_map}",
+    asks="Nodes whose conduits then mean other cards set up their networks again.",
+)  # fmt: skip
 def remove_map(key: int) -> None:
     with cluster().change() as change:
         interface_maps.remove(change, key)

@@ -118,9 +118,9 @@ class _Facts:
         for one in [*was, *(row for row in there if row.network_id not in before)]:
             self._routers.setdefault(one.network_id, []).append((str(of_key(one.address)), one.pref))
         self._peers = {key: self._peers_on(session, key) for key in network_ids}
+        asked_maps = select(interface_maps).order_by(interface_maps.c.order, interface_maps.c.pattern)
         self.maps = [
-            {"pattern": one.pattern, "buses": one.buses.split("\n")}
-            for one in session.execute(select(interface_maps).order_by(interface_maps.c.order)).all()
+            {"pattern": one.pattern, "buses": one.buses.split("\n")} for one in session.execute(asked_maps).all()
         ]
 
     @staticmethod
