@@ -165,6 +165,14 @@ def on_deployment_commit(deployment: DeploymentView, change: Change) -> None:
 
 
 @hookspec
+def on_deployment_discard(deployment: DeploymentView, change: Change) -> None:
+    """The drafts of a deployment were just thrown away (by themselves, or by ``recall``), in the same transaction:
+    those that the barclamp's own tables keep for it go here. May do more in the same change; refuses by raising
+    ``Veto``.
+    """
+
+
+@hookspec
 def on_commit(obj: DeploymentView | NodeRoleView, session: Any, change: Change) -> None:
     """Something was just committed, in the same transaction. May write the barclamp's own tables (``session``), and do
     more in the same change; refuses by raising ``Veto``.
@@ -248,6 +256,14 @@ def plan_lines(node_roles: Sequence[NodeRoleView], session: Any) -> Iterable[str
     Asked inside the planned change's transaction, which is rolled back:
     the barclamp's own tables are as its ``on_node_bind`` and ``on_commit`` left them. Asked twice for each plan, and
     again at a commit that insists on one: the answers must be alike. Pure and quick.
+    """
+
+
+@hookspec
+def defined_roles(session: Any) -> Iterable[Role]:  # type: ignore[empty-body]
+    """The roles that the barclamp defined at run time (``DefineRole``), as it would define them now. Asked at start-up:
+    a role whose definition is another one than is kept is brought up to date; one of which none is kept is not made.
+    ``session`` reads.
     """
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 REMEMBERED: Final = frozenset(
     {
         "node_role_data", "data_of", "node_addresses", "addresses_of", "node_boot", "boots_of", "probe_node",
-        "register_panels",
+        "register_panels", "defined_roles",
     }
 )  # fmt: skip
 """The others tell of their failure at once: a registration in the barclamp's problems, an objection in the refusal."""

@@ -11,6 +11,7 @@ from crowbar_core import plugins
 from crowbar_core.barclamp import Hammer, Jig
 from crowbar_core.errors import BarclampError
 from crowbar_core.services.cluster.catalogue import synchronise
+from crowbar_core.services.cluster.definitions import renew_roles
 from crowbar_core.services.cluster.leaving import carry_on
 from crowbar_core.services.engine.seat import take_seats
 from crowbar_core.services.turns.parts import Parts, build_cipher
@@ -47,6 +48,7 @@ def build_parts(
     parts.carry_on = carry_on
     if record:
         synchronise(parts)
+        renew_roles(parts)
     return parts
 
 

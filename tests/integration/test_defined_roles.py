@@ -270,3 +270,41 @@ def test_removing_a_role_takes_its_values_in_deployments_along_and_tells(databas
         bed.apply(RemoveRole(name="network-admin"))
         bed.deliver()
         assert told == ["network-admin"]
+
+
+def test_defined_roles_brings_up_to_date_at_start_what_an_earlier_version_defined(database_url: str) -> None:
+    with Testbed(barclamp(), database_url=database_url) as bed:
+        bed.add_node("n1")
+        bed.apply(a_network(description="Of before."), a_network("network-other"))
+        bed.bind("network-admin", "n1")
+        bed.commit()
+        bed.anneal_until_quiet()
+    more = Attribute(name="network-admin-drift", map="drift", schema={"enum": ["show", "repair"]}, default="show")
+
+    @hookimpl
+    def defined_roles(session: Any) -> list[Role]:
+        wanted = a_network(description="Of today.", attributes=(more,)), a_network("network-new")
+        return [one.role for one in wanted]
+
+    for _ in range(2):
+        with Testbed(barclamp(defined_roles), database_url=database_url) as bed:
+            assert [one["description"] for one in listing(bed, "network-admin")] == ["Of today."]
+            assert names(bed) == {"network-admin", "network-other"}, "what was not defined is not made"
+            assert bed.state("network-admin", "n1") == "ACTIVE"
+            assert bed.value("network-admin-drift", "n1", role="network-admin") == "show"
+
+
+def test_of_defined_roles_one_that_cannot_be_brought_up_to_date_stays_and_is_told_of(database_url: str) -> None:
+    with Testbed(barclamp(), database_url=database_url) as bed:
+        bed.apply(a_network(description="Of before."))
+
+    @hookimpl
+    def defined_roles(session: Any) -> list[Role]:
+        return [a_network(attributes=(MTU,)).role]
+
+    with Testbed(barclamp(defined_roles), database_url=database_url) as bed:
+        assert [one["description"] for one in listing(bed, "network-admin")] == ["Of before."]
+        bed.anneal_until_quiet()
+        [told] = bed.hook_failures()
+        assert told.hook == "defined_roles"
+        assert "Role network-admin cannot bring the attribute mtu" in told.error

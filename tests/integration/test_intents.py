@@ -82,6 +82,12 @@ class Watcher:
         change.audit("watcher.committed", deployment.name)
 
     @hookimpl
+    def on_deployment_discard(self, deployment: DeploymentView, change: Change) -> None:
+        if self.keeps == f"discard {deployment.name}":
+            raise Veto(f"{deployment.name} keeps its drafts")
+        change.audit("watcher.discarded", deployment.name)
+
+    @hookimpl
     def on_nodes_bind(self, node_roles: Sequence[NodeRoleView], change: Change) -> None:
         if self.keeps == "unbound":
             raise Veto("nothing is bound here")
@@ -235,6 +241,22 @@ def test_on_deployment_commit_takes_part_in_the_commit_of_a_deployment_and_may_r
     watcher.keeps = ""
     bed.commit("d1")
     assert [subject for _, subject in audits(bed, "watcher.committed")] == ["d1"]
+
+
+def test_on_deployment_discard_takes_part_when_drafts_are_thrown_away_and_may_refuse(
+    bed: Testbed, watcher: Watcher
+) -> None:
+    bed.add_deployment("d1")
+    bed.commit("d1")
+    web = bed.web("operator")
+    for way in ("drafts/discard", "recall"):
+        watcher.keeps = "discard d1"
+        assert "d1 keeps its drafts" in web.put(f"/api/v2/deployments/d1/{way}").get_json()["detail"]
+        assert web.get("/api/v2/deployments/d1").get_json()["state"] != "PROPOSED"
+        watcher.keeps = ""
+        assert web.put(f"/api/v2/deployments/d1/{way}").status_code == 200
+    assert web.put("/api/v2/deployments/d1/propose").status_code == 200
+    assert [subject for _, subject in audits(bed, "watcher.discarded")] == ["d1", "d1"]
 
 
 def test_on_nodes_bind_hears_of_all_that_is_bound_in_one_call_and_may_refuse(bed: Testbed, watcher: Watcher) -> None:

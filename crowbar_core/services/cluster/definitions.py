@@ -1,4 +1,5 @@
-"""Defining and removing roles at run time (``DefineRole``, ``RemoveRole``), each inside a turn.
+"""Defining and removing roles at run time (``DefineRole``, ``RemoveRole``), each inside a turn; and bringing up
+to date, at start-up, what was defined by an earlier version.
 
 The turn itself knows a role at once; everybody else from its commit on, and if it is undone, nobody ever did.
 """
@@ -10,16 +11,19 @@ from collections.abc import Mapping
 from crowbar_core.barclamp import Json, Role
 from crowbar_core.domain.attributes import check_declared
 from crowbar_core.domain.names import plain_name
-from crowbar_core.errors import Refused
+from crowbar_core.errors import CrowbarError, Refused
+from crowbar_core.plugins import Failure
 from crowbar_core.plugins.defined import given_of
 from crowbar_core.plugins.loaded import LoadedRole, names_match
 from crowbar_core.plugins.order import role_circle
+from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.cluster.catalogue import synchronise_roles
 from crowbar_core.services.cluster.deployments import drop_deployment_role
-from crowbar_core.services.turns.parts import Turn
+from crowbar_core.services.turns.parts import Actor, Parts, Turn
 from crowbar_core.store import defined_roles
 
 _NAMED = 5
+_ASKED = "defined_roles"
 
 
 def define_role(turn: Turn, role: Role) -> None:
@@ -76,6 +80,26 @@ def _like(turn: Turn, role: Role) -> LoadedRole:
         which = f"only roles called {', '.join(patterns)}" if patterns else "no roles (Barclamp.defines says which)"
         raise Refused(f"Role {role.name} cannot be defined: barclamp {like.barclamp} defines {which}.")
     return like
+
+
+def renew_roles(parts: Parts) -> None:
+    """At start-up: the roles that barclamps have defined are defined as they would be today. What cannot be is noted as
+    a problem of the barclamp, and the role stays as it was.
+    """
+    registry = parts.registry
+    for one in registry.implementations(_ASKED):
+        with parts.store.read() as session:
+            there = {name for name, _, _ in defined_roles.definitions(session)}
+            plugin, answer = registry.ask_one(one, _ASKED, session=session)
+        if isinstance(answer, Failure):
+            continue
+        try:
+            with change(parts, Actor(f"barclamp {plugin}")) as turn:
+                for role in answer or ():
+                    if role.name in there:
+                        define_role(turn, role)
+        except (CrowbarError, AttributeError, TypeError) as error:
+            registry.note_unanswered(Failure(plugin, _ASKED, str(error), ""))
 
 
 def remove_role(turn: Turn, name: str) -> None:

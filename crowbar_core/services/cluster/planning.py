@@ -32,8 +32,8 @@ from crowbar_core.store import bindings, pictures, plans, transitions
 
 Kind = Literal["teardown", "run", "run again", "refresh", "pass over", "wait"]
 _HOOKS_IN_THE_TRANSACTION = (
-    "check_commit", "on_deployment_commit", "on_commit", "on_node_bind", "on_nodes_bind", "on_node_unbind",
-    "on_node_leave",
+    "check_commit", "on_deployment_commit", "on_deployment_discard", "on_commit", "on_node_bind", "on_nodes_bind",
+    "on_node_unbind", "on_node_leave",
 )  # fmt: skip
 
 

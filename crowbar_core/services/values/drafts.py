@@ -23,6 +23,7 @@ from crowbar_core.errors import NotFound
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.data.changes import follow_values, mark_stale, note_effects, record_many
 from crowbar_core.services.data.layers import node_role_layers, read_sources
+from crowbar_core.services.data.views import deployment_view
 from crowbar_core.services.turns.parts import Actor, Parts, Turn, ValueChange
 from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store import drafts as drafted
@@ -32,6 +33,7 @@ from crowbar_core.store.drafts import Kind, differing
 KINDS: tuple[Kind, ...] = ("deployment_role", "node_role", "node")
 PROPOSED_LAYER = "proposed"
 """The layer under which the provenance of a draft is kept."""
+_DISCARDED = "on_deployment_discard"
 _COMMITTED_LAYER: dict[Kind, str] = {
     "node": "hint", "node_role": "committed_data", "deployment_role": "committed_data",
 }  # fmt: skip
@@ -279,7 +281,8 @@ def discard_drafts(
     deployment_role_id: int | None = None, deployment_id: int | None = None,
 ) -> int:  # fmt: skip
     """Take the drafts of one object, or of all objects of a deployment, back to what is committed. Returns how many
-    objects had any. A noderole that was never committed keeps its data: all of it is a proposal.
+    objects had any. A noderole that was never committed keeps its data: all of it is a proposal. Barclamps throw away
+    what they keep for a deployment, too, which is not counted.
     """
     with change(parts, actor) as turn:
         given: dict[Kind | Literal["deployment"], int | None] = {
@@ -308,6 +311,8 @@ def discard_in_turn(turn: Turn, *, deployment_id: int | None = None, **of: int |
             drafted.discard(turn.session, turn.store, kind, refs)
         turn.audit_many("values.discard", [(f"{kind} {row.name}", {}) for row in kept])
         count += len(refs)
+    if deployment_id is not None and turn.registry.listens(_DISCARDED):
+        turn.veto(_DISCARDED, deployment=deployment_view(turn.registry, turn.session, turn.store, deployment_id))
     return count
 
 

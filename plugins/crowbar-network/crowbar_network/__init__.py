@@ -22,13 +22,14 @@ from crowbar_core import (
     cluster,
     hookimpl,
 )
-from crowbar_network import checking, draft_pages, drift, hooks, listening, map_forms, plans, serving
+from crowbar_network import checking, draft_pages, drift, hooks, listening, map_forms, networks, plans, serving
 from crowbar_network.answering import network_addresses as network_addresses
 from crowbar_network.answering import network_subnets as network_subnets
 from crowbar_network.declaring import register_declared as register_declared
 from crowbar_network.having import addresses_of as addresses_of
 from crowbar_network.having import check_delete as check_delete
 from crowbar_network.having import on_deployment_commit as on_deployment_commit
+from crowbar_network.having import on_deployment_discard as on_deployment_discard
 from crowbar_network.having import on_node_leave as on_node_leave
 from crowbar_network.having import on_node_unbind as on_node_unbind
 from crowbar_network.having import on_nodes_bind as on_nodes_bind
@@ -129,6 +130,11 @@ def register_periodic() -> Iterable[Periodic]:
         Periodic(name="network-wires", seconds=listening.EVERY, run=listening.observe),
         Periodic(name="network-check", seconds=checking.EVERY, run=checking.work),
     ]
+
+
+@hookimpl
+def defined_roles(session: Any) -> Iterable[Role]:
+    return networks.roles(session)
 
 
 @hookimpl

@@ -151,6 +151,12 @@ def commit(change: Change, key: int) -> int:
     return len(told)
 
 
+def discard_in(change: Change, deployment_id: int) -> None:
+    """Throw away what waits of the networks of a deployment."""
+    for row in waiting_in(change.session, deployment_id):
+        discard(change, row.id)
+
+
 def discard(change: Change, key: int) -> int:
     """Throw away what waits of a network. Returns how much it was. Raises ``NotFound``."""
     session, row = change.session, row_of(change.session, key)

@@ -50,6 +50,12 @@ def on_deployment_commit(deployment: DeploymentView, change: Change) -> None:
 
 
 @hookimpl
+def on_deployment_discard(deployment: DeploymentView, change: Change) -> None:
+    """With the drafts of a deployment goes what waits of its networks."""
+    drafts.discard_in(change, deployment.id)
+
+
+@hookimpl
 def on_node_leave(node: NodeView, change: Change) -> None:
     """What a node still has, of whichever network, is free again in the change in which it goes."""
     releasing.release_of(change, node)

@@ -154,6 +154,11 @@ def _refuse_overlapping(session: Any, now: Any) -> None:
         )
 
 
+def roles(session: Any) -> list[Role]:
+    """Those of all networks, by name."""
+    return [_role(name) for name in session.scalars(select(networks.c.name).order_by(networks.c.name)).all()]
+
+
 def _role(network: str) -> Role:
     name = role_of(network)
 

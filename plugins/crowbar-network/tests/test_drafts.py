@@ -139,6 +139,24 @@ def test_a_deployment_is_committed_with_what_waits_of_its_networks(bed: Testbed,
     assert (wire(web)["mtu"], ran(bed, before)) == (1500, {"n1": 2, "n2": 2})
 
 
+def test_what_waits_goes_back_with_its_deployment(bed: Testbed, web: Any) -> None:
+    [system] = [one for one in web.get(f"{API}/deployments").json if one["name"] == "system"]
+    bed.add_deployment("rack")
+    before = runs(bed)
+    assert web.patch(f"{API}/networks/wire", json={"deployment_id": "rack", "mtu": 1450}).status_code == 200
+    bed.commit("rack")
+    web.patch(f"{API}/networks/wire", json={"mtu": 1400})
+    assert web.put(f"{API}/deployments/system/drafts/discard").status_code == 200
+    assert drafted(web) == [("network", "mtu", 1450, 1400)], "it is another deployment's"
+    assert web.put(f"{API}/deployments/rack/recall").status_code == 200
+    assert (drafted(web), wire(web)["mtu"], ran(bed, before)) == ([], 1450, {"n1": 1, "n2": 1})
+    web.patch(f"{API}/networks/wire", json={"mtu": 1400})
+    assert web.put(f"{API}/deployments/rack/drafts/discard").status_code == 200
+    assert drafted(web) == []
+    web.patch(f"{API}/networks/wire", json={"deployment_id": system["id"], "mtu": None, "now": True})
+    bed.delete_deployment("rack")
+
+
 def test_what_waits_is_thrown_away_with_the_addresses_that_it_had_taken(bed: Testbed, web: Any) -> None:
     before, config = runs(bed), wanted(bed)
     [keep] = web.get(f"{API}/networks/wire/network_routers").json
@@ -247,3 +265,34 @@ def test_drafts_are_planned_committed_and_discarded_on_pages(bed: Testbed, web: 
     assert "1 change is committed; the nodes that have network wire follow." in told
     assert ran(bed, before) == {"n1": 1, "n2": 1}
     web.patch(f"{API}/networks/wire", json={"mtu": 1500, "now": True})
+
+
+def test_nodes_whose_conduits_mean_other_cards_by_an_interface_map_are_planned_and_run(bed: Testbed, web: Any) -> None:
+    maps, before = f"{API}/interface_maps", runs(bed)
+    body = {"pattern": "Rack*", "buses": ["0000:02", "0000:01"]}
+    planned = web.post(f"{maps}?dry_run=true", json=body)
+    assert sorted((one["node"], one["role"], one["kind"]) for one in planned.json["steps"]) == [
+        (f"{node}.example.test", "network-wire", "refresh") for node in ("n1", "n2")
+    ], "n3 has its network on the second card, before and after"
+    assert [text.partition("; routes")[0] for text in lines(planned)] == [
+        f"{node}.example.test, network wire: interface eth0 -> eth2" for node in ("n1", "n2")
+    ]
+    assert web.get(maps).json == []
+    made = web.post(maps, json=body).json
+    assert ran(bed, before) == {"n1": 1, "n2": 1}
+    assert wanted(bed)
+    assert web.patch(f"{maps}/{made['id']}", json={"order": 7}).status_code == 200
+    assert web.post(maps, json={"pattern": "Blade*", "buses": ["0000:02"]}).status_code == 201
+    assert ran(bed, before) == {"n1": 1, "n2": 1}, "nothing is otherwise on any node"
+    assert bed.cli("interface-maps", "update", "Rack*", "--buses", "0000:00").exit_code == 0
+    assert ran(bed, before) == {"n1": 2, "n2": 2}
+    page = bed.browser("operator")
+    page.open("/interface-maps")
+    said = page.send("/interface-maps", rehearse="plan", pattern="Rack 7", buses="0000:02", order="1")
+    assert "interface eth0 -&gt; eth2" in said
+    assert "interface eth1 -&gt; eth0" in said, "of n3"
+    shown = bed.cli("interface-maps", "create", "Rack 7", "--buses", "0000:02", "--order", "1", "--plan")
+    assert "network wire: interface eth0 -> eth2" in shown.stdout
+    for one in web.get(maps).json:
+        assert web.delete(f"{maps}/{one['id']}").status_code == 204
+    assert ran(bed, before) == {"n1": 2, "n2": 2}, "the order of the paths is that of the map"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import crowbar_jig_script
@@ -13,6 +15,7 @@ from crowbar_network.addressing import key_of
 from crowbar_network.tables import gaps
 from sqlalchemy import select
 
+from crowbar_core import DefineRole, Role
 from crowbar_core.testing import FakeJig, Testbed, check_barclamp
 
 API = "/api/v2"
@@ -37,6 +40,20 @@ def bed() -> Any:
 
 def test_nothing_is_wrong_with_the_barclamp() -> None:
     assert check_barclamp(crowbar_network) == []
+
+
+def test_roles_of_networks_that_an_earlier_version_made_are_brought_up_to_date(tmp_path: Path) -> None:
+    plugins, url = (crowbar_jig_script, crowbar_network), f"sqlite:///{tmp_path}/crowbar.db"
+    with Testbed(*plugins, jigs={"network": FakeJig()}, database_url=url) as bed:
+        bed.web("operator").post(f"{API}/networks", json=ADMIN)
+        now = bed.parts.registry.role("network-admin").role
+        of_before = [replace(one, schema={"enum": ["show", "repair"]}) if one.name.endswith("-drift") else one
+                     for one in now.attributes if not one.name.endswith("-writer")]  # fmt: skip
+        wanted = {"description": now.description, "requires": now.requires, "implicit": True, "milestone": True}
+        bed.apply(DefineRole(role=Role(name=now.name, like="network", attributes=tuple(of_before), **wanted)))
+        assert bed.parts.registry.role("network-admin").role != now
+    with Testbed(*plugins, jigs={"network": FakeJig()}, database_url=url) as bed:
+        assert bed.parts.registry.role("network-admin").role == now
 
 
 def test_a_network_is_made_with_its_ranges_and_its_router_in_one_call(bed: Testbed) -> None:
