@@ -21,13 +21,15 @@ def run(task: Task) -> Done:
     interfaces = [one.split() for one in said["interfaces"]]
     if any(len(one) != 2 for one in interfaces):
         raise PermanentError('dhcp-service-interfaces names each with an address: "eth0 fd00::5/64".')
-    secret = str(said.get("password") or "")
+    secret, database = str(said.get("password") or ""), str(said.get("database") or "")
+    if database and urlsplit(database).scheme not in ("postgresql", "postgres"):
+        raise PermanentError("dhcp-service-database is no URL as postgresql://kea:password@10.0.0.5/kea.")
     values: dict[str, Any] = {
         "name": f"of {task.deployment}", "driver": said["driver"], "url": url,
         "options": {"user": said["user"], "interfaces": interfaces},
     }  # fmt: skip
     try:
-        driver = Service(id=0, node_role_id=0, secret=secret, **values).connect()
+        driver = Service(id=0, node_role_id=0, secret=secret, database=database, **values).connect()
         driver.check()
         driver.differences(NOTHING)
     except ServerDown as problem:
@@ -35,6 +37,6 @@ def run(task: Task) -> Done:
     except CrowbarError as problem:
         raise PermanentError(problem.detail) from None
     with cluster().change() as change:
-        register(change, task.node_role_id, secret=secret, **values)
+        register(change, task.node_role_id, secret=secret, database=database, **values)
     task.log(f"{url} lets itself be asked")
     return Done()

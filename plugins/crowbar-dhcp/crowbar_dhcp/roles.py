@@ -54,6 +54,9 @@ _SERVICE = Role(
         _one("dhcp-service-url", "Where it is told: http://10.0.0.5:8000/", {"type": "string", "maxLength": 255}, ""),
         _one("dhcp-service-user", "As whom it is told; '' without.", {"type": "string", "maxLength": 64}, ""),
         _one("dhcp-service-password", "That user's password.", {"type": "string", "maxLength": 1024}, "", secret=True),
+        _one("dhcp-service-database", "Its hosts database, if it has one in PostgreSQL: postgresql://USER:PASSWORD@"
+             "HOST/NAME; '': reservations are put into its configuration.", {"type": "string", "maxLength": 1024}, "",
+             secret=True),
         _one("dhcp-service-interfaces", "Its interfaces in networks of IPv6, as \"eth0 fd00::5/64\"; none: it hears "
              "machines through relays alone.", {"type": "array", "items": {"type": "string", "maxLength": 100}}, []),
     ),

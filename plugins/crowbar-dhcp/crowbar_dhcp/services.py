@@ -27,6 +27,7 @@ class Service:
     url: str
     options: Mapping[str, Any] = field(default_factory=dict)
     secret: str = field(default="", repr=False)
+    database: str = field(default="", repr=False)
     told: str = ""
     told_at: datetime | None = None
     compared_at: datetime | None = None
@@ -36,10 +37,11 @@ class Service:
     """Whether that problem is that it does not answer."""
 
     def connect(self) -> Driver:
-        """What tells it. Its ``secret`` must be unsealed. Raises ``ConfigError``."""
+        """What tells it. Its ``secret`` and ``database`` must be unsealed. Raises ``ConfigError``."""
         interfaces = tuple((str(name), str(address)) for name, address in self.options.get("interfaces", ()))
         server = Server(
-            url=self.url, user=self.options.get("user", ""), password=self.secret, interfaces=interfaces
+            url=self.url, user=self.options.get("user", ""), password=self.secret, interfaces=interfaces,
+            database=self.database,
         )  # fmt: skip
         return driver_of(self.driver, server)
 
@@ -53,18 +55,25 @@ def all_services(session: Any) -> list[Service]:
 def ready(change: Change) -> list[Service]:
     """As ``all_services``, with their secrets."""
     return [
-        replace(one, secret=change.unseal(one.secret) if one.secret else "") for one in all_services(change.session)
-    ]  # fmt: skip
+        replace(one, secret=_unsealed(change, one.secret), database=_unsealed(change, one.database))
+        for one in all_services(change.session)
+    ]
 
 
-def register(change: Change, node_role_id: int, *, secret: str, **values: Any) -> bool:
+def _unsealed(change: Change, text: str) -> str:
+    return change.unseal(text) if text else ""
+
+
+def register(change: Change, node_role_id: int, *, secret: str, database: str = "", **values: Any) -> bool:
     """Put a server into the table, or change it; returns whether it is another than before. What it has is compared at
     the next run, which begins at once.
     """
     known = change.session.execute(select(services).where(services.c.node_role_id == node_role_id)).first()
-    same = known is not None and (change.unseal(known.secret) if known.secret else "") == secret
+    kept = {"secret": secret, "database": database}
+    same = known is not None and all(_unsealed(change, getattr(known, name)) == text for name, text in kept.items())
     same = same and all(getattr(known, name) == value for name, value in values.items())
-    values |= {"secret": change.seal(secret) if secret else "", "told": "", "compared_at": None}
+    values |= {name: change.seal(text) if text else "" for name, text in kept.items()}
+    values |= {"told": "", "compared_at": None}
     if known is None:
         change.session.execute(insert(services).values(node_role_id=node_role_id, problem="", down=False, **values))
     else:

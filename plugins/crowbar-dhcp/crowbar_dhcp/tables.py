@@ -21,6 +21,7 @@ services = Table(
     Column("url", String(255), nullable=False),
     Column("options", JsonType, nullable=False),
     Column("secret", Text, nullable=False),
+    Column("database", Text, nullable=False),
     Column("told", String(64), nullable=False),
     Column("told_at", UtcDateTime),
     Column("compared_at", UtcDateTime),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import crowbar_dhcp
 import crowbar_jig_script
 import crowbar_network
 import pytest
+from crowbar_dhcp import services
+from crowbar_dhcp.drivers.kea import Kea
 
 from crowbar_core import Barclamp, Json, NodeView, hookimpl
 from crowbar_core.testing import FakeClock, Testbed, check_barclamp
@@ -92,6 +95,10 @@ WRONG = {
         {"url": "http://127.0.0.1:1/", "driver": "isc"},
         "There is no DHCP driver isc; there are kea.",
     ),
+    "another database": (
+        {"url": "http://127.0.0.1:1/", "database": "mysql://a@b/c"},
+        "dhcp-service-database is no URL as postgresql://kea:password@10.0.0.5/kea.",
+    ),
     "nobody there": ({"url": "http://127.0.0.1:1/"}, "Kea at http://127.0.0.1:1/ does not answer: Connection refused."),
     "an interface alone": ({"url": "http://127.0.0.1:1/", "interfaces": ["eth0"]}, "names each with an address"),
 }
@@ -101,12 +108,28 @@ def test_a_server_of_ones_own_says_what_is_wrong_with_it(bed: Testbed, fake_cloc
     phantom = "system-phantom.internal.local"
     bed.bind("dhcp-service")
     for values, said in WRONG.values():
-        for name, value in {"driver": "kea", "interfaces": [], **values}.items():
+        for name, value in {"driver": "kea", "interfaces": [], "database": "", **values}.items():
             bed.set(f"dhcp-service-{name}", value, node=phantom, role="dhcp-service")
         bed.commit()
         fake_clock.advance(86400)  # it is tried for ever, ever more seldom
         bed.anneal_until_quiet()
         assert said in bed.runs("dhcp-service", phantom)[-1].exit_reason
+
+
+def test_what_a_server_is_told_with_is_sealed_and_reaches_its_driver(bed: Testbed) -> None:
+    bed.bind("dhcp-service")
+    [noderole] = bed.node_roles(role="dhcp-service")
+    secrets = {"secret": "the-password", "database": "postgresql://kea:s3cret@127.0.0.1/kea"}
+    given: dict[str, Any] = {"name": "mine", "driver": "kea", "url": "http://127.0.0.1:1/", "options": {}}
+    with bed.change() as change:
+        assert services.register(change, noderole.id, **secrets, **given)
+        assert not services.register(change, noderole.id, **secrets, **given)
+        [kept] = services.all_services(change.session)
+        assert "password" not in kept.secret
+        assert "s3cret" not in kept.database
+        [one] = services.ready(change)
+    server = cast(Kea, one.connect())._server
+    assert (server.password, server.database) == tuple(secrets.values())
 
 
 def test_without_networks_it_says_so() -> None:

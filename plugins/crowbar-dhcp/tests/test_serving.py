@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from crowbar_dhcp import kea, program
+from crowbar_dhcp.drivers import ServerRefuses, kea_hosts
 from crowbar_dhcp.serving import Boot, Machine, Net, Options, Serving, serving_of
 
 RENDERED = Path(__file__).with_name("rendered")
@@ -195,3 +197,63 @@ def test_a_nodes_interfaces_are_read_from_what_it_says() -> None:
         "2: eth0    inet6 fe80::1/64 scope link \n3: v5@eth0    inet6 fd00:77::2/64 scope global \n"
     )
     assert program.interfaces(said) == [("eth0", "10.77.0.2/16"), ("v5", "fd00:77::2/64")]
+
+
+class Commands:
+    """The host commands as Kea's manual describes them, two reservations a page."""
+
+    def __init__(self, *foreign: dict[str, Any]) -> None:
+        self.hosts = list(foreign)
+        self.said: list[str] = []
+
+    def __call__(self, command: str, family: int, arguments: dict[str, Any]) -> dict[str, Any]:
+        self.said.append(f"{command} {arguments['operation-target']}")
+        if command == "reservation-get-page":
+            assert arguments["limit"]
+            page = self.hosts[arguments["from"] : arguments["from"] + 2]
+            if not page:
+                return {"result": 3, "arguments": {"count": 0, "hosts": []}}
+            upto = {"source-index": 1, "from": arguments["from"] + 2}
+            return {"result": 0, "arguments": {"count": len(page), "hosts": page, "next": upto}}
+        if command == "reservation-add":
+            new = arguments["reservation"]
+            if any(self.key(one) == self.key(new) for one in self.hosts):
+                raise ServerRefuses("Host already exists.")
+            self.hosts.append(new)
+        else:
+            gone = {"subnet-id": arguments["subnet-id"], arguments["identifier-type"]: arguments["identifier"]}
+            self.hosts = [one for one in self.hosts if self.key(one) != self.key(gone)]
+        return {"result": 0}
+
+    def key(self, one: dict[str, Any]) -> tuple[int, str]:
+        return one["subnet-id"], one["hw-address"]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("stored", [True, False])
+def test_host_commands_put_and_take_away_single_reservations_and_leave_those_of_others(
+    family: int, stored: bool
+) -> None:
+    theirs = {"subnet-id": 1, "hw-address": "52:54:00:88:00:99", "ip-address": "10.88.0.77"}
+    kea_has = Commands(theirs)
+    hosts = kea_hosts.HostCommands(kea_has, family, stored=stored)
+    _, wanted = kea_hosts.apart(kea.parts(served(), family), family)
+    assert len(wanted) == 3
+    put, drop, lines = kea_hosts.differences(hosts.read(), wanted)
+    assert (drop, lines) == ([], ["reservations: 3 new"])
+    hosts.write(put, drop)
+    assert hosts.read() == wanted
+    key = min(wanted)
+    changed = {**wanted, key: replace(wanted[key], hostname="other.lab.test")}
+    changed.pop(max(wanted))
+    put, drop, lines = kea_hosts.differences(hosts.read(), changed)
+    assert lines == ["reservations: 1 gone, 1 changed"]
+    hosts.write(put, drop)
+    assert hosts.read() == changed
+    assert theirs in kea_has.hosts
+    taken = (1, theirs["hw-address"])
+    with pytest.raises(
+        ServerRefuses, match=r"^Kea does not take 52:54:00:88:00:99: Host already exists\. The rest is served\.$"
+    ):
+        hosts.write({taken: kea_hosts.Host()}, [])
+    assert {one.partition(" ")[2] for one in kea_has.said} == {"alternate" if stored else "primary"}

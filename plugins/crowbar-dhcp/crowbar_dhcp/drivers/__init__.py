@@ -26,6 +26,8 @@ class Server:
     user: str = ""
     password: str = field(default="", repr=False)
     interfaces: tuple[tuple[str, str], ...] = ()
+    database: str = field(default="", repr=False)
+    """The URL of the PostgreSQL in which it looks for reservations; '': it is not told by that."""
     timeout: float = 30.0
 
 

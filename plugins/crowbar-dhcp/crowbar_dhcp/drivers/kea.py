@@ -1,24 +1,36 @@
 """Kea over its control channel: HTTP, to its control agent or, from Kea 3 on, to the servers themselves.
 
-Kea has no command that changes a reservation unless it has a hook library for that, so what is Crowbar's in the
-configuration is replaced: Kea tests the new one first, takes it as a whole or not at all, and writes it down for its
-next start.
+Reservations are put where it can take one by one: by its host commands, or into its hosts database (``kea_hosts``).
+Where it has neither, they are in its configuration with all the rest that is Crowbar's, and that is replaced: Kea tests
+the new one first, takes it as a whole or not at all, and writes it down for its next start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import requests
 
 from crowbar_dhcp import kea
-from crowbar_dhcp.drivers import Lease, Server, ServerDown, ServerRefuses
+from crowbar_dhcp.drivers import Lease, Server, ServerDown, ServerRefuses, kea_hosts
 from crowbar_dhcp.serving import Serving
 
 _CONNECT, _QUICK = 3.0, 5.0
 _EMPTY = 3
 """Kea's result for: done, and there was nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """``ours``: what of Crowbar's is in the configuration; ``wanted`` reservations apart from that, in ``hosts``."""
+
+    ours: Mapping[str, Any]
+    hosts: kea_hosts.Hosts | None = None
+    wanted: Mapping[kea_hosts.Key, kea_hosts.Host] = field(default_factory=dict)
+    stored: bool = False
+    """Whether Kea has a database for them, and they are no matter of its configuration."""
 
 
 class Kea:
@@ -36,17 +48,26 @@ class Kea:
         return said
 
     def _bring(self, wanted: Serving, family: int) -> list[str]:
-        ours = kea.parts(wanted, family, self._server.interfaces)
         there = self._configuration(family, needed=bool(wanted.of(family)))
         if there is None:
             return []
         name = f"Dhcp{family}"
-        found = kea.differences(there[name], ours, family)
-        if not found:
-            return []
-        new = {name: kea.merged(there[name], ours, family)}
-        self._do("config-test", family, new)
-        self._do("config-set", family, new)
+        kept = self._kept(there[name], wanted, family)
+        found = kea.differences(there[name], kept.ours, family)
+        if found:
+            new = {name: kea.merged(there[name], kept.ours, family)}
+            self._do("config-test", family, new)
+            self._do("config-set", family, new)
+        put, drop, lines = kea_hosts.differences(kept.hosts.read(), kept.wanted) if kept.hosts else ({}, [], [])
+        try:
+            if kept.hosts and (put or drop):
+                kept.hosts.write(put, drop)
+        finally:
+            if found or (lines and not kept.stored):
+                self._write(family)
+        return [f"DHCPv{family}: {one}" for one in (*found, *lines)]
+
+    def _write(self, family: int) -> None:
         try:
             self._do("config-write", family)
         except ServerRefuses as problem:
@@ -54,17 +75,34 @@ class Kea:
                 f"{problem.detail} It serves what it was told, until it is started anew: let it write its "
                 "configuration."
             ) from None
-        return [f"DHCPv{family}: {one}" for one in found]
 
     def differences(self, wanted: Serving) -> Sequence[str]:
         said: list[str] = []
         for family in (4, 6):
             there = self._configuration(family, needed=bool(wanted.of(family)))
-            if there is not None:
-                ours = kea.parts(wanted, family, self._server.interfaces)
-                found = kea.differences(there[f"Dhcp{family}"], ours, family)
-                said += [f"DHCPv{family}: {one}" for one in found]
+            if there is None:
+                continue
+            kept = self._kept(there[f"Dhcp{family}"], wanted, family)
+            found = kea.differences(there[f"Dhcp{family}"], kept.ours, family)
+            if kept.hosts:
+                found += kea_hosts.differences(kept.hosts.read(), kept.wanted)[2]
+            said += [f"DHCPv{family}: {one}" for one in found]
         return said
+
+    def _kept(self, there: Mapping[str, Any], wanted: Serving, family: int) -> Kept:
+        """Where this server keeps what, by what it can do."""
+        ours = kea.parts(wanted, family, self._server.interfaces)
+        stored = bool(there.get("hosts-database") or there.get("hosts-databases"))
+        commands = set(self._do("list-commands", family).get("arguments", ()))
+        hosts: kea_hosts.Hosts
+        if commands >= kea_hosts.COMMANDS:
+            hosts = kea_hosts.HostCommands(self._do, family, stored=stored)
+        elif stored and self._server.database:
+            hosts = kea_hosts.HostTables(self._server.database, family)
+        else:
+            return Kept(ours=ours)
+        rest, reservations = kea_hosts.apart(ours, family)
+        return Kept(ours=rest, hosts=hosts, wanted=reservations, stored=stored)
 
     def _configuration(self, family: int, *, needed: bool) -> dict[str, Any] | None:
         """What it has now; None when it does not run, and nothing is to be served by it."""

@@ -1,0 +1,129 @@
+"""Kea in a lab's network, on its bridge, with its reservations in PostgreSQL; killed and started again at will."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from crowbar_dhcp import kea
+from crowbar_dhcp.drivers import Server
+from crowbar_dhcp.drivers.kea import Kea
+from crowbar_lab.lab import Lab
+from crowbar_lab.testing import inside
+
+from crowbar_core import CrowbarError
+from crowbar_core.testing.servers import PostgresServer, database_name
+
+PORT = 8001
+SCHEMA = Path("/usr/share/kea/scripts/pgsql/dhcpdb_create.pgsql")
+
+
+def empty_hosts(postgres: PostgresServer) -> str:
+    """The URL of a new hosts database, as Kea's scripts make it."""
+    url = postgres.create_database()
+    name = database_name(url)
+    given = ["-h", str(postgres.directory), "-p", str(postgres.port), "-U", postgres.owner, "-d", name]
+    subprocess.run(
+        ["psql", "-q", "-v", "ON_ERROR_STOP=1", *given, "-f", str(SCHEMA)], check=True, capture_output=True,
+        env={"PGPASSWORD": postgres.password, "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    return url.replace("postgresql+psycopg2:", "postgresql:")
+
+
+class KeaHere:
+    """Kea for both families, with its control agent: ``with KeaHere(lab, directory, postgres) as one: ...``."""
+
+    def __init__(self, lab: Lab, directory: Path, postgres: PostgresServer | None = None) -> None:
+        self.lab, self.directory, self.postgres = lab, directory, postgres
+        self.running: list[subprocess.Popen[bytes]] = []
+        self.database = empty_hosts(postgres) if postgres else ""
+        directory.mkdir(parents=True, exist_ok=True)
+        for family in (4, 6):
+            self._put(f"kea{family}.json", self._configuration(family))
+        agent = kea.agent("127.0.0.1", PORT, "secret")["Control-agent"]
+        agent["control-sockets"] = {
+            f"dhcp{one}": {"socket-type": "unix", "socket-name": self._socket(one)} for one in (4, 6)
+        }
+        agent["loggers"][0]["output_options"] = [{"output": str(directory / "agent.log")}]
+        self._put("agent.json", {"Control-agent": agent})
+
+    def _put(self, name: str, said: Any) -> None:
+        (self.directory / name).write_text(json.dumps(said))
+
+    def _socket(self, family: int) -> str:
+        return str(self.directory / f"{family}.sock")
+
+    def _configuration(self, family: int) -> dict[str, Any]:
+        said = kea.base(family)[f"Dhcp{family}"]
+        said["control-socket"]["socket-name"] = self._socket(family)
+        said["lease-database"] = {"type": "memfile", "persist": False}
+        said["hooks-libraries"] = []
+        said["loggers"][0]["output_options"] = [{"output": str(self.directory / f"kea{family}.log")}]
+        if self.postgres:
+            said["hosts-database"] = {
+                "type": "postgresql", "name": database_name(self.database), "user": self.postgres.owner,
+                "password": self.postgres.password, "host": str(self.postgres.directory), "port": self.postgres.port,
+                "max-reconnect-tries": 100000, "reconnect-wait-time": 50, "on-fail": "serve-retry-continue",
+            }  # fmt: skip
+        if family == 6:
+            said["data-directory"] = str(self.directory)
+        return {f"Dhcp{family}": said}
+
+    @property
+    def driver(self) -> Kea:
+        bridges = self.lab.exec(["ip", "-br", "link", "show", "type", "bridge"], capture_output=True, text=True)
+        there = (bridges.stdout.split()[0], "fd00:77::1/64")
+        return Kea(Server(url=f"http://127.0.0.1:{PORT}/", user="crowbar", password="secret", interfaces=(there,),
+                          timeout=60, database=self.database))  # fmt: skip
+
+    def start(self) -> None:
+        """Returns when both families answer."""
+        place = str(self.directory)
+        env = {**self.lab.environment, "KEA_PIDFILE_DIR": place, "KEA_LOCKFILE_DIR": place}
+        for words in (["kea-dhcp4", "kea4.json"], ["kea-dhcp6", "kea6.json"], ["kea-ctrl-agent", "agent.json"]):
+            with (self.directory / "out").open("ab") as out:
+                self.running.append(
+                    self.lab.popen([words[0], "-c", f"{place}/{words[1]}"], env=env, stdout=out, stderr=out)
+                )
+        deadline = time.monotonic() + 60
+        while not inside(self.lab, self._answers):
+            assert time.monotonic() < deadline, (self.directory / "out").read_text()[-3000:]
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        try:
+            for family in (4, 6):
+                self.driver._do("list-commands", family)
+        except CrowbarError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        for one in self.running:
+            one.kill()
+            one.wait(timeout=30)
+        self.running = []
+        for path in self.directory.glob("*.pid"):
+            path.unlink()
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+    def __enter__(self) -> KeaHere:
+        self.start()
+        return self
+
+    def __exit__(self, *failed: Any) -> None:
+        self.kill()
+
+    def run(self, statement: str) -> list[Any]:
+        """On its hosts database."""
+        assert self.postgres
+        with closing(self.postgres.connect(database_name(self.database))) as there, there, there.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []

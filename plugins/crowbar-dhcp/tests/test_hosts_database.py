@@ -1,0 +1,128 @@
+"""Kea whose reservations are in PostgreSQL: what is put there is served at once, and its configuration stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+
+import pytest
+from crowbar_dhcp.drivers import ServerDown, ServerRefuses
+from crowbar_dhcp.serving import Boot, Machine, Net, Options, Serving, serving_of
+from crowbar_dhcp.testing import check_dhcp_driver
+from crowbar_lab.lab import Lab
+from crowbar_lab.testing import inside
+
+from crowbar_core.testing.servers import PostgresServer
+
+from .servers import KeaHere
+from .site import MAC, ask, ask6
+
+pytestmark = pytest.mark.lab
+
+OTHER = "52:54:00:00:00:02"
+NETS = [
+    Net(id=1, network="lab", subnet="10.77.0.0/16", ranges={"dhcp": ("10.77.4.0", "10.77.4.63")}),
+    Net(id=2, network="lab", subnet="fd00:77::/64", ranges={"dhcp": ("fd00:77::dcdc:0", "fd00:77::dcdc:ff")}),
+]
+BOOT = Boot(by="p", dhcp4={"bios": "tftp://10.77.0.9/a.kpxe"}, dhcp6={"uefi": "tftp://[fd00:77::9]/a.efi"})
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def there(lab: Lab, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeaHere]:
+    if not postgres.is_running:  # it ends with the thread that has started it again
+        postgres.start()
+    with KeaHere(lab, tmp_path_factory.mktemp("kea"), postgres) as one:
+        yield one
+
+
+def serving(*machines: Machine) -> Serving:
+    return serving_of(NETS, machines, Options())
+
+
+def machine(number: int, mac: str = MAC, **more: object) -> Machine:
+    addresses = (f"10.77.0.{100 + number}", f"fd00:77::{100 + number}")
+    given: dict[str, object] = {"name": f"n{number}.lab.test", "macs": (mac,), "addresses": addresses, **more}
+    return Machine(id=number, **given)  # type: ignore[arg-type]
+
+
+def told(lines: Sequence[str]) -> list[str]:
+    return [one.partition(": ")[2] for one in lines]
+
+
+def test_a_node_is_served_changed_and_forgotten_by_its_own_row_alone(lab: Lab, there: KeaHere) -> None:
+    def work() -> None:
+        driver = there.driver
+        driver.bring(serving(machine(1, boot=BOOT), machine(3, "52:54:00:00:00:03")))
+        assert driver.bring(serving(machine(1, boot=BOOT), machine(3, "52:54:00:00:00:03"))) == []
+        assert ask(lab, OTHER)["ip"].startswith("10.77.4.")
+        both = serving(machine(1, boot=BOOT), machine(2, OTHER), machine(3, "52:54:00:00:00:03"))
+        assert told(driver.bring(both)) == ["reservations: 1 new"] * 2
+        assert ask(lab, OTHER)["ip"] == "10.77.0.102"
+        assert ask(lab, MAC, "-x", "0x5d:0000")["boot_file"] == "a.kpxe"
+        assert ask6(lab, MAC, arch=7) == {"ip": "fd00:77::101", "boot": "tftp://[fd00:77::9]/a.efi"}
+        moved = serving_of(NETS, [machine(1, boot=BOOT), machine(2, OTHER, addresses=("10.77.0.150",))], Options())
+        assert told(driver.bring(moved)) == ["reservations: 1 gone, 1 changed"] * 2
+        assert ask(lab, OTHER)["ip"] == "10.77.0.150"
+        driver.bring(serving(machine(1, boot=BOOT)))
+        assert ask(lab, OTHER)["ip"].startswith("10.77.4.")
+        assert driver.differences(serving(machine(1, boot=BOOT))) == []
+
+    inside(lab, work)
+
+
+def test_a_hosts_database_that_is_killed_is_said_and_told_when_it_is_back(lab: Lab, there: KeaHere) -> None:
+    def work() -> None:
+        driver = there.driver
+        driver.bring(serving(machine(1)))
+        assert there.postgres
+        there.postgres.kill()
+        with pytest.raises(ServerDown, match=r"^Kea's hosts database does not answer: .*[a-z]\.$"):
+            driver.bring(serving(machine(1), machine(2, OTHER)))
+        there.postgres.start()
+        driver.bring(serving(machine(1), machine(2, OTHER)))
+        assert ask(lab, OTHER)["ip"] == "10.77.0.102"
+
+    inside(lab, work)
+
+
+def test_one_that_others_have_reserved_is_refused_by_name_left_to_them_and_the_rest_is_served(
+    lab: Lab, there: KeaHere
+) -> None:
+    def work() -> None:
+        driver = there.driver
+        theirs = "INSERT INTO hosts (dhcp_identifier, dhcp_identifier_type, dhcp4_subnet_id, ipv4_address) VALUES "
+        there.run(theirs + f"('\\x{OTHER.replace(':', '')}', 0, 1, {(10 << 24) + (77 << 16) + 99})")
+        with pytest.raises(ServerRefuses, match=f"^Kea does not take {OTHER}: its hosts database has .* not Crowbar's"):
+            driver.bring(serving(machine(1), machine(2, OTHER)))
+        assert ask(lab, MAC)["ip"] == "10.77.0.101"
+        assert ask(lab, OTHER)["ip"] == "10.77.0.99"
+        driver.bring(serving())
+        assert there.run("SELECT count(*) FROM hosts") == [(1,)]
+
+    inside(lab, work)
+
+
+@pytest.mark.timeout(3000)
+def test_nothing_differs_after_changes_at_random_and_kills_of_kea_and_of_its_database(
+    lab: Lab, there: KeaHere, pytestconfig: pytest.Config
+) -> None:
+    changes, kills = {"few": (30, 2), "full": (1000, 50)}[pytestconfig.getoption("--dhcp-changes")]
+    postgres = there.postgres
+    assert postgres
+
+    def crash() -> None:
+        postgres.kill()
+        postgres.start()
+
+    blows = cycle((there.restart, crash))
+
+    def work() -> None:
+        assert check_dhcp_driver(there.driver, kill=lambda: next(blows)(), changes=changes, kills=kills) == []
+
+    inside(lab, work, timeout=3000)
