@@ -68,9 +68,8 @@ def begin(change: Change, service: Service, owner: str, *, whole: bool) -> Order
         return None
     everything = whole or due or service.sending or bool(service.problem)
     order = Order(service=service, owner=owner, names=None if everything else names)
-    order.wanted = {
-        key: one for key, one in gather(_entries(session, order.names)).items() if zone_of(key[0], service.zones)
-    }
+    zones = frozenset(service.zones)
+    order.wanted = {key: one for key, one in gather(_entries(session, order.names)).items() if zone_of(key[0], zones)}
     order.wanted |= _name_servers(service, order.names)
     order.owned, problems = _owned(session, service.id, order.names)
     order.foreign = frozenset(problems)
@@ -131,11 +130,16 @@ def _announce(session: Any, order: Order) -> None:
 def carry_out(order: Order, driver: Driver) -> Result:
     """Talk with the server: outside any transaction."""
     result = Result()
-    by_zone: dict[str, dict[Key, RecordSet]] = {zone: {} for zone in order.service.zones}
+    zones = frozenset(order.service.zones)
+    wanted_in: dict[str, dict[Key, RecordSet]] = {zone: {} for zone in zones}
+    owned_in: dict[str, dict[Key, Owned]] = {zone: {} for zone in zones}
     for key, one in order.wanted.items():
-        by_zone[zone_of(key[0], order.service.zones) or ""][key] = one
-    for zone, wanted in by_zone.items():
-        owned = {key: one for key, one in order.owned.items() if zone_of(key[0], order.service.zones) == zone}
+        wanted_in[zone_of(key[0], zones) or ""][key] = one
+    for key, known in order.owned.items():
+        if (zone := zone_of(key[0], zones)) is not None:
+            owned_in[zone][key] = known
+    for zone in order.service.zones:
+        wanted, owned = wanted_in[zone], owned_in[zone]
         if not (wanted or owned or order.whole):
             continue
         try:
@@ -170,7 +174,7 @@ def _zone(
     result.refused |= {key: _foreign(key, one) for key, one in found.foreign.items()}
     done = {one.key for one in found.edits} | set(found.fine) | {key for key in owned if key not in wanted}
     result.done |= {
-        key: wanted.get(key, _NOTHING) for key in done if key not in result.refused and key in {*wanted, *owned}
+        key: wanted.get(key, _NOTHING) for key in done if key not in result.refused and (key in wanted or key in owned)
     }
     result.edits += len(found.edits) - len(refused)
 

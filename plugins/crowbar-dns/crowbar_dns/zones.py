@@ -22,10 +22,11 @@ def zones(session: Any, several: Sequence[Service]) -> list[Mapping[str, Any]]:
             served.c.service_id == service.id, served.c.confirmed, served.c.gone_at.is_(None)
         )
         own = {tuple(one) for one in session.execute(there).all() if not one.name.startswith("crowbar-dns.")}
+        known = frozenset(service.zones)
         of_zone = {zone: (set(), set()) for zone in service.zones}  # type: dict[str, tuple[set[Any], set[Any]]]
         for which, records in enumerate((wanted, own)):
             for one in records:
-                if (zone := zone_of(one[0], service.zones)) is not None:
+                if (zone := zone_of(one[0], known)) is not None:
                     of_zone[zone][which].add(one)
         found += [
             {

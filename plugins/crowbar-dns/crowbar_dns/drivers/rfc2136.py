@@ -20,18 +20,15 @@ import dns.message
 import dns.name
 import dns.query
 import dns.rcode
-import dns.rdata
-import dns.rdataclass
 import dns.rdatatype
-import dns.rrset
 import dns.tsig
 import dns.tsigkeyring
-import dns.update
 import dns.xfr
 
 from crowbar_core import BadInput, CrowbarError
 from crowbar_dns.comparing import Edit, Key
 from crowbar_dns.drivers import TAKEN, Server, ServerDenies, ServerDown, ZoneUnserved
+from crowbar_dns.drivers.messages import update_message
 from crowbar_dns.names import Record
 
 AT_ONCE = 100
@@ -45,7 +42,6 @@ _REASONS = {
     "FORMERR": "the server does not understand it",
     "SERVFAIL": "the server could not do it",
 }
-_PIECE = 250
 _KEY_FAULTS = (dns.tsig.PeerError, dns.tsig.BadSignature, dns.tsig.BadKey, dns.message.UnknownTSIGKey)
 _BROKEN = (OSError, EOFError, dns.exception.DNSException)
 
@@ -55,6 +51,7 @@ class Rfc2136:
         self._server = server
         self._address = server.addresses[0] if server.addresses else ""
         self._keyring = _keyring(server)
+        self._key = next(iter(self._keyring.values())) if self._keyring else None
 
     def check(self) -> None:
         query = dns.message.make_query(".", "SOA", flags=0)
@@ -84,13 +81,12 @@ class Rfc2136:
             raise self._down(_said(error)) from None
 
     def write(self, zone: str, edits: Sequence[Edit]) -> Mapping[Key, str]:
-        origin = dns.name.from_text(zone)
         refused: dict[Key, str] = {}
         waiting = [list(edits[first : first + AT_ONCE]) for first in range(0, len(edits), AT_ONCE)][::-1]
         with self._connection() as connection:
             while waiting:
                 these = waiting.pop()
-                code = self._send(connection, origin, these)
+                code = self._send(connection, zone, these)
                 if code == "NOERROR":
                     continue
                 if code == "NOTAUTH":
@@ -111,28 +107,18 @@ class Rfc2136:
 
     # ------------------------------------------------------------ messages
 
-    def _send(self, connection: socket.socket, origin: dns.name.Name, edits: Sequence[Edit]) -> str:
-        update = dns.update.UpdateMessage(origin)
-        if self._keyring is not None:
-            update.use_tsig(self._keyring, algorithm=_algorithm(self._server))
-        for one in edits:
-            name = dns.name.from_text(one.name)
-            if one.new:
-                update.absent(name, one.type)
-            else:
-                update.delete(name, one.type)
-            if one.values:
-                update.add(name, one.ttl, *(_rdata(one.type, value) for value in sorted(one.values)))
+    def _send(self, connection: socket.socket, zone: str, edits: Sequence[Edit]) -> str:
+        message, mac = update_message(zone, edits, self._key)
         until = time.time() + self._server.timeout
         try:
-            dns.query.send_tcp(connection, update, until)
-            answer, _ = dns.query.receive_tcp(connection, until, keyring=self._keyring, request_mac=update.mac)
+            dns.query.send_tcp(connection, message, until)
+            answer, _ = dns.query.receive_tcp(connection, until, keyring=self._keyring, request_mac=mac)
         except _KEY_FAULTS as error:
             raise self._denies(error) from None
         except dns.exception.FormError as error:
             # Knot signs no refusal for a zone that it does not have.
             raise ZoneUnserved(
-                f"The DNS server at {self._address} gives no signed answer about the zone {origin.to_text(True)} "
+                f"The DNS server at {self._address} gives no signed answer about the zone {zone} "
                 f"({_said(error)}): it does not decide on it, or does not know the key."
             ) from None
         except _BROKEN as error:
@@ -202,21 +188,6 @@ def _keyring(server: Server) -> Any:
 
 def _algorithm(server: Server) -> dns.name.Name:
     return dns.name.from_text(server.algorithm if server.algorithm != "hmac-md5" else "hmac-md5.sig-alg.reg.int")
-
-
-def _rdata(kind: str, value: str) -> dns.rdata.Rdata:
-    if kind == "TXT":
-        raw = value.encode()
-        pieces = [raw[at : at + _PIECE] for at in range(0, len(raw), _PIECE)] or [b""]
-        quoted = " ".join('"' + "".join(_escaped(one) for one in piece) + '"' for piece in pieces)
-        return dns.rdata.from_text(dns.rdataclass.IN, kind, quoted)
-    if kind in ("CNAME", "PTR", "SRV"):
-        value += "."
-    return dns.rdata.from_text(dns.rdataclass.IN, kind, value)
-
-
-def _escaped(octet: int) -> str:
-    return chr(octet) if 32 <= octet < 127 and chr(octet) not in '"\\' else f"\\{octet:03d}"
 
 
 def _value(kind: str, rdata: Any) -> str:
