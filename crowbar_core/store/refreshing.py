@@ -48,11 +48,11 @@ def _to_run_again(postgresql: bool) -> Select[Any]:
 
 def ask_for(session: Session, store: Store, now: datetime, ids: Collection[int], gather: float) -> None:
     """Mark noderoles that are ACTIVE or in TRANSITION as to run once more. An ACTIVE one begins in ``gather`` seconds,
-    unless it is marked and waits already.
+    unless it is marked and begins sooner: one that gathers does not wait for longer because it has failed.
     """
-    at_once = or_(node_roles.c.not_before.is_(None), node_roles.c.not_before <= now)
-    begins = and_(node_roles.c.state == int(ACTIVE), at_once)
-    moment = case((begins, now + timedelta(seconds=gather)), else_=node_roles.c.not_before)
+    soon, before = now + timedelta(seconds=gather), node_roles.c.not_before
+    waits = and_(before > now, before <= soon)
+    moment = case((and_(node_roles.c.state == int(ACTIVE), or_(before.is_(None), ~waits)), soon), else_=before)
     session.execute(
         update(node_roles)
         .where(store.ids(node_roles.c.id, ids))

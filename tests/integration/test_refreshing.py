@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -97,6 +98,26 @@ def test_what_is_tried_for_ever_waits_longer_each_time(new_cluster: NewCluster) 
     assert waited == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
     c.end(ref)
     assert (c.states(ref), c.row(ref).attempts) == (["ACTIVE"], 0)
+
+
+def test_a_change_does_not_wait_for_the_delay_after_failures_where_changes_are_gathered(
+    new_cluster: NewCluster,
+) -> None:
+    c = new_cluster(replace(DB, max_attempts=0))
+    (ref,) = active(c, "db", "a")
+    set_port(c, ref, 2)
+    for _ in range(6):
+        c.clock.advance(60.0)
+        try_delayed(c.parts)
+        c.end(ref, "failed", reason="no answer")
+    assert c.row(ref).not_before == c.clock() + timedelta(seconds=32)
+    for port in (3, 4):
+        set_port(c, ref, port)
+        c.clock.advance(2.0)
+    assert c.row(ref).not_before == c.clock() + timedelta(seconds=1), "five after the first of these changes"
+    c.clock.advance(1.0)
+    try_delayed(c.parts)
+    assert c.run(c.claim(ref)).input == {"port": 4}
 
 
 def test_a_refresh_that_fails_and_is_tried_for_ever_blocks_nobody_and_shows(new_cluster: NewCluster) -> None:
