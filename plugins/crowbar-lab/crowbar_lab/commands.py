@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,9 +20,13 @@ from crowbar_lab.host import check_root, default_state_dir, missing_for_rack
 from crowbar_lab.lab import Lab
 from crowbar_lab.plan import KERNELS, MAX_CARDS, check_cards, check_lab_name, vlans
 from crowbar_lab.registration import register
+from crowbar_lab.vm_plan import FIRMWARES, MAX_VMS
+from crowbar_lab.vms import check_vm_host
 
 DEFAULT_NAME = "lab"
+FOLLOW_SECONDS = 0.2
 COLUMNS = ("name", "ipv4", "ipv6", "mac", "power", "pid")
+VM_COLUMNS = ("name", "firmware", "macs", "memory", "disks", "power", "boot", "ipmi", "redfish")
 PORT_COLUMNS = ("node", "card", "mac", "cable", "vlan", "tagged", "lacp", "mtu")
 
 
@@ -82,6 +87,21 @@ lab = _OneSentence(
     show_default=True,
     help="Cards of each node besides eth0, at a switch; with --kernel uml.",
 )
+@click.option(
+    "--vms",
+    type=click.IntRange(0, MAX_VMS),
+    default=0,
+    show_default=True,
+    help="Virtual machines, each with a BMC; off.",
+)
+@click.option(
+    "--firmware", type=click.Choice(FIRMWARES), help="That of the virtual machines; without it they have it in turn."
+)
+@click.option("--vm-memory", type=int, default=512, show_default=True, help="MiB of each virtual machine.")
+@click.option("--vm-cpus", type=int, default=1, show_default=True, help="Processors of each virtual machine.")
+@click.option("--vm-disk", type=int, multiple=True, default=(4,), show_default=True, help="GiB of a disk; repeatable.")
+@click.option("--vm-nics", type=int, default=1, show_default=True, help="Cards of each virtual machine.")
+@click.option("--ipv6-only", is_flag=True, help="Virtual machines with UEFI that tries no boot over IPv4.")
 @click.option("--serve", "serves", is_flag=True, help="Start a server of the lab's own, as `crowbar lab serve` does.")
 @click.option("--register", "registers", is_flag=True, help="Make the nodes known to a Crowbar server, or to this one.")
 def up(
@@ -94,13 +114,22 @@ def up(
     hide: Sequence[Path],
     kernel: str,
     cards: int,
+    vms: int,
+    firmware: str | None,
+    vm_memory: int,
+    vm_cpus: int,
+    vm_disk: Sequence[int],
+    vm_nics: int,
+    ipv6_only: bool,
     serves: bool,
     registers: bool,
 ) -> None:
-    """Make a lab with an admin node and more nodes, and boot them."""
+    """Make a lab with an admin node and more nodes, and boot them; and virtual machines, which are off."""
     owner = seat.Owner.asking(os.environ)
     if serves:
         seat.check_profile(check_lab_name(name), owner)
+    if vms:
+        check_vm_host()
     keys = [line for file in key_files for line in file.read_text().splitlines() if line.strip()]
     check_cards(cards, kernel)
     if kernel == "uml" and (missing := missing_for_rack()):
@@ -122,12 +151,16 @@ def up(
         cards=cards,
     )
     click.echo(f"The lab {name} is up: {nodes + 1} nodes, {made.nodes[0].name} and {nodes} more.", err=True)
-    if serves:
-        try:
+    try:
+        if vms:
+            machine = {"memory": vm_memory, "cpus": vm_cpus, "disks": vm_disk, "nics": vm_nics}
+            added = made.add_vms(vms, firmware=firmware, ipv6_only=ipv6_only, **machine)
+            click.echo(f"Virtual machines, off: {', '.join(vm.name for vm in added)}.", err=True)
+        if serves:
             _say_served(made, owner)
-        except BaseException:
-            _remove(name)
-            raise
+    except BaseException:
+        _remove(name)
+        raise
     if registers:
         _say_registered(made)
 
@@ -165,8 +198,10 @@ def list_() -> None:
 @name_option
 @click.option("--format", "format_", type=click.Choice(("table", "json", "yaml")), default="table", show_default=True)
 def status(name: str, format_: str) -> None:
-    """Show a lab and its nodes."""
-    described = _find(name).describe()
+    """Show a lab, its nodes and its virtual machines."""
+    found = _find(name)
+    described = found.describe()
+    described["vms"] = [vm.state() for vm in found.vms]
     if format_ == "json":
         click.echo(json.dumps(described, indent=2))
     elif format_ == "yaml":
@@ -177,6 +212,8 @@ def status(name: str, format_: str) -> None:
         )
         if ports := [_shown_port(node, card) for node in described["nodes"] for card in node["cards"]]:
             click.echo(f"\n{_table(ports, PORT_COLUMNS)}")
+        if described["vms"]:
+            click.echo(f"\n{_table([_shown_vm(one) for one in described['vms']], VM_COLUMNS)}")
 
 
 @lab.command("power")
@@ -184,8 +221,22 @@ def status(name: str, format_: str) -> None:
 @click.argument("node")
 @click.argument("action", type=click.Choice(("on", "off", "reset", "status")))
 def power(name: str, node: str, action: str) -> None:
-    """Turn NODE on or off (as if the plug were pulled), or reset it, and say which it is then."""
+    """Turn NODE or a virtual machine on or off (as if the plug were pulled), or reset it, and say which it is then."""
     click.echo(_find(name).power(node, action))
+
+
+@lab.command("console")
+@name_option
+@click.argument("vm")
+@click.option("--follow", is_flag=True, help="Go on with what it writes from now on.")
+def console(name: str, vm: str, follow: bool) -> None:
+    """Show what the virtual machine VM has written to its serial port."""
+    with _find(name).vm(vm).console_log.open(errors="replace") as log:
+        while True:
+            click.echo(log.read(), nl=False)
+            if not follow:
+                return
+            time.sleep(FOLLOW_SECONDS)
 
 
 @lab.command("add")
@@ -296,6 +347,16 @@ def _shown_port(node: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
         "vlan": card["vlan"] or None,
         "tagged": ",".join(map(str, card["tagged"])) or None,
         "lacp": card["lacp"] or None,
+    }
+
+
+def _shown_vm(vm: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **vm,
+        "macs": ",".join(vm["macs"]),
+        "memory": f"{vm['memory']} MiB",
+        "disks": ",".join(f"{size} GiB" for size in vm["disks"]) or None,
+        "power": "on" if vm["powered"] else "off",
     }
 
 

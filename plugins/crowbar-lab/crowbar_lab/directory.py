@@ -6,12 +6,13 @@ import contextlib
 import fcntl
 import json
 import os
+import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from crowbar_lab.errors import LabError
+from crowbar_lab.errors import LabError, LabUnavailable
 from crowbar_lab.guests import KILL_SECONDS, kill
 
 
@@ -86,6 +87,36 @@ def lock_taken_from_keeper(directory: Path) -> Iterator[None]:
                     ) from None
                 time.sleep(0.01)
         yield
+
+
+REQUEST_SECONDS = 300.0
+
+
+def ask(directory: Path, file: str, request: Mapping[str, Any], *, whom: str, lab: str) -> dict[str, Any]:
+    """Ask a process of the lab over its socket in ``directory``, with a line of JSON. ``LabError`` has its words."""
+    try:
+        here = os.open(directory, os.O_PATH)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(REQUEST_SECONDS)
+                # A socket's path is limited to 108 bytes; the way over the directory's number always fits.
+                connection.connect(f"/proc/self/fd/{here}/{file}")
+                with connection.makefile("rwb") as stream:
+                    stream.write(json.dumps(request).encode() + b"\n")
+                    stream.flush()
+                    line = stream.readline()
+        finally:
+            os.close(here)
+    except PermissionError as error:
+        raise LabUnavailable(f"The lab {lab} belongs to root: run the command with sudo.") from error
+    except OSError as error:
+        raise LabError(f"{whom} does not answer ({error}): `crowbar lab down --name {lab}` removes the lab.") from error
+    if not line:
+        raise LabError(f"{whom} ended while it was asked: `crowbar lab down --name {lab}` clears its remains.")
+    answer: dict[str, Any] = json.loads(line)
+    if "error" in answer:
+        raise LabError(answer["error"])
+    return answer
 
 
 def read_json(path: Path) -> dict[str, Any]:

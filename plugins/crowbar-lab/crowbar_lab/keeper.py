@@ -27,6 +27,7 @@ from crowbar_lab import linux
 from crowbar_lab.boot import BootError
 from crowbar_lab.nodes import BadRequest, Nodes, Unavailable, refused_namespace, wake_for_children
 from crowbar_lab.uml import Rack, RackEnded
+from crowbar_lab.vm_children import VmChildren
 from crowbar_lab.wires import BRIDGE, Wires
 
 
@@ -40,6 +41,7 @@ class Keeper:
         self.nodes: Nodes | Rack
         self.pid = int(os.readlink("/proc/self"))
         self.network_inode = os.stat(f"/proc/{self.pid}/ns/net").st_ino
+        self.vms = VmChildren(directory / "vms", wanted, f"/proc/{self.pid}/ns/net")
 
     def set_up(self) -> None:
         linux.mount(None, "/", None, linux.MS_REC | linux.MS_SLAVE)
@@ -78,6 +80,7 @@ class Keeper:
                 "keeper_started": linux.started(self.pid),
                 "network_inode": self.network_inode,
                 "nodes": self.nodes.describe(),
+                **self.vms.describe(),
             },
             indent=1,
         )
@@ -115,7 +118,7 @@ class Keeper:
             connection.settimeout(60)
             try:
                 try:
-                    answer = self.nodes.answer(json.loads(stream.readline()))
+                    answer = self._answer(json.loads(stream.readline()))
                 except (BadRequest, BootError) as error:
                     answer = {"error": str(error)}
                 except RackEnded:
@@ -128,6 +131,11 @@ class Keeper:
                 stream.flush()
             except OSError:
                 pass  # whoever asked has gone
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request.get("do") == "vms":
+            return self.vms.add(request["vms"], request["tools"])
+        return self.nodes.answer(request)
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -15,7 +15,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from crowbar_lab import linux
-from crowbar_lab.directory import check_path, claim, closed, lock_taken_from_keeper, read_json, write_private
+from crowbar_lab.directory import ask, check_path, claim, closed, lock_taken_from_keeper, read_json, write_private
 from crowbar_lab.errors import LabError, LabNotFound, LabUnavailable
 from crowbar_lab.guests import LAB_ID_VARIABLE, end_guests
 from crowbar_lab.host import RUN, SEARCH_PATH, TOOLS, check_host, check_root, default_state_dir, find_tool
@@ -43,10 +42,10 @@ from crowbar_lab.plan import (
     places,
     subnets,
 )
+from crowbar_lab.vms import LabVm, add_vms, find_vm, vms_of
 
 PER_REQUEST = 50
 START_SECONDS = {"host": 60.0, "uml": 180.0}
-REQUEST_SECONDS = 300.0
 
 ACTIONS = ("on", "off", "reset", "status")
 
@@ -193,6 +192,18 @@ class Lab:
         raise LabNotFound(f"There is no node {name} in the lab {self.name}, which has: {known or 'none'}.")
 
     @property
+    def vms(self) -> tuple[LabVm, ...]:
+        """The virtual machines."""
+        return tuple(vms_of(self))
+
+    def vm(self, name: str) -> LabVm:
+        """The virtual machine with this name, or with this host name."""
+        return find_vm(self, name)
+
+    def _is_vm(self, name: str) -> bool:
+        return any(name.lower() in (vm.name, vm.name.partition(".")[0]) for vm in self.vms)
+
+    @property
     def namespace(self) -> str:
         """The lab's network namespace as a file, for ``setns`` and ``nsenter --net=``. From there nodes are reached."""
         return f"/proc/{self.describe()['keeper']}/ns/net"
@@ -212,12 +223,18 @@ class Lab:
         wanted = place(number, nets, domain=described["domain"], name=check_node_name(name) if name else None)
         return self._add([wanted], described["cards"])[0]
 
+    def add_vms(self, count: int, **wishes: Any) -> list[LabVm]:
+        """Make virtual machines, which are off: see ``vms.add_vms``."""
+        return add_vms(self, count, **wishes)
+
     def power(self, node: str, action: str) -> str:
         """``on``, ``off`` (as if the plug were pulled), ``reset`` (both) or ``status``; returns on or off.
 
-        It returns when it is so: no process of a node that is off is left, and the sshd of one that is on listens.
-        What a node has on disk stays; /run, /tmp and /dev are new at each boot.
+        For virtual machines as well. It returns when it is so: no process of a node that is off is left, and the sshd
+        of one that is on listens. What a node has on disk stays; /run, /tmp and /dev are new at each boot.
         """
+        if self._is_vm(node):
+            return self.vm(node).power(action)
         found = self.node(node)
         if action == "status":
             return "on" if found.powered else "off"
@@ -225,7 +242,7 @@ class Lab:
             raise LabError(
                 f"A node's power can be turned on, off or reset, or its status asked for; {action!r} is none of these."
             )
-        return "on" if self._request(do="power", node=found.name, action=action)["powered"] else "off"
+        return "on" if self.request(do="power", node=found.name, action=action)["powered"] else "off"
 
     def enter(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs ``argv`` inside the lab's network namespace, with the host's files."""
@@ -266,7 +283,7 @@ class Lab:
         ``given`` is its input. It must end within 120 s, and the lab does nothing else meanwhile.
         """
         found = self.node(node)
-        done = self._request(do="console", node=found.name, argv=list(argv), input=given)
+        done = self.request(do="console", node=found.name, argv=list(argv), input=given)
         return _completed(argv, done, check=check, where=f"on {found.name}")
 
     # ---- the switch, in a lab with a kernel of its own
@@ -308,7 +325,7 @@ class Lab:
     def _ask_switch(self, **request: Any) -> dict[str, Any]:
         if self.describe()["kernel"] != "uml":
             raise LabError(f"The lab {self.name} has no switch: make it with --kernel uml.")
-        return self._request(**request)
+        return self.request(**request)
 
     # ---- removing
 
@@ -373,37 +390,12 @@ class Lab:
                 keys = {"host_key": pair.public, "private_key": pair.private}
                 orders.append({"number": one.number, "name": one.name, "admin": one.admin, **addresses, **keys})
                 orders[-1]["cards"] = card_macs(one, cards)
-            added += [LabNode(**node) for node in self._request(do="add", nodes=orders)["nodes"]]
+            added += [LabNode(**node) for node in self.request(do="add", nodes=orders)["nodes"]]
         return added
 
-    def _request(self, **request: Any) -> dict[str, Any]:
-        try:
-            here = os.open(self.directory, os.O_PATH)
-            try:
-                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                    connection.settimeout(REQUEST_SECONDS)
-                    connection.connect(f"/proc/self/fd/{here}/socket")
-                    with connection.makefile("rwb") as stream:
-                        stream.write(json.dumps(request).encode() + b"\n")
-                        stream.flush()
-                        line = stream.readline()
-            finally:
-                os.close(here)
-        except PermissionError as error:
-            raise LabUnavailable(f"The lab {self.name} belongs to root: run the command with sudo.") from error
-        except OSError as error:
-            raise LabError(
-                f"The lab {self.name} does not answer ({error}): `crowbar lab down --name {self.name}` removes it."
-            ) from error
-        if not line:
-            raise LabError(
-                f"The lab {self.name} ended while it was asked: "
-                f"`crowbar lab down --name {self.name}` clears its remains."
-            )
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise LabError(answer["error"])
-        return answer
+    def request(self, **request: Any) -> dict[str, Any]:
+        """Ask the keeper. ``LabError`` has its words."""
+        return ask(self.directory, "socket", request, whom=f"The lab {self.name}", lab=self.name)
 
 
 def _completed(

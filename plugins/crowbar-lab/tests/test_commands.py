@@ -51,6 +51,27 @@ def crowbar_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     assert list(state_dir.iterdir()) == []
 
 
+def test_virtual_machines_from_up_to_down(crowbar_lab: Run) -> None:
+    up = crowbar_lab("up", "--nodes", "0", "--vms", "1", "--firmware", "uefi", "--vm-memory", "128", "--vm-disk", "1")
+    assert (up.returncode, up.stderr.splitlines()[-1]) == (0, "Virtual machines, off: vm-1.lab.test.")
+    header, line = crowbar_lab("status").stdout.splitlines()[-2:]
+    assert header.split() == ["NAME", "FIRMWARE", "MACS", "MEMORY", "DISKS", "POWER", "BOOT", "IPMI", "REDFISH"]
+    assert line.split()[:3] == ["vm-1.lab.test", "uefi", "52:54:00:77:00:01"]
+    assert line.split()[-4:] == ["off", "Pxe", "10.77.255.254", "http://10.77.255.254"]
+    assert json.loads(crowbar_lab("status", "--format", "json").stdout)["vms"][0]["disk_serials"][0].endswith("-D0")
+
+    assert crowbar_lab("power", "vm-1", "on").stdout == "on\n"
+    assert crowbar_lab("power", "vm-1", "status").stdout == "on\n"
+    assert crowbar_lab("power", "vm-1", "off").stdout == "off\n"
+    assert crowbar_lab("console", "vm-1").returncode == 0
+    refused = crowbar_lab("console", "vm-7")
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "Error: There is no virtual machine vm-7 in the lab lab, which has: vm-1.lab.test.\n",
+    )
+    assert crowbar_lab("down").stderr == "The lab lab is gone.\n"
+
+
 def test_a_lab_from_up_to_down(crowbar_lab: Run, tmp_path: Path) -> None:
     up = crowbar_lab("up", "--nodes", "1")
     assert (up.returncode, up.stderr) == (0, "The lab lab is up: 2 nodes, admin.lab.test and 1 more.\n")
