@@ -20,6 +20,7 @@ from crowbar_dhcp.events import on_node_change as on_node_change
 from crowbar_dhcp.events import on_node_create as on_node_create
 from crowbar_dhcp.events import on_node_delete as on_node_delete
 from crowbar_dhcp.events import on_node_unbind as on_node_unbind
+from crowbar_dhcp.first_questions import wizard_steps as wizard_steps
 from crowbar_dhcp.pages import PANEL, pages
 from crowbar_dhcp.rest import rest
 from crowbar_dhcp.roles import ROLES

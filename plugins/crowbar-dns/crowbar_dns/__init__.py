@@ -22,6 +22,7 @@ from crowbar_dns.events import on_node_change as on_node_change
 from crowbar_dns.events import on_node_create as on_node_create
 from crowbar_dns.events import on_node_delete as on_node_delete
 from crowbar_dns.events import on_node_unbind as on_node_unbind
+from crowbar_dns.first_questions import wizard_steps as wizard_steps
 from crowbar_dns.pages import PANEL, pages
 from crowbar_dns.rest import rest
 from crowbar_dns.roles import ROLES, attributes

@@ -26,6 +26,7 @@ from crowbar_network import checking, draft_pages, drift, hooks, listening, map_
 from crowbar_network.answering import network_addresses as network_addresses
 from crowbar_network.answering import network_subnets as network_subnets
 from crowbar_network.declaring import register_declared as register_declared
+from crowbar_network.first_questions import wizard_steps as wizard_steps
 from crowbar_network.having import addresses_of as addresses_of
 from crowbar_network.having import check_delete as check_delete
 from crowbar_network.having import on_deployment_commit as on_deployment_commit
