@@ -41,15 +41,18 @@ from crowbar_core.web.server import HttpServer
 
 STOP_SECONDS = 25.0
 """How long the engine may take to stop; what runs after two thirds of it is handed back."""
+WIZARD = "/wizard"
+"""Where a barclamp asks what is needed first."""
 DRAIN_SECONDS = 5
 """How long open requests (event streams among them) may go on after the order to stop."""
 
 
 @click.command("serve")
+@click.option("--wizard", is_flag=True, help="Say where the first questions are answered (crowbar-wizard).")
 @settings_options
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, wizard: bool) -> None:
     """Run everything in one process: pages, API, annealer and, with the queue `threads`, the execution of runs."""
-    _run(settings, workers=1, engine=True)
+    _run(settings, workers=1, engine=True, wizard=wizard)
 
 
 @click.command("web")
@@ -180,8 +183,11 @@ class _Worker(Worker):  # type: ignore[misc,unused-ignore]  # gunicorn has no ty
 class _Service(BaseApplication):  # type: ignore[misc,unused-ignore]
     """What gunicorn runs. Only ``load`` and what follows it happen in the worker process."""
 
-    def __init__(self, settings: Settings, sock: socket.socket, *, workers: int, engine: bool) -> None:
+    def __init__(
+        self, settings: Settings, sock: socket.socket, *, workers: int, engine: bool, wizard: bool = False
+    ) -> None:
         self.settings = settings
+        self.wizard = wizard
         self.address = url_of(sock)
         self.handle = sock.detach()
         self.workers = workers
@@ -235,7 +241,16 @@ class _Service(BaseApplication):  # type: ignore[misc,unused-ignore]
             sys.exit(Arbiter.APP_LOAD_ERROR)
         if password is not None:
             say(f"The user admin was made, with the password {password} (it is not shown again).")
+        if self.wizard or password is not None:
+            self._tell_of_questions(app)
         return app
+
+    def _tell_of_questions(self, app: Any) -> None:
+        """Where this installation can be set up in the browser, if a barclamp brings the page."""
+        if any(rule.rule == WIZARD for rule in app.url_map.iter_rules()):
+            say(f"Set this server up at {self.address}{WIZARD}.")
+        elif self.wizard:
+            say("There are no first questions to be answered: crowbar-wizard is not installed.")
 
     def begin_stop(self) -> None:
         """Stop the engine and the services beside the requests that are still being answered, of which those that wait
@@ -278,8 +293,8 @@ def _left(_server: Any, worker: Any) -> None:
         os._exit(0)
 
 
-def _run(settings: Settings, *, workers: int, engine: bool) -> None:
-    service = _Service(settings, listening(settings.listen), workers=workers, engine=engine)
+def _run(settings: Settings, *, workers: int, engine: bool, wizard: bool = False) -> None:
+    service = _Service(settings, listening(settings.listen), workers=workers, engine=engine, wizard=wizard)
     master = os.getpid()
     try:
         service.run()

@@ -163,8 +163,7 @@ def _with(change: Change, wizard: Wizard, given: Mapping[str, Mapping[str, str] 
     """The machine's own step comes first, for the defaults of others are made of it."""
     held: dict[str, Answer] = {}
     for name in (MACHINE, *(one.name for one in wizard.steps if one.name != MACHINE)):
-        with _of_step(name):
-            held[name] = _kept(change, _placed(change, wizard, held), named(wizard.steps, name), given.get(name))
+        held[name] = _kept(change, _placed(change, wizard, held), named(wizard.steps, name), given.get(name))
     return _placed(change, wizard, held)
 
 
@@ -177,6 +176,7 @@ def _placed(change: Change, wizard: Wizard, held: Mapping[str, Answer]) -> Wizar
 
 
 def _kept(change: Change, wizard: Wizard, step: Step, given: Mapping[str, str] | None) -> Answer:
+    """What is to be kept of the answers. Raises ``BadInput`` whose pointers begin with the step."""
     if given is None:
         return Answer(skipped=True, answered_at=change.now)
     held = wizard.answers[step.name].values if step.name in wizard.answers else {}
@@ -184,9 +184,11 @@ def _kept(change: Change, wizard: Wizard, step: Step, given: Mapping[str, str] |
     secret = {one.name for one in step.fields if one.secret}
     # A secret that is not typed again stays.
     before = {name: change.unseal(held[name]) for name in secret if held.get(name)}
-    values = step.checked({**{name: value for name, value in before.items() if not given.get(name)}, **{
+    asked = {**{name: value for name, value in before.items() if not given.get(name)}, **{
         name: value for name, value in given.items() if value or name not in before
-    }})  # fmt: skip
+    }}  # fmt: skip
+    with _of_step(step.name):
+        values = step.checked(asked)
     sealed = {name: change.seal(value) if name in secret and value else value for name, value in values.items()}
     return Answer(skipped=False, answered_at=change.now, values=sealed)
 

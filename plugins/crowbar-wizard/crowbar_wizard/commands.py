@@ -10,7 +10,10 @@ import yaml
 from crowbar_core import BadInput
 from crowbar_core.commands import connect, data, line, output, say
 
-_EXAMPLE = "# Answers for `crowbar init --answers FILE`. A step that is left out is skipped.\n"
+_EXAMPLE = (
+    "# Answers for `crowbar init --answers FILE`. A step that is left out is skipped; a field that is left out is as",
+    "# proposed, which depends on what is answered before it.",
+)
 
 
 @click.command("init")
@@ -24,7 +27,8 @@ def init(file: str | None, plan: bool, example: bool) -> None:
     """Answer the first questions from a file, and carry them out; without one, say how far they are."""
     client = connect()
     if example:
-        line(_written(client.get("wizard")).rstrip())
+        for one in _written(client.get("wizard")):
+            line(one)
         return
     if file is None:
         _tell(client.get("wizard"))
@@ -42,7 +46,7 @@ def init(file: str | None, plan: bool, example: bool) -> None:
         say("It is made and committed; `crowbar converge` waits until all of it is ACTIVE.")
 
 
-def _answers(file: str) -> dict[str, dict[str, str] | None]:
+def _answers(file: str) -> dict[str, dict[str, str]]:
     with click.open_file(file) as opened:
         text = opened.read()
     try:
@@ -55,11 +59,11 @@ def _answers(file: str) -> dict[str, dict[str, str] | None]:
     return {str(step): _texts(file, str(step), given) for step, given in tree.items()}
 
 
-def _texts(file: str, step: str, given: Any) -> dict[str, str] | None:
+def _texts(file: str, step: str, given: Any) -> dict[str, str]:
     if given is None:
-        return None
+        return {}
     if not isinstance(given, dict):
-        raise BadInput(f"{file}: step {step} must have fields with their answers, or nothing, which skips it.")
+        raise BadInput(f"{file}: step {step} must have fields with their answers, or nothing: all is as proposed.")
     return {str(name): _text(file, f"{step}/{name}", value) for name, value in given.items()}
 
 
@@ -74,21 +78,17 @@ def _text(file: str, where: str, value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _written(wizard: dict[str, Any]) -> str:
-    lines = [_EXAMPLE]
+def _written(wizard: dict[str, Any]) -> list[str]:
+    lines = [*_EXAMPLE]
     for step in wizard["steps"]:
-        lines.append(f"# {step['title']}")
-        lines.append(f"{step['name']}:" if step["fields"] else f"{step['name']}: {{}}")
+        lines += ["", f"# {step['title']}", f"{step['name']}:"]
         for one in step["fields"]:
-            choices = ", ".join(choice or "''" for choice, _ in one["choices"])
-            told = " ".join(
-                part for part in (one["label"] + ".", one["help"], choices and f"One of {choices}.") if part
-            )
-            lines.append(f"  # {told}")
+            choices = ", ".join(choice for choice, _ in one["choices"])
+            told = (f"{one['label']}.", one["help"], choices and f"One of {choices}.")
+            lines.append(f"  # {' '.join(part for part in told if part)}")
             value = yaml.safe_dump(one["default"], default_style='"', width=10_000).strip()
-            lines.append(f"  {one['name']}: {value}")
-        lines.append("")
-    return "\n".join(lines)
+            lines.append(f"  {'' if one['required'] else '# '}{one['name']}: {value}")
+    return lines
 
 
 def _tell(wizard: dict[str, Any]) -> None:

@@ -20,5 +20,5 @@ def wizard_steps(session: Any, place: Mapping[str, str]) -> Iterable[Mapping[str
     ``values`` each field has a text; ``place`` has ``machine``, the name of the node where Crowbar is, ``address``,
     where it is reached, with prefix length or without ('' both while that is not answered), and ``system``, the name
     of the system node. ``picture(values)``, which
-    may be left out, returns HTML as ``markupsafe.Markup`` to be shown beside the fields, for answers that may be wrong.
+    may be left out, is shown below the fields, of answers that may be wrong: HTML as ``markupsafe.Markup``, or text.
     """

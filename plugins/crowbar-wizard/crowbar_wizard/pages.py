@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Blueprint, Response, make_response, redirect, request
+from markupsafe import Markup
 from werkzeug.wrappers import Response as Answer
 
 from crowbar_core import CrowbarError, Panel, cluster, requires
@@ -104,9 +105,10 @@ def _tried(step: Step, values: Mapping[str, str], lines: Sequence[str], fault: C
     picture = None
     if step.picture is not None:
         try:
-            picture = step.picture({one.name: values.get(one.name, one.default).strip() for one in step.fields})
+            shown = step.picture({one.name: values.get(one.name, one.default).strip() for one in step.fields})
+            picture = shown if shown is None or hasattr(shown, "__html__") else Markup("<pre>{}</pre>").format(shown)
         except (CrowbarError, ValueError):
-            picture = None  # of answers that cannot be there is none; what is wrong with them is told
+            pass  # of answers that cannot be there is none; what is wrong with them is told
     return fragment("crowbar_wizard/_tried.html", told=told, lines=lines, picture=picture)
 
 
