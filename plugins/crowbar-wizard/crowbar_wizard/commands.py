@@ -18,7 +18,7 @@ _EXAMPLE = (
 
 @click.command("init")
 @click.option(
-    "--answers", "file", type=click.Path(dir_okay=False, exists=True, allow_dash=True), metavar="FILE",
+    "--answers", "file", metavar="FILE",
     help="A YAML file: step, then field and answer; - reads standard input.",
 )  # fmt: skip
 @click.option("--plan", is_flag=True, help="Only say what would be made, and keep the answers.")
@@ -47,8 +47,11 @@ def init(file: str | None, plan: bool, example: bool) -> None:
 
 
 def _answers(file: str) -> dict[str, dict[str, str]]:
-    with click.open_file(file) as opened:
-        text = opened.read()
+    try:
+        with click.open_file(file) as opened:
+            text = opened.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}.") from error
     try:
         tree = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
