@@ -29,6 +29,7 @@ from rich.text import Text
 from crowbar_core import CrowbarError
 from crowbar_core.client import Client, Target
 from crowbar_lab import demo_network, server
+from crowbar_lab.demo_names import Names
 from crowbar_lab.demo_network import Scene
 from crowbar_lab.errors import LabError
 from crowbar_lab.host import check_host, missing_for_rack
@@ -183,6 +184,7 @@ class _Demo:
         self.keep = keep
         self.network = network
         self.scene: Scene | None = None
+        self.names: Names | None = None
         self.story = _Story()
         self.name = f"{PREFIX}{os.getpid()}"
         self.directory = Path()
@@ -235,6 +237,8 @@ class _Demo:
             return self._tell_why(api)
         took = time.monotonic() - began
         self.story.tell(f"All is ACTIVE: {took:.1f} s after the commit, {self.story.seconds():.1f} s after the start.")
+        if self.names is not None:
+            self.names.look(url)
         if self.scene is not None and not self._break_and_mend(self.scene, api, process, names):
             return self._tell_why(api)
         if self.leaves or self.keep:
@@ -299,6 +303,9 @@ class _Demo:
             roles += [(self._bind(api, network, names), "everywhere") for network in self._networks(lab, api)]
         elif self.network:
             raise DemoFailed("--network shows the barclamp network, which is missing: `pip install crowbar-network`.")
+        if not self.network:
+            self.names = Names(lab, api, self.story.tell, lambda line: click.echo(f"          {plain(line)}"))
+            roles += self.names.prepare(DEPLOYMENT, names[0])
         told = ", ".join(f"{role} {where}" for role, where in roles)
         self.story.tell(f"Bound in deployment {DEPLOYMENT}: {told}.")
         plan = api.get("deployments", DEPLOYMENT, "plan")

@@ -97,6 +97,12 @@ def test_the_demo_ends_with_all_active_and_leaves_nothing(played: Demo) -> None:
     said = played.said()
     assert re.search(r"✓ ACTIVE +node-2\.lab\.test +example-hello", said)
     assert re.search(r"All is ACTIVE: [0-9.]+ s after the commit", said)
+    for answer in (
+        r"node-2\.lab\.test\. +300 +IN +A +10\.77\.0\.\d+", r"node-2\.lab\.test\. +300 +IN +AAAA +fd00:77::\w+",
+        r"\.10\.in-addr\.arpa\. +300 +IN +PTR +node-2\.lab\.test\.",
+        r"\.ip6\.arpa\. +300 +IN +PTR +node-2\.lab\.test\.",
+    ):  # fmt: skip
+        assert re.search(answer, said), said
     assert said.index("The plan ") < said.index("Committed.") < said.index("All is ACTIVE")
     assert "Error" not in said
     assert played.remains() == []
