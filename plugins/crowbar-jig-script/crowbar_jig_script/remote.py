@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import paramiko
 
-from crowbar_core import NodeUnreachable, NodeView, cluster
+from crowbar_core import ConfigError, NodeUnreachable, NodeView, cluster
 from crowbar_jig_script.connections import Connections, Kept, connections_for
 from crowbar_jig_script.settings import Settings
 
@@ -91,3 +91,16 @@ def _ask(kept: Kept, program: str, deadline: float) -> Answer:
 
 def _text(raw: bytearray) -> str:
     return raw.decode(errors="replace")
+
+
+def public_key() -> str:
+    """The key that a machine must let in as root to be reached, as a line of ``authorized_keys``. Raises
+    ``CrowbarError`` when there is none here.
+    """
+    path = cluster().settings(Settings).key_path()
+    try:
+        key = paramiko.PKey.from_path(path)
+    except (OSError, ValueError, paramiko.SSHException) as problem:
+        said = getattr(problem, "strerror", None) or str(problem)
+        raise ConfigError(f"The key with which nodes let root in, {path}, cannot be read: {said}.") from None
+    return f"{key.get_name()} {key.get_base64()} crowbar"
