@@ -747,7 +747,7 @@ def imported_by(*args: str, among: frozenset[str], **environment: str) -> str:
 HEAVY = frozenset(
     (
         "crowbar_core.plugins", "crowbar_example", "crowbar_example_inventory", "crowbar_jig_script", "crowbar_lab",
-        "crowbar_dhcp", "crowbar_dns", "crowbar_network", "crowbar_wizard",
+        "crowbar_dhcp", "crowbar_dns", "crowbar_network", "crowbar_provisioner", "crowbar_wizard",
         "crowbar_core.barclamp", "flask", "gunicorn", "jsonschema", "pydantic", "requests", "rich.console",
         "rich.progress", "sqlalchemy", "stevedore", "yaml",
     )

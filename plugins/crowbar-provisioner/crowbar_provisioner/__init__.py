@@ -1,0 +1,80 @@
+"""From power-on to an installed, managed machine: boot files, discovery, operating systems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flask import Blueprint
+from sqlalchemy import func, or_, select
+
+from crowbar_core import Barclamp, NavItem, Panel, Periodic, Problem, Schema, Service, cluster, hookimpl
+from crowbar_provisioner import boots
+from crowbar_provisioner.answering import addresses_of as addresses_of
+from crowbar_provisioner.answering import boots_of as boots_of
+from crowbar_provisioner.answering import dhcp_strangers as dhcp_strangers
+from crowbar_provisioner.answering import on_active as on_active
+from crowbar_provisioner.answering import on_node_change as on_node_change
+from crowbar_provisioner.answering import on_node_create as on_node_create
+from crowbar_provisioner.boot import server
+from crowbar_provisioner.choosing import QUARANTINED
+from crowbar_provisioner.installing import plan_lines as plan_lines
+from crowbar_provisioner.pages import PANEL, pages
+from crowbar_provisioner.rest import rest
+from crowbar_provisioner.roles import ROLES
+from crowbar_provisioner.settings import Settings
+from crowbar_provisioner.tables import machines
+
+
+@hookimpl
+def register_barclamp() -> Barclamp:
+    return Barclamp(
+        name="provisioner",
+        help="From power-on to an installed, managed machine: boot files, discovery, operating systems.",
+        requires=("jig-script",),
+        after=("network", "dhcp"),
+        roles=ROLES,
+        settings=Settings,
+    )
+
+
+@hookimpl
+def register_schema() -> Schema:
+    return Schema(migrations="crowbar_provisioner.migrations")
+
+
+@hookimpl
+def register_blueprints() -> Iterable[Blueprint]:
+    return [rest, pages]
+
+
+@hookimpl
+def register_nav() -> Iterable[NavItem]:
+    return [NavItem(label="Machines", url="/machines", order=90)]
+
+
+@hookimpl
+def register_panels() -> Iterable[Panel]:
+    return [PANEL]
+
+
+@hookimpl
+def register_periodic() -> Iterable[Periodic]:
+    return [Periodic(name="provisioner-tokens", seconds=60, run=boots.end_old)]
+
+
+@hookimpl
+def register_services() -> Iterable[Service]:
+    if not cluster().settings(Settings).listen:
+        return []
+    return [Service(name=server.NAME, run=server.run)]
+
+
+@hookimpl
+def status_checks() -> Iterable[Problem]:
+    """Somebody is to look at the quarantine."""
+    waiting = or_(machines.c.state == QUARANTINED, machines.c.claim_id.is_not(None))
+    with cluster().read() as session:
+        count = session.scalar(select(func.count()).select_from(machines).where(waiting))
+    if count:
+        said = f"{count} machine{'' if count == 1 else 's'} to be accepted: see /machines?state=quarantined."
+        yield Problem(detail=said, severity="warning")

@@ -1,0 +1,93 @@
+"""Answers to those who serve DHCP: which boot loader a machine is to fetch. It is the same for all of them: what each
+boots is decided when it asks for its script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from crowbar_core import Intent, Json, NodeRoleView, NodeView, Refresh, ServedBootEnv, cluster, hookimpl
+from crowbar_provisioner.choosing import is_ours
+from crowbar_provisioner.machines import waking
+from crowbar_provisioner.tables import machines, servers
+
+SERVER, DHCP = "provisioner-server", "dhcp-database"
+
+
+@hookimpl
+def boots_of(nodes: Sequence[NodeView], session: Any) -> Mapping[int, Mapping[str, Json]]:
+    """Nothing of a boot environment that is not known here."""
+    said = files(session)
+    return {one.id: said for one in nodes if is_ours(one.bootenv)}
+
+
+@hookimpl(optional=True)
+def dhcp_strangers(session: Any) -> Mapping[str, Json]:
+    return files(session)
+
+
+@hookimpl
+def addresses_of(nodes: Sequence[NodeView], session: Any) -> Mapping[int, Sequence[str]]:
+    """The address from which a machine registered, with the token of its boot: there it was, whatever it says."""
+    asked = select(machines.c.node_id, machines.c.source).where(machines.c.node_id.in_([one.id for one in nodes]))
+    return {one.node_id: [one.source] for one in session.execute(asked).all() if one.source}
+
+
+def files(session: Any) -> dict[str, Json]:
+    """By family and firmware, at the first server that has an address of the family; {} without one."""
+    found: dict[str, Json] = {}
+    for one in session.execute(select(servers).order_by(servers.c.id)).all():
+        for address in one.addresses:
+            family = "dhcp6" if ":" in address else "dhcp4"
+            if family not in found:
+                found[family] = of_host(f"[{address}]" if ":" in address else address, one.port)
+    return found
+
+
+def of_host(host: str, port: int) -> dict[str, Json]:
+    at = f"http://{host}:{port}"
+    return {
+        "bios": f"tftp://{host}/undionly.kpxe", "uefi": f"tftp://{host}/ipxe.efi", "uefi-http": f"{at}/ipxe.efi",
+        "ipxe": f"{at}/boot.ipxe",
+    }  # fmt: skip
+
+
+@hookimpl(roles=(SERVER,))
+def on_active(node_role: NodeRoleView) -> Iterable[Intent]:
+    """From now on DHCP names it."""
+    port = int(node_role.data.get("provisioner", {}).get("port", 8091))
+    addresses = [one for one in node_role.node.addresses if not one.startswith("fe80:")]
+    values = {"addresses": addresses, "port": port}
+    with cluster().change() as change:
+        known = change.session.execute(select(servers).where(servers.c.node_role_id == node_role.id)).first()
+        if known is None:
+            change.session.execute(insert(servers).values(node_role_id=node_role.id, **values))
+        elif (known.addresses, known.port) == (addresses, port):
+            return []
+        else:
+            change.session.execute(update(servers).where(servers.c.id == known.id).values(**values))
+    return [Refresh(role=DHCP)] if serves_dhcp() else []
+
+
+@hookimpl
+def on_node_change(node: NodeView, changed: frozenset[str]) -> Iterable[Intent]:
+    """Boot files are made when they are asked for: where nobody serves DHCP here, what is wanted is served at once."""
+    found: list[Intent] = []
+    if "bootenv" in changed and node.served_bootenv != node.bootenv and is_ours(node.bootenv) and not serves_dhcp():
+        found.append(ServedBootEnv(node=node.name, bootenv=node.bootenv))
+    if changed & {"served_bootenv", "alive"}:
+        found.append(waking(node.name))
+    return found
+
+
+@hookimpl
+def on_node_create(node: NodeView) -> Iterable[Intent]:
+    return on_node_change(node, frozenset(("bootenv",)))
+
+
+def serves_dhcp() -> bool:
+    """Whether servers of DHCP are told what machines boot, and who tells them states what is served."""
+    return any(cluster().node_roles(role=DHCP))

@@ -1,0 +1,1 @@
+"""The boot service: a process of its own that serves files to machines and hears what they report."""

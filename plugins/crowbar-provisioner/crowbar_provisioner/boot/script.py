@@ -1,0 +1,84 @@
+"""GET /ipxe: a machine says what it is, and is given the script that it boots. With it a new boot begins."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from werkzeug.wrappers import Request, Response
+
+from crowbar_core import BadInput, Refused, cluster
+from crowbar_provisioner import boots, installs, scripts
+from crowbar_provisioner.boot.answers import base_of, script, source_of
+from crowbar_provisioner.choosing import ACCEPTED, Asking, Choice, choose
+from crowbar_provisioner.claims import Claim, claim
+from crowbar_provisioner.machines import Machine, find
+from crowbar_provisioner.settings import Settings
+
+_LOOK_AGAIN = 10.0
+
+
+class Scripts:
+    """``addresses``: whose address one is, as nodes that are alive have them; looked up again after ten seconds."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+        self._looked = float("-inf")
+
+    def give(self, request: Request) -> Response:
+        said = claim_of(request)
+        firmware = "uefi" if request.args.get("platform") == "efi" else "bios"
+        base, source = base_of(request), source_of(request)
+        with cluster().read() as session:
+            machine = find(session, said)
+            choice = chosen(session, machine)
+            quiet = machine is None or not (
+                boots.has_valid(session, machine.id) or installs.open_of(session, machine.node_id)
+            )
+        if not choice.image:
+            assert machine is not None
+            if not quiet:
+                self._refuse_others(machine, source)
+                with cluster().change() as change:
+                    boots.note_local(change, machine, firmware=firmware, source=source)
+            return script(scripts.local(base, firmware))
+        if machine is not None and machine.state == ACCEPTED:
+            self._refuse_others(machine, source)
+        settings = cluster().settings(Settings)
+        with cluster().change() as change:
+            machine = find(change.session, said)
+            choice = chosen(change.session, machine)
+            token = boots.begin(
+                change, machine, said, env=choice.env, firmware=firmware, source=source,
+                seconds=settings.token_hours * 3600,
+            )  # fmt: skip
+        return script(
+            scripts.image(base, token=token, mac=said.macs[0], env=choice.env, arguments=settings.kernel_arguments)
+        )
+
+    def _refuse_others(self, machine: Machine, source: str) -> None:
+        """A node does not boot as another one. Raises ``Refused``."""
+        if time.monotonic() - self._looked > _LOOK_AGAIN:
+            known = cluster().nodes()
+            self._known = {address: one.name for one in known if one.alive for address in one.addresses}
+            self._looked = time.monotonic()
+        holder = self._known.get(source)
+        if holder is not None and holder != machine.node:
+            raise Refused(f"{source} is the address of another node: it does not boot as {machine.node}.")
+
+
+def claim_of(request: Request) -> Claim:
+    """Raises ``BadInput`` without a card."""
+    asked = request.args
+    said = claim(uuid=asked.get("uuid", ""), serial=asked.get("serial", ""), macs=[asked.get("mac", "")])
+    if not said.macs:
+        raise BadInput("A machine asks with the MAC of the card that it boots from: mac=52:54:00:12:34:56.")
+    return said
+
+
+def chosen(session: Any, machine: Machine | None) -> Choice:
+    if machine is None:
+        return choose(Asking())
+    found = installs.open_of(session, machine.node_id)
+    installing = found is not None and found.to_write and f"{found.os}-install" == machine.bootenv
+    return choose(Asking(state=machine.state, bootenv=machine.bootenv, installing=installing))

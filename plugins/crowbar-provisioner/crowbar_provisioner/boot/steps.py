@@ -1,0 +1,42 @@
+"""POST /v1/steps: an installer says how far it is; last, which host keys the new system has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from werkzeug.wrappers import Request, Response
+
+from crowbar_core import BadInput, Refused, cluster
+from crowbar_provisioner import installs
+from crowbar_provisioner.boot.answers import answer, authorized
+from crowbar_provisioner.boot.work import is_of
+from crowbar_provisioner.inventory import Step, read
+from crowbar_provisioner.machines import get, happened, waking
+
+
+def hear(request: Request) -> Response:
+    """Said again, it changes nothing. Raises ``Refused`` for an installation that is not this boot's."""
+    boot = authorized(request)
+    said = read(Step, request.get_data())
+    with cluster().change() as change:
+        machine = get(change.session, boot.machine_id) if boot.machine_id is not None else None
+        found = installs.open_of(change.session, machine.node_id) if machine else None
+        if machine is None or found is None or said.id != found.work or not is_of(boot, found):
+            raise Refused("This is not an installation of this boot.")
+        if not found.to_write:
+            return answer({})
+        values: dict[str, Any] = {"step": said.step, "detail": said.detail, "state": installs.WRITING}
+        if said.percent is not None:
+            values["percent"] = said.percent
+        if said.state == "failed":
+            values |= {"state": installs.FAILED, "ended_at": change.now}
+        elif (said.step, said.state) == ("installed", "done"):
+            if not said.host_keys:
+                raise BadInput("The new system has host keys: host_keys names them.")
+            values |= {"state": installs.WRITTEN, "percent": 100, "host_keys": list(said.host_keys)}
+        installs.note(change, found, **values)
+        if said.percent is None or said.state != "begun":
+            happened(change, machine.id, f"install: {said.step} {said.state}", said.detail)
+        if values["state"] != installs.WRITING:
+            change.apply(waking(machine.node))
+    return answer({})

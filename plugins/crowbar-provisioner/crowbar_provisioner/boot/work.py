@@ -1,0 +1,57 @@
+"""GET /v1/work: a machine asks what it is to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from crowbar_jig_script.remote import public_key
+from werkzeug.wrappers import Request, Response
+
+from crowbar_core import cluster
+from crowbar_provisioner import installs
+from crowbar_provisioner.boot.answers import POLL, answer, authorized, base_of
+from crowbar_provisioner.boots import Boot
+from crowbar_provisioner.choosing import ACCEPTED, install_of
+from crowbar_provisioner.installs import RESTARTING, Install
+from crowbar_provisioner.machines import Machine, get
+
+
+def give(request: Request) -> Response:
+    boot = authorized(request)
+    if boot.machine_id is None:
+        return answer({"accepted": False, "env": boot.env, "work": None, "poll": POLL})
+    with cluster().read() as session:
+        machine = get(session, boot.machine_id)
+        found = installs.open_of(session, machine.node_id)
+    accepted = machine.state == ACCEPTED and boot.trusted
+    work = work_of(boot, machine, found, base=base_of(request)) if accepted and found else None
+    return answer({"accepted": accepted, "env": boot.env, "work": work, "poll": 1 if found else POLL})
+
+
+def is_of(boot: Boot, install: Install) -> bool:
+    """Whether this is the boot in which it is installed."""
+    return boot.trusted and boot.env == install_of(install.os) and boot.id > install.after_boot
+
+
+def work_of(boot: Boot, machine: Machine, install: Install, *, base: str) -> Mapping[str, Any] | None:
+    if not is_of(boot, install):
+        return None
+    if install.state == RESTARTING:
+        return {"do": "reboot", "id": install.work}
+    if not install.to_write:
+        return None
+    image = {
+        name: install.image[name] for name in ("format", "sha256", "size", "disk_size", "root_partition", "root_fs")
+    }
+    return {
+        "do": "install",
+        "id": install.work,
+        "os": install.os,
+        "hostname": machine.node.partition(".")[0],
+        "fqdn": machine.node,
+        "disk": dict(install.disk),
+        "image": {"url": f"{base}/v1/images/{install.image['file']}", **image},
+        "authorized_keys": [public_key()],
+        "network": {"dhcp": True},
+    }

@@ -1,0 +1,220 @@
+"""The role provisioner-os-install: a run in steps. Each call looks at the world, and says what it waits for.
+
+serving -> booting -> installing -> leaving -> restarting: nothing acts on what a node is to boot before that is served;
+a reset is ordered once for each installation; and the new system is known by the host keys that the installer reported
+with the token of its boot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from crowbar_core import (
+    ChangeNode,
+    CrowbarError,
+    Done,
+    MarkAlive,
+    NodeRoleView,
+    NodeView,
+    Outcome,
+    Pending,
+    PermanentError,
+    SetBootEnv,
+    Task,
+    cluster,
+    hookimpl,
+)
+from crowbar_provisioner import accepting, boots, catalogue, disks, installs
+from crowbar_provisioner.choosing import LOCAL, install_of
+from crowbar_provisioner.installs import FAILED, RESTARTING, WRITTEN, Install
+from crowbar_provisioner.machines import INSTALL_ROLE, Machine, get, happened, of_node
+from crowbar_provisioner.settings import Settings
+
+SERVING, BOOTING, INSTALLING, LEAVING, RESTART = "serving", "booting", "installing", "leaving", "restarting"
+_SERVE_SECONDS = 300.0
+
+
+def run(task: Task) -> Outcome:
+    step = task.step.get("name") if isinstance(task.step, Mapping) else None
+    machine, install = _known(task)
+    if install is not None and install.state == FAILED:
+        raise PermanentError(
+            f"The installer failed in {install.step or step}: {install.detail or 'it did not say why'}"
+        )
+    if task.overdue:
+        raise PermanentError(_overdue(str(step), machine, install))
+    if step is None or install is None:
+        return _begin(task, machine)
+    node = cluster().node(task.node.name)
+    if step == SERVING:
+        return _reset(task, node, machine, install)
+    if step == BOOTING:
+        return _booting(task, machine, install)
+    if step == INSTALLING:
+        return _installing(task, machine, install)
+    if step == LEAVING:
+        return _restart(task, node, machine, install)
+    return _settle(task, node, machine, install)
+
+
+# ---------------------------------------------------------------- one function for each step
+
+
+def _begin(task: Task, machine: Machine) -> Outcome:
+    """What is written where is settled now; an earlier call may have done so already."""
+    said: Mapping[str, Any] = task.data.get("provisioner", {})
+    try:
+        image, disk = chosen(task.node, said)
+    except CrowbarError as problem:
+        raise PermanentError(problem.detail) from None
+    task.begin()
+    with cluster().change() as change:
+        install = installs.begin(
+            change, node_id=machine.node_id, run_id=task.run_id, os=image.os, disk=disk, image=image.model_dump()
+        )
+        last = boots.last_of(change.session, machine.id)
+        installs.note(change, install, after_boot=last.id if last is not None else 0)
+        happened(change, machine.id, "install: begins", f"{image.os} on {disks.described(disk)}, which is erased")
+        change.apply(SetBootEnv(node=task.node.name, bootenv=install_of(image.os)))
+    task.log(f"{image.os} goes to {disks.described(disk)}, which is erased")
+    node = cluster().node(task.node.name)
+    if node.served_bootenv == node.bootenv:  # since an earlier run: nobody will tell of it
+        return _reset(task, node, machine, _again(task))
+    return _pending(task, SERVING, _SERVE_SECONDS, f"that {install_of(image.os)} is served")
+
+
+def _reset(task: Task, node: NodeView, machine: Machine, install: Install) -> Outcome:
+    """Once served: the reset is ordered, unless the node has begun the boot already."""
+    wanted = install_of(install.os)
+    if node.served_bootenv != wanted:
+        return _pending(task, SERVING, None, f"that {wanted} is served (now: {node.served_bootenv or 'unknown'})")
+    with cluster().change() as change:
+        accepting.expect(change, get(change.session, machine.id), why="by its installation")
+        last = boots.last_of(change.session, machine.id)
+    if last is None or last.id <= install.after_boot:
+        task.log(f"{wanted} is served; the node is reset")
+        try:
+            said = cluster().power(node.name, "reset")
+        except CrowbarError as problem:
+            raise PermanentError(f"The node could not be reset: {problem.detail}") from None
+        task.log(said)
+    return _pending(task, BOOTING, _minutes().boot_minutes * 60, f"that it boots {wanted}")
+
+
+def _booting(task: Task, machine: Machine, install: Install) -> Outcome:
+    with cluster().read() as session:
+        last = boots.last_of(session, machine.id)
+    wanted = install_of(install.os)
+    if last is None or last.id <= install.after_boot or last.registered_at is None:
+        return _pending(task, BOOTING, None, f"that it boots {wanted}")
+    if last.env != wanted or not last.trusted:
+        return _pending(task, BOOTING, None, f"that it boots {wanted} (it booted {last.env})")
+    task.log("the installer is at work")
+    return _pending(task, INSTALLING, _minutes().install_minutes * 60, "that the installer has written the disk")
+
+
+def _installing(task: Task, machine: Machine, install: Install) -> Outcome:
+    if install.state != WRITTEN:
+        return _pending(
+            task, INSTALLING, None, f"that the installer has written the disk ({install.step or 'not begun'})"
+        )
+    with cluster().change() as change:
+        change.apply(SetBootEnv(node=machine.node, bootenv=LOCAL))
+    task.log("the disk is written")
+    node = cluster().node(task.node.name)
+    if node.served_bootenv == LOCAL:
+        return _restart(task, node, machine, install)
+    return _pending(task, LEAVING, _SERVE_SECONDS, "that local is served")
+
+
+def _restart(task: Task, node: NodeView, machine: Machine, install: Install) -> Outcome:
+    """Once local is served: the installer is told to restart. From here on the node is who shows the new keys."""
+    if node.served_bootenv != LOCAL:
+        return _pending(task, LEAVING, None, f"that local is served (now: {node.served_bootenv or 'unknown'})")
+    with cluster().change() as change:
+        installs.note(change, install, state=RESTARTING)
+        change.apply(
+            ChangeNode(node=machine.node, host_keys=list(install.host_keys)), MarkAlive(node=machine.node, alive=False)
+        )
+        happened(change, machine.id, "install: restarts")
+    task.log("local is served; the installer restarts the node")
+    return _pending(task, RESTART, _minutes().boot_minutes * 60, "that it is alive from its disk")
+
+
+def _settle(task: Task, node: NodeView, machine: Machine, install: Install) -> Outcome:
+    if not node.alive:
+        return _pending(task, RESTART, None, "that it is alive from its disk")
+    with cluster().change() as change:
+        boots.revoke(change, machine.id)
+        installs.note(change, install, state=installs.DONE, ended_at=change.now)
+        happened(change, machine.id, "install: done", f"{install.os} is alive from {disks.described(install.disk)}")
+    task.log("it is alive from its disk, and shows the host key that the installer vouched for")
+    return Done()
+
+
+# ---------------------------------------------------------------- what is known
+
+
+def chosen(node: NodeView, said: Mapping[str, Any]) -> tuple[catalogue.Image, Mapping[str, Any]]:
+    """What would be written where. Raises ``CrowbarError`` with what is in the way."""
+    settings = cluster().settings(Settings)
+    image = catalogue.image_of(settings.root, str(said.get("os") or ""))
+    found: Any = node.discovery.get("inventory") or {}
+    disk = disks.choose(found.get("disks") or (), wanted=str(said.get("disk") or ""), at_least=image.disk_size)
+    return image, disk
+
+
+@hookimpl(roles=(INSTALL_ROLE,))
+def plan_lines(node_roles: Sequence[NodeRoleView]) -> Iterable[str]:
+    """What will be erased."""
+    for one in node_roles:
+        said: Any = one.data.get("provisioner", {})
+        try:
+            image, disk = chosen(one.node, said)
+        except CrowbarError as problem:
+            yield f"{one.node.name}: {problem.detail}"
+        else:
+            yield f"{one.node.name}: {disks.described(disk)} is ERASED, and {image.os} written to it."
+
+
+def _again(task: Task) -> Install:
+    with cluster().read() as session:
+        found = installs.of_run(session, task.run_id)
+    assert found is not None
+    return found
+
+
+def _known(task: Task) -> tuple[Machine, Install | None]:
+    with cluster().read() as session:
+        machine = of_node(session, task.node.name)
+        install = installs.of_run(session, task.run_id)
+    if machine is None:
+        raise PermanentError(
+            f"{task.node.name} was never discovered: it is not known which disks it has. Let it boot from the network."
+        )
+    return machine, install
+
+
+def _overdue(step: str, machine: Machine, install: Install | None) -> str:
+    words = {
+        SERVING: "what it is to boot was not served", BOOTING: "it did not boot the installer",
+        INSTALLING: "the installer did not end", LEAVING: "local boot was not served",
+        RESTART: "it did not come up from its disk",
+    }  # fmt: skip
+    last = f"; the installer was in {install.step}, {install.percent} %" if install is not None and install.step else ""
+    return f"In the step {step}: {words.get(step, 'it took too long')}{last}. Its console may say why."
+
+
+def _pending(task: Task, step: str, seconds: float | None, reason: str) -> Pending:
+    """``seconds`` None: it is in the step already, whose deadline stays where it was."""
+    until = time.time() + (seconds or 0)
+    if seconds is None and isinstance(task.step, Mapping):
+        until = float(task.step.get("until", until))
+    left = max(1.0, until - time.time())
+    return Pending(deadline=left, reason=reason, step={"name": step, "until": round(until, 3)})
+
+
+def _minutes() -> Settings:
+    return cluster().settings(Settings)

@@ -1,0 +1,84 @@
+"""Installations as they are kept: what is to be written to which disk, and how far the installer is."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, insert, select, update
+
+from crowbar_core import Change
+from crowbar_provisioner.tables import installs
+
+WANTED, WRITING, WRITTEN, RESTARTING, DONE, FAILED = "wanted", "writing", "written", "restarting", "done", "failed"
+_OPEN = (WANTED, WRITING, WRITTEN, RESTARTING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Install:
+    """``state``: wanted, writing, written, restarting, done or failed; ``step``: the installer's own."""
+
+    id: int
+    node_id: int
+    run_id: int
+    work: str
+    os: str
+    disk: Mapping[str, Any]
+    image: Mapping[str, Any]
+    state: str
+    step: str
+    percent: int
+    detail: str
+    host_keys: Sequence[str]
+    after_boot: int
+    begun_at: datetime
+    ended_at: datetime | None
+
+    @property
+    def to_write(self) -> bool:
+        return self.state in (WANTED, WRITING)
+
+
+def open_of(session: Any, node_id: int) -> Install | None:
+    """The one that is under way on the node."""
+    return _one(session, and_(installs.c.node_id == node_id, installs.c.state.in_(_OPEN)))
+
+
+def of_run(session: Any, run_id: int) -> Install | None:
+    return _one(session, installs.c.run_id == run_id)
+
+
+def last_of(session: Any, node_id: int) -> Install | None:
+    return _one(session, installs.c.node_id == node_id)
+
+
+def _one(session: Any, where: Any) -> Install | None:
+    row = session.execute(select(installs).where(where).order_by(installs.c.id.desc()).limit(1)).first()
+    return None if row is None else Install(**row._mapping)
+
+
+def begin(
+    change: Change, *, node_id: int, run_id: int, os: str, disk: Mapping[str, Any], image: Mapping[str, Any]
+) -> Install:
+    """One for each run; what an earlier run left open is over."""
+    session = change.session
+    left = and_(installs.c.node_id == node_id, installs.c.state.in_(_OPEN), installs.c.run_id != run_id)
+    session.execute(update(installs).where(left).values(state=FAILED, detail="Another run began.", ended_at=change.now))
+    if (known := of_run(session, run_id)) is not None:
+        return known
+    session.execute(
+        insert(installs).values(
+            node_id=node_id, run_id=run_id, work=secrets.token_urlsafe(16), os=os, disk=dict(disk), image=dict(image),
+            state=WANTED, step="", percent=0, detail="", host_keys=[], after_boot=0, begun_at=change.now,
+        )
+    )  # fmt: skip
+    made = of_run(session, run_id)
+    assert made is not None
+    return made
+
+
+def note(change: Change, install: Install, **values: Any) -> None:
+    change.session.execute(update(installs).where(installs.c.id == install.id).values(**values))

@@ -1,0 +1,91 @@
+"""Machines, rules of acceptance, installations: as they look over REST and on pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func, literal, select
+from sqlalchemy.orm import Session
+
+from crowbar_core.rest import NODES, Later, Listing, derived, field, fields
+from crowbar_provisioner.tables import boots, happenings, installs, machines, macs, rules
+
+_nodes = NODES.source
+
+
+def _macs(session: Session, keys: Sequence[int]) -> Mapping[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    asked = select(macs.c.machine_id, macs.c.mac).where(macs.c.machine_id.in_(keys)).order_by(macs.c.mac)
+    for one in session.execute(asked).all():
+        found.setdefault(one.machine_id, []).append(one.mac)
+    return found
+
+
+def _timeline(session: Session, keys: Sequence[int]) -> Mapping[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = {}
+    asked = select(happenings).where(happenings.c.machine_id.in_(keys)).order_by(happenings.c.id)
+    for one in session.execute(asked).all():
+        line = {"at": one.at.isoformat(), "what": one.what, "detail": one.detail}
+        found.setdefault(one.machine_id, []).append(line)
+    return found
+
+
+_LAST = select(func.max(boots.c.id)).where(boots.c.machine_id == machines.c.id).correlate(machines).scalar_subquery()
+_BOOTED = select(boots.c.env).where(boots.c.id == _LAST).correlate(machines).scalar_subquery()
+
+MACHINES = Listing(
+    noun="machine",
+    plural="machines",
+    source=machines.join(_nodes, _nodes.c.id == machines.c.node_id),
+    key=machines.c.id,
+    name=_nodes.c.name,
+    fields=(
+        *fields(machines, "id"),
+        field(_nodes.c.name, "name", filter=True, sort=True, example="d52-54-00-12-34-56.example.com"),
+        *fields(machines, "node_id", "state", filter=("node_id", "state"), sort=("state",)),
+        *fields(machines, "decided_by", "uuid", "serial", "firmware", "source", filter=("serial", "source")),
+        derived(
+            "claimed", machines.c.claim_id.is_not(None), bool, filter=True,
+            help="A boot that nobody expected says to be this machine, and waits to be accepted.",
+        ),
+        field(_nodes.c.bootenv, "bootenv", filter=True, example="local"),
+        field(_nodes.c.served_bootenv, "served_bootenv", example="local"),
+        derived("booted", func.coalesce(_BOOTED, literal("")), str, help="What it booted last."),
+        field(_nodes.c.alive, "alive", filter=True),
+        *fields(machines, "problem", "expected_until", "first_seen", "last_seen", sort=("last_seen",)),
+    ),
+    later=(
+        Later(
+            name="macs", type=list[str], fetch=_macs, missing=[], only_on_request=False, example=["52:54:00:12:34:56"]
+        ),
+        Later(
+            name="timeline", type=list[dict[str, Any]], fetch=_timeline, missing=[],
+            help="What happened to it, oldest first.",
+        ),
+    ),
+)  # fmt: skip
+RULES = Listing(
+    noun="accept rule",
+    plural="accept_rules",
+    source=rules,
+    key=rules.c.id,
+    name=rules.c.name,
+    fields=(
+        *fields(rules, "id", "name", filter=("name",), sort=("name",)),
+        *fields(rules, "subnet", "mac_prefix", "serials"),
+    ),
+)
+INSTALLS = Listing(
+    noun="installation",
+    plural="installations",
+    source=installs.join(_nodes, _nodes.c.id == installs.c.node_id),
+    key=installs.c.id,
+    newest_first=True,
+    fields=(
+        *fields(installs, "id", "node_id", filter=("node_id",)),
+        field(_nodes.c.name, "node", filter=True, example="d52-54-00-12-34-56.example.com"),
+        *fields(installs, "run_id", "os", "state", "step", "percent", "detail", "disk", filter=("os", "state")),
+        *fields(installs, "begun_at", "ended_at"),
+    ),
+)

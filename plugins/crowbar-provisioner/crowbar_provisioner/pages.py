@@ -1,0 +1,197 @@
+"""Pages: machines and the quarantine, one machine with its timeline, operating systems, rules of acceptance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, Response, request
+from pydantic import ValidationError
+from sqlalchemy import select
+from werkzeug.wrappers import Response as Answer
+
+from crowbar_core import BadInput, NodeView, Panel, cluster, requires
+from crowbar_core.pages import Action, Column, Form, Input, act, fragment, page, row, rows
+from crowbar_provisioner import catalogue, disks, installs
+from crowbar_provisioner import rest as api
+from crowbar_provisioner.choosing import ACCEPTED, QUARANTINED, REFUSED
+from crowbar_provisioner.listings import MACHINES, RULES
+from crowbar_provisioner.machines import of_node
+from crowbar_provisioner.settings import Settings
+from crowbar_provisioner.tables import happenings
+
+pages = Blueprint("provisioner_pages", __name__, template_folder="templates")
+
+STATES = (("", "any"), (QUARANTINED, "quarantined"), (ACCEPTED, "accepted"), (REFUSED, "refused"))
+COLUMNS = (
+    Column(name="name", label="Machine", href="/machines/{id}"),
+    Column(name="shown_state", label="State"),
+    Column(name="shown_macs", label="MACs", kind="code"),
+    Column(name="source", label="Registered from", kind="code"),
+    Column(name="bootenv", label="Is to boot"),
+    Column(name="booted", label="Booted last"),
+    Column(name="last_seen", label="Heard of", kind="moment"),
+)
+FILTERS = (
+    Input(name="name", label="Machine"),
+    Input(name="state", label="State", choices=STATES),
+    Input(name="claimed", label="Booted unexpectedly", choices=(("", "any"), ("true", "yes"), ("false", "no"))),
+)
+OSES = (
+    Column(name="name", label="Name"),
+    Column(name="title", label="Operating system"),
+    Column(name="method", label="Method"),
+    Column(name="image", label="Image", kind="code"),
+    Column(name="sha256", label="SHA-256", kind="code"),
+    Column(name="problem", label="Why it cannot be installed"),
+)
+RULE_COLUMNS = (
+    Column(name="name", label="Rule"),
+    Column(name="subnet", label="Subnet", kind="code"),
+    Column(name="mac_prefix", label="MACs begin with", kind="code"),
+    Column(name="shown_serials", label="Serial numbers"),
+)
+WAYS = (("/machines", "Machines"), ("/accept-rules", "Rules"), ("/oses", "Operating systems"))
+
+
+@pages.get("/machines")
+@requires("viewer")
+def listed() -> Response:
+    shown = rows(MACHINES, filters=[one.name for one in FILTERS], sort="name")
+    items = [_shown(one) for one in shown.items]
+    waiting = [one for one in items if one["claimed"] or one["state"] == QUARANTINED]
+    return page(
+        "crowbar_provisioner/machines.html", title="Machines", rows=shown, items=items, columns=COLUMNS,
+        filters=FILTERS, waiting=[(one, [_accept(one), _refuse(one)]) for one in waiting], ways=WAYS,
+        listens=bool(cluster().settings(Settings).listen),
+    )  # fmt: skip
+
+
+@pages.get("/machines/<machine>")
+@requires("viewer")
+def show(machine: str) -> Response:
+    one = _shown(row(MACHINES, machine))
+    with cluster().read() as session:
+        asked = select(happenings).where(happenings.c.machine_id == one["id"]).order_by(happenings.c.id.desc())
+        lines = session.execute(asked).all()
+        install = installs.last_of(session, one["node_id"])
+    actions = [_expect(one)] if one["state"] != REFUSED else []
+    if one["claimed"] or one["state"] == QUARANTINED:
+        actions = [_accept(one), *actions]
+    if one["state"] != REFUSED:
+        actions.append(_refuse(one))
+    found: Any = cluster().node(one["name"]).discovery.get("inventory") or {}
+    return page(
+        "crowbar_provisioner/machine.html", title=one["name"], machine=one, lines=lines, actions=actions, ways=WAYS,
+        install=install, disk=disks.described(install.disk) if install else "", inventory=found,
+        disks=[(disks.described(each), disks.against(each, 0) or "suitable") for each in found.get("disks") or ()],
+    )  # fmt: skip
+
+
+@pages.post("/machines/<int:machine>/<any(accept, refuse, expect):verb>")
+@requires("operator")
+def decide(machine: int, verb: str) -> Answer:
+    done = {
+        "accept": "The machine is accepted.",
+        "refuse": "The machine is refused.",
+        "expect": "Its next boot is expected.",
+    }
+    work = {"accept": api.accept, "refuse": api.refuse, "expect": api.expect}[verb]
+    return act(lambda: work(machine), done[verb], f"/machines/{machine}")
+
+
+@pages.get("/oses")
+@requires("viewer")
+def oses() -> Response:
+    items = [api.shown(one) for one in catalogue.all_of(cluster().settings(Settings).root)]
+    return page("crowbar_provisioner/oses.html", title="Operating systems", items=items, columns=OSES, ways=WAYS)
+
+
+@pages.get("/accept-rules")
+@requires("viewer")
+def rules() -> Response:
+    shown = rows(RULES, sort="name")
+    items = [{**one, "shown_serials": ", ".join(one["serials"])} for one in shown.items]
+    form = Form(
+        title="Add a rule", url="/accept-rules", label="Add",
+        inputs=(
+            Input(name="name", label="Rule", required=True),
+            Input(name="subnet", label="Subnet", placeholder="10.0.0.0/24"),
+            Input(name="mac_prefix", label="MACs begin with", placeholder="52:54:00"),
+            Input(name="serials", label="Serial numbers", placeholder="one or more, with spaces between"),
+        ),
+        api='POST /api/v2/accept_rules {"name": "rack-1", "subnet": "10.0.0.0/24"}',
+        cli="crowbar accept-rules create rack-1 --subnet 10.0.0.0/24",
+    )  # fmt: skip
+    return page(
+        "crowbar_provisioner/rules.html", title="Rules of acceptance", rows=shown, form=form, ways=WAYS,
+        items=[(one, [_remove(one)]) for one in items], columns=RULE_COLUMNS,
+    )  # fmt: skip
+
+
+@pages.post("/accept-rules")
+@requires("operator")
+def create_rule() -> Answer:
+    given = request.form
+    body = {name: given.get(name, "") for name in ("name", "subnet", "mac_prefix")}
+    serials = given.get("serials", "").split()
+    return act(
+        lambda: api.make_rule(_rule({**body, "serials": serials})), "The rule holds from now on.", "/accept-rules"
+    )
+
+
+@pages.post("/accept-rules/<int:rule>/remove")
+@requires("operator")
+def remove_rule(rule: int) -> Answer:
+    return act(lambda: api.remove_rule(rule), "The rule is gone.", "/accept-rules")
+
+
+def _rule(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Raises ``BadInput``."""
+    try:
+        return api.NewRule.model_validate(body).model_dump()
+    except ValidationError as problem:
+        raise BadInput(problem.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+
+def _shown(one: Mapping[str, Any]) -> dict[str, Any]:
+    claimed = "claimed" if one["claimed"] else one["state"]
+    return {**one, "shown_macs": ", ".join(one["macs"]), "shown_state": claimed}
+
+
+def _accept(one: Mapping[str, Any]) -> Action:
+    return _action(one, "accept", "Accept")
+
+
+def _refuse(one: Mapping[str, Any]) -> Action:
+    return _action(one, "refuse", "Refuse", kind="danger")
+
+
+def _expect(one: Mapping[str, Any]) -> Action:
+    return _action(one, "expect", "Expect its next boot")
+
+
+def _action(one: Mapping[str, Any], verb: str, label: str, kind: str = "") -> Action:
+    return Action(
+        label=label, url=f"/machines/{one['id']}/{verb}", api=f"PUT /api/v2/machines/{one['id']}/{verb}",
+        cli=f"crowbar machines {verb} {one['name']}", kind=kind,
+    )  # fmt: skip
+
+
+def _remove(one: Mapping[str, Any]) -> Action:
+    return Action(
+        label="Remove", url=f"/accept-rules/{one['id']}/remove", api=f"DELETE /api/v2/accept_rules/{one['id']}",
+        cli=f"crowbar accept-rules destroy {one['name']}", kind="danger",
+    )  # fmt: skip
+
+
+def _on_node(node: NodeView) -> Any:
+    with cluster().read() as session:
+        machine = of_node(session, node.name)
+        install = installs.last_of(session, node.id)
+    if machine is None:
+        return None
+    return fragment("crowbar_provisioner/_node.html", machine=machine, node=node, install=install)
+
+
+PANEL = Panel(on="node", title="Machine", render=_on_node)

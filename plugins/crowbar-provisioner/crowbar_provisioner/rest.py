@@ -1,0 +1,164 @@
+"""/api/v2/machines, accept_rules, installations, oses."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from flask import Blueprint
+from pydantic import AfterValidator, Field
+from sqlalchemy import delete, insert, select, update
+
+from crowbar_core import Change, NotFound, Refused, cluster
+from crowbar_core.rest import Answer, Body, Name, api, changing, creating, deleting, found_id, given, reading, single
+from crowbar_provisioner import accepting, catalogue
+from crowbar_provisioner.listings import INSTALLS, MACHINES, RULES
+from crowbar_provisioner.machines import Machine, get
+from crowbar_provisioner.settings import Settings
+from crowbar_provisioner.tables import rules
+
+rest = Blueprint("provisioner_rest", __name__, url_prefix="/api/v2")
+_PREFIX = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){0,5}")
+
+
+def _subnet(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text)) if text else ""
+    except ValueError:
+        raise ValueError("A subnet is an address with the length of its prefix: 10.0.0.0/24 or fd00::/64.") from None
+
+
+def _mac_prefix(text: str) -> str:
+    plain = text.lower().replace("-", ":")
+    if plain and not _PREFIX.fullmatch(plain):
+        raise ValueError("A prefix of MACs is one to six pairs of hexadecimal digits: 52:54:00.")
+    return plain
+
+
+class NewRule(Body):
+    name: Name
+    subnet: Annotated[str, Field(max_length=43), AfterValidator(_subnet)] = ""
+    mac_prefix: Annotated[str, Field(max_length=17), AfterValidator(_mac_prefix)] = ""
+    serials: Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(max_length=1000)] = Field(
+        default_factory=list
+    )
+
+
+class ChangedRule(NewRule):
+    name: Name = ""
+
+
+reading(rest, MACHINES, parameter="machine")
+reading(rest, RULES, parameter="accept_rule")
+reading(rest, INSTALLS, parameter="installation")
+
+
+def decide(key: int, how: Callable[[Change, Machine], None]) -> None:
+    with cluster().change() as change:
+        how(change, get(change.session, key))
+
+
+def accept(key: int) -> None:
+    decide(key, lambda change, machine: accepting.accept(change, machine, by="an operator"))
+
+
+def refuse(key: int) -> None:
+    decide(key, lambda change, machine: accepting.refuse(change, machine, by="an operator"))
+
+
+def expect(key: int) -> None:
+    decide(key, lambda change, machine: accepting.expect(change, machine, why="announced by an operator"))
+
+
+@rest.put("/machines/<machine>/accept")
+@api(
+    permission="operator", listing=MACHINES,
+    summary="Accept a machine: it is a node with the roles of a discovered one; an unexpected boot of it is its own",
+)  # fmt: skip
+def accept_machine(machine: str) -> Answer:
+    key = found_id(MACHINES, machine)
+    accept(key)
+    return single(MACHINES, key)
+
+
+@rest.put("/machines/<machine>/refuse")
+@api(permission="operator", summary="Refuse a machine: it is not heard, and boots from its own disk", listing=MACHINES)
+def refuse_machine(machine: str) -> Answer:
+    key = found_id(MACHINES, machine)
+    refuse(key)
+    return single(MACHINES, key)
+
+
+@rest.put("/machines/<machine>/expect")
+@api(permission="operator", summary="Announce a machine's next boot: it is taken for its own", listing=MACHINES)
+def expect_machine(machine: str) -> Answer:
+    key = found_id(MACHINES, machine)
+    expect(key)
+    return single(MACHINES, key)
+
+
+@rest.get("/oses")
+@api(permission="viewer", summary="The operating systems that can be installed", returns=list[Any])
+def oses() -> Answer:
+    return Answer(value=[shown(one) for one in catalogue.all_of(cluster().settings(Settings).root)])
+
+
+def shown(one: catalogue.Os) -> dict[str, Any]:
+    image = one.image
+    return {
+        "name": one.name, "title": one.title, "method": one.method, "problem": one.problem,
+        "image": image.file if image else "", "sha256": image.sha256 if image else "",
+        "size": image.size if image else 0, "disk_size": image.disk_size if image else 0,
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------- rules
+
+
+@creating(rest, RULES, summary="Make a rule by which machines are accepted", body=NewRule)
+def create_rule(body: NewRule) -> int:
+    return make_rule(body.model_dump())
+
+
+def make_rule(values: dict[str, Any]) -> int:
+    with cluster().change() as change:
+        _says_something(values)
+        made: int = change.session.scalar(insert(rules).values(**values).returning(rules.c.id))
+        change.audit("accept_rule.create", f"accept rule {values['name']}")
+    return made
+
+
+@changing(rest, RULES, parameter="accept_rule", summary="Change a rule of acceptance", body=ChangedRule)
+def change_rule(key: int, body: ChangedRule) -> None:
+    with cluster().change() as change:
+        row = change.session.execute(select(rules).where(rules.c.id == key)).first()
+        if row is None:
+            raise NotFound(f"There is no accept rule {key}.")
+        values = given(body)
+        _says_something({**row._mapping, **values})
+        change.session.execute(update(rules).where(rules.c.id == key).values(**values))
+        change.audit("accept_rule.change", f"accept rule {row.name}", fields=sorted(values))
+
+
+@deleting(
+    rest, RULES, parameter="accept_rule", summary="Remove a rule of acceptance",
+    asks="Machines that it would have accepted wait for an operator from now on.",
+)  # fmt: skip
+def delete_rule(key: int) -> None:
+    remove_rule(key)
+
+
+def remove_rule(key: int) -> None:
+    """Raises ``NotFound``."""
+    with cluster().change() as change:
+        name = change.session.scalar(delete(rules).where(rules.c.id == key).returning(rules.c.name))
+        if name is None:
+            raise NotFound(f"There is no accept rule {key}.")
+        change.audit("accept_rule.delete", f"accept rule {name}")
+
+
+def _says_something(values: dict[str, Any]) -> None:
+    if not (values["subnet"] or values["mac_prefix"] or values["serials"]):
+        raise Refused("A rule names a subnet, a prefix of MACs or serial numbers; this one would fit nothing.")

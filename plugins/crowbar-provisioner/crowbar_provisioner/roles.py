@@ -1,0 +1,56 @@
+"""The roles and attributes of the provisioner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crowbar_core import Attribute, Json, Role
+from crowbar_provisioner import installing
+from crowbar_provisioner.answering import SERVER
+from crowbar_provisioner.machines import INSTALL_ROLE
+
+
+def _one(name: str, description: str, schema: dict[str, Json], default: Json = None, **more: Any) -> Attribute:
+    path = f"provisioner/{name.removeprefix('provisioner-')}"
+    return Attribute(name=name, description=description, map=path, schema=schema, default=default, **more)
+
+
+_TEXT: dict[str, Json] = {"type": "string", "maxLength": 64}
+_SERVER = Role(
+    name=SERVER,
+    description="The node gives firmware its boot loader over TFTP, and is where the boot service is reached.",
+    jig="script",
+    timeout=600,
+    attributes=(
+        _one("provisioner-port", "Where the boot service listens, at the node's addresses.",
+             {"type": "integer", "minimum": 1, "maximum": 65535}, 8091),
+    ),
+)  # fmt: skip
+_DISCOVERED = Role(
+    name="provisioner-discovered",
+    description="A machine that was discovered, and is reached over SSH: says what it runs.",
+    jig="script",
+    timeout=120,
+    precedes=("crowbar-managed-node",),
+    attributes=(
+        _one("provisioner-runs", "What it runs from: disk, or the boot environment.", _TEXT, writable=False),
+        _one("provisioner-kernel", "The kernel that it runs.", {"type": "string", "maxLength": 255}, writable=False),
+    ),
+)
+_INSTALL = Role(
+    name=INSTALL_ROLE,
+    description="Erases a disk of the node and writes an operating system to it, from which the node runs then.",
+    jig="python",
+    run=installing.run,
+    destructive=True,
+    reboots=True,
+    timeout=120,
+    requires=("provisioner-discovered", "crowbar-managed-node"),
+    precedes=("crowbar-installed-node",),
+    attributes=(
+        _one("provisioner-os", "The operating system, as crowbar oses list names them.", _TEXT, "debian-12"),
+        _one("provisioner-disk", "The disk: its name, serial number, WWN or path. '': the first that is suitable.",
+             {"type": "string", "maxLength": 255}, ""),
+    ),
+)  # fmt: skip
+ROLES = (_SERVER, _DISCOVERED, _INSTALL)

@@ -1,0 +1,91 @@
+"""The scripts that machines are given at boot: pure. Only what is known to be harmless goes into them.
+
+iPXE expands ``${...}`` and ends a command at a newline, ``||`` or ``&&``; what is put in here has no such character.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from crowbar_core import BadInput
+
+BASE = re.compile(r"https?://(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
+_ENV = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ARGUMENT = re.compile(r"[A-Za-z0-9_.-]{1,64}(?:=[A-Za-z0-9_.,:/@+-]{1,200})?")
+_OURS = ("crowbar.", "initrd", "init=", "rdinit", "root=", "BOOT_IMAGE")
+INITRD = "initrd.img"
+
+
+def loader(base: str) -> str:
+    """The first script: the machine says what it is, and is given its own."""
+    asked = "mac=${mac}&uuid=${uuid}&serial=${serial:uristring}&platform=${platform}"
+    return f"#!ipxe\nchain --replace --autofree {_base(base)}/ipxe?{asked} || shell\n"
+
+
+def image(base: str, *, token: str, mac: str, env: str, arguments: Iterable[str] = ()) -> str:
+    """The discovery image, told where it was booted from and by which token it is heard."""
+    at = f"{_base(base)}/b/{_whole(TOKEN, token, 'token')}"
+    words = [
+        f"initrd={INITRD}", f"crowbar.url={base}", f"crowbar.token={token}",
+        f"crowbar.mac={_whole(_MAC, mac, 'MAC')}", f"crowbar.env={_whole(_ENV, env, 'boot environment')}",
+        *(argument(one) for one in arguments),
+    ]  # fmt: skip
+    lines = [
+        "#!ipxe",
+        f"kernel {at}/vmlinuz {' '.join(words)}",
+        f"initrd --name {INITRD} {at}/{INITRD}",
+        "boot",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def local(base: str, firmware: str) -> str:
+    """From its own disk: BIOS by its first drive, UEFI by a loader that looks for the disk's own."""
+    if firmware == "uefi":
+        return f"#!ipxe\nchain --autofree {_base(base)}/local.efi || exit 1\n"
+    return "#!ipxe\nsanboot --no-describe --drive 0x80 || exit 1\n"
+
+
+def argument(text: str) -> str:
+    """One argument of a kernel. Raises ``BadInput`` for what could be more than one, or is not for others to say."""
+    if not _ARGUMENT.fullmatch(text):
+        raise BadInput(
+            "A kernel argument is a name, or a name with = and a value: of letters, digits and _ . , : / @ + - alone."
+        )
+    if text.startswith(_OURS):
+        raise BadInput(f"The kernel argument {text.partition('=')[0]} is said by the provisioner itself.")
+    return text
+
+
+def _base(text: str) -> str:
+    return _whole(BASE, text, "address of the boot service")
+
+
+def _whole(pattern: re.Pattern[str], text: str, what: str) -> str:
+    if not pattern.fullmatch(text):
+        raise BadInput(f"This is no {what} that could stand in a boot script.")
+    return text
+
+
+GRUB = """\
+search --no-floppy --set=root --file /efi/boot/bootx64.efi --hint-efi=hd0,gpt2
+if [ -z "$root" ]; then exit; fi
+chainloader ($root)/efi/boot/bootx64.efi
+boot
+"""
+"""The configuration inside ``local.efi``."""
+GRUB_MODULES = (
+    "part_gpt",
+    "part_msdos",
+    "fat",
+    "search",
+    "search_fs_file",
+    "chain",
+    "boot",
+    "normal",
+    "configfile",
+    "test",
+)

@@ -1,0 +1,102 @@
+"""The barclamp's tables, as the migrations make them."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Integer, MetaData, String, Table, Text
+
+from crowbar_core.tables import JsonType, UtcDateTime
+
+_metadata = MetaData()
+
+
+def _key() -> Column[int]:
+    return Column("id", Integer, primary_key=True)
+
+
+machines = Table(
+    "provisioner_machines",
+    _metadata,
+    _key(),
+    Column("node_id", Integer, nullable=False),
+    Column("uuid", String(36), nullable=False),
+    Column("serial", String(255), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("decided_by", String(255), nullable=False),
+    Column("firmware", String(8), nullable=False),
+    Column("source", String(45), nullable=False),
+    Column("expected_until", UtcDateTime),
+    Column("claim_id", Integer),
+    Column("problem", Text, nullable=False),
+    Column("first_seen", UtcDateTime, nullable=False),
+    Column("last_seen", UtcDateTime, nullable=False),
+)
+macs = Table(
+    "provisioner_macs",
+    _metadata,
+    Column("mac", String(17), primary_key=True),
+    Column("machine_id", Integer, nullable=False),
+)
+boots = Table(
+    "provisioner_boots",
+    _metadata,
+    _key(),
+    Column("token_hash", String(64), nullable=False),
+    Column("machine_id", Integer),
+    Column("mac", String(17), nullable=False),
+    Column("uuid", String(36), nullable=False),
+    Column("serial", String(255), nullable=False),
+    Column("firmware", String(8), nullable=False),
+    Column("env", String(64), nullable=False),
+    Column("source", String(45), nullable=False),
+    Column("begun_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
+    Column("registered_at", UtcDateTime),
+    Column("trusted", Boolean, nullable=False),
+    Column("revoked", Boolean, nullable=False),
+    Column("report", JsonType, nullable=False),
+)
+happenings = Table(
+    "provisioner_happenings",
+    _metadata,
+    _key(),
+    Column("machine_id", Integer, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("what", String(64), nullable=False),
+    Column("detail", String(500), nullable=False),
+)
+rules = Table(
+    "provisioner_rules",
+    _metadata,
+    _key(),
+    Column("name", String(64), nullable=False),
+    Column("subnet", String(43), nullable=False),
+    Column("mac_prefix", String(17), nullable=False),
+    Column("serials", JsonType, nullable=False),
+)
+installs = Table(
+    "provisioner_installs",
+    _metadata,
+    _key(),
+    Column("node_id", Integer, nullable=False),
+    Column("run_id", Integer, nullable=False),
+    Column("work", String(43), nullable=False),
+    Column("os", String(64), nullable=False),
+    Column("disk", JsonType, nullable=False),
+    Column("image", JsonType, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("step", String(32), nullable=False),
+    Column("percent", Integer, nullable=False),
+    Column("detail", String(500), nullable=False),
+    Column("host_keys", JsonType, nullable=False),
+    Column("after_boot", Integer, nullable=False),
+    Column("begun_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+)
+servers = Table(
+    "provisioner_servers",
+    _metadata,
+    _key(),
+    Column("node_role_id", Integer, nullable=False),
+    Column("addresses", JsonType, nullable=False),
+    Column("port", Integer, nullable=False),
+)

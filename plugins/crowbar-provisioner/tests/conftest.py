@@ -1,0 +1,115 @@
+"""A core in this process with the boot service in a thread, on both databases; machines that speak to it over HTTP."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import crowbar_jig_script
+import crowbar_provisioner
+import paramiko
+import pytest
+
+from crowbar_core import Hammer, TemporaryError
+from crowbar_core.testing import Browser, FakeJig, PostgresServer, Testbed
+
+from .light import Machine, free_port, listening
+
+DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+
+
+class Bmc(Hammer):
+    """Notes what it is told."""
+
+    told: ClassVar[list[tuple[str, str]]] = []
+    broken: ClassVar[bool] = False
+
+    def actions(self) -> tuple[str, ...]:
+        return ("reset", "on", "off")
+
+    def perform(self, action: str) -> str:
+        if self.broken:
+            raise TemporaryError("the BMC does not answer")
+        self.told.append((self.node.name, action))
+        return "reset"
+
+
+@dataclass
+class Site:
+    bed: Testbed
+    port: int
+    root: Path
+    numbers: Iterator[int]
+
+    def machine(self, *, macs: list[str] | None = None, **more: Any) -> Machine:
+        number = next(self.numbers)
+        made = [f"52:54:00:00:{number // 256:02x}:{number % 256:02x}"]
+        return Machine(
+            ("127.0.0.1", self.port), macs or made, **{"source": f"127.1.{number // 200}.{number % 200 + 1}", **more}
+        )  # fmt: skip
+
+    @cached_property
+    def web(self) -> Any:
+        return self.bed.web("operator")
+
+    @cached_property
+    def browser(self) -> Browser:
+        return self.bed.browser("operator")
+
+    def machines(self, **filters: str) -> list[dict[str, Any]]:
+        query = "&".join(f"{name}={value}" for name, value in {"limit": "1000", **filters}.items())
+        found: list[dict[str, Any]] = self.web.get(f"/api/v2/machines?{query}").json
+        return found
+
+    def accept(self, node: str) -> None:
+        answer = self.web.put(f"/api/v2/machines/{node}/accept")
+        assert answer.status_code == 200, answer.json
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def database(request: pytest.FixtureRequest) -> Iterator[Callable[[], str | None]]:
+    if request.param == "sqlite":
+        yield lambda: None
+        return
+    with PostgresServer() as server:
+        yield server.create_database
+
+
+@pytest.fixture(scope="module")
+def site(database: Callable[[], str | None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One for all tests of a module: machines are as many as there are."""
+    home = tmp_path_factory.mktemp("boot")
+    root = home / "files"
+    (root / "sledgehammer").mkdir(parents=True)
+    (root / "sledgehammer" / "vmlinuz").write_bytes(bytes(range(256)) * 64)
+    (root / "sledgehammer" / "initrd.img").write_bytes(b"initrd" * 5000)
+    (root / "loaders").mkdir()
+    (root / "loaders" / "ipxe.efi").write_bytes(b"MZ loader")
+    (root / "images").mkdir()
+    paramiko.RSAKey.generate(2048).write_private_key_file(str(home / "key"))
+    port = free_port()
+    config = {
+        "provisioner": {
+            "listen": [f"127.0.0.1:{port}"], "files": str(root), "domain": "example.org",
+            "kernel_arguments": ["console=ttyS0"],
+        },
+        "jig-script": {"key_file": str(home / "key"), "ping": False},
+    }  # fmt: skip
+    made: list[Any] = [crowbar_jig_script, crowbar_provisioner]
+    url = database()
+    with (
+        Testbed(
+            *made,
+            config=config,
+            jigs={"script": FakeJig()},
+            hammers={"bmc": Bmc},
+            **({"database_url": url} if url else {}),
+        ) as bed,
+        bed.service("provisioner-boot"),
+    ):
+        listening(port)
+        yield Site(bed=bed, port=port, root=root, numbers=itertools.count(1))

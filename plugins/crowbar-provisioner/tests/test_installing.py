@@ -1,0 +1,279 @@
+"""An installation: in steps, each of which waits for the fact that it needs; the light machine is the installer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from crowbar_core import SetHammer
+
+from .conftest import Bmc, Site
+from .light import Machine, host_key
+
+IMAGE = bytes(range(256)) * 4096
+ROLE = "provisioner-os-install"
+
+
+def describe(site: Site, **more: Any) -> None:
+    said = {
+        "os": "debian-12", "file": "debian-12.raw", "format": "raw", "sha256": hashlib.sha256(IMAGE).hexdigest(),
+        "size": len(IMAGE), "disk_size": len(IMAGE), "root_partition": 3, "root_fs": "ext4", **more,
+    }  # fmt: skip
+    (site.root / "images" / "debian-12.json").write_text(json.dumps(said))
+
+
+@pytest.fixture(autouse=True)
+def image(site: Site) -> None:
+    (site.root / "images" / "debian-12.raw").write_bytes(IMAGE)
+    describe(site)
+
+
+@pytest.fixture
+def machine(site: Site) -> Iterator[Machine]:
+    """Accepted, managed, with a hammer."""
+    made = site.machine()
+    made.power_on()
+    name = made.registered()["node"]
+    made.ask("POST", "/v1/alive", {"alive": True})
+    site.accept(name)
+    site.bed.apply(SetHammer(node=name, name="bmc"))
+    site.bed.anneal_until_quiet()
+    Bmc.told.clear()
+    yield made
+    Bmc.broken = False
+    site.web.delete(f"/api/v2/nodes/{name}?force=true")
+
+
+def name_of(machine: Machine) -> str:
+    return f"d{machine.macs[0].replace(':', '-')}.example.org"
+
+
+@dataclass
+class Installation:
+    """``step``: the one that its run waits in."""
+
+    site: Site
+    machine: Machine
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = name_of(self.machine)
+
+    def begin(self, **values: str) -> None:
+        for role in (ROLE, "crowbar-installed-node"):
+            self.site.bed.bind(role, self.name)
+        for attribute, value in values.items():
+            self.site.bed.set(f"provisioner-{attribute}", value, node=self.name, role=ROLE)
+        self.site.bed.commit()
+        self.settle()
+
+    def settle(self) -> None:
+        self.site.bed.anneal_until_quiet()
+
+    @property
+    def run(self) -> dict[str, Any]:
+        last = self.site.bed.runs(ROLE, self.name)[-1]
+        found: dict[str, Any] = self.site.web.get(f"/api/v2/runs/{last.id}").json
+        return found
+
+    @property
+    def step(self) -> str:
+        found = self.run
+        return str(found["timeline"][-1]["name"]) if found["pending"] else str(found["state"])
+
+    @property
+    def state(self) -> str:
+        return self.site.bed.state(ROLE, self.name)
+
+    def says(self, step: str, state: str = "done", *, status: int = 200, **more: Any) -> None:
+        body = {"id": self.machine.work()["work"]["id"], "step": step, "state": state, **more}
+        answer = self.machine.ask("POST", "/v1/steps", body)
+        assert answer.status == status, answer.text
+
+    def write(self) -> dict[str, Any]:
+        """As the installer does; what it was told."""
+        work: dict[str, Any] = self.machine.work()["work"]
+        path = "/v1/images/" + work["image"]["url"].rpartition("/")[2]
+        got = self.machine.ask("GET", path)
+        assert hashlib.sha256(got.body).hexdigest() == work["image"]["sha256"] == got.headers["Etag"].strip('"')
+        for step in ("disk", "image", "grow", "identity"):
+            self.says(step, "begun")
+            self.says(step)
+        return work
+
+
+@pytest.fixture
+def installation(site: Site, machine: Machine) -> Installation:
+    return Installation(site, machine)
+
+
+def test_a_machine_is_installed_and_goes_on_under_the_host_key_that_its_token_vouches_for(
+    site: Site, installation: Installation
+) -> None:
+    one, machine = installation, installation.machine
+    one.begin()
+    assert (one.step, Bmc.told) == ("booting", [(one.name, "reset")])
+    node = site.bed.node(one.name)
+    assert node.bootenv == node.served_bootenv == "debian-12-install"
+    discovery_key = machine.key
+    machine.power_on()
+    assert machine.env == "debian-12-install"
+    assert machine.registered()["accepted"], "the reset was ordered: its boot is its own"
+    one.settle()
+    assert one.step == "installing"
+    work = one.write()
+    assert (work["do"], work["os"], work["disk"]["name"]) == ("install", "debian-12", "vda")
+    assert (work["fqdn"], work["hostname"]) == (one.name, one.name.partition(".")[0])
+    one.settle()
+    assert one.step == "installing", "nothing has been written yet"
+    new = host_key()
+    one.says("installed", host_keys=[new])
+    one.settle()
+    assert one.step == "restarting"
+    node = site.bed.node(one.name)
+    assert (node.bootenv, node.served_bootenv, node.alive, node.host_keys) == ("local", "local", False, (new,))
+    assert new not in (discovery_key, machine.key)
+    assert machine.work()["work"]["do"] == "reboot"
+    installer = machine.token
+    assert machine.power_on() == "#!ipxe\nsanboot --no-describe --drive 0x80 || exit 1\n"
+    assert machine.ask("GET", "/v1/work", token=installer).status == 401, "from its disk, no token is valid"
+    site.bed.change_node(one.name, alive=True)  # it is probed, and shows the new key
+    one.settle()
+    for role in (ROLE, "crowbar-installed-node", "crowbar-managed-node"):
+        assert site.bed.state(role, one.name) == "ACTIVE", role
+    assert len(site.bed.runs("provisioner-discovered", one.name)) == 2, "it was discovered again, on the new system"
+    assert [each["name"] for each in one.run["timeline"]] == [
+        "serving",
+        "booting",
+        "installing",
+        "leaving",
+        "restarting",
+    ]
+    (row,) = site.web.get(f"/api/v2/installations?node={one.name}").json
+    assert (row["state"], row["percent"], row["os"]) == ("done", 100, "debian-12")
+    lines = site.web.get(f"/api/v2/machines/{one.name}?fields=timeline").json["timeline"]
+    told = [line["what"] for line in lines if line["what"].startswith("install")]
+    assert told == [
+        "install: begins", "install: disk begun", "install: disk done", "install: image begun", "install: image done",
+        "install: grow begun", "install: grow done", "install: identity begun", "install: identity done",
+        "install: installed done", "install: restarts", "install: done",
+    ]  # fmt: skip
+    shown = site.browser.open(f"/machines/{row['node_id'] and site.machines(name=one.name)[0]['id']}")
+    assert "install: restarts" in shown
+
+
+def test_a_plan_says_what_is_erased(site: Site, machine: Machine) -> None:
+    name = name_of(machine)
+    site.bed.bind(ROLE, name)
+    plan = site.web.put("/api/v2/deployments/system/commit?dry_run=true")
+    assert f"{name}: vda, 8.0 GiB, QEMU, serial number DISK1 is ERASED, and debian-12 written to it." in plan.text
+    site.bed.set("provisioner-os", "windows", node=name, role=ROLE, now=False)
+    plan = site.web.put("/api/v2/deployments/system/commit?dry_run=true")
+    assert f"{name}: There is no operating system windows; there are: debian-12." in plan.text
+
+
+@pytest.mark.parametrize(
+    "values, said",
+    [
+        ({"disk": "sdz"}, "There is no disk called sdz"),
+        ({"os": "windows"}, "There is no operating system windows"),
+    ],
+)
+def test_what_cannot_be_installed_touches_nothing(
+    site: Site, installation: Installation, values: dict[str, str], said: str
+) -> None:
+    installation.begin(**values)
+    assert installation.state == "ERROR"
+    assert said in site.bed.why(ROLE, installation.name)
+    assert (site.bed.node(installation.name).bootenv, Bmc.told) == ("sledgehammer", [])
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"size": 1}, "its image debian-12.raw has 1048576 bytes, not 1"),
+        ({"file": "missing.raw"}, "its image missing.raw is not there"),
+        ({"file": "../secret"}, "does not describe an image"),
+        ({"sha256": "x"}, "does not describe an image"),
+        ({"os": "ubuntu"}, "describes ubuntu"),
+    ],
+)
+def test_an_image_that_is_not_what_is_said_of_it_is_not_installed(
+    site: Site, change: dict[str, Any], said: str
+) -> None:
+    describe(site, **change)
+    (shown,) = [one for one in site.web.get("/api/v2/oses").json if one["name"] == "debian-12"]
+    assert (shown["image"], said in shown["problem"]) == ("", True), shown
+    assert said in site.browser.open("/oses")
+
+
+def test_an_installer_that_fails_says_where_and_a_retry_begins_from_the_start(
+    site: Site, installation: Installation
+) -> None:
+    one, machine = installation, installation.machine
+    one.begin()
+    machine.power_on()
+    machine.registered()
+    one.settle()
+    one.says("disk")
+    one.says("image", "failed", detail="the checksum is wrong")
+    one.settle()
+    assert one.state == "ERROR"
+    assert "The installer failed in image: the checksum is wrong" in site.bed.why(ROLE, one.name)
+    assert machine.work()["work"] is None
+    key = site.bed.node_role(ROLE, one.name).id
+    assert site.web.put(f"/api/v2/node_roles/{key}/retry").status_code == 200
+    one.settle()
+    assert one.step == "booting"
+    assert len(Bmc.told) == 2, "it is reset once more"
+
+
+def test_a_reset_is_ordered_once_however_often_the_run_is_woken(site: Site, installation: Installation) -> None:
+    installation.begin()
+    for _ in range(3):
+        assert site.web.put(f"/api/v2/runs/{installation.run['id']}/wake").status_code == 200
+        installation.settle()
+    assert (installation.step, Bmc.told) == ("booting", [(installation.name, "reset")])
+    timeline = installation.run["timeline"]
+    assert [each["name"] for each in timeline] == ["serving", "booting"], "waking moves no deadline"
+
+
+def test_a_hammer_that_cannot_fails_the_run_with_its_reason(site: Site, installation: Installation) -> None:
+    Bmc.broken = True
+    installation.begin()
+    assert installation.state == "ERROR"
+    assert "could not be reset" in site.bed.why(ROLE, installation.name)
+
+
+def test_other_machines_have_no_part_in_an_installation(site: Site, installation: Installation) -> None:
+    """Other nodes' tokens, images and steps; an old boot's token."""
+    one, machine = installation, installation.machine
+    other = site.machine()
+    other.power_on()
+    other.registered()
+    before = machine.token
+    one.begin()
+    assert machine.ask("GET", "/v1/images/debian-12.raw", token=before).status == 404
+    machine.power_on()
+    machine.registered()
+    one.settle()
+    work = machine.work()["work"]
+    assert other.work()["work"] is None
+    assert other.ask("GET", "/v1/images/debian-12.raw").status == 404
+    for token, status in ((other.token, 409), (before, 401), ("x" * 43, 401), ("", 401)):
+        body = {"id": work["id"], "step": "installed", "state": "done", "host_keys": [host_key()]}
+        assert machine.ask("POST", "/v1/steps", body, token=token or "-").status == status
+    wrong = {"id": "x", "step": "installed", "state": "done", "host_keys": [host_key()]}
+    assert machine.ask("POST", "/v1/steps", wrong).status == 409
+    for bad in ({"step": "reboot"}, {"state": "x"}, {"percent": 101}, {"detail": "a\nb"}, {"host_keys": ["; x"]}):
+        assert (
+            machine.ask("POST", "/v1/steps", {"id": work["id"], "step": "disk", "state": "done", **bad}).status == 422
+        )
+    one.says("installed", status=422)
+    one.settle()
+    assert one.step == "installing"
