@@ -75,7 +75,7 @@ def _begin(task: Task, machine: Machine) -> Outcome:
             change, node_id=machine.node_id, run_id=task.run_id, os=image.os, disk=disk, image=image.model_dump()
         )
         last = boots.last_of(change.session, machine.id)
-        installs.note(change, install, after_boot=last.id if last is not None else 0)
+        installs.keep(change, install, after_boot=last.id if last is not None else 0)
         happened(change, machine.id, "install: begins", f"{image.os} on {disks.described(disk)}, which is erased")
         change.apply(SetBootEnv(node=task.node.name, bootenv=install_of(image.os)))
     task.log(f"{image.os} goes to {disks.described(disk)}, which is erased")
@@ -134,7 +134,7 @@ def _restart(task: Task, node: NodeView, machine: Machine, install: Install) -> 
     if node.served_bootenv != LOCAL:
         return _pending(task, LEAVING, None, f"that local is served (now: {node.served_bootenv or 'unknown'})")
     with cluster().change() as change:
-        installs.note(change, install, state=RESTARTING)
+        installs.keep(change, install, state=RESTARTING)
         change.apply(
             ChangeNode(node=machine.node, host_keys=list(install.host_keys)), MarkAlive(node=machine.node, alive=False)
         )
@@ -148,7 +148,7 @@ def _settle(task: Task, node: NodeView, machine: Machine, install: Install) -> O
         return _pending(task, RESTART, None, "that it is alive from its disk")
     with cluster().change() as change:
         boots.revoke(change, machine.id)
-        installs.note(change, install, state=installs.DONE, ended_at=change.now)
+        installs.keep(change, install, state=installs.DONE, ended_at=change.now)
         happened(change, machine.id, "install: done", f"{install.os} is alive from {disks.described(install.disk)}")
     task.log("it is alive from its disk, and shows the host key that the installer vouched for")
     return Done()

@@ -80,5 +80,5 @@ def begin(
     return made
 
 
-def note(change: Change, install: Install, **values: Any) -> None:
+def keep(change: Change, install: Install, **values: Any) -> None:
     change.session.execute(update(installs).where(installs.c.id == install.id).values(**values))

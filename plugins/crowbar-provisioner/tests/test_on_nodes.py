@@ -108,7 +108,7 @@ def test_a_node_that_registers_is_managed_over_ssh_under_the_host_key_that_its_t
     begin_inside(lab, inside).result()
 
 
-def test_a_server_gives_loaders_by_tftp_and_says_where_machines_boot(lab: Lab, tmp_path: Path) -> None:
+def test_a_server_gives_loaders_by_tftp_and_boots_of_says_where_machines_fetch_them(lab: Lab, tmp_path: Path) -> None:
     node = lab.nodes[0]
 
     def inside() -> None:

@@ -34,7 +34,7 @@ def hear(request: Request) -> Response:
             if not said.host_keys:
                 raise BadInput("The new system has host keys: host_keys names them.")
             values |= {"state": installs.WRITTEN, "percent": 100, "host_keys": list(said.host_keys)}
-        installs.note(change, found, **values)
+        installs.keep(change, found, **values)
         if said.percent is None or said.state != "begun":
             happened(change, machine.id, f"install: {said.step} {said.state}", said.detail)
         if values["state"] != installs.WRITING:
