@@ -8,7 +8,7 @@ from types import ModuleType
 from flask import Blueprint
 
 from crowbar_core import Barclamp, NavItem, Panel, Periodic, Problem, Schema, hookimpl
-from crowbar_dhcp import database, hooks
+from crowbar_dhcp import database, foreign, hooks
 from crowbar_dhcp.events import data_of as data_of
 from crowbar_dhcp.events import on_install as on_install
 from crowbar_dhcp.events import on_network_allocation_create as on_network_allocation_create
@@ -66,6 +66,7 @@ def register_hookspecs() -> ModuleType:
 def register_periodic() -> Iterable[Periodic]:
     return [
         Periodic(name="dhcp-compare", seconds=300, run=database.compare_everything),
+        Periodic(name="dhcp-foreign", seconds=foreign.EVERY, run=foreign.observe),
         Periodic(name="dhcp-watch", seconds=5, run=database.watch),
     ]
 

@@ -26,7 +26,7 @@ from crowbar_core import (
     cluster,
 )
 from crowbar_core.tables import node_roles, nodes, roles
-from crowbar_dhcp import facts, services
+from crowbar_dhcp import facts, foreign, services
 from crowbar_dhcp.drivers import ServerDown
 from crowbar_dhcp.hosts import keep
 from crowbar_dhcp.services import DATABASE, SERVER, SERVICE, Service, all_services
@@ -167,6 +167,7 @@ def watch() -> None:
 def problems() -> Iterable[Problem]:
     with cluster().read() as session:
         several = all_services(session)
+        strange = list(foreign.problems(session))
         said = session.execute(select(faults).order_by(faults.c.id).limit(_SHOWN)).all()
         bound = session.scalar(
             select(node_roles.c.id).join(roles, roles.c.id == node_roles.c.role_id).where(roles.c.name == DATABASE)
@@ -175,6 +176,7 @@ def problems() -> Iterable[Problem]:
         if one.problem:
             since = f" since {one.problem_since:%Y-%m-%d %H:%M:%S} UTC" if one.problem_since else ""
             yield Problem(detail=f"DHCP server {one.name} is not told{since}: {one.problem}")
+    yield from strange
     for one in said:
         yield Problem(detail=f"{one.on.capitalize()} {one.name}: {one.detail}", severity="warning")
     if bound is not None and not several:

@@ -41,14 +41,17 @@ def _server(task: Task, address: str) -> Outcome:
         Subnet(id=0, network=one["network"], subnet=one["subnet"], routers=tuple(one["routers"] or ()), mtu=one["mtu"])
         for one in said.get("prefixes") or ()
     ]
-    done = _ask(
-        task, program.install(address=address, port=port, password=password, subnets=subnets, there=there)
-    )  # fmt: skip
+    if said["program"] == "dnsmasq":
+        wanted = program.install_dnsmasq(subnets=subnets, there=there)
+        url = f"node://{task.node.id}{program.PLACE}"
+    else:
+        wanted = program.install(address=address, port=port, password=password, subnets=subnets, there=there)
+        url = f"http://{f'[{address}]' if ':' in address else address}:{port}/"
+    done = _ask(task, wanted)
     last = (done.strip().splitlines() or [""])[-1]
     with cluster().change() as change:
         new = register(
-            change, task.node_role_id, name=task.node.name, driver="kea",
-            url=f"http://{f'[{address}]' if ':' in address else address}:{port}/", secret=password,
+            change, task.node_role_id, name=task.node.name, driver=said["program"], url=url, secret=password,
             options={"user": OURS, "interfaces": [list(one) for one in there]},
         )  # fmt: skip
     task.log(f"{last}{', told to dhcp-database' if new else ''}")

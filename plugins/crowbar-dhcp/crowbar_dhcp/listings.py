@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import func, literal, select
 
 from crowbar_core.rest import NODES, Listing, derived, field, fields
-from crowbar_dhcp.tables import faults, hosts, services
+from crowbar_dhcp.tables import faults, foreign, hosts, services
 
 _nodes = NODES.source
 _PROBLEM = (
@@ -40,5 +40,16 @@ SERVERS = Listing(
     fields=(
         *fields(services, "id", "name", filter=("name",), sort=("name",)),
         *fields(services, "node_role_id", "driver", "url", "told_at", "compared_at", "problem", "problem_since"),
+    ),
+)
+FOREIGN = Listing(
+    noun="foreign DHCP server",
+    plural="dhcp_foreign_servers",
+    source=foreign.join(_nodes, _nodes.c.id == foreign.c.node_id),
+    key=foreign.c.id,
+    fields=(
+        *fields(foreign, "id", "address", "mac", "network", filter=("address", "mac", "network")),
+        field(_nodes.c.name, "node", help="Which node hears it."),
+        *fields(foreign, "card", "family", "since"),
     ),
 )

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as Answer
 
 from crowbar_core import NodeView, Panel, cluster, requires
 from crowbar_core.pages import Action, Column, Input, act, fragment, page, row, rows
-from crowbar_dhcp import database, facts
+from crowbar_dhcp import database, facts, foreign
 from crowbar_dhcp.leases import leases
 from crowbar_dhcp.listings import HOSTS
 from crowbar_dhcp.services import all_services
@@ -53,13 +53,15 @@ def overview() -> Response:
     with cluster().read() as session:
         several = all_services(session)
         said = session.execute(select(faults).where(faults.c.on == "network").order_by(faults.c.id)).all()
+        strange = [one.detail for one in foreign.problems(session)]
     compare = Action(
         label="Compare now", url="/dhcp/compare", api="POST /api/v2/dhcp_servers/compare",
         cli="crowbar dhcp-servers compare",
     )  # fmt: skip
     return page(
         "crowbar_dhcp/dhcp.html", title="DHCP", rows=shown, columns=COLUMNS, filters=FILTERS, ways=WAYS,
-        items=[{**one, "macs": ", ".join(one["mac_addrs"])} for one in shown.items], services=several, faults=said,
+        items=[{**one, "macs": ", ".join(one["mac_addrs"])} for one in shown.items], services=several,
+        faults=said, foreign=strange,
         actions=[compare], note="" if facts.ask(facts.SUBNETS) is not None else facts.WITHOUT_NETWORKS,
     )  # fmt: skip
 

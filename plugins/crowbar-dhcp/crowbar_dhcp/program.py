@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
-from crowbar_dhcp import kea
-from crowbar_dhcp.serving import Subnet
+from crowbar_dhcp import dnsmasq, kea
+from crowbar_dhcp.serving import NOTHING, Subnet
 
 LOOK = "ip -o addr show\n"
+PLACE = "/var/lib/crowbar-dnsmasq"
 
 
 def interfaces(said: str) -> list[tuple[str, str]]:
@@ -31,7 +32,7 @@ def interfaces(said: str) -> list[tuple[str, str]]:
 
 def install(*, address: str, port: int, password: str, subnets: Sequence[Subnet], there: kea.Interfaces) -> str:
     """A program for sh: Kea runs and lets itself be told at ``address``; so does radvd where there is something to
-    advertise. Again, it changes nothing. It ends with a line ``serving VERSION``.
+    advertise; dnsmasq goes. Again, it changes nothing. It ends with a line ``serving VERSION``.
     """
     given = {
         "base4": json.dumps(kea.base(4), indent=1),
@@ -39,14 +40,24 @@ def install(*, address: str, port: int, password: str, subnets: Sequence[Subnet]
         "mark": f'"crowbar-base": {kea.BASE}',
         "agent": json.dumps(kea.agent(address, port, password), indent=1),
         "password": password,
-        "radvd": kea.radvd(subnets, there),
     }
-    return _whole([*(f"{name}={shlex.quote(value)}" for name, value in given.items()), _text("install.sh")])
+    return _program("dnsmasq-goes", "kea", "radvd", radvd=kea.radvd(subnets, there), **given)
+
+
+def install_dnsmasq(*, subnets: Sequence[Subnet], there: kea.Interfaces) -> str:
+    """The same for dnsmasq, whose files are below ``PLACE``; Kea goes."""
+    conf = dnsmasq.files(NOTHING, PLACE)[dnsmasq.CONF]
+    return _program("kea-goes", "dnsmasq", "radvd", radvd=kea.radvd(subnets, there), conf=conf)
 
 
 def remove() -> str:
     """A program for sh: what was there before is there again, or runs no more."""
-    return _whole([_text("remove.sh")])
+    return _program("kea-goes", "dnsmasq-goes", "radvd-goes")
+
+
+def _program(*names: str, **given: str) -> str:
+    values = [f"{name}={shlex.quote(value)}" for name, value in {"place": PLACE, **given}.items()]
+    return _whole([*values, *map(_text, (f"{one}.sh" for one in names))])
 
 
 def _whole(parts: Sequence[str]) -> str:

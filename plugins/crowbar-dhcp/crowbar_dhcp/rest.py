@@ -8,12 +8,13 @@ from flask import Blueprint
 
 from crowbar_core.rest import Answer, api, reading
 from crowbar_dhcp import database, leases
-from crowbar_dhcp.listings import HOSTS, SERVERS
+from crowbar_dhcp.listings import FOREIGN, HOSTS, SERVERS
 
 rest = Blueprint("dhcp_rest", __name__, url_prefix="/api/v2")
 
 reading(rest, HOSTS, parameter="node")
 reading(rest, SERVERS, parameter="dhcp_server")
+reading(rest, FOREIGN, parameter="dhcp_foreign_server")
 
 
 @rest.get("/dhcp_leases")

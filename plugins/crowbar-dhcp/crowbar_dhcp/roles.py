@@ -24,13 +24,15 @@ def _one(name: str, description: str, schema: dict[str, Json], default: Json = N
 
 _SERVER = Role(
     name=SERVER,
-    description="Makes the node a DHCP server (Kea, and radvd) for networks of the category admin.",
+    description="Makes the node a DHCP server (Kea or dnsmasq, and radvd) for networks of the category admin.",
     jig="dhcp",
     timeout=900,
     on_change="refresh",
     gather=1.0,
     attributes=(
-        _one("dhcp-port", "Where its control agent listens, at the node's admin address.",
+        _one("dhcp-program", "What serves: kea (reservations are told over HTTP), or dnsmasq (files, over SSH).",
+             {"enum": ["kea", "dnsmasq"]}, "kea"),
+        _one("dhcp-port", "Where Kea's control agent listens, at the node's admin address.",
              {"type": "integer", "minimum": 1, "maximum": 65535}, 8000),
         _one("dhcp-prefixes", "The subnets of IPv6 that it advertises: subnet, routers, mtu.",
              {"type": "array", "items": {"type": "object"}}, writable=False),

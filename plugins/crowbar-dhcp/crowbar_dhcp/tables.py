@@ -41,6 +41,18 @@ hosts = Table(
     Column("dhcp6", JsonType, nullable=False),
     Column("why", Text, nullable=False),
 )
+foreign = Table(
+    "dhcp_foreign",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("node_id", Integer, nullable=False),
+    Column("card", String(64), nullable=False),
+    Column("family", Integer, nullable=False),
+    Column("address", String(39), nullable=False),
+    Column("mac", String(17), nullable=False),
+    Column("network", String(255), nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+)
 faults = Table(
     "dhcp_faults",
     _metadata,

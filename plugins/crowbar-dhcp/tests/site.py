@@ -11,6 +11,7 @@ from typing import Any
 import crowbar_dhcp
 import crowbar_jig_script
 import crowbar_network
+from crowbar_dhcp.drivers import Driver
 from crowbar_dhcp.drivers.kea import Kea
 from crowbar_dhcp.jig import DhcpJig
 from crowbar_dhcp.services import ready
@@ -151,11 +152,14 @@ class Site:
     def ask6(self, mac: str, *, arch: int | None = None, ipxe: bool = False) -> dict[str, Any]:
         return ask6(self.lab, mac, arch=arch, ipxe=ipxe)
 
-    def service(self) -> Kea:
-        """The driver of the server on the first node."""
+    def driver(self) -> Driver:
+        """That of the server on the first node."""
         with self.bed.change() as change:
             [one] = ready(change)
-        driver = one.connect()
+        return one.connect()
+
+    def service(self) -> Kea:
+        driver = self.driver()
         assert isinstance(driver, Kea)
         return driver
 

@@ -12,6 +12,8 @@ import crowbar_network
 import pytest
 from crowbar_dhcp import services
 from crowbar_dhcp.drivers.kea import Kea
+from crowbar_dhcp.tables import foreign
+from sqlalchemy import insert
 
 from crowbar_core import Barclamp, Json, NodeView, hookimpl
 from crowbar_core.testing import FakeClock, Testbed, check_barclamp
@@ -93,7 +95,7 @@ WRONG = {
     "no url": ({}, "set dhcp-service-url"),
     "an unknown driver": (
         {"url": "http://127.0.0.1:1/", "driver": "isc"},
-        "There is no DHCP driver isc; there are kea.",
+        "There is no DHCP driver isc; there are dnsmasq, kea.",
     ),
     "another database": (
         {"url": "http://127.0.0.1:1/", "database": "mysql://a@b/c"},
@@ -130,6 +132,24 @@ def test_what_a_server_is_told_with_is_sealed_and_reaches_its_driver(bed: Testbe
         [one] = services.ready(change)
     server = cast(Kea, one.connect())._server
     assert (server.password, server.database) == tuple(secrets.values())
+
+
+def test_a_foreign_server_is_a_problem_unless_others_are_to_serve(bed: Testbed, fake_clock: FakeClock) -> None:
+    heard = {"card": "eth0", "family": 4, "address": "10.0.0.66", "mac": "52:54:00:00:00:66", "network": "admin"}
+    with bed.change() as change:
+        for name in ("n1.example.test", "n2.example.test"):
+            change.session.execute(insert(foreign).values(node_id=bed.node(name).id, since=change.now, **heard))
+    told = f"in network admin since {fake_clock.now:%Y-%m-%d %H:%M:%S} UTC: 10.0.0.66 (52:54:00:00:00:66)."
+    assert bed.web().get("/").text.count(told) == 1
+    assert told in bed.web().get("/dhcp").text
+    bed.set("dhcp-mode", "none", node="system-phantom.internal.local", role="dhcp-database")
+    bed.commit()
+    bed.anneal_until_quiet()
+    assert told not in bed.web().get("/").text
+    assert bed.web().get(f"{API}/dhcp/n1.example.test").json["why"].startswith("Nothing is served")
+    assert [one["node"] for one in bed.web().get(f"{API}/dhcp_foreign_servers").json] == [
+        "n1.example.test", "n2.example.test",
+    ]  # fmt: skip
 
 
 def test_without_networks_it_says_so() -> None:

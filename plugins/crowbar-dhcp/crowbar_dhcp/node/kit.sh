@@ -1,3 +1,4 @@
+set -eu
 export DEBIAN_FRONTEND=noninteractive PATH="$PATH:/usr/sbin:/sbin"
 begin() { # UNIT PROGRAM ARGUMENT...: it runs; anew, if $new
     unit=$1
@@ -34,4 +35,18 @@ aside() { # FILE: what was there before Crowbar is kept
 back() { # FILE
     rm -f "$1"
     [ ! -e "$1.before-crowbar" ] || mv -f "$1.before-crowbar" "$1"
+}
+packages() { # NAME...: Debian's packages are there
+    command -v apt-get >/dev/null || { echo "$1 is not there, and this is no Debian: install it" >&2; exit 3; }
+    apt-get -q -y install --no-install-recommends "$@" >&2 ||
+        { apt-get -q update >&2 && apt-get -q -y install --no-install-recommends "$@" >&2; } ||
+        { echo "$* could not be installed" >&2; exit 3; }
+}
+put() { # FILE TEXT: what is there is this; sets $new
+    if ! printf '%s' "$2" | cmp -s - "$1"; then
+        (umask 077; printf '%s' "$2" >"$1.new")
+        chown "$owner" "$1.new"
+        mv -f "$1.new" "$1"
+        new=yes
+    fi
 }

@@ -1,25 +1,11 @@
-set -eu
-if ! command -v kea-dhcp4 >/dev/null || ! command -v kea-dhcp6 >/dev/null || ! command -v kea-ctrl-agent >/dev/null ||
-    ! command -v radvd >/dev/null; then
-    packages='kea-dhcp4-server kea-dhcp6-server kea-ctrl-agent radvd'
-    command -v apt-get >/dev/null || { echo 'Kea is not there, and this is no Debian: install it' >&2; exit 3; }
-    apt-get -q -y install --no-install-recommends $packages >&2 ||
-        { apt-get -q update >&2 && apt-get -q -y install --no-install-recommends $packages >&2; } ||
-        { echo "$packages could not be installed" >&2; exit 3; }
+if ! command -v kea-dhcp4 >/dev/null || ! command -v kea-dhcp6 >/dev/null || ! command -v kea-ctrl-agent >/dev/null; then
+    packages kea-dhcp4-server kea-dhcp6-server kea-ctrl-agent
 fi
 owner=$(id -un _kea 2>/dev/null || id -un kea 2>/dev/null || echo root)
 for place in /run/kea /var/lib/kea /var/log/kea /run/lock/kea /etc/kea; do
     mkdir -p $place
     [ $place = /etc/kea ] || chown "$owner" $place
 done
-put() { # FILE TEXT: what is there is this; sets $new
-    if ! printf '%s' "$2" | cmp -s - "$1"; then
-        (umask 077; printf '%s' "$2" >"$1.new")
-        chown "$owner" "$1.new"
-        mv -f "$1.new" "$1"
-        new=yes
-    fi
-}
 for family in 4 6; do
     if [ -d /etc/apparmor.d/local ]; then
         # Kea writes its configuration down itself.
@@ -45,19 +31,6 @@ aside /etc/kea/kea-ctrl-agent.conf
 put /etc/kea/kea-ctrl-agent.conf "$agent"
 put /etc/kea/kea-api-password "$password"
 begin kea-ctrl-agent kea-ctrl-agent -c /etc/kea/kea-ctrl-agent.conf
-new=no
-if [ -n "$radvd" ]; then
-    grep -qs 'Written by Crowbar' /etc/radvd.conf || aside /etc/radvd.conf
-    owner=root
-    put /etc/radvd.conf "# Written by Crowbar (dhcp-server): it is overwritten.
-$radvd"
-    chmod 644 /etc/radvd.conf
-    radvd -c -C /etc/radvd.conf >&2 || { echo 'radvd does not take its configuration' >&2; exit 3; }
-    begin radvd radvd -n -C /etc/radvd.conf -p /run/radvd.pid -m none
-elif grep -qs 'Written by Crowbar' /etc/radvd.conf; then
-    stop radvd radvd
-    back /etc/radvd.conf
-fi
 tries=0
 until [ -S /run/kea/kea4-ctrl-socket ] && [ -S /run/kea/kea6-ctrl-socket ] && pidof kea-dhcp4 >/dev/null &&
     pidof kea-dhcp6 >/dev/null && pidof kea-ctrl-agent >/dev/null; do
@@ -69,4 +42,4 @@ until [ -S /run/kea/kea4-ctrl-socket ] && [ -S /run/kea/kea6-ctrl-socket ] && pi
     fi
     sleep 0.1
 done
-echo "serving Kea $(kea-dhcp4 -v | head -n 1)"
+serving="Kea $(kea-dhcp4 -v | head -n 1)"

@@ -1,0 +1,119 @@
+"""The files of dnsmasq for what should be served: pure.
+
+Subnets are in ``dnsmasq.conf``, what machines are told in ``options``, and each node's MACs in a file of their own in
+``hosts``, which is read when it appears.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from crowbar_dhcp.serving import FIRMWARES, Boot, Options, Reservation, Serving, Subnet
+
+CONF, OPTIONS, HOSTS = "dnsmasq.conf", "options", "hosts"
+_ARCHS = {"bios": (0,), "uefi": (7, 9), "uefi-http": (16,)}
+
+
+def files(serving: Serving, place: str) -> dict[str, str]:
+    """Name below ``place``, the server's directory -> text."""
+    found = {CONF: _conf(serving, place), OPTIONS: _options(serving)}
+    by_node: dict[str, list[Reservation]] = {}
+    for one in serving.reservations:
+        by_node.setdefault(one.node, []).append(one)
+    for several in by_node.values():
+        macs = sorted({one.mac for one in several})
+        found[f"{HOSTS}/{macs[0].replace(':', '')}"] = "".join(f"{line}\n" for line in _hosts(several))
+    return found
+
+
+def _conf(serving: Serving, place: str) -> str:
+    lines = [
+        "# Written by Crowbar: it is overwritten.", "port=0", "no-resolv", "no-hosts", "no-ping",
+        "dhcp-authoritative", "dhcp-ignore-clid", "bind-dynamic",
+        "except-interface=lo", "user=root", f"pid-file={place}/pid", f"log-facility={place}/log",
+        f"dhcp-leasefile={place}/leases", f"dhcp-hostsdir={place}/{HOSTS}", f"dhcp-optsfile={place}/{OPTIONS}",
+        "dhcp-lease-max=100000",
+        "dhcp-match=set:ipxe,175", "dhcp-userclass=set:ipxe,iPXE",
+        "dhcp-option-force=tag:uefi-http,tag:!ipxe,option:vendor-class,HTTPClient",
+    ]  # fmt: skip
+    if serving.options.domain:
+        lines.append(f"domain={serving.options.domain}")
+    for firmware, archs in _ARCHS.items():
+        for arch in archs:
+            lines += [
+                f"dhcp-match=set:{firmware},option:client-arch,{arch}",
+                f"dhcp-match=set:{firmware},option6:61,{arch >> 8:02x}:{arch & 255:02x}",
+            ]
+    lines += [_range(one, serving.options) for one in serving.subnets]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _range(one: Subnet, options: Options) -> str:
+    span = ipaddress.ip_network(one.subnet)
+    first, last = one.pool or (str(span.network_address), "static")
+    end = f"{span.prefixlen}" if one.family == 6 else f"{span.netmask},{span.broadcast_address}"
+    return f"dhcp-range=set:net{one.id},{first},{last},{end},{options.lifetime}"
+
+
+def _options(serving: Serving) -> str:
+    lines: list[str] = []
+    for one in serving.subnets:
+        lines += [f"tag:net{one.id},{said}" for said in _of_subnet(one, serving.options)]
+    for key, boot in serving.boots.items():
+        lines += _boot(f"tag:boot-{key}", boot)
+    lines += _boot("tag:!known", serving.strangers)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _of_subnet(one: Subnet, options: Options) -> Iterable[str]:
+    dns, ntp = _of_family(options.dns_servers, one.family), _of_family(options.ntp_servers, one.family)
+    if one.family == 6:
+        said: Mapping[str, str] = {
+            "option6:dns-server": dns, "option6:domain-search": options.domain, "option6:sntp-server": ntp,
+        }  # fmt: skip
+    else:
+        said = {
+            "option:router": ",".join(one.routers), "option:dns-server": dns, "option:domain-name": options.domain,
+            "option:ntp-server": ntp, "option:mtu": str(one.mtu or ""),
+        }  # fmt: skip
+    # Without a value, dnsmasq says none of its own.
+    silent = {"option:router", "option:dns-server", "option6:dns-server"}
+    return [f"{name},{value}" if value else name for name, value in said.items() if value or name in silent]
+
+
+def _of_family(several: Sequence[str], family: int) -> str:
+    return ",".join(f"[{one}]" if family == 6 else one for one in several if (":" in one) == (family == 6))
+
+
+def _boot(tag: str, boot: Boot) -> Iterable[str]:
+    for firmware in FIRMWARES:
+        which = f"{tag},tag:{firmware}" if firmware == "ipxe" else f"{tag},tag:{firmware},tag:!ipxe"
+        if url := boot.dhcp4.get(firmware):
+            yield from (f"{which},{one}" for one in _told4(firmware, url))
+        if url := boot.dhcp6.get(firmware):
+            yield f"{which},option6:bootfile-url,{url}"
+
+
+def _told4(firmware: str, url: str) -> Iterable[str]:
+    at = urlsplit(url)
+    if at.scheme == "tftp" and firmware in ("bios", "uefi"):
+        # Firmware without URLs: the server's address, and the path there.
+        yield f"option:tftp-server,{at.hostname}"
+        yield f"option:server-ip-address,{at.hostname}"
+        yield f"option:bootfile-name,{at.path.lstrip('/')}"
+        return
+    yield f"option:bootfile-name,{url}"
+
+
+def _hosts(several: Sequence[Reservation]) -> Iterable[str]:
+    """A line for each address of IPv4, each with all MACs of the node and all addresses of IPv6: dnsmasq takes the
+    first line that fits a subnet, and one without an address fits any.
+    """
+    addresses = list(dict.fromkeys(address for one in several for address in one.addresses))
+    six = [f"[{one}]" for one in addresses if ":" in one]
+    first = several[0]
+    for four in [one for one in addresses if ":" not in one] or [""]:
+        words = [*sorted({one.mac for one in several}), f"set:boot-{first.boot}" if first.boot else "", four, *six]
+        yield ",".join(one for one in (*words, first.hostname) if one)
