@@ -43,7 +43,7 @@ def test_addresses_of_many_nodes_are_asked_for_once(new_cluster: NewCluster) -> 
     assert found["n1"].addresses == (f"10.8.0.{ids[1]}",), "of one that is left out nothing is known"
 
 
-def test_what_many_nodes_boot_is_asked_for_once_and_together_with_what_others_say_of_each(
+def test_boots_of_many_nodes_is_asked_once_and_joined_with_what_others_say_of_each(
     new_cluster: NewCluster,
 ) -> None:
     asked: list[int] = []

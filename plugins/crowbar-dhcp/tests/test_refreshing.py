@@ -47,7 +47,7 @@ def statements() -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", note)
 
 
-def test_a_refresh_asks_as_often_for_many_nodes_as_for_few_and_writes_only_what_is_otherwise(
+def test_a_refresh_asks_boots_of_once_and_as_often_for_many_nodes_as_for_few_and_writes_only_what_is_otherwise(
     fake_clock: FakeClock,
 ) -> None:
     files = Files()
