@@ -131,7 +131,7 @@ def _ended(wizard: Wizard) -> Response:
     return page(
         "crowbar_wizard/ended.html", live="crowbar_wizard/_ended.html", wizard=wizard, mine=mine, newest=newest,
         count=len(others), ready=bool(mine) and all(one.state == "ACTIVE" for one in mine),
-        boots=any(one.role.startswith("provisioner-") for one in mine),
+        machine=here.node(name) if mine else None, boots=any(one.role.startswith("provisioner-") for one in mine),
     )  # fmt: skip
 
 
