@@ -108,6 +108,9 @@ def compare(
             left = frozenset() if owner else have.values - known.confirmed - known.sent - known.gone
             if left != have.values:
                 found.edits.append(Edit(name=name, type=kind, values=left, ttl=have.ttl))
+    if owner:  # what somebody else has is not signed as ours: it would be taken for that the next time
+        not_ours = {signature(*key) for key in found.foreign}
+        found.edits = [one for one in found.edits if one.key not in not_ours]
     return found
 
 

@@ -89,13 +89,20 @@ def compare_everything() -> None:
 
 
 def watch() -> None:
-    """Look whether servers that did not answer are back; then they are told at once."""
+    """Look whether servers that did not answer are back; then they are told at once. Those of which not all could be
+    told are compared again when it is time for that.
+    """
     here = cluster()
     with here.read() as session:
-        gone = [one for one in all_services(session) if one.silent]
-    answers = [one.answers() for one in gone]
-    if any(answers):
-        with here.change() as change:
+        known = all_services(session)
+    answers = [one.answers() for one in known if one.silent]
+    faulty = [one for one in known if one.again_at is not None]
+    if not (any(answers) or faulty):
+        return
+    with here.change() as change:
+        due = [one.id for one in faulty if one.again_at is not None and one.again_at <= change.now]
+        change.session.execute(update(services).where(services.c.id.in_(due)).values(compared_at=None))
+        if any(answers) or due:
             change.apply(*follow(change.session))
 
 

@@ -41,6 +41,9 @@ class Service:
     problem_since: datetime | None = None
     silent: bool = False
     zone_problems: Mapping[str, str] = field(default_factory=dict)
+    faults: int = 0
+    """How often in a row not all of it could be told, though it answers; ``again_at``: when it is compared again."""
+    again_at: datetime | None = None
 
     def answers(self) -> bool:
         """Whether the server says anything at all; no key is needed for that."""
@@ -93,7 +96,7 @@ def register(change: Change, node_role_id: int, **values: Any) -> bool:
         return False
     values |= {"secret": change.seal(secret) if secret else "", "compared_at": None}
     if known is None:
-        fresh = {"sending": False, "problem": "", "silent": False, "zone_problems": {}}
+        fresh = {"sending": False, "problem": "", "silent": False, "zone_problems": {}, "faults": 0}
         change.session.execute(insert(services).values(node_role_id=node_role_id, **fresh, **values))
     else:
         change.session.execute(update(services).where(services.c.id == known.id).values(**values))

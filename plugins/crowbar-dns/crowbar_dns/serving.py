@@ -15,13 +15,15 @@ from sqlalchemy import delete, insert, select, update
 
 from crowbar_core import Change, CrowbarError
 from crowbar_dns.bind import name_server
-from crowbar_dns.comparing import Difference, Key, Owned, RecordSet, compare, gather, sign
+from crowbar_dns.comparing import Difference, Edit, Key, Owned, RecordSet, compare, gather, sign, signature
 from crowbar_dns.drivers import TAKEN, Driver, ServerDown, ZoneUnserved
 from crowbar_dns.names import Record, zone_of
 from crowbar_dns.services import Service
 from crowbar_dns.tables import changed_names, entries, served, services
 
 COMPARE_EVERY = timedelta(minutes=5)
+AGAIN_FIRST, AGAIN_MOST = timedelta(seconds=5), timedelta(minutes=5)
+"""After how long a server is compared again of which not all could be told: from the first to the most, doubling."""
 REMEMBERED = timedelta(days=30)
 """How long it is known that a record was Crowbar's once, for servers that are restored from a backup."""
 _MANY = 400
@@ -54,6 +56,7 @@ class Result:
     edits: int = 0
     refused: dict[Key, str] = field(default_factory=dict)
     zones: dict[str, str] = field(default_factory=dict)
+    looked_at: set[str] = field(default_factory=set)
     down: str = ""
     silent: bool = False
     said: list[str] = field(default_factory=list)
@@ -142,6 +145,7 @@ def carry_out(order: Order, driver: Driver) -> Result:
         wanted, owned = wanted_in[zone], owned_in[zone]
         if not (wanted or owned or order.whole):
             continue
+        result.looked_at.add(zone)
         try:
             _zone(order, driver, zone, wanted, owned, result)
         except ZoneUnserved as problem:
@@ -166,6 +170,8 @@ def _zone(
         there = gather(one for one in driver.read(zone) if (one.name, one.type) in retaken)
         again = compare({key: wanted[key] for key in retaken if key in wanted}, owned, there, owner=owner)
         found.foreign |= again.foreign
+        if owner:  # it came between reading and writing, and our signature went along
+            again.edits += [Edit(name=name, type=kind) for name, kind in (signature(*key) for key in again.foreign)]
         found.fine += again.fine
         refused = {key: why for key, why in refused.items() if key not in retaken}
         refused |= driver.write(zone, again.edits) if again.edits else {}
@@ -217,7 +223,9 @@ def finish(change: Change, order: Order, result: Result) -> None:
     exists = session.scalar(select(services.c.id).where(services.c.id == service.id))
     if exists is None:
         return
-    values: dict[str, Any] = {"sending": bool(result.down), "silent": result.silent, "zone_problems": result.zones}
+    others = {zone: said for zone, said in service.zone_problems.items() if zone not in result.looked_at}
+    values: dict[str, Any] = {"sending": bool(result.down), "silent": result.silent}
+    values |= {"zone_problems": others | result.zones} | _again(order, result, change.now)
     if result.down:
         since = service.problem_since if service.problem else change.now
         values |= {"problem": result.down, "problem_since": since or change.now}
@@ -229,6 +237,18 @@ def finish(change: Change, order: Order, result: Result) -> None:
         _forget_names(session, order)
     session.execute(update(services).where(services.c.id == service.id).values(**values))
     _put(session, order, result, change.now)
+
+
+def _again(order: Order, result: Result, now: datetime) -> dict[str, Any]:
+    """When it is looked at again. One that gives no answer is looked for all the time; a run that was not about
+    everything says of the rest nothing.
+    """
+    if result.silent:
+        return {"faults": 0, "again_at": None}
+    if result.down or result.zones or result.refused:
+        pause = min(AGAIN_FIRST * 2 ** min(order.service.faults, 10), AGAIN_MOST)
+        return {"faults": order.service.faults + 1, "again_at": now + pause}
+    return {"faults": 0, "again_at": None} if order.whole else {}
 
 
 def _forget_names(session: Any, order: Order) -> None:

@@ -57,6 +57,8 @@ services = Table(
     Column("problem_since", UtcDateTime),
     Column("silent", Boolean, nullable=False),
     Column("zone_problems", JsonType, nullable=False),
+    Column("faults", Integer, nullable=False),
+    Column("again_at", UtcDateTime),
 )
 served = Table(
     "dns_served",

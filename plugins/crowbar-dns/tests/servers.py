@@ -24,6 +24,8 @@ class Running:
     """A server: ``start`` returns when it answers; ``restart`` kills it first."""
 
     driver = "rfc2136"
+    key = KEY
+    """What it has itself."""
 
     def __init__(self, lab: Lab, directory: Path, address: str, zones: Sequence[str], port: int) -> None:
         self.lab, self.directory, self.address, self.zones, self.port = lab, directory, address, zones, port
@@ -59,6 +61,12 @@ class Running:
         self.stop()
         self.start()
 
+    def prepare_again(self) -> None:
+        """Its configuration is written anew, and it is started with it; what it has in its zones stays."""
+        self.stop()
+        self.prepare()
+        self.start()
+
     def answers(self) -> bool:
         try:
             query = dns.message.make_query(self.zones[0], "SOA")
@@ -68,7 +76,8 @@ class Running:
 
     def zone_file(self, zone: str) -> Path:
         path = self.directory / f"{zone}.zone"
-        path.write_text("$TTL 300\n@ SOA ns.invalid. root.invalid. 1 3600 600 604800 60\n@ NS ns.invalid.\n")
+        if not path.exists():
+            path.write_text("$TTL 300\n@ SOA ns.invalid. root.invalid. 1 3600 600 604800 60\n@ NS ns.invalid.\n")
         return path
 
 
@@ -82,7 +91,7 @@ class Bind(Running):
             for zone in self.zones
         )
         (self.directory / "named.conf").write_text(
-            f'key crowbar {{ algorithm hmac-sha256; secret "{KEY}"; }};\ncontrols {{ }};\n'
+            f'key crowbar {{ algorithm hmac-sha256; secret "{self.key}"; }};\ncontrols {{ }};\n'
             f'options {{ directory "{self.directory}"; pid-file none; recursion no; notify no; session-keyfile none; '
             f"{none} {{ none; }}; {listen} port {self.port} {{ {self.address}; }}; }};\n{zones}"
         )

@@ -63,6 +63,7 @@ def test_in_a_shared_zone_only_what_is_signed_is_crowbars() -> None:
     for there in ({X: values("1")}, {X: values("9"), SIGN: them}):
         found = compare(wanted, {X: mine("1")}, there, owner="crowbar=1")
         assert X in found.foreign
+        assert found.edits == [], "nor is it signed for them: it would be taken for ours the next time"
     assert compare(wanted, {}, {X: values("9"), SIGN: us}, owner="crowbar=1").edits == [edit("1")]
 
 

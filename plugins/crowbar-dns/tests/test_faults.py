@@ -1,0 +1,235 @@
+"""What goes wrong at a real BIND: it is said, nobody else is held up, and once mended it is noticed by itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import crowbar_dns
+import pytest
+from crowbar_dns import database, entries, services
+from crowbar_dns.comparing import Edit, RecordSet, gather
+from crowbar_dns.drivers import Driver, driver_of
+from crowbar_dns.testing import REVERSE
+from crowbar_lab.lab import Lab
+from crowbar_lab.testing import inside
+
+from crowbar_core.testing import FakeClock, Testbed
+
+from .servers import KEY, Bind
+
+pytestmark = pytest.mark.lab
+
+ADDRESS, ZONE, OTHER = "10.77.0.1", "one.test", "two.test"
+ROOM = "160k"
+
+
+class Tight(Bind):
+    """Its files are on a disk of its own, which is small."""
+
+    def command(self) -> list[str]:
+        inner = " ".join(super().command())
+        copy = f"cp -a {self.directory}/. /mnt && mount --move /mnt {self.directory}"
+        return ["unshare", "-m", "sh", "-c", f"mount -t tmpfs -o size={ROOM} none /mnt && {copy} && exec {inner}"]
+
+    def on_its_disk(self, command: str) -> None:
+        assert self.process is not None
+        its = ["nsenter", "-t", str(self.process.pid), "-m", "sh", "-c", f"cd {self.directory} && {command}"]
+        self.lab.exec(its, check=False, timeout=30, capture_output=True)
+
+
+class Place:
+    """A core with one server, which it tells when the test says so."""
+
+    def __init__(self, lab: Lab, directory: Path) -> None:
+        self.lab, self.directory, self.count = lab, directory, 0
+        self.bed = Testbed("jig-script", crowbar_dns)
+        self.bed.bind("dns-service")
+        self.bed.bind("dns-database")
+        self.bed.commit()
+
+    def server(self, kind: type[Bind] = Bind, zones: tuple[str, ...] = (ZONE, *REVERSE)) -> Bind:
+        self.count += 1
+        return kind(self.lab, self.directory / f"named-{self.count}", ADDRESS, zones, 5300 + self.count)
+
+    def use(self, running: Bind, *, key: str = KEY, shared: tuple[str, ...] = (), more: tuple[str, ...] = ()) -> Driver:
+        with self.bed.serving() as here, here.change() as change:
+            [bound] = [one for one in here.node_roles() if one.role == "dns-service"]
+            services.forget(change, bound.id)
+            services.register(
+                change, bound.id, name="own", driver="rfc2136", addresses=[ADDRESS], port=running.port,
+                zones=sorted({*running.zones, *more}), shared=list(shared), resolves=False, secret=key,
+                options={"key_name": "crowbar", "algorithm": "hmac-sha256", "timeout": 2.0},
+            )  # fmt: skip
+            entries.note(change, [entries.EVERYBODY])
+        return driver_of("rfc2136", running.server)
+
+    def node(self, name: str, number: int, *texts: str) -> None:
+        records = [{"name": f"{name}{at}.{ZONE}", "type": "TXT", "value": one} for at, one in enumerate(texts)]
+        hint = {"hint-admin-v4addr": f"10.9.0.{number}/16", "dns-records": records}
+        self.bed.add_node(f"{name}.{ZONE}", hint=hint)
+
+    def tell(self) -> None:
+        self.bed.deliver()
+        with self.bed.serving():
+            database.tell(lambda line: None)
+
+    def look(self, seconds: float) -> None:
+        """As if so much time had gone by: what is done every few seconds."""
+        assert isinstance(self.bed.clock, FakeClock)
+        self.bed.clock.advance(seconds)
+        self.bed.periodic("dns-watch")
+        self.tell()
+
+    def problems(self) -> list[str]:
+        with self.bed.serving():
+            said = [one.detail for one in database.problems()]
+        return [one for one in said if "crowbar-network is not installed" not in one]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    directory = tmp_path_factory.mktemp("faults")
+    with Lab.create(f"dnsf-{os.getpid()}", nodes=0, state_dir=directory / "labs", owner=os.getpid()) as lab:
+        made = Place(lab, directory)
+        try:
+            yield made
+        finally:
+            made.bed.close()
+
+
+def address(driver: Driver, name: str) -> Any:
+    return gather(driver.read(ZONE)).get((f"{name}.{ZONE}", "A"), RecordSet(values=frozenset())).values
+
+
+def test_a_full_disk_is_said_and_what_could_not_be_told_is_told_when_there_is_room(place: Place) -> None:
+    def work() -> None:
+        running = place.server(Tight)
+        running.start()
+        try:
+            driver = place.use(running)
+            place.node("first", 1)
+            place.tell()
+            assert address(driver, "first") == {"10.9.0.1"}
+            running.on_its_disk("cat /dev/zero >filler")
+            place.node("second", 2, *("x" * 1900 for _ in range(4)))
+            place.tell()
+            assert any("the server could not do it" in one for one in place.problems()), place.problems()
+            assert address(driver, "first") == {"10.9.0.1"}
+            running.on_its_disk("rm filler")
+            place.look(5)
+            assert address(driver, "second") == {"10.9.0.2"}
+            assert (f"second3.{ZONE}", "TXT") in gather(driver.read(ZONE))
+            assert place.problems() == []
+        finally:
+            running.stop()
+
+    inside(place.lab, work)
+
+
+def test_a_zone_that_is_not_there_is_said_while_others_go_on_and_noticed_when_it_comes(place: Place) -> None:
+    def work() -> None:
+        running = place.server()
+        running.start()
+        try:
+            driver = place.use(running, more=(OTHER,))
+            place.tell()
+            said = f"DNS server own: The DNS server at {ADDRESS} does not give the zone {OTHER} away (NOTAUTH)"
+            assert any(said in one for one in place.problems()), place.problems()
+            place.node("third", 3)
+            place.tell()
+            assert address(driver, "third") == {"10.9.0.3"}
+            assert any(said in one for one in place.problems()), "a run that was about others says nothing of it"
+            place.look(5)
+            assert any(said in one for one in place.problems())
+            running.zones = (*running.zones, OTHER)
+            running.prepare_again()
+            place.look(5)
+            assert any(said in one for one in place.problems()), "the second pause is longer"
+            place.look(5)
+            assert place.problems() == []
+        finally:
+            running.stop()
+
+    inside(place.lab, work)
+
+
+def test_a_key_that_does_not_fit_is_said_and_noticed_when_it_does(place: Place) -> None:
+    def work() -> None:
+        running = place.server()
+        running.key = "bm90IHRoaXMgb25l"
+        running.prepare()
+        running.start()
+        try:
+            driver = place.use(running)
+            place.tell()
+            said = "does not take the key crowbar"
+            assert any(said in one for one in place.problems()), place.problems()
+            running.key = KEY
+            running.prepare_again()
+            place.look(5)
+            assert place.problems() == []
+            assert address(driver, "first") == {"10.9.0.1"}
+        finally:
+            running.stop()
+
+    inside(place.lab, work)
+
+
+def test_a_server_restored_from_yesterdays_backup_is_brought_to_today(place: Place) -> None:
+    def work() -> None:
+        running = place.server()
+        running.start()
+        driver = place.use(running)
+        try:
+            place.tell()
+            running.stop()
+            backup = place.directory / "backup"
+            shutil.copytree(running.directory, backup)
+            running.start()
+            place.node("today", 4)
+            assert place.bed.web("operator").delete(f"/api/v2/nodes/first.{ZONE}").status_code == 204
+            place.tell()
+            assert (address(driver, "today"), address(driver, "first")) == ({"10.9.0.4"}, frozenset())
+            running.stop()
+            place.bed.clock.advance(400)
+            place.tell()
+            assert any("is not told since" in one for one in place.problems()), place.problems()
+            shutil.rmtree(running.directory)
+            shutil.copytree(backup, running.directory)
+            running.start()
+            assert address(driver, "first") == {"10.9.0.1"}
+            place.look(5)
+            assert (address(driver, "today"), address(driver, "first")) == ({"10.9.0.4"}, frozenset())
+        finally:
+            running.stop()
+
+    inside(place.lab, work)
+
+
+def test_in_a_shared_zone_only_what_is_signed_is_touched(place: Place) -> None:
+    def work() -> None:
+        running = place.server()
+        running.start()
+        try:
+            driver = place.use(running, shared=(ZONE,))
+            theirs = Edit(name=f"mail.{ZONE}", type="A", values=frozenset(("10.9.9.9",)), ttl=60)
+            same = Edit(name=f"today.{ZONE}", type="A", values=frozenset(("10.9.0.4",)), ttl=300)
+            assert not driver.write(ZONE, [theirs, same])
+            place.tell()
+            there = gather(driver.read(ZONE))
+            assert there[theirs.key].values == theirs.values
+            assert (f"_crowbar-a.today.{ZONE}", "TXT") not in there, "what others have made is not signed for them"
+            assert there[f"_crowbar-a.second.{ZONE}", "TXT"].values != frozenset()
+            assert any(f"today.{ZONE} A is there already" in one for one in place.problems()), place.problems()
+            assert not driver.write(ZONE, [Edit(name=same.name, type="A")])
+            place.look(5)
+            assert (f"_crowbar-a.today.{ZONE}", "TXT") in gather(driver.read(ZONE))
+            assert place.problems() == []
+        finally:
+            running.stop()
+
+    inside(place.lab, work)
