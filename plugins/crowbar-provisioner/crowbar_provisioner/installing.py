@@ -29,7 +29,7 @@ from crowbar_core import (
 from crowbar_provisioner import accepting, boots, catalogue, disks, installs
 from crowbar_provisioner.choosing import LOCAL, install_of
 from crowbar_provisioner.installs import FAILED, RESTARTING, WRITTEN, Install
-from crowbar_provisioner.machines import INSTALL_ROLE, Machine, get, happened, of_node
+from crowbar_provisioner.machines import INSTALL_ROLE, Machine, change_machine, get, happened, of_node
 from crowbar_provisioner.settings import Settings
 
 SERVING, BOOTING, INSTALLING, LEAVING, RESTART = "serving", "booting", "installing", "leaving", "restarting"
@@ -148,6 +148,7 @@ def _settle(task: Task, node: NodeView, machine: Machine, install: Install) -> O
         return _pending(task, RESTART, None, "that it is alive from its disk")
     with cluster().change() as change:
         boots.revoke(change, machine.id)
+        change_machine(change, machine.id, expected_until=None)
         installs.keep(change, install, state=installs.DONE, ended_at=change.now)
         happened(change, machine.id, "install: done", f"{install.os} is alive from {disks.described(install.disk)}")
     task.log("it is alive from its disk, and shows the host key that the installer vouched for")

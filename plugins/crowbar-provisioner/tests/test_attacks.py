@@ -1,6 +1,4 @@
-"""From a node's root: other nodes' scripts and tokens, forged names and inventories, old boots. Nothing foreign is read,
-and nothing is forged.
-"""
+"""From a node's root: other nodes' scripts and tokens, forged names, old boots. Nothing foreign is read or forged."""
 
 from __future__ import annotations
 

@@ -149,6 +149,8 @@ def test_a_boot_that_nobody_expected_changes_nothing_until_it_is_accepted(site: 
     machine, name = discovered(site, serial="S-UNEXPECTED")
     site.accept(name)
     known = machine.key
+    rule = {"name": "unexpected", "serials": ["S-UNEXPECTED"]}
+    assert site.web.post("/api/v2/accept_rules", json=rule).status_code == 201, "rules have no say in it"
     machine.power_on()
     machine.more = {"vendor": "Another"}
     said = machine.registered()
@@ -156,6 +158,7 @@ def test_a_boot_that_nobody_expected_changes_nothing_until_it_is_accepted(site: 
     assert machine.ask("POST", "/v1/alive", {"alive": True}).status == 200
     node = node_of(site, name)
     assert (node.host_keys, node.alive, node.discovery["inventory"]["vendor"]) == ((known,), False, "")
+    assert site.web.delete("/api/v2/accept_rules/unexpected").status_code == 204
     (one,) = site.machines(claimed="true", name=name)
     assert one["state"] == "accepted"
     site.accept(name)

@@ -156,6 +156,7 @@ def test_a_machine_is_installed_and_goes_on_under_the_host_key_that_its_token_vo
     ]
     (row,) = site.web.get(f"/api/v2/installations?node={one.name}").json
     assert (row["state"], row["percent"], row["os"]) == ("done", 100, "debian-12")
+    assert site.machines(name=one.name)[0]["expected_until"] is None, "no further boot is expected"
     lines = site.web.get(f"/api/v2/machines/{one.name}?fields=timeline").json["timeline"]
     told = [line["what"] for line in lines if line["what"].startswith("install")]
     assert told == [
