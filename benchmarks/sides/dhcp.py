@@ -1,0 +1,250 @@
+"""DHCP for ``./dev bench dns-dhcp``: 10,000 hosts into a real Kea, one change among them, from a change to the answer,
+and a thousand PXE clients at once.
+
+Each host has a MAC and an address of IPv4. The bare Kea is given the same by one ``config-set``, its hosts database by
+one INSERT. Measured on our side is all from what is known of networks and nodes until the server has confirmed it. A
+whole server (`crowbar serve`, SQLite) is asked over REST to make, rename, re-address and delete nodes, and Kea until it
+offers so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import ipaddress
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg2.extras
+from crowbar_dhcp import kea
+from crowbar_dhcp.drivers.kea import Kea
+from crowbar_dhcp.serving import Machine, Net, Options, Serving, serving_of
+from crowbar_lab import server
+from crowbar_lab.lab import Lab
+from crowbar_lab.testing import inside
+
+from crowbar_core.client import Client, Target
+from crowbar_core.testing import PostgresServer
+
+MANY, FEW, ROUNDS, SINGLES, ANSWERS, CLIENTS = 10_000, 100, 3, 9, 5, 1000
+SYSTEM = "system-phantom.internal.local"
+NETS = [Net(id=1, network="admin", subnet="10.77.0.0/16", ranges={"dhcp": ("10.77.4.0", "10.77.4.255")})]
+_CLIENTS = Path(__file__).with_name("dhcp_clients.py").read_text(encoding="utf-8")
+
+
+def _kea() -> Any:
+    """The real Kea that the tests of crowbar-dhcp start."""
+    path = Path(__file__).parents[2] / "plugins/crowbar-dhcp/tests/servers.py"
+    spec = importlib.util.spec_from_file_location("dhcp_servers", path)
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def _machines(count: int) -> list[Machine]:
+    first = ipaddress.IPv4Address("10.77.16.0")
+    return [
+        Machine(id=at + 1, name=f"n{at}.bench.test", macs=(f"52:54:00:0a:{at >> 8:02x}:{at & 255:02x}",),
+                addresses=(str(first + at),)) for at in range(count)
+    ]  # fmt: skip
+
+
+def _took(act: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
+
+
+def _bring(driver: Kea, machines: Sequence[Machine]) -> float:
+    return _took(lambda: driver.bring(serving_of(NETS, machines, Options())))
+
+
+def _one(driver: Kea, machines: list[Machine]) -> float:
+    """Seconds for one of them that gets another name, in the middle of several."""
+    took = []
+    for number in range(SINGLES):
+        machines[7] = replace(machines[7], name=f"r{number}.bench.test")
+        took.append(_bring(driver, machines))
+    return statistics.median(took)
+
+
+def _raw_config(one: Any, serving: Serving) -> float:
+    driver: Kea = one.driver
+    there = driver._do("config-get", 4)["arguments"]
+    there.pop("hash", None)
+    new = {"Dhcp4": kea.merged(there["Dhcp4"], kea.parts(serving, 4), 4)}
+    return _took(lambda: driver._do("config-set", 4, new))
+
+
+def _raw_rows(one: Any, serving: Serving) -> float:
+    rows = [
+        (bytes.fromhex(each.mac.replace(":", "")), each.hostname, int(ipaddress.ip_address(each.addresses[0])))
+        for each in serving.reservations
+    ]
+
+    def load() -> None:
+        with contextlib.closing(psycopg2.connect(one.database)) as there, there, there.cursor() as cursor:
+            psycopg2.extras.execute_values(
+                cursor, "INSERT INTO hosts (dhcp_identifier, dhcp_identifier_type, dhcp4_subnet_id, hostname, "
+                "ipv4_address) VALUES %s", rows, template="(%s, 0, 1, %s, %s)", page_size=len(rows),
+            )  # fmt: skip
+
+    return _took(load)
+
+
+def _many(lab: Lab, place: Path, name: str, postgres: PostgresServer | None, quick: bool) -> dict[str, Any]:
+    count, rounds = (1000, 1) if quick else (MANY, ROUNDS)
+    machines, few = _machines(count), _machines(FEW)
+    serving = serving_of(NETS, machines, Options())
+    raw, ours = [], []
+    for number in range(rounds):
+        with _kea().KeaHere(lab, place / f"{name}-raw-{number}", postgres) as bare:
+            raw.append(inside(lab, partial(_raw_rows if postgres else _raw_config, bare, serving)))
+        with _kea().KeaHere(lab, place / f"{name}-{number}", postgres) as told:
+            ours.append(inside(lab, partial(_bring, told.driver, machines)))
+            print(f"{name}, {count} hosts: raw {raw[-1]:.2f} s, by the driver {ours[-1]:.2f} s", flush=True)
+            if number == rounds - 1:
+                many = inside(lab, partial(_one, told.driver, machines))
+                inside(lab, partial(_bring, told.driver, few))
+                less = inside(lab, partial(_one, told.driver, few))
+    print(f"{name}, one renamed among {count}: {many * 1e3:.0f} ms, among {FEW}: {less * 1e3:.0f} ms", flush=True)
+    return {
+        f"dhcp {name} many / raw": round(statistics.median(ours) / statistics.median(raw), 2),
+        f"dhcp {name} one among many / few": round(many / less, 2), f"dhcp {name} one ms": round(many * 1e3),
+    }  # fmt: skip
+
+
+def _storm(lab: Lab, place: Path, name: str, postgres: PostgresServer | None) -> dict[str, Any]:
+    """A thousand clients that have reservations, at once."""
+    with _kea().KeaHere(lab, place / f"storm-{name}", postgres) as one:
+        inside(lab, lambda: _bring(one.driver, _machines(CLIENTS)))
+        words = lab.ssh(lab.nodes[0].name, ["python3", "-", "eth0", "storm", str(CLIENTS)])
+        ran = lab.exec(words, input=_CLIENTS, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    said = json.loads(ran.stdout)
+    p99 = said["seconds"][int(len(said["seconds"]) * 0.99) - 1]
+    half = statistics.median(said["seconds"])
+    print(
+        f"{name}, {CLIENTS} clients at once: {said['lost']} lost, half after {half:.2f} s, 99 of 100 after {p99:.2f} s"
+    )
+    return {f"dhcp {name} clients lost": said["lost"], f"dhcp {name} clients p99 s": round(p99, 2)}
+
+
+# ---------------------------------------------------------------- from a change to the answer
+
+
+class _Client:
+    """A machine in the lab that asks with whatever MAC."""
+
+    def __init__(self, lab: Lab) -> None:
+        script = lab.ssh(lab.nodes[0].name, ["cat >/tmp/clients.py; echo there"])
+        lab.exec(script, input=_CLIENTS, text=True, check=True, capture_output=True)
+        self.process = lab.popen(
+            lab.ssh(lab.nodes[0].name, ["python3", "/tmp/clients.py", "eth0", "ask"]), stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def offered(self, mac: str) -> dict[str, str]:
+        self.process.stdin.write(f"{mac}\n")  # type: ignore[union-attr]
+        self.process.stdin.flush()  # type: ignore[union-attr]
+        return dict(json.loads(self.process.stdout.readline()))  # type: ignore[union-attr]
+
+    def until(self, mac: str, wanted: Callable[[dict[str, str]], bool]) -> float:
+        began = time.perf_counter()
+        while not wanted(said := self.offered(mac)):
+            assert time.perf_counter() - began < 60, (mac, said)
+            time.sleep(0.02)
+        return time.perf_counter() - began
+
+
+def _active(api: Client) -> bool:
+    [row] = list(api.rows("node_roles", query={"role": "dhcp-database"}))
+    return row["state_name"] == "ACTIVE"
+
+
+def _changes(api: Client, client: _Client, number: int) -> Iterator[tuple[str, float]]:
+    """What was changed, and the seconds from the answer of the API until Kea offers so."""
+    old, new, mac = f"a{number}.bench.test", f"b{number}.bench.test", f"52:54:00:0b:00:{number:02x}"
+    api.post("nodes", body={"name": old, "hint": {"hint-admin-macs": [mac]}})
+    api.post("node_roles", body={"node_id": old, "role_id": "network-admin"})
+    [four] = [one["ip"] for one in api.rows("nodes", old, "network_allocations") if ":" not in one["ip"]]
+    yield "created", client.until(mac, lambda said: said.get("ip") == four)
+    api.patch("nodes", old, body={"name": new})
+    yield "renamed", client.until(mac, lambda said: said.get("hostname") == new)
+    [held] = [one for one in api.rows("nodes", new, "network_allocations") if one["ip"] == four]
+    api.delete("network_allocations", held["id"])
+    other = str(ipaddress.ip_address(four) + 1000)
+    api.post("networks", "admin", "allocate_ip", body={"node_id": new, "suggestion": other})
+    yield "re-addressed", client.until(mac, lambda said: said.get("ip") == other)
+    api.delete("nodes", new)
+    yield "deleted", client.until(mac, lambda said: said.get("ip", "").startswith("10.77.4."))
+
+
+def _answers(lab: Lab, place: Path, api: Client, postgres: PostgresServer, quick: bool) -> dict[str, Any]:
+    ranges = [{"name": "host", "first": "10.77.16.1/16", "last": "10.77.63.254/16"},
+              {"name": "dhcp", "first": "10.77.4.0/16", "last": "10.77.4.255/16"}]  # fmt: skip
+    api.post("networks", body={"name": "admin", "category": "admin", "ranges": ranges})
+    with _kea().KeaHere(lab, place / "whole", postgres) as one:
+        bound = api.post("node_roles", body={"node_id": SYSTEM, "role_id": "dhcp-service"})
+        said = {"url": one.driver._server.url, "user": "crowbar", "password": "secret", "database": one.database}
+        for name, value in said.items():
+            api.put("node_roles", bound["id"], "attribs", f"dhcp-service-{name}", body={"value": value})
+        api.post("node_roles", body={"node_id": SYSTEM, "role_id": "dhcp-database"})
+        api.put("deployments", "system", "commit")
+        while not _active(api):
+            time.sleep(0.1)
+        found: dict[str, list[float]] = {}
+        client = _Client(lab)
+        try:
+            for number in range(2 if quick else ANSWERS):
+                for what, seconds in _changes(api, client, number):
+                    found.setdefault(what, []).append(seconds)
+                    began = time.perf_counter()
+                    while not _active(api):
+                        time.sleep(0.01)
+                    found.setdefault("ACTIVE again", []).append(seconds + time.perf_counter() - began)
+        finally:
+            client.process.kill()
+            client.process.wait()
+    for what, several in found.items():
+        print(f"{what}: after {statistics.median(several):.2f} s, at most {max(several):.2f} s", flush=True)
+    every = [one for several in found.values() for one in several]
+    return {"dhcp change to answer s": round(statistics.median(every), 2), "dhcp at most s": round(max(every), 2)}
+
+
+def _whole(lab: Lab, place: Path, postgres: PostgresServer, quick: bool) -> dict[str, Any]:
+    home = place / "server"
+    home.mkdir()
+    password = server.admin_password(server.begin_database(home))
+    process, url = server.start(lab, home)
+    try:
+        with contextlib.closing(Client(Target(url=url, user="admin", password=password, direct=True))) as api:
+            server.wait_ready(process, api, home)
+            return _answers(lab, place, api, postgres, quick)
+    finally:
+        server.end(process)
+
+
+def measure(quick: bool) -> dict[str, Any]:
+    with (
+        tempfile.TemporaryDirectory() as made,
+        Lab.create(f"bdhcp-{os.getpid()}", nodes=1, state_dir=Path(made) / "labs", owner=os.getpid()) as lab,
+        PostgresServer(durable=True) as postgres,
+    ):
+        place = Path(made)
+        results = _whole(lab, place, postgres, quick)
+        for name, its in (("configuration", None), ("hosts database", postgres)):
+            results |= _storm(lab, place, name, its)
+            results |= _many(lab, place, name, its, quick)
+        return results

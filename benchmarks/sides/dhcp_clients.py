@@ -1,0 +1,106 @@
+"""Clients of DHCPv4 on one card, each with a MAC of its own: python3 - CARD storm COUNT, or CARD ask.
+
+``storm``: so many PXE clients at once, each from its DISCOVER to the ACK, asking again after four seconds as ROMs do:
+a line of JSON with the seconds that each took, and how many had none. ``ask``: for each line with a MAC one with what
+it is offered.
+"""
+
+import ipaddress
+import json
+import os
+import select
+import socket
+import struct
+import sys
+import time
+
+card, what = sys.argv[1:3]
+sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 25)
+sock.setsockopt(263, 23, 1)  # PACKET_IGNORE_OUTGOING
+sock.bind((card, 0x0800))
+AGAIN = 4.0
+BROADCAST = b"\xff" * 4
+
+
+def sum_of(raw: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(raw) // 2}H", raw))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def frame(kind: int, mark: bytes, mac: bytes, more: bytes = b"") -> bytes:
+    said = struct.pack("!BBBB4sHH16s", 1, 1, 6, 0, mark, 0, 0x8000, b"") + mac.ljust(16, b"\0") + bytes(192)
+    said += b"\x63\x82\x53\x63" + bytes([53, 1, kind]) + more
+    said += bytes.fromhex("3c20") + b"PXEClient:Arch:00000:UNDI:002001" + bytes.fromhex("5d02000037050103064243ff")
+    udp = struct.pack("!HHHH", 68, 67, 8 + len(said), 0) + said
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 16, 20 + len(udp), 0, 0, 64, 17, 0, bytes(4), BROADCAST)
+    return b"\xff" * 6 + mac + b"\x08\0" + head[:10] + struct.pack("!H", sum_of(head)) + head[12:] + udp
+
+
+def answer(raw: bytes) -> tuple:
+    """Mark, kind, address and options of an answer; () if it is none."""
+    if len(raw) < 282 or raw[23] != 17 or raw[34:38] != b"\0\x43\0\x44":
+        return ()
+    said, options = raw[42:], {}
+    rest = said[240:]
+    while len(rest) > 2 and rest[0] != 255:
+        options[rest[0]], rest = rest[2 : 2 + rest[1]], rest[2 + rest[1] :]
+    return said[4:8], options.get(53, b"\0")[0], said[16:20], options
+
+
+def ask() -> None:
+    for line in sys.stdin:
+        mac, mark = bytes.fromhex(line.strip().replace(":", "")), os.urandom(4)
+        sock.send(frame(1, mark, mac))
+        told, until = {}, time.monotonic() + 1
+        while not told and select.select([sock], [], [], max(0, until - time.monotonic()))[0]:
+            said = answer(sock.recv(65535))
+            if said and said[0] == mark and said[1] == 2:
+                told = {"ip": str(ipaddress.IPv4Address(said[2])), "hostname": said[3].get(12, b"").decode()}
+        print(json.dumps(told), flush=True)
+
+
+def storm(count: int) -> None:
+    clients = {
+        number.to_bytes(4, "big"): bytes.fromhex("5254000a") + number.to_bytes(2, "big") for number in range(count)
+    }
+    began, took, last, pending = {}, {}, {}, {}
+
+    def hear(seconds: float) -> bool:
+        if not select.select([sock], [], [], seconds)[0]:
+            return False
+        said = answer(sock.recv(65535))
+        if said and said[0] in pending:
+            mark, kind, address, options = said
+            if kind == 5:
+                took[mark] = time.monotonic() - began[mark]
+                del pending[mark]
+            elif kind == 2:
+                more = bytes([50, 4]) + address + bytes([54, 4]) + options[54]
+                pending[mark] = frame(3, mark, clients[mark], more)
+                last[mark] = time.monotonic()
+                sock.send(pending[mark])
+        return True
+
+    for mark, mac in clients.items():
+        pending[mark] = frame(1, mark, mac)
+        began[mark] = last[mark] = time.monotonic()
+        sock.send(pending[mark])
+        while hear(0):  # or what is sent to it meanwhile has no room
+            pass
+    until = time.monotonic() + 60
+    while pending and (now := time.monotonic()) < until:
+        for mark in [one for one, at in last.items() if one in pending and now - at > AGAIN]:
+            last[mark] = now
+            sock.send(pending[mark])
+        while pending and time.monotonic() - now < 0.25:
+            hear(0.05)
+    print(json.dumps({"seconds": sorted(took.values()), "lost": len(pending)}))
+
+
+if what == "storm":
+    storm(int(sys.argv[3]))
+else:
+    ask()
