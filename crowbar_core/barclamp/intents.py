@@ -111,7 +111,8 @@ class Rerun:
 @dataclass(frozen=True, kw_only=True)
 class Refresh:
     """Run the role once more while it stays ACTIVE: on that node, or wherever it is bound. One whose last run failed is
-    tried again. A role on no node has nothing to refresh.
+    tried again. Where it is not bound, or proposed and not committed yet, there is nothing to refresh, and nothing
+    happens: its first run reads what is there then. Refused is a role, or a node, that there is not.
     """
 
     role: str

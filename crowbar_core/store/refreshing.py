@@ -60,13 +60,13 @@ def ask_for(session: Session, store: Store, now: datetime, ids: Collection[int],
     )
 
 
-def bound_of(session: Session, role: str) -> list[int] | None:
-    """All noderoles of a role; None when there is no such role."""
+def bound_of(session: Session, role: str, node_id: int | None = None) -> list[int] | None:
+    """All noderoles of a role, or that on one node; None when there is no such role."""
     role_id = session.scalar(select(roles.c.id).where(roles.c.name == role))
     if role_id is None:
         return None
     found = select(node_roles.c.id).where(node_roles.c.role_id == role_id).order_by(node_roles.c.id)
-    return list(session.scalars(found))
+    return list(session.scalars(found if node_id is None else found.where(node_roles.c.node_id == node_id)))
 
 
 def bound_in(session: Session, role: str, deployment_id: int) -> list[int]:

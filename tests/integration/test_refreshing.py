@@ -61,6 +61,23 @@ def test_a_role_is_refreshed_wherever_it_is_bound(new_cluster: NewCluster) -> No
     check_invariants(c.parts)
 
 
+def test_where_a_role_is_only_proposed_or_not_bound_there_is_nothing_to_refresh(new_cluster: NewCluster) -> None:
+    c = new_cluster(Role(name="db", on_change="refresh"), Role(name="other"))
+    (ref,) = active(c, "db", "a")
+    c.node("b"), c.node("c")
+    proposed = c.bind("b", "db")
+    everywhere = [Refresh(role="db", node=f"{name}.test.example") for name in "bca"]
+    apply_intents(c.parts, OPERATOR, everywhere)
+    assert c.states(ref, proposed) == ["ACTIVE", "PROPOSED"]
+    c.anneal()
+    assert [refreshes(c, ref), refreshes(c, proposed)] == [1, 0], "what is there to be refreshed is refreshed"
+    with pytest.raises(NotFound, match=r"There is no node 'd\.test\.example'"):
+        apply_intents(c.parts, OPERATOR, [Refresh(role="db", node="d.test.example")])
+    with pytest.raises(NotFound, match="There is no role 'dbb'"):
+        apply_intents(c.parts, OPERATOR, [Refresh(role="dbb", node="a.test.example")])
+    check_invariants(c.parts)
+
+
 def test_changes_are_gathered_into_one_refresh_that_reads_the_last(new_cluster: NewCluster) -> None:
     c = new_cluster(DB)
     (ref,) = active(c, "db", "a")

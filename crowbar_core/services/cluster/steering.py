@@ -176,31 +176,26 @@ def refresh(parts: Parts, actor: Actor, node_role_id: int) -> None:
         turn.audit("node_role.refresh", f"node_role {node_role_id}")
 
 
-def refresh_role_in_turn(turn: Turn, role: str) -> None:
-    """Refresh a role wherever it is bound and committed; what failed is tried again. Raises ``NotFound`` when there is
-    no such role.
+def refresh_role_in_turn(turn: Turn, role: str, node_id: int | None = None) -> None:
+    """Refresh a role wherever it is bound and committed, or on one node alone; what failed is tried again. Where it is
+    not bound, or only proposed, there is nothing to refresh. Raises ``NotFound`` when there is no such role.
     """
-    ids = or_missing(refreshing.bound_of(turn.session, role), "role", repr(role))
+    ids = or_missing(refreshing.bound_of(turn.session, role, node_id), "role", repr(role))
     rows = refreshing.to_run_again(turn.session, turn.store, ids)
     refresh_soon(turn, rows)
     try_failed(turn, rows)
 
 
-def refresh_in_turn(turn: Turn, node_role_id: int, *, retry: bool = False) -> None:
-    """Destructive work that is done is not done again, by a refresh no more than otherwise: nothing happens.
-
-    ``retry``: one whose last run failed is tried again. Else what is in ERROR is refused.
+def refresh_in_turn(turn: Turn, node_role_id: int) -> None:
+    """What is in ERROR or PROPOSED is refused. Destructive work that is done is not done again, by a refresh no more
+    than otherwise: nothing happens.
     """
     row = _node_role(turn.session, node_role_id)
-    found = refreshing.to_run_again(turn.session, turn.store, [node_role_id])
-    if retry and found and row.state == ERROR:
-        try_failed(turn, found)
-        return
     if row.state in (ERROR, PROPOSED):
         raise InvalidTransition(
             f"{_name(row)} is {State(row.state).name}: {'retry it' if row.state == ERROR else 'commit it'} instead."
         )
-    refresh_soon(turn, found)
+    refresh_soon(turn, refreshing.to_run_again(turn.session, turn.store, [node_role_id]))
 
 
 def force_error(parts: Parts, actor: Actor, node_role_id: int, *, reason: str = "") -> None:

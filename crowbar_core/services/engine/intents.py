@@ -111,10 +111,8 @@ def _rerun(turn: Turn, intent: Rerun) -> None:
 
 
 def _refresh(turn: Turn, intent: Refresh) -> None:
-    if intent.node is None:
-        steering.refresh_role_in_turn(turn, intent.role)
-    else:
-        steering.refresh_in_turn(turn, _bound(turn, intent.node, intent.role), retry=True)
+    node_id = named.node_id(turn.session, intent.node) if intent.node is not None else None
+    steering.refresh_role_in_turn(turn, intent.role, node_id)
 
 
 def _wake(turn: Turn, intent: Wake) -> None:

@@ -16,6 +16,7 @@ from crowbar_example_addresses.following import (  # noqa: F401  hooks
     on_active,
     on_blocked,
     on_error,
+    on_node_change,
     on_node_create,
     on_node_delete,
     on_proposed,

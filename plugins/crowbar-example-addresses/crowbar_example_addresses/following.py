@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from sqlalchemy import update
 
-from crowbar_core import Bind, Intent, NodeRoleView, NodeView, Refresh, RunView, cluster, hookimpl
-from crowbar_example_addresses.pool import ADDRESS, HOSTS, held
+from crowbar_core import Bind, Change, Intent, NodeRoleView, NodeView, Refresh, RunView, cluster, hookimpl
+from crowbar_example_addresses.pool import ADDRESS, HOSTS, held, holder
 
 USES = {
     "PROPOSED": "reserved",
@@ -72,6 +72,23 @@ def on_run_finished(run: RunView) -> None:
 def on_node_create(node: NodeView) -> Iterable[Intent]:
     """Who comes with a wish is not to be asked again."""
     return [Bind(role=ADDRESS, node=node.name)] if "example-wish" in node.hint else []
+
+
+@hookimpl
+def on_node_change(node: NodeView, changed: frozenset[str]) -> None:
+    """Who has an address and wishes another moves; what check_node let pass may have been taken meanwhile."""
+    wish = str(node.hint.get("example-wish", ""))
+    if "hint" not in changed or not wish:
+        return
+    with cluster().change() as change:
+        if holder(change.session, wish) is None:
+            move(change, node, wish)
+
+
+def move(change: Change, node: NodeView, address: str) -> None:
+    """Give a node another address: it is set up there, and the list of all is written anew."""
+    change.session.execute(update(held).where(held.c.node_id == node.id).values(address=address))
+    change.apply(Refresh(role=ADDRESS, node=node.name), Refresh(role=HOSTS))
 
 
 @hookimpl

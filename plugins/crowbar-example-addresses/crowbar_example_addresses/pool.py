@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from sqlalchemy import Column, DateTime, Integer, MetaData, String, Table, Text, select
+from sqlalchemy import Column, Integer, MetaData, String, Table, Text, select
 
 from crowbar_core import BadInput, cluster, setting
+from crowbar_core.tables import UtcDateTime
 
 ADDRESS, HOSTS = "example-address", "example-hosts"
 
@@ -19,7 +20,7 @@ held = Table(
     Column("address", String(15), nullable=False),
     Column("use", String(20), nullable=False),
     Column("problem", Text, nullable=False),
-    Column("since", DateTime(timezone=True)),
+    Column("since", UtcDateTime),
 )
 
 

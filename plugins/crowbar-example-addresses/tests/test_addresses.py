@@ -142,6 +142,25 @@ def test_the_table_follows_on_blocked(bed: Testbed) -> None:
     assert use(bed) == {"10.7.0.1": "waiting"}
 
 
+def test_on_node_change_moves_who_wishes_another_address_and_tells_the_roles_that_are_bound(
+    bed: Testbed, fake_jig: FakeJig
+) -> None:
+    add(bed, "n1", "n2")
+    bed.change_node("n1", hint={"example-wish": "10.7.0.5"})
+    bed.deliver()
+    assert use(bed) == {"10.7.0.5": "reserved", "10.7.0.2": "reserved"}, "what is only proposed has nothing to refresh"
+    bed.bind("example-hosts", "n2")
+    bed.commit()
+    bed.anneal_until_quiet()
+    before = len(fake_jig.ran("example-address", "n2"))
+    bed.change_node("n1", hint={"example-wish": "10.7.0.6"})
+    bed.anneal_until_quiet()
+    assert fake_jig.ran("example-address", "n1")[-1].data["example-addresses"] == {"own": "10.7.0.6"}
+    assert len(fake_jig.ran("example-address", "n2")) == before
+    listed = "10.7.0.6 n1.example.test\n10.7.0.2 n2.example.test\n"
+    assert fake_jig.ran("example-hosts", "n2")[-1].data == {"example-addresses": {"all": listed}}
+
+
 def test_addresses_of_answers_for_nodes_that_have_theirs(bed: Testbed) -> None:
     add(bed, "n1", "n2")
     bed.change_node("n2", alive=False)
