@@ -80,8 +80,29 @@ def shared_options(*, hidden: bool = True) -> Callable[[_F], _F]:
     return add
 
 
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What a verb made by the kit asks of the API, for whoever checks a barclamp: ``path`` follows /api/v2, ``fields``
+    are shown, ``sends`` are fields of the body.
+    """
+
+    verb: str
+    method: str
+    path: str
+    of_one: bool = True
+    action: str = ""
+    fields: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
+    sorts: tuple[str, ...] = ()
+    sends: tuple[str, ...] = ()
+
+
 class Noun(click.Group):
     """A group whose commands (``verb``) all take the shared options."""
+
+    def __init__(self, *args: Any, **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self.calls: list[Call] = []
 
     def verb(self, name: str, **extra: Any) -> Callable[[Callable[..., Any]], click.Command]:
         """A command of this group, with the shared options."""

@@ -15,7 +15,7 @@ from crowbar_core.cli import output as out
 from crowbar_core.cli.client import Client
 from crowbar_core.cli.confirm import ask, yes_option
 from crowbar_core.cli.connection import connect
-from crowbar_core.cli.context import Noun, output
+from crowbar_core.cli.context import Call, Noun, output
 from crowbar_core.cli.converge import wait_option
 from crowbar_core.cli.errors import ApiError
 from crowbar_core.cli.plans import DRY, plan_options, show_plan
@@ -47,6 +47,13 @@ def add_list(
     if of_nodes:
         names = {**(names or {}), "group": "groups"}
         filters = {**(filters or {}), "match": "Only nodes named like this: * is any text, ? one character."}
+    keys = tuple(name if name == "group" else f"{name}_id" for name in names or {})
+    group.calls.append(
+        Call(
+            verb="list", method="GET", path=path, of_one=False, filters=(*(filters or {}), *keys),
+            fields=(*columns, *(extra.split(",") if extra else ())), sorts=(order.removeprefix("-"),) if order else (),
+        )
+    )  # fmt: skip
 
     @group.verb("list", help=f"List {what}.")
     @click.option("--where", multiple=True, metavar="FIELD=VALUE", help="Only those with this value; may be repeated.")
@@ -120,6 +127,8 @@ def _body(options: Sequence[Given], typed: Mapping[str, Any]) -> dict[str, Any]:
 
 def add_create(group: Noun, path: str, *, what: str, options: Sequence[Given] = ()) -> None:
     """`crowbar NOUN create NAME`: one POST with the options that were given."""
+    sends = ("name", *(one.name for one in options))
+    group.calls.append(Call(verb="create", method="POST", path=path, of_one=False, sends=sends))
 
     @group.verb("create", help=f"Make {what}.")
     @click.argument("name")
@@ -135,6 +144,7 @@ def add_update(group: Noun, path: str, *, what: str, options: Sequence[Given] = 
 
     ``plans``: it can be planned.
     """
+    group.calls.append(Call(verb="update", method="PATCH", path=path, sends=tuple(one.name for one in options)))
 
     @group.verb("update", help=f"Change {what}; what is not named stays.")
     @click.argument("name")
@@ -156,6 +166,8 @@ def add_update(group: Noun, path: str, *, what: str, options: Sequence[Given] = 
 
 
 def add_show(group: Noun, path: str, *, what: str) -> None:
+    group.calls.append(Call(verb="show", method="GET", path=path))
+
     @group.verb("show", help=f"Show {what}.")
     @click.argument("name")
     def show(name: str) -> None:
@@ -182,6 +194,7 @@ def gone(client: Client, path: str, name: str | int) -> str:
 
 def add_destroy(group: Noun, path: str, *, what: str, plans: bool = False, forces: bool = False) -> None:
     """``plans``: it changes what runs, so it can be planned. ``forces``: it may have to be torn down first."""
+    group.calls.append(Call(verb="destroy", method="DELETE", path=path))
 
     @group.verb("destroy", help=f"Remove {what} for good, after showing what is lost with it.")
     @click.argument("names", metavar="NAME...", nargs=-1, required=True)
@@ -214,6 +227,7 @@ def add_action(
 
     ``asks``: it may destroy something, and asks first when it does. ``plans``: it can be planned.
     """
+    group.calls.append(Call(verb=action, method="PUT", path=path, action=action))
 
     def act(
         names: tuple[str, ...], wait: bool = False, yes: bool = False, plan: bool = False, every: bool = False

@@ -12,13 +12,15 @@ import sys
 import tempfile
 import tomllib
 import traceback
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from flask import Blueprint
+import click
+from flask import Blueprint, Flask
 from jinja2 import TemplateError
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
@@ -29,9 +31,11 @@ from crowbar_core.errors import BadInput, BarclampError, CrowbarError
 from crowbar_core.plugins import LoadedBarclamp, Registry
 from crowbar_core.plugins.loaded import names_match
 from crowbar_core.services.build import build_parts
+from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.settings import Settings, load_settings
 from crowbar_core.store import published
+from crowbar_core.testing.fitting import wrong_answers, wrong_commands, wrong_tables
 from crowbar_core.testing.scripts import wrong_scripts
 from crowbar_core.testing.wording import last_sentence, near
 from crowbar_core.web.app import Taken, add_blueprint, create_app, permissions
@@ -119,10 +123,10 @@ class _Checker:
             self._entry_point(plugin, definition)
             self._relations(definition, registry)
             self._jigs(definition, registry)
-            self.problems.extend(wrong_scripts(definition, one.package))
-            self._commands()
+            self.problems.extend(wrong_scripts(definition, one.package, _told(definition, registry)))
+            commands = self._commands()
             self._periodic(registry, definition.name)
-            self._on_a_core(plugin, definition, settings)
+            self._on_a_core(plugin, definition, settings, commands)
 
     def _import(self, name: str) -> Any:
         """The plugin behind the name of an entry point, else of a module."""
@@ -316,15 +320,17 @@ class _Checker:
                 return list(answer or ())
         return []
 
-    def _commands(self) -> None:
+    def _commands(self) -> list[click.Command]:
+        found = []
         package = self.entry.dist.name if self.entry is not None and self.entry.dist is not None else "The package"
         for entry in self.commands:
             try:
-                brought.Command(name=entry.name, package=package, entry=entry).load()
+                found.append(brought.Command(name=entry.name, package=package, entry=entry).load())
             except BarclampError as error:
                 self.error(error.detail)
             if entry.name in self.taken_commands:
                 self.error(f"It brings a command {entry.name!r}, which crowbar has already.")
+        return found
 
     def _periodic(self, registry: Registry, barclamp: str) -> None:
         for job in self._answers(registry, "register_periodic", barclamp):
@@ -340,8 +346,10 @@ class _Checker:
             elif not one.name or len(one.name) > 48:
                 self.error(f"The name of the service {one.name!r} must have 1 to 48 characters.")
 
-    def _on_a_core(self, plugin: Any, definition: Barclamp, settings: Settings) -> None:
-        """Its tables and its pages, on a core of its own: migrations are run, routes are added."""
+    def _on_a_core(
+        self, plugin: Any, definition: Barclamp, settings: Settings, commands: Sequence[click.Command]
+    ) -> None:
+        """Its tables and its pages, on a core of its own: migrations are run, routes are added, lists are asked for."""
         try:
             parts = build_parts(settings, extra_plugins=[(definition.name, plugin)])
         except (Exception, SystemExit) as error:  # noqa: BLE001  a migration may raise anything
@@ -356,12 +364,27 @@ class _Checker:
                         f"Its foreign key {said} keeps what it refers to from being deleted: make it ON DELETE CASCADE "
                         "or SET NULL."
                     )
-                self._pages(parts, definition.name)
+                app, endpoints = self._pages(parts, definition.name)
                 self._services(parts.registry, definition.name)
+                self._fits(app, parts, plugin, definition.name, endpoints, commands)
         finally:
             parts.close()
 
-    def _pages(self, parts: Parts, barclamp: str) -> None:
+    def _fits(
+        self, app: Flask, parts: Parts, plugin: Any, barclamp: str, endpoints: Iterable[str],
+        commands: Sequence[click.Command],
+    ) -> None:  # fmt: skip
+        """As far as nothing else is wrong: a table that is not there would be told again by each page that reads it."""
+        package = (plugin.__package__ or plugin.__name__) if isinstance(plugin, ModuleType) else None
+        wrong = list(wrong_tables(package, barclamp, parts.store)) if package else []
+        if not any(one.severity == "error" for one in self.problems):
+            wrong += wrong_commands(commands, app, cache(lambda: create_app(parts.settings, parts=parts)))
+            wrong += wrong_answers(app, parts, endpoints) if not wrong else ()
+        for detail in wrong:
+            self.error(detail)
+
+    def _pages(self, parts: Parts, barclamp: str) -> tuple[Flask, list[str]]:
+        """Returns the application, and the endpoints of its own."""
         blueprints = self._answers(parts.registry, "register_blueprints", barclamp)
         app = create_app(parts.settings, parts=parts, barclamps=False)
         core = list(app.url_map.iter_rules())
@@ -379,12 +402,12 @@ class _Checker:
                     except TemplateError as error:
                         self.error(f"The template {name} cannot be read: {error}.")
         known = {rule.endpoint for rule in core}
-        for rule in app.url_map.iter_rules():
-            if rule.endpoint not in known:
-                try:
-                    permissions(app, only=rule.endpoint)
-                except CrowbarError as error:
-                    self.error(error.detail)
+        own = list(dict.fromkeys(rule.endpoint for rule in app.url_map.iter_rules() if rule.endpoint not in known))
+        for endpoint in own:
+            try:
+                permissions(app, only=endpoint)
+            except CrowbarError as error:
+                self.error(error.detail)
         for item in self._answers(parts.registry, "register_nav", barclamp):
             if not isinstance(item, NavItem):
                 self.error(f"register_nav returns {item!r}, which is no NavItem.")
@@ -395,9 +418,22 @@ class _Checker:
                 self.error(f"register_panels returns {panel!r}, which is no Panel.")
             elif panel.on not in ("node", "deployment", "dashboard"):
                 self.error(f"The panel {panel.title!r} is on {panel.on!r}; it can be on node, deployment or dashboard.")
+        return app, own
 
 
 # ---------------------------------------------------------------- parts of the above
+
+
+def _told(definition: Barclamp, registry: Registry) -> dict[str, list[tuple[str, ...]]]:
+    """Role -> where in its data something can be, as far as that is declared. Not of those whose data a hook makes."""
+    return {
+        role.name: [
+            *(one.path for one in role.attributes),
+            *(registry.attributes[name].attribute.path for name in role.wants if name in registry.attributes),
+        ]
+        for role in definition.roles
+        if not knows_data(registry, role.name)
+    }
 
 
 def _answers_get(app: Any, url: str) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from importlib.abc import Traversable
 
@@ -15,8 +16,21 @@ SCRIPT_JIG = "script"
 _SHELLS = frozenset(("sh", "bash", "dash", "ash", "ksh"))
 
 
-def wrong_scripts(definition: Barclamp, package: str) -> Iterator[Problem]:
-    """Roles without scripts, scripts that nobody runs, and scripts that no shell can read."""
+_READ = re.compile(
+    r"""(?:^|[;|&({`!]|\b(?:then|do|else|if|elif|while|until)\b|CROWBAR_CALL\}?"?)[ \t]*
+    (read_attribute|has_attribute|get_keys)[ \t]+("[^"\n]*"|'[^'\n]*'|[^\s;|&()<>"'`]+)""",
+    re.MULTILINE | re.VERBOSE,
+)
+"""Where a command may begin: the words stand in messages, too."""
+_Path = tuple[str, ...]
+
+
+def wrong_scripts(
+    definition: Barclamp, package: str, told: Mapping[str, Sequence[_Path]] | None = None
+) -> Iterator[Problem]:
+    """Roles without scripts, scripts that nobody runs, scripts that no shell can read, and what they ask for that is
+    not ``told`` to their role: role -> the paths at which it can have something.
+    """
     try:
         home = resources.files(package) / "scripts"
     except (ImportError, TypeError):
@@ -29,6 +43,15 @@ def wrong_scripts(definition: Barclamp, package: str) -> Iterator[Problem]:
         for script in scripts:
             if (said := _wrong(f"scripts/{role}/{script.name}", script)) is not None:
                 yield Problem(detail=said)
+        if told is not None and role in told:
+            of_teardown = [one for one in _entries(home / role / "teardown") if one.name.endswith(".sh")]
+            for script in (*scripts, *of_teardown):
+                for asks, path in _asked(script, told[role]):
+                    yield Problem(
+                        detail=f"{script.name} of role {role} asks `{asks} {path}`, but no attribute that the role has "
+                        f"or wants is there{near(path, ['/'.join(one) for one in told[role]])}",
+                        severity="warning",
+                    )
     for folder in _entries(home):
         if folder.is_dir() and folder.name not in scripted and not folder.name.startswith(("_", ".")):
             yield Problem(
@@ -36,6 +59,21 @@ def wrong_scripts(definition: Barclamp, package: str) -> Iterator[Problem]:
                 f"{near(folder.name, scripted)}",
                 severity="warning",
             )
+
+
+def _asked(script: Traversable, told: Sequence[_Path]) -> Iterator[tuple[str, str]]:
+    """(function, path) of what a script asks for where nothing can be. What is made while it runs is not known."""
+    try:
+        text = script.read_bytes().decode()
+    except UnicodeDecodeError:
+        return
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    for asks, word in dict.fromkeys(_READ.findall("\n".join(lines))):
+        path = word.strip("\"'")
+        known, made, _ = re.split(r"([$`*?\\]|$)", path, maxsplit=1)
+        parts = [part for part in (known.rpartition("/")[0] if made else known).split("/") if part]
+        if parts and not any(all(one == other for one, other in zip(parts, there, strict=False)) for there in told):
+            yield asks, path
 
 
 def _wrong(where: str, script: Traversable) -> str | None:

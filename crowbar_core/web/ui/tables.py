@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from string import Formatter
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
@@ -13,6 +14,7 @@ from flask import Response, render_template, request
 from markupsafe import Markup
 
 from crowbar_core.barclamp import Permission
+from crowbar_core.errors import BarclampError
 from crowbar_core.store import listing as lists
 from crowbar_core.store.listing import Listing, Where
 from crowbar_core.web import auth
@@ -36,6 +38,11 @@ class Column:
     kind: Kind = "text"
     href: str = ""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields that it needs of a row."""
+        return (self.name, *(name for _, name, _, _ in Formatter().parse(self.href) if name))
+
     def of(self, row: Any) -> Any:
         return _Fields(row)[self.name]
 
@@ -53,7 +60,11 @@ class _Fields(dict[str, Any]):
         self._row = row
 
     def __missing__(self, name: str) -> Any:
-        return self._row[name] if isinstance(self._row, Mapping) else getattr(self._row, name)
+        try:
+            return self._row[name] if isinstance(self._row, Mapping) else getattr(self._row, name)
+        except (KeyError, AttributeError):
+            has = self._row if isinstance(self._row, Mapping) else getattr(self._row, "__dataclass_fields__", ())
+            raise _no_field(name, list(has)) from None
 
 
 class _Quoted(_Fields):
@@ -61,6 +72,12 @@ class _Quoted(_Fields):
 
     def __missing__(self, name: str) -> str:
         return quote(str(super().__missing__(name)), safe="")
+
+
+def _no_field(name: str, has: Sequence[str]) -> BarclampError:
+    return BarclampError(
+        f"A column of this page shows {name!r}, which its rows do not have; they have {', '.join(has)}."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +117,8 @@ class Rows:
     next: str = ""
     onward: str = "More"
     """What leads to the next page is called."""
+    names: tuple[str, ...] = field(default=(), init=False, repr=False)
+    """The fields that its rows have, as ``rows`` knows them even when there are none."""
 
 
 def rows(
@@ -123,7 +142,11 @@ def rows(
         )
     following = urlencode({**asked, "after": found.after}) if found.after is not None else ""
     onward = "Older" if listing.newest_first and not sort else "More"
-    return Rows(items=found.rows, filters=asked, next=following, onward=onward)
+    shown = Rows(items=found.rows, filters=asked, next=following, onward=onward)
+    object.__setattr__(
+        shown, "names", tuple(fields) or tuple(one.name for one in listing.items if not one.only_on_request)
+    )
+    return shown
 
 
 def row(listing: Listing, reference: str | int, *, where: Where = ()) -> dict[str, Any]:
@@ -137,8 +160,11 @@ def list_page(
     forms: Sequence[Form] = (), empty: str = "Nothing is like that.", **context: Any,
 ) -> Response:  # fmt: skip
     """A page that lists objects, with a form to filter by (``filters`` are what ``rows`` was asked for), and others
-    below.
+    below. Raises ``BarclampError`` for a column that names no field of the rows, even when there are none.
     """
+    for name in (name for column in columns for name in column.names) if shown.names else ():
+        if name not in shown.names and "*" not in shown.names:
+            raise _no_field(name, shown.names)
     return page(
         "list.html", title=title, rows=shown, columns=columns, sub=sub, filters=filters, forms=forms, empty=empty,
         **context,
