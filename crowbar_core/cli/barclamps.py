@@ -16,5 +16,5 @@ add_list(
     what="the barclamps",
 )
 add_show(barclamps, "barclamps", what="a barclamp")
-add_new(barclamps)
+add_new(barclamps, commands=tuple(COMMANDS))
 add_check(barclamps, commands=tuple(COMMANDS))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,21 +35,27 @@ def crowbar(cwd: Path, *words: str, path: Path | None = None) -> subprocess.Comp
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A new package, which may be imported by the test, and is forgotten after it. With a role, or, for a test that is
-    parametrised with True, with a resource.
+    """A new package, which may be imported by the test, and is forgotten after it. With a role, or what the test is
+    parametrised with.
     """
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    yield make_barclamp("data-base", tmp_path, resource=getattr(request, "param", False))
+    yield make_barclamp("data-base", tmp_path, **getattr(request, "param", {}))
+    forget()
+
+
+def forget() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "crowbar_data_base"]:
         del sys.modules[name]
 
 
-BOTH = pytest.mark.parametrize("made", [False, True], indirect=True, ids=["a role", "a resource"])
+RESOURCE, NAMED = {"resource": True}, {"resource": True, "noun": "power-switch"}
+BOTH = pytest.mark.parametrize("made", [{}, RESOURCE], indirect=True, ids=["a role", "a resource"])
+ALL = pytest.mark.parametrize("made", [{}, NAMED], indirect=True, ids=["a role", "a resource of power-switches"])
 
 
 @pytest.mark.slow
-@BOTH
+@ALL
 def test_the_tests_of_a_new_barclamp_pass_at_once(made: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-input", "--disable-pip-version-check"]
@@ -74,7 +81,7 @@ def test_a_new_barclamp_is_the_files_that_are_promised(made: Path) -> None:
     assert not [path for path in made.rglob("*") if path.is_file() and "@NAME@" in path.read_text()]
 
 
-@pytest.mark.parametrize("made", [True], indirect=True)
+@pytest.mark.parametrize("made", [RESOURCE], indirect=True)
 def test_a_new_resource_is_the_files_that_are_promised_in_less_than_250_lines(made: Path) -> None:
     package = made / "crowbar_data_base"
     files = {str(path.relative_to(package)): path.read_text() for path in package.rglob("*") if path.is_file()}
@@ -83,10 +90,54 @@ def test_a_new_resource_is_the_files_that_are_promised_in_less_than_250_lines(ma
         "pages.py", "rest.py",
     ]  # fmt: skip
     assert sum(text.count("\n") for text in files.values()) < 250
-    style = run(
-        sys.executable, "-m", "ruff", "check", "--isolated", "--select=E,F,I,UP", "--line-length=120", ".", cwd=made
-    )
+
+
+@pytest.mark.parametrize(
+    "name, more",
+    [("x" * 40, {}), ("x" * 38 + "-y", RESOURCE), ("x" * 40, {"resource": True, "noun": "a-thing-of-24-characters"})],
+)
+def test_lines_are_short_and_in_order_whatever_the_names(tmp_path: Path, name: str, more: dict[str, Any]) -> None:
+    made = make_barclamp(name, tmp_path, **more)
+    ruff = [sys.executable, "-m", "ruff"]
+    style = run(*ruff, "check", "--isolated", "--select=E,F,I,UP", "--line-length=120", ".", cwd=made)
     assert style.returncode == 0, style.stdout
+    form = run(*ruff, "format", "--isolated", "--line-length=120", "--check", ".", cwd=made)
+    assert form.returncode == 0, form.stdout
+
+
+@pytest.mark.parametrize("made", [NAMED], indirect=True)
+def test_table_path_page_command_and_titles_follow_the_noun(made: Path) -> None:
+    package = made / "crowbar_data_base"
+    assert '"data_base_power_switches"' in (package / "migrations/versions/0001_power_switches.py").read_text()
+    table = (package / "power_switches.py").read_text()
+    assert 'noun="power switch",\n    plural="power_switches"' in table
+    assert "power_switches = Table(" in table
+    assert "class NewPowerSwitch(Body)" in (package / "rest.py").read_text()
+    assert 'power_switches = noun("power-switches", "Power switches.")' in (package / "commands.py").read_text()
+    assert 'NavItem(label="Power switches", url="/power-switches")' in (package / "__init__.py").read_text()
+    assert "Make a power switch" in (package / "pages.py").read_text()
+    assert 'power-switches = "crowbar_data_base.commands:power_switches"' in (made / "pyproject.toml").read_text()
+    said = "".join(path.read_text() for path in made.rglob("*") if path.is_file())
+    assert "item" not in said
+    assert "@" not in said.replace("@hookimpl", "").replace("@requires", "").replace("@pages", "").replace(
+        "@creating", "").replace("@changing", "").replace("@deleting", "")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "noun, says",
+    [
+        ("a--b", "two or more of the letters"),
+        ("Label", "two or more of the letters"),
+        ("x" * 25, "at most 24 characters"),
+        ("class", "means something else"),
+        ("page", "means something else"),
+        ("node", "crowbar has a command nodes already"),
+    ],
+)
+def test_a_noun_that_cannot_be_is_refused(tmp_path: Path, noun: str, says: str) -> None:
+    with pytest.raises(CrowbarError, match=says):
+        make_barclamp("mine", tmp_path, resource=True, noun=noun, taken=("nodes",))
+    assert list(tmp_path.iterdir()) == []
 
 
 @BOTH
@@ -177,6 +228,52 @@ def test_check_says_what_is_wrong_with_a_package(made: Path, file: str, old: str
         said = [error.detail]
     assert says in said[0]
     assert not any("\n" in one for one in said)
+
+
+@pytest.mark.parametrize("made", [RESOURCE], indirect=True)
+def test_check_says_which_parts_of_a_resource_do_not_fit(made: Path) -> None:
+    package = made / "crowbar_data_base"
+    table, page, command = package / "items.py", package / "pages.py", package / "commands.py"
+    right = {path: path.read_text() for path in (table, page, command)}
+    unit = '    Column("unit", Integer),\n)\n\nITEMS'
+    table.write_text(right[table].replace(")\n\nITEMS", unit).replace('"note", filter', '"note", "unit", filter'))
+    add, options = 'add_list(items, RESOURCE, ("id", "name", "node", "note")', "add_show(items, RESOURCE, "
+    wrong = (
+        right[command]
+        .replace(add, add.replace('"note"', '"nots"'))
+        .replace(options, 'add_show(items, "data_bas_items", ')
+    )
+    command.write_text(wrong.replace('Given(name="note"', 'Given(name="notes"'))
+    assert [one.detail for one in check_package(made)["data-base"]] == [
+        "crowbar_data_base.items describes a column unit of the table data_base_items, which no migration makes.",
+        "`crowbar data-base-items list` shows a column 'nots', which is none of the fields of data_base_items; did you "
+        "mean note?",
+        "`crowbar data-base-items show` asks for GET /api/v2/data_bas_items/NAME, which nobody answers; did you mean "
+        "data_base_items?",
+        "`crowbar data-base-items create` sends 'notes', which POST /api/v2/data_base_items does not take; did you "
+        "mean note?",
+        "`crowbar data-base-items update` sends 'notes', which PATCH /api/v2/data_base_items/NAME does not take; did "
+        "you mean note?",
+    ]
+    forget()
+    for path, text in right.items():
+        path.write_text(text)
+    page.write_text(right[page].replace('Column(name="note"', 'Column(name="unit"'))
+    assert [one.detail for one in check_package(made)["data-base"]] == [
+        "GET /data-base-items ends in an error: A column of this page shows 'unit', which its rows do not have; they "
+        "have id, name, node_id, note, node."
+    ]
+
+
+def test_check_says_what_a_script_asks_for_and_nobody_declared(made: Path) -> None:
+    script = made / "crowbar_data_base/scripts/data-base-hello/10-hello.sh"
+    script.write_text(script.read_text() + '[ -z "$(read_attribute data-base/greting)" ] || fail "no greeting"\n')
+    (problem,) = check_package(made)["data-base"]
+    assert (problem.severity, problem.detail) == (
+        "warning",
+        "10-hello.sh of role data-base-hello asks `read_attribute data-base/greting`, but no attribute that the role "
+        "has or wants is there; did you mean data-base/greeting?",
+    )
 
 
 def test_what_a_barclamp_prints_is_no_part_of_the_answer(made: Path) -> None:
