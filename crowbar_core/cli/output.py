@@ -7,6 +7,7 @@ can move a terminal's cursor or turn a line round) are shown escaped, in every f
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ GLYPHS: Mapping[str, tuple[str, str]] = {
 }
 """State -> (glyph, colour). Never colour alone: the glyph stands before the word."""
 
+_FRACTION = re.compile(r"(?<=^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+(?=(Z|[+-]\d\d:\d\d)$)")
+"""What a moment has beyond its seconds: for machines."""
 _NUMBERS = ("id", "cohort", "run_count", "attempt", "priority", "order", "node_count", "pid", "runs", "concurrency")
 _STATE_FIELDS = ("state", "state_name", "run_state")
 
@@ -157,7 +160,7 @@ def _cell(column: str, value: Any) -> Cell:
         return Cell(", ".join(visible(str(item)) for item in value))
     if isinstance(value, dict | list):
         return Cell(visible(json.dumps(value, ensure_ascii=False)))
-    return Cell(visible(str(value)))
+    return Cell(visible(_FRACTION.sub("", value) if isinstance(value, str) else str(value)))
 
 
 def _title(column: str) -> str:

@@ -195,9 +195,12 @@ def _of(command: Command) -> str:
 
 
 def _whole(error: CrowbarError) -> str:
-    """The sentence, and each thing that is wrong in the input with the place where it stands."""
-    details = [f"{item.pointer}: {item.detail}" if item.pointer else item.detail for item in error.errors]
-    return "\n".join([error.detail, *(f"  {detail}" for detail in details if detail and detail not in error.detail)])
+    """The sentence, and each thing that is wrong in the input with the place where it stands: that alone, where the
+    sentence says the rest.
+    """
+    said = [(item.pointer, "" if item.detail in error.detail else item.detail) for item in error.errors]
+    lines = [": ".join(filter(None, pair)) if pair[1] else f"(at {pair[0]})" for pair in said if any(pair)]
+    return "\n".join([error.detail, *(f"  {line}" for line in lines)])
 
 
 def _printable(text: str) -> str:

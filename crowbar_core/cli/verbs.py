@@ -100,24 +100,26 @@ class Given:
     type: Any = str
     """As click has it (``str``, ``int``, ``click.Choice``); ``bool`` makes --NAME and --no-NAME, ``dict`` JSON."""
     refers: bool = False
-    """It is the name or the id of another object."""
+    """It is the name or the id of another object; an empty one is sent as null: it refers to nothing (any more)."""
     multiple: bool = False
 
-    def option(self) -> click.Option:
+    def option(self, *, changes: bool = False) -> click.Option:
+        """``changes``: of an object that is there, and may have something to take away."""
         word = self.name.removesuffix("_id").replace("_", "-")
         if self.type is bool:
             return click.Option([f"--{word}/--no-{word}", self.name], default=None, help=self.help)
         kind = str if self.type is dict else self.type
         meta = "NAME" if self.refers else "JSON" if self.type is dict else None
+        text = f"{self.help} An empty one ('') takes it away." if self.refers and changes else self.help
         return click.Option(
-            [f"--{word}", self.name], type=kind, metavar=meta, multiple=self.multiple, help=self.help, default=None
+            [f"--{word}", self.name], type=kind, metavar=meta, multiple=self.multiple, help=text, default=None
         )
 
     def value(self, typed: Any) -> Any:
         if self.multiple:
-            return [ref(one) if self.refers else one for one in typed]
+            return [ref(one) if self.refers else one for one in typed if one or not self.refers]
         if self.refers:
-            return ref(typed)
+            return ref(typed) if typed else None
         return read_json(typed, f"--{self.name.replace('_', '-')}") if self.type is dict else typed
 
 
@@ -160,7 +162,7 @@ def add_update(group: Noun, path: str, *, what: str, options: Sequence[Given] = 
             return
         out.record(client.patch(path, name, body=body), output())
 
-    update.params.extend(one.option() for one in options)
+    update.params.extend(one.option(changes=True) for one in options)
     if plans:
         update.params.extend(_plan_parameters())
 

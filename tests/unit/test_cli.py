@@ -106,6 +106,19 @@ NODES = [
 # ---------------------------------------------------------------- formats
 
 
+def test_a_table_leaves_out_what_a_moment_has_beyond_its_seconds_and_json_does_not(server: Server, run: Run) -> None:
+    rows = [{"id": 1, "name": "first.5", "created_at": "2026-01-02T03:04:05.678901+00:00"}]
+    server.on("GET", "/api/v2/users", rows)
+    assert run("users", "list").stdout.splitlines()[1].split() == [
+        "1",
+        "first.5",
+        "-",
+        "-",
+        "2026-01-02T03:04:05+00:00",
+    ]
+    assert json.loads(run("users", "list", "--format", "json").stdout) == rows
+
+
 def test_a_table_has_a_line_for_each_object_with_its_state_as_glyph_and_word(server: Server, run: Run) -> None:
     server.on("GET", "/api/v2/nodes", NODES)
     result = run("nodes", "list")
@@ -177,6 +190,17 @@ def test_a_refusal_is_told_in_the_servers_words_with_each_fault_and_exits_1(serv
     result = run("nodes", "create", "x")
     assert result.exit_code == 1
     assert one_sentence(result) == "Error: The node is not valid.\n  /name: must have at least three labels\n"
+
+
+def test_a_fault_that_the_sentence_tells_is_not_told_twice(server: Server, run: Run) -> None:
+    said = "There is no group nope."
+    server.on(
+        "POST",
+        "/api/v2/nodes",
+        {"code": "invalid", "detail": said, "errors": [{"pointer": "/group", "detail": said}]},
+        422,
+    )
+    assert one_sentence(run("nodes", "create", "n1.a.test")) == f"Error: {said}\n  (at /group)\n"
 
 
 def test_wrong_usage_exits_2_and_names_the_help(run: Run) -> None:

@@ -35,6 +35,16 @@ def test_an_asset_is_made_shown_changed_and_removed(crowbar: Testbed) -> None:
     assert [one for one in said if one[0].startswith("asset.")] == wanted
 
 
+def test_the_command_takes_a_reference_away_and_names_an_unknown_one_once(crowbar: Testbed) -> None:
+    crowbar.add_node("n1")
+    assert crowbar.cli("assets", "create", "S-1", "--node", "n1.example.test").exit_code == 0
+    assert crowbar.cli("assets", "update", "S-1", "--node", "").exit_code == 0
+    assert crowbar.web().get(f"{ASSETS}/S-1").json["node_id"] is None
+    assert "An empty one ('') takes it away" in " ".join(crowbar.cli("assets", "update", "--help").stdout.split())
+    unknown = crowbar.cli("assets", "update", "S-1", "--node", "nope").stderr
+    assert (unknown.count("There is no node nope"), unknown.count("node_id")) == (1, 1)
+
+
 def test_on_install_takes_in_the_machines_that_are_there(crowbar: Testbed) -> None:
     web = crowbar.web("operator")
     for name in ("n1", "n2"):
