@@ -11,6 +11,7 @@ from crowbar_core.cli.converge import wait_option
 from crowbar_core.cli.output import data, line, record, rows, say
 from crowbar_core.cli.plans import DRY, plan_options, show_plan
 from crowbar_core.cli.verbs import (
+    Filters,
     Given,
     add_action,
     add_create,
@@ -30,6 +31,7 @@ from crowbar_core.cli.verbs import (
 
 __all__ = [
     "DRY",
+    "Filters",
     "Given",
     "Noun",
     "add_action",

@@ -6,7 +6,7 @@ ETag and If-Match, Idempotency-Key, problem+json and the OpenAPI document come w
 ``url_prefix`` ``/api/v2``.
 """
 
-from crowbar_core.store.listing import Field, Later, Listing
+from crowbar_core.store.listing import Choice, Field, Later, Listing, Where
 from crowbar_core.store.listings.fields import derived, field, fields
 from crowbar_core.web.api.bodies import Description, Name, NodeName, Reference, checked, formed, given, resolve
 from crowbar_core.web.api.collection import (
@@ -34,6 +34,7 @@ __all__ = [
     "RUNS",
     "Answer",
     "Body",
+    "Choice",
     "Description",
     "Field",
     "Later",
@@ -42,6 +43,7 @@ __all__ = [
     "NodeName",
     "Query",
     "Reference",
+    "Where",
     "api",
     "changing",
     "checked",

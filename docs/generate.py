@@ -73,6 +73,12 @@ def prose(text: str) -> str:
     return inspect.cleandoc(text).replace("``", "`")
 
 
+def _with_code(text: str) -> str:
+    """The same, of a docstring that ends with an example: what is indented after a double colon."""
+    words, colons, example = inspect.cleandoc(text).partition("::\n\n")
+    return f"{prose(words)}:\n\n```python\n{inspect.cleandoc(example)}\n```" if colons else prose(text)
+
+
 # ---------------------------------------------------------------- hooks
 
 
@@ -402,7 +408,8 @@ def vocabulary_page() -> str:
                 parts.append(table(("attribute of the class", "type", "default", ""), rows))
     for name in ("hookimpl", "requires", "setting", "cluster"):
         function = getattr(barclamp, name)
-        parts.append(f"## {name}\n\n{prose(function.__doc__ or '')}\n")
+        signature = _short_types(re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(function))))
+        parts.append(f"## {name}\n\n```text\n{name}{signature}\n```\n\n{_with_code(function.__doc__ or '')}\n")
     actions = table(("action", ""), [(code(name), what) for name, what in barclamp.POWER_ACTIONS.items()])
     parts.append(f"## POWER_ACTIONS\n\n{actions}")
     return "\n".join(parts)
@@ -428,7 +435,9 @@ def _fields_of(item: ast.ClassDef) -> list[tuple[str, ...]]:
         if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
             said = prose(str(following.value.value)).replace("\n", " ")
         default = ast.unparse(one.value) if one.value is not None else ""
-        default = {"field(default_factory=dict)": "{}"}.get(default, default)
+        default = {"field(default_factory=dict)": "{}", "field(default=(), init=False, repr=False)": "()"}.get(
+            default, default
+        )
         rows.append((code(one.target.id), code(ast.unparse(one.annotation)), code(default), said))
     return rows
 
@@ -463,6 +472,11 @@ def kit_page(kit: ModuleType) -> str:
 
 
 TYPES: Mapping[str, str] = {
+    "DRY": "The query of a request that changes nothing and answers with the plan: `?dry_run=true`.",
+    "Filters": '`{"colour": "Only those of this colour."}`: options of a list, each with its help. What is given with '
+    "one goes into the query under the same name, in which the listing must be able to filter.",
+    "Where": 'Conditions of SQLAlchemy, all of which have to hold: `(labels.c.colour == "red",)`. They narrow what a '
+    "list or a look-up sees, whatever the client asks for.",
     "Description": "Free text for people, at most 4,096 characters, without NUL.",
     "Name": "1 to 64 letters, digits, dots, hyphens, underscores; not digits alone, which would read like an id.",
     "NodeName": "The fully qualified name of a node.",

@@ -1,6 +1,7 @@
 """Makes docs/images/board.svg anew: the demo's board, printed by Chromium and turned into SVG, so that it stays text.
 
-As root, with Chromium and Debian's poppler-utils: `python docs/screenshot.py`. It runs `crowbar demo`, looks at it, and
+As root, in the environment of the tests (`./dev setup test`, which brings playwright and Debian's chromium), and with
+Debian's poppler-utils: `.venv/bin/python docs/screenshot.py`. It runs `crowbar demo`, looks at it, and
 ends it.
 """
 

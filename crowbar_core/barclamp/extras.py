@@ -25,9 +25,18 @@ def requires(permission: Permission) -> Callable[[_F], _F]:
 
 
 def setting(default: Any, help: str, *, above: float | None = None, secret: bool = False) -> Any:
-    """A field of a barclamp's settings. Its type is that of ``default``: bool, int, float, str or tuple (of texts).
+    """A field of a barclamp's settings, which are a frozen dataclass that ``Barclamp(settings=Settings)`` names. Its
+    type is that of ``default``: bool, int, float, str or tuple (of texts). ``help`` says in a sentence what it does. A
+    number is more than ``above``; a ``secret`` one is shown masked. ``cluster().settings(Settings)`` gives them back::
 
-    A number is more than ``above``; a ``secret`` one is shown masked.
+        from dataclasses import dataclass
+
+        from crowbar_core import setting
+
+
+        @dataclass(frozen=True, kw_only=True)
+        class Settings:
+            keep_days: int = setting(365, "Days after which a label is forgotten.", above=0)
     """
     return field(default=default, metadata={"help": help, "above": above, "secret": secret})
 
@@ -45,8 +54,10 @@ class Panel:
 
     ``render`` is called whenever that page is shown, also while somebody watches it, with the ``NodeView`` or the
     ``DeploymentView`` (its noderoles left out) that it is about; without anything on the dashboard. It gives back HTML
-    as ``markupsafe.Markup`` (``crowbar_core.pages.fragment`` makes it), or text, or a mapping, shown as facts; None:
-    nothing is shown. One that raises shows a line that says so.
+    as ``markupsafe.Markup``, or text, or a mapping, shown as facts; None: nothing is shown. One that raises shows a
+    line that says so. HTML is made by ``crowbar_core.pages.fragment`` of a template, and stands in a card below the
+    title, at its full width: a table (``m.table(rows, columns)``) as it is, words in ``<p class="body">``, other things
+    in ``<div class="body">``.
     """
 
     on: Literal["node", "deployment", "dashboard"]
@@ -94,7 +105,10 @@ class Schema:
 
 @dataclass(frozen=True, kw_only=True)
 class Periodic:
-    """A job that the one sweeping process calls every ``seconds``."""
+    """A job that the one sweeping process calls every ``seconds``, the first time so long after it has begun to sweep:
+    what should not wait until then is done where it arises, or in ``on_install``. What it raises is shown, and the
+    next call is made all the same.
+    """
 
     name: str
     seconds: float

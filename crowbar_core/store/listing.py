@@ -80,7 +80,7 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A filter that is no field: ``where`` makes the condition. Raises ``BadInput``."""
+    """A filter that is no field: ``where`` makes the condition of the text that was given. Raises ``BadInput``."""
 
     name: str
     where: Callable[[str], ColumnElement[bool]]

@@ -290,13 +290,14 @@ def actor() -> Actor:
 
 
 def found(thing: T | None, what: str, where: str) -> T:
+    """The thing that was looked for; None is ``NotFound``: "There is no ``what``. See ``where``."."""
     if thing is None:
         raise NotFound(f"There is no {what}. See {where}.")
     return thing
 
 
 def field(name: str, what: str = "") -> str:
-    """A field of the form that must be filled in."""
+    """A field of the form that must be filled in, called ``what`` for people. Raises ``BadInput``."""
     value = request.form.get(name, "").strip()
     if not value:
         raise BadInput(f"{(what or name).capitalize()} is missing: fill it in.")
@@ -304,6 +305,7 @@ def field(name: str, what: str = "") -> str:
 
 
 def number(name: str, what: str = "") -> int:
+    """A field of the form that holds an id, as a list to choose from gives it. Raises ``BadInput``."""
     return whole(field(name, what), what or name)
 
 
