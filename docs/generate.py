@@ -76,7 +76,7 @@ def prose(text: str) -> str:
 def _with_code(text: str) -> str:
     """The same, of a docstring that ends with an example: what is indented after a double colon."""
     words, colons, example = inspect.cleandoc(text).partition("::\n\n")
-    return f"{prose(words)}:\n\n```python\n{inspect.cleandoc(example)}\n```" if colons else prose(text)
+    return f"{prose(words)}:\n\n```py\n{inspect.cleandoc(example)}\n```" if colons else prose(text)
 
 
 # ---------------------------------------------------------------- hooks
