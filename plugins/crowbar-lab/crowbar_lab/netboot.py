@@ -39,11 +39,12 @@ END_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a machine asked over HTTP. ``query`` is of the URL."""
+    """What a machine asked over HTTP. ``query`` is of the URL; the names of ``headers`` are in lower case."""
 
     method: str
     path: str
     query: Mapping[str, str]
+    headers: Mapping[str, str]
     body: bytes
 
 
@@ -163,7 +164,7 @@ class _Asked(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = urlsplit(self.path)
         found = self.server.boot.files.get(parts.path)
-        if found is None and self.command != "POST":
+        if (found is None and self.command != "POST") or (isinstance(found, Path) and not found.is_file()):
             self.send_response(404)
             content = b""
         else:
@@ -174,7 +175,8 @@ class _Asked(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        self.server.boot.note(Request(method=self.command, path=parts.path, query=query, body=body))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.boot.note(Request(method=self.command, path=parts.path, query=query, headers=headers, body=body))
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: the requests are kept."""

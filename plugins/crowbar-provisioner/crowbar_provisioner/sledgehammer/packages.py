@@ -1,0 +1,71 @@
+"""Debian's packages, with all that they depend on: fetched by apt-get, unpacked by dpkg-deb, none installed.
+
+What this host has installed does not matter, and nothing of it changes: apt-get is told of an empty system.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from crowbar_core import CrowbarError
+
+
+class BuildError(CrowbarError):
+    """An image cannot be built."""
+
+    code = "build"
+    status = 500
+
+
+def run(line: Sequence[str], *, cwd: Path | None = None, given: bytes | None = None) -> bytes:
+    """Run a program and return what it printed. ``BuildError`` has its last words, or names what is missing."""
+    if shutil.which(line[0]) is None:
+        raise BuildError(f"The program {line[0]} is missing: images are built on Debian, with its tools installed.")
+    done = subprocess.run(line, cwd=cwd, input=given, capture_output=True)
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise BuildError(f"{line[0]} failed: {said[-1] if said else f'exit code {done.returncode}'}")
+    return done.stdout
+
+
+def fetch(names: Sequence[str], place: Path, *, alone: Sequence[str] = ()) -> list[Path]:
+    """Packages and what they depend on, and those of ``alone`` without that; sorted by name. ``place`` keeps them, so
+    that the next time only what is new is fetched.
+    """
+    archives, nothing, status = place / "archives", place / "nothing", place / "status"
+    for directory in (archives, nothing):
+        (directory / "partial").mkdir(parents=True, exist_ok=True)
+    status.touch()
+    options = ["-q", "-y", "-o", f"Dir::State::status={status}", "-o", "APT::Install-Recommends=false"]
+    options += ["-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root"]
+    # apt-get names only what it would fetch: asked with an empty cache, it names all.
+    listed = run(["apt-get", *options, "-o", f"Dir::Cache::archives={nothing}/", "--print-uris", "install", *names])
+    files = [line.split()[1] for line in listed.decode().splitlines() if line.startswith("'")]
+    if any(not (archives / file).exists() for file in files):
+        run(["apt-get", *options, "-o", f"Dir::Cache::archives={archives}/", "--download-only", "install", *names])
+    for name in alone:
+        [line] = [one for one in run(["apt-get", "-q", "download", "--print-uris", name]).decode().splitlines() if one]
+        file = line.split()[1]
+        if not (archives / file).exists():
+            run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", name], cwd=archives)
+        files.append(file)
+    return [archives / file for file in sorted(files)]
+
+
+def unpack(packages: Sequence[Path], root: Path) -> None:
+    """As an installation would, without running anything of the packages."""
+    for package in packages:
+        run(["dpkg-deb", "-x", str(package), str(root)])
+
+
+def real_kernel(kind: str) -> str:
+    """The package of the newest kernel of this kind: "cloud" or "full"."""
+    meta = {"cloud": "linux-image-cloud-amd64", "full": "linux-image-amd64"}[kind]
+    for line in run(["apt-cache", "depends", meta]).decode().splitlines():
+        kindred, _, name = line.strip().partition(": ")
+        if kindred == "Depends" and name.startswith("linux-image-"):
+            return name
+    raise BuildError(f"The package {meta} names no kernel: run apt-get update and try again.")
