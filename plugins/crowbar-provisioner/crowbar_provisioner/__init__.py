@@ -17,6 +17,7 @@ from crowbar_provisioner.answering import on_node_change as on_node_change
 from crowbar_provisioner.answering import on_node_create as on_node_create
 from crowbar_provisioner.boot import server
 from crowbar_provisioner.choosing import QUARANTINED
+from crowbar_provisioner.first_questions import wizard_steps as wizard_steps
 from crowbar_provisioner.installing import plan_lines as plan_lines
 from crowbar_provisioner.pages import PANEL, pages
 from crowbar_provisioner.rest import rest

@@ -11,6 +11,7 @@ import crowbar_dhcp
 import crowbar_dns
 import crowbar_jig_script
 import crowbar_network
+import crowbar_provisioner
 import crowbar_wizard
 import pytest
 from crowbar_wizard.tables import answers as table
@@ -26,20 +27,23 @@ ANSWERS = {
     "network": {"first": "10.124.0.16/24", "last": "10.124.0.99/24", "dhcp_first": "10.124.0.100/24",
                 "dhcp_last": "10.124.0.200/24", "router": "10.124.0.1/24"},
     "dns": {"forwarders": "192.0.2.53"},
-    "dhcp": {},
+    "dhcp": {}, "discovery": {"accept_subnet": "10.124.0.0/24"},
 }  # fmt: skip
+
+STEPS = ("machine", "ssh", "network", "dns", "dhcp", "discovery")
+ALL = (crowbar_jig_script, crowbar_network, crowbar_dns, crowbar_dhcp, crowbar_provisioner, crowbar_wizard)
 
 
 @pytest.fixture
 def bed() -> Iterator[Testbed]:
-    with Testbed(crowbar_jig_script, crowbar_network, crowbar_dns, crowbar_dhcp, crowbar_wizard) as made:
+    with Testbed(*ALL) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def idle() -> Iterator[Testbed]:
     """For tests that make nothing."""
-    with Testbed(crowbar_jig_script, crowbar_network, crowbar_dns, crowbar_dhcp, crowbar_wizard) as made:
+    with Testbed(*ALL) as made:
         yield made
 
 
@@ -64,7 +68,8 @@ def test_answers_in_one_go_make_the_admin_node_its_network_and_its_servers(bed: 
     print(made.json)
     assert made.json["made"][0] == f"The admin node {ADMIN}, reached at 10.124.0.2."
     roles = {one["role"]: one["state_name"] for one in web.get(f"/api/v2/node_roles?node={ADMIN}").json}
-    assert {"network-server", "network-admin", "dns-server", "dhcp-server"} <= set(roles)
+    assert {"network-server", "network-admin", "dns-server", "dhcp-server", "provisioner-server"} <= set(roles)
+    assert [one["subnet"] for one in web.get("/api/v2/accept_rules").json] == ["10.124.0.0/24"]
     assert "PROPOSED" not in roles.values()
     system = {one["role"]: one["state_name"] for one in web.get("/api/v2/node_roles").json}
     assert {"dns-database", "dhcp-database"} <= set(system)
@@ -101,6 +106,8 @@ def test_addresses_of_ipv6_alone_will_do(bed: Testbed) -> None:
         ("network", {"conduit": "eleven"}, "/network/conduit", "eleven"),
         ("network", {"configure": "perhaps"}, "/network/configure", "is one of yes, no"),
         ("dns", {"forwarders": "192.0.2.53, dns.example.com"}, "/dns/forwarders", "'dns.example.com' is no address"),
+        ("discovery", {"accept_mac": "5254"}, "/discovery/accept_mac", "52"),
+        ("discovery", {"accept_subnet": "10.124.0.1/24"}, "/discovery/accept_subnet", "A subnet is an address with"),
         ("dhcp", {"mode": "theirs"}, "/dhcp/mode", "is one of own, none"),
     ],
 )
@@ -130,7 +137,8 @@ def test_trying_makes_nothing_and_tells_what_would_be_made(bed: Testbed) -> None
     assert web.put(f"{WIZARD}/steps/ssh", json={"answers": {}}).status_code == 200
     for name in ("network", "dns"):
         assert web.put(f"{WIZARD}/steps/{name}", json={"answers": {}}).status_code == 200
-    web.put(f"{WIZARD}/steps/dhcp", json={"skip": True})
+    for name in ("dhcp", "discovery"):
+        web.put(f"{WIZARD}/steps/{name}", json={"skip": True})
     lines = web.put(f"{WIZARD}/try").json["would_make"]
     assert (len(lines), machines(web), web.get("/api/v2/networks").json) == (5, [], [])
     assert web.put(f"{WIZARD}/carry_out").json["made"] == lines
@@ -165,11 +173,12 @@ def test_a_step_at_a_time_on_the_page(bed: Testbed) -> None:
     person.open("/wizard")
     person.send("/wizard/steps/network", do="keep", **ANSWERS["network"])
     person.send("/wizard/steps/dns", do="skip")
-    assert "What will be made" in person.send("/wizard/steps/dhcp", do="skip")
+    person.send("/wizard/steps/dhcp", do="skip")
+    assert "What will be made" in person.send("/wizard/steps/discovery", do="skip")
     assert "10.124.0.16 to 10.124.0.99/24 (host)" in person.page
     assert "<h2>This machine</h2>" in person.send("/wizard/forget")
     person.send("/wizard/steps/machine", do="keep", **ANSWERS["machine"])
-    for name in ("ssh", "network", "dns", "dhcp"):
+    for name in STEPS[1:]:
         person.send(f"/wizard/steps/{name}", do="skip")
     assert "1 things are made" in person.send("/wizard/carry-out")
     assert "Register your first machine" in person.page
@@ -181,13 +190,7 @@ def test_a_step_at_a_time_on_the_page(bed: Testbed) -> None:
 def test_the_file_of_the_example_can_be_answered(bed: Testbed, tmp_path: Path) -> None:
     example = bed.cli("init", "--example").stdout
     lines = [line for line in example.splitlines() if line and not line.lstrip().startswith("#")]
-    assert [line.rstrip(":") for line in lines if not line.startswith(" ")] == [
-        "machine",
-        "ssh",
-        "network",
-        "dns",
-        "dhcp",
-    ]
+    assert [line.rstrip(":") for line in lines if not line.startswith(" ")] == [*STEPS]
     file, web = tmp_path / "answers.yaml", bed.web("viewer")
     file.write_text(re.sub(r"(?m)^  address: .*$", "  address: 10.124.0.2/24", example))
     told = bed.cli("init", "--answers", str(file), "--plan")
@@ -208,7 +211,7 @@ def test_the_file_of_the_example_can_be_answered(bed: Testbed, tmp_path: Path) -
         ("machine: {name: {a: b}}", "machine/name is a text, a number, yes, no or a list"),
         ("- machine", "must have steps with their answers"),
         ("machine: {", "is no YAML: line 1"),
-        ("machin: {}", "The wizard has no step 'machin'; it has machine, ssh, network, dns, dhcp."),
+        ("machin: {}", "The wizard has no step 'machin'; it has machine, ssh, network, dns, dhcp, discovery."),
     ],
 )
 def test_a_file_that_cannot_be_is_one_sentence(idle: Testbed, tmp_path: Path, text: str, said: str) -> None:
