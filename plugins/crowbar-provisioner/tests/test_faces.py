@@ -1,0 +1,49 @@
+"""Machines over REST, by the command line and on pages, each as the person may."""
+
+from __future__ import annotations
+
+import crowbar_provisioner
+
+from crowbar_core.testing import check_barclamp
+
+from .conftest import Site
+
+
+def test_nothing_is_wrong_with_the_barclamp() -> None:
+    assert check_barclamp(crowbar_provisioner) == []
+
+
+def test_machines_are_listed_accepted_and_announced_by_command(site: Site) -> None:
+    machine = site.machine(serial="CLI-1")
+    machine.power_on()
+    name = machine.registered()["node"]
+    bed = site.bed
+    listed = bed.cli("machines", "list", "--state", "quarantined", user="viewer")
+    assert (listed.exit_code, name in listed.stdout) == (0, True), listed.stderr
+    refused = bed.cli("machines", "accept", name, user="viewer")
+    assert refused.exit_code != 0
+    assert "quarantined" in bed.cli("machines", "show", name, user="viewer").stdout
+    for verb, said in (("accept", "is accepted"), ("expect", "is expected to boot"), ("refuse", "is refused")):
+        done = bed.cli("machines", verb, name, user="operator")
+        assert (done.exit_code, said in done.stderr + done.stdout) == (0, True), done.stderr
+    made = bed.cli("accept-rules", "create", "rack-9", "--subnet", "10.9.0.0/24", user="operator")
+    assert made.exit_code == 0, made.stderr
+    assert "10.9.0.0/24" in bed.cli("accept-rules", "list", user="viewer").stdout
+    wrong = bed.cli("accept-rules", "create", "rack-8", "--subnet", "10.9.0.1/24", user="operator")
+    assert "A subnet is an address with the length of its prefix" in wrong.stderr
+    assert bed.cli("accept-rules", "destroy", "rack-9", "--yes", user="operator").exit_code == 0
+    assert "debian-12" in bed.cli("oses", "list", user="viewer").stdout
+
+
+def test_pages_make_and_remove_rules_and_the_dashboard_says_who_waits(site: Site) -> None:
+    machine = site.machine()
+    machine.power_on()
+    machine.registered()
+    browser = site.browser
+    assert "to be accepted: see /machines" in browser.open("/")
+    browser.open("/accept-rules")
+    shown = browser.send("/accept-rules", name="rack-7", subnet="10.7.0.0/24", mac_prefix="", serials="S-1 S-2")
+    assert "S-1, S-2" in shown
+    assert "names a subnet" in browser.send("/accept-rules", name="rack-6", subnet="", mac_prefix="", serials="")
+    (rule,) = site.web.get("/api/v2/accept_rules?name=rack-7").json
+    assert "The rule is gone." in browser.send(f"/accept-rules/{rule['id']}/remove")
