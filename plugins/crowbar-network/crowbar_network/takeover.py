@@ -35,12 +35,27 @@ def clients(told: str, links: Collection[str]) -> tuple[Client, ...]:
     found = []
     for line in told.splitlines():
         pid, _, rest = line.partition(" ")
-        argv = tuple(rest.rstrip("\037").split("\037"))
+        argv = _begun(tuple(rest.rstrip("\037").split("\037")))
         name = next((word for word in map(_program, argv[:2]) if word in _CLIENTS), "")
         if pid.isdecimal() and name:
             on = [link for link in links for word in argv[1:] if word in (link, f"-i{link}", f"--interface={link}")]
             found.append(Client(pid=int(pid), name=name, nics=tuple(dict.fromkeys(on)), argv=argv))
     return tuple(found)
+
+
+def _begun(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """How a client was begun. dhcpcd writes over its command line: ``dhcpcd: eth1 [ip4]``, or ``dhcpcd: [manager] …``
+    of one for all cards; what helps it is ``dhcpcd: [privileged proxy] …``, and ends with it.
+    """
+    name, divided, title = argv[0].partition(": ")
+    if not divided or name != "dhcpcd":
+        return argv
+    words = title.split()
+    if title.startswith("[") and words[0] not in ("[manager]", "[master]"):
+        return ("",)
+    families = [word for word in words if word in ("[ip4]", "[ip6]")]
+    only = [f"-{families[0][3]}"] if len(families) == 1 else []
+    return (name, *only, *(word for word in words if not word.startswith("[")))
 
 
 def _program(word: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from crowbar_jig_script.jig import ScriptJig
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside, rack_fixture
+from crowbar_network import program
 from crowbar_network.jig import NetworkJig
 
 from crowbar_core import Done, NodeView, PermanentError, Role, Task
@@ -107,7 +108,7 @@ def site(rack: Lab) -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def hasty(rack: Lab, site: Site, pytestconfig: pytest.Config) -> Iterator[Site]:
     """One that waits no longer than it must to know that something is broken."""
-    yield from site_of(rack, view_of(rack), keep_within=8 if pytestconfig.getoption("--broken", 1) > 1 else 12)
+    yield from site_of(rack, view_of(rack), keep_within=8 if pytestconfig.getoption("--broken", 0) else 12)
 
 
 def network(stacked: str = "plain", bridge: str = "", families: str = "4", **more: Any) -> dict[str, Any]:
@@ -183,7 +184,10 @@ BROKEN: dict[str, tuple[Callable[[Lab], dict[str, Any]], str]] = {
     "no carrier": (lambda _: network(conduit="name=eth2"), "has no carrier"),
     "an MTU too large": (lambda _: network(mtu=9000), "full size"),
     "a doubled address": (lambda _: network(addresses=["10.101.0.2/24"], routers=[]), "another machine on eth1"),
+    "a missing card": (lambda _: network(conduit="name=eth7"), "name=eth7"),
 }
+KINDS = len(BROKEN) + 1
+"""A power cut in the middle is one, too."""
 
 
 def interfaces(lab: Lab) -> str:
@@ -194,19 +198,52 @@ def interfaces(lab: Lab) -> str:
     return str(asked.stdout)
 
 
+def often(pytestconfig: pytest.Config) -> int:
+    """How often each kind is tried: ``--broken`` counts all of them."""
+    return max(1, -(-int(pytestconfig.getoption("--broken", 0)) // KINDS))
+
+
+LedBack = Callable[[float, str, bool], None]
+
+
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("kind", BROKEN)
-def test_nobody_is_locked_out_by(rack: Lab, site: Site, hasty: Site, kind: str, pytestconfig: pytest.Config) -> None:
+def test_nobody_is_locked_out_by(
+    rack: Lab, site: Site, hasty: Site, kind: str, led_back: LedBack, pytestconfig: pytest.Config
+) -> None:
     wanted, said = BROKEN[kind]
     kept = network("plain", "bridge", "46", active=True)
     set_ports(rack, "plain")
     site.configure(kept)
     rack.cable(NODE, "eth2", up=kind != "no carrier")
     before = interfaces(rack)
-    for _ in range(pytestconfig.getoption("--broken", 1)):
+    for _ in range(often(pytestconfig)):
         broken = wanted(rack)
         with pytest.raises(PermanentError) as failed:
             hasty.configure(broken, *([kept] if broken["name"] == "admin" else []), role=broken["name"])
-        assert said in failed.value.detail, failed.value.detail
+        named = said in failed.value.detail
+        assert named or pytestconfig.getoption("--broken", 0), failed.value.detail
         assert interfaces(rack) == before
-        print(kind, *(line for line in hasty.log if line.startswith("led back")))
+        told = [line for line in hasty.log if line.startswith("led back ")]
+        assert bool(told) == (kind != "a missing card"), "which is seen before anything is touched"
+        led_back(float(told[0].split()[2]) if told else 0.0, kind, named)
     rack.cable(NODE, "eth2", up=True)
+
+
+def test_nobody_is_locked_out_by_a_power_cut(rack: Lab, led_back: LedBack, pytestconfig: pytest.Config) -> None:
+    """The node is as at its start again, of which this is the last test."""
+    rack.power(NODE, "reset")
+    before = interfaces(rack)
+    there = rack.node(NODE).ipv4
+    for _ in range(often(pytestconfig)):
+        forward = [f"addr del {there}/16 dev eth0", "addr replace 10.250.0.9/24 dev eth0"]
+        text = program.begin("0123456789abcdef", limit=600, forward=forward, backward=[], trial=program.Trial())
+        begun = rack.exec(rack.ssh(NODE, ["sh -s; cat /proc/uptime"]), input=text, capture_output=True, text=True,
+                          timeout=60)  # fmt: skip
+        word, uptime = begun.stdout.splitlines()
+        assert word == "begun", begun.stderr
+        eventually(lambda: not answers(rack, there))
+        rack.power(NODE, "reset")
+        eventually(lambda: interfaces(rack) == before)
+        now = rack.console(NODE, ["cat", "/proc/uptime"], check=True).stdout
+        led_back(float(now.split()[0]) - float(uptime.split()[0]), "a power cut", True)

@@ -23,11 +23,14 @@ LINKS = stack([Wanted(network="a", id=1, nics=("eno1",), addresses=("10.0.0.2/24
         ("busybox udhcpc -ieno1", ("eno1",)),
         ("dhcpcd eno1", ("eno1",)),
         ("dhcpcd -q -b", ()),
+        ("dhcpcd: eno1 [ip4]", ("eno1",)),
+        ("dhcpcd: [manager] [ip4] [ip6]", ()),
         ("dhclient eno1 eno2", ("eno1", "eno2")),
     ],
 )
 def test_a_client_is_known_with_the_cards_that_it_asks_for(argv: str, nics: tuple[str, ...]) -> None:
-    [one] = clients("77 " + argv.replace(" ", "\037") + "\037\n", ("eno1", "eno2"))
+    words = argv if argv.startswith("dhcpcd: ") else argv.replace(" ", "\037")
+    [one] = clients(f"77 {words}\037\n", ("eno1", "eno2"))
     assert (one.pid, one.nics) == (77, nics)
     mine = nics == ("eno1",)
     assert to_stop([one], {"eno1"}) == ((one,) if mine else ())
@@ -36,12 +39,21 @@ def test_a_client_is_known_with_the_cards_that_it_asks_for(argv: str, nics: tupl
 
 def test_what_is_no_client_is_none() -> None:
     assert clients("77 busybox\037httpd\037-i\037eno1\037\n78 \n", ("eno1",)) == ()
+    assert (
+        clients("79 dhcpcd: [privileged proxy] eno1 [ip4]\037\n80 dhcpcd: [BPF ARP] eno1 10.0.0.9\037\n", ("eno1",))
+        == ()
+    )
 
 
 def test_a_client_is_begun_again_as_it_was_begun() -> None:
     [one] = clients("77 udhcpc\037-i\037eno1\037-s\037/etc/it's a script\037\n", ("eno1",))
     assert stop([one]) == '[ "$(cat /proc/77/comm)" != udhcpc ] || kill -9 77\n'
     assert """again udhcpc -i eno1 -s '/etc/it'"'"'s a script' <""" in begin_again([one])
+    [one] = clients("77 dhcpcd: eno1 [ip4]\037\n", ("eno1",))
+    assert stop([one]) == '[ "$(cat /proc/77/comm)" != dhcpcd ] || kill -9 77\n'
+    assert "again dhcpcd -4 eno1 <" in begin_again([one])
+    [one] = clients("77 dhcpcd: eno1 [ip4] [ip6]\037\n", ("eno1",))
+    assert "again dhcpcd eno1 <" in begin_again([one])
     assert begin_again([]) == ""
 
 

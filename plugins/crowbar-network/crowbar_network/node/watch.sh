@@ -8,8 +8,8 @@ now() { # hundredths of a second since the machine has started
     echo $((${up%.*} * 100 + 1${up#*.} - 100))
 }
 
-start=$(now)
-end=$((start + $2 * 100))
+changed=$(now)
+end=$((changed + $2 * 100))
 echo trying >state
 
 batch() { # batch NAME: the lines for ip, and those for ip -6
@@ -23,8 +23,22 @@ all() { # all NAME: the same, whatever fails
     :
 }
 
+change() {
+    changed=$(now)
+    all away
+    batch forward
+}
+
+stands() { # what there is, to be compared
+    ip -br addr
+    ip route show table all
+    ip -6 route show table all
+    ip rule
+    ip -6 rule
+}
+
 sleep 0.5 || sleep 1 # until whoever began this has heard so
-if { [ ! -s try.sh ] || sh try.sh >try.out 2>&1; } && all away && batch forward &&
+if { [ ! -s try.sh ] || sh try.sh >try.out 2>&1; } && change &&
     { [ ! -s settle.sh ] || sh settle.sh >settle.out 2>&1; }; then
     now >tried
     echo tried >state
@@ -39,11 +53,19 @@ else
 fi
 # Whoever makes this directory decides: it can be made once.
 if mkdir verdict 2>/dev/null; then
+    all backward # before the network tool is told: that takes time, in which nobody could log in
+    ended=$(now)
     cat back reason.timer 2>/dev/null | head -c 1000 >reason
-    [ ! -s untry.sh ] || sh untry.sh first >untry.out 2>&1
-    all backward
-    [ ! -s untry.sh ] || sh untry.sh >>untry.out 2>&1
-    echo $(($(now) - start)) >lasted
+    if [ -s untry.sh ]; then
+        stood=$(stands)
+        sh untry.sh first >untry.out 2>&1
+        if [ "$(stands)" != "$stood" ]; then # until it heard of it, the tool held on to what was tried
+            all backward
+            ended=$(now)
+        fi
+        sh untry.sh >>untry.out 2>&1
+    fi
+    echo $((ended - changed)) >lasted
     echo back >state
     : >done
 fi
