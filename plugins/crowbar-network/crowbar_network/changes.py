@@ -182,6 +182,11 @@ def _strange_routes(state: State, link: Link) -> list[KnownRoute]:
     return [one for one in state.routes if one.dev == link.name and (one.to, one.via, one.table) not in wanted]
 
 
+def _bare(known: Known) -> list[Address]:
+    """Addresses of DHCP (IPv4) without a route of their own to their subnet."""
+    return [one for one in known.addresses if one.bare and one.lifetime is not None and ":" not in one.text]
+
+
 def _rules_of(links: Iterable[Link]) -> list[tuple[Link, str]]:
     return [(link, source) for link in links for source in link.sources]
 
@@ -217,6 +222,8 @@ def _forward(state: State, links: Sequence[Link], going: Sequence[str]) -> list[
         lines += [f"route del {one.words}" for one in _strange_routes(state, link)]
     for link, has in standing:
         lines += [f"addr del {text} dev {link.name}" for text in _surplus(link, has)]
+        # One that stays is given anew: the kernel would not make its route.
+        lines += [f"addr del {one.text} dev {link.name}" for one in _bare(has) if one.text in link.addresses]
     wanted_rules = {(source, link.table) for link, source in _rules_of(links)}
     for rule in state.rules:
         if rule.priority == RULE and (rule.source, rule.table) not in wanted_rules:
@@ -306,6 +313,7 @@ def _backward(state: State, links: Sequence[Link], touched: Sequence[str]) -> li
         wanted = {address for link in links if link.name == known.name for address in link.addresses}
         has = {one.text for one in known.addresses}
         lines += [f"addr del {address} dev {known.name}" for address in sorted(wanted - has)]
+        lines += [f"addr del {one.text} dev {known.name}" for one in _bare(known)]
         lines += [f"addr replace {_as_was(one)} dev {known.name}" for one in known.addresses]
     lines += [
         route_line(link.name, route).replace(" replace ", " del ", 1)
@@ -329,6 +337,8 @@ def _as_was(address: Address) -> str:
         words.append("nodad")  # it was ours a moment ago
     elif address.label:
         words += ["brd", "+"]
+    if address.bare:
+        words.append("noprefixroute")
     if address.lifetime is not None:
         words += ["valid_lft", str(address.lifetime), "preferred_lft", str(address.lifetime)]
     return " ".join(words)

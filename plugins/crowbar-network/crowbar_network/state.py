@@ -39,13 +39,14 @@ _FOREVER = 0xFFFFFFFF
 @dataclass(frozen=True, kw_only=True)
 class Address:
     """``text`` with prefix. ``lifetime`` in seconds of one that ends by itself (of DHCP, mostly), else None.
-    ``failed``: another machine has it (IPv6).
+    ``failed``: another machine has it (IPv6). ``bare``: it brings no route to its subnet along, as dhcpcd gives it.
     """
 
     text: str
     lifetime: int | None = None
     failed: bool = False
     tentative: bool = False
+    bare: bool = False
     label: str = ""
 
 
@@ -212,7 +213,7 @@ def _address(info: Mapping[str, Any]) -> Address | None:
     return Address(
         text=f"{info['local']}/{info['prefixlen']}", lifetime=None if lifetime == _FOREVER else lifetime,
         failed=bool(info.get("dadfailed")), tentative=bool(info.get("tentative")),
-        label=str(info.get("label", "")),
+        bare=bool(info.get("noprefixroute")), label=str(info.get("label", "")),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from crowbar_network.changes import missing, way
 from crowbar_network.layers import Wanted, stack
+from crowbar_network.state import Address, Known, State
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,3 +88,16 @@ def test_what_is_not_crowbars_is_left_alone() -> None:
         kernel.state(), stack([Wanted(network="a", id=1, nics=("eth0",), bridge=True, addresses=("10.9.0.5/24",))])
     )
     assert not any("docker0" in line or "eth2" in line for line in (*there.forward, *there.backward))
+
+
+def test_an_address_that_a_client_of_dhcp_gave_without_a_route_is_given_anew_and_given_back_as_it_was() -> None:
+    bare = Address(text="10.9.0.5/24", lifetime=600, bare=True, label="eth0")
+    known = Known(name="eth0", kind="", mtu=1500, up=True, carrier=True, addresses=(bare,))
+    there = way(
+        State(links={"eth0": known}), stack([Wanted(network="a", id=1, nics=("eth0",), addresses=(bare.text,))])
+    )
+    assert there.forward == (
+        "addr del 10.9.0.5/24 dev eth0", "link set eth0 up", "addr replace 10.9.0.5/24 dev eth0 brd +",
+    )  # fmt: skip
+    again = "addr replace 10.9.0.5/24 brd + noprefixroute valid_lft 600 preferred_lft 600 dev eth0"
+    assert [line for line in there.backward if line.startswith("addr ")] == ["addr del 10.9.0.5/24 dev eth0", again]

@@ -26,7 +26,8 @@ pytestmark = [pytest.mark.machines, pytest.mark.lab, pytest.mark.timeout(1200)]
 LEASED = "10.101.0.1"
 KEA = {
     "Dhcp4": {
-        "interfaces-config": {"interfaces": ["sw0"], "dhcp-socket-type": "raw"},
+        "interfaces-config": {"interfaces": ["sw0"], "dhcp-socket-type": "raw", "service-sockets-max-retries": 60,
+                              "service-sockets-retry-wait-time": 1000},
         "lease-database": {"type": "memfile", "persist": False}, "valid-lifetime": 600,
         "subnet4": [{"subnet": "10.101.0.0/24", "pools": [{"pool": f"{LEASED} - {LEASED}"}],
                      "option-data": [{"name": "routers", "data": "10.101.0.2"}]}],
@@ -53,7 +54,7 @@ def machine() -> Iterator[Machine]:
         files = {"/etc/systemd/network/50-first.network": FIRST, "/etc/lab/kea.json": json.dumps(KEA),
                  "/etc/lab/stacked": "stacked='' without=''\n"}  # fmt: skip
         with started(Path(directory), files) as machine:
-            machine.run(f"{SERVER} ip netns exec sw kea-dhcp4 -c /etc/lab/kea.json")
+            machine.run(f"ip link set eth1 up; {SERVER} ip netns exec sw kea-dhcp4 -c /etc/lab/kea.json")
             yield machine
 
 
