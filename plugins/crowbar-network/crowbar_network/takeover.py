@@ -73,8 +73,25 @@ def left_over(known: Sequence[Client], nics: Collection[str]) -> tuple[Client, .
 
 
 def stop(known: Sequence[Client]) -> str:
-    """For sh: ends them. By SIGKILL: asked to end, some would take the node's address away before it has another."""
-    return "".join(f'[ "$(cat /proc/{one.pid}/comm)" != {_comm(one)} ] || kill -9 {one.pid}\n' for one in known)
+    """For sh: ends them, with what they have begun (dhcpcd divides itself). By SIGKILL: asked to end, some would take
+    the node's address away before it has another.
+    """
+    lines = [f'[ "$(cat /proc/{one.pid}/comm)" != {_comm(one)} ] || end {one.pid}\n' for one in known]
+    return _END + "".join(lines) if lines else ""
+
+
+_END = """end() {
+    family=" $1 "
+    for turn in 1 2 3; do
+        for one in /proc/[0-9]*/stat; do
+            read -r line 2>/dev/null <"$one" || continue
+            pid=${line%% *} parent=${line##*) ? }
+            case $family in *" $pid "*) ;; *" ${parent%% *} "*) family="$family$pid " ;; esac
+        done
+    done
+    kill -9 $family
+}
+"""
 
 
 def begin_again(known: Sequence[Client]) -> str:

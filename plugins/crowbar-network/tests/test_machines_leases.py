@@ -29,6 +29,7 @@ KEA = {
         "interfaces-config": {"interfaces": ["sw0"], "dhcp-socket-type": "raw", "service-sockets-max-retries": 60,
                               "service-sockets-retry-wait-time": 1000},
         "lease-database": {"type": "memfile", "persist": False}, "valid-lifetime": 600,
+        "match-client-id": False,
         "subnet4": [{"subnet": "10.101.0.0/24", "pools": [{"pool": f"{LEASED} - {LEASED}"}],
                      "option-data": [{"name": "routers", "data": "10.101.0.2"}]}],
     }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
+from pathlib import Path
 
 import pytest
 from crowbar_network.filing import INTERFACES, RECORD, filing
 from crowbar_network.layers import Wanted, stack
 from crowbar_network.state import Known, State
-from crowbar_network.takeover import ASIDE, aside_of, begin_again, clients, left_over, stop, to_stop
+from crowbar_network.takeover import ASIDE, Client, aside_of, begin_again, clients, left_over, stop, to_stop
 from crowbar_network.writers import WRITERS
 
 MAC = "02:77:00:00:00:11"
@@ -47,14 +50,38 @@ def test_what_is_no_client_is_none() -> None:
 
 def test_a_client_is_begun_again_as_it_was_begun() -> None:
     [one] = clients("77 udhcpc\037-i\037eno1\037-s\037/etc/it's a script\037\n", ("eno1",))
-    assert stop([one]) == '[ "$(cat /proc/77/comm)" != udhcpc ] || kill -9 77\n'
+    assert stop([one]).endswith('}\n[ "$(cat /proc/77/comm)" != udhcpc ] || end 77\n')
+    assert stop([]) == ""
     assert """again udhcpc -i eno1 -s '/etc/it'"'"'s a script' <""" in begin_again([one])
     [one] = clients("77 dhcpcd: eno1 [ip4]\037\n", ("eno1",))
-    assert stop([one]) == '[ "$(cat /proc/77/comm)" != dhcpcd ] || kill -9 77\n'
+    assert stop([one]).endswith('}\n[ "$(cat /proc/77/comm)" != dhcpcd ] || end 77\n')
     assert "again dhcpcd -4 eno1 <" in begin_again([one])
     [one] = clients("77 dhcpcd: eno1 [ip4] [ip6]\037\n", ("eno1",))
     assert "again dhcpcd eno1 <" in begin_again([one])
     assert begin_again([]) == ""
+
+
+def test_with_a_client_ends_what_it_has_begun() -> None:
+    """Its name is that of the shell here: what ends, and what does not, is found by who has begun whom."""
+    inner = "sleep 600 & echo $$ $!; (sleep 601 & echo $!; wait) & wait"
+    with subprocess.Popen(["sh", "-c", inner], stdout=subprocess.PIPE, text=True, start_new_session=True) as client:
+        assert client.stdout is not None
+        pid, child = client.stdout.readline().split()
+        grandchild = client.stdout.readline().strip()
+        own = Client(pid=int(pid), name="dhcpcd", nics=("eno1",), argv=("sh",))
+        subprocess.run(["sh", "-c", stop([own])], check=True)
+        assert client.wait(timeout=30) == -9
+        deadline = time.monotonic() + 30
+        while any(running(int(one)) for one in (child, grandchild)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
 
 
 CLOUD_NETPLAN = """network:
