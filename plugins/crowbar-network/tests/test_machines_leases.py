@@ -37,12 +37,17 @@ KEA = {
 SERVER = (
     "KEA_LOCKFILE_DIR=none KEA_PIDFILE_DIR=/run systemd-run -q --unit=lab-kea -E KEA_LOCKFILE_DIR -E KEA_PIDFILE_DIR"
 )
+SECOND = "/etc/systemd/network/50-second.network"
 LEASES = "-pf /run/dhclient.eth1.pid -lf /run/dhclient.eth1.leases"
+OF_NETWORKD = "[Match]\\nName=eth1\\n[Network]\\nDHCP=ipv4\\nIPv6AcceptRA=no\\n"
 CLIENTS = {
+    "networkd": (f"printf '{OF_NETWORKD}' >{SECOND}; networkctl reload", ""),
     "dhclient": (f"systemd-run -q --scope dhclient -4 -nw {LEASES} eth1", "dhclient"),
     "dhcpcd": ("systemd-run -q --scope dhcpcd -4 -b -C resolv.conf eth1", "dhcpcd"),
 }
-"""How each is begun, and the name of its process."""
+"""How each is begun, and the name of its process. What a change has told systemd-networkd of a card counts until the
+next start, so its own client comes first.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +73,9 @@ def leased(machine: Machine) -> bool:
 
 
 def asking(machine: Machine, process: str) -> str:
-    """The processes that ask by DHCP there."""
-    return machine.run(f"pgrep -a '^{process}' || true")
+    """What asks by DHCP on eth1: processes, and what systemd-networkd has a lease of."""
+    lease = "networkctl status -n 0 eth1 2>/dev/null | grep -i dhcp4 || true"
+    return machine.run(f"pgrep -a '^{process}' || true" if process else lease)
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -86,13 +92,14 @@ def test_a_lease_becomes_an_address_that_stays_whoever_holds_it(machine: Machine
 
     done = site.configure(network(addresses=here["addresses"]), writer=here["writer"])
     assert f"{LEASED}/24" in str(done.wall)
-    assert any(f"{process} (" in line and "is stopped" in line for line in site.log), site.log
+    if process:
+        assert any(f"{process} (" in line and "is stopped" in line for line in site.log), site.log
     assert asking(machine, process) == ""
     assert f"inet {LEASED}/24" in (shown := machine.run("ip -4 addr show dev eth1"))
     assert "valid_lft forever" in shown, shown
 
     site.configure(network(addresses=here["addresses"], active=True), teardown=True, writer=here["writer"])
-    machine.run("ip addr flush dev eth1")
+    machine.run(f"rm -f {SECOND}; networkctl reload; ip addr flush dev eth1")
 
 
 def test_lldp_runs_as_a_service_and_hears_the_switch(machine: Machine, site: Site) -> None:
