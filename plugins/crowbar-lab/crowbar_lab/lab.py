@@ -244,9 +244,17 @@ class Lab:
             )
         return "on" if self.request(do="power", node=found.name, action=action)["powered"] else "off"
 
-    def enter(self, argv: Sequence[str]) -> list[str]:
-        """The command line that runs ``argv`` inside the lab's network namespace, with the host's files."""
-        return [find_tool("nsenter", TOOLS["nsenter"]), f"--net={self.namespace}", "--", *argv]
+    def enter(self, argv: Sequence[str], *, at: str = "") -> list[str]:
+        """The command line that runs ``argv`` inside the lab's network namespace, or that of the node ``at``, with the
+        host's files.
+        """
+        namespace = self.namespace
+        if at:
+            pid = self.node(at).pid
+            if pid is None:
+                raise LabError(f"{at} has no network of its own now: it is off, or the lab has a kernel of its own.")
+            namespace = f"/proc/{pid}/ns/net"
+        return [find_tool("nsenter", TOOLS["nsenter"]), f"--net={namespace}", "--", *argv]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -258,10 +266,10 @@ class Lab:
         options.setdefault("env", self.environment)
         return subprocess.run(self.enter(argv), **options)
 
-    def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        """``subprocess.Popen`` inside the lab's network namespace."""
+    def popen(self, argv: Sequence[str], *, at: str = "", **options: Any) -> subprocess.Popen[Any]:
+        """``subprocess.Popen`` inside the lab's network namespace, or that of the node ``at``."""
         options.setdefault("env", self.environment)
-        return subprocess.Popen(self.enter(argv), **options)
+        return subprocess.Popen(self.enter(argv, at=at), **options)
 
     def ssh(self, node: str, argv: Sequence[str] = (), *, options: Sequence[str] = ()) -> list[str]:
         """The command line for ``exec`` that logs in to the node as root, sure of its host key."""

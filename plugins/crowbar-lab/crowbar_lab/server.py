@@ -53,10 +53,10 @@ def admin_password(database: subprocess.Popen[str]) -> str:
 
 
 def start(
-    lab: Lab, directory: Path, *, port: int = 0, settings: Mapping[str, str] | None = None
+    lab: Lab, directory: Path, *, port: int = 0, settings: Mapping[str, str] | None = None, at: str = ""
 ) -> tuple[subprocess.Popen[bytes], str]:
     """`crowbar serve` with the lab's key, and its URL: at ``port`` if that is free, else from 3000 on. ``settings``: by
-    the names that they have in the environment.
+    the names that they have in the environment. ``at``: in the network of that node, as if it were installed there.
     """
     listener = _loopback_socket(port)
     with listener, open(directory / LOG, "ab") as log:
@@ -65,6 +65,7 @@ def start(
             environment["CROWBAR_JIG_SCRIPT_KEY_FILE"] = str(lab.private_key)
         process = lab.popen(
             [*_crowbar(), "serve", "--listen", f"fd://{listener.fileno()}"],
+            at=at,
             env=environment,
             pass_fds=(listener.fileno(),),
             stdin=subprocess.DEVNULL,

@@ -8,6 +8,7 @@ import click
 import yaml
 
 from crowbar_core import BadInput
+from crowbar_core.client import Client
 from crowbar_core.commands import connect, data, line, output, say
 
 _EXAMPLE = (
@@ -44,6 +45,14 @@ def init(file: str | None, plan: bool, example: bool) -> None:
         say("Nothing is made yet; the answers are kept, and can be looked at under /wizard.")
     else:
         say("It is made and committed; `crowbar converge` waits until all of it is ACTIVE.")
+        _look_at_machine(client)
+
+
+def _look_at_machine(client: Client) -> None:
+    """Whether Crowbar gets in where it is: at once, for nothing begins before that is known."""
+    name = client.get("wizard")["machine"]
+    if name and not (found := client.put("nodes", name, "probe"))["alive"]:
+        say(f"Nothing begins yet, for {name} does not answer: {found['reason'] or 'no barclamp could test it'}")
 
 
 def _answers(file: str) -> dict[str, dict[str, str]]:

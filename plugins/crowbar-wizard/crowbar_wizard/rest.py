@@ -81,6 +81,7 @@ def shown(wizard: answers.Wizard) -> dict[str, Any]:
             for step in wizard.steps
         ],
         "next": wizard.next.name if wizard.next is not None and wizard.end is None else None,
+        "machine": wizard.end.machine or None if wizard.end is not None else None,
         "made": wizard.end.lines if wizard.end is not None else None,
         "ended_at": wizard.end.ended_at.isoformat() if wizard.end is not None else None,
     }  # fmt: skip

@@ -2,59 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from crowbar_lab import server
-from crowbar_lab.lab import Lab
 
-from crowbar_core.client import Client, Target
+from .conftest import Place
 
 pytestmark = pytest.mark.lab
-
-
-@dataclass
-class Place:
-    lab: Lab
-    api: Client
-    environment: dict[str, str]
-    directory: Path
-
-    def crowbar(self, *args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "crowbar_core.cli", *args], env=self.environment, capture_output=True, text=True,
-            timeout=300, check=False,
-        )  # fmt: skip
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    with contextlib.ExitStack() as made:
-        database = server.begin_database(tmp_path)
-        made.callback(server.end, database)
-        lab = made.enter_context(
-            Lab.create(f"wizard-{os.getpid()}", nodes=1, state_dir=tmp_path / "lab", owner=os.getpid())
-        )
-        password = server.admin_password(database)
-        process, url = server.start(lab, tmp_path)
-        made.callback(server.end, process)
-        api = made.enter_context(
-            contextlib.closing(Client(Target(url=url, user="admin", password=password, direct=True)))
-        )
-        server.wait_ready(process, api, tmp_path)
-        environment = {
-            **os.environ, "CROWBAR_URL": url, "CROWBAR_USER": "admin", "CROWBAR_PASSWORD": password,
-            "HOME": str(tmp_path), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
-        }  # fmt: skip
-        yield Place(lab=lab, api=api, environment=environment, directory=tmp_path)
 
 
 def test_answers_in_a_file_make_a_server_that_serves_names_and_addresses(place: Place) -> None:

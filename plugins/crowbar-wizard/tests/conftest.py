@@ -1,0 +1,60 @@
+"""A server where a real one is: on the admin node of a lab, with an empty database."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from crowbar_lab import server
+from crowbar_lab.lab import Lab
+
+from crowbar_core.client import Client, Target
+
+
+@dataclass
+class Place:
+    lab: Lab
+    api: Client
+    environment: dict[str, str]
+    directory: Path
+
+    def crowbar(self, *args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "crowbar_core.cli", *args], env=self.environment, capture_output=True, text=True,
+            timeout=300, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with place_in(tmp_path) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def place_in(tmp_path: Path, **settings: str) -> Iterator[Place]:
+    """``settings``: by the names that they have in the environment."""
+    with contextlib.ExitStack() as made:
+        database = server.begin_database(tmp_path)
+        made.callback(server.end, database)
+        lab = made.enter_context(
+            Lab.create(f"wizard-{os.getpid()}", nodes=1, state_dir=tmp_path / "lab", owner=os.getpid())
+        )
+        password = server.admin_password(database)
+        process, url = server.start(lab, tmp_path, settings=settings, at=lab.nodes[0].name)
+        made.callback(server.end, process)
+        api = made.enter_context(
+            contextlib.closing(Client(Target(url=url, user="admin", password=password, direct=True)))
+        )
+        server.wait_ready(process, api, tmp_path)
+        environment = {
+            **os.environ, "CROWBAR_URL": url, "CROWBAR_USER": "admin", "CROWBAR_PASSWORD": password,
+            "HOME": str(tmp_path), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
+        }  # fmt: skip
+        yield Place(lab=lab, api=api, environment=environment, directory=tmp_path)
