@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -28,9 +28,10 @@ from rich.text import Text
 
 from crowbar_core import CrowbarError
 from crowbar_core.client import Client, Target
-from crowbar_lab import demo_network, server
+from crowbar_lab import demo_network, demo_vms, server
 from crowbar_lab.demo_names import Names
 from crowbar_lab.demo_network import Scene
+from crowbar_lab.demo_vms import Cells, Machines
 from crowbar_lab.errors import LabError
 from crowbar_lab.host import check_host, missing_for_rack
 from crowbar_lab.lab import Lab
@@ -137,11 +138,19 @@ class _Story:
     help="Nodes with three cards each (User Mode Linux), a second network, bonded and tagged, and a broken change of it"
     " that every node takes back before your eyes.",
 )
-def demo(leaves: bool, nodes: int | None, barclamp: str, timeout: float, keep: bool, network: bool) -> None:
+@click.option(
+    "--vms", type=click.IntRange(1, 8), metavar="N",
+    help="So many bare virtual machines instead of light nodes, from power-on to managed nodes.",
+)  # fmt: skip
+def demo(
+    leaves: bool, nodes: int | None, barclamp: str, timeout: float, keep: bool, network: bool, vms: int | None
+) -> None:
     """Show the main job: a lab of one admin node and more, a deployment, and its annealing, live. Needs root.
 
     Stays until Ctrl-C, which removes all that it made.
     """
+    if vms and (nodes or network):
+        raise click.UsageError("--vms has machines instead of light nodes: leave --nodes and --network out.")
     code = 1
     with _Terminable() as signals:
         try:
@@ -153,6 +162,7 @@ def demo(leaves: bool, nodes: int | None, barclamp: str, timeout: float, keep: b
                 leaves=leaves,
                 keep=keep,
                 network=network,
+                vms=vms or 0,
             )
             code = shown.play()
         except KeyboardInterrupt:
@@ -175,7 +185,9 @@ class _Demo:
         leaves: bool,
         keep: bool,
         network: bool,
+        vms: int = 0,
     ) -> None:
+        self.vms = vms
         self.signals = signals
         self.nodes = nodes
         self.barclamp = barclamp
@@ -212,39 +224,72 @@ class _Demo:
         with self.signals.held():
             self.directory = Path(tempfile.mkdtemp(prefix=f"crowbar-{self.name}-"))
             made.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        machines = Machines(self.directory, self.vms, self.story.tell) if self.vms else None
+        if machines is not None:
+            machines.check()
+            machines.build(server.crowbar())
         hardware = self._hardware()
-        self.story.tell(f"Making a lab, one admin node and {self.nodes} more, and a database.")
+        light = 0 if machines is not None else self.nodes
+        self.story.tell(f"Making a lab, one admin node{f' and {light} more' if light else ''}, and a database.")
         with self.signals.held():
             database = server.begin_database(self.directory)
             made.callback(server.end, database)
         made.callback(Lab.remove, self.name)  # by name: it also clears what is half made
-        lab = Lab.create(self.name, nodes=self.nodes + 1, hide=(self.directory,), **hardware)
+        lab = Lab.create(self.name, nodes=light + 1, hide=(self.directory,), **hardware)
         password = server.admin_password(database)
         self.story.tell("Starting the server in the lab's network.")
         with self.signals.held():
-            process, url = server.start(lab, self.directory, settings=demo_network.SETTINGS if self.network else None)
+            process, url = server.start(lab, self.directory, **self._where(lab, machines))
             made.callback(server.end, process)
         seat = Target(url=url, user="admin", password=password, direct=True)
         api = Client(seat)
         made.callback(api.close)
         server.wait_ready(process, api, self.directory)
         self.story.tell(f"The server is ready: {url}  (user admin, password {password})")
-        names = self._prepare(lab, api, seat)
-        began = time.monotonic()
-        api.put("deployments", DEPLOYMENT, "commit")
-        self.story.tell("Committed. The annealer is at work.")
-        if not self._watch(api, process):
-            return self._tell_why(api)
-        took = time.monotonic() - began
-        self.story.tell(f"All is ACTIVE: {took:.1f} s after the commit, {self.story.seconds():.1f} s after the start.")
-        if self.names is not None:
-            self.names.look(url)
-        if self.scene is not None and not self._break_and_mend(self.scene, api, process, names):
+        if machines is not None:
+            done = self._boot(machines, lab, api, process)
+        else:
+            done = self._anneal(lab, api, seat, process)
+        if not done:
             return self._tell_why(api)
         if self.leaves or self.keep:
             return 0
         self.story.tell(f"Look around at {url} (user admin, password {password}). Ctrl-C ends the demo and removes it.")
         return self._stay(process)
+
+    def _anneal(self, lab: Lab, api: Client, seat: Target, process: subprocess.Popen[bytes]) -> bool:
+        names = self._prepare(lab, api, seat)
+        began = time.monotonic()
+        api.put("deployments", DEPLOYMENT, "commit")
+        self.story.tell("Committed. The annealer is at work.")
+        if not self._watch(api, process):
+            return False
+        took = time.monotonic() - began
+        self.story.tell(f"All is ACTIVE: {took:.1f} s after the commit, {self.story.seconds():.1f} s after the start.")
+        if self.names is not None:
+            self.names.look(seat.url)
+        return self.scene is None or self._break_and_mend(self.scene, api, process, names)
+
+    # ---- machines
+
+    def _where(self, lab: Lab, machines: Machines | None) -> dict[str, Any]:
+        """What the server is told, and in whose network it is."""
+        if machines is not None:
+            return {"settings": machines.settings, "at": lab.nodes[0].name}
+        return {"settings": demo_network.SETTINGS if self.network else None}
+
+    def _boot(self, machines: Machines, lab: Lab, api: Client, process: subprocess.Popen[bytes]) -> bool:
+        machines.answer(lab, api)
+        if not self._watch(api, process):
+            return False
+        self.story.tell("This server is ready for machines.")
+        began = time.monotonic()
+        machines.switch_on(lab)
+        if not self._watch(api, process, until=machines.are_managed):
+            return False
+        self.story.tell(f"All are managed: {time.monotonic() - began:.1f} s after they were switched on.")
+        machines.tell_of(api)
+        return True
 
     # ---- the second network
 
@@ -357,9 +402,11 @@ class _Demo:
 
     # ---- watching
 
-    def _watch(self, api: Client, process: subprocess.Popen[bytes]) -> bool:
-        """Show the annealing until it is over; True if all of it is ACTIVE."""
-        deadline = time.monotonic() + self.timeout
+    def _watch(
+        self, api: Client, process: subprocess.Popen[bytes], *, until: Callable[[Cells], bool] | None = None
+    ) -> bool:
+        """Show the annealing until it is over, or what is waited for is so; True if all of it is ACTIVE."""
+        deadline = time.monotonic() + (self.timeout if until is None else max(self.timeout, demo_vms.SECONDS))
         console = Console(highlight=False)
         seen: dict[tuple[str, str], str] = {}
         live = Live(console=console, auto_refresh=False) if console.is_terminal else None
@@ -372,10 +419,12 @@ class _Demo:
                     live.update(_board(cells), refresh=True)
                 else:
                     self._tell_changes(seen, cells)
-                if settled != "working":
+                if until is not None and until(cells):
+                    return True
+                if until is None and settled != "working":
                     return all(state == "ACTIVE" for state in cells.values())
                 if time.monotonic() > deadline:
-                    self.story.tell(f"Not settled within {self.timeout:g} s.")
+                    self.story.tell("It takes too long.")
                     return False
                 time.sleep(PAUSE)
 

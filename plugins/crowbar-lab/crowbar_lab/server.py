@@ -33,7 +33,7 @@ LOG = "server.log"
 def begin_database(directory: Path) -> subprocess.Popen[str]:
     """`crowbar db upgrade`, which goes on beside the caller; ``admin_password`` waits for it."""
     return subprocess.Popen(
-        [*_crowbar(), "db", "upgrade", "--format", "json"],
+        [*crowbar(), "db", "upgrade", "--format", "json"],
         env=_environment(os.environ, directory),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -64,7 +64,7 @@ def start(
         if lab.private_key is not None:
             environment["CROWBAR_JIG_SCRIPT_KEY_FILE"] = str(lab.private_key)
         process = lab.popen(
-            [*_crowbar(), "serve", "--listen", f"fd://{listener.fileno()}"],
+            [*crowbar(), "serve", "--listen", f"fd://{listener.fileno()}"],
             at=at,
             env=environment,
             pass_fds=(listener.fileno(),),
@@ -125,7 +125,7 @@ def _kill_session(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
-def _crowbar() -> list[str]:
+def crowbar() -> list[str]:
     """The command line `crowbar` of the installation that this is part of."""
     script = Path(sys.executable).with_name("crowbar")
     found = str(script) if script.exists() else shutil.which("crowbar")

@@ -214,3 +214,19 @@ def _find(matches: Callable[[bytes], bool], played: Demo) -> int:
                 found.append(int(process.name))
     assert found, played.said()
     return min(found)
+
+
+@pytest.mark.vms
+def test_bare_machines_are_managed_nodes_and_nothing_is_left(played: Demo) -> None:
+    played.start("--vms", "2", "--exit")
+    assert played.wait() == 0, played.said()
+    said = played.said()
+    assert "All are managed:" in said
+    assert {firmware for firmware in ("bios", "uefi") if f": {firmware}, serial number LAB" in said} == {"bios", "uefi"}
+    assert "Nothing of the demo is left." in said
+    assert played.remains() == []
+
+
+def test_machines_instead_of_light_nodes_exclude_these() -> None:
+    told = CliRunner().invoke(demo, ["--vms", "2", "--network"])
+    assert (told.exit_code, "leave --nodes and --network out" in told.output) == (2, True)

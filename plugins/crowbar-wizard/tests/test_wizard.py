@@ -199,6 +199,7 @@ def test_the_file_of_the_example_can_be_answered(bed: Testbed, tmp_path: Path) -
     assert "answered" in bed.cli("init").stdout
     made = bed.cli("init", "--answers", str(file))
     assert (made.exit_code, len(machines(web))) == (0, 1)
+    assert "Nothing begins yet, for" in made.stderr
     assert "nowhere.yaml cannot be read: No such file" in bed.cli("init", "--answers", "nowhere.yaml").stderr
     assert "carried out at" in bed.cli("init").stderr
     assert bed.cli("init", "--answers", str(file)).exit_code == 1
