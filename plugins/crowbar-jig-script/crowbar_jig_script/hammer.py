@@ -51,10 +51,10 @@ def _tell(kept: Kept, program: str, timeout: float) -> int:
     channel = kept.live().open_session(timeout=timeout)
     try:
         channel.settimeout(timeout)
-        later = f"sleep 1; exec {program}"
+        later = f"trap '' HUP; sleep 1; exec {program}"  # a small system may have no nohup
         channel.exec_command(
             f"PATH=$PATH:/usr/sbin:/sbin; command -v {program} >/dev/null || exit 127; "
-            f"nohup sh -c '{later}' </dev/null >/dev/null 2>&1 &"
+            f"({later}) </dev/null >/dev/null 2>&1 &"
         )
         return channel.recv_exit_status() if channel.status_event.wait(timeout) else 0
     finally:
