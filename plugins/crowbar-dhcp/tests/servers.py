@@ -14,12 +14,17 @@ from crowbar_dhcp.drivers import Server
 from crowbar_dhcp.drivers.kea import Kea
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
+from sqlalchemy import make_url
 
 from crowbar_core import CrowbarError
-from crowbar_core.testing.servers import PostgresServer, database_name
+from crowbar_core.testing import PostgresServer
 
 PORT = 8001
 SCHEMA = Path("/usr/share/kea/scripts/pgsql/dhcpdb_create.pgsql")
+
+
+def database_name(url: str) -> str:
+    return str(make_url(url).database)
 
 
 def empty_hosts(postgres: PostgresServer) -> str:

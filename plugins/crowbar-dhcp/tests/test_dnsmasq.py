@@ -11,8 +11,6 @@ from crowbar_dhcp.testing import check_dhcp_driver
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 
-from crowbar_core.barclamp import serving
-
 from .site import MAC, STRANGER, Site, on_node
 
 pytestmark = pytest.mark.lab
@@ -89,7 +87,7 @@ def test_a_node_that_comes_moves_boots_otherwise_and_goes_is_followed(lab: Lab, 
         site.settle()
         assert site.served("m2.lab.test") == "rescue"
         assert site.ask(OTHER, "-x", "0x5d:0000")["bootfile"] == "rescue/undionly.kpxe"
-        with serving(site.bed._cluster()):
+        with site.bed.serving():
             leases = {one.mac: one for one in site.driver().leases() if ":" not in one.address}
         assert (leases[OTHER].address, leases[OTHER].hostname) == ("10.77.0.102", "m2")
         site.bed.delete_node("m2.lab.test")
@@ -128,7 +126,7 @@ def test_nothing_differs_after_changes_at_random_and_kills(lab: Lab, site: Site,
         on_node(lab, lab.nodes[0].name, f"{KILL}; {START}")
 
     def work() -> None:
-        with serving(site.bed._cluster()):
+        with site.bed.serving():
             assert check_dhcp_driver(site.driver(), kill=kill, changes=changes, kills=kills) == []
         site.bed.periodic("dhcp-compare")
         site.settle()

@@ -12,7 +12,7 @@ from crowbar_dhcp.testing import check_dhcp_driver
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 
-from crowbar_core.testing.servers import PostgresServer
+from crowbar_core.testing import PostgresServer
 
 from .servers import KeaHere
 from .site import MAC, ask, ask6

@@ -14,7 +14,6 @@ from crowbar_dhcp.hosts import keep
 from sqlalchemy import Engine, event
 
 from crowbar_core import Barclamp, Json, NodeView, hookimpl
-from crowbar_core.barclamp import serving
 from crowbar_core.testing import FakeClock, Testbed
 
 
@@ -60,7 +59,7 @@ def test_a_refresh_asks_boots_of_once_and_as_often_for_many_nodes_as_for_few_and
 
         def refresh() -> list[str]:
             files.asked = 0
-            with statements() as said, serving(bed._cluster()):
+            with statements() as said, bed.serving():
                 now = wanted({})
                 with bed.change() as change:
                     keep(change, now.serving, now.machines)
