@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from crowbar_dhcp.jig import DhcpJig
 from crowbar_dhcp.services import ready
 from crowbar_jig_script.jig import ScriptJig
 from crowbar_lab.lab import Lab
+from crowbar_lab.testing import inside
 
 from crowbar_core import Barclamp, Json, NodeView, hookimpl
 from crowbar_core.testing import FakeClock, FakeJig, Testbed
@@ -168,3 +170,30 @@ class Site:
 
     def served(self, node: str) -> str:
         return self.bed.node(node).served_bootenv
+
+
+@contextmanager
+def served(lab: Lab, *, program: str = "") -> Iterator[Site]:
+    """dhcp-server on the first node (by ``program``, if one is named), dhcp-database, all nodes on the network, and a
+    machine that is only a name.
+    """
+    made = Site(lab)
+
+    def set_up() -> None:
+        made.__enter__()
+        made.bed.bind("dhcp-database")
+        made.bed.bind("dhcp-server", lab.nodes[0].name)
+        if program:
+            made.bed.set("dhcp-program", program, node=lab.nodes[0].name, role="dhcp-server")
+        for node in lab.nodes:
+            made.bed.bind("network-lab", node.name)
+        made.bed.commit()
+        made.settle()
+        made.machine("m1.lab.test", MAC, "10.77.0.101")
+
+    try:
+        inside(lab, set_up)
+        yield made
+    finally:
+        with suppress(AttributeError):
+            made.__exit__()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pytest
 from crowbar_dhcp.program import PLACE
@@ -11,7 +10,7 @@ from crowbar_dhcp.testing import check_dhcp_driver
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 
-from .site import MAC, STRANGER, Site, on_node
+from .site import MAC, STRANGER, Site, on_node, served
 
 pytestmark = pytest.mark.lab
 
@@ -36,25 +35,8 @@ SIX = {
 
 @pytest.fixture(scope="module")
 def site(lab: Lab) -> Iterator[Site]:
-    made = Site(lab)
-
-    def set_up() -> None:
-        made.__enter__()
-        made.bed.bind("dhcp-database")
-        made.bed.bind("dhcp-server", lab.nodes[0].name)
-        made.bed.set("dhcp-program", "dnsmasq", node=lab.nodes[0].name, role="dhcp-server")
-        for node in lab.nodes:
-            made.bed.bind("network-lab", node.name)
-        made.bed.commit()
-        made.settle()
-        made.machine("m1.lab.test", MAC, "10.77.0.101")
-
-    try:
-        inside(lab, set_up)
+    with served(lab, program="dnsmasq") as made:
         yield made
-    finally:
-        with suppress(AttributeError):
-            made.__exit__()
 
 
 @pytest.mark.parametrize("who", ["node", "stranger"])

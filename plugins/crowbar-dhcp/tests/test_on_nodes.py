@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from crowbar_dhcp.testing import check_dhcp_driver
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 
-from .site import API, CARD, MAC, STRANGER, Site, on_node
+from .site import API, CARD, MAC, STRANGER, Site, on_node, served
 
 pytestmark = pytest.mark.lab
 
@@ -24,25 +23,8 @@ IPXE = ("-x", "0x5d:0000", "-x", "0x4d:69505845")
 
 @pytest.fixture(scope="module")
 def site(lab: Lab) -> Iterator[Site]:
-    """dhcp-server on the first node, dhcp-database, both nodes on the network, and a machine that is only a name."""
-    made = Site(lab)
-
-    def set_up() -> None:
-        made.__enter__()
-        made.bed.bind("dhcp-database")
-        made.bed.bind("dhcp-server", lab.nodes[0].name)
-        for node in lab.nodes:
-            made.bed.bind("network-lab", node.name)
-        made.bed.commit()
-        made.settle()
-        made.machine("m1.lab.test", MAC, "10.77.0.101")
-
-    try:
-        inside(lab, set_up)
+    with served(lab) as made:
         yield made
-    finally:
-        with suppress(AttributeError):
-            made.__exit__()
 
 
 def database_runs(site: Site) -> int:

@@ -63,9 +63,8 @@ def read(session: Any) -> Wizard:
 
 
 def _place(session: Any, values: Mapping[str, str]) -> dict[str, str]:
-    system = session.scalar(
-        select(nodes.c.name).where(nodes.c.system).order_by(nodes.c.id).limit(1)
-    )  # the first deployment is the system's
+    # The first deployment is the system's.
+    system = session.scalar(select(nodes.c.name).where(nodes.c.system).order_by(nodes.c.id).limit(1))
     return {"machine": values.get("name", ""), "address": values.get("address", ""), "system": system or ""}
 
 
@@ -73,11 +72,7 @@ def answer(name: str, given: Mapping[str, str] | None) -> tuple[str, ...]:
     """Keep the answers of a step (None: it is skipped) after trying them with those of all other steps. Returns what
     would be made. Raises ``NotFound``, ``Refused`` when all has been carried out, ``BadInput`` with the fields.
     """
-    with cluster().change() as change:
-        wizard = _open(change)
-        kept = _kept(change, wizard, named(wizard.steps, name), given)
-    # Tried in a change of its own, which is undone whatever comes of it.
-    lines = attempt({name: kept})
+    kept, lines = _tried(name, given)
     with cluster().change() as change:
         _keep(change, _open(change), name, kept)
     return lines
@@ -132,10 +127,7 @@ def attempt(fresh: Mapping[str, Answer] | None = None) -> tuple[str, ...]:
 
 def try_step(name: str, given: Mapping[str, str]) -> tuple[str, ...]:
     """As ``answer``, but nothing is kept."""
-    with cluster().change() as change:
-        wizard = _open(change)
-        kept = _kept(change, wizard, named(wizard.steps, name), given)
-    return attempt({name: kept})
+    return _tried(name, given)[1]
 
 
 def forget() -> None:
@@ -147,6 +139,13 @@ def forget() -> None:
 
 
 # ---------------------------------------------------------------- parts
+
+
+def _tried(name: str, given: Mapping[str, str] | None) -> tuple[Answer, tuple[str, ...]]:
+    """What is to be kept of the answers of a step, and what would be made: in a change of its own, which is undone."""
+    with cluster().change() as change:
+        kept = _kept(change, _open(change), name, given)
+    return kept, attempt({name: kept})
 
 
 def _open(change: Change) -> Wizard:
@@ -163,7 +162,7 @@ def _with(change: Change, wizard: Wizard, given: Mapping[str, Mapping[str, str] 
     """The machine's own step comes first, for the defaults of others are made of it."""
     held: dict[str, Answer] = {}
     for name in (MACHINE, *(one.name for one in wizard.steps if one.name != MACHINE)):
-        held[name] = _kept(change, _placed(change, wizard, held), named(wizard.steps, name), given.get(name))
+        held[name] = _kept(change, _placed(change, wizard, held), name, given.get(name))
     return _placed(change, wizard, held)
 
 
@@ -175,21 +174,20 @@ def _placed(change: Change, wizard: Wizard, held: Mapping[str, Answer]) -> Wizar
     return Wizard(steps=steps, answers=held, place=where)
 
 
-def _kept(change: Change, wizard: Wizard, step: Step, given: Mapping[str, str] | None) -> Answer:
-    """What is to be kept of the answers. Raises ``BadInput`` whose pointers begin with the step."""
+def _kept(change: Change, wizard: Wizard, name: str, given: Mapping[str, str] | None) -> Answer:
+    """What is to be kept of the answers. Raises ``BadInput`` whose pointers begin with the step, ``NotFound``."""
+    step = named(wizard.steps, name)
     if given is None:
         return Answer(skipped=True, answered_at=change.now)
-    held = wizard.answers[step.name].values if step.name in wizard.answers else {}
-    step = named(wizard.steps, step.name)
-    secret = {one.name for one in step.fields if one.secret}
+    held = wizard.answers[name].values if name in wizard.answers else {}
     # A secret that is not typed again stays.
-    before = {name: change.unseal(held[name]) for name in secret if held.get(name)}
+    before = {name: change.unseal(held[name]) for name in step.secrets if held.get(name)}
     asked = {**{name: value for name, value in before.items() if not given.get(name)}, **{
         name: value for name, value in given.items() if value or name not in before
     }}  # fmt: skip
     with _of_step(step.name):
         values = step.checked(asked)
-    sealed = {name: change.seal(value) if name in secret and value else value for name, value in values.items()}
+    sealed = {name: change.seal(value) if name in step.secrets and value else value for name, value in values.items()}
     return Answer(skipped=False, answered_at=change.now, values=sealed)
 
 
@@ -221,9 +219,8 @@ def _make(change: Change, wizard: Wizard) -> tuple[str, ...]:
         kept = wizard.answers.get(step.name)
         if kept is None or kept.skipped:
             continue
-        secret = {one.name for one in step.fields if one.secret}
         values = {
-            name: change.unseal(value) if name in secret and value else value
+            name: change.unseal(value) if name in step.secrets and value else value
             for name, value in wizard.values(step).items()
         }
         with _of_step(step.name):

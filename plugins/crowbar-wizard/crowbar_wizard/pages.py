@@ -87,8 +87,7 @@ def _typed() -> dict[str, str]:
 
 def _shown(step: Step, wizard: Wizard) -> dict[str, str]:
     """What the fields of the form hold: secrets are typed anew, or stay."""
-    secret = {one.name for one in step.fields if one.secret}
-    return {name: "" if name in secret else value for name, value in wizard.values(step).items()}
+    return {name: "" if name in step.secrets else value for name, value in wizard.values(step).items()}
 
 
 def _step(wizard: Wizard, step: Step, values: Mapping[str, str], *, error: CrowbarError | None = None) -> Response:

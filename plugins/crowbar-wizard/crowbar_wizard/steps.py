@@ -40,6 +40,11 @@ class Step:
     fields: tuple[Field, ...] = ()
     picture: Callable[[Mapping[str, str]], Any] | None = None
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The fields whose answers nobody is shown."""
+        return frozenset(one.name for one in self.fields if one.secret)
+
     def checked(self, given: Mapping[str, str]) -> dict[str, str]:
         """All fields with their answers, those not given with their defaults. Raises ``BadInput`` with the fields."""
         wrong = [
@@ -66,8 +71,7 @@ class Step:
 
     def shown(self, values: Mapping[str, str]) -> dict[str, str]:
         """Answers as anybody may see them."""
-        secret = {one.name for one in self.fields if one.secret}
-        return {name: MASK if name in secret and value else value for name, value in values.items()}
+        return {name: MASK if name in self.secrets and value else value for name, value in values.items()}
 
 
 def gather(session: Any, place: Mapping[str, str]) -> tuple[Step, ...]:
