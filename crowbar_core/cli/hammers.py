@@ -8,7 +8,7 @@ import click
 
 from crowbar_core.cli import output as out
 from crowbar_core.cli.confirm import ask, yes_option
-from crowbar_core.cli.connection import connect
+from crowbar_core.cli.connection import ask_password, connect
 from crowbar_core.cli.context import noun, output
 from crowbar_core.cli.verbs import add_destroy, add_list, add_show, done, pair, read_value, ref
 
@@ -32,16 +32,27 @@ def available() -> None:
     out.rows(connect().get("available_hammers"), ("name",), output())
 
 
+_secret = click.option(
+    "--secret", multiple=True, metavar="KEY",
+    help="A text that is asked for, or read from a line of standard input: no command line shows it.",
+)  # fmt: skip
+
+
+def _config(config: tuple[str, ...], secret: tuple[str, ...]) -> dict[str, Any]:
+    given = {key: read_value(value) for key, value in (pair(text, "--config") for text in config)}
+    return given | {key: ask_password(f"{key}: ") for key in secret}
+
+
 @hammers.verb("create")
 @click.argument("node")
 @click.argument("name")
 @click.option("--priority", type=int, default=0, show_default=True, help="The highest wins, action by action.")
 @click.option("--config", multiple=True, metavar="KEY=VALUE", help="What this kind of hammer needs; may be repeated.")
-def create(node: str, name: str, priority: int, config: tuple[str, ...]) -> None:
+@_secret
+def create(node: str, name: str, priority: int, config: tuple[str, ...], secret: tuple[str, ...]) -> None:
     """Give NODE a hammer of the kind NAME."""
     client = connect()
-    settings = {key: read_value(value) for key, value in (pair(text, "--config") for text in config)}
-    body = {"node_id": ref(node), "name": name, "priority": priority, "config": settings}
+    body = {"node_id": ref(node), "name": name, "priority": priority, "config": _config(config, secret)}
     out.record(client.post("hammers", body=body), output())
 
 
@@ -49,13 +60,14 @@ def create(node: str, name: str, priority: int, config: tuple[str, ...]) -> None
 @click.argument("number", metavar="HAMMER")
 @click.option("--priority", type=int, help="The highest wins, action by action.")
 @click.option("--config", multiple=True, metavar="KEY=VALUE", help="A key to change; KEY=null removes it.")
-def update(number: str, priority: int | None, config: tuple[str, ...]) -> None:
+@_secret
+def update(number: str, priority: int | None, config: tuple[str, ...], secret: tuple[str, ...]) -> None:
     """Change a hammer's priority or configuration; what is not named stays."""
     body: dict[str, Any] = {} if priority is None else {"priority": priority}
-    if config:
-        body["config"] = {key: read_value(value) for key, value in (pair(text, "--config") for text in config)}
+    if config or secret:
+        body["config"] = _config(config, secret)
     if not body:
-        raise click.UsageError("Say what to change: --priority, --config.")
+        raise click.UsageError("Say what to change: --priority, --config, --secret.")
     out.record(connect().patch("hammers", number, body=body), output())
 
 

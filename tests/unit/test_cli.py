@@ -487,6 +487,13 @@ def test_a_hammer_is_changed_key_by_key_and_a_run_woken(server: Server, run: Run
     assert server.requests() == [("PATCH", "/api/v2/hammers/3"), ("PUT", "/api/v2/runs/4/wake")]
 
 
+def test_a_secret_of_a_hammer_is_read_from_standard_input_as_a_text(server: Server, run: Run) -> None:
+    server.on("PATCH", "/api/v2/hammers/3", {"id": 3})
+    assert run("hammers", "update", "3", "--secret", "password", stdin="1234\n").exit_code == 0
+    assert server.asked[-1][3] == {"config": {"password": "1234"}}
+    assert run("hammers", "update", "3", "--secret", "password", stdin="").exit_code == 2
+
+
 # ---------------------------------------------------------------- destroying asks first
 
 LOSS = {
@@ -771,7 +778,7 @@ def imported_by(*args: str, among: frozenset[str], **environment: str) -> str:
 HEAVY = frozenset(
     (
         "crowbar_core.plugins", "crowbar_example", "crowbar_example_inventory", "crowbar_jig_script", "crowbar_lab",
-        "crowbar_dhcp", "crowbar_dns", "crowbar_network", "crowbar_provisioner", "crowbar_wizard",
+        "crowbar_bmc", "crowbar_dhcp", "crowbar_dns", "crowbar_network", "crowbar_provisioner", "crowbar_wizard",
         "crowbar_core.barclamp", "flask", "gunicorn", "jsonschema", "pydantic", "requests", "rich.console",
         "rich.progress", "sqlalchemy", "stevedore", "yaml",
     )

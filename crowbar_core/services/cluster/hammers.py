@@ -78,10 +78,14 @@ def change_hammer(
 
 
 def _check(parts: Parts, name: str, config: Mapping[str, Json]) -> None:
-    """Refuse a configuration that breaks the hammer's schema, or that the hammer itself does not take."""
+    """Refuse a configuration that breaks the hammer's schema, or that the hammer itself does not take. Where it has
+    secrets, what is wrong is said without the values.
+    """
     schema = parts.registry.hammer_schema(name)
     if schema:
-        check_value(Attribute(name=f"config of the hammer {name}", schema=schema), dict(config))
+        rules = schema.get("properties", {}).values()
+        secret = any(isinstance(rule, Mapping) and rule.get("writeOnly") for rule in rules)
+        check_value(Attribute(name=f"config of the hammer {name}", schema=schema, secret=secret), dict(config))
     parts.registry.hammer(name, config)
 
 

@@ -11,9 +11,12 @@ import contextlib
 import http.server
 import json
 import socket
+import ssl
+import sys
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -37,11 +40,13 @@ IPMI_DEVICES = {0: None, 1: "Pxe", 2: "Hdd"}
 @dataclass
 class Quirks:
     """How a BMC can be as BMCs are. ``slow``: seconds before each answer; ``refuses``: how many of the next orders it
-    refuses; ``says``: "on" or "off", whatever is true, or "" for the truth."""
+    refuses; ``says``: "on" or "off", whatever is true, or "" for the truth; ``drops``: how many of the next sessions
+    it ends without an answer."""
 
     slow: float = 0.0
     refuses: int = 0
     says: str = ""
+    drops: int = 0
 
 
 class Refused(Exception):
@@ -61,6 +66,13 @@ class Bmc:
         """Before each answer."""
         if self.quirks.slow:
             time.sleep(self.quirks.slow)
+
+    def hangs_up(self) -> bool:
+        """Whether the session ends now, without an answer."""
+        with self._lock:
+            drops = self.quirks.drops > 0
+            self.quirks.drops = max(0, self.quirks.drops - 1)
+        return drops
 
     def power_state(self) -> str:
         return self.quirks.says or ("on" if self.vm.on else "off")
@@ -106,8 +118,12 @@ class Ipmi(ipmi.Bmc):  # type: ignore[misc]  # pyghmi has no types
     def __init__(self, bmc: Bmc, plan: VmPlan) -> None:
         super().__init__({BMC_USER: BMC_PASSWORD}, bmcuuid=uuid.UUID(plan.uuid), address="::")
         self.bmc = bmc
+        self._ended: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def handle_raw_request(self, request: Any, session: Any) -> None:
+        if session in self._ended or self.bmc.hangs_up():
+            self._ended.add(session)
+            return
         self.bmc.pause()
         super().handle_raw_request(request, session)
 
@@ -181,15 +197,23 @@ RESETS = {
 
 
 class Redfish(http.server.ThreadingHTTPServer):
-    """A service with one system, on port 80 of all addresses."""
+    """A service with one system, on all addresses: on port 80, or on 443 with a certificate."""
 
     address_family = socket.AF_INET6
     daemon_threads = True
 
-    def __init__(self, bmc: Bmc, plan: VmPlan) -> None:
+    def __init__(self, bmc: Bmc, plan: VmPlan, tls: ssl.SSLContext | None = None) -> None:
         self.bmc = bmc
         self.plan = plan
-        super().__init__(("::", 80), _RedfishRequest)
+        super().__init__(("::", 443 if tls else 80), _RedfishRequest)
+        if tls:
+            # Hands are shaken where a request is read, in its own thread.
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that does not like the certificate goes, and nothing is wrong."""
+        if not isinstance(sys.exc_info()[1], ssl.SSLError):
+            super().handle_error(request, client_address)
 
 
 class _RedfishRequest(http.server.BaseHTTPRequestHandler):
@@ -300,6 +324,9 @@ class _RedfishRequest(http.server.BaseHTTPRequestHandler):
         return given if isinstance(given, dict) else {}
 
     def _is_signed_in(self) -> bool:
+        if self.server.bmc.hangs_up():
+            self.close_connection = True
+            return False
         self.server.bmc.pause()
         secret = base64.b64encode(f"{BMC_USER}:{BMC_PASSWORD}".encode()).decode()
         if self.headers.get("Authorization") == f"Basic {secret}":
@@ -326,6 +353,8 @@ class _RedfishRequest(http.server.BaseHTTPRequestHandler):
         self.send_response(code)
         if code == HTTPStatus.UNAUTHORIZED:
             self.send_header("WWW-Authenticate", 'Basic realm="BMC"')
+        if self.close_connection:  # the client wanted it so, and must not send its next request here
+            self.send_header("Connection", "close")
         self.send_header("OData-Version", "4.0")
         self.send_header("Content-Type", "application/json")
         if code != HTTPStatus.NO_CONTENT:

@@ -1,7 +1,8 @@
 """A virtual machine's process: its BMC, with a card and addresses of its own at the lab's bridge, which holds QEMU.
 
     lab0 (bridge) ── tap vm1n0 ── QEMU, as nobody
-          └───────── veth vm1bmc ── eth0 in the BMC's network namespace: IPMI on port 623, Redfish on port 80
+          └───────── veth vm1bmc ── eth0 in the BMC's network namespace: IPMI on port 623, Redfish on ports 80 and
+                                   443 (with a certificate that nobody has signed)
 
 Run by the keeper as ``python -m crowbar_lab.vm_process DIRECTORY`` with the machine's plan on standard input. It says
 one line of JSON on standard output when the BMC answers, or why it cannot; afterwards the lab asks it over the socket
@@ -27,6 +28,7 @@ from crowbar_lab.boot import BootError, run_ip
 from crowbar_lab.vm_bmc import Bmc, Ipmi, Quirks, Redfish, Refused
 from crowbar_lab.vm_plan import NOBODY, VARIABLES, VmPlan, qemu_command, tap
 from crowbar_lab.vm_qemu import PowerError, Vm
+from crowbar_lab.vm_tls import self_signed
 from crowbar_lab.wires import BRIDGE
 
 PLACE = Path("/tmp")
@@ -183,7 +185,8 @@ def main(arguments: Sequence[str]) -> None:
         _make_wires(plan, wanted)
         _make_place(plan, directory, wanted["tools"])
         bmc = Bmc(Vm(plan, lambda first: _command(plan, first, wanted), str(PLACE / "qmp")))
-        servers = (Redfish(bmc, plan), Control(f"/proc/self/fd/{here}/{CONTROL}", bmc))
+        tls = Redfish(bmc, plan, self_signed(plan.name))
+        servers = (Redfish(bmc, plan), tls, Control(f"/proc/self/fd/{here}/{CONTROL}", bmc))
         spoken = Ipmi(bmc, plan)
     except (OSError, BootError, subprocess.CalledProcessError) as error:
         said = error.stderr if isinstance(error, subprocess.CalledProcessError) else b""

@@ -48,6 +48,7 @@ class Vm:
         self.target: str | None = None
         """What the override names, one of TARGETS."""
         self.mode = DISABLED
+        self._order: dict[str, int] = {}
         self.starts = 0
 
     @property
@@ -74,6 +75,7 @@ class Vm:
                 return
             self._forget()
             self._process = self._starter.submit(_start, self._command(self.first)).result()
+            self._order = boot_order(self.plan, self.first)
             self.starts += 1
             try:
                 self._qmp = _Qmp(self._connect(self._process), self._reset_seen)
@@ -112,9 +114,11 @@ class Vm:
                 self._write_order()
 
     def _write_order(self) -> None:
-        # Two devices cannot have the same index for a moment either: disks keep theirs, cards move below or above.
+        # Two devices cannot have the same index for a moment either: disks keep theirs, cards move below or above. A
+        # device that has it already is refused, too.
         for device, index in boot_order(self.plan, self.first).items():
-            if device.startswith("nic"):
+            if self._order[device] != index:
+                self._order[device] = index
                 self._ask("qom-set", path=f"/machine/peripheral/{device}", property="bootindex", value=index)
 
     def _reset_seen(self) -> None:

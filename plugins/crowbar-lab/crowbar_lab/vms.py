@@ -74,13 +74,13 @@ class LabVm:
             )
         self._ask(do="boot", target=target, mode=mode)
 
-    def quirks(self, *, slow: float = 0.0, refuses: int = 0, says: str = "") -> None:
-        """Make its BMC ``slow`` (seconds before each answer), have it refuse so many orders, or say "on" or "off" of
-        the power whatever is true. What is not named is as it should be.
+    def quirks(self, *, slow: float = 0.0, refuses: int = 0, says: str = "", drops: int = 0) -> None:
+        """Make its BMC ``slow`` (seconds before each answer), have it refuse so many orders, say "on" or "off" of the
+        power whatever is true, or end so many sessions without an answer. What is not named is as it should be.
         """
         if says not in ("", "on", "off"):
             raise LabError(f"A BMC says on or off of its machine's power, not {says!r}.")
-        self._ask(do="quirks", quirks={"slow": slow, "refuses": refuses, "says": says})
+        self._ask(do="quirks", quirks={"slow": slow, "refuses": refuses, "says": says, "drops": drops})
 
     # ---- its console
 
