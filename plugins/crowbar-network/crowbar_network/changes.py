@@ -77,11 +77,11 @@ def with_left(state: State, wanted: Sequence[Link], ours: Collection[str]) -> tu
     return (*left, *wanted)
 
 
-def missing(state: State, wanted: Sequence[Link]) -> list[str]:
+def missing(state: State, wanted: Sequence[Link], *, gone: Collection[str] = ()) -> list[str]:
     """What is not as it is wanted, a sentence each, from below: what the files say, and what lives (carrier, partner of
-    LACP, an address that another machine has).
+    LACP, an address that another machine has). ``gone``: links that should be no more.
     """
-    said = []
+    said = [f"{name} is still there, and is no longer wanted" for name in sorted(gone) if name in state.links]
     for link in wanted:
         known = state.links.get(link.name)
         if known is None:

@@ -40,8 +40,8 @@ from crowbar_network.listening import LLDPD, listen
 from crowbar_network.program import Trial
 from crowbar_network.settings import Settings
 from crowbar_network.state import State, read
+from crowbar_network.trials import trial
 from crowbar_network.wanted import Config, on_machine
-from crowbar_network.writers import trial
 
 INVENTORY = "network-nics"
 """The role that only tells what cards a node has."""
@@ -49,6 +49,7 @@ _ASK = 20.0
 _BUSY = 75
 _LATE = 3
 _PAUSE = 0.2
+_TIMES = 3
 _MOMENT = 4
 """This part of the time limit the connection that there is may hang while the change is tried, or a step of a login."""
 _LOGIN = 3.0
@@ -98,6 +99,18 @@ class _Verdict:
     """Whether nobody else has our addresses."""
     unheard: NodeUnreachable | None = None
     """Why it is not known whether the change has begun."""
+    times: int = 0
+    """How often in a row ``first`` has been found on the node."""
+    since: float = 0.0
+
+    def found(self, problem: str) -> None:
+        if not self.times or problem != self.first:
+            self.times, self.since = 0, time.monotonic()
+        self.first = problem
+        self.times += 1
+
+    def stands(self, patience: int) -> bool:
+        return bool(patience) and self.times >= _TIMES and time.monotonic() - self.since >= patience
 
 
 class _Run:
@@ -220,10 +233,12 @@ class _Run:
         addresses = self._ways_in(taken)
         late = began + limit - _LAST_CALL
         new = Remote.of_cluster(connect_timeout=max(_LOGIN, limit / _MOMENT))
+        gone = {*found.touched} - {link.name for link in links}
         verdict = _Verdict(unheard=unheard)
         try:
-            while time.monotonic() < late and not task.cancelled.is_set():
-                if (kept := self._look_once(new, change, addresses, links, taken, files, verdict, late)) is not None:
+            while time.monotonic() < late and not (task.cancelled.is_set() or verdict.stands(self.settings.patience)):
+                kept = self._look_once(new, change, addresses, links, gone, taken, files, verdict, late)
+                if kept is not None:
                     self.remote.forget(task.node, task.address)
                     for warning in verdict.near:
                         task.log(f"warning: {warning}")
@@ -249,6 +264,7 @@ class _Run:
         change: str,
         addresses: Sequence[str],
         links: Sequence[Link],
+        gone: Collection[str],
         taken: Sequence[Config],
         files: Filing,
         verdict: _Verdict,
@@ -265,17 +281,17 @@ class _Run:
                     return None
                 verdict.seen = state
                 verdict.near = []
-                if wrong := missing(state, links):
-                    verdict.first = wrong[0]
+                if wrong := missing(state, links, gone=gone):
+                    verdict.found(wrong[0])
                     return None
                 if problem := self._doubled(new, address, taken, links, verdict):
-                    verdict.first = problem
+                    verdict.found(problem)
                     return None
                 if settling(state, links):
-                    verdict.first = "duplicate address detection has not ended"
+                    verdict.found("duplicate address detection has not ended")
                     return None
                 if problem := self._others_answer(new, address, taken, links, verdict):
-                    verdict.first = problem
+                    verdict.found(problem)
                     return None
                 if time.monotonic() > late:
                     return None

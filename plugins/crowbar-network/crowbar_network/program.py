@@ -44,12 +44,12 @@ FILES = (
 def look(*, files: bool) -> tuple[str, str]:
     """The program, and the mark of its headings. With ``files`` also the texts of ``FILES``, and clients of DHCP."""
     mark = f"==={secrets.token_hex(8)}"
-    return _program({"mark": mark}, f"set -- {' '.join(FILES) if files else ''}", _part("look")), mark
+    return _program({"mark": mark}, f"set -- {' '.join(FILES) if files else ''}", part("look")), mark
 
 
 def listen() -> str:
     """Makes sure that LLDP runs there."""
-    return _program({}, _part("listen"))
+    return _program({}, part("listen"))
 
 
 def wires(pings: Iterable[tuple[str, str, int]] = ()) -> tuple[str, str]:
@@ -58,7 +58,7 @@ def wires(pings: Iterable[tuple[str, str, int]] = ()) -> tuple[str, str]:
     """
     mark = f"==={secrets.token_hex(8)}"
     asked = [f"ask {shlex.quote(mine)} {shlex.quote(theirs)} {size}" for mine, theirs, size in pings]
-    return _program({"mark": mark}, _part("wires"), _part("ping"), *asked, "wait", "heading end"), mark
+    return _program({"mark": mark}, part("wires"), part("ping"), *asked, "wait", "heading end"), mark
 
 
 def sections(text: str, mark: str) -> dict[str, str]:
@@ -82,39 +82,39 @@ def begin(change: str, *, limit: int, forward: Sequence[str], backward: Sequence
         "forward6": _lines([line for line in there6 if not is_removal(line)]),
         "backward": _lines(again),
         "backward6": _lines(again6),
-        "watch.sh": _part("watch"),
+        "watch.sh": part("watch"),
         "try.sh": trial.before,
         "settle.sh": trial.settle,
         "untry.sh": trial.undo,
     }
     unpack = "\n".join(_write(f'"$1"/{name}', text) for name, text in put.items() if text)
-    return _program({"id": _checked(change), "limit": str(limit)}, f"unpack() {{\n{unpack}\n}}", _part("begin"))
+    return _program({"id": _checked(change), "limit": str(limit)}, f"unpack() {{\n{unpack}\n}}", part("begin"))
 
 
 def await_tried(change: str, *, seconds: int) -> str:
     """Ends when the change has been tried, and after so many seconds at the latest."""
-    return _program({"id": _checked(change), "seconds": str(seconds)}, _part("await"))
+    return _program({"id": _checked(change), "seconds": str(seconds)}, part("await"))
 
 
 def keep(change: str, files: Mapping[str, str], copies: Mapping[str, str], gone: Collection[str]) -> str:
     """``copies``: to -> from, both on the node."""
-    return _program({"id": _checked(change)}, _filing(files, copies, gone), _part("keep"))
+    return _program({"id": _checked(change)}, _filing(files, copies, gone), part("keep"))
 
 
 def write(files: Mapping[str, str], copies: Mapping[str, str], gone: Collection[str]) -> str:
-    return _program({}, _filing(files, copies, gone), _part("write"))
+    return _program({}, _filing(files, copies, gone), part("write"))
 
 
 def back(change: str, why: str = "") -> str:
     """``why``: lead back now; without it only ask how it ended."""
-    return _program({"id": _checked(change), "why": " ".join(why.split())}, _part("back"))
+    return _program({"id": _checked(change), "why": " ".join(why.split())}, part("back"))
 
 
 def probe(asked: Iterable[tuple[str, int]], doubled: Iterable[tuple[str, str]]) -> str:
     """``asked``: (address, size of a whole ping, or 0); ``doubled``: (address, interface) that nobody else may have."""
     lines = [f"asked {address} {size} &" for address, size in asked]
     lines += [f"doubled {address} {dev} &" for address, dev in doubled]
-    return _program({}, "\n".join(("ask() {", *lines, ":", "}")), _part("probe"))
+    return _program({}, "\n".join(("ask() {", *lines, ":", "}")), part("probe"))
 
 
 def _filing(files: Mapping[str, str], copies: Mapping[str, str], gone: Collection[str]) -> str:
@@ -157,7 +157,7 @@ def _program(values: Mapping[str, str], *parts: str) -> str:
 
 
 @cache
-def _part(name: str) -> str:
+def part(name: str) -> str:
     return (resources.files(__package__) / "node" / f"{name}.sh").read_text(encoding="utf-8")
 
 

@@ -7,13 +7,11 @@ when it was made, so that nothing here needs quoting.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from crowbar_core import Extensions
 from crowbar_network.changes import by_family, fresh, route_line, rule_line
 from crowbar_network.layers import RULE, Link, Route
-from crowbar_network.program import Trial
 
 WRITERS = Extensions("crowbar_network.writers", "writer")
 Writer = Callable[[Sequence[Link]], Mapping[str, str]]
@@ -180,29 +178,3 @@ def iproute2(links: Sequence[Link]) -> dict[str, str]:
 
 def _text(lines: Iterable[str]) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
-
-
-# ---------------------------------------------------------------- while a change is tried
-
-_MASK = "/run/systemd/network/00-crowbar-trial.network"
-_TOGETHER = "/run/systemd/network/05-crowbar-"
-
-
-def trial(writer: str, links: Sequence[Link], touched: Sequence[str], *, networkd_runs: bool) -> Trial:
-    """What systemd-networkd is told while a change is tried, where it runs: it must leave the links alone until they
-    stand, also its own clients of DHCP there. Where it is to have them, it is then given, below /run, what it will
-    find after the next start once the change is kept.
-    """
-    if not networkd_runs:
-        return Trial()
-    masked = _text([MARK, "[Match]", f"Name={' '.join(touched)}", "", "[Link]", "Unmanaged=yes"])
-    mask = f"mkdir -p /run/systemd/network\nprintf '%s' {shlex.quote(masked)} >{_MASK}\nnetworkctl reload\n"
-    unmask = f"rm -f {_MASK}\nnetworkctl reload\n"
-    undo = f'rm -f {_TOGETHER}*\nif [ "${{1-}}" = first ]; then\n{mask}else\n{unmask}fi\n'
-    if writer not in ("networkd", "netplan"):
-        return Trial(before=mask, settle=f"rm -f {_TOGETHER}*\n", undo=undo)
-    files = {
-        path.replace("/etc/systemd/network/10-crowbar-", _TOGETHER): text for path, text in networkd(links).items()
-    }
-    settle = "".join(f"printf '%s' {shlex.quote(text)} >{path}\n" for path, text in files.items()) + unmask
-    return Trial(before=mask, settle=settle, undo=undo)
