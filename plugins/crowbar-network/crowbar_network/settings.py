@@ -15,6 +15,12 @@ class Settings:
         " connection.",
         above=3,
     )
+    patience: int = setting(
+        0,
+        "Seconds for which the same fault is looked at, three times at least, before a change is taken back without"
+        " waiting for the end of keep_within. 0: it is waited for.",
+        above=-1,
+    )
     lldp_wait: int = setting(
         35,
         "Seconds for which switches are waited for where LLDP was just begun; most announce themselves every 30.",

@@ -12,7 +12,7 @@ BACK = pytest.StashKey[list[tuple[float, str, bool]]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--broken", type=int, default=0, help="how many broken changes of 8 kinds a node must survive")
-    parser.addoption("--keep-within", type=int, default=30, help="seconds after which a whole machine leads back")
+    parser.addoption("--keep-within", type=int, default=20, help="seconds after which a locked machine leads back")
 
 
 @pytest.fixture

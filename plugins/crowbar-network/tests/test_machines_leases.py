@@ -17,8 +17,8 @@ from crowbar_network.listening import LLDPD
 
 from crowbar_core import Done, NodeView, PermanentError, Role, Task
 
+from .at_switch import RUNS, Site, eventually, network, site_of
 from .machine import ADDRESS, ADDRESS6, NAME, Machine, started
-from .test_combinations import RUNS, Site, eventually, network, site_of
 from .test_machines import FIRST
 
 pytestmark = [pytest.mark.machines, pytest.mark.lab, pytest.mark.timeout(1200)]
