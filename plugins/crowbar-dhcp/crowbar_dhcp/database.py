@@ -8,8 +8,8 @@ others are told, and it is told when it is back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -27,10 +27,10 @@ from crowbar_core import (
 )
 from crowbar_core.tables import node_roles, nodes, roles
 from crowbar_dhcp import facts, foreign, services
-from crowbar_dhcp.drivers import ServerDown
+from crowbar_dhcp.drivers import ServerDown, proxies
 from crowbar_dhcp.hosts import keep
 from crowbar_dhcp.services import DATABASE, SERVER, SERVICE, Service, all_services
-from crowbar_dhcp.serving import NOTHING, Machine, Options, Serving, serving_of
+from crowbar_dhcp.serving import NONE, OWN, Fault, Machine, Options, Serving, serving_of
 from crowbar_dhcp.tables import faults
 
 COMPARE_EVERY = timedelta(minutes=5)
@@ -54,14 +54,13 @@ def wanted(said: Json) -> Wanted:
     and outside any change, which others would have to wait for: what changes meanwhile has this run come again.
     """
     machines = facts.machines()
-    if said.get("mode", "own") == "none":
-        return Wanted(serving=NOTHING, machines=machines)
+    nets = facts.nets(str(said.get("mode") or OWN))
     options = Options(
         dns_servers=tuple(said.get("dns-servers") or facts.resolvers()),
         ntp_servers=tuple(said.get("ntp-servers") or ()),
         domain=str(said.get("domain") or _only_domain(machines)), lifetime=int(said.get("lease") or 3600),
     )  # fmt: skip
-    return Wanted(serving=serving_of(facts.nets(), machines, options, facts.strangers()), machines=machines)
+    return Wanted(serving=serving_of(nets, machines, options, facts.strangers()), machines=machines)
 
 
 def _only_domain(machines: Sequence[Machine]) -> str:
@@ -75,28 +74,53 @@ def run(task: Task) -> Done:
     they are looked after by ``watch``.
     """
     here = cluster()
-    now = wanted(task.data.get("dhcp", {}))
+    said = task.data.get("dhcp", {})
+    now = wanted(said)
+    advertised = facts.prefixes(str(said.get("mode") or OWN))
     with here.change() as change:
-        keep(change, now.serving, now.machines)
         there = services.ready(change)
+        keep(change, _with_faults(now.serving, there), now.machines)
         started = change.now
-    if not there:
+        if any(one.options.get("prefixes", advertised) != advertised for one in there):
+            change.apply(Refresh(role=SERVER))
+    if now.serving.subnets and not there:
         task.log(NO_SERVER)
-    refused = answered = False
+    refused = False
+    answered = set()
     for one in there:
         due = one.compared_at is None or started - one.compared_at >= COMPARE_EVERY
         if one.told == now.serving.sum and not (one.problem or due or not task.refresh):
-            answered = True
+            answered.add(one.driver)
             continue
         problem = _tell(task, one, now.serving)
-        answered |= problem is None
+        if problem is None:
+            answered.add(one.driver)
         refused |= problem is not None and not isinstance(problem, ServerDown)
         if problem is not None:
             task.log(f"{one.name}: {problem}")
-    if answered and not refused:
+    told = _told(now.serving, answered) if answered and not refused else None
+    if told is not None or now.serving.elsewhere:
         with here.change() as change:
-            change.apply(*_served(change, now))
+            change.apply(*_served(change, now, told))
     return Done()
+
+
+def _with_faults(serving: Serving, there: Sequence[Service]) -> Serving:
+    """With what these servers cannot do."""
+    names = sorted({one.network for one in serving.subnets if one.proxied})
+    if not names or not there or any(proxies(one.driver) for one in there):
+        return serving
+    detail = (
+        "others give its addresses, and no server here can tell machines beside them what to boot: Kea cannot. Set "
+        f"dhcp-program of {SERVER} to dnsmasq."
+    )
+    more = tuple(Fault(on="network", name=name, detail=detail) for name in names)
+    return replace(serving, faults=(*serving.faults, *more))
+
+
+def _told(serving: Serving, drivers: Collection[str]) -> frozenset[int]:
+    """The nodes that servers with these drivers tell what to boot, when all of them have answered."""
+    return serving.nodes if any(proxies(one) for one in drivers) else serving.nodes - serving.proxied
 
 
 def _tell(task: Task, one: Service, serving: Serving) -> Exception | None:
@@ -122,13 +146,20 @@ def _tell(task: Task, one: Service, serving: Serving) -> Exception | None:
     return problem
 
 
-def _served(change: Change, now: Wanted) -> Iterable[ServedBootEnv]:
-    """What nodes are told now is stated, where it is another than before: after the servers have confirmed it."""
+def _served(change: Change, now: Wanted, told: Collection[int] | None) -> Iterable[ServedBootEnv]:
+    """What nodes are told now is stated, where it is another than before: after the servers have confirmed it.
+    ``told``: the nodes that they tell; None: that is not known, and what was stated of them stays. What others alone
+    tell does not wait for servers.
+    """
+    elsewhere = now.serving.elsewhere
     asked = select(nodes.c.id, nodes.c.name, nodes.c.served_bootenv)
     known = {one.id: one for one in change.session.execute(asked).all()}
     for machine in now.machines:
         row = known.get(machine.id)
-        said = machine.served if machine.id in now.serving.nodes else ""
+        if machine.id not in elsewhere and told is None:
+            continue
+        right = elsewhere.get(machine.id, machine.id in (told or ()))
+        said = machine.served if right else ""
         if row is not None and row.served_bootenv != said and (said or row.served_bootenv):
             yield ServedBootEnv(node=row.name, bootenv=said)
 
@@ -179,7 +210,8 @@ def problems() -> Iterable[Problem]:
     yield from strange
     for one in said:
         yield Problem(detail=f"{one.on.capitalize()} {one.name}: {one.detail}", severity="warning")
-    if bound is not None and not several:
+    ways = {one["dhcp"] for one in facts.admin_subnets(facts.mode())} if bound is not None else set()
+    if bound is not None and not several and ways != {NONE}:
         yield Problem(detail=NO_SERVER, severity="warning")
     if bound is not None and facts.ask(facts.SUBNETS) is None:
         yield Problem(detail=facts.WITHOUT_NETWORKS, severity="warning")

@@ -16,6 +16,10 @@ CONF, OPTIONS, HOSTS = "dnsmasq.conf", "options", "hosts"
 _ARCHS = {"bios": (0,), "uefi": (7, 9), "uefi-http": (16,)}
 
 
+_PATHS = ("bios", "uefi")
+"""Firmware that knows no URLs: it is told the server's address, and the path there."""
+
+
 def files(serving: Serving, place: str) -> dict[str, str]:
     """Name below ``place``, the server's directory -> text."""
     found = {CONF: _conf(serving, place), OPTIONS: _options(serving)}
@@ -47,19 +51,44 @@ def _conf(serving: Serving, place: str) -> str:
                 f"dhcp-match=set:{firmware},option6:61,{arch >> 8:02x}:{arch & 255:02x}",
             ]
     lines += [_range(one, serving.options) for one in serving.subnets]
+    lines += _proxying(serving)
     return "".join(f"{line}\n" for line in lines)
 
 
 def _range(one: Subnet, options: Options) -> str:
     span = ipaddress.ip_network(one.subnet)
+    if one.proxied:
+        return f"dhcp-range=set:net{one.id},{span.network_address},proxy,{span.netmask}"
     first, last = one.pool or (str(span.network_address), "static")
     end = f"{span.prefixlen}" if one.family == 6 else f"{span.netmask},{span.broadcast_address}"
     return f"dhcp-range=set:net{one.id},{first},{last},{end},{options.lifetime}"
 
 
+def _proxying(serving: Serving) -> Iterable[str]:
+    """Where others give addresses dnsmasq answers only firmware, and does not look into the file of options. A service
+    that fits nobody is what has it do so; which files there are is said by ``dhcp-boot``."""
+    mine = [one for one in serving.subnets if one.proxied]
+    if not mine:
+        return
+    yield "dhcp-pxe-vendor=PXEClient,HTTPClient"
+    yield "pxe-service=tag:nobody,X86PC,nothing"
+    yield from (f"tag-if=set:proxied,tag:net{one.id}" for one in mine)
+    boots = [*((f"tag:boot-{key}", boot) for key, boot in serving.boots.items()), ("tag:!known", serving.strangers)]
+    for tag, boot in boots:
+        for firmware, url in sorted(boot.dhcp4.items()):
+            at = urlsplit(url)
+            which = f"tag:proxied,{_which(tag, firmware)}"
+            if at.scheme == "tftp" and firmware in _PATHS:
+                yield f'dhcp-boot={which},"{at.path.lstrip("/")}",,{at.hostname}'
+            else:
+                yield f'dhcp-boot={which},"{url}"'
+
+
 def _options(serving: Serving) -> str:
     lines: list[str] = []
     for one in serving.subnets:
+        if one.proxied:
+            continue
         lines += [f"tag:net{one.id},{said}" for said in _of_subnet(one, serving.options)]
     for key, boot in serving.boots.items():
         lines += _boot(f"tag:boot-{key}", boot)
@@ -89,17 +118,20 @@ def _of_family(several: Sequence[str], family: int) -> str:
 
 def _boot(tag: str, boot: Boot) -> Iterable[str]:
     for firmware in FIRMWARES:
-        which = f"{tag},tag:{firmware}" if firmware == "ipxe" else f"{tag},tag:{firmware},tag:!ipxe"
+        which = _which(tag, firmware)
         if url := boot.dhcp4.get(firmware):
             yield from (f"{which},{one}" for one in _told4(firmware, url))
         if url := boot.dhcp6.get(firmware):
             yield f"{which},option6:bootfile-url,{url}"
 
 
+def _which(tag: str, firmware: str) -> str:
+    return f"{tag},tag:{firmware}" if firmware == "ipxe" else f"{tag},tag:{firmware},tag:!ipxe"
+
+
 def _told4(firmware: str, url: str) -> Iterable[str]:
     at = urlsplit(url)
-    if at.scheme == "tftp" and firmware in ("bios", "uefi"):
-        # Firmware without URLs: the server's address, and the path there.
+    if at.scheme == "tftp" and firmware in _PATHS:
         yield f"option:tftp-server,{at.hostname}"
         yield f"option:server-ip-address,{at.hostname}"
         yield f"option:bootfile-name,{at.path.lstrip('/')}"
@@ -109,11 +141,13 @@ def _told4(firmware: str, url: str) -> Iterable[str]:
 
 def _hosts(several: Sequence[Reservation]) -> Iterable[str]:
     """A line for each address of IPv4, each with all MACs of the node and all addresses of IPv6: dnsmasq takes the
-    first line that fits a subnet, and one without an address fits any.
+    last line that fits a subnet, and one without an address, which is the first, fits any.
     """
     addresses = list(dict.fromkeys(address for one in several for address in one.addresses))
     six = [f"[{one}]" for one in addresses if ":" in one]
     first = several[0]
-    for four in [one for one in addresses if ":" not in one] or [""]:
+    fours = [one for one in addresses if ":" not in one]
+    bare = not fours or any(not one.addresses for one in several)
+    for four in ["", *fours] if bare else fours:
         words = [*sorted({one.mac for one in several}), f"set:boot-{first.boot}" if first.boot else "", four, *six]
         yield ",".join(one for one in (*words, first.hostname) if one)

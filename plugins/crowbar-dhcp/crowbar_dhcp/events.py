@@ -20,7 +20,6 @@ from crowbar_core import (
 )
 from crowbar_dhcp import facts, services
 from crowbar_dhcp.services import DATABASE, SERVER, SERVICE
-from crowbar_dhcp.serving import CATEGORY
 
 _MATTER = frozenset(("name", "bootenv", "hint", "discovery"))
 _FOLLOW = (Refresh(role=DATABASE),)
@@ -83,9 +82,5 @@ def on_node_unbind(node_role: NodeRoleView, change: Change) -> None:
 @hookimpl(roles=(SERVER,))
 def data_of(node_roles: Sequence[NodeRoleView], session: Any) -> Mapping[int, Mapping[str, Json]]:
     """The subnets of IPv6 that a server is to advertise."""
-    said = [one for _, answer in facts.ask(facts.SUBNETS) or () for one in answer]
-    mine = [
-        {name: one.get(name) for name in ("network", "subnet", "routers", "mtu")}
-        for one in said if ":" in one["subnet"] and one["category"] == CATEGORY
-    ]  # fmt: skip
+    mine = facts.prefixes(facts.mode())
     return {one.id: {"dhcp": {"prefixes": mine}} for one in node_roles}

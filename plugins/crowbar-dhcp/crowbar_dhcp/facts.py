@@ -11,7 +11,8 @@ from sqlalchemy import insert, select
 
 from crowbar_core import Json, NodeView, NotFound, cluster
 from crowbar_dhcp import tables
-from crowbar_dhcp.serving import Boot, Machine, Net
+from crowbar_dhcp.services import DATABASE
+from crowbar_dhcp.serving import CATEGORY, OWN, Boot, Machine, Net
 
 SUBNETS, ADDRESSES, RESOLVERS, STRANGERS = "network_subnets", "network_addresses", "dhcp_resolvers", "dhcp_strangers"
 WITHOUT_NETWORKS = "No barclamp keeps networks (crowbar-network is not installed): there is nothing to serve."
@@ -26,7 +27,28 @@ def ask(question: str, **arguments: Any) -> tuple[tuple[str, Any], ...] | None:
         return None
 
 
-def nets() -> list[Net]:
+def mode() -> str:
+    """Who serves networks that do not say it themselves, as dhcp-database is told."""
+    said = next(iter(cluster().node_roles(role=DATABASE)), None)
+    return str(said.data.get("dhcp", {}).get("mode") or OWN) if said else OWN
+
+
+def admin_subnets(otherwise: str) -> list[Mapping[str, Any]]:
+    """Those of networks of the category admin, as whoever keeps them tells it; who serves them is ``otherwise`` where
+    that is not said."""
+    said = (one for _, answer in ask(SUBNETS) or () for one in answer)
+    return [{**one, "dhcp": one.get("dhcp") or otherwise} for one in said if one["category"] == CATEGORY]
+
+
+def prefixes(otherwise: str) -> list[dict[str, Any]]:
+    """The subnets of IPv6 that servers are to advertise."""
+    return [
+        {name: one.get(name) for name in ("network", "subnet", "routers", "mtu")}
+        for one in admin_subnets(otherwise) if ":" in one["subnet"] and one["dhcp"] == OWN
+    ]  # fmt: skip
+
+
+def nets(otherwise: str = OWN) -> list[Net]:
     """The subnets of all networks, each with the number by which servers know it. Outside any change: a new one is
     numbered in its own."""
     said = [one for _, answer in ask(SUBNETS) or () for one in answer]
@@ -34,7 +56,7 @@ def nets() -> list[Net]:
     return [
         Net(
             id=numbers[one["subnet"]], network=one["network"], subnet=one["subnet"], category=one["category"],
-            mtu=one.get("mtu"), routers=tuple(one.get("routers", ())),
+            mtu=one.get("mtu"), dhcp=one.get("dhcp") or otherwise, routers=tuple(one.get("routers", ())),
             ranges={each["name"]: (each["first"], each["last"]) for each in one.get("ranges", ())},
             reserved={each["ip"]: each["for"] for each in one.get("reserved", ())},
         )

@@ -21,6 +21,7 @@ from sqlalchemy import delete, insert, select
 
 from crowbar_core import CrowbarError, NodeRoleView, Problem, cluster
 from crowbar_dhcp import facts, program, services
+from crowbar_dhcp.serving import OWN
 from crowbar_dhcp.tables import foreign
 
 EVERY = 60
@@ -111,14 +112,17 @@ def _key(one: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def problems(session: Any) -> Iterable[Problem]:
-    """One for each server and network, however many nodes hear it; none where others are to serve."""
-    if any(one.data.get("dhcp", {}).get("mode") == "none" for one in cluster().node_roles(role=services.DATABASE)):
-        return
+    """One for each server and network, however many nodes hear it; none where others are to give addresses."""
+    otherwise = facts.mode()
+    ways = {one["network"]: one["dhcp"] for one in facts.admin_subnets(otherwise)}
     heard: dict[tuple[str, str, str], datetime] = {}
     for one in session.execute(select(foreign).order_by(foreign.c.since, foreign.c.id)).all():
         heard.setdefault((one.address, one.mac, one.network), one.since)
     for (address, mac, network), since in heard.items():
+        if ways.get(network, otherwise) != OWN:
+            continue
         yield Problem(
             detail=f"A DHCP server that is not Crowbar's answers in network {network} since "
-            f"{since:%Y-%m-%d %H:%M:%S} UTC: {address} ({mac}). Switch it off, or let it serve alone (dhcp-mode: none)."
+            f"{since:%Y-%m-%d %H:%M:%S} UTC: {address} ({mac}). Switch it off, or let it "
+            "give the addresses there (the network's dhcp: proxy or none)."
         )

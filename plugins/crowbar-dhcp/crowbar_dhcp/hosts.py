@@ -46,6 +46,8 @@ def rows(serving: Serving, machines: Sequence[Machine]) -> dict[int, dict[str, A
         mine = by_node.get(machine.name, [])
         addresses = list(dict.fromkeys(address for one in mine for address in one.addresses))
         boot = serving.boots.get(mine[0].boot) if mine else None
+        if machine.id in serving.elsewhere:
+            boot = machine.boot  # for who enters it at the others' server
         found[machine.id] = {
             "mac_addrs": sorted({one.mac for one in mine}),
             "v4addr": next((one for one in addresses if ":" not in one), ""),
@@ -60,8 +62,11 @@ def rows(serving: Serving, machines: Sequence[Machine]) -> dict[int, dict[str, A
 
 def why(machine: Machine, serving: Serving) -> str:
     """Why the node is told what it is."""
+    if machine.id in serving.elsewhere:
+        what = "which is what it boots" if serving.elsewhere[machine.id] else "which is not what it boots"
+        return f"Others serve its network (dhcp none): they tell it what all machines are told, {what}."
     if not serving.subnets:
-        return "Nothing is served: there is no network of the category admin, or dhcp-mode is none."
+        return "Nothing is served: there is no network of the category admin."
     if machine.id not in serving.nodes:
         if not machine.macs:
             return "It is not known by any MAC: name one (hint-admin-macs), or let it report itself. It is a stranger."

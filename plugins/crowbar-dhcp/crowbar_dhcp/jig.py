@@ -52,7 +52,9 @@ def _server(task: Task, address: str) -> Outcome:
     with cluster().change() as change:
         new = register(
             change, task.node_role_id, name=task.node.name, driver=said["program"], url=url, secret=password,
-            options={"user": OURS, "interfaces": [list(one) for one in there]},
+            options={
+                "user": OURS, "interfaces": [list(one) for one in there], "prefixes": list(said.get("prefixes") or ()),
+            },
         )  # fmt: skip
     task.log(f"{last}{', told to dhcp-database' if new else ''}")
     return Done(wall={"dhcp": {"version": last.removeprefix("serving ")}})

@@ -16,7 +16,7 @@ from crowbar_dhcp import database, facts, foreign
 from crowbar_dhcp.leases import leases
 from crowbar_dhcp.listings import HOSTS
 from crowbar_dhcp.services import all_services
-from crowbar_dhcp.serving import FIRMWARES
+from crowbar_dhcp.serving import FIRMWARES, NONE, OWN, PROXY
 from crowbar_dhcp.tables import faults, hosts
 
 pages = Blueprint("dhcp_pages", __name__, template_folder="templates")
@@ -43,6 +43,12 @@ FILTERS = (
     Input(name="v4addr", label="IPv4"),
     Input(name="bootenv", label="Is to boot"),
 )
+SERVED = {
+    (OWN, 4): "addresses and boot files", (OWN, 6): "addresses and boot files",
+    (PROXY, 4): "boot files alone: others give the addresses", (PROXY, 6): "nothing: beside others, only over IPv4",
+    (NONE, 4): "nothing: others do", (NONE, 6): "nothing: others do",
+}  # fmt: skip
+"""What Crowbar's servers tell machines in a subnet, by who gives addresses there and by family."""
 WAYS = (("/dhcp", "Reservations"), ("/dhcp-leases", "Leases"))
 
 
@@ -61,7 +67,7 @@ def overview() -> Response:
     return page(
         "crowbar_dhcp/dhcp.html", title="DHCP", rows=shown, columns=COLUMNS, filters=FILTERS, ways=WAYS,
         items=[{**one, "macs": ", ".join(one["mac_addrs"])} for one in shown.items], services=several,
-        faults=said, foreign=strange,
+        faults=said, foreign=strange, subnets=_subnets(),
         actions=[compare], note="" if facts.ask(facts.SUBNETS) is not None else facts.WITHOUT_NETWORKS,
     )  # fmt: skip
 
@@ -87,6 +93,12 @@ def all_leases() -> Response:
 @requires("operator")
 def compare() -> Answer:
     return act(database.compare_everything, "What the servers have is compared.", "/dhcp")
+
+
+def _subnets() -> list[dict[str, Any]]:
+    """Of networks of the category admin: what is told in them."""
+    said = facts.admin_subnets(facts.mode())
+    return [{**one, "told": SERVED[one["dhcp"], 6 if ":" in one["subnet"] else 4]} for one in said]
 
 
 def _boots(one: Mapping[str, Any]) -> list[tuple[str, str, str]]:

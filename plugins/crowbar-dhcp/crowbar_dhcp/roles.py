@@ -75,8 +75,9 @@ _DATABASE = Role(
     gather=0.3,
     on_change="refresh",
     attributes=(
-        _one("dhcp-mode", "own: all is served; none: nothing is, because others do it.",
-             {"enum": ["own", "none"]}, "own"),
+        _one("dhcp-mode", "Who gives addresses in networks whose field dhcp does not say it. own: Crowbar's servers; "
+             "proxy: others, and Crowbar's tell machines what to boot; none: others alone.",
+             {"enum": ["own", "proxy", "none"]}, "own"),
         _one("dhcp-dns-servers", "The DNS servers that machines are told; none: those that a barclamp names.",
              _ADDRESSES, []),
         _one("dhcp-ntp-servers", "The NTP servers that machines are told.", _ADDRESSES, []),

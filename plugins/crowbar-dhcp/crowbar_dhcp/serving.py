@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 POOL = "dhcp"
 """The range of a network whose addresses strangers get."""
 CATEGORY = "admin"
+OWN, PROXY, NONE = "own", "proxy", "none"
+"""Who gives addresses in a network: our servers; others, and ours tell machines what to boot; others alone."""
 FIRMWARES = ("bios", "uefi", "uefi-http", "ipxe")
 _STRANGERS = 0xDCDC0000
 """Where in a subnet that is one range the addresses for strangers begin: ::dcdc:0."""
@@ -25,6 +27,8 @@ LONGEST = 127
 """The most octets of a boot file's name that an answer of DHCPv4 has room for."""
 _URL = re.compile(r"(?:tftp|https?)://[A-Za-z0-9\[\].:-]+/[A-Za-z0-9._~!$&'()*+,;=:@%/?{}-]*")
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 
 
@@ -60,6 +64,7 @@ class Net:
     subnet: str
     category: str = CATEGORY
     mtu: int | None = None
+    dhcp: str = OWN
     ranges: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     routers: tuple[str, ...] = ()
     reserved: Mapping[str, str] = field(default_factory=dict)
@@ -116,6 +121,8 @@ class Subnet:
     pool: tuple[str, str] | None = None
     routers: tuple[str, ...] = ()
     mtu: int | None = None
+    proxied: bool = False
+    """Others give its addresses: machines are told what to boot, and nothing else."""
 
     @property
     def family(self) -> int:
@@ -147,6 +154,11 @@ class Serving:
     faults: tuple[Fault, ...] = ()
     nodes: frozenset[int] = frozenset()
     """The ids of the nodes that are told what to boot."""
+    proxied: frozenset[int] = frozenset()
+    """Those of them that are on networks where others give addresses: not every server can tell them."""
+    elsewhere: Mapping[int, bool] = field(default_factory=dict)
+    """Nodes of networks that others serve alone: whether what they boot is what strangers boot, so that others, who
+    tell all machines the same, tell it."""
 
     @property
     def sum(self) -> str:
@@ -158,7 +170,8 @@ class Serving:
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def of(self, family: int) -> tuple[Subnet, ...]:
-        return tuple(one for one in self.subnets if one.family == family)
+        """Those in which servers give addresses."""
+        return tuple(one for one in self.subnets if one.family == family and not one.proxied)
 
 
 NOTHING = Serving()
@@ -173,18 +186,26 @@ def serving_of(
     owners = _owners(machines, faults)
     reservations: list[Reservation] = []
     boots: dict[str, Boot] = {}
-    told = set()
+    told, proxied = set(), set()
+    elsewhere: dict[int, bool] = {}
     spans = [(one, ipaddress.ip_network(one.subnet)) for one in subnets]
+    ways = [(one.dhcp, ipaddress.ip_network(one.subnet)) for one in nets if one.category == CATEGORY]
     for machine in sorted(machines, key=lambda one: one.id):
+        addresses = [ipaddress.ip_address(one) for one in machine.addresses]
+        way = _way(addresses, ways)
+        if way == NONE:
+            elsewhere[machine.id] = _as_strangers(machine, strangers or Boot(), faults)
         macs = [mac for mac in _macs(machine) if owners.get(mac) == machine.id]
         if not macs:
             continue
-        told.add(machine.id)
+        if way in (OWN, PROXY):
+            told.add(machine.id)
+        if way == PROXY:
+            proxied.add(machine.id)
         boot = _boot(machine.boot, machine.name, faults)
         if boot.key:
             boots[boot.key] = boot
         hostname = _hostname(machine, faults)
-        addresses = [ipaddress.ip_address(one) for one in machine.addresses]
         for subnet, span in spans:
             mine = tuple(str(one) for one in addresses if one.version == span.version and one in span)
             reservations += [
@@ -202,22 +223,49 @@ def serving_of(
         options=options,
         faults=tuple(faults),
         nodes=frozenset(told) if subnets else frozenset(),
+        proxied=frozenset(proxied),
+        elsewhere=elsewhere,
     )
+
+
+def _way(addresses: Sequence[_Address], ways: Sequence[tuple[str, _Network]]) -> str:
+    """Who serves a machine with those addresses: of the networks that it is on, else of all, the one of which we tell
+    it most. '' where there is no network."""
+    mine = {mode for mode, span in ways if any(one.version == span.version and one in span for one in addresses)}
+    found = mine or {mode for mode, _ in ways}
+    return next((one for one in (OWN, PROXY, NONE) if one in found), "")
+
+
+def _as_strangers(machine: Machine, strangers: Boot, faults: list[Fault]) -> bool:
+    same = machine.boot.key == strangers.key
+    if not same:
+        detail = (
+            f"others serve its network (dhcp none) and tell all machines what strangers boot, which is not what "
+            f"{machine.bootenv} boots. Set the network's dhcp to own or proxy, or its boot environment to another."
+        )
+        faults.append(Fault(on="node", name=machine.name, detail=detail))
+    return same
 
 
 def _subnets(nets: Iterable[Net], faults: list[Fault]) -> list[Subnet]:
     found: dict[str, Subnet] = {}
     for net in sorted(nets, key=lambda one: one.id):
-        if net.category != CATEGORY:
+        if net.category != CATEGORY or net.dhcp == NONE or (net.dhcp == PROXY and ":" in net.subnet):
             continue
         if net.subnet in found:
             other = found[net.subnet].network
             faults.append(Fault(on="network", name=net.network, detail=f"its subnet {net.subnet} is that of network "
                                 f"{other}, too, which is served: give one of them another category."))  # fmt: skip
             continue
+        proxied = net.dhcp == PROXY
         found[net.subnet] = Subnet(
-            id=net.id, network=net.network, subnet=net.subnet, pool=_pool(net, faults), routers=net.routers, mtu=net.mtu
-        )
+            id=net.id, network=net.network, subnet=net.subnet, pool=None if proxied else _pool(net, faults),
+            routers=net.routers, mtu=net.mtu, proxied=proxied,
+        )  # fmt: skip
+    served = {one.network for one in found.values()}
+    for name in sorted({one.network for one in nets if one.category == CATEGORY and one.dhcp == PROXY} - served):
+        faults.append(Fault(on="network", name=name, detail="it has no range of IPv4, and beside another server only "
+                            "DHCPv4 can tell what to boot. Add one, or set its dhcp to own or none."))  # fmt: skip
     return list(found.values())
 
 

@@ -26,6 +26,7 @@ from crowbar_core.testing import FakeClock, FakeJig, Testbed
 API = "/api/v2"
 CARD = "card1"
 MAC, STRANGER = "52:54:00:00:00:01", "52:54:00:00:99:01"
+PXE = Path(__file__).with_name("pxe.py").read_text(encoding="utf-8")
 CLIENT6 = Path(__file__).with_name("client6.py").read_text(encoding="utf-8")
 
 
@@ -91,6 +92,38 @@ def ask6(lab: Lab, mac: str, *, arch: int | None = None, ipxe: bool = False) -> 
 END
     """)  # fmt: skip
     return dict(json.loads(out))
+
+
+def ask_pxe(lab: Lab, mac: str, arch: int | None, *, ipxe: bool = False) -> dict[str, str]:
+    """What a machine's firmware with that MAC is told, by one who gives addresses and by others; {} when nobody gives
+    it one. Without ``arch`` it is an operating system."""
+    kind = "HTTPClient" if arch == 16 else "PXEClient"
+    out = on_node(lab, lab.nodes[-1].name, f"""
+        ip link set {CARD} down; ip link set {CARD} address {mac}; ip link set {CARD} up
+        python3 - {CARD} {mac} {"-" if arch is None else arch} {"ipxe" if ipxe else "-"} {kind} <<'END'
+{PXE}
+END
+    """)  # fmt: skip
+    return dict(json.loads(out))
+
+
+@contextmanager
+def foreign_server(lab: Lab, place: Path) -> Iterator[tuple[str, str]]:
+    """A DHCP server that is nobody's, on the lab's bridge, which gives addresses in 10.77.9.0 and fd00:77::9:0: its
+    bridge and MAC."""
+    shown = lab.exec(["ip", "-br", "link", "show", "type", "bridge"], capture_output=True, text=True, check=True)
+    bridge, _, mac = shown.stdout.split()[:3]
+    words = ["dnsmasq", "-k", "-C", "/dev/null", "--port=0", "--bind-interfaces", "--user=root", "--pid-file=",
+             "--log-facility=-", f"--interface={bridge}", f"--dhcp-leasefile={place}/leases", "--dhcp-authoritative",
+             "--no-ping", "--dhcp-range=10.77.9.1,10.77.9.9,255.255.0.0", "--dhcp-range=fd00:77::9:1,fd00:77::9:9,64",
+             ]  # fmt: skip
+    with (place / "log").open("wb") as log:
+        other = lab.popen(words, stdout=log, stderr=log)
+    try:
+        yield bridge, mac
+    finally:
+        other.kill()
+        other.wait(timeout=30)
 
 
 class Site:

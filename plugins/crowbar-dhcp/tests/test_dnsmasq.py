@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from crowbar_dhcp.program import PLACE
@@ -10,7 +11,7 @@ from crowbar_dhcp.testing import check_dhcp_driver
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 
-from .site import MAC, STRANGER, Site, on_node, served
+from .site import API, MAC, STRANGER, Site, ask_pxe, foreign_server, on_node, served
 
 pytestmark = pytest.mark.lab
 
@@ -98,6 +99,64 @@ def test_one_that_is_killed_is_said_and_told_when_it_is_back_and_what_hands_have
         assert "no such thing" not in on_node(lab, server, f"cat {PLACE}/hosts/*")
 
     inside(lab, work)
+
+
+FIRMWARES = {
+    "bios": ((0, False), {"boot": "{}/undionly.kpxe", "next": "10.77.0.9", "class": "PXEClient"}),
+    "uefi": ((7, False), {"boot": "{}/ipxe.efi", "next": "10.77.0.9", "class": "PXEClient"}),
+    "uefi-http": ((16, False), {"boot": "http://10.77.0.9:8080/{}/ipxe.efi", "class": "HTTPClient"}),
+    "ipxe": ((0, True), {"boot": "http://10.77.0.9:8080/{}/boot.ipxe", "class": "PXEClient"}),
+    "an operating system": ((None, False), {"boot": "", "boot by": ""}),
+}
+
+
+def test_beside_another_server_firmware_has_its_address_of_that_and_its_boot_file_of_crowbar(
+    lab: Lab, site: Site, tmp_path: Path
+) -> None:
+    ours = lab.nodes[0].ipv4
+
+    def serve(way: str) -> None:
+        assert site.web.patch(f"{API}/networks/lab", json={"dhcp": way}).status_code == 200
+        site.settle()
+
+    def work() -> None:
+        site.bed.change_node("m1.lab.test", bootenv="debian-13")
+        serve("proxy")
+        assert site.served("m1.lab.test") == "debian-13"
+        several = {MAC: ("debian-13", FIRMWARES), STRANGER: ("discovery", ("bios", "ipxe"))}
+        for mac, (bootenv, firmwares) in several.items():
+            for firmware in firmwares:
+                (arch, ipxe), wanted = FIRMWARES[firmware]
+                told = ask_pxe(lab, mac, arch, ipxe=ipxe)
+                assert told["ip"].startswith("10.77.9."), (firmware, told)
+                assert told["by"] == "10.77.0.1"
+                assert told["boot by"] == (ours if told["boot"] else "")
+                for name, value in wanted.items():
+                    assert told[name] == value.format(bootenv), (firmware, name, told)
+        site.bed.change_node("m1.lab.test", bootenv="rescue")
+        site.settle()
+        assert site.served("m1.lab.test") == "rescue"
+        assert ask_pxe(lab, MAC, 7)["boot"] == "rescue/ipxe.efi"
+        assert on_node(lab, lab.nodes[0].name, "pidof radvd || echo none") == "none\n"
+        site.bed.periodic("dhcp-foreign")
+        assert "not Crowbar&#39;s" not in site.dashboard()
+        serve("none")
+        told = ask_pxe(lab, MAC, 0)
+        assert (told["by"], told["boot"]) == ("10.77.0.1", "")
+        assert site.served("m1.lab.test") == ""  # others tell all machines what strangers boot
+        site.bed.change_node("m1.lab.test", bootenv="discovery")
+        site.settle()
+        assert site.served("m1.lab.test") == "discovery"
+
+    with foreign_server(lab, tmp_path):
+        inside(lab, work)
+
+    def back() -> None:
+        serve("own")
+        assert site.ask(MAC)["ip"] == "10.77.0.101"
+        assert on_node(lab, lab.nodes[0].name, "pidof radvd >/dev/null && echo advertised") == "advertised\n"
+
+    inside(lab, back)
 
 
 @pytest.mark.timeout(3000)

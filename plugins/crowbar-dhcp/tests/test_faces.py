@@ -146,10 +146,71 @@ def test_a_foreign_server_is_a_problem_unless_others_are_to_serve(bed: Testbed, 
     bed.commit()
     bed.anneal_until_quiet()
     assert told not in bed.web().get("/").text
-    assert bed.web().get(f"{API}/dhcp/n1.example.test").json["why"].startswith("Nothing is served")
+    assert bed.web().get(f"{API}/dhcp/n1.example.test").json["why"].startswith("Others serve its network (dhcp none)")
     assert [one["node"] for one in bed.web().get(f"{API}/dhcp_foreign_servers").json] == [
         "n1.example.test", "n2.example.test",
     ]  # fmt: skip
+
+
+def test_who_serves_a_network_is_said_of_it_everywhere_and_followed(bed: Testbed, fake_clock: FakeClock) -> None:
+    web, operator = bed.web(), bed.web("operator")
+    phantom = "system-phantom.internal.local"
+
+    def settle() -> None:
+        fake_clock.advance(1)
+        bed.anneal_until_quiet()
+
+    def told() -> list[str]:
+        settle()
+        return web.get("/dhcp").text.partition("<h2>Networks")[2].partition("</section>")[0].split("<td>")[1::2]
+
+    assert [one.partition("<")[0] for one in told()] == ["Crowbar", "Crowbar"]  # of IPv4, and of its own prefix of IPv6
+    bed.bind("dhcp-service")
+    [noderole] = bed.node_roles(role="dhcp-service")
+    with bed.change() as change:
+        services.register(
+            change, noderole.id, secret="", name="mine", driver="kea", url="http://127.0.0.1:1/", options={}
+        )
+    cli = bed.cli("networks", "update", "admin", "--dhcp", "proxy", user="operator")
+    assert cli.exit_code == 0, cli.output
+    assert web.get(f"{API}/networks/admin").json["dhcp"] == "proxy"
+    assert [one.partition("<")[0] for one in told()] == ["others (proxy)", "others (proxy)"]
+    said = "others give its addresses, and no server here can tell machines beside them what to boot: Kea cannot. Set"
+    assert said in web.get("/dhcp").text
+    person = bed.browser("operator")
+    network = web.get(f"{API}/networks/admin").json["id"]
+    assert "It is changed." in person.send(f"/networks/{network}/change", dhcp="none")
+    bed.change_node("n2", bootenv="local")
+    bed.change_node("n1", bootenv="discovery")  # no barclamp knows it, and strangers boot nothing, either
+    assert [one.partition("<")[0] for one in told()] == ["others (none)", "others (none)"]
+    assert bed.node("n1").served_bootenv == "local"
+    assert "others (none)" in web.get("/dhcp").text
+    assert "no DHCP server to tell yet" not in web.get("/").text
+    assert operator.patch(f"{API}/networks/admin", json={"dhcp": ""}).status_code == 200
+    bed.set("dhcp-mode", "proxy", node=phantom, role="dhcp-database")
+    bed.commit()
+    assert [one.partition("<")[0] for one in told()] == ["others (proxy)", "others (proxy)"]
+    assert "--dhcp" in bed.cli("networks", "update", "--help").stdout
+
+
+WRONG_WAYS = {
+    "beside others without IPv4": ({"dhcp": "proxy", "v6prefix": "fd00:5::/64"}, "/dhcp", "only DHCP of IPv4"),
+    "no such way": ({"dhcp": "relay"}, "/dhcp", ""),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_WAYS)
+def test_a_way_to_serve_a_network_that_cannot_be_is_refused_at_its_field(bed: Testbed, what: str) -> None:
+    values, pointer, said = WRONG_WAYS[what]
+    web = bed.web("operator")
+    body = {"name": "six", "category": "admin", "conduit": "1g1", **values}
+    answer = web.post(f"{API}/networks", json=body)
+    assert answer.status_code == 422
+    [error] = answer.json["errors"]
+    assert error["pointer"] == pointer
+    assert said in error["detail"]
+    assert web.post(f"{API}/networks", json={**body, "dhcp": "own", "v6prefix": "fd00:5::/64"}).status_code == 201
+    assert web.patch(f"{API}/networks/six", json={"dhcp": values["dhcp"]}).status_code == 422
 
 
 def test_without_networks_it_says_so() -> None:

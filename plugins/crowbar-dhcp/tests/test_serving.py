@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crowbar_dhcp import kea, program
+from crowbar_dhcp import dnsmasq, kea, program
 from crowbar_dhcp.drivers import ServerRefuses, kea_hosts
 from crowbar_dhcp.serving import Boot, Machine, Net, Options, Serving, serving_of
 
@@ -82,6 +82,7 @@ def node(*several: Any, **changes: Any) -> list[Machine]:
     return [Machine(**{**kept, **changes}), *several]
 
 
+URL = "http://10.88.0.9/a.efi"
 TWIN = Machine(id=8, name="n2.lab.test", macs=("52:54:00:88:00:01", "52:54:00:88:00:02"))
 POOL = "Network admin: strangers get no addresses: the range dhcp (10.88.0.100 to 10.88.0.200)"
 NODE = "Node n1.lab.test:"
@@ -146,6 +147,81 @@ def test_what_cannot_be_served_is_said_by_name_and_the_rest_is_served(what: str)
     else:
         assert {one.mac for one in said.reservations} == {"52:54:00:88:00:01"}
     assert "\\n" not in json.dumps(kea.parts(said, 4))
+
+
+FILES = Boot(by="p", dhcp4={"bios": "tftp://10.88.0.9/a,b.kpxe", "ipxe": "http://10.88.0.9/a.ipxe"})
+TWO = [
+    Net(id=1, network="admin", subnet="10.88.0.0/24"), Net(id=2, network="admin", subnet="fd88::/64"),
+    Net(id=3, network="theirs", subnet="10.89.0.0/24"), Net(id=4, network="theirs", subnet="fd89::/64"),
+]  # fmt: skip
+HERE, THERE, BOTH, NOWHERE = ("10.88.0.5",), ("10.89.0.5",), ("10.88.0.5", "10.89.0.5"), ()
+WAYS: dict[str, tuple[tuple[str, str], set[str], dict[tuple[str, ...], str]]] = {
+    "all own": (("own", "own"), {"10.88.0.0/24", "fd88::/64", "10.89.0.0/24", "fd89::/64"},
+                {HERE: "told", THERE: "told", BOTH: "told", NOWHERE: "told"}),
+    "one beside others": (("own", "proxy"), {"10.88.0.0/24", "fd88::/64", "10.89.0.0/24"},
+                          {HERE: "told", THERE: "proxied", BOTH: "told", NOWHERE: "told"}),
+    "all beside others": (("proxy", "proxy"), {"10.88.0.0/24", "10.89.0.0/24"},
+                          {HERE: "proxied", THERE: "proxied", BOTH: "proxied", NOWHERE: "proxied"}),
+    "one of others": (("own", "none"), {"10.88.0.0/24", "fd88::/64"},
+                      {HERE: "told", THERE: "elsewhere", BOTH: "told", NOWHERE: "told"}),
+    "all of others": (("none", "none"), set(),
+                      {HERE: "elsewhere", THERE: "elsewhere", BOTH: "elsewhere", NOWHERE: "elsewhere"}),
+    "one of others, one beside them": (("none", "proxy"), {"10.89.0.0/24"},
+                                       {HERE: "elsewhere", THERE: "proxied", BOTH: "proxied", NOWHERE: "proxied"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WAYS)
+def test_each_network_is_served_in_its_own_way_and_so_are_the_nodes_on_it(what: str) -> None:
+    (here, there), subnets, ways = WAYS[what]
+    nets = [replace(one, dhcp=here if one.network == "admin" else there) for one in TWO]
+    for addresses, way in ways.items():
+        said = serving_of(nets, node(addresses=addresses, bootenv="x", boot=FILES), OPTIONS, FILES)
+        assert {one.subnet for one in said.subnets} == subnets
+        assert {one.subnet for one in said.of(4) + said.of(6)} == {
+            one.subnet for one in said.subnets if not one.proxied
+        }
+        assert (7 in said.nodes, 7 in said.proxied, said.elsewhere) == (
+            way in ("told", "proxied"), way == "proxied", {7: True} if way == "elsewhere" else {},
+        ), addresses  # fmt: skip
+        assert not said.faults
+
+
+def test_others_alone_tell_a_node_right_only_what_they_tell_strangers() -> None:
+    nets = [replace(one, dhcp="none") for one in TWO]
+    said = serving_of(nets, node(macs=(), bootenv="rescue", boot=FILES), OPTIONS, Boot())
+    assert said.elsewhere == {7: False}
+    assert [str(one) for one in said.faults] == [
+        f"{NODE} others serve its network (dhcp none) and tell all machines what strangers boot, which is not what "
+        "rescue boots. Set the network's dhcp to own or proxy, or its boot environment to another."
+    ]
+
+
+def test_a_network_of_ipv6_alone_cannot_be_served_beside_others() -> None:
+    [fault] = serving_of([replace(TWO[1], dhcp="proxy")], node(), OPTIONS).faults
+    assert str(fault).startswith("Network admin: it has no range of IPv4, and beside another server only DHCPv4 can")
+
+
+def test_dnsmasq_says_this_beside_others() -> None:
+    boots = node(addresses=HERE, bootenv="x", boot=FILES)
+    said = serving_of([replace(TWO[0], dhcp="proxy"), TWO[2]], boots, OPTIONS, Boot(by="p", dhcp4={"uefi": URL}))
+    files = dnsmasq.files(said, "/place")
+    key = FILES.key
+    conf = files["dnsmasq.conf"].splitlines()
+    assert conf[conf.index("domain=lab.test") + 1 :][-8:] == [
+        "dhcp-range=set:net1,10.88.0.0,proxy,255.255.255.0",
+        "dhcp-range=set:net3,10.89.0.0,static,255.255.255.0,10.89.0.255,600",
+        "dhcp-pxe-vendor=PXEClient,HTTPClient",
+        "pxe-service=tag:nobody,X86PC,nothing",
+        "tag-if=set:proxied,tag:net1",
+        f'dhcp-boot=tag:proxied,tag:boot-{key},tag:bios,tag:!ipxe,"a,b.kpxe",,10.88.0.9',
+        f'dhcp-boot=tag:proxied,tag:boot-{key},tag:ipxe,"http://10.88.0.9/a.ipxe"',
+        f'dhcp-boot=tag:proxied,tag:!known,tag:uefi,tag:!ipxe,"{URL}"',
+    ]
+    assert "tag:net1," not in files["options"]
+    assert files["hosts/525400880001"].splitlines() == [
+        f"52:54:00:88:00:01,set:boot-{key},n1.lab.test", f"52:54:00:88:00:01,set:boot-{key},10.88.0.5,n1.lab.test",
+    ]  # fmt: skip
 
 
 def as_kea_has_it(ours: dict[str, Any]) -> dict[str, Any]:

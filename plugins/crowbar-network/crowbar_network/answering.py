@@ -36,7 +36,7 @@ def network_subnets(session: Any) -> Iterable[Mapping[str, Json]]:
     def subnet(network: int, text: str) -> dict[str, Any]:
         one = named[network]
         return found.setdefault((network, text), {
-            "network": one.name, "category": one.category, "subnet": text, "mtu": one.mtu,
+            "network": one.name, "category": one.category, "subnet": text, "mtu": one.mtu, "dhcp": one.dhcp,
             "ranges": [], "routers": [], "reserved": [],
         })  # fmt: skip
 

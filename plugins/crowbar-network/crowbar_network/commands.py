@@ -48,10 +48,12 @@ OF_NETWORK = (
     Given(name="mtu", type=int, help="The largest packet."),
     Given(name="v6prefix", help="A /64 for its IPv6 addresses, or auto."),
     Given(name="v6id", type=click.Choice(["name", "stable"]), help="What a node's IPv6 address is made from."),
+    Given(name="dhcp", type=click.Choice(["own", "proxy", "none", ""]), help="Who gives addresses over DHCP: Crowbar "
+          "(own), others, while Crowbar says what to boot (proxy), or others alone (none); '': as dhcp-mode says."),
     Given(name="configure", type=bool, help="Interfaces of nodes are set up for it."),
     Given(name="pbr", help="Policy routing: the name of its own way out."),
     Given(name="order", type=int, help="Networks with a lower one go first."),
-)
+)  # fmt: skip
 
 networks = noun("networks", "Networks: their addresses, and who has them.")
 add_list(

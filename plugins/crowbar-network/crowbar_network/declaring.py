@@ -8,7 +8,7 @@ from crowbar_core import Declared, hookimpl
 from crowbar_network.checks import LAYERS
 from crowbar_network.drafts import WAIT
 
-_MORE = ("mtu", "v6prefix", "v6id", "configure", "pbr", "order")
+_MORE = ("mtu", "v6prefix", "v6id", "dhcp", "configure", "pbr", "order")
 
 
 def _likely(fields: Iterable[str]) -> dict[str, str]:

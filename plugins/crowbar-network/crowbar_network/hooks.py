@@ -101,7 +101,7 @@ def network_addresses(nodes: Sequence[int] | None, session: Any) -> Iterable[Map
 @hookspec
 def network_subnets(session: Any) -> Iterable[Mapping[str, Json]]:  # type: ignore[empty-body]
     """The subnets in which networks have ranges, and their prefixes of IPv6, each as ``{"network", "category",
-    "subnet", "mtu", "ranges", "routers", "reserved"}``: ``subnet`` as 10.0.0.0/24, ``mtu`` None where it is left open,
-    ``ranges`` as ``{"name", "first", "last"}``, ``routers`` from the preferred one on, ``reserved`` as ``{"ip",
-    "for"}``, all of that subnet and without prefixes.
+    "subnet", "mtu", "dhcp", "ranges", "routers", "reserved"}``: ``subnet`` as 10.0.0.0/24, ``mtu`` None where it is
+    left open, ``dhcp`` as own, proxy or none, '' where that is, ``ranges`` as ``{"name", "first", "last"}``,
+    ``routers`` from the preferred one on, ``reserved`` as ``{"ip", "for"}``, all of that subnet and without prefixes.
     """

@@ -84,7 +84,9 @@ NETWORKS = Listing(
         *fields(networks, "deployment_id", filter=("deployment_id",)),
         field(_deployments.c.name, "deployment", filter=True, example="system"),
         *fields(networks, "category", "group", filter=("category", "group"), sort=("category", "group")),
-        *fields(networks, *LAYERS, "mtu", "v6prefix", "v6auto", "v6id", "configure", "pbr", filter=("vlan",)),
+        *fields(
+            networks, *LAYERS, "mtu", "v6prefix", "v6auto", "v6id", "dhcp", "configure", "pbr", filter=("vlan", "dhcp")
+        ),
         *fields(networks, "order", sort=("order",)),
     ),
     later=(

@@ -59,6 +59,7 @@ def create(
         add_range(change, key, one, at=f"ranges/{number}/", tell=False)
     if given_router is not None:
         add_router(change, key, given_router, at="router/", tell=False)
+    _check_dhcp(change.session, key, made)
     change.apply(DefineRole(role=_role(made["name"])))
     change.audit("network.create", f"network {made['name']}")
     tell_network(change, "on_network_create", view_of(change.session, row_of(change.session, key)))
@@ -78,6 +79,7 @@ def alter(change: Change, key: int, values: Mapping[str, Any], *, at_once: bool 
         )
     if "v6prefix" in new:
         _alter_v6(change, now, new)
+    _check_dhcp(session, key, new)
     if new.get("configure") and not now.configure:
         _refuse_overlapping(session, now)
     later = {name: new.pop(name) for name in drafts.WAIT if name in new}
@@ -142,6 +144,16 @@ def _refuse_name(session: Any, name: str) -> None:
                   "choose another name.")  # fmt: skip
     if session.scalar(select(networks.c.id).where(networks.c.name == name)) is not None:
         raise Refused(f"There is a network {name} already: choose another name, or change that one.")
+
+
+def _check_dhcp(session: Any, key: int, values: Mapping[str, Any]) -> None:
+    four = select(ranges.c.id).where(ranges.c.network_id == key, ranges.c.first.startswith("4")).limit(1)
+    if values.get("dhcp") == "proxy" and session.scalar(four) is None:
+        raise bad(
+            "dhcp",
+            "Beside another server only DHCP of IPv4 can tell what to boot (proxy), and the network has no range of "
+            "IPv4: add one first, or choose own or none.",
+        )
 
 
 def _refuse_overlapping(session: Any, now: Any) -> None:

@@ -17,7 +17,7 @@ from crowbar_network.addressing import of_key
 from crowbar_network.bars import Bar, bar
 from crowbar_network.layers import MODES
 from crowbar_network.listings import ALLOCATIONS, NETWORKS, ROUTERS
-from crowbar_network.rest import Address, Layers, NetworkName, NewNetwork, NewRange, NewRouter, Word
+from crowbar_network.rest import Address, Layers, NetworkName, NewNetwork, NewRange, NewRouter, WhoServes, Word
 from crowbar_network.rest_allocations import Asked, allocated
 from crowbar_network.tables import allocations
 from crowbar_network.tables import networks as table
@@ -48,6 +48,7 @@ FACTS = (
     Column(name="use_bridge", label="Bridge"),
     Column(name="mtu", label="MTU"),
     Column(name="v6prefix", label="IPv6 prefix", kind="code"),
+    Column(name="dhcp", label="DHCP"),
     Column(name="configure", label="Interfaces are set up"),
 )
 HELD = (
@@ -67,6 +68,10 @@ HELD_FILTERS = (
     Input(name="range", label="Range"),
 )
 YES_OR_NO = (("", "–"), ("true", "yes"), ("false", "no"))
+WHO_SERVES = (
+    ("", "as dhcp-mode says"), ("own", "of Crowbar's servers"), ("proxy", "of others, boot files of Crowbar"),
+    ("none", "of others, and boot files too"),
+)  # fmt: skip
 BOND_MODES = (("", "–"), *((str(number), f"{number} {name}") for number, name in enumerate(MODES)))
 WAYS = (
     ("/networks", "Networks"),
@@ -92,6 +97,7 @@ class FormOfChange(Layers):
     description: Description = ""
     mtu: int | None = None
     configure: bool = True
+    dhcp: WhoServes = ""
 
 
 @pages.get("/networks")
@@ -219,6 +225,7 @@ def _forms(one: Mapping[str, Any], url: str, api: str) -> Sequence[Form]:
                 Input(name="mtu", label="MTU", kind="number", value=_text(likely["mtu"]), size=6),
                 Input(name="configure", label="Set up on nodes", value=_text(likely["configure"]),
                       choices=YES_OR_NO[1:]),
+                Input(name="dhcp", label="Addresses over DHCP", value=one["dhcp"], choices=WHO_SERVES),
             ),
             api=f"PATCH {api}", cli=f"crowbar networks update {name}",
         ),

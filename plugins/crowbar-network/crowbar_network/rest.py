@@ -49,11 +49,18 @@ Pattern = Annotated[
 ]
 
 
+WHO_SERVES = (
+    "Who gives addresses over DHCP: own: Crowbar's servers; proxy: others, and Crowbar's tell machines alone what to "
+    "boot; none: others, whom Crowbar does not know. '': as dhcp-mode of dhcp-database says."
+)
 AT_ONCE = "Commit just this at once; else, on nodes that have the network, it is a draft until it is committed."
 
 
 class Now(Query):
     now: bool = Field(False, description=AT_ONCE)
+
+
+WhoServes = Annotated[Literal["", "own", "proxy", "none"], Field(description=WHO_SERVES)]
 
 
 class Layers(Body):
@@ -108,6 +115,7 @@ class _OfNetwork(Layers):
     mtu: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
     v6prefix: Address | None = None
     v6id: Literal["name", "stable"] = "name"
+    dhcp: WhoServes = ""
     configure: bool = True
     pbr: Word | None = None
     order: Bounded = 10_000

@@ -43,6 +43,7 @@ networks = Table(
     Column("subnet", Integer),
     Column("v6id", String(16), nullable=False),
     Column("configure", Boolean, nullable=False),
+    Column("dhcp", String(8), nullable=False, default=""),
     Column("pbr", String(32)),
     Column("order", Integer, nullable=False),
     Column("draft", JsonType, nullable=False, default=dict),

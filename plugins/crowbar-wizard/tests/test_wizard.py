@@ -108,7 +108,7 @@ def test_addresses_of_ipv6_alone_will_do(bed: Testbed) -> None:
         ("dns", {"forwarders": "192.0.2.53, dns.example.com"}, "/dns/forwarders", "'dns.example.com' is no address"),
         ("discovery", {"accept_mac": "5254"}, "/discovery/accept_mac", "52"),
         ("discovery", {"accept_subnet": "10.124.0.1/24"}, "/discovery/accept_subnet", "A subnet is an address with"),
-        ("dhcp", {"mode": "theirs"}, "/dhcp/mode", "is one of own, none"),
+        ("dhcp", {"mode": "theirs"}, "/dhcp/mode", "is one of own, proxy, none"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_field_and_nothing_is_kept(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from crowbar_core import CrowbarError, Extensions
+from crowbar_core import ConfigError, CrowbarError, Extensions
 from crowbar_dhcp.serving import Serving
 
 DRIVERS = Extensions("crowbar_dhcp.drivers", "DHCP driver")
@@ -50,6 +50,10 @@ class ServerRefuses(CrowbarError):
 
 
 class Driver(Protocol):
+    proxies: ClassVar[bool]
+    """Whether the server tells machines what to boot where others give addresses (``Subnet.proxied``). One that does
+    not, or does not say, leaves those subnets out."""
+
     def __init__(self, server: Server) -> None: ...
 
     def bring(self, wanted: Serving) -> Sequence[str]:
@@ -73,3 +77,11 @@ def driver_of(name: str, server: Server) -> Driver:
     """Raises ``ConfigError`` when nobody brings a driver of that name."""
     made: Driver = DRIVERS.find(name)(server)
     return made
+
+
+def proxies(name: str) -> bool:
+    """Whether a driver of that name does; not, when nobody brings it."""
+    try:
+        return bool(getattr(DRIVERS.find(name), "proxies", False))
+    except ConfigError:
+        return False

@@ -76,6 +76,8 @@ class There:
 
 
 class Dnsmasq:
+    proxies = True
+
     def __init__(self, server: Server) -> None:
         self._server = server
         at = urlsplit(server.url)

@@ -34,6 +34,8 @@ class Kept:
 
 
 class Kea:
+    proxies = False
+
     def __init__(self, server: Server) -> None:
         self._server = server
         self._session = requests.Session()
