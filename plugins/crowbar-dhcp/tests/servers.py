@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ class KeaHere:
                           timeout=60, database=self.database))  # fmt: skip
 
     def start(self) -> None:
-        """Returns when both families answer."""
+        """Returns when both families answer. Kea does not listen on addresses that are tentative."""
+        assert self._soon(lambda: not self._run("ip", "-6", "-o", "addr", "show", "tentative")), "DAD does not end"
         place = str(self.directory)
         env = {**self.lab.environment, "KEA_PIDFILE_DIR": place, "KEA_LOCKFILE_DIR": place}
         for words in (["kea-dhcp4", "kea4.json"], ["kea-dhcp6", "kea6.json"], ["kea-ctrl-agent", "agent.json"]):
@@ -94,10 +96,16 @@ class KeaHere:
                 self.running.append(
                     self.lab.popen([words[0], "-c", f"{place}/{words[1]}"], env=env, stdout=out, stderr=out)
                 )
+        assert self._soon(lambda: inside(self.lab, self._answers)), (self.directory / "out").read_text()[-3000:]
+
+    def _run(self, *words: str) -> str:
+        return str(self.lab.exec(words, capture_output=True, text=True, check=True).stdout)
+
+    def _soon(self, question: Callable[[], bool]) -> bool:
         deadline = time.monotonic() + 60
-        while not inside(self.lab, self._answers):
-            assert time.monotonic() < deadline, (self.directory / "out").read_text()[-3000:]
+        while not (done := question()) and time.monotonic() < deadline:
             time.sleep(0.05)
+        return done
 
     def _answers(self) -> bool:
         try:

@@ -6,6 +6,12 @@ for place in /run/kea /var/lib/kea /var/log/kea /run/lock/kea /etc/kea; do
     mkdir -p $place
     [ $place = /etc/kea ] || chown "$owner" $place
 done
+# On an address that is still tentative Kea does not listen, and (2.2, with its queue) never again until it is told.
+tries=0
+while ip -6 -o addr show tentative 2>/dev/null | grep -qv dadfailed && [ $tries -lt 100 ]; do
+    tries=$((tries + 1))
+    sleep 0.1
+done
 for family in 4 6; do
     if [ -d /etc/apparmor.d/local ]; then
         # Kea writes its configuration down itself.
