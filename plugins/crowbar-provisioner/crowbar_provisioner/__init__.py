@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import ModuleType
 
 from flask import Blueprint
 from sqlalchemy import func, or_, select
 
 from crowbar_core import Barclamp, NavItem, Panel, Periodic, Problem, Schema, Service, cluster, hookimpl
-from crowbar_provisioner import boots
+from crowbar_provisioner import boots, catalogue, hooks
 from crowbar_provisioner.answering import addresses_of as addresses_of
 from crowbar_provisioner.answering import boots_of as boots_of
 from crowbar_provisioner.answering import dhcp_strangers as dhcp_strangers
@@ -44,6 +45,11 @@ def register_schema() -> Schema:
 
 
 @hookimpl
+def register_hookspecs() -> ModuleType:
+    return hooks
+
+
+@hookimpl
 def register_blueprints() -> Iterable[Blueprint]:
     return [rest, pages]
 
@@ -76,6 +82,8 @@ def status_checks() -> Iterable[Problem]:
     waiting = or_(machines.c.state == QUARANTINED, machines.c.claim_id.is_not(None))
     with cluster().read() as session:
         count = session.scalar(select(func.count()).select_from(machines).where(waiting))
+    for problem in catalogue.problems(cluster().settings(Settings).root):
+        yield Problem(detail=problem, severity="warning")
     if count:
         said = f"{count} machine{'' if count == 1 else 's'} to be accepted: see /machines?state=quarantined."
         yield Problem(detail=said, severity="warning")

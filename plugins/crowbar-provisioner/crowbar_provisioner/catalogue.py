@@ -1,21 +1,20 @@
-"""The operating systems that can be installed: described one file each, with an image each."""
+"""The operating systems that can be installed: each with the image, or the tree of its installer, that there is."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from crowbar_core import NotFound, Refused
+from crowbar_core import NotFound, Refused, cluster
 from crowbar_provisioner.boot.answers import NotHere
 from crowbar_provisioner.boot.files import opened
-
-NAME = r"^[a-z0-9][a-z0-9.-]{0,48}$"
+from crowbar_provisioner.describing import SHA256, Described, Folder, Found, Name, Tree, booted, gathered
 
 
 class Image(BaseModel):
@@ -23,10 +22,10 @@ class Image(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
-    os: Annotated[str, Field(pattern=NAME)]
+    os: Name
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
     format: Literal["raw", "raw.zst"]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Field(pattern=SHA256)]
     size: Annotated[int, Field(gt=0)]
     disk_size: Annotated[int, Field(gt=0)]
     root_partition: Annotated[int, Field(ge=1, le=128)]
@@ -35,19 +34,53 @@ class Image(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Os:
-    """``problem``: why it cannot be installed; ''."""
+    """``by``: who describes it; ``made``: since when its image or tree is as it is; ``problem``: why it cannot be
+    installed; ''.
+    """
 
     name: str
     title: str
     method: str
-    image: Image | None
+    by: str = ""
+    layouts: tuple[str, ...] = ("flat",)
+    disk_size: int = 0
+    image: Image | None = None
+    tree: Tree | None = None
+    said: Described | None = None
+    made: datetime | None = None
     problem: str = ""
+
+    def to_keep(self) -> dict[str, Any]:
+        """All that its installation needs, as it is now. Raises ``Refused`` when it cannot be installed."""
+        if self.problem:
+            raise Refused(f"{self.name} cannot be installed: {self.problem}")
+        if self.image is not None:
+            return {"method": "image", **self.image.model_dump()}
+        assert self.said is not None
+        assert self.tree is not None
+        return {"os": self.name, **self.said.model_dump(exclude={"name"}), "mirror": self.tree.mirror}
+
+
+def sources(root: Path) -> Iterator[tuple[str, Folder]]:
+    """This package's own first, then those of barclamps, then the operator's directory."""
+    yield "crowbar-provisioner", resources.files("crowbar_provisioner").joinpath("oses")
+    for barclamp, folder in cluster().ask("operating_systems"):
+        if hasattr(folder, "iterdir"):
+            yield barclamp, folder
+    yield str(root / "oses"), root / "oses"
 
 
 def all_of(root: Path) -> list[Os]:
-    """Those that are described here and those that there is an image of, by name."""
-    names = set(_described()) | {path.stem for path in _there(root)}
-    return [_os(root, name) for name in sorted(names)]
+    """Those that are described and those that there is an image of, by name."""
+    known, _ = gathered(sources(root))
+    for path in _there(root):
+        known.setdefault(path.stem, Found(name=path.stem, by=str(path), said=None))
+    return [_os(root, known[name]) for name in sorted(known)]
+
+
+def problems(root: Path) -> list[str]:
+    """What is wrong with descriptions, a sentence each."""
+    return gathered(sources(root))[1]
 
 
 def get(root: Path, name: str) -> Os:
@@ -58,18 +91,20 @@ def get(root: Path, name: str) -> Os:
     return known[name]
 
 
-def image_of(root: Path, name: str) -> Image:
-    """Raises ``NotFound``, ``Refused`` when it cannot be installed."""
-    found = get(root, name)
-    if found.image is None:
-        raise Refused(f"{name} cannot be installed: {found.problem}")
-    return found.image
-
-
-def _os(root: Path, name: str) -> Os:
-    said = _described().get(name, {"title": name, "method": "image"})
-    image, problem = _image(root, name)
-    return Os(name=name, title=said["title"], method=said["method"], image=image, problem=problem)
+def _os(root: Path, one: Found) -> Os:
+    if one.problem:
+        return Os(name=one.name, title=one.name, method="", by=one.by, problem=one.problem)
+    said = one.said or Described(name=one.name, title=one.name, method="image")
+    about: dict[str, Any] = {"name": one.name, "title": said.title, "method": said.method, "by": one.by, "said": said}
+    if said.method == "image":
+        image, problem = _image(root, one.name)
+        size = image.disk_size if image else 0
+        return Os(**about, image=image, disk_size=size, made=_made(root, "images", one.name), problem=problem)
+    tree, problem = _tree(root, said)
+    return Os(
+        **about, layouts=tuple(said.layouts), disk_size=said.disk_size, tree=tree,
+        made=_made(root, "trees", one.name), problem=problem,
+    )  # fmt: skip
 
 
 def _image(root: Path, name: str) -> tuple[Image | None, str]:
@@ -82,14 +117,47 @@ def _image(root: Path, name: str) -> tuple[Image | None, str]:
         return None, f"{path} does not describe an image"
     if found.os != name:
         return None, f"{path} describes {found.os}"
+    problem = _differs(root, ("images", found.file), found.size, f"its image {found.file}")
+    return (None, problem) if problem else (found, "")
+
+
+def _tree(root: Path, said: Described) -> tuple[Tree | None, str]:
+    path = root / "trees" / f"{said.name}.json"
+    how = f"crowbar oses add-tree {said.name} DIRECTORY{' --mirror URL' if said.needs_mirror else ''}"
     try:
-        with opened(root, "images", found.file) as file:
+        found = Tree.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None, f"there is no tree of it ({path}): {how}, where the boot service runs"
+    except (OSError, ValidationError, ValueError):
+        return None, f"{path} does not describe a tree"
+    if found.os != said.name:
+        return None, f"{path} describes {found.os}"
+    if said.needs_mirror and not found.mirror:
+        return None, f"its tree names no mirror, from which its installer has its packages: {how}"
+    for name in booted(said):
+        file = found.files.get(name)
+        if file is None:
+            return None, f"its tree was added without {name}: {how}"
+        problem = _differs(root, ("trees", said.name, *name.split("/")), file.size, f"{name} of its tree")
+        if problem:
+            return None, problem
+    return found, ""
+
+
+def _differs(root: Path, parts: tuple[str, ...], said: int, what: str) -> str:
+    try:
+        with opened(root, *parts) as file:
             size = file.seek(0, 2)
     except NotHere:
-        return None, f"its image {found.file} is not there"
-    if size != found.size:
-        return None, f"its image {found.file} has {size} bytes, not {found.size}"
-    return found, ""
+        return f"{what} is not there"
+    return "" if size == said else f"{what} has {size} bytes, not {said}"
+
+
+def _made(root: Path, kind: str, name: str) -> datetime | None:
+    try:
+        return datetime.fromtimestamp((root / kind / f"{name}.json").stat().st_mtime, UTC)
+    except OSError:
+        return None
 
 
 def _there(root: Path) -> list[Path]:
@@ -97,13 +165,3 @@ def _there(root: Path) -> list[Path]:
         return [path for path in (root / "images").glob("*.json") if path.is_file()]
     except OSError:
         return []
-
-
-@cache
-def _described() -> dict[str, dict[str, str]]:
-    found = {}
-    for entry in resources.files("crowbar_provisioner").joinpath("oses").iterdir():
-        if entry.name.endswith(".json"):
-            said = json.loads(entry.read_text(encoding="utf-8"))
-            found[str(said["name"])] = said
-    return found

@@ -14,21 +14,24 @@ QUARANTINED, ACCEPTED, REFUSED = "quarantined", "accepted", "refused"
 class Asking:
     """A machine that asks, as it is known. ``state`` is '' and ``bootenv`` means nothing for one that is not.
 
-    ``installing``: whether an installation of its own waits for it.
+    ``installing``: by which method, where an installation of its own waits for it; else ''.
     """
 
     state: str = ""
     bootenv: str = ""
-    installing: bool = False
+    installing: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """``env``: what it boots; ``image``: whether that is the discovery image; ``why`` in a sentence."""
+    """``env``: what it boots; ``image``: whether that is the discovery image; ``installer``: by which method, where
+    it is the installer of an operating system; ``why`` in a sentence.
+    """
 
     env: str
     image: bool
     why: str
+    installer: str = ""
 
 
 def choose(asking: Asking) -> Choice:
@@ -45,6 +48,9 @@ def choose(asking: Asking) -> Choice:
     if asking.bootenv == DISCOVERY:
         return Choice(env=DISCOVERY, image=True, why="Its boot environment is sledgehammer: the discovery image.")
     if is_install(asking.bootenv):
+        if asking.installing not in ("", "image"):
+            why = f"It is being installed, by an installer of its own: {asking.installing}."
+            return Choice(env=asking.bootenv, image=False, installer=asking.installing, why=why)
         if asking.installing:
             return Choice(env=asking.bootenv, image=True, why="It is being installed, by the discovery image.")
         return Choice(

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+
+from crowbar_core import CrowbarError
 from crowbar_core.client import connect
 from crowbar_core.commands import (
     Given,
@@ -13,8 +19,12 @@ from crowbar_core.commands import (
     add_update,
     noun,
     output,
+    record,
     rows,
+    say,
 )
+from crowbar_provisioner.describing import Described, read
+from crowbar_provisioner.trees import add
 
 machines = noun("machines", "Machines that boot from here, and the quarantine.")
 add_list(
@@ -49,4 +59,64 @@ oses = noun("oses", "The operating systems that can be installed.")
 
 @oses.verb("list", help="The operating systems that can be installed, with their images.")
 def listed() -> None:
-    rows(connect().get("oses"), ("name", "title", "method", "image", "sha256", "problem"), output())
+    rows(connect().get("oses"), ("name", "title", "method", "layouts", "image", "sha256", "problem"), output())
+
+
+@oses.verb("show", help="An operating system: what its file says, its image or its tree.")
+@click.argument("name")
+def show(name: str) -> None:
+    record(connect().get("oses", name), output())
+
+
+@oses.verb("check")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+def check(files: tuple[Path, ...]) -> None:
+    """Say what is wrong with files that describe operating systems. Needs no server; exits 1 for any."""
+    wrong = False
+    for file in files:
+        try:
+            read(file.read_bytes(), file.name.removesuffix(".json"))
+        except (CrowbarError, OSError) as problem:
+            wrong = True
+            say(problem.detail if isinstance(problem, CrowbarError) else f"{file} cannot be read: {problem.strerror}.")
+        else:
+            say(f"{file} is right.")
+    if wrong:
+        raise SystemExit(1)
+
+
+@oses.verb("add-tree")
+@click.argument("name")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--mirror", default="", metavar="URL", help="Where its installer has packages from.")
+@click.option("--sha256", default="", metavar="CHECKSUM", help="Of an ISO image, as who publishes it says.")
+@click.option(
+    "--sums",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Checksums of files of a directory, as sha256sum writes them.",
+)
+@click.option(
+    "--files",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("/var/lib/crowbar/boot"),
+    show_default=True,
+    help="Where the boot service has its files.",
+)
+def add_tree(name: str, source: Path, mirror: str, sha256: str, sums: Path | None, files: Path) -> None:
+    """Put what an installer boots from, SOURCE, below the boot files: a directory, or an ISO image. Where the boot
+    service runs; a tree of that operating system that is there already is replaced.
+    """
+    try:
+        said = Described.model_validate(connect().get("oses", name)["description"])
+        lines = sums.read_text(encoding="utf-8") if sums is not None else ""
+        made = add(files.absolute(), said, source.absolute(), mirror=mirror, sha256=sha256, sums=lines)
+    except (OSError, UnicodeDecodeError):
+        raise click.ClickException(f"{sums} cannot be read as a file of checksums.") from None
+    except ValidationError:
+        raise click.ClickException(f"{name} cannot be installed as it is described: crowbar oses show {name}") from None
+    except CrowbarError as problem:
+        raise click.ClickException(problem.detail) from None
+    for path, file in made.files.items():
+        click.echo(f"{file.sha256}  {path}")
+    say(f"{name}: {made.count} files of {made.size} bytes, with the checksum {made.sha256}.")

@@ -29,6 +29,29 @@ def choose(disks: Sequence[Mapping[str, Any]], *, wanted: str = "", at_least: in
     raise Refused(f"No disk is suitable: {told(among, at_least)}." if among else "The machine has reported no disk.")
 
 
+def choose_all(disks: Sequence[Mapping[str, Any]], *, wanted: Sequence[str], at_least: int = 0) -> Mapping[str, Any]:
+    """One for each of ``wanted``, as ``choose`` does, none of them twice: the first, with the further ones as
+    ``others`` where there are any.
+    """
+    found: list[Mapping[str, Any]] = []
+    for number, name in enumerate(wanted):
+        taken = [one["name"] for one in found]
+        later = [] if name else [one for one in wanted[number + 1 :] if one]  # those are named for another part
+        left = [one for one in disks if one.get("name") not in taken and not _is_named(one, later)]
+        try:
+            found.append(choose(left, wanted=name, at_least=at_least))
+        except Refused as problem:
+            if not found:
+                raise
+            raise Refused(f"A second disk is needed beside {', '.join(taken)}. {problem.detail}") from None
+    first, *others = found
+    return {**first, "others": others} if others else first
+
+
+def _is_named(disk: Mapping[str, Any], names: Sequence[str]) -> bool:
+    return any(disk.get(one) in names for one in _NAMED_BY if disk.get(one))
+
+
 def against(disk: Mapping[str, Any], at_least: int) -> str:
     """Why the disk is not to be written to; ''."""
     if disk.get("removable") or disk.get("transport") == "usb":
@@ -47,8 +70,18 @@ def told(disks: Sequence[Mapping[str, Any]], at_least: int) -> str:
     return ", ".join(f"{one.get('name')} ({against(one, at_least) or 'suitable'})" for one in disks) or "none"
 
 
+def sized(count: int) -> str:
+    """Bytes in words: 1.5 GiB."""
+    for unit, name in ((GIB, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} bytes"
+
+
 def described(disk: Mapping[str, Any]) -> str:
-    """In words: vda, 8.0 GiB, QEMU, serial number DISK1."""
+    """In words: vda, 8.0 GiB, QEMU, serial number DISK1; with ``and`` before further ones."""
+    if disk.get("others"):
+        return " and ".join(described(one) for one in ({**disk, "others": ()}, *disk["others"]))
     words = [str(disk.get("name")), f"{int(disk.get('size') or 0) / GIB:.1f} GiB"]
     words += [str(disk["model"])] if disk.get("model") else []
     return ", ".join(words + ([f"serial number {disk['serial']}"] if disk.get("serial") else []))

@@ -21,12 +21,14 @@ from crowbar_core import (
     Outcome,
     Pending,
     PermanentError,
+    Refused,
     SetBootEnv,
     Task,
     cluster,
     hookimpl,
 )
 from crowbar_provisioner import accepting, boots, catalogue, disks, installs
+from crowbar_provisioner.answers.facts import check_key
 from crowbar_provisioner.choosing import LOCAL, install_of
 from crowbar_provisioner.installs import FAILED, RESTARTING, WRITTEN, Install
 from crowbar_provisioner.machines import INSTALL_ROLE, Machine, change_machine, get, happened, of_node
@@ -66,23 +68,23 @@ def _begin(task: Task, machine: Machine) -> Outcome:
     """What is written where is settled now; an earlier call may have done so already."""
     said: Mapping[str, Any] = task.data.get("provisioner", {})
     try:
-        image, disk = chosen(task.node, said)
+        kept, disk = chosen(task.node, said)
     except CrowbarError as problem:
         raise PermanentError(problem.detail) from None
     task.begin()
     with cluster().change() as change:
         install = installs.begin(
-            change, node_id=machine.node_id, run_id=task.run_id, os=image.os, disk=disk, image=image.model_dump()
+            change, node_id=machine.node_id, run_id=task.run_id, os=kept["os"], disk=disk, image=kept
         )
         last = boots.last_of(change.session, machine.id)
         installs.keep(change, install, after_boot=last.id if last is not None else 0)
-        happened(change, machine.id, "install: begins", f"{image.os} on {disks.described(disk)}, which is erased")
-        change.apply(SetBootEnv(node=task.node.name, bootenv=install_of(image.os)))
-    task.log(f"{image.os} goes to {disks.described(disk)}, which is erased")
+        happened(change, machine.id, "install: begins", f"{kept['os']} on {disks.described(disk)}, which is erased")
+        change.apply(SetBootEnv(node=task.node.name, bootenv=install_of(kept["os"])))
+    task.log(f"{kept['os']} goes to {disks.described(disk)}, which is erased")
     node = cluster().node(task.node.name)
     if node.served_bootenv == node.bootenv:  # since an earlier run: nobody will tell of it
         return _reset(task, node, machine, _again(task))
-    return _pending(task, SERVING, _SERVE_SECONDS, f"that {install_of(image.os)} is served")
+    return _pending(task, SERVING, _SERVE_SECONDS, f"that {install_of(kept['os'])} is served")
 
 
 def _reset(task: Task, node: NodeView, machine: Machine, install: Install) -> Outcome:
@@ -158,13 +160,20 @@ def _settle(task: Task, node: NodeView, machine: Machine, install: Install) -> O
 # ---------------------------------------------------------------- what is known
 
 
-def chosen(node: NodeView, said: Mapping[str, Any]) -> tuple[catalogue.Image, Mapping[str, Any]]:
-    """What would be written where. Raises ``CrowbarError`` with what is in the way."""
+def chosen(node: NodeView, said: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """What would be written where: all that the installation keeps of its operating system, and the disk, with
+    ``others`` where the layout takes more than one. Raises ``CrowbarError`` with what is in the way.
+    """
     settings = cluster().settings(Settings)
-    image = catalogue.image_of(settings.root, str(said.get("os") or ""))
-    found: Any = node.discovery.get("inventory") or {}
-    disk = disks.choose(found.get("disks") or (), wanted=str(said.get("disk") or ""), at_least=image.disk_size)
-    return image, disk
+    found = catalogue.get(settings.root, str(said.get("os") or ""))
+    layout = str(said.get("layout") or "flat")
+    kept = {**found.to_keep(), "layout": layout, "keys": [check_key(str(one)) for one in said.get("keys") or ()]}
+    if layout not in found.layouts:
+        raise Refused(f"{found.name} is not installed in the layout {layout}, but {' or '.join(found.layouts)}.")
+    there: Any = node.discovery.get("inventory") or {}
+    names = (str(said.get("disk") or ""), str(said.get("second-disk") or ""))
+    wanted = names if layout == "raid1" else names[:1]
+    return kept, disks.choose_all(there.get("disks") or (), wanted=wanted, at_least=found.disk_size)
 
 
 @hookimpl(roles=(INSTALL_ROLE,))
@@ -173,11 +182,14 @@ def plan_lines(node_roles: Sequence[NodeRoleView]) -> Iterable[str]:
     for one in node_roles:
         said: Any = one.data.get("provisioner", {})
         try:
-            image, disk = chosen(one.node, said)
+            kept, disk = chosen(one.node, said)
         except CrowbarError as problem:
             yield f"{one.node.name}: {problem.detail}"
         else:
-            yield f"{one.node.name}: {disks.described(disk)} is ERASED, and {image.os} written to it."
+            several = bool(disk.get("others"))
+            erased = f"{disks.described(disk)} {'are' if several else 'is'} ERASED"
+            how = f" The layout is {kept['layout']}." if kept["layout"] != "flat" else ""
+            yield f"{one.node.name}: {erased}, and {kept['os']} written to {'them' if several else 'it'}.{how}"
 
 
 def _again(task: Task) -> Install:

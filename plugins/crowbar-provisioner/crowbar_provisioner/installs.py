@@ -38,6 +38,16 @@ class Install:
     ended_at: datetime | None
 
     @property
+    def method(self) -> str:
+        """By which it is installed: image, preseed, autoinstall or kickstart."""
+        return str(self.image.get("method", "image"))
+
+    @property
+    def disks(self) -> Sequence[Mapping[str, Any]]:
+        """All that are erased, the first one first."""
+        return [self.disk, *self.disk.get("others", ())]
+
+    @property
     def to_write(self) -> bool:
         return self.state in (WANTED, WRITING)
 

@@ -38,11 +38,12 @@ FILTERS = (
     Input(name="claimed", label="Booted unexpectedly", choices=(("", "any"), ("true", "yes"), ("false", "no"))),
 )
 OSES = (
-    Column(name="name", label="Name"),
+    Column(name="name", label="Name", href="/oses/{name}"),
     Column(name="title", label="Operating system"),
     Column(name="method", label="Method"),
-    Column(name="image", label="Image", kind="code"),
-    Column(name="sha256", label="SHA-256", kind="code"),
+    Column(name="layouts", label="Layouts"),
+    Column(name="shown_size", label="Image or tree"),
+    Column(name="made_at", label="There since", kind="moment"),
     Column(name="problem", label="Why it cannot be installed"),
 )
 RULE_COLUMNS = (
@@ -103,8 +104,22 @@ def decide(machine: int, verb: str) -> Answer:
 @pages.get("/oses")
 @requires("viewer")
 def oses() -> Response:
-    items = [api.shown(one) for one in catalogue.all_of(cluster().settings(Settings).root)]
+    items = [_shown_os(one) for one in catalogue.all_of(cluster().settings(Settings).root)]
     return page("crowbar_provisioner/oses.html", title="Operating systems", items=items, columns=OSES, ways=WAYS)
+
+
+@pages.get("/oses/<os>")
+@requires("viewer")
+def one_os(os: str) -> Response:
+    found = catalogue.get(cluster().settings(Settings).root, os)
+    return page(
+        "crowbar_provisioner/os.html", title=found.title, one=_shown_os(found), ways=WAYS, said=found.said,
+        files=[(name, disks.sized(file.size), file.sha256) for name, file in found.tree.files.items()]
+        if found.tree
+        else [(found.image.file, disks.sized(found.image.size), found.image.sha256)]
+        if found.image
+        else [],
+    )  # fmt: skip
 
 
 @pages.get("/accept-rules")
@@ -152,6 +167,13 @@ def _rule(body: Mapping[str, Any]) -> dict[str, Any]:
         return api.NewRule.model_validate(body).model_dump()
     except ValidationError as problem:
         raise BadInput(problem.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+
+def _shown_os(one: catalogue.Os) -> dict[str, Any]:
+    of = one.image or one.tree
+    size = disks.sized(of.size) if of else ""
+    least = disks.sized(one.disk_size) if one.disk_size else ""
+    return {**api.shown(one), "made_at": one.made, "shown_size": size, "shown_least": least}
 
 
 def _shown(one: Mapping[str, Any]) -> dict[str, Any]:

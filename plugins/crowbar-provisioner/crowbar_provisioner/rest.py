@@ -105,12 +105,24 @@ def oses() -> Answer:
     return Answer(value=[shown(one) for one in catalogue.all_of(cluster().settings(Settings).root)])
 
 
+@rest.get("/oses/<os>")
+@api(permission="viewer", summary="An operating system, with what its file says", returns=dict[str, Any])
+def one_os(os: str) -> Answer:
+    found = catalogue.get(cluster().settings(Settings).root, os)
+    said = found.said.model_dump(exclude_defaults=True) if found.said is not None else {}
+    return Answer(value={**shown(found), "description": said})
+
+
 def shown(one: catalogue.Os) -> dict[str, Any]:
-    image = one.image
+    """``size``: of the image, or of all files of the tree, in bytes."""
+    image, tree = one.image, one.tree
+    of = image or tree
     return {
         "name": one.name, "title": one.title, "method": one.method, "problem": one.problem,
-        "image": image.file if image else "", "sha256": image.sha256 if image else "",
-        "size": image.size if image else 0, "disk_size": image.disk_size if image else 0,
+        "image": image.file if image else "", "sha256": of.sha256 if of else "", "size": of.size if of else 0,
+        "disk_size": one.disk_size, "layouts": list(one.layouts), "described_by": one.by,
+        "made_at": one.made.isoformat() if one.made else None, "mirror": (tree.mirror or "") if tree else "",
+        "files": {name: file.model_dump() for name, file in tree.files.items()} if tree else {},
     }  # fmt: skip
 
 

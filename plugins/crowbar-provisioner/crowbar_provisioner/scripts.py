@@ -15,6 +15,8 @@ TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 _ENV = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ARGUMENT = re.compile(r"[A-Za-z0-9_.-]{1,64}(?:=[A-Za-z0-9_.,:/@+-]{1,200})?")
+_WORD = re.compile(r"[A-Za-z0-9_.,:;/@+=\[\]-]{1,400}")
+_BELOW = re.compile(r"[A-Za-z0-9._+~/-]{1,200}")
 _OURS = ("crowbar.", "initrd", "init=", "rdinit", "root=", "BOOT_IMAGE")
 INITRD = "initrd.img"
 
@@ -37,6 +39,19 @@ def image(base: str, *, token: str, mac: str, env: str, arguments: Iterable[str]
         "#!ipxe",
         f"kernel {at}/vmlinuz {' '.join(words)}",
         f"initrd --name {INITRD} {at}/{INITRD}",
+        "boot",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def installer(base: str, *, token: str, kernel: str, initrd: str, words: Iterable[str]) -> str:
+    """An installer out of its tree, told ``words``."""
+    at = f"{_base(base)}/b/{_whole(TOKEN, token, 'token')}/tree"
+    told = [f"initrd={INITRD}", *(_whole(_WORD, one, "word") for one in words)]
+    lines = [
+        "#!ipxe",
+        f"kernel {at}/{_whole(_BELOW, kernel, 'kernel')} {' '.join(told)}",
+        f"initrd --name {INITRD} {at}/{_whole(_BELOW, initrd, 'initrd')}",
         "boot",
     ]
     return "\n".join(lines) + "\n"

@@ -175,7 +175,7 @@ def test_a_plan_says_what_is_erased(site: Site, machine: Machine) -> None:
     assert f"{name}: vda, 8.0 GiB, QEMU, serial number DISK1 is ERASED, and debian-12 written to it." in plan.text
     site.bed.set("provisioner-os", "windows", node=name, role=ROLE, now=False)
     plan = site.web.put("/api/v2/deployments/system/commit?dry_run=true")
-    assert f"{name}: There is no operating system windows; there are: debian-12." in plan.text
+    assert f"{name}: There is no operating system windows; there are: alma-9, debian-12, " in plan.text
 
 
 @pytest.mark.parametrize(

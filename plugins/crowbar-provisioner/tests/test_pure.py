@@ -20,23 +20,31 @@ UUID, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-6666-5
 @pytest.mark.parametrize(
     "state, bootenv, installing, env, image",
     [
-        ("", "", False, "sledgehammer", True),
-        ("quarantined", "local", False, "sledgehammer", True),
-        ("quarantined", "debian-12-install", True, "sledgehammer", True),
-        ("refused", "sledgehammer", False, "local", False),
-        ("accepted", "sledgehammer", False, "sledgehammer", True),
-        ("accepted", "local", False, "local", False),
-        ("accepted", "local", True, "local", False),
-        ("accepted", "debian-12-install", True, "debian-12-install", True),
-        ("accepted", "debian-12-install", False, "local", False),
-        ("accepted", "-install", True, "local", False),
-        ("accepted", "windows", False, "local", False),
+        ("", "", "", "sledgehammer", True),
+        ("quarantined", "local", "", "sledgehammer", True),
+        ("quarantined", "debian-12-install", "image", "sledgehammer", True),
+        ("quarantined", "rocky-9-install", "kickstart", "sledgehammer", True),
+        ("refused", "sledgehammer", "", "local", False),
+        ("accepted", "sledgehammer", "", "sledgehammer", True),
+        ("accepted", "local", "", "local", False),
+        ("accepted", "local", "image", "local", False),
+        ("accepted", "debian-12-install", "image", "debian-12-install", True),
+        ("accepted", "debian-12-install", "", "local", False),
+        ("accepted", "-install", "image", "local", False),
+        ("accepted", "windows", "", "local", False),
     ],
 )
-def test_what_a_machine_boots(state: str, bootenv: str, installing: bool, env: str, image: bool) -> None:
+def test_what_a_machine_boots(state: str, bootenv: str, installing: str, env: str, image: bool) -> None:
     found = choose(Asking(state=state, bootenv=bootenv, installing=installing))
-    assert (found.env, found.image) == (env, image)
+    assert (found.env, found.image, found.installer) == (env, image, "")
     assert found.why.endswith(".")
+
+
+@pytest.mark.parametrize("method", ["preseed", "autoinstall", "kickstart"])
+def test_a_machine_that_an_installer_of_its_own_installs_boots_that(method: str) -> None:
+    found = choose(Asking(state="accepted", bootenv="x-install", installing=method))
+    assert (found.env, found.image, found.installer) == ("x-install", False, method)
+    assert choose(Asking(state="refused", bootenv="x-install", installing=method)).installer == ""
 
 
 def test_the_scripts_as_whole_texts() -> None:

@@ -20,7 +20,7 @@ def give(request: Request, name: str) -> Response:
         with cluster().read() as session:
             machine = get(session, boot.machine_id)
             found = installs.open_of(session, machine.node_id)
-    if found is None or not found.to_write or not is_of(boot, found) or found.image["file"] != name:
+    if found is None or not found.to_write or not is_of(boot, found) or found.image.get("file") != name:
         raise NotHere("No installation of this machine asks for this image.")
     file = opened(cluster().settings(Settings).root, "images", found.image["file"])
     return sent(request, file, etag=found.image["sha256"])

@@ -9,6 +9,8 @@ from werkzeug.wrappers import Request, Response
 
 from crowbar_core import BadInput, Refused, cluster
 from crowbar_provisioner import boots, installs, scripts
+from crowbar_provisioner.answers.choosing import words
+from crowbar_provisioner.boot.answer_file import facts_of
 from crowbar_provisioner.boot.answers import base_of, script, source_of
 from crowbar_provisioner.choosing import ACCEPTED, Asking, Choice, choose
 from crowbar_provisioner.claims import Claim, claim
@@ -35,7 +37,7 @@ class Scripts:
             quiet = machine is None or not (
                 boots.has_valid(session, machine.id) or installs.open_of(session, machine.node_id)
             )
-        if not choice.image:
+        if not choice.image and not choice.installer:
             assert machine is not None
             if not quiet:
                 self._refuse_others(machine, source)
@@ -52,9 +54,22 @@ class Scripts:
                 change, machine, said, env=choice.env, firmware=firmware, source=source,
                 seconds=settings.token_hours * 3600,
             )  # fmt: skip
+        if choice.installer:
+            return script(self._installer(token, base))
         return script(
             scripts.image(base, token=token, mac=said.macs[0], env=choice.env, arguments=settings.kernel_arguments)
         )
+
+    def _installer(self, token: str, base: str) -> str:
+        with cluster().read() as session:
+            boot = boots.of_token(session, token)
+            facts = facts_of(session, boot, token=token, base=base) if boot is not None else None
+        if facts is None:
+            raise Refused("This installation is over: ask once more.")
+        said = facts.said
+        return scripts.installer(
+            base, token=token, kernel=said["kernel"], initrd=said["initrd"], words=words(facts)
+        )  # fmt: skip
 
     def _refuse_others(self, machine: Machine, source: str) -> None:
         """A node does not boot as another one. Raises ``Refused``."""
@@ -80,5 +95,6 @@ def chosen(session: Any, machine: Machine | None) -> Choice:
     if machine is None:
         return choose(Asking())
     found = installs.open_of(session, machine.node_id)
-    installing = found is not None and found.to_write and f"{found.os}-install" == machine.bootenv
+    waits = found is not None and found.to_write and f"{found.os}-install" == machine.bootenv
+    installing = found.method if found is not None and waits else ""
     return choose(Asking(state=machine.state, bootenv=machine.bootenv, installing=installing))

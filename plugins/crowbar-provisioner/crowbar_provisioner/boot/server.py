@@ -19,7 +19,7 @@ from waitress.server import create_server
 from werkzeug.wrappers import Request, Response
 
 from crowbar_core import BadInput, CancelFlag, ConfigError, CrowbarError, NotFound, Refused, cluster
-from crowbar_provisioner.boot import alive, image, loader, os_image, register, steps, work
+from crowbar_provisioner.boot import alive, answer_file, image, loader, os_image, register, steps, tree, work
 from crowbar_provisioner.boot.answers import NotHere, Unauthorized, answer
 from crowbar_provisioner.boot.loading import prepare
 from crowbar_provisioner.boot.script import Scripts
@@ -42,6 +42,8 @@ class Application:
             ("GET", re.compile(f"/({'|'.join(map(re.escape, loader.LOADERS))})"), loader.loader),
             ("GET", re.compile(r"/ipxe"), Scripts().give),
             ("GET", re.compile(r"/b/([A-Za-z0-9_-]{43})/([a-z.]{1,32})"), image.give),
+            ("GET", re.compile(r"/b/([A-Za-z0-9_-]{43})/answers/([a-z.-]{1,32})"), answer_file.give),
+            ("GET", re.compile(r"/b/([A-Za-z0-9_-]{43})/tree/([A-Za-z0-9._+~^=,@%:/-]{1,500})"), tree.give),
             ("POST", re.compile(r"/v1/register"), register.hear),
             ("POST", re.compile(r"/v1/alive"), alive.hear),
             ("POST", re.compile(r"/v1/steps"), steps.hear),

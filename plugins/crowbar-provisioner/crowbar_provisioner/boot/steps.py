@@ -6,12 +6,13 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from crowbar_core import BadInput, Refused, cluster
+from crowbar_core import BadInput, Change, Refused, cluster
 from crowbar_provisioner import installs
-from crowbar_provisioner.boot.answers import answer, authorized
+from crowbar_provisioner.boot.answers import answer, authorized, source_of
 from crowbar_provisioner.boot.work import is_of
+from crowbar_provisioner.boots import Boot, note
 from crowbar_provisioner.inventory import Step, read
-from crowbar_provisioner.machines import get, happened, waking
+from crowbar_provisioner.machines import change_machine, get, happened, waking
 
 
 def hear(request: Request) -> Response:
@@ -25,6 +26,9 @@ def hear(request: Request) -> Response:
             raise Refused("This is not an installation of this boot.")
         if not found.to_write:
             return answer({})
+        if boot.registered_at is None:
+            _arrived(change, boot, machine.id, source_of(request))
+            change.apply(waking(machine.node))
         values: dict[str, Any] = {"step": said.step, "detail": said.detail, "state": installs.WRITING}
         if said.percent is not None:
             values["percent"] = said.percent
@@ -40,3 +44,9 @@ def hear(request: Request) -> Response:
         if values["state"] != installs.WRITING:
             change.apply(waking(machine.node))
     return answer({})
+
+
+def _arrived(change: Change, boot: Boot, machine_id: int, source: str) -> None:
+    """An installer of its own does not register: its first step says that it is there, and at which address."""
+    note(change, boot, registered_at=change.now)
+    change_machine(change, machine_id, source=source, last_seen=change.now)

@@ -39,7 +39,7 @@ def work_of(boot: Boot, machine: Machine, install: Install, *, base: str) -> Map
         return None
     if install.state == RESTARTING:
         return {"do": "reboot", "id": install.work}
-    if not install.to_write:
+    if not install.to_write or install.method != "image":
         return None
     image = {
         name: install.image[name] for name in ("format", "sha256", "size", "disk_size", "root_partition", "root_fs")
@@ -52,6 +52,6 @@ def work_of(boot: Boot, machine: Machine, install: Install, *, base: str) -> Map
         "fqdn": machine.node,
         "disk": dict(install.disk),
         "image": {"url": f"{base}/v1/images/{install.image['file']}", **image},
-        "authorized_keys": [public_key()],
+        "authorized_keys": [public_key(), *install.image.get("keys", ())],
         "network": {"dhcp": True},
     }
