@@ -27,7 +27,7 @@ from crowbar_core import (
     cluster,
     hookimpl,
 )
-from crowbar_provisioner import accepting, boots, catalogue, disks, installs
+from crowbar_provisioner import accepting, boots, catalogue, disks, installs, powering
 from crowbar_provisioner.answers.facts import check_key
 from crowbar_provisioner.choosing import LOCAL, install_of
 from crowbar_provisioner.installs import FAILED, RESTARTING, WRITTEN, Install
@@ -98,9 +98,9 @@ def _reset(task: Task, node: NodeView, machine: Machine, install: Install) -> Ou
     if last is None or last.id <= install.after_boot:
         task.log(f"{wanted} is served; the node is reset")
         try:
-            said = cluster().power(node.name, "reset")
+            said = powering.into_network(node.name, task.log)
         except CrowbarError as problem:
-            raise PermanentError(f"The node could not be reset: {problem.detail}") from None
+            raise PermanentError(f"In the step {BOOTING}: the node could not be reset: {problem.detail}") from None
         task.log(said)
     return _pending(task, BOOTING, _minutes().boot_minutes * 60, f"that it boots {wanted}")
 
@@ -141,6 +141,7 @@ def _restart(task: Task, node: NodeView, machine: Machine, install: Install) -> 
             ChangeNode(node=machine.node, host_keys=list(install.host_keys)), MarkAlive(node=machine.node, alive=False)
         )
         happened(change, machine.id, "install: restarts")
+    powering.disk_next(node.name, task.log)
     task.log("local is served; the installer restarts the node")
     return _pending(task, RESTART, _minutes().boot_minutes * 60, "that it is alive from its disk")
 

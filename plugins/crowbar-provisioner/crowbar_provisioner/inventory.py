@@ -77,6 +77,7 @@ class Nic(Said):
 
 class Bmc(Said):
     present: bool = True
+    kind: Literal["", "ipmi", "redfish"] = ""
     vendor: Line = ""
     address: Line = ""
     mac: Line = ""

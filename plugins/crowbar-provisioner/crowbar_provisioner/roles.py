@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from crowbar_core import Attribute, Json, Role
-from crowbar_provisioner import installing
+from crowbar_provisioner import bmc, installing
 from crowbar_provisioner.answering import SERVER
 from crowbar_provisioner.machines import INSTALL_ROLE
 
@@ -16,6 +16,7 @@ def _one(name: str, description: str, schema: dict[str, Json], default: Json = N
 
 
 _TEXT: dict[str, Json] = {"type": "string", "maxLength": 64}
+_LONG: dict[str, Json] = {"type": "string", "maxLength": 255}
 _SERVER = Role(
     name=SERVER,
     description="The node gives firmware its boot loader over TFTP, and is where the boot service is reached.",
@@ -44,7 +45,7 @@ _INSTALL = Role(
     run=installing.run,
     destructive=True,
     reboots=True,
-    timeout=120,
+    timeout=600,
     requires=("provisioner-discovered", "crowbar-managed-node"),
     precedes=("crowbar-installed-node",),
     attributes=(
@@ -59,4 +60,27 @@ _INSTALL = Role(
              {"type": "array", "maxItems": 100, "items": {"type": "string", "maxLength": 4300}}, []),
     ),
 )  # fmt: skip
-ROLES = (_SERVER, _DISCOVERED, _INSTALL)
+_BMC = Role(
+    name=bmc.BMC_ROLE,
+    description="The node is powered by its BMC, whose address it has told.",
+    jig="python",
+    run=bmc.run,
+    timeout=600,
+    precedes=(INSTALL_ROLE,),
+    attributes=(
+        _one("provisioner-bmc-user", "Who logs in at the BMC.", _TEXT, ""),
+        _one("provisioner-bmc-password", "That user's password.", _LONG, "", secret=True),
+        _one("provisioner-bmc-kind", "How it is spoken to. '': as the node told, else ipmi.",
+             {"enum": ["", "ipmi", "redfish", "both"]}, ""),
+        _one("provisioner-bmc-address", "Where it is. '': where the node says.", _LONG, ""),
+        _one("provisioner-bmc-networks", "The subnets in which a node is believed that its BMC is there. Empty: any.",
+             {"type": "array", "maxItems": 64, "items": {"type": "string", "pattern": "^[0-9A-Fa-f.:]+/[0-9]+$"}}, []),
+        _one("provisioner-bmc-certificate", "Which certificate Redfish is to show: as the hammer redfish takes it.",
+             {"type": "string", "maxLength": 95}, "authority"),
+        _one("provisioner-bmc-options", "What the hammers are told besides, by their names.",
+             {"type": "object", "additionalProperties": False,
+              "properties": {"ipmi": {"type": "object"}, "redfish": {"type": "object"}}}, {}),
+        _one("provisioner-bmc-power", "Whether it said on or off.", _TEXT, writable=False),
+    ),
+)  # fmt: skip
+ROLES = (_SERVER, _DISCOVERED, _INSTALL, _BMC)

@@ -13,6 +13,7 @@ import crowbar_jig_script
 import crowbar_provisioner
 import paramiko
 import pytest
+from crowbar_bmc.redfish import RedfishHammer
 
 from crowbar_core import Hammer, TemporaryError
 from crowbar_core.testing import Browser, FakeJig, PostgresServer, Testbed
@@ -106,7 +107,7 @@ def site(database: Callable[[], str | None], tmp_path_factory: pytest.TempPathFa
             *made,
             config=config,
             jigs={"script": FakeJig()},
-            hammers={"bmc": Bmc},
+            hammers={"bmc": Bmc, "redfish": RedfishHammer},
             **({"database_url": url} if url else {}),
         ) as bed,
         bed.service("provisioner-boot"),
