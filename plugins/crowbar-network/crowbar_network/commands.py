@@ -30,6 +30,7 @@ from crowbar_core.commands import (
     show_plan,
 )
 from crowbar_network import check_commands
+from crowbar_network.wanted import UNCONFIGURED
 
 LAYERS = (
     Given(name="conduit", help="Which cards: 1g1, +10g2, 1g1,1g2, mac=..., name=..., driver=..., or bmc."),
@@ -93,7 +94,9 @@ def create(name: str, ranges: tuple[str, ...], router: str | None, router_pref: 
         raise click.UsageError("--router-pref is about a --router: name that, too.")
     body.setdefault("category", "unmanaged")
     record(connect().post("networks", body={"name": name, **body}), output())
-    say(f"Network {name} is made. Its role is network-{name}: `crowbar nodes bind network-{name} NODE`.")
+    category = str(body["category"])
+    alone = f" It is {category}: nodes have addresses of it, and no interfaces." if category in UNCONFIGURED else ""
+    say(f"Network {name} is made. Its role is network-{name}: `crowbar nodes bind NODE network-{name}`.{alone}")
 
 
 create.params.extend(one.option() for one in OF_NETWORK)

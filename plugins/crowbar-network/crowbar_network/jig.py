@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 
 from crowbar_jig_script.remote import Answer, Remote
 
@@ -41,6 +41,7 @@ from crowbar_network.program import Trial
 from crowbar_network.settings import Settings
 from crowbar_network.state import State, read
 from crowbar_network.trials import trial
+from crowbar_network.verdict import NO_WAY_IN, Verdict
 from crowbar_network.wanted import Config, on_machine
 
 INVENTORY = "network-nics"
@@ -49,14 +50,12 @@ _ASK = 20.0
 _BUSY = 75
 _LATE = 3
 _PAUSE = 0.2
-_TIMES = 3
 _MOMENT = 4
 """This part of the time limit the connection that there is may hang while the change is tried, or a step of a login."""
 _LOGIN = 3.0
 _LAST_CALL = 1.5
 """Seconds before the switch leads back, at which one stops looking and says so."""
 _AFTER = 30.0
-_NO_WAY_IN = "no new connection to an admin address"
 
 
 class NetworkJig(Jig):
@@ -86,31 +85,6 @@ def look(remote: Remote, node: NodeView, address: str, *, files: bool = False, t
     answer = remote.ask(node, address, asked, timeout=timeout)
     found = program.sections(answer.out, mark)
     return read(found)
-
-
-@dataclass(kw_only=True)
-class _Verdict:
-    """What was last found: the first thing that is not as it should be; '' when all is well."""
-
-    first: str = _NO_WAY_IN
-    seen: State | None = None
-    near: list[str] = field(default_factory=list)
-    alone: bool = False
-    """Whether nobody else has our addresses."""
-    unheard: NodeUnreachable | None = None
-    """Why it is not known whether the change has begun."""
-    times: int = 0
-    """How often in a row ``first`` has been found on the node."""
-    since: float = 0.0
-
-    def found(self, problem: str) -> None:
-        if not self.times or problem != self.first:
-            self.times, self.since = 0, time.monotonic()
-        self.first = problem
-        self.times += 1
-
-    def stands(self, patience: int) -> bool:
-        return bool(patience) and self.times >= _TIMES and time.monotonic() - self.since >= patience
 
 
 class _Run:
@@ -234,9 +208,11 @@ class _Run:
         late = began + limit - _LAST_CALL
         new = Remote.of_cluster(connect_timeout=max(_LOGIN, limit / _MOMENT))
         gone = {*found.touched} - {link.name for link in links}
-        verdict = _Verdict(unheard=unheard)
+        verdict = Verdict(unheard=unheard)
         try:
-            while time.monotonic() < late and not (task.cancelled.is_set() or verdict.stands(self.settings.patience)):
+            while (now := time.monotonic()) < late and not (
+                task.cancelled.is_set() or verdict.stands(self.settings.patience, now=now)
+            ):
                 kept = self._look_once(new, change, addresses, links, gone, taken, files, verdict, late)
                 if kept is not None:
                     self.remote.forget(task.node, task.address)
@@ -267,7 +243,7 @@ class _Run:
         gone: Collection[str],
         taken: Sequence[Config],
         files: Filing,
-        verdict: _Verdict,
+        verdict: Verdict,
         late: float,
     ) -> State | None:
         """The state that was kept; None: not yet, ``verdict`` has why."""
@@ -278,20 +254,20 @@ class _Run:
                     return None  # it has been led back: what is there now says nothing of what was tried
                 if not state.proven:
                     new.forget(self.task.node, address)  # made before the change was
+                    verdict.too_slow()
                     return None
-                verdict.seen = state
-                verdict.near = []
+                verdict.saw(state)
                 if wrong := missing(state, links, gone=gone):
-                    verdict.found(wrong[0])
+                    verdict.found(wrong[0], now=time.monotonic())
                     return None
                 if problem := self._doubled(new, address, taken, links, verdict):
-                    verdict.found(problem)
+                    verdict.found(problem, now=time.monotonic())
                     return None
                 if settling(state, links):
-                    verdict.found("duplicate address detection has not ended")
+                    verdict.found("duplicate address detection has not ended", now=time.monotonic())
                     return None
                 if problem := self._others_answer(new, address, taken, links, verdict):
-                    verdict.found(problem)
+                    verdict.found(problem, now=time.monotonic())
                     return None
                 if time.monotonic() > late:
                     return None
@@ -304,11 +280,11 @@ class _Run:
                 return None
             except (NodeUnreachable, PermanentError) as refused:  # the second: another machine answers there
                 if verdict.seen is None:  # else what was seen says more
-                    verdict.first = f"{_NO_WAY_IN}: {refused.detail}"
+                    verdict.first = f"{NO_WAY_IN}: {refused.detail}"
         return None
 
     def _doubled(
-        self, new: Remote, address: str, taken: Sequence[Config], links: Sequence[Link], verdict: _Verdict
+        self, new: Remote, address: str, taken: Sequence[Config], links: Sequence[Link], verdict: Verdict
     ) -> str:
         """'' when nobody else has one of our IPv4 addresses, which is asked until it was so once."""
         if verdict.alone:
@@ -325,7 +301,7 @@ class _Run:
         return ""
 
     def _others_answer(
-        self, new: Remote, address: str, taken: Sequence[Config], links: Sequence[Link], verdict: _Verdict
+        self, new: Remote, address: str, taken: Sequence[Config], links: Sequence[Link], verdict: Verdict
     ) -> str:
         """'' when the routers of all networks, or where there is none one of the peers, answer, also to whole
         packets.
@@ -352,7 +328,7 @@ class _Run:
         return {(words[0], words[1]): words[2] for line in answer.out.splitlines() if len(words := line.split()) == 3}
 
     def _gone_back(
-        self, change: str, before: State, verdict: _Verdict, new: Remote, addresses: Sequence[str]
+        self, change: str, before: State, verdict: Verdict, new: Remote, addresses: Sequence[str]
     ) -> Outcome:
         """Sees the node back where it was, and fails with why."""
         task = self.task

@@ -206,6 +206,7 @@ class Machine:
         run = self.directory / "run"
         shutil.rmtree(run, ignore_errors=True)
         command = [
+            "setpriv", "--pdeathsig", "KILL",
             "unshare", "--pid", "--fork", "--kill-child", "linux.uml", "mem=384M", f"ubd0={self.directory}/disk",
             "rootfstype=hostfs", "rootflags=/", "ro", f"init={self.directory}/init", f"TOOLS={TOOLS}",
             f"OWN={self.directory}/own", f"vec0:transport=tap,ifname={TAP},depth=64", "con=null", "con0=null,fd:1",
