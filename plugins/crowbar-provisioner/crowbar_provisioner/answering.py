@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from crowbar_core import Intent, Json, NodeRoleView, NodeView, Refresh, ServedBootEnv, cluster, hookimpl
+from crowbar_provisioner import rescue, rescues
 from crowbar_provisioner.choosing import is_ours
-from crowbar_provisioner.machines import waking
+from crowbar_provisioner.machines import of_node, waking
 from crowbar_provisioner.tables import machines, servers
 
 SERVER, DHCP = "provisioner-server", "dhcp-database"
@@ -80,7 +81,18 @@ def on_node_change(node: NodeView, changed: frozenset[str]) -> Iterable[Intent]:
         found.append(ServedBootEnv(node=node.name, bootenv=node.bootenv))
     if changed & {"served_bootenv", "alive"}:
         found.append(waking(node.name))
+    if "alive" in changed and node.alive:
+        _is_back(node)
     return found
+
+
+def _is_back(node: NodeView) -> None:
+    with cluster().read() as session:
+        leaves = rescues.is_leaving(session, node.id)
+    if leaves:
+        with cluster().change() as change:
+            if (machine := of_node(change.session, node.name)) is not None:
+                rescue.is_back(change, machine)
 
 
 @hookimpl

@@ -41,6 +41,12 @@ add_action(
     machines, "machines", "expect", help_="Announce the next boot of a machine, which is then taken for its own.",
     done="is expected to boot",
 )  # fmt: skip
+add_action(
+    machines, "machines", "debug", done="boots the discovery image the next time",
+    help_="Rescue a machine: it runs the discovery image from its next boot on, and nothing is run on it.",
+)  # fmt: skip
+add_action(machines, "machines", "undebug", help_="End a machine's rescue: it goes back to its disk.",
+           done="goes back to its disk")  # fmt: skip
 
 rules = noun("accept-rules", "Rules by which machines leave the quarantine by themselves.")
 OPTIONS = (

@@ -9,7 +9,7 @@ from sqlalchemy import func, literal, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.rest import NODES, Later, Listing, derived, field, fields
-from crowbar_provisioner.tables import boots, happenings, installs, machines, macs, rules
+from crowbar_provisioner.tables import boots, happenings, installs, machines, macs, rescues, rules
 
 _nodes = NODES.source
 
@@ -34,6 +34,8 @@ def _timeline(session: Session, keys: Sequence[int]) -> Mapping[int, list[dict[s
 _LAST = select(func.max(boots.c.id)).where(boots.c.machine_id == machines.c.id).correlate(machines).scalar_subquery()
 _BOOTED = select(boots.c.env).where(boots.c.id == _LAST).correlate(machines).scalar_subquery()
 
+_RESCUE = select(rescues.c.state).where(rescues.c.node_id == machines.c.node_id).correlate(machines).scalar_subquery()
+
 MACHINES = Listing(
     noun="machine",
     plural="machines",
@@ -52,6 +54,10 @@ MACHINES = Listing(
         field(_nodes.c.bootenv, "bootenv", filter=True, example="local"),
         field(_nodes.c.served_bootenv, "served_bootenv", example="local"),
         derived("booted", func.coalesce(_BOOTED, literal("")), str, help="What it booted last."),
+        derived(
+            "rescue", func.coalesce(_RESCUE, literal("")), str,
+            help="Of one in rescue: wanted (from its next boot on), in, or leaving.",
+        ),
         field(_nodes.c.alive, "alive", filter=True),
         *fields(machines, "problem", "expected_until", "first_seen", "last_seen", sort=("last_seen",)),
     ),

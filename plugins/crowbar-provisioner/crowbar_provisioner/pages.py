@@ -14,7 +14,7 @@ from crowbar_core import BadInput, NodeView, Panel, cluster, requires
 from crowbar_core.pages import Action, Column, Form, Input, act, fragment, page, row, rows
 from crowbar_provisioner import catalogue, disks, installs
 from crowbar_provisioner import rest as api
-from crowbar_provisioner.choosing import ACCEPTED, QUARANTINED, REFUSED
+from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUSED
 from crowbar_provisioner.listings import MACHINES, RULES
 from crowbar_provisioner.machines import of_node
 from crowbar_provisioner.settings import Settings
@@ -79,6 +79,10 @@ def show(machine: str) -> Response:
     actions = [_expect(one)] if one["state"] != REFUSED else []
     if one["claimed"] or one["state"] == QUARANTINED:
         actions = [_accept(one), *actions]
+    if one["rescue"] in ("wanted", "in"):
+        actions.append(_action(one, "undebug", "End the rescue"))
+    elif one["state"] == ACCEPTED and one["bootenv"] != DISCOVERY:
+        actions.append(_action(one, "debug", "Rescue from its next boot on"))
     if one["state"] != REFUSED:
         actions.append(_refuse(one))
     found: Any = cluster().node(one["name"]).discovery.get("inventory") or {}
@@ -89,15 +93,23 @@ def show(machine: str) -> Response:
     )  # fmt: skip
 
 
-@pages.post("/machines/<int:machine>/<any(accept, refuse, expect):verb>")
+@pages.post("/machines/<int:machine>/<any(accept, refuse, expect, debug, undebug):verb>")
 @requires("operator")
 def decide(machine: int, verb: str) -> Answer:
     done = {
         "accept": "The machine is accepted.",
         "refuse": "The machine is refused.",
         "expect": "Its next boot is expected.",
+        "debug": "It boots the discovery image the next time: restart it.",
+        "undebug": "It goes back to its disk.",
     }
-    work = {"accept": api.accept, "refuse": api.refuse, "expect": api.expect}[verb]
+    work = {
+        "accept": api.accept,
+        "refuse": api.refuse,
+        "expect": api.expect,
+        "debug": api.debug,
+        "undebug": api.undebug,
+    }[verb]
     return act(lambda: work(machine), done[verb], f"/machines/{machine}")
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select
 
 from crowbar_core import Change, CrowbarError, NodeView, Refused, cluster
 from crowbar_core.tables import nodes
-from crowbar_provisioner import accepting
+from crowbar_provisioner import accepting, rescue
 from crowbar_provisioner.boots import Boot, note, revoke
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUSED
 from crowbar_provisioner.claims import Claim, name_of
@@ -50,6 +50,7 @@ def register(change: Change, boot: Boot, said: Registration, *, source: str) -> 
         if not trusted:
             return _claimed(change, machine, boot, said, source=source)
         report(change, machine, said, source=source)
+        rescue.registered(change, machine, boot.env)
     note(change, boot, machine_id=machine.id, registered_at=change.now)
     revoke(change, machine.id, but=boot.id)
     if machine.state == QUARANTINED and (rule := accepting.rule_for(change, machine, source)):

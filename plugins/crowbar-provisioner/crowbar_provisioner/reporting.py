@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from crowbar_core import Change, ChangeNode, Refused
 from crowbar_core.tables import nodes
+from crowbar_provisioner import rescues
 from crowbar_provisioner.claims import Claim
 from crowbar_provisioner.inventory import Registration
 from crowbar_provisioner.machines import Machine, change_machine, happened, hold_macs
@@ -19,7 +20,9 @@ def report(change: Change, machine: Machine, said: Registration, *, source: str)
     """Raises ``Refused`` for another's host keys, ``BadInput`` for what a node may not report."""
     claim = said.inventory.claim()
     check_keys(change, said, machine.node_id)
-    change.apply(ChangeNode(node=machine.node, discovery=said.inventory.discovery(), host_keys=said.host_keys))
+    # One that leaves its rescue has the host keys of its disk already.
+    keys = None if rescues.is_leaving(change.session, machine.node_id) else said.host_keys
+    change.apply(ChangeNode(node=machine.node, discovery=said.inventory.discovery(), host_keys=keys))
     values: dict[str, Any] = {"firmware": said.inventory.firmware, "source": source, "last_seen": change.now}
     # A new board has another UUID; a number that is another machine's stays that one's.
     for name in ("uuid", "serial"):

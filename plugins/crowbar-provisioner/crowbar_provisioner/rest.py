@@ -13,7 +13,7 @@ from sqlalchemy import delete, insert, select, update
 
 from crowbar_core import Change, NotFound, Refused, cluster
 from crowbar_core.rest import Answer, Body, Name, api, changing, creating, deleting, found_id, given, reading, single
-from crowbar_provisioner import accepting, catalogue
+from crowbar_provisioner import accepting, catalogue, rescue
 from crowbar_provisioner.listings import INSTALLS, MACHINES, RULES
 from crowbar_provisioner.machines import Machine, get
 from crowbar_provisioner.settings import Settings
@@ -96,6 +96,33 @@ def refuse_machine(machine: str) -> Answer:
 def expect_machine(machine: str) -> Answer:
     key = found_id(MACHINES, machine)
     expect(key)
+    return single(MACHINES, key)
+
+
+def debug(key: int) -> None:
+    decide(key, rescue.begin)
+
+
+def undebug(key: int) -> None:
+    decide(key, rescue.end)
+
+
+@rest.put("/machines/<machine>/debug")
+@api(
+    permission="operator", listing=MACHINES,
+    summary="Rescue a machine: from its next boot on it runs the discovery image, and nothing is run on it",
+)  # fmt: skip
+def debug_machine(machine: str) -> Answer:
+    key = found_id(MACHINES, machine)
+    debug(key)
+    return single(MACHINES, key)
+
+
+@rest.put("/machines/<machine>/undebug")
+@api(permission="operator", summary="End a machine's rescue: it goes back to its disk", listing=MACHINES)
+def undebug_machine(machine: str) -> Answer:
+    key = found_id(MACHINES, machine)
+    undebug(key)
     return single(MACHINES, key)
 
 

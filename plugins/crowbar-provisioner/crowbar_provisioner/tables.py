@@ -92,6 +92,16 @@ installs = Table(
     Column("begun_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
 )
+rescues = Table(
+    "provisioner_rescues",
+    _metadata,
+    Column("node_id", Integer, primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("bootenv", String(64), nullable=False),
+    Column("host_keys", JsonType, nullable=False),
+    Column("available", Boolean, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+)
 servers = Table(
     "provisioner_servers",
     _metadata,

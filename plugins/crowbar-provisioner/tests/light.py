@@ -48,6 +48,8 @@ class Machine:
     token: str = ""
     script: str = ""
     key: str = field(default_factory=host_key)
+    name: str = ""
+    disk_key: str = ""
     more: dict[str, Any] = field(default_factory=dict)
 
     def ask(self, method: str, path: str, body: Any = None, *, token: str | None = None, **headers: str) -> Heard:

@@ -9,10 +9,10 @@ from crowbar_jig_script.remote import public_key
 from werkzeug.wrappers import Request, Response
 
 from crowbar_core import cluster
-from crowbar_provisioner import installs
+from crowbar_provisioner import installs, rescues
 from crowbar_provisioner.boot.answers import POLL, answer, authorized, base_of
 from crowbar_provisioner.boots import Boot
-from crowbar_provisioner.choosing import ACCEPTED, install_of
+from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, install_of
 from crowbar_provisioner.installs import RESTARTING, Install
 from crowbar_provisioner.machines import Machine, get
 
@@ -24,8 +24,11 @@ def give(request: Request) -> Response:
     with cluster().read() as session:
         machine = get(session, boot.machine_id)
         found = installs.open_of(session, machine.node_id)
+        left = rescues.of_node(session, machine.node_id)
     accepted = machine.state == ACCEPTED and boot.trusted
     work = work_of(boot, machine, found, base=base_of(request)) if accepted and found else None
+    if accepted and left is not None and boot.env == DISCOVERY and left.state == rescues.LEAVING and left.served:
+        work = {"do": "reboot", "id": "rescue"}
     return answer({"accepted": accepted, "env": boot.env, "work": work, "poll": 1 if found else POLL})
 
 
