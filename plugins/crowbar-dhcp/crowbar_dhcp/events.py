@@ -16,6 +16,7 @@ from crowbar_core import (
     NodeRoleView,
     NodeView,
     Refresh,
+    cluster,
     hookimpl,
 )
 from crowbar_dhcp import facts, services
@@ -48,12 +49,18 @@ def on_node_delete(node: NodeView) -> Iterable[Intent]:
 
 @hookimpl(optional=True)
 def on_network_allocation_create(allocation: Any) -> Iterable[Intent]:
-    return _FOLLOW
+    return _of_address(allocation)
 
 
 @hookimpl(optional=True)
 def on_network_allocation_delete(allocation: Any) -> Iterable[Intent]:
-    return _FOLLOW
+    return _of_address(allocation)
+
+
+def _of_address(allocation: Any) -> Iterable[Intent]:
+    """A server listens at its addresses, for relays."""
+    own = any(one.node.id == allocation.node_id for one in cluster().node_roles(role=SERVER))
+    return _BOTH if own else _FOLLOW
 
 
 @hookimpl(optional=True)

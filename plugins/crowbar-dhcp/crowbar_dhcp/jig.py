@@ -36,7 +36,8 @@ class DhcpJig(Jig):
 def _server(task: Task, address: str) -> Outcome:
     said: Mapping[str, Any] = task.data.get("dhcp", {})
     port, password = int(said["port"]), str(said["password"])
-    there = program.interfaces(_ask(task, program.LOOK, quiet=True))
+    looked = _ask(task, program.LOOK, quiet=True)
+    there, lasting = program.interfaces(looked), program.interfaces(looked, lasting=True)
     subnets = [
         Subnet(id=0, network=one["network"], subnet=one["subnet"], routers=tuple(one["routers"] or ()), mtu=one["mtu"])
         for one in said.get("prefixes") or ()
@@ -45,7 +46,9 @@ def _server(task: Task, address: str) -> Outcome:
         wanted = program.install_dnsmasq(subnets=subnets, there=there)
         url = f"node://{task.node.id}{program.PLACE}"
     else:
-        wanted = program.install(address=address, port=port, password=password, subnets=subnets, there=there)
+        wanted = program.install(
+            address=address, port=port, password=password, subnets=subnets, there=there, lasting=lasting
+        )
         url = f"http://{f'[{address}]' if ':' in address else address}:{port}/"
     done = _ask(task, wanted)
     last = (done.strip().splitlines() or [""])[-1]

@@ -7,7 +7,9 @@ what it has can be compared.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -237,12 +239,17 @@ BASE = 2
 """Changes with what ``base`` says, so that it is written again."""
 
 
-def base(family: int) -> dict[str, Any]:
-    """What the server starts with the first time. It listens everywhere, and has nothing to say: subnets come later."""
+def base(family: int, lasting: Interfaces = ()) -> dict[str, Any]:
+    """What the server starts with the first time. It listens everywhere, and has nothing to say: subnets come later.
+
+    ``lasting``: its interfaces with the addresses of IPv6 that it will have at each start (else Kea does not start):
+    relays send there, and Kea listens by itself only on the link.
+    """
     name = f"kea-dhcp{family}"
+    relayed = [f"{card}/{address.partition('/')[0]}" for card, address in lasting if family == 6 and ":" in address]
     said: dict[str, Any] = {
-        "user-context": {"crowbar-base": BASE},
-        "interfaces-config": {"interfaces": ["*"], **({"dhcp-socket-type": "raw"} if family == 4 else {})},
+        "user-context": {"crowbar-base": mark(relayed)},
+        "interfaces-config": {"interfaces": ["*", *relayed], **({"dhcp-socket-type": "raw"} if family == 4 else {})},
         "control-socket": {"socket-type": "unix", "socket-name": f"/run/kea/kea{family}-ctrl-socket"},
         "lease-database": {"type": "memfile", "persist": True, "name": f"/var/lib/kea/kea-leases{family}.csv"},
         "hooks-libraries": "@LEASE_CMDS@",  # the node puts in where it is
@@ -253,6 +260,10 @@ def base(family: int) -> dict[str, Any]:
         ],
     }  # fmt: skip
     return {f"Dhcp{family}": said}
+
+
+def mark(relayed: Sequence[str]) -> int | str:
+    return f"{BASE}-{hashlib.sha256(json.dumps(relayed).encode()).hexdigest()[:10]}" if relayed else BASE
 
 
 def agent(address: str, port: int, password: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Kea keeps its configuration by itself, and writes it down when it was told somet
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import shlex
 from collections.abc import Sequence
@@ -18,26 +19,37 @@ LOOK = "ip -o addr show\n"
 PLACE = "/var/lib/crowbar-dnsmasq"
 
 
-def interfaces(said: str) -> list[tuple[str, str]]:
-    """Of what ``LOOK`` says: names with addresses, without the loopback's and those of the link alone."""
+def interfaces(said: str, *, lasting: bool = False) -> list[tuple[str, str]]:
+    """Of what ``LOOK`` says: names with addresses, without the loopback's and those of the link alone; of ``lasting``
+    ones, without those that were given for a time, too."""
     found = []
     for line in said.splitlines():
         words = line.split()
         if len(words) < 4 or words[2] not in ("inet", "inet6") or words[1] == "lo":
+            continue
+        if lasting and {"dynamic", "temporary"} & set(words):
             continue
         if not words[3].lower().startswith("fe80:"):
             found.append((words[1].partition("@")[0], words[3]))
     return found
 
 
-def install(*, address: str, port: int, password: str, subnets: Sequence[Subnet], there: kea.Interfaces) -> str:
+def install(
+    *, address: str, port: int, password: str, subnets: Sequence[Subnet], there: kea.Interfaces,
+    lasting: kea.Interfaces = (),
+) -> str:  # fmt: skip
     """A program for sh: Kea runs and lets itself be told at ``address``; so does radvd where there is something to
     advertise; dnsmasq goes. Again, it changes nothing. It ends with a line ``serving VERSION``.
     """
+    spans = [ipaddress.ip_network(one.subnet) for one in subnets if one.family == 6]
+    mine = [one for one in lasting if any(ipaddress.ip_interface(one[1]).ip in span for span in spans)]
+    bases = {family: kea.base(family, mine) for family in (4, 6)}
     given = {
-        "base4": json.dumps(kea.base(4), indent=1),
-        "base6": json.dumps(kea.base(6), indent=1),
-        "mark": f'"crowbar-base": {kea.BASE}',
+        **{f"base{family}": json.dumps(one, indent=1) for family, one in bases.items()},
+        **{
+            f"mark{family}": f'"crowbar-base": {json.dumps(one[f"Dhcp{family}"]["user-context"]["crowbar-base"])}'
+            for family, one in bases.items()
+        },
         "agent": json.dumps(kea.agent(address, port, password), indent=1),
         "password": password,
     }

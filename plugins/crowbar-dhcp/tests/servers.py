@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class KeaHere:
         return str(self.directory / f"{family}.sock")
 
     def _configuration(self, family: int) -> dict[str, Any]:
-        said = kea.base(family)[f"Dhcp{family}"]
+        said = kea.base(family, [self._bridge])[f"Dhcp{family}"]
         said["control-socket"]["socket-name"] = self._socket(family)
         said["lease-database"] = {"type": "memfile", "persist": False}
         said["hooks-libraries"] = []
@@ -81,10 +82,12 @@ class KeaHere:
 
     @property
     def driver(self) -> Kea:
-        bridges = self.lab.exec(["ip", "-br", "link", "show", "type", "bridge"], capture_output=True, text=True)
-        there = (bridges.stdout.split()[0], "fd00:77::1/64")
-        return Kea(Server(url=f"http://127.0.0.1:{PORT}/", user="crowbar", password="secret", interfaces=(there,),
-                          timeout=60, database=self.database))  # fmt: skip
+        return Kea(Server(url=f"http://127.0.0.1:{PORT}/", user="crowbar", password="secret", timeout=60,
+                          interfaces=(self._bridge,), database=self.database))  # fmt: skip
+
+    @cached_property
+    def _bridge(self) -> tuple[str, str]:
+        return self._run("ip", "-br", "link", "show", "type", "bridge").split()[0], "fd00:77::1/64"
 
     def start(self) -> None:
         """Returns when both families answer. Kea does not listen on addresses that are tentative."""

@@ -72,22 +72,22 @@ def second_card(lab: Lab, node: str) -> None:
         lab.exec(["ip", *words.split()], check=True)
 
 
-def ask(lab: Lab, mac: str, *options: str) -> dict[str, str]:
+def ask(lab: Lab, mac: str, *options: str, card: str = CARD) -> dict[str, str]:
     """What a machine with that MAC is told over DHCPv4; {} when nobody answers."""
     said = " ".join(shlex.quote(one) for one in options)
     out = on_node(lab, lab.nodes[-1].name, f"""
-        ip link set {CARD} down; ip link set {CARD} address {mac}; ip link set {CARD} up
+        ip link set {card} down; ip link set {card} address {mac}; ip link set {card} up
         printf '#!/bin/sh\\n[ "$1" != bound ] || env' >/tmp/told; chmod +x /tmp/told
-        busybox udhcpc -n -q -f -t 4 -T 2 -i {CARD} -s /tmp/told -O 26 -O 66 -O 67 {said} 2>/dev/null || true
+        busybox udhcpc -n -q -f -t 4 -T 2 -i {card} -s /tmp/told -O 26 -O 66 -O 67 {said} 2>/dev/null || true
     """)  # fmt: skip
     return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
 
 
-def ask6(lab: Lab, mac: str, *, arch: int | None = None, ipxe: bool = False) -> dict[str, Any]:
+def ask6(lab: Lab, mac: str, *, arch: int | None = None, ipxe: bool = False, card: str = CARD) -> dict[str, Any]:
     """What a machine with that MAC is told over DHCPv6; {} when nobody answers."""
     out = on_node(lab, lab.nodes[-1].name, f"""
-        ip link set {CARD} down; ip link set {CARD} address {mac}; ip link set {CARD} up
-        python3 - {CARD} {mac} {"-" if arch is None else arch} {"ipxe" if ipxe else "-"} <<'END'
+        ip link set {card} down; ip link set {card} address {mac}; ip link set {card} up
+        python3 - {card} {mac} {"-" if arch is None else arch} {"ipxe" if ipxe else "-"} <<'END'
 {CLIENT6}
 END
     """)  # fmt: skip

@@ -245,6 +245,7 @@ def test_routers_of_ipv6_say_that_there_is_a_dhcp_server(lab: Lab, site: Site) -
             until ip -6 addr show dev {CARD} | grep -q 'fd00:77:.*dynamic'; do sleep 0.1; done; echo heard
         """)  # fmt: skip
         assert heard == "heard\n"
+        assert f"[{lab.nodes[0].ipv6}]:547" in on_node(lab, lab.nodes[0].name, "ss -lnu")  # where relays find it
 
     inside(lab, work)
 

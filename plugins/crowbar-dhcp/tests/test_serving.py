@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from crowbar_dhcp import dnsmasq, kea, program
 from crowbar_dhcp.drivers import ServerRefuses, kea_hosts
-from crowbar_dhcp.serving import Boot, Machine, Net, Options, Serving, serving_of
+from crowbar_dhcp.serving import Boot, Machine, Net, Options, Serving, Subnet, serving_of
 
 RENDERED = Path(__file__).with_name("rendered")
 NETS = [
@@ -273,6 +273,23 @@ def test_a_nodes_interfaces_are_read_from_what_it_says() -> None:
         "2: eth0    inet6 fe80::1/64 scope link \n3: v5@eth0    inet6 fd00:77::2/64 scope global \n"
     )
     assert program.interfaces(said) == [("eth0", "10.77.0.2/16"), ("v5", "fd00:77::2/64")]
+    more = (
+        said
+        + "3: v5    inet6 fd00:77::abc/64 scope global dynamic mngtmpaddr \n4: v6    inet6 fd99::1/64 scope global \n"
+    )
+    assert len(program.interfaces(more)) == 4
+    lasting = program.interfaces(more, lasting=True)
+    assert [card for card, _ in lasting] == ["eth0", "v5", "v6"]
+    six = Subnet(id=2, network="admin", subnet="fd00:77::/64")
+    made = program.install(address="10.77.0.2", port=1, password="x", subnets=[six], there=lasting, lasting=lasting)
+    assert '"*",\n    "v5/fd00:77::2"\n' in made
+
+
+def test_a_server_is_set_up_anew_when_the_addresses_at_which_relays_find_it_are_others() -> None:
+    marks = {kea.base(6, lasting)["Dhcp6"]["user-context"]["crowbar-base"]
+             for lasting in ([], [("a", "fd00::1/64")], [("a", "fd00::2/64")], [("b", "fd00::2/64")])}  # fmt: skip
+    assert len(marks) == 4
+    assert kea.base(4, [("a", "fd00::1/64")]) == kea.base(4)
 
 
 class Commands:

@@ -24,10 +24,10 @@ for family in 4 6; do
     fi
     file=/etc/kea/kea-dhcp$family.conf
     new=no
+    if [ $family = 4 ]; then text=$base4 mark=$mark4; else text=$base6 mark=$mark6; fi
     if ! grep -qsF "$mark" $file; then
         aside $file
         library=$(find /usr/lib /usr/local/lib -name libdhcp_lease_cmds.so 2>/dev/null | head -n 1)
-        if [ $family = 4 ]; then text=$base4; else text=$base6; fi
         put $file "$(printf '%s' "$text" | sed "s|\"@LEASE_CMDS@\"|[${library:+{\"library\": \"$library\"\}}]|")"
     fi
     begin kea-dhcp$family-server kea-dhcp$family -c $file
