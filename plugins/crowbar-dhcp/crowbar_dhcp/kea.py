@@ -40,10 +40,10 @@ _HTTP_CLIENT = "00000157000A48545450436C69656E74"
 """Option 16 of DHCPv6: enterprise 343, ten octets, HTTPClient."""
 
 
-def parts(serving: Serving, family: int, interfaces: Interfaces = ()) -> dict[str, Any]:
-    """What Crowbar has in Kea's configuration: key -> value."""
+def parts(serving: Serving, family: int, interfaces: Interfaces = (), *, reservations: bool = True) -> dict[str, Any]:
+    """What Crowbar has in Kea's configuration: key -> value; without ``reservations`` these are kept elsewhere."""
     by_subnet: dict[int, list[Reservation]] = {}
-    for one in serving.reservations:
+    for one in serving.reservations if reservations else ():
         by_subnet.setdefault(one.subnet, []).append(one)
     subnets = [_subnet(one, by_subnet.get(one.id, ()), serving.options, interfaces) for one in serving.of(family)]
     known: dict[str, Any] = {

@@ -10,8 +10,10 @@ import hashlib
 import ipaddress
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import socket
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -27,8 +29,9 @@ LONGEST = 127
 """The most octets of a boot file's name that an answer of DHCPv4 has room for."""
 _URL = re.compile(r"(?:tftp|https?)://[A-Za-z0-9\[\].:-]+/[A-Za-z0-9._~!$&'()*+,;=:@%/?{}-]*")
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_Span = tuple[bytes, bytes]
+"""The first and the last address of a subnet, packed. Thousands of addresses are compared with it."""
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 
 
@@ -183,43 +186,54 @@ def serving_of(
     """What should be served. The order of what is given does not matter."""
     faults: list[Fault] = []
     subnets = _subnets(nets, faults)
-    owners = _owners(machines, faults)
+    cards = {one.id: _macs(one) for one in machines}
+    owners = _owners(machines, cards, faults)
     reservations: list[Reservation] = []
     boots: dict[str, Boot] = {}
+    checked: dict[str, tuple[Boot, str, list[str]]] = {}
     told, proxied = set(), set()
     elsewhere: dict[int, bool] = {}
-    spans = [(one, ipaddress.ip_network(one.subnet)) for one in subnets]
-    ways = [(one.dhcp, ipaddress.ip_network(one.subnet)) for one in nets if one.category == CATEGORY]
+    spans = [(one, _span(one.subnet)) for one in subnets]
+    ways = [(one.dhcp, _span(one.subnet)) for one in nets if one.category == CATEGORY]
+    everywhere = {mode for mode, _ in ways}
     for machine in sorted(machines, key=lambda one: one.id):
-        addresses = [ipaddress.ip_address(one) for one in machine.addresses]
-        way = _way(addresses, ways)
+        addresses = [_packed(one) for one in machine.addresses]
+        way = next(iter(everywhere)) if len(everywhere) == 1 else _way(addresses, ways, everywhere)
         if way == NONE:
             elsewhere[machine.id] = _as_strangers(machine, strangers or Boot(), faults)
-        macs = [mac for mac in _macs(machine) if owners.get(mac) == machine.id]
+        macs = [mac for mac in cards[machine.id] if owners.get(mac) == machine.id]
         if not macs:
             continue
         if way in (OWN, PROXY):
             told.add(machine.id)
         if way == PROXY:
             proxied.add(machine.id)
-        boot = _boot(machine.boot, machine.name, faults)
-        if boot.key:
-            boots[boot.key] = boot
+        # Thousands boot the same: that is looked at once.
+        same = repr(machine.boot)
+        if same not in checked:
+            boot, why = _checked(machine.boot)
+            checked[same] = boot, boot.key, why
+        boot, key, why = checked[same]
+        faults += [Fault(on="node", name=machine.name, detail=one) for one in why]
+        if key:
+            boots[key] = boot
         hostname = _hostname(machine, faults)
         for subnet, span in spans:
-            mine = tuple(str(one) for one in addresses if one.version == span.version and one in span)
+            mine = tuple(_plain(one) for one in addresses if _within(one, span))
             reservations += [
                 Reservation(
                     subnet=subnet.id, mac=mac, node=machine.name, hostname=hostname,
-                    addresses=mine if subnet.family == 6 else mine[:1], boot=boot.key,
+                    addresses=mine if subnet.family == 6 else mine[:1], boot=key,
                 )
                 for mac in macs
             ]  # fmt: skip
+    of_strangers, why = _checked(strangers or Boot())
+    faults += [Fault(on="node", name="strangers", detail=one) for one in why]
     return Serving(
         subnets=tuple(subnets),
         reservations=tuple(sorted(reservations, key=lambda one: (one.subnet, one.mac))),
         boots=dict(sorted(boots.items())),
-        strangers=_boot(strangers or Boot(), "strangers", faults),
+        strangers=of_strangers,
         options=options,
         faults=tuple(faults),
         nodes=frozenset(told) if subnets else frozenset(),
@@ -228,11 +242,28 @@ def serving_of(
     )
 
 
-def _way(addresses: Sequence[_Address], ways: Sequence[tuple[str, _Network]]) -> str:
+def _packed(address: str) -> bytes:
+    return socket.inet_pton(_FAMILIES[6 if ":" in address else 4], address)
+
+
+def _plain(address: bytes) -> str:
+    return socket.inet_ntop(_FAMILIES[4 if len(address) == 4 else 6], address)
+
+
+def _span(subnet: str) -> _Span:
+    span = ipaddress.ip_network(subnet)
+    return span[0].packed, span[-1].packed
+
+
+def _within(address: bytes, span: _Span) -> bool:
+    return len(address) == len(span[0]) and span[0] <= address <= span[1]
+
+
+def _way(addresses: Sequence[bytes], ways: Sequence[tuple[str, _Span]], everywhere: Collection[str]) -> str:
     """Who serves a machine with those addresses: of the networks that it is on, else of all, the one of which we tell
     it most. '' where there is no network."""
-    mine = {mode for mode, span in ways if any(one.version == span.version and one in span for one in addresses)}
-    found = mine or {mode for mode, _ in ways}
+    mine = {mode for mode, span in ways if any(_within(one, span) for one in addresses)}
+    found = mine or everywhere
     return next((one for one in (OWN, PROXY, NONE) if one in found), "")
 
 
@@ -306,11 +337,11 @@ def _macs(machine: Machine) -> list[str]:
     return [one for one in plain if _MAC.fullmatch(one) and not int(one[:2], 16) & 1]
 
 
-def _owners(machines: Sequence[Machine], faults: list[Fault]) -> dict[str, int]:
+def _owners(machines: Sequence[Machine], cards: Mapping[int, Sequence[str]], faults: list[Fault]) -> dict[str, int]:
     """MAC -> node; those that two nodes have are nobody's."""
     found: dict[str, list[Machine]] = {}
     for machine in sorted(machines, key=lambda one: one.id):
-        for mac in _macs(machine):
+        for mac in cards[machine.id]:
             found.setdefault(mac, []).append(machine)
     for mac, several in found.items():
         for one in several if len(several) > 1 else ():
@@ -323,12 +354,17 @@ def _owners(machines: Sequence[Machine], faults: list[Fault]) -> dict[str, int]:
     return {mac: several[0].id for mac, several in found.items() if len(several) == 1}
 
 
+@lru_cache(maxsize=1024)
+def _is_label(text: str) -> bool:
+    return _LABEL.fullmatch(text) is not None
+
+
 def host_name_fault(name: str) -> str:
     """Why it cannot be a host's name; '' when it can."""
     if len(name) > 253:
         return "it is longer than 253 characters"
     for label in name.lower().split("."):
-        if not _LABEL.fullmatch(label):
+        if not _is_label(label):
             return f"{label!r} is no label of a host's name (letters, digits and hyphens, at most 63)"
     return ""
 
@@ -347,8 +383,9 @@ def _is_four(text: str) -> bool:
         return False
 
 
-def _boot(boot: Boot, name: str, faults: list[Fault]) -> Boot:
-    """What of it can be said."""
+def _checked(boot: Boot) -> tuple[Boot, list[str]]:
+    """What of it can be said, and why the rest cannot."""
+    faults = []
     said: dict[int, dict[str, str]] = {4: {}, 6: {}}
     for family in (4, 6):
         for firmware, url in sorted(boot.of(family).items()):
@@ -362,9 +399,7 @@ def _boot(boot: Boot, name: str, faults: list[Fault]) -> Boot:
             elif family == 4 and len(url) > LONGEST:
                 why = f"{url} is longer than the {LONGEST} octets that DHCPv4 has room for"
             if why:
-                faults.append(
-                    Fault(on="node", name=name, detail=f"{firmware} boots nothing over DHCPv{family}: {why}.")
-                )
+                faults.append(f"{firmware} boots nothing over DHCPv{family}: {why}.")
             else:
                 said[family][firmware] = url
-    return Boot(dhcp4=said[4], dhcp6=said[6], by=boot.by)
+    return Boot(dhcp4=said[4], dhcp6=said[6], by=boot.by), faults

@@ -330,7 +330,11 @@ def test_host_commands_put_and_take_away_single_reservations_and_leave_those_of_
     theirs = {"subnet-id": 1, "hw-address": "52:54:00:88:00:99", "ip-address": "10.88.0.77"}
     kea_has = Commands(theirs)
     hosts = kea_hosts.HostCommands(kea_has, family, stored=stored)
-    _, wanted = kea_hosts.apart(kea.parts(served(), family), family)
+    wanted = kea_hosts.wanted(served(), family)
+    assert wanted == {
+        (one["id"], each["hw-address"]): kea_hosts.host_of(each)
+        for one in kea.parts(served(), family)[f"subnet{family}"] for each in one["reservations"]
+    }  # fmt: skip
     assert len(wanted) == 3
     put, drop, lines = kea_hosts.differences(hosts.read(), wanted)
     assert (drop, lines) == ([], ["reservations: 3 new"])

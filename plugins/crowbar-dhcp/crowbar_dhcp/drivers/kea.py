@@ -93,7 +93,6 @@ class Kea:
 
     def _kept(self, there: Mapping[str, Any], wanted: Serving, family: int) -> Kept:
         """Where this server keeps what, by what it can do."""
-        ours = kea.parts(wanted, family, self._server.interfaces)
         stored = bool(there.get("hosts-database") or there.get("hosts-databases"))
         commands = set(self._do("list-commands", family).get("arguments", ()))
         hosts: kea_hosts.Hosts
@@ -102,9 +101,9 @@ class Kea:
         elif stored and self._server.database:
             hosts = kea_hosts.HostTables(self._server.database, family)
         else:
-            return Kept(ours=ours)
-        rest, reservations = kea_hosts.apart(ours, family)
-        return Kept(ours=rest, hosts=hosts, wanted=reservations, stored=stored)
+            return Kept(ours=kea.parts(wanted, family, self._server.interfaces))
+        rest = kea.parts(wanted, family, self._server.interfaces, reservations=False)
+        return Kept(ours=rest, hosts=hosts, wanted=kea_hosts.wanted(wanted, family), stored=stored)
 
     def _configuration(self, family: int, *, needed: bool) -> dict[str, Any] | None:
         """What it has now; None when it does not run, and nothing is to be served by it."""

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import psycopg2
 
 from crowbar_dhcp.drivers import ServerDown, ServerRefuses
-from crowbar_dhcp.kea import OURS
+from crowbar_dhcp.kea import OURS, PREFIX
+from crowbar_dhcp.serving import Serving
 
 Key = tuple[int, str]
 """The number of a subnet, and a MAC."""
@@ -44,15 +45,15 @@ class Hosts(Protocol):
         """
 
 
-def apart(ours: Mapping[str, Any], family: int) -> tuple[dict[str, Any], dict[Key, Host]]:
-    """Crowbar's parts of the configuration without reservations, and those."""
-    found = {}
-    subnets = []
-    for one in ours[f"subnet{family}"]:
-        for each in one["reservations"]:
-            found[one["id"], each["hw-address"]] = host_of(each)
-        subnets.append({**one, "reservations": []})
-    return {**ours, f"subnet{family}": subnets}, found
+def wanted(serving: Serving, family: int) -> dict[Key, Host]:
+    """What should be there."""
+    mine = {one.id for one in serving.of(family)}
+    return {
+        (one.subnet, one.mac): Host(
+            hostname=one.hostname, addresses=one.addresses, classes=(f"{PREFIX}boot-{one.boot}",) if one.boot else ()
+        )
+        for one in serving.reservations if one.subnet in mine
+    }  # fmt: skip
 
 
 def host_of(said: Mapping[str, Any]) -> Host:
