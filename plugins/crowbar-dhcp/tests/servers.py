@@ -97,9 +97,12 @@ class KeaHere:
         for words in (["kea-dhcp4", "kea4.json"], ["kea-dhcp6", "kea6.json"], ["kea-ctrl-agent", "agent.json"]):
             with (self.directory / "out").open("ab") as out:
                 self.running.append(
-                    self.lab.popen([words[0], "-c", f"{place}/{words[1]}"], env=env, stdout=out, stderr=out)
+                    self.lab.popen(self.command(words[0], f"{place}/{words[1]}"), env=env, stdout=out, stderr=out)
                 )
         assert self._soon(lambda: inside(self.lab, self._answers)), (self.directory / "out").read_text()[-3000:]
+
+    def command(self, program: str, file: str) -> list[str]:
+        return [program, "-c", file]
 
     def _run(self, *words: str) -> str:
         return str(self.lab.exec(words, capture_output=True, text=True, check=True).stdout)

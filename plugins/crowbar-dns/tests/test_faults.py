@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,32 @@ def test_a_full_disk_is_said_and_what_could_not_be_told_is_told_when_there_is_ro
             assert address(driver, "second") == {"10.9.0.2"}
             assert (f"second3.{ZONE}", "TXT") in gather(driver.read(ZONE))
             assert place.problems() == []
+        finally:
+            running.stop()
+
+    inside(place.lab, work)
+
+
+def test_a_server_that_hangs_is_said_in_time_and_told_when_it_goes_on(place: Place) -> None:
+    def work() -> None:
+        running = place.server()
+        running.start()
+        try:
+            driver = place.use(running)
+            place.node("hasty", 61)
+            place.tell()
+            assert place.problems() == []
+            assert running.process is not None
+            os.kill(running.process.pid, signal.SIGSTOP)
+            place.node("slow", 62)
+            place.tell()
+            [said] = place.problems()
+            assert "own" in said
+            assert "answer" in said
+            os.kill(running.process.pid, signal.SIGCONT)
+            place.look(60)
+            assert place.problems() == []
+            assert address(driver, "slow") == {"10.9.0.62"}
         finally:
             running.stop()
 

@@ -65,18 +65,22 @@ class Kea:
             if kept.hosts and (put or drop):
                 kept.hosts.write(put, drop)
         finally:
-            if found or (lines and not kept.stored):
+            # Also when nothing differs: who was killed after it had told it has not had it written down.
+            if found or lines or wanted.of(family):
                 self._write(family)
         return [f"DHCPv{family}: {one}" for one in (*found, *lines)]
 
     def _write(self, family: int) -> None:
+        """Kea says that it has written it also when its disk is full; then what it has written has no size."""
         try:
-            self._do("config-write", family)
+            size = int(self._do("config-write", family).get("arguments", {}).get("size", 0))
+            why = f"Kea at {self._server.url} has no room for its configuration of DHCPv{family}."
         except ServerRefuses as problem:
+            size, why = -1, problem.detail
+        if size < 0:
             raise ServerRefuses(
-                f"{problem.detail} It serves what it was told, until it is started anew: let it write its "
-                "configuration."
-            ) from None
+                f"{why} It serves what it was told, until it is started anew: let it write its configuration."
+            )
 
     def differences(self, wanted: Serving) -> Sequence[str]:
         said: list[str] = []
