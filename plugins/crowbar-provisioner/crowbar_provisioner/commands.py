@@ -74,6 +74,19 @@ def show(name: str) -> None:
     record(connect().get("oses", name), output())
 
 
+@oses.verb("defaults")
+@click.option("--os", metavar="NAME", help="What is installed.")
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="Whom root lets in; all of them, one option each.")
+@click.option("--no-keys", is_flag=True, help="Root lets in nobody but Crowbar.")
+def os_defaults(os: str | None, keys: tuple[str, ...], no_keys: bool) -> None:
+    """What is installed, and whom root lets in besides Crowbar, where nothing else is said; with options, changed."""
+    body: dict[str, object] = {"os": os} if os else {}
+    if keys or no_keys:
+        body["keys"] = list(keys)
+    found = connect().patch("os_defaults", body=body) if body else connect().get("os_defaults")
+    record(found, output())
+
+
 @oses.verb("check")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 def check(files: tuple[Path, ...]) -> None:

@@ -1,4 +1,6 @@
-"""The step of the wizard in which it is said what machines boot, and which of them are accepted by themselves."""
+"""The step of the wizard in which it is said what machines boot, which of them are accepted by themselves, and what is
+installed on them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy import insert
 
 from crowbar_core import BadInput, Bind, Change, FieldError, Refused, cluster, hookimpl
+from crowbar_provisioner import catalogue, defaults
 from crowbar_provisioner.answering import SERVER
 from crowbar_provisioner.rest import NewRule
 from crowbar_provisioner.settings import Settings
@@ -20,7 +23,8 @@ FIELDS = {"subnet": "accept_subnet", "mac_prefix": "accept_mac", "serials": "acc
 
 @hookimpl(optional=True)
 def wizard_steps(session: Any, place: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
-    listens = cluster().settings(Settings).listen
+    settings = cluster().settings(Settings)
+    listens = settings.listen
     where = (
         f"The boot service listens at {', '.join(listens)}."
         if listens
@@ -43,6 +47,14 @@ def wizard_steps(session: Any, place: Mapping[str, str]) -> Iterable[Mapping[str
                  "help": "As 10.124.0.0/24. All three empty: each is accepted by a person."},
                 {"name": "accept_mac", "label": "Accept those whose card begins with", "help": "As 52:54:00."},
                 {"name": "accept_serials", "label": "Accept these serial numbers", "help": "Separated by commas."},
+                {
+                    "name": "os", "label": "What is installed on them", "default": defaults.get(session).os,
+                    "choices": tuple((one.name, _told(one)) for one in catalogue.all_of(settings.root)),
+                    "help": "Where nothing else is said.",
+                },
+                {"name": "keys", "label": "SSH keys of operators",
+                 "help": "As ssh-ed25519 AAAA… ada@example.com; separated by commas. Root of what is installed lets"
+                 " them in, besides Crowbar."},
             ),
             "carry_out": carry_out,
         }
@@ -65,7 +77,20 @@ def carry_out(values: Mapping[str, str], change: Change, place: Mapping[str, str
         change.session.execute(insert(rules).values(**made.model_dump()))
         change.audit("accept_rule.create", f"accept rule {RULE}")
         lines.append(f"The accept rule {RULE}: {', '.join(given.values())}.")
+    keys = [one.strip() for one in values["keys"].split(",") if one.strip()]
+    if keys or values["os"] != defaults.get(change.session).os:
+        try:
+            made_of = defaults.put(change, os=values["os"], keys=keys or None)
+        except BadInput as error:
+            told = [FieldError(pointer="/keys", detail=error.detail)]
+            raise BadInput(error.detail, errors=told) from error
+        count = len(made_of.keys)
+        lines.append(f"{made_of.os} is installed where nothing else is said; {count} keys of operators are let in.")
     return lines
+
+
+def _told(one: catalogue.Os) -> str:
+    return f"{one.title}{' (not there yet)' if one.problem else ''}"
 
 
 def _rule(given: Mapping[str, str]) -> NewRule:

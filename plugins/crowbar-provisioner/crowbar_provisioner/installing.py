@@ -27,7 +27,7 @@ from crowbar_core import (
     cluster,
     hookimpl,
 )
-from crowbar_provisioner import accepting, boots, catalogue, disks, installs, powering
+from crowbar_provisioner import accepting, boots, catalogue, defaults, disks, installs, powering
 from crowbar_provisioner.answers.facts import check_key
 from crowbar_provisioner.choosing import LOCAL, install_of
 from crowbar_provisioner.installs import FAILED, RESTARTING, WRITTEN, Install
@@ -166,9 +166,12 @@ def chosen(node: NodeView, said: Mapping[str, Any]) -> tuple[dict[str, Any], Map
     ``others`` where the layout takes more than one. Raises ``CrowbarError`` with what is in the way.
     """
     settings = cluster().settings(Settings)
-    found = catalogue.get(settings.root, str(said.get("os") or ""))
+    with cluster().read() as session:
+        usual = defaults.get(session)
+    found = catalogue.get(settings.root, str(said.get("os") or usual.os))
+    keys = dict.fromkeys((*usual.keys, *map(str, said.get("keys") or ())))
     layout = str(said.get("layout") or "flat")
-    kept = {**found.to_keep(), "layout": layout, "keys": [check_key(str(one)) for one in said.get("keys") or ()]}
+    kept = {**found.to_keep(), "layout": layout, "keys": [check_key(one) for one in keys]}
     if layout not in found.layouts:
         raise Refused(f"{found.name} is not installed in the layout {layout}, but {' or '.join(found.layouts)}.")
     there: Any = node.discovery.get("inventory") or {}

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as Answer
 
 from crowbar_core import BadInput, NodeView, Panel, cluster, requires
 from crowbar_core.pages import Action, Column, Form, Input, act, fragment, page, row, rows
-from crowbar_provisioner import catalogue, disks, installs
+from crowbar_provisioner import catalogue, defaults, disks, installs
 from crowbar_provisioner import rest as api
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUSED
 from crowbar_provisioner.listings import MACHINES, RULES
@@ -43,8 +43,7 @@ OSES = (
     Column(name="method", label="Method"),
     Column(name="layouts", label="Layouts"),
     Column(name="shown_size", label="Image or tree"),
-    Column(name="made_at", label="There since", kind="moment"),
-    Column(name="problem", label="Why it cannot be installed"),
+    Column(name="shown_problem", label="What is in the way"),
 )
 RULE_COLUMNS = (
     Column(name="name", label="Rule"),
@@ -117,7 +116,34 @@ def decide(machine: int, verb: str) -> Answer:
 @requires("viewer")
 def oses() -> Response:
     items = [_shown_os(one) for one in catalogue.all_of(cluster().settings(Settings).root)]
-    return page("crowbar_provisioner/oses.html", title="Operating systems", items=items, columns=OSES, ways=WAYS)
+    with cluster().read() as session:
+        usual = defaults.get(session)
+    form = Form(
+        title="Where nothing else is said", url="/oses/defaults", label="Change",
+        inputs=(
+            Input(
+                name="os", label="Installed where nothing else is said", value=usual.os,
+                choices=tuple((one["name"], one["title"]) for one in items),
+            ),
+            Input(
+                name="keys", label="Whom root lets in besides Crowbar", value=", ".join(usual.keys), size=60,
+                placeholder="SSH keys, with commas between",
+            ),
+        ),
+        api='PATCH /api/v2/os_defaults {"os": "debian-12", "keys": ["ssh-ed25519 AAAA… ada@example.com"]}',
+        cli="crowbar oses defaults --os debian-12 --key 'ssh-ed25519 AAAA… ada@example.com'",
+    )  # fmt: skip
+    return page(
+        "crowbar_provisioner/oses.html", title="Operating systems", items=items, columns=OSES, ways=WAYS, form=form
+    )  # fmt: skip
+
+
+@pages.post("/oses/defaults")
+@requires("operator")
+def change_defaults() -> Answer:
+    keys = [one.strip() for one in request.form.get("keys", "").split(",") if one.strip()]
+    os = request.form.get("os", "")
+    return act(lambda: api.put_defaults(os=os, keys=keys), "This is what is installed from now on.", "/oses")
 
 
 @pages.get("/oses/<os>")
@@ -185,7 +211,8 @@ def _shown_os(one: catalogue.Os) -> dict[str, Any]:
     of = one.image or one.tree
     size = disks.sized(of.size) if of else ""
     least = disks.sized(one.disk_size) if one.disk_size else ""
-    return {**api.shown(one), "made_at": one.made, "shown_size": size, "shown_least": least}
+    told = one.problem.partition(" (")[0].partition(": ")[0]
+    return {**api.shown(one), "made_at": one.made, "shown_size": size, "shown_least": least, "shown_problem": told}
 
 
 def _shown(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from flask import Blueprint
@@ -13,7 +14,7 @@ from sqlalchemy import delete, insert, select, update
 
 from crowbar_core import Change, NotFound, Refused, cluster
 from crowbar_core.rest import Answer, Body, Name, api, changing, creating, deleting, found_id, given, reading, single
-from crowbar_provisioner import accepting, catalogue, rescue
+from crowbar_provisioner import accepting, catalogue, defaults, rescue
 from crowbar_provisioner.listings import INSTALLS, MACHINES, RULES
 from crowbar_provisioner.machines import Machine, get
 from crowbar_provisioner.settings import Settings
@@ -151,6 +152,40 @@ def shown(one: catalogue.Os) -> dict[str, Any]:
         "made_at": one.made.isoformat() if one.made else None, "mirror": (tree.mirror or "") if tree else "",
         "files": {name: file.model_dump() for name, file in tree.files.items()} if tree else {},
     }  # fmt: skip
+
+
+class ChangedDefaults(Body):
+    os: Annotated[str, Field(min_length=1, max_length=64)] = ""
+    keys: Annotated[list[Annotated[str, Field(max_length=4300)]], Field(max_length=defaults.MOST_KEYS)] = Field(
+        default_factory=list
+    )
+
+
+@rest.get("/os_defaults")
+@api(
+    permission="viewer", summary="What is installed, and whom root lets in, where nothing else is said",
+    returns=dict[str, Any],
+)  # fmt: skip
+def os_defaults() -> Answer:
+    with cluster().read() as session:
+        return Answer(value=asdict(defaults.get(session)))
+
+
+@rest.patch("/os_defaults")
+@api(
+    permission="operator", summary="Change what is installed, and whom root lets in, where nothing else is said",
+    body=ChangedDefaults, returns=dict[str, Any],
+)  # fmt: skip
+def change_os_defaults(body: ChangedDefaults) -> Answer:
+    return Answer(value=put_defaults(**given(body)))
+
+
+def put_defaults(**values: Any) -> dict[str, Any]:
+    """Raises ``BadInput``, ``NotFound``."""
+    if "os" in values:
+        catalogue.get(cluster().settings(Settings).root, values["os"])
+    with cluster().change() as change:
+        return asdict(defaults.put(change, **values))
 
 
 # ---------------------------------------------------------------- rules

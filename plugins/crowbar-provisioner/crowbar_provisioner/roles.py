@@ -49,14 +49,14 @@ _INSTALL = Role(
     requires=("provisioner-discovered", "crowbar-managed-node"),
     precedes=("crowbar-installed-node",),
     attributes=(
-        _one("provisioner-os", "The operating system, as crowbar oses list names them.", _TEXT, "debian-12"),
+        _one("provisioner-os", "The operating system, as crowbar oses list names it. '': the default one.", _TEXT, ""),
         _one("provisioner-disk", "The disk: its name, serial number, WWN or path. '': the first that is suitable.",
              {"type": "string", "maxLength": 255}, ""),
         _one("provisioner-layout", "How the disk is divided: flat (one file system), lvm, or raid1 on two disks.",
              {"enum": ["flat", "lvm", "raid1"]}, "flat"),
         _one("provisioner-second-disk", "The second disk of raid1, named likewise. '': the next that is suitable.",
              {"type": "string", "maxLength": 255}, ""),
-        _one("provisioner-keys", "Public keys of SSH besides Crowbar's own that root of the new system lets in.",
+        _one("provisioner-keys", "Public keys of SSH that root lets in besides Crowbar's own and the default ones.",
              {"type": "array", "maxItems": 100, "items": {"type": "string", "maxLength": 4300}}, []),
     ),
 )  # fmt: skip

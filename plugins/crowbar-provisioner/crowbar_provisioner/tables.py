@@ -110,3 +110,10 @@ servers = Table(
     Column("addresses", JsonType, nullable=False),
     Column("port", Integer, nullable=False),
 )
+defaults = Table(
+    "provisioner_defaults",
+    _metadata,
+    _key(),
+    Column("os", String(64), nullable=False),
+    Column("keys", JsonType, nullable=False),
+)

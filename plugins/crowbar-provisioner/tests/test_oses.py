@@ -143,6 +143,32 @@ def test_an_iso_image_is_checked_unpacked_and_kept(tmp_path: Path) -> None:
         assert (home / "ubuntu-24.04" / "casper" / "initrd").read_bytes() == b"initrd" * 100
 
 
+# ---------------------------------------------------------------- where nothing else is said
+
+
+def test_what_is_installed_and_who_is_let_in_where_nothing_else_is_said(site: Site, installation: Installation) -> None:
+    web, key = site.web, f"ssh-ed25519 {'A' * 68} ada@example.org"
+    assert web.get("/api/v2/os_defaults").json == {"os": "debian-12", "keys": []}
+    done = site.bed.cli("oses", "defaults", "--os", "rocky-9", "--key", key, "--key", key)
+    assert (done.exit_code, key in done.stdout) == (0, True), done.stderr
+    assert web.get("/api/v2/os_defaults").json == {"os": "rocky-9", "keys": [key]}
+    for body, status in (
+        ({"os": "windows"}, 404),
+        ({"keys": ["x"]}, 422),
+        ({"keys": [f"{key}\n{key}"]}, 422),
+        ({"a": 1}, 422),
+    ):
+        assert web.patch("/api/v2/os_defaults", json=body).status_code == status, body
+    site.bed.bind(ROLE, installation.name)
+    plan = site.web.put("/api/v2/deployments/system/commit?dry_run=true").text
+    assert "rocky-9 written to it" in plan, plan
+    browser = site.browser
+    assert key in browser.open("/oses")
+    assert "One line" not in browser.send("/oses/defaults", os="debian-12", keys="")
+    assert web.get("/api/v2/os_defaults").json == {"os": "debian-12", "keys": []}
+    assert "A public key of SSH is one line" in browser.send("/oses/defaults", os="debian-12", keys="nonsense")
+
+
 # ---------------------------------------------------------------- who describes them
 
 
@@ -369,6 +395,7 @@ def test_an_installers_hooks_erase_what_was_chosen_and_vouch_for_the_new_keys(
 ) -> None:
     one = installation
     key = f"ssh-ed25519 {'A' * 68} ada@example.org"
+    site.web.patch("/api/v2/os_defaults", json={"keys": [key]})
     one.begin(os=os, disk="vdb", layout="lvm", keys=[key])  # type: ignore[arg-type]
     assert (one.step, Bmc.told) == ("booting", [(one.name, "reset")])
     installer = Installer(one, home, busybox=busybox)

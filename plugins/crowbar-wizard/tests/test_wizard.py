@@ -22,12 +22,13 @@ from crowbar_core.testing import Testbed, check_barclamp
 
 ADMIN = "admin.rack2.example.com"
 WIZARD = "/api/v2/wizard"
+KEY = f"ssh-ed25519 {'A' * 68} ada@example.com"
 ANSWERS = {
     "machine": {"name": ADMIN, "address": "10.124.0.2/24"},
     "network": {"first": "10.124.0.16/24", "last": "10.124.0.99/24", "dhcp_first": "10.124.0.100/24",
                 "dhcp_last": "10.124.0.200/24", "router": "10.124.0.1/24"},
     "dns": {"forwarders": "192.0.2.53"},
-    "dhcp": {}, "discovery": {"accept_subnet": "10.124.0.0/24"},
+    "dhcp": {}, "discovery": {"accept_subnet": "10.124.0.0/24", "os": "rocky-9", "keys": KEY},
 }  # fmt: skip
 
 STEPS = ("machine", "ssh", "network", "dns", "dhcp", "discovery")
@@ -70,6 +71,7 @@ def test_answers_in_one_go_make_the_admin_node_its_network_and_its_servers(bed: 
     roles = {one["role"]: one["state_name"] for one in web.get(f"/api/v2/node_roles?node={ADMIN}").json}
     assert {"network-server", "network-admin", "dns-server", "dhcp-server", "provisioner-server"} <= set(roles)
     assert [one["subnet"] for one in web.get("/api/v2/accept_rules").json] == ["10.124.0.0/24"]
+    assert web.get("/api/v2/os_defaults").json == {"os": "rocky-9", "keys": [KEY]}
     assert "PROPOSED" not in roles.values()
     system = {one["role"]: one["state_name"] for one in web.get("/api/v2/node_roles").json}
     assert {"dns-database", "dhcp-database"} <= set(system)
@@ -107,6 +109,7 @@ def test_addresses_of_ipv6_alone_will_do(bed: Testbed) -> None:
         ("network", {"configure": "perhaps"}, "/network/configure", "is one of yes, no"),
         ("dns", {"forwarders": "192.0.2.53, dns.example.com"}, "/dns/forwarders", "'dns.example.com' is no address"),
         ("discovery", {"accept_mac": "5254"}, "/discovery/accept_mac", "52"),
+        ("discovery", {"keys": "ssh-ed25519 x"}, "/discovery/keys", "A public key of SSH is one line"),
         ("discovery", {"accept_subnet": "10.124.0.1/24"}, "/discovery/accept_subnet", "A subnet is an address with"),
         ("dhcp", {"mode": "theirs"}, "/dhcp/mode", "is one of own, proxy, none"),
     ],
