@@ -10,13 +10,14 @@ _HOOK = "/tmp/crowbar.sh"
 
 
 def words(facts: Facts) -> list[str]:
-    """Its kernel's arguments. Those after ``---`` are kept for the new system. Where DHCP names no name server, it would
-    ask for one before it has its answers.
+    """Its kernel's arguments. Those after ``---`` are kept for the new system. Where DHCP names no name server, it asks
+    for one before it has its answers, unless it is told that there is none.
     """
     return [
         "auto=true", "priority=critical", f"preseed/url={facts.at}/answers/preseed.cfg",
-        "netcfg/choose_interface=auto", "netcfg/get_nameservers=", f"hostname={facts.host}", f"domain={facts.domain or 'unassigned-domain'}",
-        facts.bootif, *facts.said["arguments"], "---", *facts.arguments,
+        "netcfg/choose_interface=auto", "netcfg/get_nameservers=", f"hostname={facts.host}",
+        f"domain={facts.domain or 'unassigned-domain'}", facts.bootif, *facts.said["arguments"], "---",
+        *facts.arguments,
     ]  # fmt: skip
 
 
