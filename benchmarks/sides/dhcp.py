@@ -2,9 +2,7 @@
 and a thousand PXE clients at once.
 
 Each host has a MAC and an address of IPv4. The bare Kea is given the same by one ``config-set``, its hosts database by
-one INSERT. Measured on our side is all from what is known of networks and nodes until the server has confirmed it. A
-whole server (`crowbar serve`, SQLite) is asked over REST to make, rename, re-address and delete nodes, and Kea until it
-offers so.
+one INSERT. Measured on our side is all from what is known of networks and nodes until the server has confirmed it.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,15 +26,14 @@ import psycopg2.extras
 from crowbar_dhcp import kea
 from crowbar_dhcp.drivers.kea import Kea
 from crowbar_dhcp.serving import Machine, Net, Options, Serving, serving_of
-from crowbar_lab import server
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 
-from crowbar_core.client import Client, Target
+from benchmarks.sides.answers import Change, answers, follow, whole
+from crowbar_core.client import Client
 from crowbar_core.testing import PostgresServer
 
 MANY, FEW, ROUNDS, SINGLES, ANSWERS, CLIENTS = 10_000, 100, 3, 9, 5, 1000
-SYSTEM = "system-phantom.internal.local"
 NETS = [Net(id=1, network="admin", subnet="10.77.0.0/16", ranges={"dhcp": ("10.77.4.0", "10.77.4.255")})]
 _CLIENTS = Path(__file__).with_name("dhcp_clients.py").read_text(encoding="utf-8")
 
@@ -168,72 +165,35 @@ class _Client:
         return time.perf_counter() - began
 
 
-def _active(api: Client) -> bool:
-    [row] = list(api.rows("node_roles", query={"role": "dhcp-database"}))
-    return row["state_name"] == "ACTIVE"
+def _mac(number: int) -> str:
+    return f"52:54:00:0b:00:{number:02x}"
 
 
-def _changes(api: Client, client: _Client, number: int) -> Iterator[tuple[str, float]]:
-    """What was changed, and the seconds from the answer of the API until Kea offers so."""
-    old, new, mac = f"a{number}.bench.test", f"b{number}.bench.test", f"52:54:00:0b:00:{number:02x}"
-    api.post("nodes", body={"name": old, "hint": {"hint-admin-macs": [mac]}})
-    api.post("node_roles", body={"node_id": old, "role_id": "network-admin"})
-    [four] = [one["ip"] for one in api.rows("nodes", old, "network_allocations") if ":" not in one["ip"]]
-    yield "created", client.until(mac, lambda said: said.get("ip") == four)
-    api.patch("nodes", old, body={"name": new})
-    yield "renamed", client.until(mac, lambda said: said.get("hostname") == new)
-    [held] = [one for one in api.rows("nodes", new, "network_allocations") if one["ip"] == four]
-    api.delete("network_allocations", held["id"])
-    other = str(ipaddress.ip_address(four) + 1000)
-    api.post("networks", "admin", "allocate_ip", body={"node_id": new, "suggestion": other})
-    yield "re-addressed", client.until(mac, lambda said: said.get("ip") == other)
-    api.delete("nodes", new)
-    yield "deleted", client.until(mac, lambda said: said.get("ip", "").startswith("10.77.4."))
+def _says(change: Change, said: dict[str, str]) -> bool:
+    """Whether what Kea offers the machine is what holds after the change."""
+    if change.what == "renamed":
+        return said.get("hostname") == change.name
+    address = said.get("ip", "")
+    return address == change.four if change.four else address.startswith("10.77.4.")
 
 
-def _answers(lab: Lab, place: Path, api: Client, postgres: PostgresServer, quick: bool) -> dict[str, Any]:
+def _whole(lab: Lab, place: Path, api: Client, postgres: PostgresServer, quick: bool) -> dict[str, Any]:
     ranges = [{"name": "host", "first": "10.77.16.1/16", "last": "10.77.63.254/16"},
               {"name": "dhcp", "first": "10.77.4.0/16", "last": "10.77.4.255/16"}]  # fmt: skip
     api.post("networks", body={"name": "admin", "category": "admin", "ranges": ranges})
     with _kea().KeaHere(lab, place / "whole", postgres) as one:
-        bound = api.post("node_roles", body={"node_id": SYSTEM, "role_id": "dhcp-service"})
-        said = {"url": one.driver._server.url, "user": "crowbar", "password": "secret", "database": one.database}
-        for name, value in said.items():
-            api.put("node_roles", bound["id"], "attribs", f"dhcp-service-{name}", body={"value": value})
-        api.post("node_roles", body={"node_id": SYSTEM, "role_id": "dhcp-database"})
-        api.put("deployments", "system", "commit")
-        while not _active(api):
-            time.sleep(0.1)
-        found: dict[str, list[float]] = {}
+        follow(api, "dhcp", {"url": one.driver._server.url, "user": "crowbar", "password": "secret",
+                             "database": one.database})  # fmt: skip
         client = _Client(lab)
         try:
-            for number in range(2 if quick else ANSWERS):
-                for what, seconds in _changes(api, client, number):
-                    found.setdefault(what, []).append(seconds)
-                    began = time.perf_counter()
-                    while not _active(api):
-                        time.sleep(0.01)
-                    found.setdefault("ACTIVE again", []).append(seconds + time.perf_counter() - began)
+            return answers(
+                api, "dhcp", 2 if quick else ANSWERS, zone="bench.test",
+                until=lambda number, change: client.until(_mac(number), partial(_says, change)),
+                more=lambda number: {"hint": {"hint-admin-macs": [_mac(number)]}},
+            )  # fmt: skip
         finally:
             client.process.kill()
             client.process.wait()
-    for what, several in found.items():
-        print(f"{what}: after {statistics.median(several):.2f} s, at most {max(several):.2f} s", flush=True)
-    every = [one for several in found.values() for one in several]
-    return {"dhcp change to answer s": round(statistics.median(every), 2), "dhcp at most s": round(max(every), 2)}
-
-
-def _whole(lab: Lab, place: Path, postgres: PostgresServer, quick: bool) -> dict[str, Any]:
-    home = place / "server"
-    home.mkdir()
-    password = server.admin_password(server.begin_database(home))
-    process, url = server.start(lab, home)
-    try:
-        with contextlib.closing(Client(Target(url=url, user="admin", password=password, direct=True))) as api:
-            server.wait_ready(process, api, home)
-            return _answers(lab, place, api, postgres, quick)
-    finally:
-        server.end(process)
 
 
 def measure(quick: bool) -> dict[str, Any]:
@@ -243,7 +203,8 @@ def measure(quick: bool) -> dict[str, Any]:
         PostgresServer(durable=True) as postgres,
     ):
         place = Path(made)
-        results = _whole(lab, place, postgres, quick)
+        with whole(lab, place) as api:
+            results = _whole(lab, place, api, postgres, quick)
         for name, its in (("configuration", None), ("hosts database", postgres)):
             results |= _storm(lab, place, name, its)
             results |= _many(lab, place, name, its, quick)

@@ -3,21 +3,19 @@ answer.
 
 The hosts have an address of each family, so that four records are theirs, in three zones. The bare server is given the
 same records by ``nsupdate``, a hundred in a message. One change is a node that is renamed; what `dns-database` needs
-for it is measured at 10,000 and at 100 by turns, with the statements and the messages that it takes. A whole server
-(`crowbar serve`, SQLite) is asked over REST to make, rename, re-address and delete nodes, and BIND until it says so.
+for it is measured at 10,000 and at 100 by turns, with the statements and the messages that it takes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-import ipaddress
 import os
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,6 @@ import dns.rcode
 from crowbar_dns import database, entries, services
 from crowbar_dns import tables as dns_tables
 from crowbar_dns.testing import REVERSE
-from crowbar_lab import server
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 from crowbar_network import allocating
@@ -38,15 +35,15 @@ from crowbar_network.telling import row_of
 from sqlalchemy import delete, event, select
 
 from benchmarks.cluster import OPERATOR
+from benchmarks.sides.answers import Change, answers, follow, whole
 from crowbar_core import NodeView
-from crowbar_core.client import Client, Target
+from crowbar_core.client import Client
 from crowbar_core.services.cluster import registering
 from crowbar_core.services.cluster.registering import NewNode
 from crowbar_core.testing import PostgresServer, Testbed
 
 MANY, FEW, SINGLES, ROUNDS, ANSWERS = 10_000, 100, 30, 3, 8
 ADDRESS, ZONE = "10.77.0.1", "bench.test"
-SYSTEM = "system-phantom.internal.local"
 _PORT = iter(range(5300, 5400))
 _SERVERS = Path(__file__).parents[2] / "plugins/crowbar-dns/tests/servers.py"
 
@@ -247,72 +244,20 @@ def _until(port: int, name: str, kind: str, wanted: list[str]) -> float:
     return time.perf_counter() - began
 
 
-def _active(api: Client) -> bool:
-    [row] = list(api.rows("node_roles", query={"role": "dns-database"}))
-    return row["state_name"] == "ACTIVE"
-
-
-def _changes(api: Client, until: Callable[[str, str, list[str]], float], number: int) -> Iterator[tuple[str, float]]:
-    """What was changed, and the seconds from the answer of the API until BIND says so."""
-    old, new = f"a{number}.{ZONE}", f"b{number}.{ZONE}"
-    api.post("nodes", body={"name": old})
-    api.post("node_roles", body={"node_id": old, "role_id": "network-admin"})
-    [four] = [one["ip"] for one in api.rows("nodes", old, "network_allocations") if ":" not in one["ip"]]
-    yield "created", until(old, "A", [four])
-    api.patch("nodes", old, body={"name": new})
-    yield "renamed", until(new, "A", [four])
-    [held] = [one for one in api.rows("nodes", new, "network_allocations") if one["ip"] == four]
-    api.delete("network_allocations", held["id"])
-    other = str(ipaddress.ip_address(four) + 1000)
-    api.post("networks", "admin", "allocate_ip", body={"node_id": new, "suggestion": other})
-    yield "re-addressed", until(new, "A", [other])
-    api.delete("nodes", new)
-    yield "deleted", until(new, "A", [])
-
-
-def _whole(lab: Lab, place: Path, quick: bool) -> dict[str, Any]:
-    home = place / "server"
-    home.mkdir()
-    password = server.admin_password(server.begin_database(home))
-    process, url = server.start(lab, home)
-    try:
-        with contextlib.closing(Client(Target(url=url, user="admin", password=password, direct=True))) as api:
-            server.wait_ready(process, api, home)
-            return _ask_whole(lab, place, api, quick)
-    finally:
-        server.end(process)
-
-
-def _ask_whole(lab: Lab, place: Path, api: Client, quick: bool) -> dict[str, Any]:
+def _whole(lab: Lab, place: Path, api: Client, quick: bool) -> dict[str, Any]:
     ranges = [{"name": "host", "first": "10.9.0.1/16", "last": "10.9.63.254/16"}]
     body = {"name": "admin", "category": "admin", "ranges": ranges, "v6prefix": "fd00:9::/64"}
     api.post("networks", body=body)
     with _bind(lab, place) as running:
-        bound = api.post("node_roles", body={"node_id": SYSTEM, "role_id": "dns-service"})
         said = {"addresses": [ADDRESS], "port": running.port, "zones": [ZONE, *REVERSE], "key-name": "crowbar",
                 "key": running.server.key}  # fmt: skip
-        for name, value in said.items():
-            api.put("node_roles", bound["id"], "attribs", f"dns-service-{name}", body={"value": value})
-        api.post("node_roles", body={"node_id": SYSTEM, "role_id": "dns-database"})
-        api.put("deployments", "system", "commit")
-        while not _active(api):
-            time.sleep(0.1)
-        found: dict[str, list[float]] = {}
+        follow(api, "dns", said)
 
-        def until(name: str, kind: str, wanted: list[str]) -> float:
-            return inside(lab, lambda: _until(running.port, name, kind, wanted))
+        def until(_: int, change: Change) -> float:
+            wanted = [change.four] if change.four else []
+            return inside(lab, lambda: _until(running.port, change.name, "A", wanted))
 
-        for number in range(2 if quick else ANSWERS):
-            for what, seconds in _changes(api, until, number):
-                found.setdefault(what, []).append(seconds)
-                began = time.perf_counter()
-                while not _active(api):
-                    time.sleep(0.01)
-                found.setdefault("ACTIVE again", []).append(seconds + time.perf_counter() - began)
-    for what, several in found.items():
-        print(f"{what}: after {statistics.median(several):.2f} s, at most {max(several):.2f} s", flush=True)
-    every = [one for several in found.values() for one in several]
-    return {"dns change to answer s": round(statistics.median(every), 2), "dns at most s": round(max(every), 2)}
+        return answers(api, "dns", 2 if quick else ANSWERS, zone=ZONE, until=until)
 
 
 def measure(quick: bool) -> dict[str, Any]:
@@ -322,7 +267,8 @@ def measure(quick: bool) -> dict[str, Any]:
         PostgresServer(durable=True) as postgres,
     ):
         place = Path(made)
-        results = _whole(lab, place, quick)
+        with whole(lab, place) as api:
+            results = _whole(lab, place, api, quick)
         for name in ("sqlite", "postgresql"):
             urls = (None, None) if name == "sqlite" else (postgres.create_database(), postgres.create_database())
             results |= inside(lab, lambda: _one_database(lab, place, name, urls, quick), timeout=3600)  # noqa: B023
