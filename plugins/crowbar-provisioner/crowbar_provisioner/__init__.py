@@ -9,7 +9,7 @@ from flask import Blueprint
 from sqlalchemy import func, or_, select
 
 from crowbar_core import Barclamp, NavItem, Panel, Periodic, Problem, Schema, Service, cluster, hookimpl
-from crowbar_provisioner import boots, catalogue, hooks
+from crowbar_provisioner import boots, catalogue, hooks, powers
 from crowbar_provisioner.answering import addresses_of as addresses_of
 from crowbar_provisioner.answering import boots_of as boots_of
 from crowbar_provisioner.answering import dhcp_strangers as dhcp_strangers
@@ -66,7 +66,10 @@ def register_panels() -> Iterable[Panel]:
 
 @hookimpl
 def register_periodic() -> Iterable[Periodic]:
-    return [Periodic(name="provisioner-tokens", seconds=60, run=boots.end_old)]
+    return [
+        Periodic(name="provisioner-power", seconds=60, run=powers.read_due),
+        Periodic(name="provisioner-tokens", seconds=60, run=boots.end_old),
+    ]
 
 
 @hookimpl

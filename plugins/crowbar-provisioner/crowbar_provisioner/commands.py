@@ -28,7 +28,7 @@ from crowbar_provisioner.trees import add
 
 machines = noun("machines", "Machines that boot from here, and the quarantine.")
 add_list(
-    machines, "machines", ("name", "state", "claimed", "macs", "source", "bootenv", "booted", "problem"),
+    machines, "machines", ("name", "state", "claimed", "power", "macs", "source", "bootenv", "booted", "problem"),
     what="machines", filters={"state": "Those in this state: quarantined, accepted, refused."}, order="name",
 )  # fmt: skip
 add_show(machines, "machines", what="a machine")

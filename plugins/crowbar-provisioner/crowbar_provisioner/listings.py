@@ -9,7 +9,7 @@ from sqlalchemy import func, literal, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.rest import NODES, Later, Listing, derived, field, fields
-from crowbar_provisioner.tables import boots, happenings, installs, machines, macs, rescues, rules
+from crowbar_provisioner.tables import boots, happenings, installs, machines, macs, powers, rescues, rules
 
 _nodes = NODES.source
 
@@ -35,6 +35,7 @@ _LAST = select(func.max(boots.c.id)).where(boots.c.machine_id == machines.c.id).
 _BOOTED = select(boots.c.env).where(boots.c.id == _LAST).correlate(machines).scalar_subquery()
 
 _RESCUE = select(rescues.c.state).where(rescues.c.node_id == machines.c.node_id).correlate(machines).scalar_subquery()
+_POWER = select(powers.c.state).where(powers.c.node_id == machines.c.node_id).correlate(machines).scalar_subquery()
 
 MACHINES = Listing(
     noun="machine",
@@ -57,6 +58,10 @@ MACHINES = Listing(
         derived(
             "rescue", func.coalesce(_RESCUE, literal("")), str,
             help="Of one in rescue: wanted (from its next boot on), in, or leaving.",
+        ),
+        derived(
+            "power", func.coalesce(_POWER, literal("")), str,
+            help="on or off, as its BMC said last; empty without provisioner-bmc, or where it could not be read.",
         ),
         field(_nodes.c.alive, "alive", filter=True),
         *fields(machines, "problem", "expected_until", "first_seen", "last_seen", sort=("last_seen",)),

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as Answer
 
 from crowbar_core import BadInput, NodeView, Panel, cluster, requires
 from crowbar_core.pages import Action, Column, Form, Input, act, fragment, page, row, rows
-from crowbar_provisioner import catalogue, defaults, disks, installs
+from crowbar_provisioner import catalogue, defaults, disks, installs, powers
 from crowbar_provisioner import rest as api
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUSED
 from crowbar_provisioner.listings import MACHINES, RULES
@@ -28,6 +28,7 @@ COLUMNS = (
     Column(name="shown_state", label="State"),
     Column(name="shown_macs", label="MACs", kind="code"),
     Column(name="source", label="Registered from", kind="code"),
+    Column(name="power", label="Power"),
     Column(name="bootenv", label="Is to boot"),
     Column(name="booted", label="Booted last"),
     Column(name="last_seen", label="Heard of", kind="moment"),
@@ -75,6 +76,7 @@ def show(machine: str) -> Response:
         asked = select(happenings).where(happenings.c.machine_id == one["id"]).order_by(happenings.c.id.desc())
         lines = session.execute(asked).all()
         install = installs.last_of(session, one["node_id"])
+        power = powers.of_node(session, one["node_id"])
     actions = [_expect(one)] if one["state"] != REFUSED else []
     if one["claimed"] or one["state"] == QUARANTINED:
         actions = [_accept(one), *actions]
@@ -86,7 +88,8 @@ def show(machine: str) -> Response:
         actions.append(_refuse(one))
     found: Any = cluster().node(one["name"]).discovery.get("inventory") or {}
     return page(
-        "crowbar_provisioner/machine.html", title=one["name"], machine=one, lines=lines, actions=actions, ways=WAYS,
+        "crowbar_provisioner/machine.html", title=one["name"], machine=one, power=power, lines=lines,
+        actions=actions, ways=WAYS,
         install=install, disk=disks.described(install.disk) if install else "", inventory=found,
         disks=[(disks.described(each), disks.against(each, 0) or "suitable") for each in found.get("disks") or ()],
     )  # fmt: skip

@@ -102,6 +102,14 @@ rescues = Table(
     Column("available", Boolean, nullable=False),
     Column("since", UtcDateTime, nullable=False),
 )
+powers = Table(
+    "provisioner_powers",
+    _metadata,
+    Column("node_id", Integer, primary_key=True),
+    Column("state", String(8), nullable=False),
+    Column("problem", String(500), nullable=False),
+    Column("read_at", UtcDateTime, nullable=False),
+)
 servers = Table(
     "provisioner_servers",
     _metadata,

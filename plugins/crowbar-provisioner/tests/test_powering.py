@@ -110,6 +110,25 @@ def test_the_role_gives_the_node_its_hammer_and_says_what_the_bmc_says(site: Sit
     assert "its BMC is reached by redfish, and says that it is on" in site.bed.log(BMC_ROLE, one.name)
 
 
+def power_of(one: Installation) -> tuple[str, str]:
+    """In the listing, and on the page."""
+    one.site.bed.clock.advance(301)  # type: ignore[attr-defined]
+    one.site.bed.periodic("provisioner-power")
+    (row,) = one.site.machines(name=one.name)
+    return row["power"], one.site.browser.open(f"/machines/{row['id']}")
+
+
+def test_what_a_bmc_says_of_the_power_is_shown_as_it_was_read_last(one: Installation, bmc: LightBmc) -> None:
+    state, page = power_of(one)
+    assert (state, "on, read" in page) == ("on", True)
+    bmc.switch.on = False
+    assert power_of(one)[0] == "off"
+    assert one.name in one.site.bed.cli("machines", "list", user="viewer").stdout
+    bmc.bmc.quirks = Quirks(drops=9)
+    state, page = power_of(one)
+    assert (state, "was asked twice: it ended the connection" in page) == ("", True)
+
+
 # ---- installations
 
 
