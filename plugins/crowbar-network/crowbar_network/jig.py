@@ -41,7 +41,7 @@ from crowbar_network.program import Trial
 from crowbar_network.settings import Settings
 from crowbar_network.state import State, read
 from crowbar_network.trials import trial
-from crowbar_network.verdict import NO_WAY_IN, Verdict
+from crowbar_network.verdict import NO_WAY_IN, Verdict, unanswered
 from crowbar_network.wanted import Config, on_machine
 
 INVENTORY = "network-nics"
@@ -317,7 +317,7 @@ class _Run:
             asked += [(where, size) for where in there for size in (0, mtu - (48 if ":" in where else 28))]
         said = self._probe(new, address, asked, []) if asked else {}
         for one in taken:
-            if problem := _unanswered(one, said, on[one.name], verdict.near):
+            if problem := unanswered(one, said, on[one.name], verdict.near):
                 return problem
         return ""
 
@@ -381,35 +381,6 @@ class _Run:
 
 def _unless_first(text: str) -> str:
     return f'if [ "${{1-}}" != first ]; then\n{text}:\nfi\n' if text else ""
-
-
-def _unanswered(one: Config, said: Mapping[tuple[str, str], str], link: Link, near: list[str]) -> str:
-    families = {":" in mine for mine in one.addresses}
-    for v6 in sorted(families):
-        asked_routers = [where for where, _ in one.routers if (":" in where) == v6]
-        peers = [peer for peer in one.peers if (":" in peer) == v6]
-        for where in asked_routers:
-            if said.get((where, "0")) == "no":
-                return f"router {where} of network {one.name} does not answer on {link.name}"
-        answering = [where for where in (*asked_routers, *peers) if said.get((where, "0")) == "yes"]
-        if peers and not asked_routers and all(said.get((peer, "0")) == "no" for peer in peers):
-            return f"none of the nodes {', '.join(peers)} of network {one.name} answers on {link.name}"
-        found = [where for where in answering if _whole(said, where) == "yes"]
-        if answering and not found:
-            return f"packets of the full size do not get through {link.name} to {', '.join(answering)}"
-        if not asked_routers and not peers:
-            near.append(f"network {one.name} has no router and no other node with IPv{6 if v6 else 4} to ask")
-        elif not answering:
-            near.append(
-                f"{', '.join((*asked_routers, *peers))} of network {one.name} is found on the wire, and answers no ping"
-            )
-    return ""
-
-
-def _whole(said: Mapping[tuple[str, str], str], where: str) -> str:
-    return next(
-        (word for (address, size), word in said.items() if address == where and size not in ("0", "doubled")), ""
-    )
 
 
 def _drawn(word: str, current: Collection[Mapping[str, Json]]) -> list[str]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+from crowbar_network.layers import Link
 from crowbar_network.state import State
-from crowbar_network.verdict import NO_TIME, NO_WAY_IN, Verdict
+from crowbar_network.verdict import NO_TIME, NO_WAY_IN, Verdict, unanswered
+from crowbar_network.wanted import Config
 
 
 def test_who_could_log_in_does_not_say_that_nobody_could() -> None:
@@ -28,3 +33,34 @@ def test_a_fault_stands_when_it_was_found_three_times_in_a_row_for_as_long_as_pa
     verdict.found("eth1 has no carrier", now=60.0)
     verdict.found("eth1 has no carrier", now=61.0)
     assert verdict.stands(3, now=61.0)
+
+
+ROUTER, PEER = "10.0.0.1", "10.0.0.3"
+DEAD = "router 10.0.0.1 of network a does not answer on eth1"
+SILENT = "none of the nodes 10.0.0.3 of network a answers on eth1"
+
+
+@pytest.mark.parametrize(
+    "routers, peers, answers, problem, odd",
+    [
+        ([(ROUTER, 1)], [PEER], {ROUTER: "yes", PEER: "yes"}, "", ""),
+        ([(ROUTER, 1)], [PEER], {ROUTER: "no", PEER: "yes"}, DEAD, ""),
+        ([(ROUTER, 1)], [PEER], {ROUTER: "yes", PEER: "no"}, "", SILENT),
+        ([], [PEER], {PEER: "no"}, SILENT, ""),
+        ([], [], {}, "", "network a has no router and no other node with IPv4 to ask"),
+    ],
+)  # fmt: skip
+def test_routers_must_answer_and_other_nodes_where_there_is_none(
+    routers: list[Any], peers: list[str], answers: dict[str, str], problem: str, odd: str
+) -> None:
+    said = {(where, size): word for where, word in answers.items() for size in ("0", "1472")}
+    config = Config.of({
+        "name": "a", "id": 1, "category": "data", "conduit": "1g1", "addresses": ["10.0.0.2/24"], "routers": routers,
+        "peers": peers, "team_mode": None, "vlan": None, "bridge": False, "mtu": 0, "pbr": False, "active": False,
+    })  # fmt: skip
+    near: list[str] = []
+    assert unanswered(config, said, Link(name="eth1", kind="nic"), near) == problem
+    assert near == ([odd] if odd else [])
+    if PEER in answers and problem == odd == "":
+        said[ROUTER, "1472"] = said[PEER, "1472"] = "no"
+        assert "full size" in unanswered(config, said, Link(name="eth1", kind="nic"), near)
