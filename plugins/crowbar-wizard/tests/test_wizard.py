@@ -82,6 +82,17 @@ def test_answers_in_one_go_make_the_admin_node_its_network_and_its_servers(bed: 
     assert (again.status_code, "were answered, and carried out" in again.json["detail"]) == (409, True)
 
 
+def test_beside_another_dhcp_server_the_machine_is_made_one_that_gives_no_addresses(bed: Testbed) -> None:
+    web = bed.web("admin")
+    answers = {**ANSWERS, "dhcp": {"mode": "proxy"}}
+    made = web.post(f"{WIZARD}/answers", json={"answers": answers, "carry_out": True})
+    assert made.status_code == 200, made.text
+    assert f"dhcp-server on {ADMIN}, which gives no addresses." in made.json["made"]
+    data = {one.role: one.data.get("dhcp", {}) for one in bed.node_roles() if one.role.startswith("dhcp-")}
+    assert data["dhcp-database"]["mode"] == "proxy"
+    assert data["dhcp-server"]["program"] == "dnsmasq"
+
+
 def test_addresses_of_ipv6_alone_will_do(bed: Testbed) -> None:
     web = bed.web("admin")
     answers = {"machine": {"name": ADMIN, "address": "fd00:1::2/64"}, "network": {}, "dns": {}, "dhcp": {}}
