@@ -28,7 +28,6 @@ COLUMNS = (
     Column(name="shown_state", label="State"),
     Column(name="shown_macs", label="MACs", kind="code"),
     Column(name="source", label="Registered from", kind="code"),
-    Column(name="power", label="Power"),
     Column(name="bootenv", label="Is to boot"),
     Column(name="booted", label="Booted last"),
     Column(name="last_seen", label="Heard of", kind="moment"),
@@ -220,7 +219,8 @@ def _shown_os(one: catalogue.Os) -> dict[str, Any]:
 
 def _shown(one: Mapping[str, Any]) -> dict[str, Any]:
     claimed = "claimed" if one["claimed"] else one["state"]
-    return {**one, "shown_macs": ", ".join(one["macs"]), "shown_state": claimed}
+    shown = ", ".join(word for word in (claimed, one["power"]) if word)
+    return {**one, "shown_macs": ", ".join(one["macs"]), "shown_state": shown}
 
 
 def _accept(one: Mapping[str, Any]) -> Action:

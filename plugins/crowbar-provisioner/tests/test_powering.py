@@ -123,6 +123,7 @@ def test_what_a_bmc_says_of_the_power_is_shown_as_it_was_read_last(one: Installa
     assert (state, "on, read" in page) == ("on", True)
     bmc.switch.on = False
     assert power_of(one)[0] == "off"
+    assert "accepted, off" in one.site.browser.open("/machines")
     assert one.name in one.site.bed.cli("machines", "list", user="viewer").stdout
     bmc.bmc.quirks = Quirks(drops=9)
     state, page = power_of(one)
