@@ -82,7 +82,8 @@ def take_in_probe(parts: Parts, view: NodeView, found: Probe, *, asked_at: datet
         if first_keys and not row.host_keys and not _another_has(turn, view, found.host_keys):
             values["host_keys"] = list(found.host_keys)
             turn.audit("node.host_keys", f"node {view.name}", taken=list(found.host_keys))
-        write_nodes(turn, {view.id: values}, reason=found.reason or "the probe failed")
+        why = found.reason or ("it answers" if found.alive else "the probe failed")
+        write_nodes(turn, {view.id: values}, reason=why)
     return found
 
 

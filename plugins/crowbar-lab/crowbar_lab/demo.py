@@ -140,7 +140,7 @@ class _Story:
 )
 @click.option(
     "--vms", type=click.IntRange(1, 8), metavar="N",
-    help="So many bare virtual machines instead of light nodes, from power-on to managed nodes.",
+    help="So many bare virtual machines instead of light nodes, from power-on to installed nodes.",
 )  # fmt: skip
 def demo(
     leaves: bool, nodes: int | None, barclamp: str, timeout: float, keep: bool, network: bool, vms: int | None
@@ -288,6 +288,15 @@ class _Demo:
         if not self._watch(api, process, until=machines.are_managed):
             return False
         self.story.tell(f"All are managed: {time.monotonic() - began:.1f} s after they were switched on.")
+        machines.tell_of(api)
+        machines.install(api)
+        if not self._watch(api, process, until=machines.are_installed):
+            return False
+        self.story.tell(f"All run from their disks: {time.monotonic() - began:.1f} s after they were switched on.")
+        machines.bind(api, DEPLOYMENT, [role for role, _ in self._roles(api)])
+        if not self._watch(api, process):
+            return False
+        machines.tell_timelines(api)
         machines.tell_of(api)
         return True
 

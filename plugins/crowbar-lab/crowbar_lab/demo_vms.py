@@ -1,14 +1,15 @@
-"""What ``crowbar demo --vms`` shows: bare virtual machines, from power-on to managed nodes.
+"""What ``crowbar demo --vms`` shows: bare virtual machines, from power-on to nodes installed and managed.
 
 The first questions are answered over REST, as a person would in the browser; what then happens is done by roles: Kea,
-TFTP and boot files on the admin node, discovery, acceptance by a rule.
+TFTP and boot files on the admin node, discovery, acceptance by a rule, Debian on the machines' disks.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from crowbar_core.client import Client
@@ -18,13 +19,16 @@ from crowbar_lab.lab import Lab
 from crowbar_lab.vms import LabVm, check_vm_host
 
 BARCLAMPS = ("network", "dns", "dhcp", "provisioner", "wizard")
-MANAGED = "crowbar-managed-node"
+MANAGED, INSTALLED, INSTALL = "crowbar-managed-node", "crowbar-installed-node", "provisioner-os-install"
 PORT = 8091
+MEMORY = 768
 SECONDS = 900.0
 BUILD_SECONDS = 900.0
 _TOOLS = {
     "kea-dhcp4": "kea-dhcp4-server", "kea-dhcp6": "kea-dhcp6-server", "kea-ctrl-agent": "kea-ctrl-agent",
     "radvd": "radvd", "in.tftpd": "tftpd-hpa", "named": "bind9", "busybox": "busybox", "zstd": "zstd",
+    "mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "mkfs.vfat": "dosfstools", "mcopy": "mtools",
+    "sfdisk": "fdisk", "grub-mkimage": "grub-efi-amd64-bin",
 }  # fmt: skip
 
 Cells = Mapping[tuple[str, str], str]
@@ -56,15 +60,19 @@ class Machines:
             raise LabError(f"The servers for machines that boot are missing: apt-get install {' '.join(lacking)}")
 
     def build(self, crowbar: list[str]) -> None:
-        """The discovery image. ``crowbar`` is how the command is called."""
-        self.tell("Building the discovery image of Debian's packages (they are kept for the next time).")
-        place = self.directory / "boot" / "sledgehammer"
-        place.mkdir(parents=True)
-        line = [*crowbar, "sledgehammer", "build", "--kernel", "cloud", "--to", str(place)]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=BUILD_SECONDS, stdin=subprocess.DEVNULL)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise LabError(f"The discovery image cannot be built: {last}")
+        """The discovery image and the one of Debian. ``crowbar`` is how the command is called."""
+        for what, place, words in (
+            ("discovery image", "sledgehammer", ("sledgehammer", "build", "--kernel", "cloud")),
+            ("image of Debian 12", "images", ("images", "build", "debian-12")),
+        ):
+            self.tell(f"Building the {what} of Debian's packages.")
+            to = self.directory / "boot" / place
+            to.mkdir(parents=True)
+            line = [*crowbar, *words, "--to", str(to)]
+            done = subprocess.run(line, capture_output=True, text=True, timeout=BUILD_SECONDS, stdin=subprocess.DEVNULL)
+            if done.returncode:
+                last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+                raise LabError(f"The {what} cannot be built: {last}")
 
     def answer(self, lab: Lab, api: Client) -> None:
         """The first questions, all of them, and a look at the admin node."""
@@ -85,7 +93,7 @@ class Machines:
             raise LabError(f"Node {node.name} does not answer: {found['reason'] or 'no barclamp could test it'}.")
 
     def switch_on(self, lab: Lab) -> None:
-        self.vms = lab.add_vms(self.count, disks=(2,))
+        self.vms = lab.add_vms(self.count, disks=(2,), memory=MEMORY)
         for vm in self.vms:
             vm.power("on")
         told = ", ".join(f"{vm.name} ({vm.plan.firmware}, {vm.plan.macs[0]})" for vm in self.vms)
@@ -93,9 +101,40 @@ class Machines:
 
     def are_managed(self, cells: Cells) -> bool:
         """Whether each is a node whose roles are all ACTIVE."""
-        nodes = {node for node, role in cells if role == MANAGED}
+        return self._all(MANAGED, cells)
+
+    def are_installed(self, cells: Cells) -> bool:
+        return self._all(INSTALLED, cells)
+
+    def _all(self, milestone: str, cells: Cells) -> bool:
+        nodes = {node for node, role in cells if role == milestone}
         done = {node for node in nodes if all(state == "ACTIVE" for (one, _), state in cells.items() if one == node)}
         return {name_of(vm) for vm in self.vms} <= {node.partition(".")[0] for node in done}
+
+    def names(self, api: Client) -> list[str]:
+        """The nodes that they have become."""
+        mine = {name_of(vm) for vm in self.vms}
+        return [name for one in api.rows("machines") if (name := str(one["name"])).partition(".")[0] in mine]
+
+    def install(self, api: Client) -> None:
+        """Ordered: bound, planned, committed. Each is reset over SSH: no one touches it."""
+        for name in self.names(api):
+            api.post("hammers", body={"node_id": name, "name": "ssh"})
+            for role in (INSTALL, INSTALLED):
+                api.post("node_roles", body={"node_id": name, "role_id": role})
+        for line in api.get("deployments", "system", "plan")["lines"]:
+            if "ERASED" in line["text"]:
+                self.tell(f"The plan: {line['text']}")
+        api.put("deployments", "system", "commit")
+
+    def bind(self, api: Client, deployment: str, roles: Sequence[str]) -> None:
+        """Roles of another barclamp, on all of them."""
+        api.post("deployments", body={"name": deployment, "description": "What `crowbar demo` shows."})
+        for role in roles:
+            for name in self.names(api):
+                api.post("node_roles", body={"node_id": name, "role_id": role, "deployment_id": deployment})
+        self.tell(f"Bound on all of them: {', '.join(roles)}.")
+        api.put("deployments", deployment, "commit")
 
     def tell_of(self, api: Client) -> None:
         """What they turned out to be, and what they cost."""
@@ -106,6 +145,16 @@ class Machines:
                 f"{vm.name} is {one['name']}: {one['firmware']}, serial number {one['serial']}, accepted by"
                 f" {one['decided_by']}; {vm.cpu_seconds():.0f} CPU seconds since it was switched on."
             )
+
+    def tell_timelines(self, api: Client) -> None:
+        """What happened to each, in seconds since it was heard of first."""
+        for name in self.names(api):
+            self.tell(f"The timeline of {name}:")
+            lines = api.get("machines", name, query={"fields": "timeline"})["timeline"]
+            first = datetime.fromisoformat(lines[0]["at"])
+            for one in lines:
+                after = (datetime.fromisoformat(one["at"]) - first).total_seconds()
+                self.tell(f"{after:8.1f} s  {one['what']}{': ' if one['detail'] else ''}{one['detail']}")
 
 
 def name_of(vm: LabVm) -> str:

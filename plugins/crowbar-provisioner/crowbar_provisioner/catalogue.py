@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from crowbar_core import NotFound, Refused, cluster
 from crowbar_provisioner.boot.answers import NotHere
@@ -18,7 +20,10 @@ from crowbar_provisioner.describing import SHA256, Described, Folder, Found, Nam
 
 
 class Image(BaseModel):
-    """What is said beside an image: ``images/NAME.json``."""
+    """What is said beside an image: ``images/NAME.json``.
+
+    ``sha256`` is of the file; ``blake2b`` of the ``disk_size`` bytes that stand on the disk then, as b2sum writes it.
+    """
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
@@ -26,10 +31,17 @@ class Image(BaseModel):
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
     format: Literal["raw", "raw.zst"]
     sha256: Annotated[str, Field(pattern=SHA256)]
+    blake2b: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")] | None = None
     size: Annotated[int, Field(gt=0)]
     disk_size: Annotated[int, Field(gt=0)]
     root_partition: Annotated[int, Field(ge=1, le=128)]
     root_fs: Literal["ext4", "xfs"] = "ext4"
+
+    @model_validator(mode="after")
+    def _is_checked(self) -> Image:
+        if self.blake2b is None and self.format != "raw":
+            raise ValueError("what is compressed needs a checksum of its content: blake2b")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +101,30 @@ def get(root: Path, name: str) -> Os:
     if name not in known:
         raise NotFound(f"There is no operating system {name}; there are: {', '.join(known) or 'none'}.")
     return known[name]
+
+
+_verified: dict[str, tuple[int, ...]] = {}
+
+
+def verify(root: Path, kept: Mapping[str, Any]) -> None:
+    """Reads the whole image that is ``to_keep``, once for each of its versions. Raises ``Refused`` when it is not what
+    is said of it.
+    """
+    if kept["method"] != "image":
+        return
+    name, said = str(kept["file"]), str(kept["sha256"])
+    try:
+        with opened(root, "images", name) as file:
+            status = os.fstat(file.fileno())
+            version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            if _verified.get(said) == version:
+                return
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except (NotHere, OSError) as problem:
+        raise Refused(f"The image {name} cannot be read: {problem}") from None
+    if found != said:
+        raise Refused(f"The image {name} has the SHA-256 {found}, not {said}: make or fetch it again.")
+    _verified[said] = version
 
 
 def _os(root: Path, one: Found) -> Os:

@@ -69,6 +69,7 @@ def _begin(task: Task, machine: Machine) -> Outcome:
     said: Mapping[str, Any] = task.data.get("provisioner", {})
     try:
         kept, disk = chosen(task.node, said)
+        catalogue.verify(cluster().settings(Settings).root, kept)
     except CrowbarError as problem:
         raise PermanentError(problem.detail) from None
     task.begin()

@@ -126,7 +126,7 @@ class Alive(Said):
 
 class Step(Said):
     id: Annotated[str, Field(max_length=43)]
-    step: Literal["installer", "disk", "image", "grow", "identity", "installed"]
+    step: Literal["installer", "disk", "image", "check", "grow", "identity", "installed"]
     state: Literal["begun", "done", "failed"]
     detail: Line = ""
     percent: Annotated[int, Field(ge=0, le=100)] | None = None

@@ -213,6 +213,27 @@ def test_an_image_that_is_not_what_is_said_of_it_is_not_installed(
     assert said in site.browser.open("/oses")
 
 
+def test_an_image_with_another_checksum_than_is_said_of_it_erases_nothing(
+    site: Site, installation: Installation
+) -> None:
+    (site.root / "images" / "debian-12.raw").write_bytes(IMAGE[:-1] + b"x")
+    installation.begin()
+    assert installation.state == "ERROR"
+    assert "The image debian-12.raw has the SHA-256" in site.bed.why(ROLE, installation.name)
+    assert (site.bed.node(installation.name).bootenv, Bmc.told) == ("sledgehammer", [])
+
+
+def test_a_compressed_image_is_installed_where_the_checksum_of_its_content_is_known(site: Site) -> None:
+    def problem() -> str:
+        (shown,) = [one for one in site.web.get("/api/v2/oses").json if one["name"] == "debian-12"]
+        return str(shown["problem"])
+
+    describe(site, format="raw.zst")
+    assert "does not describe an image" in problem()
+    describe(site, format="raw.zst", blake2b=hashlib.blake2b(IMAGE).hexdigest())
+    assert problem() == ""
+
+
 def test_an_installer_that_fails_says_where_and_a_retry_begins_from_the_start(
     site: Site, installation: Installation
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +17,7 @@ from crowbar_provisioner.boot.answers import NotHere
 _BLOCK = 1 << 18
 
 
-def opened(root: Path, *parts: str) -> BinaryIO:
+def opened(root: Path, *parts: str) -> FileIO:
     """Raises ``NotHere`` where there is no such file, or it lies outside."""
     try:
         home = root.resolve(strict=True)
@@ -29,7 +30,7 @@ def opened(root: Path, *parts: str) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise NotHere(f"{'/'.join(parts)} is no file.")
-    return os.fdopen(handle, "rb", buffering=0)
+    return FileIO(handle, "rb")
 
 
 def sent(request: Request, file: BinaryIO, *, etag: str = "") -> Response:

@@ -37,6 +37,9 @@ def is_of(boot: Boot, install: Install) -> bool:
     return boot.trusted and boot.env == install_of(install.os) and boot.id > install.after_boot
 
 
+_OF_IMAGE = ("format", "sha256", "blake2b", "size", "disk_size", "root_partition", "root_fs")
+
+
 def work_of(boot: Boot, machine: Machine, install: Install, *, base: str) -> Mapping[str, Any] | None:
     if not is_of(boot, install):
         return None
@@ -44,9 +47,7 @@ def work_of(boot: Boot, machine: Machine, install: Install, *, base: str) -> Map
         return {"do": "reboot", "id": install.work}
     if not install.to_write or install.method != "image":
         return None
-    image = {
-        name: install.image[name] for name in ("format", "sha256", "size", "disk_size", "root_partition", "root_fs")
-    }
+    image = {name: install.image[name] for name in _OF_IMAGE}
     return {
         "do": "install",
         "id": install.work,

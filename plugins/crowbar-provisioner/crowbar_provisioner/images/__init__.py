@@ -1,0 +1,1 @@
+"""Images of operating systems: whole disks that boot with BIOS and UEFI."""
