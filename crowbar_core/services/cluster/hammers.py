@@ -169,8 +169,9 @@ def refuse_unable(parts: Parts, node_id: int, action: str) -> None:
     """Raise ``Refused`` when none of the node's hammers can perform ``action``."""
     able = power_actions(parts, node_id)
     if action not in able:
+        node = next((hammer.node.name for _, hammer in _hammers(parts, node_id)), str(node_id))
         known = f"they can: {', '.join(able)}" if able else "it has none"
-        raise Refused(f"No hammer of node {node_id} can {action!r}; {known}.")
+        raise Refused(f"No hammer of node {node} can {action!r}; {known}.")
 
 
 def perform(parts: Parts, actor: Actor, hammer_id: int, action: str) -> str:

@@ -290,6 +290,7 @@ class _Demo:
         self.story.tell(f"All are managed: {time.monotonic() - began:.1f} s after they were switched on.")
         machines.tell_of(api)
         machines.install(api)
+        self.story.tell("Debian is written to their disks, which takes some minutes; their pages show each step.")
         if not self._watch(api, process, until=machines.are_installed):
             return False
         self.story.tell(f"All run from their disks: {time.monotonic() - began:.1f} s after they were switched on.")
