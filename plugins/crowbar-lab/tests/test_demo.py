@@ -53,8 +53,8 @@ class Demo:
     def said(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def wait(self) -> int:
-        return self.process.wait(SECONDS)
+    def wait(self, seconds: float = SECONDS) -> int:
+        return self.process.wait(seconds)
 
     def until_said(self, pattern: str) -> re.Match[str]:
         deadline = time.monotonic() + SECONDS
@@ -217,11 +217,14 @@ def _find(matches: Callable[[bytes], bool], played: Demo) -> int:
 
 
 @pytest.mark.vms
-def test_bare_machines_are_managed_nodes_and_nothing_is_left(played: Demo) -> None:
+@pytest.mark.timeout(2400)
+def test_bare_machines_are_installed_and_managed_and_nothing_is_left(played: Demo) -> None:
     played.start("--vms", "2", "--exit")
-    assert played.wait() == 0, played.said()
+    assert played.wait(2000) == 0, played.said()
     said = played.said()
     assert "All are managed:" in said
+    assert said.count("install: done: debian-12 is alive from vda") == 2
+    assert len(re.findall("ACTIVE +d52-54-00-[0-9a-f-]+[^ ]* +example-report", said)) == 2
     assert {firmware for firmware in ("bios", "uefi") if f": {firmware}, serial number LAB" in said} == {"bios", "uefi"}
     assert "Nothing of the demo is left." in said
     assert played.remains() == []
