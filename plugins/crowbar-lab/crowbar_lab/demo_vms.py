@@ -63,7 +63,7 @@ class Machines:
         """The discovery image and the one of Debian. ``crowbar`` is how the command is called."""
         for what, place, words in (
             ("discovery image", "sledgehammer", ("sledgehammer", "build", "--kernel", "cloud")),
-            ("image of Debian 12", "images", ("images", "build", "debian-12")),
+            ("image of Debian 12", "images", ("images", "build", "debian-12", "--kernel", "cloud")),
         ):
             self.tell(f"Building the {what} of Debian's packages.")
             to = self.directory / "boot" / place

@@ -32,7 +32,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def with_image(files: Path) -> Path:
     """And the image of Debian."""
-    images.build(files / "images")
+    images.build(files / "images", kernel="cloud")
     return files
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from crowbar_core import CrowbarError
-from crowbar_provisioner.images.build import OS, build
+from crowbar_provisioner.images.build import KERNELS, OS, build
 
 images = click.Group("images", help="Images of operating systems, as they are written to disks.")
 
@@ -22,10 +22,17 @@ images = click.Group("images", help="Images of operating systems, as they are wr
     show_default=True,
     help="Where the boot service finds it.",
 )
-def build_(name: str, place: Path) -> None:
+@click.option(
+    "--kernel",
+    type=click.Choice(sorted(KERNELS)),
+    default="full",
+    show_default=True,
+    help="Which drivers it has: those of virtual machines (cloud), or of real ones as well.",
+)
+def build_(name: str, place: Path, kernel: str) -> None:
     """Make the image of Debian's packages, on a Debian of that release, as root."""
     try:
-        made = build(place.absolute())
+        made = build(place.absolute(), kernel=kernel)
     except CrowbarError as error:
         raise click.ClickException(error.detail) from error
     click.echo(str(made))
