@@ -29,7 +29,8 @@ from crowbar_core import (
 )
 from crowbar_provisioner import accepting, boots, catalogue, defaults, disks, installs, powering
 from crowbar_provisioner.answers.facts import check_key
-from crowbar_provisioner.choosing import LOCAL, install_of
+from crowbar_provisioner.boots import Boot
+from crowbar_provisioner.choosing import DISCOVERY, LOCAL, install_of
 from crowbar_provisioner.installs import FAILED, RESTARTING, WRITTEN, Install
 from crowbar_provisioner.machines import INSTALL_ROLE, Machine, change_machine, get, happened, of_node
 from crowbar_provisioner.settings import Settings
@@ -96,6 +97,12 @@ def _reset(task: Task, node: NodeView, machine: Machine, install: Install) -> Ou
     with cluster().change() as change:
         accepting.expect(change, get(change.session, machine.id), why="by its installation")
         last = boots.last_of(change.session, machine.id)
+        if last is not None and _fits(task, node, install, last) and not installs.began_in(
+            change.session, install, last.id
+        ):  # fmt: skip
+            installs.keep(change, install, image={**install.image, "in_boot": last.id})
+            task.log("it runs the discovery image, and is installed from there, without a reset")
+            return _at_work(task)
     if last is None or last.id <= install.after_boot:
         task.log(f"{wanted} is served; the node is reset")
         try:
@@ -115,6 +122,16 @@ def _booting(task: Task, machine: Machine, install: Install) -> Outcome:
     if last.env != wanted or not last.trusted:
         return _pending(task, BOOTING, None, f"that it boots {wanted} (it booted {last.env})")
     task.log("the installer is at work")
+    return _at_work(task)
+
+
+def _fits(task: Task, node: NodeView, install: Install, last: Boot) -> bool:
+    """Whether it can be installed in the boot that it is in, and nobody wants a reset."""
+    wanted = task.data.get("provisioner", {}).get("reset") is False and install.method == "image"
+    return wanted and last.trusted and last.registered_at is not None and last.env == DISCOVERY and node.alive
+
+
+def _at_work(task: Task) -> Outcome:
     return _pending(task, INSTALLING, _minutes().install_minutes * 60, "that the installer has written the disk")
 
 

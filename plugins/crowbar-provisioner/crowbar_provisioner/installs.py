@@ -48,6 +48,11 @@ class Install:
         return [self.disk, *self.disk.get("others", ())]
 
     @property
+    def in_boot(self) -> int | None:
+        """The boot of the discovery image in which it is done, without a reset."""
+        return self.image.get("in_boot")
+
+    @property
     def to_write(self) -> bool:
         return self.state in (WANTED, WRITING)
 
@@ -63,6 +68,12 @@ def of_run(session: Any, run_id: int) -> Install | None:
 
 def last_of(session: Any, node_id: int) -> Install | None:
     return _one(session, installs.c.node_id == node_id)
+
+
+def began_in(session: Any, install: Install, boot_id: int) -> bool:
+    """Whether an earlier one of the node began in this boot."""
+    earlier = and_(installs.c.node_id == install.node_id, installs.c.after_boot == boot_id, installs.c.id != install.id)
+    return session.scalar(select(installs.c.id).where(earlier).limit(1)) is not None
 
 
 def _one(session: Any, where: Any) -> Install | None:

@@ -56,6 +56,8 @@ _INSTALL = Role(
              {"enum": ["flat", "lvm", "raid1"]}, "flat"),
         _one("provisioner-second-disk", "The second disk of raid1, named likewise. '': the next that is suitable.",
              {"type": "string", "maxLength": 255}, ""),
+        _one("provisioner-reset", "false: one that runs the discovery image is installed from there, without a reset.",
+             {"type": "boolean"}, True),
         _one("provisioner-keys", "Public keys of SSH that root lets in besides Crowbar's own and the default ones.",
              {"type": "array", "maxItems": 100, "items": {"type": "string", "maxLength": 4300}}, []),
     ),

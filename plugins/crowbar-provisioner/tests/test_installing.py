@@ -64,7 +64,7 @@ class Installation:
     def __post_init__(self) -> None:
         self.name = name_of(self.machine)
 
-    def begin(self, **values: str) -> None:
+    def begin(self, **values: Any) -> None:
         for role in (ROLE, "crowbar-installed-node"):
             self.site.bed.bind(role, self.name)
         for attribute, value in values.items():
@@ -253,6 +253,44 @@ def test_an_installer_that_fails_says_where_and_a_retry_begins_from_the_start(
     one.settle()
     assert one.step == "booting"
     assert len(Bmc.told) == 2, "it is reset once more"
+
+
+def test_a_machine_in_the_discovery_image_is_installed_without_a_reset_where_that_is_wished(
+    site: Site, installation: Installation
+) -> None:
+    one, machine = installation, installation.machine
+    one.begin(reset=False)
+    assert (one.step, Bmc.told) == ("installing", [])
+    one.write()
+    one.says("image", "failed", detail="the disk is full")
+    one.settle()
+    assert one.state == "ERROR"
+    key = site.bed.node_role(ROLE, one.name).id
+    assert site.web.put(f"/api/v2/node_roles/{key}/retry").status_code == 200
+    one.settle()
+    assert (one.step, Bmc.told) == ("booting", [(one.name, "reset")]), "once it failed there, it is begun from power-on"
+    assert machine.work()["work"] is None
+    machine.power_on()
+    machine.registered()
+    one.settle()
+    one.write()
+    one.says("installed", host_keys=[host_key()])
+    one.settle()
+    assert one.step == "restarting"
+
+
+def test_what_does_not_run_the_discovery_image_is_reset_whatever_is_wished(
+    site: Site, installation: Installation
+) -> None:
+    site.bed.change_node(installation.name, alive=False)
+    installation.begin(reset=False)
+    site.bed.change_node(installation.name, alive=True)
+    installation.settle()
+    machine = installation.machine
+    assert (installation.step, Bmc.told) == ("installing", []), "alive again in the same boot"
+    machine.power_on()
+    assert machine.registered()["accepted"]
+    assert machine.work()["work"]["do"] == "install", "who is switched off in the middle boots the installer"
 
 
 def test_a_reset_is_ordered_once_however_often_the_run_is_woken(site: Site, installation: Installation) -> None:

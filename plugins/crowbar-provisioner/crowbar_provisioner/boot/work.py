@@ -34,7 +34,8 @@ def give(request: Request) -> Response:
 
 def is_of(boot: Boot, install: Install) -> bool:
     """Whether this is the boot in which it is installed."""
-    return boot.trusted and boot.env == install_of(install.os) and boot.id > install.after_boot
+    booted = boot.env == install_of(install.os) and boot.id > install.after_boot
+    return boot.trusted and (booted or boot.id == install.in_boot)
 
 
 _OF_IMAGE = ("format", "sha256", "blake2b", "size", "disk_size", "root_partition", "root_fs")
