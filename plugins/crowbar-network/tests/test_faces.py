@@ -76,13 +76,15 @@ def test_a_network_is_made_with_ranges_and_router_by_one_command(bed: Testbed) -
 def test_who_makes_a_network_is_told_how_a_node_gets_its_role_and_that_one_unmanaged_sets_up_nothing(
     bed: Testbed,
 ) -> None:
-    said = bed.cli("networks", "create", "told", "--range", "host=10.45.0.1-10.45.0.9/24").stderr
+    said = bed.cli("networks", "create", "told", "--range", "host=10.47.0.1-10.47.0.9/24").stderr
     assert (
         "`crowbar nodes bind NODE network-told`. It is unmanaged: nodes have addresses of it, and no interfaces."
         in said
     )
     bed.add_node("told-1")
     done(bed, "nodes", "bind", "told-1.example.test", "network-told")
+    done(bed, "nodes", "destroy", "told-1.example.test", "--yes")
+    done(bed, "networks", "destroy", "told", "--yes")
 
 
 def test_addresses_are_given_reserved_listed_and_released_by_commands(bed: Testbed) -> None:

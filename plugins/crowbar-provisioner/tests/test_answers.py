@@ -85,6 +85,7 @@ def test_others_of_a_method_differ_in_what_their_files_say(name: str, like: str,
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("firmware", FIRMWARE)
 @pytest.mark.parametrize("name", ["debian-12-preseed", "ubuntu-12.04"])
+@pytest.mark.xdist_group("debconf")  # it locks the host's own answers while it looks
 def test_debconf_takes_each_line_of_a_preseed_file(name: str, layout: str, firmware: str) -> None:
     text = answer(facts(name, layout, firmware), "preseed.cfg") or ""
     done = subprocess.run(
