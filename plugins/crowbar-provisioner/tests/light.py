@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -61,7 +62,8 @@ class Machine:
             using = self.token if token is None else token
             given = {name.replace("_", "-"): value for name, value in headers.items()}
             given |= {"Authorization": f"Bearer {using}"} if using else {}
-            client.request(method, path, raw, given)
+            with contextlib.suppress(BrokenPipeError):  # it may have answered, and closed, before all was sent
+                client.request(method, path, raw, given)
             answer = client.getresponse()
             return Heard(answer.status, dict(answer.getheaders()), answer.read())
         finally:
