@@ -10,14 +10,12 @@ import contextlib
 import ipaddress
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -31,6 +29,7 @@ from crowbar_core.client import Client, Target
 from crowbar_lab import demo_network, demo_vms, server
 from crowbar_lab.demo_names import Names
 from crowbar_lab.demo_network import Scene
+from crowbar_lab.demo_signals import Stopped, Terminable
 from crowbar_lab.demo_vms import Cells, Machines
 from crowbar_lab.errors import LabError
 from crowbar_lab.host import check_host, missing_for_rack
@@ -57,55 +56,6 @@ class DemoFailed(LabError):
     """The demo could not do its job; the message says which part and why."""
 
     code = "demo"
-
-
-class _Stopped(BaseException):
-    """SIGTERM came. Not an ``Exception``: nothing on the way out may take it for a failure of its own."""
-
-
-class _Terminable:
-    """Ends the demo on SIGTERM and Ctrl-C: once, and not while something is made that must not be lost from sight."""
-
-    def __init__(self) -> None:
-        self._held = 0
-        self._came = 0
-        self._over = False
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> _Terminable:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._old[number] = signal.signal(number, self._arrived)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _arrived(self, number: int, _frame: FrameType | None) -> None:
-        if self._over:
-            return  # we are on our way out, and clear up undisturbed
-        self._came = number
-        if not self._held:
-            self._raise()
-
-    def _raise(self) -> None:
-        self._over = True
-        raise _Stopped() if self._came == signal.SIGTERM else KeyboardInterrupt()
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """A signal waits until the block is over."""
-        self._held += 1
-        try:
-            yield
-        finally:
-            self._held -= 1
-        if self._came and not self._over and not self._held:
-            self._raise()
-
-    def over(self) -> None:
-        """From now on nothing interrupts."""
-        self._over = True
 
 
 @dataclass
@@ -152,7 +102,7 @@ def demo(
     if vms and (nodes or network):
         raise click.UsageError("--vms has machines instead of light nodes: leave --nodes and --network out.")
     code = 1
-    with _Terminable() as signals:
+    with Terminable() as signals:
         try:
             shown = _Demo(
                 signals,
@@ -167,7 +117,7 @@ def demo(
             code = shown.play()
         except KeyboardInterrupt:
             code = 130
-        except _Stopped:
+        except Stopped:
             code = 143
         except CrowbarError as error:
             click.echo(f"Error: {plain(error.detail)}", err=True)
@@ -177,7 +127,7 @@ def demo(
 class _Demo:
     def __init__(
         self,
-        signals: _Terminable,
+        signals: Terminable,
         *,
         nodes: int,
         barclamp: str,
@@ -460,7 +410,7 @@ class _Demo:
             process.wait()
         except KeyboardInterrupt:
             return 0
-        except _Stopped:
+        except Stopped:
             return 0
         raise DemoFailed(
             f"The server ended by itself (exit code {process.returncode}): {server.log_end(self.directory)}"
