@@ -84,10 +84,15 @@ def sources(root: Path) -> Iterator[tuple[str, Folder]]:
 
 def all_of(root: Path) -> list[Os]:
     """Those that are described and those that there is an image of, by name."""
+    known = _known(root)
+    return [_os(root, known[name]) for name in sorted(known)]
+
+
+def _known(root: Path) -> dict[str, Found]:
     known, _ = gathered(sources(root))
     for path in _there(root):
         known.setdefault(path.stem, Found(name=path.stem, by=str(path), said=None))
-    return [_os(root, known[name]) for name in sorted(known)]
+    return known
 
 
 def problems(root: Path) -> list[str]:
@@ -97,10 +102,10 @@ def problems(root: Path) -> list[str]:
 
 def get(root: Path, name: str) -> Os:
     """Raises ``NotFound``."""
-    known = {one.name: one for one in all_of(root)}
+    known = _known(root)
     if name not in known:
-        raise NotFound(f"There is no operating system {name}; there are: {', '.join(known) or 'none'}.")
-    return known[name]
+        raise NotFound(f"There is no operating system {name}; there are: {', '.join(sorted(known)) or 'none'}.")
+    return _os(root, known[name])
 
 
 _verified: dict[str, tuple[int, ...]] = {}

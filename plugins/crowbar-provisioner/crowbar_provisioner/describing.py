@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,6 +14,7 @@ from crowbar_core import BadInput
 
 LARGEST = 64 * 1024
 Layout = Literal["flat", "lvm", "raid1"]
+LAYOUTS: tuple[str, ...] = get_args(Layout)
 SHA256 = r"^[0-9a-f]{64}$"
 MIRROR = (
     r"^https?://(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"

@@ -8,7 +8,9 @@ with the token of its boot.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 from crowbar_core import (
@@ -69,7 +71,7 @@ def _begin(task: Task, machine: Machine) -> Outcome:
     """What is written where is settled now; an earlier call may have done so already."""
     said: Mapping[str, Any] = task.data.get("provisioner", {})
     try:
-        kept, disk = chosen(task.node, said)
+        kept, disk = chosen(task.node, said, _offered())
         catalogue.verify(cluster().settings(Settings).root, kept)
     except CrowbarError as problem:
         raise PermanentError(problem.detail) from None
@@ -179,15 +181,26 @@ def _settle(task: Task, node: NodeView, machine: Machine, install: Install) -> O
 # ---------------------------------------------------------------- what is known
 
 
-def chosen(node: NodeView, said: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What can be installed, read once for however many nodes."""
+
+    usual: defaults.Defaults
+    find: Callable[[str], catalogue.Os]
+
+
+def _offered() -> Offer:
+    with cluster().read() as session:
+        usual = defaults.get(session)
+    return Offer(usual=usual, find=cache(partial(catalogue.get, cluster().settings(Settings).root)))
+
+
+def chosen(node: NodeView, said: Mapping[str, Any], offer: Offer) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """What would be written where: all that the installation keeps of its operating system, and the disk, with
     ``others`` where the layout takes more than one. Raises ``CrowbarError`` with what is in the way.
     """
-    settings = cluster().settings(Settings)
-    with cluster().read() as session:
-        usual = defaults.get(session)
-    found = catalogue.get(settings.root, str(said.get("os") or usual.os))
-    keys = dict.fromkeys((*usual.keys, *map(str, said.get("keys") or ())))
+    found = offer.find(str(said.get("os") or offer.usual.os))
+    keys = dict.fromkeys((*offer.usual.keys, *map(str, said.get("keys") or ())))
     layout = str(said.get("layout") or "flat")
     kept = {**found.to_keep(), "layout": layout, "keys": [check_key(one) for one in keys]}
     if layout not in found.layouts:
@@ -201,10 +214,11 @@ def chosen(node: NodeView, said: Mapping[str, Any]) -> tuple[dict[str, Any], Map
 @hookimpl(roles=(INSTALL_ROLE,))
 def plan_lines(node_roles: Sequence[NodeRoleView]) -> Iterable[str]:
     """What will be erased."""
+    offer = _offered()
     for one in node_roles:
         said: Any = one.data.get("provisioner", {})
         try:
-            kept, disk = chosen(one.node, said)
+            kept, disk = chosen(one.node, said, offer)
         except CrowbarError as problem:
             yield f"{one.node.name}: {problem.detail}"
         else:

@@ -104,14 +104,7 @@ def decide(machine: int, verb: str) -> Answer:
         "debug": "It boots the discovery image the next time: restart it.",
         "undebug": "It goes back to its disk.",
     }
-    work = {
-        "accept": api.accept,
-        "refuse": api.refuse,
-        "expect": api.expect,
-        "debug": api.debug,
-        "undebug": api.undebug,
-    }[verb]
-    return act(lambda: work(machine), done[verb], f"/machines/{machine}")
+    return act(lambda: api.decide(machine, verb), done[verb], f"/machines/{machine}")
 
 
 @pages.get("/oses")

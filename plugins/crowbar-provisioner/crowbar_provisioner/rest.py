@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -56,21 +56,24 @@ reading(rest, RULES, parameter="accept_rule")
 reading(rest, INSTALLS, parameter="installation")
 
 
-def decide(key: int, how: Callable[[Change, Machine], None]) -> None:
+DECISIONS: Mapping[str, Callable[[Change, Machine], None]] = {
+    "accept": lambda change, machine: accepting.accept(change, machine, by="an operator"),
+    "refuse": lambda change, machine: accepting.refuse(change, machine, by="an operator"),
+    "expect": lambda change, machine: accepting.expect(change, machine, why="announced by an operator"),
+    "debug": rescue.begin,
+    "undebug": rescue.end,
+}
+
+
+def decide(key: int, verb: str) -> None:
     with cluster().change() as change:
-        how(change, get(change.session, key))
+        DECISIONS[verb](change, get(change.session, key))
 
 
-def accept(key: int) -> None:
-    decide(key, lambda change, machine: accepting.accept(change, machine, by="an operator"))
-
-
-def refuse(key: int) -> None:
-    decide(key, lambda change, machine: accepting.refuse(change, machine, by="an operator"))
-
-
-def expect(key: int) -> None:
-    decide(key, lambda change, machine: accepting.expect(change, machine, why="announced by an operator"))
+def _decided(machine: str, verb: str) -> Answer:
+    key = found_id(MACHINES, machine)
+    decide(key, verb)
+    return single(MACHINES, key)
 
 
 @rest.put("/machines/<machine>/accept")
@@ -79,33 +82,19 @@ def expect(key: int) -> None:
     summary="Accept a machine: it is a node with the roles of a discovered one; an unexpected boot of it is its own",
 )  # fmt: skip
 def accept_machine(machine: str) -> Answer:
-    key = found_id(MACHINES, machine)
-    accept(key)
-    return single(MACHINES, key)
+    return _decided(machine, "accept")
 
 
 @rest.put("/machines/<machine>/refuse")
 @api(permission="operator", summary="Refuse a machine: it is not heard, and boots from its own disk", listing=MACHINES)
 def refuse_machine(machine: str) -> Answer:
-    key = found_id(MACHINES, machine)
-    refuse(key)
-    return single(MACHINES, key)
+    return _decided(machine, "refuse")
 
 
 @rest.put("/machines/<machine>/expect")
 @api(permission="operator", summary="Announce a machine's next boot: it is taken for its own", listing=MACHINES)
 def expect_machine(machine: str) -> Answer:
-    key = found_id(MACHINES, machine)
-    expect(key)
-    return single(MACHINES, key)
-
-
-def debug(key: int) -> None:
-    decide(key, rescue.begin)
-
-
-def undebug(key: int) -> None:
-    decide(key, rescue.end)
+    return _decided(machine, "expect")
 
 
 @rest.put("/machines/<machine>/debug")
@@ -114,17 +103,13 @@ def undebug(key: int) -> None:
     summary="Rescue a machine: from its next boot on it runs the discovery image, and nothing is run on it",
 )  # fmt: skip
 def debug_machine(machine: str) -> Answer:
-    key = found_id(MACHINES, machine)
-    debug(key)
-    return single(MACHINES, key)
+    return _decided(machine, "debug")
 
 
 @rest.put("/machines/<machine>/undebug")
 @api(permission="operator", summary="End a machine's rescue: it goes back to its disk", listing=MACHINES)
 def undebug_machine(machine: str) -> Answer:
-    key = found_id(MACHINES, machine)
-    undebug(key)
-    return single(MACHINES, key)
+    return _decided(machine, "undebug")
 
 
 @rest.get("/oses")

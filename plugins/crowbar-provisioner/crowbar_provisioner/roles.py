@@ -7,6 +7,7 @@ from typing import Any
 from crowbar_core import Attribute, Json, Role
 from crowbar_provisioner import bmc, installing
 from crowbar_provisioner.answering import SERVER
+from crowbar_provisioner.describing import LAYOUTS
 from crowbar_provisioner.machines import INSTALL_ROLE
 
 
@@ -35,7 +36,7 @@ _DISCOVERED = Role(
     precedes=("crowbar-managed-node",),
     attributes=(
         _one("provisioner-runs", "What it runs from: disk, or the boot environment.", _TEXT, writable=False),
-        _one("provisioner-kernel", "The kernel that it runs.", {"type": "string", "maxLength": 255}, writable=False),
+        _one("provisioner-kernel", "The kernel that it runs.", _LONG, writable=False),
     ),
 )
 _INSTALL = Role(
@@ -51,11 +52,11 @@ _INSTALL = Role(
     attributes=(
         _one("provisioner-os", "The operating system, as crowbar oses list names it. '': the default one.", _TEXT, ""),
         _one("provisioner-disk", "The disk: its name, serial number, WWN or path. '': the first that is suitable.",
-             {"type": "string", "maxLength": 255}, ""),
+             _LONG, ""),
         _one("provisioner-layout", "How the disk is divided: flat (one file system), lvm, or raid1 on two disks.",
-             {"enum": ["flat", "lvm", "raid1"]}, "flat"),
+             {"enum": list(LAYOUTS)}, "flat"),
         _one("provisioner-second-disk", "The second disk of raid1, named likewise. '': the next that is suitable.",
-             {"type": "string", "maxLength": 255}, ""),
+             _LONG, ""),
         _one("provisioner-reset", "false: one that runs the discovery image is installed from there, without a reset.",
              {"type": "boolean"}, True),
         _one("provisioner-keys", "Public keys of SSH that root lets in besides Crowbar's own and the default ones.",

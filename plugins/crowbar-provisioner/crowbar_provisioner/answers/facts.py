@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from crowbar_core import BadInput
-from crowbar_provisioner.describing import MIRROR
+from crowbar_provisioner.describing import LAYOUTS, MIRROR
 from crowbar_provisioner.scripts import BASE, TOKEN, argument
 
 KEY = re.compile(
     r"(?:ssh-(?:ed25519|rsa)|ecdsa-sha2-nistp(?:256|384|521)|sk-(?:ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"
     r" [A-Za-z0-9+/]{20,4096}={0,2}(?: [A-Za-z0-9@._+-]{1,100})?"
 )
-LAYOUTS = ("flat", "lvm", "raid1")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _FQDN = re.compile(rf"{_LABEL}(?:\.{_LABEL}){{0,20}}")
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")

@@ -8,11 +8,10 @@ from crowbar_jig_script.remote import public_key
 from werkzeug.wrappers import Request, Response
 
 from crowbar_core import cluster
-from crowbar_provisioner import installs
 from crowbar_provisioner.answers.choosing import answer
 from crowbar_provisioner.answers.facts import Facts
 from crowbar_provisioner.boot.answers import NotHere, base_of, boot_of, script
-from crowbar_provisioner.boot.work import is_of
+from crowbar_provisioner.boot.work import installed_in
 from crowbar_provisioner.boots import Boot
 from crowbar_provisioner.machines import get
 from crowbar_provisioner.settings import Settings
@@ -30,12 +29,10 @@ def give(request: Request, token: str, name: str) -> Response:
 
 def facts_of(session: Any, boot: Boot, *, token: str, base: str) -> Facts | None:
     """None for a boot in which no installer installs. Raises ``BadInput``."""
-    if boot.machine_id is None:
+    found = installed_in(session, boot)
+    if boot.machine_id is None or found is None or found.method == "image" or not found.to_write:
         return None
     machine = get(session, boot.machine_id)
-    found = installs.open_of(session, machine.node_id)
-    if found is None or found.method == "image" or not found.to_write or not is_of(boot, found):
-        return None
     return Facts(
         base=base, token=token, work=found.work, firmware=boot.firmware, layout=found.image["layout"],
         fqdn=machine.node, mac=boot.mac, said=found.image, disks=found.disks,

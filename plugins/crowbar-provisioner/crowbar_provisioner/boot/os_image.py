@@ -5,22 +5,17 @@ from __future__ import annotations
 from werkzeug.wrappers import Request, Response
 
 from crowbar_core import cluster
-from crowbar_provisioner import installs
 from crowbar_provisioner.boot.answers import NotHere, authorized
 from crowbar_provisioner.boot.files import opened, sent
-from crowbar_provisioner.boot.work import is_of
-from crowbar_provisioner.machines import get
+from crowbar_provisioner.boot.work import installed_in
 from crowbar_provisioner.settings import Settings
 
 
 def give(request: Request, name: str) -> Response:
     boot = authorized(request)
-    found = None
-    if boot.machine_id is not None:
-        with cluster().read() as session:
-            machine = get(session, boot.machine_id)
-            found = installs.open_of(session, machine.node_id)
-    if found is None or not found.to_write or not is_of(boot, found) or found.image.get("file") != name:
+    with cluster().read() as session:
+        found = installed_in(session, boot)
+    if found is None or not found.to_write or found.image.get("file") != name:
         raise NotHere("No installation of this machine asks for this image.")
     file = opened(cluster().settings(Settings).root, "images", found.image["file"])
     return sent(request, file, etag=found.image["sha256"])

@@ -38,6 +38,14 @@ def is_of(boot: Boot, install: Install) -> bool:
     return boot.trusted and (booted or boot.id == install.in_boot)
 
 
+def installed_in(session: Any, boot: Boot) -> Install | None:
+    """The installation under way that is done in this boot."""
+    if boot.machine_id is None:
+        return None
+    found = installs.open_of(session, get(session, boot.machine_id).node_id)
+    return found if found is not None and is_of(boot, found) else None
+
+
 _OF_IMAGE = ("format", "sha256", "blake2b", "size", "disk_size", "root_partition", "root_fs")
 
 
