@@ -15,7 +15,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from waitress import wasyncore
 from waitress.server import create_server
+from waitress.trigger import trigger
 from werkzeug.wrappers import Request, Response
 
 from crowbar_core import BadInput, CancelFlag, ConfigError, CrowbarError, NotFound, Refused, cluster
@@ -121,16 +123,25 @@ def serving(sockets: Sequence[socket.socket], *, connections: int) -> Iterator[N
     server = create_server(
         inside, map=channels, sockets=list(sockets), threads=THREADS, connection_limit=connections,
         channel_timeout=60, max_request_body_size=LARGEST, max_request_header_size=16384, ident="",
-        expose_tracebacks=False, clear_untrusted_proxy_headers=True, asyncore_loop_timeout=1,
+        expose_tracebacks=False, clear_untrusted_proxy_headers=True,
     )  # fmt: skip
-    thread = threading.Thread(target=server.run, name=NAME, daemon=True)
+    ended = threading.Event()
+
+    def loop() -> None:
+        while not ended.is_set():
+            wasyncore.loop(timeout=1, use_poll=True, map=channels, count=1)
+
+    thread = threading.Thread(target=loop, name=NAME, daemon=True)
     thread.start()
     log.info("boot files are served at %s", ", ".join(str(one.getsockname()[:2]) for one in sockets))
     try:
         yield
     finally:
-        server.close()
+        # Nothing is closed while the loop may still wait for it, or a thread still wants to wake the loop.
+        ended.set()
         for one in list(channels.values()):
-            with contextlib.suppress(OSError):
-                one.close()
-        thread.join(timeout=5)
+            if isinstance(one, trigger):
+                one.pull_trigger()
+        thread.join()
+        server.task_dispatcher.shutdown()
+        wasyncore.close_all(channels, ignore_all=True)
