@@ -35,8 +35,8 @@ def check(names: tuple[str, ...], timeout: float) -> None:
     shown += [{"what": "not checked", "node": one["node"], "said": one["why"]} for one in found["unheard"]]
     rows(shown, ("what", "node", "nic", "switch", "port", "said"), output())
     if found["state"] == "done":
-        say(f"{found['nodes']} nodes told of their cards and asked others {found['pings']} times; "
-            f"{len(found['findings'])} found.")  # fmt: skip
+        told = f"{found['nodes']} node{'' if found['nodes'] == 1 else 's'} told of cards"
+        say(f"{told}, pings: {found['pings']}, faults found: {len(found['findings'])}.")
     if shown or found["state"] != "done":
         raise click.exceptions.Exit(1)
 
@@ -61,4 +61,4 @@ def wires(node: str | None) -> None:
 @click.argument("nodes", nargs=-1, metavar="[NODE]...")
 def accept(nodes: tuple[str, ...]) -> None:
     made = connect().post("network_wires", "accept", body={"nodes": [ref(one) for one in nodes]})
-    say(f"The wires of {made['nodes']} nodes are accepted.")
+    say(f"Wires accepted, of nodes: {made['nodes']}.")

@@ -41,7 +41,7 @@ from crowbar_network.program import Trial
 from crowbar_network.settings import Settings
 from crowbar_network.state import State, read
 from crowbar_network.trials import trial
-from crowbar_network.verdict import NO_WAY_IN, Verdict, unanswered
+from crowbar_network.verdict import NO_WAY_IN, SETTLING, Verdict, unanswered
 from crowbar_network.wanted import Config, on_machine
 
 INVENTORY = "network-nics"
@@ -56,6 +56,8 @@ _LOGIN = 3.0
 _LAST_CALL = 1.5
 """Seconds before the switch leads back, at which one stops looking and says so."""
 _AFTER = 30.0
+_LONGER = 4
+"""How often a node that is slow may wait for ``keep_within`` from then on."""
 
 
 class NetworkJig(Jig):
@@ -205,15 +207,14 @@ class _Run:
             waiting = program.await_tried(change, seconds=max(1, limit // _MOMENT))
             self.remote.ask(task.node, task.address, waiting, timeout=max(1.0, limit / _MOMENT))
         addresses = self._ways_in(taken)
-        late = began + limit - _LAST_CALL
         new = Remote.of_cluster(connect_timeout=max(_LOGIN, limit / _MOMENT))
         gone = {*found.touched} - {link.name for link in links}
-        verdict = Verdict(unheard=unheard)
+        verdict = Verdict(unheard=unheard, late=began + limit - _LAST_CALL)
         try:
-            while (now := time.monotonic()) < late and not (
+            while (now := time.monotonic()) < verdict.late and not (
                 task.cancelled.is_set() or verdict.stands(self.settings.patience, now=now)
             ):
-                kept = self._look_once(new, change, addresses, links, gone, taken, files, verdict, late)
+                kept = self._look_once(new, change, addresses, links, gone, taken, files, verdict)
                 if kept is not None:
                     self.remote.forget(task.node, task.address)
                     for warning in verdict.near:
@@ -244,12 +245,11 @@ class _Run:
         taken: Sequence[Config],
         files: Filing,
         verdict: Verdict,
-        late: float,
     ) -> State | None:
         """The state that was kept; None: not yet, ``verdict`` has why."""
         for address in addresses:
             try:
-                state = look(new, self.task.node, address, timeout=max(1.0, min(_ASK, late - time.monotonic())))
+                state = look(new, self.task.node, address, timeout=max(1.0, min(_ASK, verdict.late - time.monotonic())))
                 if not state.busy:
                     return None  # it has been led back: what is there now says nothing of what was tried
                 if not state.proven:
@@ -258,18 +258,21 @@ class _Run:
                     return None
                 verdict.saw(state)
                 if wrong := missing(state, links, gone=gone):
-                    verdict.found(wrong[0], now=time.monotonic())
+                    verdict.found(wrong[0], now=time.monotonic(), passing=True)
                     return None
+                verdict.has_passed()
+                if verdict.is_slow(self.settings.keep_within, now=time.monotonic()):
+                    self._wait_longer(new, change, address, verdict)
                 if problem := self._doubled(new, address, taken, links, verdict):
                     verdict.found(problem, now=time.monotonic())
                     return None
                 if settling(state, links):
-                    verdict.found("duplicate address detection has not ended", now=time.monotonic())
+                    verdict.found(SETTLING, now=time.monotonic(), passing=True)
                     return None
                 if problem := self._others_answer(new, address, taken, links, verdict):
                     verdict.found(problem, now=time.monotonic())
                     return None
-                if time.monotonic() > late:
+                if time.monotonic() > verdict.late:
                     return None
                 answer = new.ask(
                     self.task.node, address, program.keep(change, files.files, files.copies, files.gone), timeout=_ASK
@@ -282,6 +285,13 @@ class _Run:
                 if verdict.seen is None:  # else what was seen says more
                     verdict.first = f"{NO_WAY_IN}: {refused.detail}"
         return None
+
+    def _wait_longer(self, new: Remote, change: str, address: str, verdict: Verdict) -> None:
+        limit, asked = self.settings.keep_within, time.monotonic()
+        text = program.longer(change, limit=limit, often=_LONGER)
+        if new.ask(self.task.node, address, text, timeout=_ASK).out.strip().endswith("longer"):
+            verdict.late = asked + limit - _LAST_CALL
+            self.task.log(f"nothing is wrong by now, and {self.task.node.name} is slow: it waits {limit} s longer")
 
     def _doubled(
         self, new: Remote, address: str, taken: Sequence[Config], links: Sequence[Link], verdict: Verdict

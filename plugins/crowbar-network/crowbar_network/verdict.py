@@ -11,6 +11,7 @@ from crowbar_network.state import State
 from crowbar_network.wanted import Config
 
 NO_WAY_IN = "no new connection to an admin address"
+SETTLING = "duplicate address detection has not ended"
 NO_TIME = "it took too long to be looked at; a longer keep_within gives a slow machine the time"
 TIMES = 3
 
@@ -29,6 +30,9 @@ class Verdict:
     times: int = 0
     """How often in a row ``first`` has been found on the node."""
     since: float = 0.0
+    passing: bool = False
+    late: float
+    """When to stop looking: the node is about to take it back."""
 
     def saw(self, state: State) -> None:
         self.seen, self.near = state, []
@@ -39,11 +43,22 @@ class Verdict:
         if not self.times:
             self.first = NO_TIME
 
-    def found(self, problem: str, *, now: float) -> None:
+    def found(self, problem: str, *, now: float, passing: bool = False) -> None:
+        """``passing``: it may be over at the next look, as when a link has just come up; see ``has_passed``."""
+        self.passing = passing
         if not self.times or problem != self.first:
             self.times, self.since = 0, now
         self.first = problem
         self.times += 1
+
+    def has_passed(self) -> None:
+        """What was found last is over, if it was of that kind."""
+        if self.passing:
+            self.first, self.times, self.passing = NO_TIME, 0, False
+
+    def is_slow(self, limit: int, *, now: float) -> bool:
+        """Whether nothing is found wrong by now, but half of the time has passed."""
+        return self.late - now < limit / 2 and not self.times
 
     def stands(self, patience: int, *, now: float) -> bool:
         """Whether the same was found ``TIMES`` times in a row, for so many seconds; never with 0."""

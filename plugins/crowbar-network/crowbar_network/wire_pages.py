@@ -78,7 +78,7 @@ def check_now() -> Answer:
 @wire_pages.post("/network-wires/accept")
 @requires("operator")
 def accept_now() -> Answer:
-    return act(lambda: accept(()), lambda count: f"The wires of {count} nodes are accepted.", "/network-wires")
+    return act(lambda: accept(()), lambda count: f"Wires accepted, of nodes: {count}.", "/network-wires")
 
 
 # ---------------------------------------------------------------- on a node's page

@@ -213,6 +213,22 @@ def test_what_does_not_work_is_led_back_and_says_why(lab: Lab, node: str, kind: 
     assert on_node(lab, node, "ls /etc/crowbar-network 2>/dev/null || true") == ""
 
 
+def test_a_slow_node_on_which_nothing_is_wrong_is_waited_for(lab: Lab, node: str) -> None:
+    on_node(lab, node, "echo 8 >/proc/sys/net/ipv6/conf/default/dad_transmits")
+
+    def work() -> None:
+        with Site(lab, within=8, use_bridge=True) as site:
+            site.bind(node)
+            assert site.bed.state("network-lab", node) == "ACTIVE", site.reason(node)
+            said = site.bed.log("network-lab", node)
+            assert f"nothing is wrong by now, and {node} is slow: it waits 8 s longer" in "\n".join(map(str, said))
+
+    try:
+        inside(lab, work)
+    finally:
+        on_node(lab, node, "echo 1 >/proc/sys/net/ipv6/conf/default/dad_transmits")
+
+
 def test_a_card_that_is_missing_is_said_before_anything_is_touched(lab: Lab, node: str) -> None:
     def work() -> None:
         with Site(lab, conduit="?1g2") as site:

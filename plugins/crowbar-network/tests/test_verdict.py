@@ -12,7 +12,7 @@ from crowbar_network.wanted import Config
 
 
 def test_who_could_log_in_does_not_say_that_nobody_could() -> None:
-    verdict = Verdict()
+    verdict = Verdict(late=60.0)
     assert verdict.first == NO_WAY_IN
     verdict.saw(State(links={}))
     assert verdict.first == NO_TIME
@@ -22,7 +22,7 @@ def test_who_could_log_in_does_not_say_that_nobody_could() -> None:
 
 
 def test_a_fault_stands_when_it_was_found_three_times_in_a_row_for_as_long_as_patience_says() -> None:
-    verdict = Verdict()
+    verdict = Verdict(late=60.0)
     for now in (0.0, 1.0, 2.0):
         verdict.found("there is no route", now=now)
         assert not verdict.stands(3, now=now)
@@ -33,6 +33,20 @@ def test_a_fault_stands_when_it_was_found_three_times_in_a_row_for_as_long_as_pa
     verdict.found("eth1 has no carrier", now=60.0)
     verdict.found("eth1 has no carrier", now=61.0)
     assert verdict.stands(3, now=61.0)
+
+
+def test_a_node_is_slow_when_nothing_is_wrong_and_half_of_the_time_has_passed() -> None:
+    verdict = Verdict(late=8.0)
+    assert (verdict.is_slow(8, now=3.0), verdict.is_slow(8, now=5.0)) == (False, True)
+    verdict.found("bond0 has no partner", now=5.0, passing=True)
+    assert not verdict.is_slow(8, now=5.0)
+    verdict.has_passed()
+    assert verdict.first == NO_TIME
+    assert verdict.is_slow(8, now=5.0)
+    verdict.found(DEAD, now=5.0)
+    verdict.has_passed()
+    assert verdict.first == DEAD
+    assert not verdict.is_slow(8, now=7.0)
 
 
 ROUTER, PEER = "10.0.0.1", "10.0.0.3"

@@ -193,7 +193,7 @@ def test_wires_are_told_by_switch_by_command_and_over_rest(bed: Testbed) -> None
 def test_wires_that_were_accepted_are_shown_when_they_are_elsewhere(bed: Testbed) -> None:
     assert bed.cli("networks", "accept-wires", user="viewer").exit_code != 0
     said = bed.cli("networks", "accept-wires", "n1.example.test")
-    assert "The wires of 1 nodes are accepted." in said.stderr + said.stdout
+    assert "Wires accepted, of nodes: 1." in said.stderr + said.stdout
     person = bed.browser("operator")
     assert "not as accepted" not in person.open("/network-wires")
     with bed.change() as change:
@@ -203,7 +203,7 @@ def test_wires_that_were_accepted_are_shown_when_they_are_elsewhere(bed: Testbed
             )
         )
     assert person.open("/network-wires").count("not as accepted") == 1
-    assert "The wires of 1 nodes are accepted." in person.send("/network-wires/accept")
+    assert "Wires accepted, of nodes: 1." in person.send("/network-wires/accept")
     assert "not as accepted" not in person.open("/network-wires")
 
 
@@ -239,7 +239,7 @@ def test_the_command_waits_for_the_check_and_ends_with_1_for_whom_nobody_could_a
     assert said.exit_code == 1
     assert "n1.example.test" in said.stdout
     assert "has no address" in " ".join(said.stdout.split())
-    assert "0 nodes told of their cards and asked others 0 times; 0 found." in said.stderr + said.stdout
+    assert "0 nodes told of cards, pings: 0, faults found: 0." in said.stderr + said.stdout
 
 
 @pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

@@ -42,8 +42,11 @@ if { [ ! -s try.sh ] || sh try.sh >try.out 2>&1; } && change &&
     { [ ! -s settle.sh ] || sh settle.sh >settle.out 2>&1; }; then
     now >tried
     echo tried >state
-    while [ ! -e back ] && [ ! -d verdict ] && [ "$(now)" -lt "$end" ]; do sleep 0.1 || sleep 1; done
-    [ -e back ] || echo "nobody said over a new connection, within $2 s, that it may stay" >reason.timer
+    while [ ! -e back ] && [ ! -d verdict ] && [ "$(now)" -lt "$end" ]; do
+        sleep 0.1 || sleep 1
+        [ ! -e end ] || read -r end <end # see longer.sh
+    done
+    [ -e back ] || echo "nobody said over a new connection, in time ($2 s), that it may stay" >reason.timer
 else
     failed=$(sed -n 's/.*failed forward:\([0-9]*\).*/\1/p' forward.out 2>/dev/null)
     {
