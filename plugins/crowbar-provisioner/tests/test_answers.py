@@ -55,7 +55,8 @@ def whole(made: Facts) -> str:
     texts = {"boot script": boot}
     for name in FILES[said["method"]]:
         texts[name] = answer(made, name) or ""
-    program = PACKAGE.joinpath("answers", "hook.sh").read_text()
+    known_by = PACKAGE.joinpath("sledgehammer", "root", "sbin", "disks.sh").read_text()
+    program = known_by + "\n" + PACKAGE.joinpath("answers", "hook.sh").read_text()
     assert texts["hook.sh"].endswith(program)
     texts["hook.sh"] = texts["hook.sh"].removesuffix(program)
     return "".join(f"===== {name}\n{text}" for name, text in texts.items())

@@ -31,4 +31,6 @@ _TOLD = ("serial", "wwn", "by_path")
 
 @cache
 def _program() -> str:
-    return resources.files("crowbar_provisioner").joinpath("answers", "hook.sh").read_text(encoding="utf-8")
+    here = resources.files("crowbar_provisioner")
+    parts = (here / "sledgehammer" / "root" / "sbin" / "disks.sh", here / "answers" / "hook.sh")
+    return "\n".join(part.read_text(encoding="utf-8") for part in parts)

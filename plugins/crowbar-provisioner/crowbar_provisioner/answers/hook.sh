@@ -53,48 +53,25 @@ failed() { # failed STEP WHY
     halt "$2"
 }
 
-value() { # value FILE: its first line, without blanks around it
-    V=
-    [ ! -r "$1" ] || read -r V 2>/dev/null <"$1"
-    printf '%s' "$V"
-}
-
-serial() { # serial DISK: as the discovery image tells it
-    S=$(value "$1/serial")
-    [ -n "$S" ] || S=$(value "$1/device/serial")
-    [ -n "$S" ] || [ ! -r "$1/device/vpd_pg80" ] || S=$(tr -cd 'A-Za-z0-9_-' <"$1/device/vpd_pg80")
-    [ -n "$S" ] || S=$(udevadm info --query=property --name="/dev/${1##*/}" 2>/dev/null | sed -n 's/^ID_SERIAL_SHORT=//p')
-    printf '%s' "$S"
-}
-
-wwn() {
-    W=$(value "$1/wwid")
-    [ -n "$W" ] || W=$(value "$1/device/wwid")
-    printf '%s' "$W"
-}
-
-place() { # place DISK: the innermost PCI address on the way to it, and what follows, as the discovery image tells it
-    far=$(readlink -f "$1/device")
-    pci=$(echo "$far" | tr / '\n' | grep -E '^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]$' | tail -n 1)
-    case ${1##*/} in
-        vd*) printf '%s' "${pci:+pci-$pci}" ;;
-        nvme*) printf '%s' "${pci:+pci-$pci}-nvme-$(value "$1/nsid")" ;;
-        *) printf '%s' "${pci:+pci-$pci}-scsi-${far##*/}" ;;
-    esac
+number() { # number FILE: what it says
+    value "$1"
+    printf '%s' "${V:-0}"
 }
 
 disk() { # disk NAME SIZE SERIAL WWN PLACE: the one that is meant is the next of $disks, whatever it is called here
     hits= count=0
     for one in /sys/block/*; do
-        [ -e "$one/device" ] || continue
-        [ "$(($(value "$one/size") * 512))" = "$2" ] || continue
-        [ "$(value "$one/ro")" != 1 ] && [ "$(value "$one/removable")" != 1 ] || continue
+        know "$one" || continue
+        [ "$(($(number "$one/size") * 512))" = "$2" ] || continue
+        [ "$(number "$one/ro")" != 1 ] && [ "$(number "$one/removable")" != 1 ] || continue
         if [ -n "$3" ]; then
-            [ "$(serial "$one")" = "$3" ] || continue
+            [ -n "$serial" ] || # an older kernel
+                serial=$(udevadm info --query=property --name="/dev/${one##*/}" 2>/dev/null | sed -n 's/^ID_SERIAL_SHORT=//p')
+            [ "$serial" = "$3" ] || continue
         elif [ -n "$4" ]; then
-            [ "$(wwn "$one")" = "$4" ] || continue
+            [ "$wwn" = "$4" ] || continue
         elif [ -n "$5" ]; then
-            [ "$(place "$one")" = "$5" ] || continue
+            [ "$path" = "$5" ] || continue
         else
             [ "${one##*/}" = "$1" ] || continue
         fi
@@ -108,8 +85,8 @@ disk() { # disk NAME SIZE SERIAL WWN PLACE: the one that is meant is the next of
 wipe() { # wipe NAME: nobody finds a RAID or a volume group on it that was there before
     for part in /sys/block/"$1" /sys/block/"$1"/"$1"*; do
         [ -e "$part/size" ] || continue
-        size=$(value "$part/size") start=0
-        [ ! -e "$part/start" ] || start=$(value "$part/start")
+        size=$(number "$part/size") start=0
+        [ ! -e "$part/start" ] || start=$(number "$part/start")
         for sector in "$start" $((start + (size > 4096 ? size - 2048 : 0))); do
             dd if=/dev/zero of="/dev/$1" bs=512 seek="$sector" count=$((size < 2048 ? size : 2048)) conv=notrunc \
                 2>/dev/null || failed disk "$1 cannot be written to"
