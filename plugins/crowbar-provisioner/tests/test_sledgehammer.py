@@ -56,7 +56,7 @@ def test_libraries_are_those_that_a_program_names() -> None:
     assert needed(Path(__file__)) == ()
 
 
-@pytest.mark.parametrize("script", ["init", "sbin/start", "sbin/agent", "sbin/write-os", "sbin/inventory", "sbin/disks.sh"])
+@pytest.mark.parametrize("script", ["init", *(f"sbin/{one.name}" for one in sorted((SCRIPTS / "sbin").iterdir()))])
 def test_scripts_of_the_image_are_such_that_its_shell_reads_them(script: str) -> None:
     done = subprocess.run(["busybox", "sh", "-n", str(SCRIPTS / script)], capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stderr) == (0, "")
