@@ -4,7 +4,7 @@
 so on; name it as an entry point of the group `crowbar.commands`. Importing this loads neither Flask nor SQLAlchemy.
 """
 
-from crowbar_core.cli.confirm import ask, yes_option
+from crowbar_core.cli.confirm import ask, ask_name, yes_option
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import Noun, noun, output, verb
 from crowbar_core.cli.converge import wait_option
@@ -41,6 +41,7 @@ __all__ = [
     "add_show",
     "add_update",
     "ask",
+    "ask_name",
     "connect",
     "data",
     "done",

@@ -8,6 +8,6 @@ along when the node goes: CASCADE or SET NULL.
 
 from crowbar_core.store.models import Data as JsonType
 from crowbar_core.store.models import UtcDateTime
-from crowbar_core.store.published import deployments, node_roles, nodes, roles
+from crowbar_core.store.published import deployment_roles, deployments, hammers, node_roles, nodes, roles
 
-__all__ = ["JsonType", "UtcDateTime", "deployments", "node_roles", "nodes", "roles"]
+__all__ = ["JsonType", "UtcDateTime", "deployment_roles", "deployments", "hammers", "node_roles", "nodes", "roles"]

@@ -7,7 +7,17 @@ from typing import Any
 from sqlalchemy import Subquery, inspect, select
 
 from crowbar_core.store.db import Store
-from crowbar_core.store.models import CORE_TABLES, Base, Deployment, Node, NodeRole, RoleRow, table
+from crowbar_core.store.models import (
+    CORE_TABLES,
+    Base,
+    Deployment,
+    DeploymentRole,
+    HammerRow,
+    Node,
+    NodeRole,
+    RoleRow,
+    table,
+)
 
 GOES_ALONG = ("CASCADE", "SET NULL")
 """What may happen to a barclamp's row when the core's row goes that it refers to: anything else would stand in the way
@@ -28,6 +38,8 @@ nodes = _published(
 deployments = _published(
     Deployment, "id", "name", "name_key", "description", "system", "committed", "parent_id", "created_at", "updated_at"
 )
+deployment_roles = _published(DeploymentRole, "id", "deployment_id", "role_id", "committed_data")
+hammers = _published(HammerRow, "id", "node_id", "name", "priority")
 roles = _published(RoleRow, "id", "name", "name_key", "description", "jig_name", "ready")
 node_roles = _published(
     NodeRole, "id", "node_id", "role_id", "deployment_id", "state", "committed", "cohort", "run_count", "status", "wall"

@@ -119,9 +119,7 @@ class Machines:
     def install(self, api: Client) -> None:
         """Ordered: bound, planned, committed. Each is reset over SSH: no one touches it."""
         for name in self.names(api):
-            api.post("hammers", body={"node_id": name, "name": "ssh"})
-            for role in (INSTALL, INSTALLED):
-                api.post("node_roles", body={"node_id": name, "role_id": role})
+            api.post("node_roles", body={"node_id": name, "role_id": INSTALL})
         for line in api.get("deployments", "system", "plan")["lines"]:
             if "ERASED" in line["text"]:
                 self.tell(f"The plan: {line['text']}")

@@ -9,7 +9,7 @@ from flask import Blueprint
 from sqlalchemy import func, or_, select
 
 from crowbar_core import Barclamp, NavItem, Panel, Periodic, Problem, Schema, Service, cluster, hookimpl
-from crowbar_provisioner import boots, catalogue, hooks, powers
+from crowbar_provisioner import boots, catalogue, hammers, hooks, powers
 from crowbar_provisioner.answering import addresses_of as addresses_of
 from crowbar_provisioner.answering import boots_of as boots_of
 from crowbar_provisioner.answering import dhcp_strangers as dhcp_strangers
@@ -19,6 +19,8 @@ from crowbar_provisioner.answering import on_node_create as on_node_create
 from crowbar_provisioner.boot import server
 from crowbar_provisioner.choosing import QUARANTINED
 from crowbar_provisioner.first_questions import wizard_steps as wizard_steps
+from crowbar_provisioner.installed import on_node_bind as on_node_bind
+from crowbar_provisioner.installed import on_node_unbind as on_node_unbind
 from crowbar_provisioner.installing import plan_lines as plan_lines
 from crowbar_provisioner.pages import PANEL, pages
 from crowbar_provisioner.rest import rest
@@ -68,6 +70,7 @@ def register_panels() -> Iterable[Panel]:
 def register_periodic() -> Iterable[Periodic]:
     return [
         Periodic(name="provisioner-power", seconds=60, run=powers.read_due),
+        Periodic(name="provisioner-hammers", seconds=60, run=hammers.give_due),
         Periodic(name="provisioner-tokens", seconds=60, run=boots.end_old),
     ]
 

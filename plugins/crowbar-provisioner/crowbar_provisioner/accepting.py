@@ -9,7 +9,7 @@ from datetime import timedelta
 from sqlalchemy import select, update
 
 from crowbar_core import Bind, Change, ChangeNode, CommitNode, Refused, cluster
-from crowbar_provisioner import boots, reporting
+from crowbar_provisioner import boots, hammers, reporting
 from crowbar_provisioner.choosing import ACCEPTED, REFUSED
 from crowbar_provisioner.machines import Machine, change_machine, happened
 from crowbar_provisioner.settings import Settings
@@ -37,6 +37,7 @@ def accept(change: Change, machine: Machine, *, by: str) -> None:
     change.audit("machine.accept", f"node {machine.node}", by=by)
     if machine.state == ACCEPTED:
         return
+    hammers.give(change, machine.node)
     for role in cluster().settings(Settings).discovered_roles:
         change.apply(Bind(node=machine.node, role=role))
     change.apply(CommitNode(node=machine.node))

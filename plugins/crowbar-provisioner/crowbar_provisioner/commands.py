@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from pydantic import ValidationError
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from crowbar_core import CrowbarError
 from crowbar_core.client import connect
 from crowbar_core.commands import (
+    DRY,
     Given,
     add_action,
     add_create,
@@ -17,13 +19,17 @@ from crowbar_core.commands import (
     add_list,
     add_show,
     add_update,
+    ask_name,
     noun,
     output,
+    plan_options,
     record,
     rows,
     say,
+    show_plan,
+    yes_option,
 )
-from crowbar_provisioner.describing import Described, read
+from crowbar_provisioner.describing import LAYOUTS, Described, read
 from crowbar_provisioner.trees import add
 
 machines = noun("machines", "Machines that boot from here, and the quarantine.")
@@ -47,6 +53,34 @@ add_action(
 )  # fmt: skip
 add_action(machines, "machines", "undebug", help_="End a machine's rescue: it goes back to its disk.",
            done="goes back to its disk")  # fmt: skip
+
+
+@machines.verb("install")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--os", metavar="NAME", help="Which operating system; without, the default one.")
+@click.option("--disk", metavar="DISK", help="By name, serial number, WWN or path; without, the first suitable one.")
+@click.option("--second-disk", metavar="DISK", help="The second one of raid1.")
+@click.option("--layout", type=click.Choice(LAYOUTS), help="How the disk is divided.")
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="Whom root lets in besides; one option each.")
+@click.option("--reset/--no-reset", default=None, help="Whether one that runs the discovery image is reset before.")
+@yes_option
+@plan_options
+def install(names: tuple[str, ...], yes: bool, plan: bool, every: bool, **said: Any) -> None:
+    """Install an operating system on machines: what is on the disk is erased. Asks, once it has shown which disk."""
+    wish = {name: list(value) if name == "keys" else value for name, value in said.items() if value not in (None, ())}
+    client = connect()
+    for name in names:
+        if plan or not yes:
+            found = client.put("machines", name, "install", body=wish, query=DRY)
+            if plan:
+                show_plan(found, every=every)
+                continue
+            for told in found["lines"]:
+                say(told["text"])
+            ask_name(name, f"install {name}")
+        client.put("machines", name, "install", body=wish)
+        say(f"{name} is being installed: crowbar machines show {name}")
+
 
 rules = noun("accept-rules", "Rules by which machines leave the quarantine by themselves.")
 OPTIONS = (

@@ -10,13 +10,13 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from werkzeug.wrappers import Response as Answer
 
-from crowbar_core import BadInput, NodeView, Panel, cluster, requires
+from crowbar_core import BadInput, NodeView, Panel, Refused, cluster, requires
 from crowbar_core.pages import Action, Column, Form, Input, act, fragment, page, row, rows
 from crowbar_provisioner import catalogue, defaults, disks, installs, powers
 from crowbar_provisioner import rest as api
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUSED
 from crowbar_provisioner.listings import MACHINES, RULES
-from crowbar_provisioner.machines import of_node
+from crowbar_provisioner.machines import INSTALL_ROLE, of_node
 from crowbar_provisioner.settings import Settings
 from crowbar_provisioner.tables import happenings
 
@@ -85,10 +85,11 @@ def show(machine: str) -> Response:
         actions.append(_action(one, "debug", "Rescue from its next boot on"))
     if one["state"] != REFUSED:
         actions.append(_refuse(one))
-    found: Any = cluster().node(one["name"]).discovery.get("inventory") or {}
+    node = cluster().node(one["name"])
+    found: Any = node.discovery.get("inventory") or {}
     return page(
         "crowbar_provisioner/machine.html", title=one["name"], machine=one, power=power, lines=lines,
-        actions=actions, ways=WAYS,
+        actions=actions, ways=WAYS, form=_installing(one, found) if one["state"] == ACCEPTED else None,
         install=install, disk=disks.described(install.disk) if install else "", inventory=found,
         disks=[(disks.described(each), disks.against(each, 0) or "suitable") for each in found.get("disks") or ()],
     )  # fmt: skip
@@ -105,6 +106,55 @@ def decide(machine: int, verb: str) -> Answer:
         "undebug": "It goes back to its disk.",
     }
     return act(lambda: api.decide(machine, verb), done[verb], f"/machines/{machine}")
+
+
+@pages.post("/machines/<int:machine>/install")
+@requires("operator")
+def install(machine: int) -> Answer:
+    said = {name: request.form.get(name, "") for name in ("os", "disk", "layout")}
+    wish = {name: value for name, value in said.items() if value}
+
+    def order() -> None:
+        named(machine, request.form.get("name", ""))
+        api.order_install(machine, wish)
+
+    return act(order, "It is being installed.", f"/machines/{machine}")
+
+
+def named(machine: int, typed: str) -> None:
+    """Raises ``Refused`` unless this is the machine's name: what erases asks for it."""
+    name = str(row(MACHINES, machine)["name"])
+    if typed.strip().casefold() != name.casefold():
+        raise Refused(f"Nothing was done: type {name} to go on.")
+
+
+def _installing(one: Mapping[str, Any], found: Mapping[str, Any]) -> Form | None:
+    """None where the role is committed: its noderole says what is done."""
+    if any(each.state != "PROPOSED" for each in cluster().node_roles(role=INSTALL_ROLE, node=one["name"])):
+        return None
+    oses = [each for each in catalogue.all_of(cluster().settings(Settings).root) if not each.problem]
+    suitable = [each for each in found.get("disks") or () if not disks.against(each, 0)]
+    if not oses or not suitable:
+        return None
+    with cluster().read() as session:
+        usual = defaults.get(session)
+    return Form(
+        title="Install an operating system", url=f"/machines/{one['id']}/install", label="Erase and install",
+        inputs=(
+            Input(
+                name="os", label="Operating system", value=usual.os,
+                choices=tuple((each.name, each.title) for each in oses),
+            ),
+            Input(
+                name="disk", label="Disk, which is erased",
+                choices=tuple((str(each["name"]), disks.described(each)) for each in suitable),
+            ),
+            Input(name="layout", label="Layout", value="flat", choices=(("flat", "flat"), ("lvm", "lvm"))),
+            Input(name="name", label="Its name, to be sure", placeholder=one["name"], required=True, size=40),
+        ),
+        api=f'PUT /api/v2/machines/{one["id"]}/install {{"os": "{usual.os}", "disk": "{suitable[0]["name"]}"}}',
+        cli=f"crowbar machines install {one['name']} --os {usual.os} --disk {suitable[0]['name']}",
+    )  # fmt: skip
 
 
 @pages.get("/oses")

@@ -78,6 +78,7 @@ def _new(change: Change, said: Registration, claim: Claim, *, source: str) -> Ma
         .values(
             node_id=node.id, uuid=claim.uuid, serial=claim.serial, state=QUARANTINED, decided_by="",
             firmware=said.inventory.firmware, source=source, problem="", first_seen=change.now, last_seen=change.now,
+            bmc_address=said.inventory.bmc.address if said.inventory.bmc is not None else "", bmc_given=False,
         )
         .returning(machines.c.id)
     )  # fmt: skip

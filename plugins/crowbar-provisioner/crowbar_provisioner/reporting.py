@@ -24,6 +24,7 @@ def report(change: Change, machine: Machine, said: Registration, *, source: str)
     keys = None if rescues.is_leaving(change.session, machine.node_id) else said.host_keys
     change.apply(ChangeNode(node=machine.node, discovery=said.inventory.discovery(), host_keys=keys))
     values: dict[str, Any] = {"firmware": said.inventory.firmware, "source": source, "last_seen": change.now}
+    values["bmc_address"] = said.inventory.bmc.address if said.inventory.bmc is not None else ""
     # A new board has another UUID; a number that is another machine's stays that one's.
     for name in ("uuid", "serial"):
         value = getattr(claim, name)

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from flask import Blueprint
 from pydantic import AfterValidator, Field
@@ -14,7 +14,7 @@ from sqlalchemy import delete, insert, select, update
 
 from crowbar_core import Change, NotFound, Refused, cluster
 from crowbar_core.rest import Answer, Body, Name, api, changing, creating, deleting, found_id, given, reading, single
-from crowbar_provisioner import accepting, catalogue, defaults, rescue
+from crowbar_provisioner import accepting, catalogue, defaults, installed, rescue
 from crowbar_provisioner.listings import INSTALLS, MACHINES, RULES
 from crowbar_provisioner.machines import Machine, get
 from crowbar_provisioner.settings import Settings
@@ -110,6 +110,38 @@ def debug_machine(machine: str) -> Answer:
 @api(permission="operator", summary="End a machine's rescue: it goes back to its disk", listing=MACHINES)
 def undebug_machine(machine: str) -> Answer:
     return _decided(machine, "undebug")
+
+
+Named = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class Wish(Body):
+    """What is not said is as the role's attributes have it."""
+
+    os: Annotated[str, Field(min_length=1, max_length=64)] = ""
+    disk: Named = ""
+    second_disk: Named = ""
+    layout: Literal["flat", "lvm", "raid1"] = "flat"
+    keys: Annotated[list[Annotated[str, Field(max_length=4300)]], Field(max_length=defaults.MOST_KEYS)] = Field(
+        default_factory=list
+    )
+    reset: bool = True
+
+
+@rest.put("/machines/<machine>/install")
+@api(
+    permission="operator", listing=MACHINES, body=Wish, plans="install {machine}",
+    summary="Install an operating system on a machine: bind the roles for it, set what is given, commit them",
+)  # fmt: skip
+def install_machine(machine: str, body: Wish) -> Answer:
+    key = found_id(MACHINES, machine)
+    order_install(key, given(body))
+    return single(MACHINES, key)
+
+
+def order_install(key: int, wish: Mapping[str, Any]) -> None:
+    with cluster().change() as change:
+        installed.install(change, get(change.session, key), {name.replace("_", "-"): wish[name] for name in wish})
 
 
 @rest.get("/oses")

@@ -27,6 +27,8 @@ machines = Table(
     Column("expected_until", UtcDateTime),
     Column("claim_id", Integer),
     Column("problem", Text, nullable=False),
+    Column("bmc_address", String(500), nullable=False),
+    Column("bmc_given", Boolean, nullable=False),
     Column("first_seen", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime, nullable=False),
 )

@@ -14,6 +14,7 @@ import crowbar_provisioner
 import paramiko
 import pytest
 from crowbar_bmc.redfish import RedfishHammer
+from crowbar_jig_script.hammer import SshHammer
 
 from crowbar_core import Hammer, TemporaryError
 from crowbar_core.testing import Browser, FakeJig, PostgresServer, Testbed
@@ -107,7 +108,7 @@ def site(database: Callable[[], str | None], tmp_path_factory: pytest.TempPathFa
             *made,
             config=config,
             jigs={"script": FakeJig()},
-            hammers={"bmc": Bmc, "redfish": RedfishHammer},
+            hammers={"bmc": Bmc, "redfish": RedfishHammer, "ssh": SshHammer},
             **({"database_url": url} if url else {}),
         ) as bed,
         bed.service("provisioner-boot"),

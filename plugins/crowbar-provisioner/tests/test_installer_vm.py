@@ -12,6 +12,7 @@ from typing import Any
 import crowbar_jig_script
 import crowbar_provisioner
 import pytest
+from crowbar_jig_script.hammer import SshHammer
 from crowbar_lab.lab import Lab
 from crowbar_lab.netboot import NetBoot
 from crowbar_lab.testing import begin_inside
@@ -66,7 +67,8 @@ def test_debians_installer_takes_its_answers_says_that_it_is_at_work_and_asks_it
             keys = {"key_file": str(lab.private_key), "ping": False}
             with (
                 Testbed(
-                    crowbar_jig_script, crowbar_provisioner, jigs={"script": FakeJig()}, hammers={"bmc": Bmc},
+                    crowbar_jig_script, crowbar_provisioner, jigs={"script": FakeJig()},
+                    hammers={"bmc": Bmc, "ssh": SshHammer},
                     config={"provisioner": config, "jig-script": keys},
                 ) as bed,
                 bed.service("provisioner-boot"),
@@ -80,8 +82,7 @@ def test_debians_installer_takes_its_answers_says_that_it_is_at_work_and_asks_it
                 machine.ask("POST", "/v1/alive", {"alive": True})
                 assert web.put(f"/api/v2/machines/{name}/accept").status_code == 200
                 bed.apply(SetHammer(node=name, name="bmc"))
-                for role in (ROLE, "crowbar-installed-node"):
-                    bed.bind(role, name)
+                bed.bind(ROLE, name)
                 bed.set("provisioner-os", NAME, node=name, role=ROLE)
                 bed.commit()
                 bed.anneal_until_quiet()

@@ -65,8 +65,7 @@ class Installation:
         self.name = name_of(self.machine)
 
     def begin(self, **values: Any) -> None:
-        for role in (ROLE, "crowbar-installed-node"):
-            self.site.bed.bind(role, self.name)
+        self.site.bed.bind(ROLE, self.name)
         for attribute, value in values.items():
             self.site.bed.set(f"provisioner-{attribute}", value, node=self.name, role=ROLE)
         self.site.bed.commit()

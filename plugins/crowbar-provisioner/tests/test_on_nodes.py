@@ -12,6 +12,7 @@ from typing import Any
 import crowbar_jig_script
 import crowbar_provisioner
 import pytest
+from crowbar_jig_script.hammer import SshHammer
 from crowbar_jig_script.jig import ScriptJig
 from crowbar_lab.lab import Lab, LabNode
 from crowbar_lab.testing import begin_inside
@@ -35,7 +36,7 @@ def bed_in(lab: Lab, root: Path) -> Testbed:
     keys = {"key_file": str(lab.private_key), "connect_timeout": 3.0}
     provisioner = {"listen": [f"0.0.0.0:{PORT}", f"[::]:{PORT}"], "files": str(root), "domain": "lab.test"}
     return Testbed(
-        crowbar_jig_script, crowbar_provisioner, jigs={"script": ScriptJig(keys)},
+        crowbar_jig_script, crowbar_provisioner, jigs={"script": ScriptJig(keys)}, hammers={"ssh": SshHammer},
         config={"provisioner": provisioner, "jig-script": keys},
     )  # fmt: skip
 

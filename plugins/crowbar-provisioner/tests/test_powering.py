@@ -105,7 +105,7 @@ def test_nobody_logs_in_where_a_node_says_unless_that_can_be(said: Any, told: st
 def test_the_role_gives_the_node_its_hammer_and_says_what_the_bmc_says(site: Site, one: Installation) -> None:
     assert site.bed.state(BMC_ROLE, one.name) == "ACTIVE", site.bed.why(BMC_ROLE, one.name)
     assert site.bed.value("provisioner-bmc-power", one.name, role=BMC_ROLE) == "on"
-    (hammer,) = site.web.get(f"/api/v2/nodes/{one.name}/hammers?fields=name,config").json
+    (hammer, _) = site.web.get(f"/api/v2/nodes/{one.name}/hammers?fields=name,config&sort=-priority").json
     assert (hammer["name"], hammer["config"]["password"]) == ("redfish", "***")
     assert "its BMC is reached by redfish, and says that it is on" in site.bed.log(BMC_ROLE, one.name)
 

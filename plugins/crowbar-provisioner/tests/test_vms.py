@@ -11,6 +11,7 @@ from typing import Any
 import crowbar_jig_script
 import crowbar_provisioner
 import pytest
+from crowbar_jig_script.hammer import SshHammer
 from crowbar_jig_script.jig import ScriptJig
 from crowbar_lab.lab import Lab
 from crowbar_lab.netboot import NetBoot
@@ -50,7 +51,7 @@ def bed_in(lab: Lab, files: Path) -> Testbed:
         "kernel_arguments": ["console=ttyS0", "quiet"],
     }  # fmt: skip
     return Testbed(
-        crowbar_jig_script, crowbar_provisioner, jigs={"script": ScriptJig(keys)},
+        crowbar_jig_script, crowbar_provisioner, jigs={"script": ScriptJig(keys)}, hammers={"ssh": SshHammer},
         config={"provisioner": provisioner, "jig-script": keys},
     )  # fmt: skip
 

@@ -45,9 +45,7 @@ def test_a_machine_is_installed_and_managed_from_its_disk(with_image: Path, tmp_
         name = name_of(place, vm)
         awaited(lambda: is_active(place, "crowbar-managed-node", name), lambda: told(place, vm))
         discovered = vm.cpu_seconds()
-        place.api.post("hammers", body={"node_id": name, "name": "ssh"})
-        for role in ("provisioner-os-install", "crowbar-installed-node"):
-            place.api.post("node_roles", body={"node_id": name, "role_id": role})
+        place.api.post("node_roles", body={"node_id": name, "role_id": "provisioner-os-install"})
         lines = [one["text"] for one in place.api.get("deployments", "system", "plan")["lines"]]
         assert any("is ERASED, and debian-12 written to it" in one for one in lines), lines
         place.api.put("deployments", "system", "commit")
