@@ -22,6 +22,9 @@ from crowbar_provisioner.first_questions import wizard_steps as wizard_steps
 from crowbar_provisioner.installed import on_node_bind as on_node_bind
 from crowbar_provisioner.installed import on_node_unbind as on_node_unbind
 from crowbar_provisioner.installing import plan_lines as plan_lines
+from crowbar_provisioner.joining.join import check_binding as check_binding
+from crowbar_provisioner.joining.pages import pages as joining_pages
+from crowbar_provisioner.joining.rest import rest as joining_rest
 from crowbar_provisioner.pages import PANEL, pages
 from crowbar_provisioner.rest import rest
 from crowbar_provisioner.roles import ROLES
@@ -53,7 +56,7 @@ def register_hookspecs() -> ModuleType:
 
 @hookimpl
 def register_blueprints() -> Iterable[Blueprint]:
-    return [rest, pages]
+    return [rest, pages, joining_rest, joining_pages]
 
 
 @hookimpl

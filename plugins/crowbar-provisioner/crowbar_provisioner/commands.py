@@ -30,6 +30,7 @@ from crowbar_core.commands import (
     yes_option,
 )
 from crowbar_provisioner.describing import LAYOUTS, Described, read
+from crowbar_provisioner.joining import commands as joining
 from crowbar_provisioner.trees import add
 
 machines = noun("machines", "Machines that boot from here, and the quarantine.")
@@ -53,6 +54,7 @@ add_action(
 )  # fmt: skip
 add_action(machines, "machines", "undebug", help_="End a machine's rescue: it goes back to its disk.",
            done="goes back to its disk")  # fmt: skip
+joining.add_to(machines)
 
 
 @machines.verb("install")

@@ -11,13 +11,18 @@ from crowbar_core import Bind, Change, NodeRoleView, Refused, SetAttribute, Unbi
 from crowbar_provisioner.choosing import ACCEPTED
 from crowbar_provisioner.machines import INSTALL_ROLE, Machine
 
-INSTALLED = "crowbar-installed-node"
+INSTALLED, JOINED = "crowbar-installed-node", "crowbar-joined-node"
 
 
 @hookimpl(roles=(INSTALL_ROLE,))
 def on_node_bind(node_role: NodeRoleView, change: Change) -> None:
-    if not cluster().node_roles(role=INSTALLED, node=node_role.node.name):
+    if not _stands_for_it(node_role.node.name):
         change.apply(Bind(node=node_role.node.name, role=INSTALLED, deployment=node_role.deployment))
+
+
+def _stands_for_it(node: str) -> bool:
+    """It is there, or the milestone of a machine that has joined, which provides it."""
+    return any(cluster().node_roles(role=one, node=node) for one in (INSTALLED, JOINED))
 
 
 @hookimpl(roles=(INSTALL_ROLE,))
@@ -42,5 +47,7 @@ def install(change: Change, machine: Machine, values: Mapping[str, Any]) -> None
     change.apply(Bind(node=node, role=INSTALL_ROLE))
     for name, value in values.items():
         change.apply(SetAttribute(node=node, attribute=f"provisioner-{name}", value=value, role=INSTALL_ROLE))
-    change.apply(Bind(node=node, role=INSTALL_ROLE, commit=True), Bind(node=node, role=INSTALLED, commit=True))
+    change.apply(Bind(node=node, role=INSTALL_ROLE, commit=True))
+    if cluster().node_roles(role=INSTALLED, node=node):
+        change.apply(Bind(node=node, role=INSTALLED, commit=True))
     change.audit("machine.install", f"node {node}", **values)

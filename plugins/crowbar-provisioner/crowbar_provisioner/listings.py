@@ -64,6 +64,7 @@ MACHINES = Listing(
             help="on or off, as its BMC said last; empty without provisioner-bmc, or where it could not be read.",
         ),
         field(_nodes.c.alive, "alive", filter=True),
+        *fields(machines, "joined", "released", filter=("joined",)),
         *fields(machines, "problem", "expected_until", "first_seen", "last_seen", sort=("last_seen",)),
     ),
     later=(

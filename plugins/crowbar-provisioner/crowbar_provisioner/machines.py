@@ -34,6 +34,8 @@ class Machine:
     expected_until: datetime | None
     claim_id: int | None
     problem: str
+    joined: bool
+    released: bool
     bootenv: str
     alive: bool
     available: bool

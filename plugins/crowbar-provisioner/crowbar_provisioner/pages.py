@@ -36,6 +36,7 @@ FILTERS = (
     Input(name="name", label="Machine"),
     Input(name="state", label="State", choices=STATES),
     Input(name="claimed", label="Booted unexpectedly", choices=(("", "any"), ("true", "yes"), ("false", "no"))),
+    Input(name="joined", label="Joined", choices=(("", "any"), ("true", "yes"), ("false", "no"))),
 )
 OSES = (
     Column(name="name", label="Name", href="/oses/{name}"),
@@ -51,7 +52,12 @@ RULE_COLUMNS = (
     Column(name="mac_prefix", label="MACs begin with", kind="code"),
     Column(name="shown_serials", label="Serial numbers"),
 )
-WAYS = (("/machines", "Machines"), ("/accept-rules", "Rules"), ("/oses", "Operating systems"))
+WAYS = (
+    ("/machines", "Machines"),
+    ("/machines/join", "Join"),
+    ("/accept-rules", "Rules"),
+    ("/oses", "Operating systems"),
+)
 
 
 @pages.get("/machines")
@@ -83,6 +89,9 @@ def show(machine: str) -> Response:
         actions.append(_action(one, "undebug", "End the rescue"))
     elif one["state"] == ACCEPTED and one["bootenv"] != DISCOVERY:
         actions.append(_action(one, "debug", "Rescue from its next boot on"))
+    if one["joined"]:
+        verb = "protect" if one["released"] else "release"
+        actions.append(_action(one, verb, verb.capitalize(), kind="" if one["released"] else "danger"))
     if one["state"] != REFUSED:
         actions.append(_refuse(one))
     node = cluster().node(one["name"])

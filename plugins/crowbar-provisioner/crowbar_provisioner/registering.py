@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select
 
 from crowbar_core import Change, CrowbarError, NodeView, Refused, cluster
 from crowbar_core.tables import nodes
@@ -17,7 +17,7 @@ from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUS
 from crowbar_provisioner.claims import Claim, name_of
 from crowbar_provisioner.inventory import Registration
 from crowbar_provisioner.machines import Machine, change_machine, find, get, happened, waking
-from crowbar_provisioner.reporting import check_keys, keep_cards, report
+from crowbar_provisioner.reporting import check_keys, keep_new, report
 from crowbar_provisioner.settings import Settings
 from crowbar_provisioner.tables import machines
 
@@ -65,7 +65,7 @@ def _new(change: Change, said: Registration, claim: Claim, *, source: str) -> Ma
     if (change.session.scalar(waiting) or 0) >= QUARANTINE_MOST:
         raise Refused(f"{QUARANTINE_MOST} machines are in quarantine already. Accept or delete some first.")
     check_keys(change, said, None)
-    name = _free_name(change, claim.macs[0])
+    name = free_name(change, claim.macs[0])
     node = change.create_node(
         name,
         description="Discovered",
@@ -73,16 +73,7 @@ def _new(change: Change, said: Registration, claim: Claim, *, source: str) -> Ma
         host_keys=said.host_keys,
         bootenv=DISCOVERY,
     )
-    key = change.session.scalar(
-        insert(machines)
-        .values(
-            node_id=node.id, uuid=claim.uuid, serial=claim.serial, state=QUARANTINED, decided_by="",
-            firmware=said.inventory.firmware, source=source, problem="", first_seen=change.now, last_seen=change.now,
-            bmc_address=said.inventory.bmc.address if said.inventory.bmc is not None else "", bmc_given=False,
-        )
-        .returning(machines.c.id)
-    )  # fmt: skip
-    keep_cards(change, key, claim)
+    key = keep_new(change, node.id, said, source=source, state=QUARANTINED)
     happened(change, key, "discovered", f"by {claim.macs[0]}, from {source}")
     change.audit("machine.discovered", f"node {name}", source=source, macs=list(claim.macs))
     return get(change.session, key)
@@ -98,7 +89,7 @@ def _claimed(change: Change, machine: Machine, boot: Boot, said: Registration, *
     return Registered(node=machine.node, accepted=False)
 
 
-def _free_name(change: Change, mac: str) -> str:
+def free_name(change: Change, mac: str) -> str:
     domain = cluster().settings(Settings).domain or _domain(cluster().nodes())
     for number in range(_SAME_NAMES):
         name = name_of(mac, domain, number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from crowbar_core import Change, ChangeNode, Refused
 from crowbar_core.tables import nodes
@@ -24,7 +24,7 @@ def report(change: Change, machine: Machine, said: Registration, *, source: str)
     keys = None if rescues.is_leaving(change.session, machine.node_id) else said.host_keys
     change.apply(ChangeNode(node=machine.node, discovery=said.inventory.discovery(), host_keys=keys))
     values: dict[str, Any] = {"firmware": said.inventory.firmware, "source": source, "last_seen": change.now}
-    values["bmc_address"] = said.inventory.bmc.address if said.inventory.bmc is not None else ""
+    values["bmc_address"] = _bmc_of(said)
     # A new board has another UUID; a number that is another machine's stays that one's.
     for name in ("uuid", "serial"):
         value = getattr(claim, name)
@@ -38,6 +38,26 @@ def report(change: Change, machine: Machine, said: Registration, *, source: str)
 def take(change: Change, machine: Machine, kept: Mapping[str, Any], *, source: str) -> None:
     """What an unexpected boot reported is the machine's, now that somebody says so."""
     report(change, machine, Registration.model_validate(dict(kept)), source=source)
+
+
+def keep_new(
+    change: Change, node_id: int, said: Registration, *, source: str, state: str, decided_by: str = "",
+    joined: bool = False,
+) -> int:  # fmt: skip
+    """A machine that was not known: its id."""
+    claim = said.inventory.claim()
+    values = {
+        "node_id": node_id, "uuid": claim.uuid, "serial": claim.serial, "state": state, "decided_by": decided_by,
+        "firmware": said.inventory.firmware, "source": source, "problem": "", "first_seen": change.now,
+        "last_seen": change.now, "bmc_address": _bmc_of(said), "bmc_given": False, "joined": joined, "released": False,
+    }  # fmt: skip
+    key: int = change.session.scalar(insert(machines).values(**values).returning(machines.c.id))
+    keep_cards(change, key, claim)
+    return key
+
+
+def _bmc_of(said: Registration) -> str:
+    return said.inventory.bmc.address if said.inventory.bmc is not None else ""
 
 
 def keep_cards(change: Change, key: int, claim: Claim) -> None:

@@ -24,12 +24,12 @@ INITRD = "initrd.img"
 def loader(base: str) -> str:
     """The first script: the machine says what it is, and is given its own."""
     asked = "mac=${mac}&uuid=${uuid}&serial=${serial:uristring}&platform=${platform}"
-    return f"#!ipxe\nchain --replace --autofree {_base(base)}/ipxe?{asked} || shell\n"
+    return f"#!ipxe\nchain --replace --autofree {base_url(base)}/ipxe?{asked} || shell\n"
 
 
 def image(base: str, *, token: str, mac: str, env: str, arguments: Iterable[str] = ()) -> str:
     """The discovery image, told where it was booted from and by which token it is heard."""
-    at = f"{_base(base)}/b/{_whole(TOKEN, token, 'token')}"
+    at = f"{base_url(base)}/b/{_whole(TOKEN, token, 'token')}"
     words = [
         f"initrd={INITRD}", f"crowbar.url={base}", f"crowbar.token={token}",
         f"crowbar.mac={_whole(_MAC, mac, 'MAC')}", f"crowbar.env={_whole(_ENV, env, 'boot environment')}",
@@ -46,7 +46,7 @@ def image(base: str, *, token: str, mac: str, env: str, arguments: Iterable[str]
 
 def installer(base: str, *, token: str, kernel: str, initrd: str, words: Iterable[str]) -> str:
     """An installer out of its tree, told ``words``."""
-    at = f"{_base(base)}/b/{_whole(TOKEN, token, 'token')}/tree"
+    at = f"{base_url(base)}/b/{_whole(TOKEN, token, 'token')}/tree"
     told = [f"initrd={INITRD}", *(_whole(_WORD, one, "word") for one in words)]
     lines = [
         "#!ipxe",
@@ -60,7 +60,7 @@ def installer(base: str, *, token: str, kernel: str, initrd: str, words: Iterabl
 def local(base: str, firmware: str) -> str:
     """From its own disk: BIOS by its first drive, UEFI by a loader that looks for the disk's own."""
     if firmware == "uefi":
-        return f"#!ipxe\nchain --autofree {_base(base)}/local.efi || exit 1\n"
+        return f"#!ipxe\nchain --autofree {base_url(base)}/local.efi || exit 1\n"
     return "#!ipxe\nsanboot --no-describe --drive 0x80 || exit 1\n"
 
 
@@ -75,7 +75,7 @@ def argument(text: str) -> str:
     return text
 
 
-def _base(text: str) -> str:
+def base_url(text: str) -> str:
     return _whole(BASE, text, "address of the boot service")
 
 

@@ -26,6 +26,10 @@ class Settings:
         ("provisioner-discovered", "crowbar-managed-node"),
         "The roles that a machine is given when it is accepted; name network-admin to have it given its addresses.",
     )
+    joined_roles: tuple[str, ...] = setting(
+        ("provisioner-discovered", "crowbar-joined-node"),
+        "The roles that a machine is given that joins with what it runs.",
+    )
     token_hours: float = setting(24.0, "For how many hours the token of a boot is valid.", above=0)
     expected_minutes: float = setting(
         30.0, "For how many minutes a boot that was ordered, or announced, is taken for the machine's own.", above=0

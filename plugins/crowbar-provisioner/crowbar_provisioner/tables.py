@@ -29,6 +29,8 @@ machines = Table(
     Column("problem", Text, nullable=False),
     Column("bmc_address", String(500), nullable=False),
     Column("bmc_given", Boolean, nullable=False),
+    Column("joined", Boolean, nullable=False),
+    Column("released", Boolean, nullable=False),
     Column("first_seen", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime, nullable=False),
 )
@@ -65,6 +67,17 @@ happenings = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("what", String(64), nullable=False),
     Column("detail", String(500), nullable=False),
+)
+joins = Table(
+    "provisioner_joins",
+    _metadata,
+    _key(),
+    Column("token_hash", String(64), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("url", String(300), nullable=False),
+    Column("made_by", String(255), nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
+    Column("machine_id", Integer),
 )
 rules = Table(
     "provisioner_rules",
