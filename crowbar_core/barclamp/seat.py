@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -62,7 +62,8 @@ class Change(Protocol):
 class Cluster(Protocol):
     """The cluster from a barclamp's hooks, runs, pages, jobs and services."""
 
-    def nodes(self) -> tuple[NodeView, ...]: ...
+    def nodes(self, ids: Collection[int] | None = None) -> tuple[NodeView, ...]:
+        """All nodes, or those of these ids that there are; by their names."""
 
     def node(self, name: str) -> NodeView: ...
 

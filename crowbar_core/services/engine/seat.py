@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
@@ -104,9 +104,9 @@ class LiveCluster:
         with change(self._parts, self._actor) as turn:
             yield LiveChange(turn, self._actor)
 
-    def nodes(self) -> tuple[NodeView, ...]:
+    def nodes(self, ids: Collection[int] | None = None) -> tuple[NodeView, ...]:
         with self.read() as session:
-            return tuple(node_views(self._parts.registry, session, self._parts.store).values())
+            return tuple(node_views(self._parts.registry, session, self._parts.store, ids).values())
 
     def settings(self, kind: type[S]) -> S:
         return self._parts.registry.settings_as(kind)

@@ -1,36 +1,29 @@
 """The role dhcp-database: what DHCP servers should say is computed from the database and compared with what each of
 them has confirmed; who has something else is told.
 
-It runs after each change (a third of a second later, together with all others of that time). Every five minutes, and
-when a server is back, what it really has is compared. A server that does not answer is a problem and nothing more: the
-others are told, and it is told when it is back.
+It runs after each change (a third of a second later, together with all others of that time), and looks at the nodes of
+which something changed. It looks at all of them, and compares what a server really has, every five minutes, when the
+server is back, and when anything changed that is the same for all nodes, or was never told. A server that does not
+answer is a problem and nothing more: the others are told, and it is told when it is back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import select
 
-from crowbar_core import (
-    Change,
-    Done,
-    Json,
-    Problem,
-    Refresh,
-    ServedBootEnv,
-    Task,
-    cluster,
-)
-from crowbar_core.tables import node_roles, nodes, roles
-from crowbar_dhcp import facts, foreign, services
-from crowbar_dhcp.drivers import ServerDown, proxies
+from crowbar_core import Change, Done, Json, Problem, Refresh, ServedBootEnv, Task, cluster
+from crowbar_core.tables import nodes
+from crowbar_dhcp import facts, foreign, marks, services
+from crowbar_dhcp.drivers import Driver, ServerDiffers, ServerDown, proxies
 from crowbar_dhcp.hosts import keep
+from crowbar_dhcp.looking import Look, base_of, look, parts
 from crowbar_dhcp.services import DATABASE, SERVER, SERVICE, Service, all_services
-from crowbar_dhcp.serving import NONE, OWN, Fault, Machine, Options, Serving, serving_of
+from crowbar_dhcp.serving import NONE, OWN, Fault, Serving
 from crowbar_dhcp.tables import faults
 
 COMPARE_EVERY = timedelta(minutes=5)
@@ -38,84 +31,155 @@ NO_SERVER = (
     f"There is no DHCP server to tell yet: bind {SERVER} to a node, or {SERVICE} for a server of your own, and commit "
     "it."
 )
+MANY = 500
+"""When something of more nodes changed all are looked at: that takes fewer statements."""
 _SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What should be served now, and of whom."""
+class Order:
+    """What a run has to do. ``nodes``: those to look at; None: all. ``due``: the servers of which all is compared.
+    ``silent``: those that did not answer, and still do not."""
 
-    serving: Serving
-    machines: Sequence[Machine]
-
-
-def wanted(said: Json) -> Wanted:
-    """``said``: the values of dhcp-database, as a tree. Asks for all nodes at once, in a fixed number of statements,
-    and outside any change, which others would have to wait for: what changes meanwhile has this run come again.
-    """
-    machines = facts.machines()
-    nets = facts.nets(str(said.get("mode") or OWN))
-    options = Options(
-        dns_servers=tuple(said.get("dns-servers") or facts.resolvers()),
-        ntp_servers=tuple(said.get("ntp-servers") or ()),
-        domain=str(said.get("domain") or _only_domain(machines)), lifetime=int(said.get("lease") or 3600),
-    )  # fmt: skip
-    return Wanted(serving=serving_of(nets, machines, options, facts.strangers()), machines=machines)
-
-
-def _only_domain(machines: Sequence[Machine]) -> str:
-    """The domain of all nodes, where they have one in common."""
-    found = {one.name.partition(".")[2] for one in machines}
-    return found.pop() if len(found) == 1 else ""
+    there: Sequence[Service]
+    seen: marks.Marks
+    nodes: frozenset[int] | None
+    due: frozenset[int]
+    silent: frozenset[int]
 
 
 def run(task: Task) -> Done:
     """Servers that cannot be told are no failure of this run, which would be put off ever longer, with all the others:
     they are looked after by ``watch``.
     """
-    here = cluster()
-    said = task.data.get("dhcp", {})
-    now = wanted(said)
-    advertised = facts.prefixes(str(said.get("mode") or OWN))
-    with here.change() as change:
-        there = services.ready(change)
-        keep(change, _with_faults(now.serving, there), now.machines)
-        started = change.now
-        if any(one.options.get("prefixes", advertised) != advertised for one in there):
-            change.apply(Refresh(role=SERVER))
-    if now.serving.subnets and not there:
-        task.log(NO_SERVER)
-    refused = False
-    answered = set()
-    for one in there:
-        due = one.compared_at is None or started - one.compared_at >= COMPARE_EVERY
-        if one.told == now.serving.sum and not (one.problem or due or not task.refresh):
-            answered.add(one.driver)
-            continue
-        problem = _tell(task, one, now.serving)
-        if problem is None:
-            answered.add(one.driver)
-        refused |= problem is not None and not isinstance(problem, ServerDown)
-        if problem is not None:
-            task.log(f"{one.name}: {problem}")
-    told = _told(now.serving, answered) if answered and not refused else None
-    if told is not None or now.serving.elsewhere:
-        with here.change() as change:
-            change.apply(*_served(change, now, told))
+    tell(task.data.get("dhcp", {}), task.log, whole=not task.refresh)
     return Done()
 
 
-def _with_faults(serving: Serving, there: Sequence[Service]) -> Serving:
-    """With what these servers cannot do."""
+def tell(
+    said: Json, log: Callable[[str], object], *, whole: bool = False,
+    connect: Callable[[Service], Driver] = Service.connect,
+) -> None:  # fmt: skip
+    """Tell all servers what has changed; ``whole``: compare everything. ``said``: the values of dhcp-database."""
+    here = cluster()
+    order = _begin(whole, connect)
+    now, results = _tell_all(said, order, log, connect)
+    if differ := [one for one, result in results.items() if isinstance(result.problem, ServerDiffers)]:
+        order = replace(order, nodes=None, due=order.due.union(differ))
+        now, results = _tell_all(said, order, log, connect)
+    mode = str(said.get("mode") or OWN) if isinstance(said, dict) else OWN
+    advertised = facts.prefixes(mode)
+    if now.serving.subnets and not order.there:
+        log(NO_SERVER)
+    problems = [one.problem for one in results.values() if one.problem is not None]
+    answered = {one.driver for one in order.there if results[one.id].problem is None}
+    refused = any(not isinstance(one, ServerDown) for one in problems)
+    told = _told(now.serving, answered) if answered and not refused else None
+    with here.change() as change:
+        known = _there(change.session, now)
+        keep(change, now, _more_faults(now.serving, order.there), known.keys())
+        for one in order.there:
+            _note(change, one, results[one.id], now.base)
+        marks.clear(change, order.seen)
+        if any(one.options.get("prefixes", advertised) != advertised for one in order.there):
+            change.apply(Refresh(role=SERVER))
+        if told is not None or now.serving.elsewhere:
+            change.apply(*_served(now, known, told))
+
+
+def _tell_all(
+    said: Json, order: Order, log: Callable[[str], object], connect: Callable[[Service], Driver]
+) -> tuple[Look, dict[int, Result]]:
+    """By the servers' ids."""
+    now = look(said, order.nodes)
+    return now, {one.id: _tell(one, order, now, log, connect) for one in order.there}
+
+
+def _begin(whole: bool, connect: Callable[[Service], Driver]) -> Order:
+    """Who is killed from here on leaves it unknown what servers have: all of it is compared then."""
+    with cluster().read() as session:
+        gone = [one for one in all_services(session) if one.down]
+    with cluster().change() as change:
+        seen = marks.noted(change.session)
+        there = services.ready(change)
+        started = change.now
+        for one in there:
+            services.note(change, one, told="")
+        written = base_of(change.session)
+    silent = frozenset(one.id for one in gone if not _answers(one, there, connect))
+    due = frozenset(
+        one.id for one in there
+        if one.id not in silent
+        and (whole or one.problem or not one.told or one.told != written or one.compared_at is None
+             or started - one.compared_at >= COMPARE_EVERY)
+    )  # fmt: skip
+    every = due or not seen.nodes or marks.EVERYBODY in seen.nodes or len(seen.nodes) > MANY
+    return Order(there=there, seen=seen, nodes=None if every else seen.nodes, due=due, silent=silent)
+
+
+def _answers(one: Service, there: Sequence[Service], connect: Callable[[Service], Driver]) -> bool:
+    """One that did not answer the last time; asked with its secrets."""
+    try:
+        for each in there:
+            if each.id == one.id:
+                connect(each).check()
+    except Exception:  # noqa: BLE001  a driver of whomever: it is still not told
+        return False
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """How it went with a server. ``sent``: it was asked, and told what was otherwise; ``whole``: of everything."""
+
+    problem: Exception | None = None
+    sent: bool = False
+    whole: bool = False
+
+
+def _tell(
+    one: Service, order: Order, now: Look, log: Callable[[str], object], connect: Callable[[Service], Driver]
+) -> Result:
+    if one.id in order.silent:
+        log(f"{one.name}: {one.problem}")
+        return Result(problem=ServerDown(one.problem))
+    whole = one.id in order.due or one.told != now.base
+    part = None if whole else now.part()
+    if not whole and part is None:
+        return Result()
+    try:
+        driver = connect(one)
+        lines = driver.bring(now.serving) if part is None else driver.bring_some(part)
+    except Exception as problem:  # noqa: BLE001  a driver of whomever: the server is not told, and that is said
+        log(f"{one.name}: {problem}")
+        return Result(problem=problem, sent=True, whole=whole)
+    for line in lines:
+        log(f"{one.name}: {line}")
+    return Result(sent=True, whole=whole)
+
+
+def _note(change: Change, one: Service, result: Result, base: str) -> None:
+    values: dict[str, Any]
+    if result.problem is None:
+        values = {"told": base, "problem": "", "problem_since": None, "down": False}
+        values |= {"told_at": change.now} if result.sent else {}
+        values |= {"compared_at": change.now} if result.whole else {}
+    else:
+        values = {"problem": str(result.problem), "problem_since": one.problem_since or change.now}
+        values["down"] = isinstance(result.problem, ServerDown)
+    services.note(change, one, **values)
+
+
+def _more_faults(serving: Serving, there: Sequence[Service]) -> Iterable[Fault]:
+    """What these servers cannot do."""
     names = sorted({one.network for one in serving.subnets if one.proxied})
-    if not names or not there or any(proxies(one.driver) for one in there):
-        return serving
+    if not there or any(proxies(one.driver) for one in there):
+        return
     detail = (
         "others give its addresses, and no server here can tell machines beside them what to boot: Kea cannot. Set "
         f"dhcp-program of {SERVER} to dnsmasq."
     )
-    more = tuple(Fault(on="network", name=name, detail=detail) for name in names)
-    return replace(serving, faults=(*serving.faults, *more))
+    yield from (Fault(on="network", name=name, detail=detail) for name in names)
 
 
 def _told(serving: Serving, drivers: Collection[str]) -> frozenset[int]:
@@ -123,37 +187,19 @@ def _told(serving: Serving, drivers: Collection[str]) -> frozenset[int]:
     return serving.nodes if any(proxies(one) for one in drivers) else serving.nodes - serving.proxied
 
 
-def _tell(task: Task, one: Service, serving: Serving) -> Exception | None:
-    """Tell one server, and note how that went."""
-    here = cluster()
-    with here.change() as change:
-        services.note(change, one, told="")
-    problem: Exception | None = None
-    try:
-        lines = one.connect().bring(serving)
-    except Exception as error:  # noqa: BLE001  a driver of whomever: the server is not told, and that is said
-        problem, lines = error, []
-    for line in lines:
-        task.log(f"{one.name}: {line}")
-    with here.change() as change:
-        if problem is None:
-            values: dict[str, Any] = {"told": serving.sum, "told_at": change.now, "compared_at": change.now}
-            values |= {"problem": "", "problem_since": None, "down": False}
-        else:
-            values = {"problem": str(problem), "problem_since": one.problem_since or change.now}
-            values["down"] = isinstance(problem, ServerDown)
-        services.note(change, one, **values)
-    return problem
+def _there(session: Any, now: Look) -> dict[int, Any]:
+    """The nodes that were looked at and are still there: id -> its name, and what it is stated to be told."""
+    asked = select(nodes.c.id, nodes.c.name, nodes.c.served_bootenv)
+    several = [asked] if now.nodes is None else [asked.where(nodes.c.id.in_(some)) for some in parts(now.nodes)]
+    return {one.id: one for some in several for one in session.execute(some).all()}
 
 
-def _served(change: Change, now: Wanted, told: Collection[int] | None) -> Iterable[ServedBootEnv]:
+def _served(now: Look, known: Mapping[int, Any], told: Collection[int] | None) -> Iterable[ServedBootEnv]:
     """What nodes are told now is stated, where it is another than before: after the servers have confirmed it.
     ``told``: the nodes that they tell; None: that is not known, and what was stated of them stays. What others alone
     tell does not wait for servers.
     """
     elsewhere = now.serving.elsewhere
-    asked = select(nodes.c.id, nodes.c.name, nodes.c.served_bootenv)
-    known = {one.id: one for one in change.session.execute(asked).all()}
     for machine in now.machines:
         row = known.get(machine.id)
         if machine.id not in elsewhere and told is None:
@@ -200,9 +246,7 @@ def problems() -> Iterable[Problem]:
         several = all_services(session)
         strange = list(foreign.problems(session))
         said = session.execute(select(faults).order_by(faults.c.id).limit(_SHOWN)).all()
-        bound = session.scalar(
-            select(node_roles.c.id).join(roles, roles.c.id == node_roles.c.role_id).where(roles.c.name == DATABASE)
-        )
+        bound = marks.is_bound(session)
     for one in several:
         if one.problem:
             since = f" since {one.problem_since:%Y-%m-%d %H:%M:%S} UTC" if one.problem_since else ""
@@ -210,8 +254,8 @@ def problems() -> Iterable[Problem]:
     yield from strange
     for one in said:
         yield Problem(detail=f"{one.on.capitalize()} {one.name}: {one.detail}", severity="warning")
-    ways = {one["dhcp"] for one in facts.admin_subnets(facts.mode())} if bound is not None else set()
-    if bound is not None and not several and ways != {NONE}:
+    ways = {one["dhcp"] for one in facts.admin_subnets(facts.mode())} if bound else set()
+    if bound and not several and ways != {NONE}:
         yield Problem(detail=NO_SERVER, severity="warning")
-    if bound is not None and facts.ask(facts.SUBNETS) is None:
+    if bound and facts.ask(facts.SUBNETS) is None:
         yield Problem(detail=facts.WITHOUT_NETWORKS, severity="warning")

@@ -27,9 +27,13 @@ def files(serving: Serving, place: str) -> dict[str, str]:
     for one in serving.reservations:
         by_node.setdefault(one.node, []).append(one)
     for several in by_node.values():
-        macs = sorted({one.mac for one in several})
-        found[f"{HOSTS}/{macs[0].replace(':', '')}"] = "".join(f"{line}\n" for line in _hosts(several))
+        found[file_of(min(one.mac for one in several))] = "".join(f"{line}\n" for line in _hosts(several))
     return found
+
+
+def file_of(mac: str) -> str:
+    """That of the node whose first MAC it is."""
+    return f"{HOSTS}/{mac.replace(':', '')}"
 
 
 def _conf(serving: Serving, place: str) -> str:

@@ -1,4 +1,4 @@
-"""Hearing of changes: each only has dhcp-database run, which looks at everything anew.
+"""Hearing of changes: each only notes whose it is, and has dhcp-database run, which looks at those nodes anew.
 
 The hooks of networks belong to crowbar-network; where that is not installed, nobody calls them.
 """
@@ -19,32 +19,37 @@ from crowbar_core import (
     cluster,
     hookimpl,
 )
-from crowbar_dhcp import facts, services
-from crowbar_dhcp.services import DATABASE, SERVER, SERVICE
+from crowbar_dhcp import facts, marks, services
+from crowbar_dhcp.services import SERVER, SERVICE
 
 _MATTER = frozenset(("name", "bootenv", "hint", "discovery"))
-_FOLLOW = (Refresh(role=DATABASE),)
-_BOTH = (*_FOLLOW, Refresh(role=SERVER))
+_SERVERS = (Refresh(role=SERVER),)
+
+
+def _everybody() -> Iterable[Intent]:
+    marks.follow(marks.EVERYBODY)
+    return _SERVERS
 
 
 @hookimpl
 def on_install(cluster: Cluster) -> Iterable[Intent]:
-    return _BOTH
+    return _everybody()
 
 
 @hookimpl
-def on_node_create(node: NodeView) -> Iterable[Intent]:
-    return _FOLLOW
+def on_node_create(node: NodeView) -> None:
+    marks.follow(node.id)
 
 
 @hookimpl
-def on_node_change(node: NodeView, changed: frozenset[str]) -> Iterable[Intent]:
-    return _FOLLOW if changed & _MATTER else ()
+def on_node_change(node: NodeView, changed: frozenset[str]) -> None:
+    if changed & _MATTER:
+        marks.follow(node.id)
 
 
 @hookimpl
-def on_node_delete(node: NodeView) -> Iterable[Intent]:
-    return _FOLLOW
+def on_node_delete(node: NodeView) -> None:
+    marks.follow(node.id)
 
 
 @hookimpl(optional=True)
@@ -58,24 +63,25 @@ def on_network_allocation_delete(allocation: Any) -> Iterable[Intent]:
 
 
 def _of_address(allocation: Any) -> Iterable[Intent]:
-    """A server listens at its addresses, for relays."""
+    """One that is kept for others may be in a pool. A server listens at its addresses, for relays."""
+    marks.follow(marks.EVERYBODY if allocation.node_id is None else allocation.node_id)
     own = any(one.node.id == allocation.node_id for one in cluster().node_roles(role=SERVER))
-    return _BOTH if own else _FOLLOW
+    return _SERVERS if own else ()
 
 
 @hookimpl(optional=True)
 def on_network_create(network: Any) -> Iterable[Intent]:
-    return _BOTH
+    return _everybody()
 
 
 @hookimpl(optional=True)
 def on_network_change(network: Any) -> Iterable[Intent]:
-    return _BOTH
+    return _everybody()
 
 
 @hookimpl(optional=True)
 def on_network_delete(network: Any) -> Iterable[Intent]:
-    return _BOTH
+    return _everybody()
 
 
 @hookimpl(roles=(SERVER, SERVICE))

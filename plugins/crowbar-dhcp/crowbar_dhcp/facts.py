@@ -82,13 +82,13 @@ def _known(session: Any) -> dict[str, int]:
     return {one.subnet: one.id for one in session.execute(asked).all()}
 
 
-def machines() -> list[Machine]:
-    """All nodes but the system's own."""
+def machines(ids: Sequence[int] | None = None) -> list[Machine]:
+    """The nodes of these ids (None: all) but the system's own."""
     here = cluster()
-    nodes = [one for one in here.nodes() if not one.system]
+    nodes = [one for one in here.nodes(ids) if not one.system]
     boots = here.boots(nodes)
     addresses: dict[int, list[str]] = {}
-    for _, answer in ask(ADDRESSES, nodes=None) or ():
+    for _, answer in ask(ADDRESSES, nodes=ids) or ():
         for one in answer:
             addresses.setdefault(one["node_id"], []).append(one["ip"])
     return [

@@ -1,39 +1,73 @@
-"""What each node should be told, and what cannot be served, kept for people to look at: as it was computed last."""
+"""What each node should be told, and what cannot be served, kept for people to look at, as it was computed last; and
+what servers were told of each MAC.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from crowbar_core import Change
-from crowbar_dhcp.serving import Machine, Reservation, Serving
-from crowbar_dhcp.tables import faults, hosts
+from crowbar_dhcp.looking import Look, Told, domain_of, parts
+from crowbar_dhcp.serving import Fault, Machine, Reservation, Serving
+from crowbar_dhcp.tables import faults, hosts, state, told
 
-_COLUMNS = ("mac_addrs", "v4addr", "v6addr", "bootenv", "dhcp4", "dhcp6", "why")
-_MANY = 500
+_COLUMNS = ("mac_addrs", "v4addr", "v6addr", "bootenv", "dhcp4", "dhcp6", "why", "domain")
 
 
-def keep(change: Change, serving: Serving, machines: Sequence[Machine]) -> None:
-    """Only what is otherwise than before is written."""
+def keep(change: Change, look: Look, more: Iterable[Fault], there: Collection[int]) -> None:
+    """Only what is otherwise than before is written. ``more`` faults are of networks; ``there``: the nodes that were
+    looked at and are not deleted meanwhile.
+    """
     session = change.session
-    said = [(one.on, one.name, one.detail) for one in serving.faults]
-    known = session.execute(select(faults.c.on, faults.c.name, faults.c.detail).order_by(faults.c.id)).all()
-    if [tuple(one) for one in known] != said:
-        session.execute(delete(faults))
-        if said:
-            session.execute(insert(faults), [dict(zip(("on", "name", "detail"), one, strict=True)) for one in said])
-    there = {one.id: {name: getattr(one, name) for name in _COLUMNS} for one in session.execute(select(hosts)).all()}
-    now = rows(serving, machines)
-    if new := [{"id": key, **values} for key, values in now.items() if key not in there]:
+    _keep_faults(session, look, [*look.serving.faults, *more])
+    known: dict[int, dict[str, Any]] = {}
+    for some in [None] if look.nodes is None else parts(look.nodes):
+        asked = select(hosts) if some is None else select(hosts).where(hosts.c.id.in_(some))
+        known |= {one.id: {name: getattr(one, name) for name in _COLUMNS} for one in session.execute(asked).all()}
+    now = {key: one for key, one in rows(look.serving, look.machines).items() if key in there}
+    if new := [{"id": key, **values} for key, values in now.items() if key not in known]:
         session.execute(insert(hosts), new)
-    if other := [{"_id": key, **now[key]} for key in now.keys() & there.keys() if there[key] != now[key]]:
+    if other := [{"_id": key, **now[key]} for key in now.keys() & known.keys() if known[key] != now[key]]:
         changed = update(hosts).where(hosts.c.id == bindparam("_id"))
         session.execute(changed.values({name: bindparam(name) for name in _COLUMNS}), other)
-    gone = sorted(there.keys() - now.keys())
-    for first in range(0, len(gone), _MANY):
-        session.execute(delete(hosts).where(hosts.c.id.in_(gone[first : first + _MANY])))
+    for gone in parts(known.keys() - now.keys()):
+        session.execute(delete(hosts).where(hosts.c.id.in_(gone)))
+    _keep_told(session, look.before, look.now)
+    boots = {key: asdict(one) for key, one in look.serving.boots.items()}
+    session.execute(update(state).where(state.c.base != look.base).values(base=look.base))
+    if look.boots_changed:
+        session.execute(update(state).values(boots=boots))
+
+
+def _keep_faults(session: Any, look: Look, several: Sequence[Fault]) -> None:
+    """Those of networks and of strangers are all there are; those of nodes are of the nodes that were looked at."""
+    names = ("node_id", "on", "name", "detail")
+    ids = {one.name: one.id for one in look.machines}
+    said = [(ids.get(one.name) if one.on == "node" else None, one.on, one.name, one.detail) for one in several]
+    ours = [faults.c.node_id.in_(some) for some in parts(look.nodes or ())]
+    known: dict[int, tuple[Any, ...]] = {}
+    for scope in [faults.c.id.is_not(None)] if look.nodes is None else [faults.c.node_id.is_(None), *ours]:
+        for one in session.execute(select(faults).where(scope)).all():
+            known[one.id] = tuple(getattr(one, name) for name in names)
+    for gone in parts(key for key, one in known.items() if one not in said):
+        session.execute(delete(faults).where(faults.c.id.in_(gone)))
+    there = set(known.values())
+    if new := [dict(zip(names, one, strict=True)) for one in said if one not in there]:
+        session.execute(insert(faults), new)
+
+
+def _keep_told(session: Any, before: Mapping[tuple[int, str], Told], now: Mapping[tuple[int, str], Told]) -> None:
+    gone = [{"_node": node, "_mac": mac} for node, mac in before if before[node, mac] != now.get((node, mac))]
+    if gone:
+        which = (told.c.node_id == bindparam("_node")) & (told.c.mac == bindparam("_mac"))
+        session.execute(delete(told).where(which), gone)
+    new = [{"node_id": key[0], "mac": key[1], **asdict(one)} for key, one in now.items() if before.get(key) != one]
+    if new:
+        session.execute(insert(told), new)
 
 
 def rows(serving: Serving, machines: Sequence[Machine]) -> dict[int, dict[str, Any]]:
@@ -56,6 +90,7 @@ def rows(serving: Serving, machines: Sequence[Machine]) -> dict[int, dict[str, A
             "dhcp4": dict(boot.dhcp4) if boot else {},
             "dhcp6": dict(boot.dhcp6) if boot else {},
             "why": why(machine, serving),
+            "domain": domain_of(machine),
         }
     return found
 

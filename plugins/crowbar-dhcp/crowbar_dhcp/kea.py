@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -60,6 +60,29 @@ def merged(there: Mapping[str, Any], ours: Mapping[str, Any], family: int) -> di
     others = [one for one in there.get(subnets, ()) if not is_ours(one)]
     foreign = [one for one in there.get(classes, ()) if not str(one.get("name", "")).startswith(PREFIX)]
     return {**there, **ours, subnets: others + list(ours[subnets]), classes: foreign + list(ours[classes])}
+
+
+def of_macs(there: Mapping[str, Any], macs: Collection[str], family: int) -> dict[str, Any]:
+    """The configuration that Kea has, without reservations of other MACs in Crowbar's subnets."""
+    subnets = f"subnet{family}"
+    several = [
+        {**one, "reservations": [each for each in one.get("reservations", ()) if each.get("hw-address") in macs]}
+        if is_ours(one) else one for one in there.get(subnets, ())
+    ]  # fmt: skip
+    return {**there, subnets: several}
+
+
+def among(there: Mapping[str, Any], ours: Mapping[str, Any], macs: Collection[str], family: int) -> dict[str, Any]:
+    """``ours``, which has reservations of these MACs alone, with those of others that Kea has: by their MACs, as
+    ``parts`` has them. Raises ``LookupError`` when Kea does not have one of the subnets."""
+    subnets = f"subnet{family}"
+    had = {one["id"]: one.get("reservations", ()) for one in there.get(subnets, ()) if is_ours(one)}
+    several = []
+    for one in ours[subnets]:
+        kept = [each for each in had[one["id"]] if each.get("hw-address") not in macs]
+        all_of_it = sorted([*kept, *one["reservations"]], key=lambda each: str(each.get("hw-address")))
+        several.append({**one, "reservations": all_of_it})
+    return {**ours, subnets: several}
 
 
 def is_ours(subnet: Mapping[str, Any]) -> bool:

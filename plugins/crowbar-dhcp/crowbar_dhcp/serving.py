@@ -12,7 +12,7 @@ import json
 import re
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 from urllib.parse import urlsplit
@@ -163,15 +163,6 @@ class Serving:
     """Nodes of networks that others serve alone: whether what they boot is what strangers boot, so that others, who
     tell all machines the same, tell it."""
 
-    @property
-    def sum(self) -> str:
-        """The same for all that say the same."""
-        said = [
-            [asdict(one) for one in self.subnets], [asdict(one) for one in self.reservations],
-            {key: asdict(one) for key, one in self.boots.items()}, asdict(self.strangers), asdict(self.options),
-        ]  # fmt: skip
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
     def of(self, family: int) -> tuple[Subnet, ...]:
         """Those in which servers give addresses."""
         return tuple(one for one in self.subnets if one.family == family and not one.proxied)
@@ -186,7 +177,7 @@ def serving_of(
     """What should be served. The order of what is given does not matter."""
     faults: list[Fault] = []
     subnets = _subnets(nets, faults)
-    cards = {one.id: _macs(one) for one in machines}
+    cards = {one.id: cards_of(one) for one in machines}
     owners = _owners(machines, cards, faults)
     reservations: list[Reservation] = []
     boots: dict[str, Boot] = {}
@@ -332,7 +323,8 @@ def _slice(net: Net) -> tuple[str, str] | None:
     return None
 
 
-def _macs(machine: Machine) -> list[str]:
+def cards_of(machine: Machine) -> list[str]:
+    """Its MACs, as they are served."""
     plain = dict.fromkeys(one.lower().replace("-", ":") for one in machine.macs)
     return [one for one in plain if _MAC.fullmatch(one) and not int(one[:2], 16) & 1]
 

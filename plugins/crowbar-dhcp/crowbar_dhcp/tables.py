@@ -40,6 +40,25 @@ hosts = Table(
     Column("dhcp4", JsonType, nullable=False),
     Column("dhcp6", JsonType, nullable=False),
     Column("why", Text, nullable=False),
+    Column("domain", String(255), nullable=False),
+)
+marks = Table(
+    "dhcp_marks", _metadata, Column("id", Integer, primary_key=True), Column("node_id", Integer, nullable=False)
+)
+told = Table(
+    "dhcp_told",
+    _metadata,
+    Column("node_id", Integer, primary_key=True),
+    Column("mac", String(17), primary_key=True),
+    Column("boot", String(10), nullable=False),
+    Column("sum", String(64), nullable=False),
+)
+state = Table(
+    "dhcp_state",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("base", String(64), nullable=False),
+    Column("boots", JsonType, nullable=False),
 )
 foreign = Table(
     "dhcp_foreign",
@@ -57,6 +76,7 @@ faults = Table(
     "dhcp_faults",
     _metadata,
     Column("id", Integer, primary_key=True),
+    Column("node_id", Integer),
     Column("on", String(8), nullable=False),
     Column("name", String(255), nullable=False),
     Column("detail", Text, nullable=False),

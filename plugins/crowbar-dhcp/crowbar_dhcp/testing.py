@@ -1,16 +1,20 @@
-"""Whether a driver keeps to what ``drivers.Driver`` says: random changes, kills in between, then no difference."""
+"""Whether a driver keeps to what ``drivers.Driver`` says: random changes, of which each is told by itself where it can
+be, kills in between, then no difference.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from crowbar_core import CrowbarError
-from crowbar_dhcp.drivers import Driver
+from crowbar_dhcp.drivers import Driver, Part
 from crowbar_dhcp.serving import NOTHING, Boot, Machine, Net, Options, Serving, serving_of
 
 _TRIES = 5
+_LOOKED_AT = 7
+"""After every so many changes it is looked whether the server has what it was told of single nodes."""
 
 
 def check_dhcp_driver(
@@ -24,20 +28,46 @@ def check_dhcp_driver(
     world = _World(chance, families)
     strikes = set(chance.sample(range(changes), kills)) if kill else set()
     said: list[str] = []
+    confirmed: Serving | None = None
+    """What it has; None: that is not known."""
     for turn in range(changes):
         world.change()
+        wanted = world.wanted()
         if turn in strikes and kill:
             kill()
         try:
-            driver.bring(world.wanted())
+            _tell(driver, confirmed, wanted)
         except CrowbarError:
-            continue  # it may fail while the server is away: what is wanted then is brought later
+            confirmed = None  # it may fail while the server is away: all that is wanted then is brought later
+            continue
+        if confirmed is not None and turn % _LOOKED_AT == 0:
+            said += [f"told of some, there differs: {one}" for one in driver.differences(wanted)]
+            said += [f"it is told of the same twice: {one}" for one in _tell(driver, confirmed, wanted)]
+        confirmed = wanted
+    if confirmed is not None:
+        said += [f"told of some, in the end there differs: {one}" for one in driver.differences(confirmed)]
     said += _settled(driver, world.wanted(), "after all changes")
     if kill:
         kill()
         said += [f"started anew, it has otherwise: {one}" for one in driver.differences(world.wanted())]
     said += _settled(driver, NOTHING, "when nothing is to be served")
     return said
+
+
+def part_of(before: Serving, wanted: Serving) -> Part | None:
+    """What a server is to be told that has had ``before`` confirmed; None: it must be told all."""
+    if (before.subnets, before.options, before.strangers) != (wanted.subnets, wanted.options, wanted.strangers):
+        return None
+    had, has = set(before.reservations), set(wanted.reservations)
+    nodes = {one.node for one in had ^ has}
+    macs = frozenset(one.mac for one in had | has if one.node in nodes)
+    mine = tuple(one for one in wanted.reservations if one.mac in macs)
+    return Part(serving=replace(wanted, reservations=mine), macs=macs)
+
+
+def _tell(driver: Driver, confirmed: Serving | None, wanted: Serving) -> Sequence[str]:
+    part = part_of(confirmed, wanted) if confirmed is not None else None
+    return driver.bring(wanted) if part is None else driver.bring_some(part)
 
 
 def _settled(driver: Driver, wanted: Serving, when: str) -> list[str]:
@@ -71,6 +101,7 @@ class _World:
             self._address,
             self._boot,
             self._delete,
+            self._cards,
             self._pool,
         ]
         self.chance.choice(deeds)()
@@ -114,6 +145,16 @@ class _World:
         four = {"bios": f"tftp://198.51.100.3/{what}.kpxe", "ipxe": f"http://198.51.100.3/{what}.ipxe"}
         six = {"uefi": f"tftp://[2001:db8:1::3]/{what}.efi"}
         self._put(self._some(), boot=Boot(by="p", dhcp4=four, dhcp6=six) if what else Boot())
+
+    def _cards(self) -> None:
+        """Another card, one more, or that of another node, so that it is nobody's."""
+        if (key := self._some()) is None:
+            return
+        mine = self.machines[key].macs
+        new = f"02:00:5e:01:00:{self.chance.randrange(256):02x}"
+        theirs = self.machines[self.chance.choice(sorted(self.machines))].macs
+        several = self.chance.choice([(new,), (new, *mine), (*mine[:1], *theirs[:1]), mine[:1]])
+        self._put(key, macs=tuple(dict.fromkeys(several)))
 
     def _delete(self) -> None:
         if (key := self._some()) is not None:

@@ -61,7 +61,7 @@ def test_radvds_configuration_is_this() -> None:
 
 
 def test_the_order_of_what_is_known_does_not_matter() -> None:
-    assert serving_of(NETS[::-1], NODES[::-1], OPTIONS).sum == serving_of(NETS, NODES, OPTIONS).sum
+    assert serving_of(NETS[::-1], NODES[::-1], OPTIONS) == serving_of(NETS, NODES, OPTIONS)
 
 
 def test_only_nodes_with_macs_in_networks_of_the_category_admin_are_told_anything() -> None:
@@ -308,6 +308,10 @@ class Commands:
                 return {"result": 3, "arguments": {"count": 0, "hosts": []}}
             upto = {"source-index": 1, "from": arguments["from"] + 2}
             return {"result": 0, "arguments": {"count": len(page), "hosts": page, "next": upto}}
+        if command == "reservation-get":
+            asked = arguments["subnet-id"], arguments["identifier"]
+            found = [one for one in self.hosts if self.key(one) == asked]
+            return {"result": 0, "arguments": found[0]} if found else {"result": 3}
         if command == "reservation-add":
             new = arguments["reservation"]
             if any(self.key(one) == self.key(new) for one in self.hosts):
@@ -341,6 +345,7 @@ def test_host_commands_put_and_take_away_single_reservations_and_leave_those_of_
     hosts.write(put, drop)
     assert hosts.read() == wanted
     key = min(wanted)
+    assert hosts.read([key, (1, theirs["hw-address"]), (1, "52:54:00:88:00:98")]) == {key: wanted[key]}
     changed = {**wanted, key: replace(wanted[key], hostname="other.lab.test")}
     changed.pop(max(wanted))
     put, drop, lines = kea_hosts.differences(hosts.read(), changed)

@@ -32,6 +32,15 @@ class Server:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """What is to be told of some MACs: ``serving`` is whole but for its reservations, which are those of ``macs``
+    alone. A MAC without one is to have none. Of a node they are all that it has, and has had."""
+
+    serving: Serving
+    macs: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lease:
     """An address that a machine has. ``until``: seconds since 1970. ``mac`` is '' where the server does not know it."""
 
@@ -49,6 +58,10 @@ class ServerRefuses(CrowbarError):
     """The server answers, and does not take what it is told; it serves what it served before."""
 
 
+class ServerDiffers(CrowbarError):
+    """The server does not have what it had confirmed, so that a part is not enough: it must be told all."""
+
+
 class Driver(Protocol):
     proxies: ClassVar[bool]
     """Whether the server tells machines what to boot where others give addresses (``Subnet.proxied``). One that does
@@ -61,6 +74,12 @@ class Driver(Protocol):
         it returns, the server says so to machines, and says so again after it was started anew. What is not Crowbar's
         on the server stays. Raises ``ServerDown``, ``ServerRefuses``; until it is called again, anything of it may then
         be served, or, for ``ServerRefuses``, what was served before.
+        """
+
+    def bring_some(self, part: Part) -> Sequence[str]:
+        """Make the reservations of these MACs just these, and what is booted as ``part.serving`` says, where the server
+        had all the rest confirmed: that is neither read nor sent where it can do without. Returns and raises as
+        ``bring``; raises ``ServerDiffers`` when it turns out that the server does not have the rest.
         """
 
     def differences(self, wanted: Serving) -> Sequence[str]:

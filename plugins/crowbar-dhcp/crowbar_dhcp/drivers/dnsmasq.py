@@ -23,7 +23,7 @@ from crowbar_jig_script.remote import Remote
 
 from crowbar_core import CrowbarError, cluster
 from crowbar_dhcp import dnsmasq
-from crowbar_dhcp.drivers import Lease, Server, ServerDown, ServerRefuses
+from crowbar_dhcp.drivers import Lease, Part, Server, ServerDown, ServerRefuses
 from crowbar_dhcp.serving import Serving
 
 _REFUSED, _DEAF = 9, 8
@@ -33,8 +33,9 @@ cd {place} 2>/dev/null && [ -x restart ] || {{ echo absent; exit 0; }}
 pid=$(cat pid 2>/dev/null) && [ "$(cat /proc/$pid/comm 2>/dev/null)" = dnsmasq ] || echo down
 [ ! -e pending ] || echo pending
 sha256sum dnsmasq.conf 2>/dev/null | cmp -s - started || echo otherwise
-find dnsmasq.conf options hosts -type f ! -name 'zz-*' -exec sha256sum {{}} + 2>/dev/null || true
+{sums} 2>/dev/null || true
 """
+_ALL = "find dnsmasq.conf options hosts -type f ! -name 'zz-*' -exec sha256sum {} +"
 _BRING = """
 set -eu
 cd {place}
@@ -84,7 +85,12 @@ class Dnsmasq:
         self._node, self._place = at.hostname if at.scheme == "node" else None, at.path
 
     def bring(self, wanted: Serving) -> Sequence[str]:
-        there = self._look()
+        return self._bring(wanted, self._look())
+
+    def bring_some(self, part: Part) -> Sequence[str]:
+        return self._bring(part.serving, self._look([dnsmasq.file_of(one) for one in sorted(part.macs)]))
+
+    def _bring(self, wanted: Serving, there: There) -> Sequence[str]:
         files = dnsmasq.files(wanted, self._place)
         lines = _differences(there, files)
         if not lines:
@@ -118,10 +124,12 @@ class Dnsmasq:
             found.append(Lease(address=address, mac=mac, hostname="" if name == "*" else name, until=int(until)))
         return found
 
-    def _look(self) -> There:
-        """Raises ``ServerDown`` also when it does not run."""
+    def _look(self, hosts: Sequence[str] | None = None) -> There:
+        """``hosts``: which of its files of nodes are looked at; None: all. Raises ``ServerDown`` also when it does not
+        run."""
         words, files = set(), {}
-        for line in self._run(_LOOK.format(place=shlex.quote(self._place))).splitlines():
+        sums = _ALL if hosts is None else shlex.join(["sha256sum", dnsmasq.CONF, dnsmasq.OPTIONS, *hosts])
+        for line in self._run(_LOOK.format(place=shlex.quote(self._place), sums=sums)).splitlines():
             said, _, name = line.partition("  ")
             if name:
                 files[name] = said

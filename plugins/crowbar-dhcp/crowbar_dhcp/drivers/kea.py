@@ -7,14 +7,14 @@ the new one first, takes it as a whole or not at all, and writes it down for its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import requests
 
 from crowbar_dhcp import kea
-from crowbar_dhcp.drivers import Lease, Server, ServerDown, ServerRefuses, kea_hosts
+from crowbar_dhcp.drivers import Lease, Part, Server, ServerDiffers, ServerDown, ServerRefuses, kea_hosts
 from crowbar_dhcp.serving import Serving
 
 _CONNECT, _QUICK = 3.0, 5.0
@@ -46,29 +46,51 @@ class Kea:
     def bring(self, wanted: Serving) -> Sequence[str]:
         said: list[str] = []
         for family in (4, 6):
-            said += self._bring(wanted, family)
+            said += self._bring(wanted, family, None)
         return said
 
-    def _bring(self, wanted: Serving, family: int) -> list[str]:
+    def bring_some(self, part: Part) -> Sequence[str]:
+        said: list[str] = []
+        for family in (4, 6):
+            said += self._bring(part.serving, family, part.macs)
+        return said
+
+    def _bring(self, wanted: Serving, family: int, macs: Collection[str] | None) -> list[str]:
+        """``macs``: those to be told of; None: all is."""
         there = self._configuration(family, needed=bool(wanted.of(family)))
         if there is None:
             return []
         name = f"Dhcp{family}"
         kept = self._kept(there[name], wanted, family)
-        found = kea.differences(there[name], kept.ours, family)
+        found = kea.differences(
+            there[name] if macs is None else kea.of_macs(there[name], macs, family), kept.ours, family
+        )
         if found:
-            new = {name: kea.merged(there[name], kept.ours, family)}
+            ours = kept.ours if macs is None or kept.hosts else kea.among(there[name], kept.ours, macs, family)
+            new = {name: kea.merged(there[name], ours, family)}
             self._do("config-test", family, new)
             self._do("config-set", family, new)
-        put, drop, lines = kea_hosts.differences(kept.hosts.read(), kept.wanted) if kept.hosts else ({}, [], [])
+        only = None if macs is None else [(one.id, mac) for one in wanted.of(family) for mac in macs]
+        put, drop, lines = kea_hosts.differences(kept.hosts.read(only), kept.wanted) if kept.hosts else ({}, [], [])
         try:
             if kept.hosts and (put or drop):
                 kept.hosts.write(put, drop)
         finally:
             # Also when nothing differs: who was killed after it had told it has not had it written down.
-            if found or lines or wanted.of(family):
+            if found or (lines and not kept.stored) or (macs is None and wanted.of(family)):
                 self._write(family)
         return [f"DHCPv{family}: {one}" for one in (*found, *lines)]
+
+    def _all(
+        self, there: Mapping[str, Any], kept: Kept, macs: Collection[str] | None, family: int
+    ) -> Mapping[str, Any]:
+        """What is to be Crowbar's in the configuration, with the reservations of all other MACs that it has."""
+        if macs is None or kept.hosts:
+            return kept.ours
+        try:
+            return kea.among(there, kept.ours, macs, family)
+        except LookupError:
+            raise ServerDiffers(f"Kea at {self._server.url} has subnets less than it was told.") from None
 
     def _write(self, family: int) -> None:
         """Kea says that it has written it also when its disk is full; then what it has written has no size."""

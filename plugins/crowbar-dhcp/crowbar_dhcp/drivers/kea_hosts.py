@@ -21,7 +21,7 @@ from crowbar_dhcp.serving import Serving
 Key = tuple[int, str]
 """The number of a subnet, and a MAC."""
 Do = Callable[..., dict[str, Any]]
-COMMANDS = frozenset(("reservation-add", "reservation-del", "reservation-get-page"))
+COMMANDS = frozenset(("reservation-add", "reservation-del", "reservation-get", "reservation-get-page"))
 _PAGE = 1000
 _CONNECT = 3
 
@@ -36,8 +36,8 @@ class Host:
 
 
 class Hosts(Protocol):
-    def read(self) -> Mapping[Key, Host]:
-        """All that are Crowbar's. Raises ``ServerDown``, ``ServerRefuses``."""
+    def read(self, only: Collection[Key] | None = None) -> Mapping[Key, Host]:
+        """All that are Crowbar's, or those of these. Raises ``ServerDown``, ``ServerRefuses``."""
 
     def write(self, put: Mapping[Key, Host], drop: Collection[Key]) -> None:
         """Those of ``drop`` go, then those of ``put`` come: none of them is there then. Raises ``ServerDown``;
@@ -83,12 +83,20 @@ class HostCommands:
         self._do, self._family = do, family
         self._target = "alternate" if stored else "primary"
 
-    def read(self) -> Mapping[Key, Host]:
+    def read(self, only: Collection[Key] | None = None) -> Mapping[Key, Host]:
         found: dict[Key, Host] = {}
+        if only is not None:
+            for subnet, mac in only:
+                which = {"subnet-id": subnet, "identifier-type": "hw-address", "identifier": mac}
+                asked = {**which, "operation-target": self._target}
+                one = self._do("reservation-get", self._family, asked).get("arguments") or {}
+                if OURS in (one.get("user-context") or {}):
+                    found[subnet, mac] = host_of(one)
+            return found
         at = {"source-index": 0, "from": 0}
         while True:
-            asked = {"limit": _PAGE, "operation-target": self._target, **at}
-            said = self._do("reservation-get-page", self._family, asked).get("arguments", {})
+            page_at = {"limit": _PAGE, "operation-target": self._target, **at}
+            said = self._do("reservation-get-page", self._family, page_at).get("arguments", {})
             page = said.get("hosts", ())
             found |= {
                 (one["subnet-id"], one["hw-address"]): host_of(one)
@@ -127,16 +135,20 @@ class HostTables:
     def __init__(self, url: str, family: int) -> None:
         self._url, self._family = url, family
 
-    def read(self) -> Mapping[Key, Host]:
+    def read(self, only: Collection[Key] | None = None) -> Mapping[Key, Host]:
         asked = (
             f"SELECT h.dhcp{self._family}_subnet_id, encode(h.dhcp_identifier, 'hex'), coalesce(h.hostname, ''), "
-            f"h.ipv4_address, coalesce(h.dhcp{self._family}_client_classes, ''), r.addresses FROM hosts h "
-            "LEFT JOIN (SELECT host_id, array_agg(address::text ORDER BY reservation_id) AS addresses "
-            "FROM ipv6_reservations GROUP BY host_id) r ON r.host_id = h.host_id "
-            f"WHERE h.dhcp_identifier_type = 0 AND h.dhcp{self._family}_subnet_id IS NOT NULL AND {_MINE}"
+            f"h.ipv4_address, coalesce(h.dhcp{self._family}_client_classes, ''), "
+            "(SELECT array_agg(r.address::text ORDER BY r.reservation_id) FROM ipv6_reservations r WHERE "
+            f"r.host_id = h.host_id) FROM hosts h WHERE h.dhcp_identifier_type = 0 AND "
+            f"h.dhcp{self._family}_subnet_id IS NOT NULL AND {_MINE}"
         )
+        macs = None if only is None else [_octets(one) for one in sorted({mac for _, mac in only})]
         with _Connected(self._url) as there:
-            there.execute(asked)
+            if macs is None:
+                there.execute(asked)
+            else:
+                there.execute(f"{asked} AND h.dhcp_identifier = ANY (%s::bytea[])", [macs])
             rows = there.fetchall()
         return {
             (subnet, ":".join(mac[at : at + 2] for at in range(0, len(mac), 2))): Host(
