@@ -3,6 +3,9 @@ and a thousand PXE clients at once.
 
 Each host has a MAC and an address of IPv4. The bare Kea is given the same by one ``config-set``, its hosts database by
 one INSERT. Measured on our side is all from what is known of networks and nodes until the server has confirmed it.
+
+One change is a node that is renamed in a whole core; what `dhcp-database` needs for it is measured at 10,000 and at 100
+by turns, with the statements (of the core's database) and the messages to Kea that it takes.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import ipaddress
+import itertools
 import json
 import os
 import statistics
@@ -17,21 +21,24 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import crowbar_dhcp
+import crowbar_jig_script
+import crowbar_network
 import psycopg2.extras
-from crowbar_dhcp import kea
+from crowbar_dhcp import database, kea, marks, services
 from crowbar_dhcp.drivers.kea import Kea
 from crowbar_dhcp.serving import Machine, Net, Options, Serving, serving_of
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 
 from benchmarks.sides.answers import Change, answers, follow, whole
+from benchmarks.sides.beds import Counted, rename, with_nodes
 from crowbar_core.client import Client
-from crowbar_core.testing import PostgresServer
+from crowbar_core.testing import PostgresServer, Testbed
 
 MANY, FEW, ROUNDS, SINGLES, ANSWERS, CLIENTS = 10_000, 100, 3, 9, 5, 1000
 NETS = [Net(id=1, network="admin", subnet="10.77.0.0/16", ranges={"dhcp": ("10.77.4.0", "10.77.4.255")})]
@@ -67,15 +74,6 @@ def _bring(driver: Kea, machines: Sequence[Machine]) -> float:
     return _took(lambda: driver.bring(serving_of(NETS, machines, Options())))
 
 
-def _one(driver: Kea, machines: list[Machine]) -> float:
-    """Seconds for one of them that gets another name, in the middle of several."""
-    took = []
-    for number in range(SINGLES):
-        machines[7] = replace(machines[7], name=f"r{number}.bench.test")
-        took.append(_bring(driver, machines))
-    return statistics.median(took)
-
-
 def _raw_config(one: Any, serving: Serving) -> float:
     driver: Kea = one.driver
     there = driver._do("config-get", 4)["arguments"]
@@ -102,7 +100,7 @@ def _raw_rows(one: Any, serving: Serving) -> float:
 
 def _many(lab: Lab, place: Path, name: str, postgres: PostgresServer | None, quick: bool) -> dict[str, Any]:
     count, rounds = (1000, 1) if quick else (MANY, ROUNDS)
-    machines, few = _machines(count), _machines(FEW)
+    machines = _machines(count)
     serving = serving_of(NETS, machines, Options())
     raw, ours = [], []
     for number in range(rounds):
@@ -111,15 +109,97 @@ def _many(lab: Lab, place: Path, name: str, postgres: PostgresServer | None, qui
         with _kea().KeaHere(lab, place / f"{name}-{number}", postgres) as told:
             ours.append(inside(lab, partial(_bring, told.driver, machines)))
             print(f"{name}, {count} hosts: raw {raw[-1]:.2f} s, by the driver {ours[-1]:.2f} s", flush=True)
-            if number == rounds - 1:
-                many = inside(lab, partial(_one, told.driver, machines))
-                inside(lab, partial(_bring, told.driver, few))
-                less = inside(lab, partial(_one, told.driver, few))
-    print(f"{name}, one renamed among {count}: {many * 1e3:.0f} ms, among {FEW}: {less * 1e3:.0f} ms", flush=True)
+    return {f"dhcp {name} many / raw": round(statistics.median(ours) / statistics.median(raw), 2)}
+
+
+# ---------------------------------------------------------------- one among them
+
+
+def _cluster(bed: Testbed, count: int) -> int:
+    """So many nodes with a MAC and an address each, and a server that is still to be registered; the id of one."""
+    ranges = [{"name": "host", "first": "10.77.16.1/16", "last": "10.77.63.254/16"},
+              {"name": "dhcp", "first": "10.77.4.0/16", "last": "10.77.4.255/16"}]  # fmt: skip
+    nodes = with_nodes(
+        bed, count, zone="bench.test", network={"ranges": ranges, "v6prefix": "fd00:77::/64"},
+        more=lambda at: {"hint": {"hint-admin-macs": [f"52:54:00:0a:{at >> 8:02x}:{at & 255:02x}"]}},
+    )  # fmt: skip
+    bed.bind("dhcp-service")
+    return nodes[7]
+
+
+def _tell(bed: Testbed) -> float:
+    said: list[str] = []
+    began = time.perf_counter()
+    with bed.serving():
+        database.tell({}, said.append)
+    took = time.perf_counter() - began
+    with bed.read() as session:
+        assert [one.problem for one in services.all_services(session)] == [""], said
+    return took
+
+
+def _renamed(bed: Testbed, number: int, old: str, new: str) -> tuple[float, int, int]:
+    """Seconds, statements and messages of dhcp-database for a node that is called otherwise."""
+    rename(bed, f"{old}.bench.test", f"{new}.bench.test")
+    with bed.serving() as here, here.change() as change:
+        marks.note(change, [number])
+    with Counted(bed, Kea, "_do") as counted:
+        took = _tell(bed)
+    return took, counted.statements, counted.messages
+
+
+def _one(
+    lab: Lab, place: Path, name: str, postgres: PostgresServer | None, beds: dict[str, tuple[Testbed, int]], quick: bool
+) -> dict[str, Any]:  # fmt: skip
+    """The clusters take turns, each with a Kea of its own."""
+    rounds, singles = (1, 3) if quick else (ROUNDS, SINGLES)
+    found: dict[str, list[tuple[float, int, int]]] = {among: [] for among in beds}
+    for at in range(rounds):
+        for among, (bed, number) in beds.items():
+            with _kea().KeaHere(lab, place / f"{name}-{among}-{at}", postgres) as one:
+                server = one.driver._server
+                with bed.change() as change:
+                    [bound] = bed.node_roles(role="dhcp-service")
+                    services.register(
+                        change, bound.id, name="bench", driver="kea", url=server.url, secret=server.password,
+                        database=server.database,
+                        options={"user": server.user, "interfaces": [list(each) for each in server.interfaces]},
+                    )  # fmt: skip
+                inside(lab, partial(_tell, bed), timeout=600)
+                names = [_called(bed, number), *(f"{name.partition(' ')[0]}-{at}-{turn}" for turn in range(singles))]
+                for old, new in itertools.pairwise(names):
+                    found[among].append(inside(lab, partial(_renamed, bed, number, old, new), timeout=600))
+    middle = {
+        among: [statistics.median(each) for each in zip(*several, strict=True)] for among, several in found.items()
+    }
+    for among, (seconds, statements, messages) in middle.items():
+        print(f"{name}, one renamed among {among}: {seconds * 1e3:.0f} ms, {statements:.0f} statements, {messages:.0f} "
+              "messages", flush=True)  # fmt: skip
+    many, few = middle.values()
     return {
-        f"dhcp {name} many / raw": round(statistics.median(ours) / statistics.median(raw), 2),
-        f"dhcp {name} one among many / few": round(many / less, 2), f"dhcp {name} one ms": round(many * 1e3),
+        f"dhcp {name} one among many / few": round(many[0] / few[0], 2), f"dhcp {name} one ms": round(many[0] * 1e3),
+        f"dhcp {name} one statements": [int(many[1]), int(few[1])],
+        f"dhcp {name} one messages": [int(many[2]), int(few[2])],
     }  # fmt: skip
+
+
+def _called(bed: Testbed, number: int) -> str:
+    with bed.serving() as here:
+        [one] = here.nodes([number])
+    return one.name.partition(".")[0]
+
+
+def _ones(lab: Lab, place: Path, postgres: PostgresServer, quick: bool) -> dict[str, Any]:
+    count = 1000 if quick else MANY
+    barclamps = (crowbar_jig_script, crowbar_network, crowbar_dhcp)
+    results: dict[str, Any] = {}
+    for core in ("sqlite", "postgresql"):
+        urls = ["", ""] if core == "sqlite" else [postgres.create_database(), postgres.create_database()]
+        with Testbed(*barclamps, database_url=urls[0]) as large, Testbed(*barclamps, database_url=urls[1]) as small:
+            beds = {str(count): (large, _cluster(large, count)), str(FEW): (small, _cluster(small, FEW))}
+            for kind, its in (("hosts database", postgres), ("configuration", None)):
+                results |= _one(lab, place, f"{kind} ({core})", its, beds, quick)
+    return results
 
 
 def _storm(lab: Lab, place: Path, name: str, postgres: PostgresServer | None) -> dict[str, Any]:
@@ -208,4 +288,4 @@ def measure(quick: bool) -> dict[str, Any]:
         for name, its in (("configuration", None), ("hosts database", postgres)):
             results |= _storm(lab, place, name, its)
             results |= _many(lab, place, name, its, quick)
-        return results
+        return results | _ones(lab, place, postgres, quick)

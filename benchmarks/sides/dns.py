@@ -30,16 +30,11 @@ from crowbar_dns import tables as dns_tables
 from crowbar_dns.testing import REVERSE
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
-from crowbar_network import allocating
-from crowbar_network.telling import row_of
-from sqlalchemy import delete, event, select
+from sqlalchemy import delete, select
 
-from benchmarks.cluster import OPERATOR
 from benchmarks.sides.answers import Change, answers, follow, whole
-from crowbar_core import NodeView
+from benchmarks.sides.beds import Counted, rename, with_nodes
 from crowbar_core.client import Client
-from crowbar_core.services.cluster import registering
-from crowbar_core.services.cluster.registering import NewNode
 from crowbar_core.testing import PostgresServer, Testbed
 
 MANY, FEW, SINGLES, ROUNDS, ANSWERS = 10_000, 100, 30, 3, 8
@@ -101,21 +96,8 @@ def _lines(bed: Testbed) -> dict[str, list[str]]:
 
 def _cluster(bed: Testbed, count: int) -> list[int]:
     """So many nodes, each with an address of each family, and a server that is still to be registered."""
-    web = bed.web("operator")
     ranges = [{"name": "host", "first": "10.9.0.1/16", "last": "10.9.63.254/16"}]
-    body = {"name": "admin", "category": "admin", "ranges": ranges, "v6prefix": "fd00:9::/64"}
-    made = web.post("/api/v2/networks", json=body)
-    assert made.status_code == 201, made.json
-    nodes: list[int] = []
-    for start in range(0, count, 1000):
-        names = [NewNode(name=f"n{at:05}.{ZONE}") for at in range(start, min(start + 1000, count))]
-        nodes += registering.create_nodes(bed.parts, OPERATOR, names)
-    for start in range(0, count, 500):
-        with bed.change() as change:
-            row = row_of(change.session, made.json["id"])
-            views = [NodeView(id=ref, name=f"n{start + at:05}.{ZONE}")
-                     for at, ref in enumerate(nodes[start : start + 500])]  # fmt: skip
-            allocating.allocate_many(change, row, views)
+    nodes = with_nodes(bed, count, zone=ZONE, network={"ranges": ranges, "v6prefix": "fd00:9::/64"})
     bed.bind("dns-service")
     return nodes
 
@@ -154,37 +136,12 @@ def _all(bed: Testbed, nodes: list[int], running: Any) -> float:
 # ---------------------------------------------------------------- one among them
 
 
-class _Counted:
-    """How many statements and messages there were."""
-
-    def __init__(self, bed: Testbed) -> None:
-        self.statements = self.messages = 0
-        self._engine = bed.parts.store.engine
-        self._send = dns.query.send_tcp
-
-    def _note(self, *_: object) -> None:
-        self.statements += 1
-
-    def _noting(self, *given: Any, **named: Any) -> Any:
-        self.messages += 1
-        return self._send(*given, **named)
-
-    def __enter__(self) -> _Counted:
-        event.listen(self._engine, "before_cursor_execute", self._note)
-        dns.query.send_tcp = self._noting
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        event.remove(self._engine, "before_cursor_execute", self._note)
-        dns.query.send_tcp = self._send
-
-
 def _rename(bed: Testbed, number: int, name: str, new: str) -> tuple[float, int, int]:
     """Seconds, statements and messages of dns-database for a node that is called otherwise."""
-    assert bed.web("operator").patch(f"/api/v2/nodes/{name}", json={"name": new}).status_code == 200
+    rename(bed, name, new)
     with bed.serving() as here, here.change() as change:
         entries.note(change, [number])
-    with _Counted(bed) as counted:
+    with Counted(bed, dns.query, "send_tcp") as counted:
         took = _tell(bed)
     return took, counted.statements, counted.messages
 

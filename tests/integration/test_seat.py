@@ -161,6 +161,13 @@ def test_cluster_answers_in_a_periodic_job(bed: Testbed) -> None:
     assert SEEN["periodic"] == ALL
 
 
+def test_nodes_of_some_ids_are_those_of_them_that_there_are(bed: Testbed) -> None:
+    two, one = bed.add_node("n2").id, bed.node("n1").id
+    with bed.serving() as here:
+        assert [node.id for node in here.nodes([two, one, two + 99])] == [one, two]
+        assert here.nodes([]) == ()
+
+
 def test_outside_of_all_that_the_core_calls_there_is_no_cluster() -> None:
     with pytest.raises(LookupError, match="There is no cluster here: cluster\\(\\) answers in hooks, runs"):
         cluster()
