@@ -52,6 +52,12 @@ class Change(Protocol):
         brings with it.
         """
 
+    def put_user(self, name: str, *, password: str, role: str = "admin") -> bool:
+        """A person who comes in with this password: made with that role (viewer, operator or admin), or, when there is
+        one of that name, given it; whoever is logged in with the old one logs in anew. Returns whether one was made.
+        Raises ``BadInput`` with ``/name``, ``/password`` or ``/role``.
+        """
+
     def seal(self, text: str) -> str:
         """The text encrypted with the installation's key, for a column of one's own."""
 

@@ -75,6 +75,9 @@ class LiveChange:
         until = self.now + timedelta(seconds=seconds)
         return users.node_token(self.session, self._actor, node_id, purpose=purpose, expires_at=until)
 
+    def put_user(self, name: str, *, password: str, role: str = "admin") -> bool:
+        return users.put_user(self.session, self.now, self._actor, name=name, password=password, role=role)
+
     def seal(self, text: str) -> str:
         return seal_text(self._turn.parts.cipher, text)
 

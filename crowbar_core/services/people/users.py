@@ -150,6 +150,26 @@ def create_user(parts: Parts, actor: Actor, *, name: str, password: str, role: s
         return user_id
 
 
+def put_user(session: Session, now: datetime, actor: Actor, *, name: str, password: str, role: str) -> bool:
+    """Make a user, or give the one of that name this password, in a transaction that is open. Whether one was made."""
+    name = names.plain_name(name, what="user")
+    _check_role(role)
+    hashed = _hash(_check_password(password))
+    known = users.of_name(session, name)
+    if known is None:
+        users.add(session, name=name, role=role, password_hash=hashed)
+        _audit(session, actor, "user.create", f"user {name}", {"role": role})
+    else:
+        _give_password(session, now, actor, known, hashed)
+    return known is None
+
+
+def _give_password(session: Session, now: datetime, actor: Actor, user: Any, hashed: str, **detail: Any) -> None:
+    users.set_password(session, now, user.id, hashed)
+    sessions.remove_of_user(session, user.id)
+    _audit(session, actor, "user.password", f"user {user.name}", detail)
+
+
 def change_user(parts: Parts, actor: Actor, user_id: int, changes: Mapping[str, Any]) -> None:
     """Change ``name`` or ``role``. The last administrator keeps that role."""
     values = dict(changes)
@@ -183,12 +203,11 @@ def set_password(parts: Parts, actor: Actor, user_id: int, password: str, *, rev
     hashed = _hash(_check_password(password))
     with parts.store.write(graph=False) as session:
         user = _user(session, user_id)
-        users.set_password(session, parts.store.now(session), user_id, hashed)
-        sessions.remove_of_user(session, user_id)
         held = tokens.count_of_user(session, user_id)
         if revoke_tokens:
             tokens.remove_of_user(session, user_id)
-        _audit(session, actor, "user.password", f"user {user.name}", {"tokens_revoked": held} if revoke_tokens else {})
+        told = {"tokens_revoked": held} if revoke_tokens else {}
+        _give_password(session, parts.store.now(session), actor, user, hashed, **told)
         return held
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from crowbar_core import Attribute, Barclamp, NodeView, Probe, cluster, hookimpl
 from crowbar_jig_script.connections import connections_for
+from crowbar_jig_script.first_questions import on_wizard_end as on_wizard_end
 from crowbar_jig_script.first_questions import wizard_steps as wizard_steps
 from crowbar_jig_script.probe import addresses_of, probe
 from crowbar_jig_script.settings import Settings

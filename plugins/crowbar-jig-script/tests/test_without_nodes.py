@@ -176,7 +176,7 @@ def test_the_package_is_a_plugin_with_these_hooks_and_no_others() -> None:
     manager = pluggy.PluginManager("crowbar")
     manager.register(crowbar_jig_script)
     hooks = {caller.name for caller in manager.get_hookcallers(crowbar_jig_script) or []}
-    assert hooks == {"register_barclamp", "node_addresses", "probe_node", "wizard_steps"}
+    assert hooks == {"register_barclamp", "node_addresses", "on_wizard_end", "probe_node", "wizard_steps"}
     assert crowbar_jig_script.register_barclamp().name == "jig-script"
     assert crowbar_jig_script.register_barclamp().settings is Settings
 

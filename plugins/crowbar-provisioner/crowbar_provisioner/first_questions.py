@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import insert
 
-from crowbar_core import BadInput, Bind, Change, FieldError, Refused, cluster, hookimpl
+from crowbar_core import BadInput, Bind, Change, FieldError, Refused, SetAttribute, cluster, hookimpl
 from crowbar_provisioner import catalogue, defaults
 from crowbar_provisioner.answering import SERVER
+from crowbar_provisioner.making import IMAGES_ROLE
 from crowbar_provisioner.rest import NewRule
 from crowbar_provisioner.settings import Settings
 from crowbar_provisioner.tables import rules
@@ -43,6 +44,12 @@ def wizard_steps(session: Any, place: Mapping[str, str]) -> Iterable[Mapping[str
                     "name": "serve", "label": "Who gives them what they boot", "default": "own",
                     "choices": (("own", "this machine"), ("none", "others")),
                 },
+                {
+                    "name": "images", "label": "Make what they boot, and Debian for their disks", "default": "none",
+                    "choices": (("none", "no, it is there or made by hand"), ("full", "yes, for real machines"),
+                                ("cloud", "yes, smaller ones for virtual machines")),
+                    "help": "Of Debian's packages, where they are missing; it takes some minutes.",
+                },
                 {"name": "accept_subnet", "label": "Accept those in this subnet",
                  "help": "As 10.124.0.0/24. All three empty: each is accepted by a person."},
                 {"name": "accept_mac", "label": "Accept those whose card begins with", "help": "As 52:54:00."},
@@ -71,6 +78,17 @@ def carry_out(values: Mapping[str, str], change: Change, place: Mapping[str, str
             )
         change.apply(Bind(node=place["machine"], role=SERVER))
         lines.append(f"{SERVER} on {place['machine']}.")
+        if values["images"] != "none":
+            change.apply(
+                Bind(node=place["machine"], role=IMAGES_ROLE),
+                SetAttribute(
+                    node=place["machine"],
+                    role=IMAGES_ROLE,
+                    attribute="provisioner-images-kernel",
+                    value=values["images"],
+                ),
+            )
+            lines.append(f"{IMAGES_ROLE} on {place['machine']}, which makes what is missing.")
     given = {name: values[field] for name, field in FIELDS.items() if values[field]}
     if given:
         made = _rule(given)

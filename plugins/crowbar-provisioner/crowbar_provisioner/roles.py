@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from crowbar_core import Attribute, Json, Role
-from crowbar_provisioner import bmc, installing
+from crowbar_provisioner import bmc, installing, making
 from crowbar_provisioner.answering import SERVER
 from crowbar_provisioner.describing import LAYOUTS
 from crowbar_provisioner.machines import INSTALL_ROLE
@@ -86,4 +86,16 @@ _BMC = Role(
         _one("provisioner-bmc-power", "Whether it said on or off.", _TEXT, writable=False),
     ),
 )  # fmt: skip
-ROLES = (_SERVER, _DISCOVERED, _INSTALL, _BMC)
+_IMAGES = Role(
+    name=making.IMAGES_ROLE,
+    description="Makes the discovery image and the image of Debian where Crowbar is, if they are missing.",
+    jig="python",
+    run=making.run,
+    timeout=7200,
+    precedes=(SERVER,),
+    attributes=(
+        _one("provisioner-images-kernel", "full: with the drivers of real machines; cloud: smaller, for virtual ones.",
+             {"enum": ["full", "cloud"]}, "full"),
+    ),
+)  # fmt: skip
+ROLES = (_SERVER, _DISCOVERED, _INSTALL, _BMC, _IMAGES)

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint
 
 from crowbar_core import Barclamp, NavItem, Panel, Schema, hookimpl
-from crowbar_wizard import hooks, machine
+from crowbar_wizard import account, hooks, machine
 from crowbar_wizard.pages import PANEL, pages
 from crowbar_wizard.rest import rest
 
@@ -46,4 +46,4 @@ def register_panels() -> Iterable[Panel]:
 
 @hookimpl(optional=True)
 def wizard_steps(session: Any, place: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
-    return [machine.step(place)]
+    return [account.step(), machine.step(place)]

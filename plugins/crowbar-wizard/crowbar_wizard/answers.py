@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -203,13 +203,24 @@ def _keep(change: Change, wizard: Wizard, name: str, kept: Answer) -> None:
 def _finish(change: Change, wizard: Wizard) -> tuple[str, ...]:
     lines = _make(change, wizard)
     kept = _open(change)
-    for name, one in wizard.answers.items():
-        _keep(change, kept, name, one)
+    for step in wizard.steps:
+        if step.name in wizard.answers:
+            _keep(change, kept, step.name, _without_secrets(step, wizard.answers[step.name]))
     change.session.execute(
         insert(end_table).values(id=1, lines=list(lines), machine=wizard.place["machine"], ended_at=change.now)
     )
     change.audit("wizard.carry_out", "wizard", made=len(lines))
+    told = {
+        step.name: {name: value for name, value in wizard.values(step).items() if name not in step.secrets}
+        for step in wizard.steps if wizard.state(step) == "answered"
+    }  # fmt: skip
+    change.publish("on_wizard_end", "wizard", place=wizard.place, answers=told)
     return lines
+
+
+def _without_secrets(step: Step, answer: Answer) -> Answer:
+    """Nobody needs them any more."""
+    return replace(answer, values={name: value for name, value in answer.values.items() if name not in step.secrets})
 
 
 def _make(change: Change, wizard: Wizard) -> tuple[str, ...]:

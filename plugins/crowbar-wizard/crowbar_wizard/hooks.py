@@ -19,6 +19,11 @@ def wizard_steps(session: Any, place: Mapping[str, str]) -> Iterable[Mapping[str
     fields, and ``Refused``. It is also called to find out what is wrong with answers, and all of it undone then. By
     ``values`` each field has a text; ``place`` has ``machine``, the name of the node where Crowbar is, ``address``,
     where it is reached, with prefix length or without ('' both while that is not answered), and ``system``, the name
-    of the system node. ``picture(values)``, which
+    of the system node. What it does beside the change waits for ``on_wizard_end``. ``picture(values)``, which
     may be left out, is shown below the fields, of answers that may be wrong: HTML as ``markupsafe.Markup``, or text.
     """
+
+
+@hookspec
+def on_wizard_end(place: Mapping[str, str], answers: Mapping[str, Mapping[str, str]]) -> None:
+    """All was carried out: of each step that was not skipped the answers, but no secret ones. ``place``: see above."""

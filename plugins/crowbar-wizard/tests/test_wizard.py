@@ -31,7 +31,7 @@ ANSWERS = {
     "dhcp": {}, "discovery": {"accept_subnet": "10.124.0.0/24", "os": "rocky-9", "keys": KEY},
 }  # fmt: skip
 
-STEPS = ("machine", "ssh", "network", "dns", "dhcp", "discovery")
+STEPS = ("account", "machine", "ssh", "network", "dns", "dhcp", "discovery")
 ALL = (crowbar_jig_script, crowbar_network, crowbar_dns, crowbar_dhcp, crowbar_provisioner, crowbar_wizard)
 
 
@@ -106,6 +106,8 @@ def test_addresses_of_ipv6_alone_will_do(bed: Testbed) -> None:
 @pytest.mark.parametrize(
     "step, given, pointer, said",
     [
+        ("account", {"name": "a b", "password": "long enough"}, "/account/name", "name"),
+        ("account", {"password": "short"}, "/account/password", "at least 8 characters"),
         ("machine", {"name": ADMIN, "address": " "}, "/machine/address", "must be answered"),
         ("machine", {"name": ADMIN, "address": "10.0.0"}, "/machine/address", "is no address; write it as"),
         ("machine", {"name": ADMIN, "address": "127.0.0.1"}, "/machine/address", "no address that other machines"),
@@ -129,7 +131,7 @@ def test_what_cannot_be_is_refused_with_its_field_and_nothing_is_kept(
     asked: Any, step: str, given: dict[str, str], pointer: str, said: str
 ) -> None:
     web = asked
-    if step != "machine":
+    if step not in ("account", "machine"):
         assert web.put(f"{WIZARD}/steps/machine", json={"answers": ANSWERS["machine"]}).status_code == 200
     answer = web.put(f"{WIZARD}/steps/{step}", json={"answers": given})
     assert answer.status_code == 422, answer.text
@@ -142,7 +144,8 @@ def test_what_cannot_be_is_refused_with_its_field_and_nothing_is_kept(
 
 def test_trying_makes_nothing_and_tells_what_would_be_made(bed: Testbed) -> None:
     web = bed.web("admin")
-    assert web.put(f"{WIZARD}/carry_out").json["detail"].startswith("The step machine (This machine) is neither")
+    assert web.put(f"{WIZARD}/carry_out").json["detail"].startswith("The step account (Who administers) is neither")
+    assert web.put(f"{WIZARD}/steps/account", json={"skip": True}).status_code == 200
     told = web.put(f"{WIZARD}/steps/machine", json={"answers": ANSWERS["machine"]}).json["would_make"]
     assert told == [f"The admin node {ADMIN}, reached at 10.124.0.2."]
     assert web.get(WIZARD).json["next"] == "ssh"
@@ -160,6 +163,21 @@ def test_trying_makes_nothing_and_tells_what_would_be_made(bed: Testbed) -> None
     assert not any(one["role"].startswith("dhcp") for one in web.get("/api/v2/node_roles").json)
 
 
+def test_an_administrator_of_one_s_own_takes_the_place_of_the_printed_password(bed: Testbed) -> None:
+    web = bed.web("admin")
+    chosen = {"name": "ada", "password": "ada's own words"}
+    told = web.put(f"{WIZARD}/steps/account", json={"answers": chosen}).json["would_make"]
+    assert told == ["The administrator ada."]
+    assert "ada" not in [one["name"] for one in web.get("/api/v2/users").json], "tried, and undone"
+    for name in STEPS[1:]:
+        web.put(f"{WIZARD}/steps/{name}", json={"skip": True})
+    assert web.put(f"{WIZARD}/carry_out").status_code == 200
+    assert {one["name"]: one["role"] for one in web.get("/api/v2/users").json}["ada"] == "admin"
+    with bed.read() as session:
+        kept = session.execute(select(table.c.answers).where(table.c.step == "account")).scalar_one()
+    assert kept == {"name": "ada"}, "nobody needs the password any more"
+
+
 def test_only_an_administrator_answers(bed: Testbed) -> None:
     assert bed.web("operator").put(f"{WIZARD}/steps/dhcp", json={"skip": True}).status_code == 403
     page = bed.browser("operator").open("/wizard")
@@ -170,7 +188,8 @@ def test_only_an_administrator_answers(bed: Testbed) -> None:
 def test_a_step_at_a_time_on_the_page(bed: Testbed) -> None:
     person = bed.browser("admin")
     assert "This server has no machine yet." in person.open("/")
-    assert "<h2>This machine</h2>" in person.open("/wizard")
+    assert "<h2>Who administers</h2>" in person.open("/wizard")
+    assert "<h2>This machine</h2>" in person.send("/wizard/steps/account", do="skip")
     wrong = person.send("/wizard/steps/machine", do="keep", name="typed.example.com", address="nowhere")
     assert "&#39;nowhere&#39; is no address" in wrong
     assert 'value="typed.example.com"' in wrong, "what was typed stays"
@@ -190,9 +209,9 @@ def test_a_step_at_a_time_on_the_page(bed: Testbed) -> None:
     person.send("/wizard/steps/dhcp", do="skip")
     assert "What will be made" in person.send("/wizard/steps/discovery", do="skip")
     assert "10.124.0.16 to 10.124.0.99/24 (host)" in person.page
-    assert "<h2>This machine</h2>" in person.send("/wizard/forget")
+    assert "<h2>Who administers</h2>" in person.send("/wizard/forget")
     person.send("/wizard/steps/machine", do="keep", **ANSWERS["machine"])
-    for name in STEPS[1:]:
+    for name in ("account", *STEPS[2:]):
         person.send(f"/wizard/steps/{name}", do="skip")
     assert "1 things are made" in person.send("/wizard/carry-out")
     assert "Register your first machine" in person.page
@@ -226,7 +245,7 @@ def test_the_file_of_the_example_can_be_answered(bed: Testbed, tmp_path: Path) -
         ("machine: {name: {a: b}}", "machine/name is a text, a number, yes, no or a list"),
         ("- machine", "must have steps with their answers"),
         ("machine: {", "is no YAML: line 1"),
-        ("machin: {}", "The wizard has no step 'machin'; it has machine, ssh, network, dns, dhcp, discovery."),
+        ("machin: {}", "The wizard has no step 'machin'; it has account, machine, ssh, network, dns, dhcp, discovery."),
     ],
 )
 def test_a_file_that_cannot_be_is_one_sentence(idle: Testbed, tmp_path: Path, text: str, said: str) -> None:
@@ -273,7 +292,7 @@ def test_a_secret_answer_is_sealed_masked_and_need_not_be_typed_again() -> None:
         with bed.read() as session:
             assert "hush-hush" not in str(session.execute(select(table.c.answers)).all())
         web.put(f"{WIZARD}/steps/keeper", json={"answers": {"word": "", "plain": "two"}})
-        for name in ("machine", "ssh"):
+        for name in ("account", "machine", "ssh"):
             web.put(f"{WIZARD}/steps/{name}", json={"skip": True})
         assert web.put(f"{WIZARD}/carry_out").json["made"] == ["It is kept."]
         assert set(keeper.heard) == {"hush-hush"}

@@ -17,6 +17,8 @@ from typing import Any
 
 from crowbar_provisioner.sledgehammer.packages import BuildError, run
 
+PREFIX = "crowbar-image-"
+"""Of the directory in which one is made, beside where it will lie."""
 OS, SUITE = "debian-12", "bookworm"
 KERNELS = {"cloud": "linux-image-cloud-amd64", "full": "linux-image-amd64"}
 PACKAGES = (
@@ -82,7 +84,7 @@ def build(place: Path, *, kernel: str) -> Path:
     ``BuildError`` says what is missing.
     """
     place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="crowbar-image-", dir=place) as directory:
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as directory:
         work = Path(directory)
         tree = work / "tree"
         _make_tree(tree, kernel)

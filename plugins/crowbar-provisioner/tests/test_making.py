@@ -1,0 +1,111 @@
+"""The role that makes images: only what is missing, in a process that ends with the run."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import crowbar_jig_script
+import crowbar_provisioner
+import pytest
+from crowbar_provisioner import making
+
+from crowbar_core import RunCancelled, Task
+from crowbar_core.testing import FakeJig, Testbed
+
+NODE = "admin.rack2.example.com"
+
+
+@dataclass
+class Site:
+    bed: Testbed
+    root: Path
+    tools: Path
+
+    def __post_init__(self) -> None:
+        self.bed.add_node(NODE, admin=True)
+
+    def make(self) -> str:
+        self.bed.bind(making.IMAGES_ROLE, NODE)
+        self.bed.commit()
+        self.bed.anneal_until_quiet()
+        return str(self.bed.state(making.IMAGES_ROLE, NODE))
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """No tool of image building is there but what a test puts into ``tools``."""
+    root, tools = tmp_path / "files", tmp_path / "tools"
+    tools.mkdir()
+    monkeypatch.setenv("PATH", str(tools))
+    config = {"provisioner": {"files": str(root)}}
+    with Testbed(crowbar_jig_script, crowbar_provisioner, config=config, jigs={"script": FakeJig()}) as bed:
+        yield Site(bed=bed, root=root, tools=tools)
+
+
+def test_what_is_there_is_not_made_again(site: Site) -> None:
+    for _, there, _ in making.wanted(site.root, "full"):
+        there.parent.mkdir(parents=True)
+        there.write_text("made by hand")
+    assert site.make() == "ACTIVE"
+    assert site.bed.log(making.IMAGES_ROLE, NODE)[:2] == [
+        "the discovery image is there",
+        "the image of debian-12 is there",
+    ]
+
+
+def test_what_cannot_be_made_says_why_in_one_sentence_and_leaves_nothing(site: Site) -> None:
+    assert site.make() == "ERROR"
+    [run] = site.bed.runs(making.IMAGES_ROLE, NODE)
+    said = "The discovery image cannot be made: The program apt-cache is missing: images are built on Debian"
+    assert run.exit_reason.startswith(said)
+    assert list((site.root / "sledgehammer").iterdir()) == []
+
+
+def test_a_run_that_is_cancelled_takes_its_process_along(site: Site, tmp_path: Path) -> None:
+    hangs = site.tools / "apt-cache"
+    hangs.write_text(
+        f"#!/bin/sh\necho $$ >{tmp_path}/pid.new && /bin/mv {tmp_path}/pid.new {tmp_path}/pid\nexec /bin/sleep 600\n"
+    )
+    hangs.chmod(0o755)
+    task = SimpleNamespace(data={}, log=print, begin=lambda: None, cancelled=threading.Event())
+    told: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            making.run(cast(Task, task))
+        except RunCancelled as error:
+            told.append(error)
+
+    with site.bed.serving():
+        working = threading.Thread(target=contextvars.copy_context().run, args=(work,))
+        working.start()
+        _await((tmp_path / "pid").exists)
+        pid = int((tmp_path / "pid").read_text())
+        task.cancelled.set()
+        working.join(60)
+    assert [str(one) for one in told] == ["the discovery image was not finished"]
+    _await(lambda: _is_gone(pid))
+    assert list((site.root / "sledgehammer").iterdir()) == []
+
+
+def _is_gone(pid: int) -> bool:
+    """Whether its parent alone is still to hear of its end."""
+    try:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def _await(question: Callable[[], bool]) -> None:
+    waiting = threading.Event()
+    for _ in range(600):
+        if question():
+            return
+        waiting.wait(0.1)
+    raise AssertionError("it did not happen within a minute")
