@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import cast
 import crowbar_jig_script
 import crowbar_provisioner
 import pytest
-from crowbar_provisioner import making
+from crowbar_provisioner import catalogue, making
 
 from crowbar_core import RunCancelled, Task
 from crowbar_core.testing import FakeJig, Testbed
@@ -92,6 +93,20 @@ def test_a_run_that_is_cancelled_takes_its_process_along(site: Site, tmp_path: P
     assert [str(one) for one in told] == ["the discovery image was not finished"]
     _await(lambda: _is_gone(pid))
     assert list((site.root / "sledgehammer").iterdir()) == []
+
+
+@pytest.mark.vms
+@pytest.mark.timeout(2400)
+def test_both_images_are_made_by_the_role(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.defpath + ":/usr/sbin:/sbin")
+    site.bed.bind(making.IMAGES_ROLE, NODE)
+    site.bed.set("provisioner-images-kernel", "cloud", node=NODE, role=making.IMAGES_ROLE)
+    site.bed.commit()
+    site.bed.anneal_until_quiet(within=1800)
+    assert site.bed.state(making.IMAGES_ROLE, NODE) == "ACTIVE", site.bed.log(making.IMAGES_ROLE, NODE)
+    assert [one.problem for one in catalogue.all_of(site.root) if one.name == "debian-12"] == [""]
+    assert {one.name for one in (site.root / "sledgehammer").iterdir()} == {"vmlinuz", "initrd.img", "SHA256SUMS"}
+    assert {one.name for one in (site.root / "images").iterdir()} == {"debian-12.raw", "debian-12.json"}
 
 
 def _is_gone(pid: int) -> bool:

@@ -67,6 +67,8 @@ def test_what_fails_and_what_is_missing_is_told_in_one_sentence() -> None:
         run(["no-such-program"])
     with pytest.raises(BuildError, match=r"^ls failed: .*/no/such/place"):
         run(["ls", "/no/such/place"])
+    with pytest.raises(BuildError, match=r"^sh failed: E: no network$"):
+        run(["sh", "-c", "echo Err:1; echo 'E: no network'; echo 'E: apt-get failed'; exit 1"])
 
 
 # ---- a machine

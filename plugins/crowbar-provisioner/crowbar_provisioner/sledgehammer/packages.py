@@ -27,7 +27,9 @@ def run(line: Sequence[str], *, cwd: Path | None = None, given: bytes | None = N
     done = subprocess.run(line, cwd=cwd, input=given, capture_output=True)
     if done.returncode != 0:
         said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-        raise BuildError(f"{line[0]} failed: {said[-1] if said else f'exit code {done.returncode}'}")
+        # Of apt's complaints the first is the reason, and those after it follow from it.
+        why = next((one for one in said if one.startswith("E: ")), said[-1] if said else f"exit code {done.returncode}")
+        raise BuildError(f"{line[0]} failed: {why}")
     return done.stdout
 
 
