@@ -101,6 +101,37 @@ def test_one_that_is_killed_is_said_and_told_when_it_is_back_and_what_hands_have
     inside(lab, work)
 
 
+TIGHT = f"""
+    kept=$(mktemp -d); cp -a {PLACE}/. $kept/; mount -t tmpfs -o size=512k,mode=755 none {PLACE}
+    cp -a $kept/. {PLACE}/; rm -r $kept; {START}; cat /dev/zero >{PLACE}/filler 2>/dev/null || true
+"""
+ROOMY = f"kept=$(mktemp -d); cp -a {PLACE}/. $kept/; umount -l {PLACE}; cp -a $kept/. {PLACE}/; rm -r $kept; {START}"
+
+
+def test_one_whose_disk_is_full_says_so_serves_what_it_did_and_is_told_when_there_is_room(lab: Lab, site: Site) -> None:
+    def work() -> None:
+        server = lab.nodes[0].name
+        on_node(lab, server, TIGHT)
+        try:
+            site.machine("full.lab.test", OTHER, "10.77.0.120")
+            assert f"{PLACE} has no room for its files: " in site.dashboard()
+            assert site.served("full.lab.test") == ""
+            assert site.ask(MAC)["ip"] == "10.77.0.101"
+            on_node(lab, server, f"rm {PLACE}/filler")
+            site.bed.periodic("dhcp-compare")
+            site.settle()
+            assert "has no room" not in site.dashboard()
+            assert site.served("full.lab.test") == "local"
+            assert site.ask(OTHER)["ip"] == "10.77.0.120"
+        finally:
+            on_node(lab, server, ROOMY)
+        site.bed.delete_node("full.lab.test")
+        site.settle()
+        assert site.ask(OTHER)["ip"].startswith("10.77.4.")
+
+    inside(lab, work)
+
+
 FIRMWARES = {
     "bios": ((0, False), {"boot": "{}/undionly.kpxe", "next": "10.77.0.9", "class": "PXEClient"}),
     "uefi": ((7, False), {"boot": "{}/ipxe.efi", "next": "10.77.0.9", "class": "PXEClient"}),

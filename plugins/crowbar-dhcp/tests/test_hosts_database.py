@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import cycle
+from pathlib import Path
 
 import pytest
 from crowbar_dhcp.drivers import ServerDown, ServerRefuses
 from crowbar_dhcp.serving import Boot, Machine, Net, Options, Serving, serving_of
-from crowbar_dhcp.testing import check_dhcp_driver
+from crowbar_dhcp.testing import check_dhcp_driver, part_of
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
+from psycopg2.errors import DiskFull
 
 from crowbar_core.testing import PostgresServer
 
-from .servers import KeaHere
+from .servers import KeaHere, database_name
 from .site import MAC, ask, ask6
 
 pytestmark = pytest.mark.lab
@@ -106,6 +109,52 @@ def test_one_that_others_have_reserved_is_refused_by_name_left_to_them_and_the_r
         assert there.run("SELECT count(*) FROM hosts") == [(1,)]
 
     inside(lab, work)
+
+
+class Tight(PostgresServer):
+    """Its tables of the tablespace ``small`` are on a disk of its own, which is small."""
+
+    @property
+    def place(self) -> Path:
+        return self.directory / "small"
+
+    def _setpriv(self, *options: str) -> list[str]:
+        self.place.mkdir(exist_ok=True)
+        its = f"uid={self.directory.stat().st_uid},mode=700,size=1m"
+        with_disk = f'mount -t tmpfs -o {its} none {self.place} && exec "$@"'
+        return ["unshare", "-m", "sh", "-c", with_disk, "sh", *super()._setpriv(*options)]
+
+
+def test_a_hosts_database_whose_disk_is_full_says_so_loses_nothing_and_is_told_when_there_is_room(
+    lab: Lab, tmp_path: Path
+) -> None:
+    few = serving(machine(1))
+    several = [Machine(id=at, name=f"n{at}.lab.test", macs=(f"52:54:00:0c:00:{at:02x}",)) for at in range(10, 210)]
+    many = serving(machine(1), machine(2, OTHER), *several)
+
+    def work(postgres: Tight) -> None:
+        with KeaHere(lab, tmp_path / "kea", postgres) as one:
+            on_its_disk = postgres.connect(database_name(one.database))
+            on_its_disk.autocommit = True
+            with closing(on_its_disk), on_its_disk.cursor() as cursor:
+                cursor.execute(f"CREATE TABLESPACE small LOCATION '{postgres.place}'")
+                cursor.execute("ALTER TABLE hosts SET TABLESPACE small; CREATE TABLE filler (x text) TABLESPACE small")
+                one.driver.bring(few)
+                with pytest.raises(DiskFull):
+                    cursor.execute("INSERT INTO filler SELECT repeat('x', 2000) FROM generate_series(1, 9999)")
+                for told in (lambda: one.driver.bring(many), lambda: one.driver.bring_some(part_of(few, many))):
+                    with pytest.raises(ServerRefuses, match=r"^Kea's hosts database has no room: .*make room\.$"):
+                        told()
+                assert ask(lab, MAC)["ip"] == "10.77.0.101"
+                cursor.execute("DROP TABLE filler")
+            assert one.driver.bring_some(part_of(few, many)) == [
+                f"DHCPv{family}: reservations: 201 new" for family in (4, 6)
+            ]
+            assert ask(lab, OTHER)["ip"] == "10.77.0.102"
+            assert one.driver.differences(many) == []
+
+    with Tight() as postgres:
+        inside(lab, lambda: work(postgres))
 
 
 @pytest.mark.timeout(3000)

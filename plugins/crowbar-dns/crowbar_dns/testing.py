@@ -139,6 +139,8 @@ class _Suite:
                 self._die()
             elif self.chance.random() < 0.5:
                 self._tell()
+        self._tell()
+        self._compare()  # of what was told by names alone, unless a kill was the last of all
         self._tell(whole=True)
         self._compare()
         for name in list(self.nodes):

@@ -41,9 +41,10 @@ set -eu
 cd {place}
 mkdir -p hosts incoming
 rm -rf incoming/*
-base64 -d <<'END' | tar -xz -C incoming
+said=$(base64 -d <<'END' | tar -xz -C incoming 2>&1
 {tar}
 END
+) || {{ printf '%s\\n' "$said" | head -n 1 >&2; exit 9; }}
 if [ -e incoming/dnsmasq.conf ]; then
     dnsmasq --test -C incoming/dnsmasq.conf >incoming/said 2>&1 || {{ tail -n 1 incoming/said >&2; exit 9; }}
 fi
@@ -171,6 +172,11 @@ class Dnsmasq:
         last = (err.strip().splitlines() or [f"exit code {code}"])[-1]
         if code == _DEAF:
             raise ServerDown(f"dnsmasq at {self._server.url} does not answer: {last}.")
+        if "No space left on device" in last:
+            raise ServerRefuses(
+                f"dnsmasq at {self._server.url} has no room for its files: {last}. It serves what it was told before; "
+                "make room."
+            )
         raise ServerRefuses(f"dnsmasq at {self._server.url} does not take it: {last}.")
 
 

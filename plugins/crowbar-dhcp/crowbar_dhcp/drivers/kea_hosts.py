@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import psycopg2
+import psycopg2.errors
 
 from crowbar_dhcp.drivers import ServerDown, ServerRefuses
 from crowbar_dhcp.kea import OURS, PREFIX
@@ -242,6 +243,10 @@ class _Connected:
             problem = other
         finally:
             self._there.close()
+        if isinstance(problem, psycopg2.errors.DiskFull):
+            raise ServerRefuses(
+                f"Kea's hosts database has no room: {_line(problem)}. What it was told before is served; make room."
+            ) from None
         if isinstance(problem, psycopg2.OperationalError):
             raise ServerDown(f"Kea's hosts database does not answer: {_line(problem)}.") from None
         if isinstance(problem, psycopg2.Error):
