@@ -90,7 +90,10 @@ class Role:
     is data below every other source. ``reboots``: a run may reboot the node
     or power it off, which a plan says. A node that dies during it takes neither the run nor what it rests upon on this
     node with it; when the run has ended, that goes back to work, on the system that came up. What a run of it does to
-    the node must not be done again by the next run without need, or it never comes to rest. ``requires`` names roles
+    the node must not be done again by the next run without need, or it never comes to rest. ``first_step``: the name of
+    the step that a run is in from the moment that a worker takes it on. The first call finds ``Task.step`` None all the
+    same, and may happen twice: a run that is lost in it goes on with this step, even if the role is destructive.
+    ``requires`` names roles
     (``Require`` says where), ``wants`` attributes (``Want`` how). ``sole``: there is one noderole of it in the whole
     cluster, whatever its deployments, and a second is refused. ``like`` is for roles defined at run time alone
     (``DefineRole``).
@@ -126,6 +129,7 @@ class Role:
     library: bool = False
     reboots: bool = False
     sole: bool = False
+    first_step: str = ""
 
 
 FLAGS: Final = (

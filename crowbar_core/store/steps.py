@@ -54,6 +54,11 @@ def wait(session: Session, now: datetime, run_id: int, *, step: Json, reason: st
         _write_down(session, now, run_id, step_name(step), reason, until)
 
 
+def enter(session: Session, run_id: int, step: Json) -> None:
+    """From now on it goes on at this step, should its worker die. It has waited for nothing yet."""
+    session.execute(update(runs).where(runs.c.id == run_id).values(step=step))
+
+
 def _write_down(session: Session, now: datetime, run_id: int, name: str, reason: str, until: datetime) -> None:
     last = session.execute(
         select(run_steps.c.seq, run_steps.c.name)

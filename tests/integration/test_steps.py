@@ -235,6 +235,30 @@ def test_destructive_work_that_is_lost_before_its_first_step_is_not_begun_again(
     assert c.row(ref).status == "fate unknown: it went away"
 
 
+def test_destructive_work_whose_first_step_has_a_name_goes_on_at_it_whenever_it_is_lost(
+    new_cluster: NewCluster,
+) -> None:
+    work = Installing(in_step("boot"))
+    c = new_cluster(install(work, first_step="preparing"))
+    ref = begun(c)
+    run = c.open_run(ref)
+    claim(c.parts, [run.id], "worker")
+    finish(c.parts, [Said(run_id=run.id, kind="lost", reason="it went away", worker="worker")])
+    check_invariants(c.parts)
+    assert c.state(ref) is State.TRANSITION
+    carry_out(c, ref)
+    assert work.steps == [{"name": "preparing"}]
+    assert timeline(c, run.id) == [("boot", "")]
+
+
+def test_a_first_step_that_has_a_name_is_nothing_that_the_first_call_finds(new_cluster: NewCluster) -> None:
+    work = Installing(Done())
+    c = new_cluster(install(work, first_step="preparing"))
+    ref = begun(c)
+    carry_out(c, ref)
+    assert (work.steps, c.state(ref)) == ([None], State.ACTIVE)
+
+
 def test_a_step_that_fails_for_the_moment_is_tried_again_after_its_delay(new_cluster: NewCluster) -> None:
     work = Installing(in_step("copy"), TemporaryError("the controller is busy", delay=30.0), Done())
     c = new_cluster(install(work))

@@ -13,7 +13,7 @@ from crowbar_core.services.data.layers import run_inputs
 from crowbar_core.services.data.made import make_values
 from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.turns.parts import Parts, Turn, open_turn
-from crowbar_core.store import endings, noderoles
+from crowbar_core.store import endings, noderoles, steps
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.open_runs import Offered, OpenRun, offered
 
@@ -93,6 +93,10 @@ def _claim(turn: Turn, mine: Sequence[Offered], worker: str) -> Sequence[Held]:
         return ()
     ids, lease = [run.id for run in mine], turn.parts.settings.lease_seconds
     rows = store_runs.claim(turn.session, turn.store, turn.now, ids, worker, lease)
+    for run in mine:
+        loaded = turn.registry.roles.get(run.role)
+        if run.id in rows and loaded and loaded.role.first_step and not (run.in_steps or run.teardown):
+            steps.enter(turn.session, run.id, {"name": loaded.role.first_step})
     return [Held(run, rows[run.id]) for run in mine if run.id in rows]
 
 
