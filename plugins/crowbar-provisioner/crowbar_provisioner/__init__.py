@@ -18,6 +18,9 @@ from crowbar_provisioner.answering import on_node_change as on_node_change
 from crowbar_provisioner.answering import on_node_create as on_node_create
 from crowbar_provisioner.boot import server
 from crowbar_provisioner.choosing import QUARANTINED
+from crowbar_provisioner.failing import on_blocked as on_blocked
+from crowbar_provisioner.failing import on_error as on_error
+from crowbar_provisioner.failing import on_todo as on_todo
 from crowbar_provisioner.first_questions import wizard_steps as wizard_steps
 from crowbar_provisioner.installed import on_node_bind as on_node_bind
 from crowbar_provisioner.installed import on_node_unbind as on_node_unbind

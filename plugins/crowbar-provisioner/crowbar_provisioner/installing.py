@@ -1,8 +1,8 @@
 """The role provisioner-os-install: a run in steps. Each call looks at the world, and says what it waits for.
 
-serving -> booting -> installing -> leaving -> restarting: nothing acts on what a node is to boot before that is served;
-a reset is ordered once for each installation; and the new system is known by the host keys that the installer reported
-with the token of its boot.
+preparing -> serving -> booting -> installing -> leaving -> restarting: nothing acts on what a node is to boot before
+that is served; a reset is ordered once for each installation; and the new system is known by the host keys that the
+installer reported with the token of its boot.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ from crowbar_provisioner.answers.facts import check_key
 from crowbar_provisioner.boots import Boot
 from crowbar_provisioner.choosing import DISCOVERY, LOCAL, install_of
 from crowbar_provisioner.installs import FAILED, RESTARTING, WRITTEN, Install
-from crowbar_provisioner.machines import INSTALL_ROLE, Machine, change_machine, get, happened, of_node
+from crowbar_provisioner.machines import INSTALL_ROLE, Machine, change_machine, get, happened, of_node, waking
 from crowbar_provisioner.settings import Settings
 
-SERVING, BOOTING, INSTALLING, LEAVING, RESTART = "serving", "booting", "installing", "leaving", "restarting"
+PREPARING, SERVING, BOOTING, INSTALLING, LEAVING, RESTART = (
+    "preparing", "serving", "booting", "installing", "leaving", "restarting",
+)  # fmt: skip
 _SERVE_SECONDS = 300.0
 
 
@@ -50,8 +52,8 @@ def run(task: Task) -> Outcome:
         )
     if task.overdue:
         raise PermanentError(_overdue(str(step), machine, install))
-    if step is None or install is None:
-        return _begin(task, machine)
+    if step in (None, PREPARING) or install is None:
+        return _begin(task, machine, install)
     node = cluster().node(task.node.name)
     if step == SERVING:
         return _reset(task, node, machine, install)
@@ -67,8 +69,17 @@ def run(task: Task) -> Outcome:
 # ---------------------------------------------------------------- one function for each step
 
 
-def _begin(task: Task, machine: Machine) -> Outcome:
-    """What is written where is settled now; an earlier call may have done so already."""
+def _begin(task: Task, machine: Machine, begun: Install | None) -> Outcome:
+    """What is written where is settled now, unless an earlier call has done so already."""
+    if begun is None:
+        begun = _settled(task, machine)
+    node = cluster().node(task.node.name)
+    if node.served_bootenv == node.bootenv:  # since an earlier run: nobody will tell of it
+        return _reset(task, node, machine, begun)
+    return _pending(task, SERVING, _SERVE_SECONDS, f"that {install_of(begun.os)} is served")
+
+
+def _settled(task: Task, machine: Machine) -> Install:
     said: Mapping[str, Any] = task.data.get("provisioner", {})
     try:
         kept, disk = chosen(task.node, said, _offered())
@@ -77,18 +88,16 @@ def _begin(task: Task, machine: Machine) -> Outcome:
         raise PermanentError(problem.detail) from None
     task.begin()
     with cluster().change() as change:
-        install = installs.begin(
-            change, node_id=machine.node_id, run_id=task.run_id, os=kept["os"], disk=disk, image=kept
-        )
         last = boots.last_of(change.session, machine.id)
-        installs.keep(change, install, after_boot=last.id if last is not None else 0)
+        made = installs.begin(
+            change, node_id=machine.node_id, run_id=task.run_id, os=kept["os"], disk=disk,
+            image={**kept, "bootenv": machine.bootenv},
+            after_boot=last.id if last is not None else 0,
+        )  # fmt: skip
         happened(change, machine.id, "install: begins", f"{kept['os']} on {disks.described(disk)}, which is erased")
         change.apply(SetBootEnv(node=task.node.name, bootenv=install_of(kept["os"])))
     task.log(f"{kept['os']} goes to {disks.described(disk)}, which is erased")
-    node = cluster().node(task.node.name)
-    if node.served_bootenv == node.bootenv:  # since an earlier run: nobody will tell of it
-        return _reset(task, node, machine, _again(task))
-    return _pending(task, SERVING, _SERVE_SECONDS, f"that {install_of(kept['os'])} is served")
+    return made
 
 
 def _reset(task: Task, node: NodeView, machine: Machine, install: Install) -> Outcome:
@@ -99,12 +108,12 @@ def _reset(task: Task, node: NodeView, machine: Machine, install: Install) -> Ou
     with cluster().change() as change:
         accepting.expect(change, get(change.session, machine.id), why="by its installation")
         last = boots.last_of(change.session, machine.id)
-        if last is not None and _fits(task, node, install, last) and not installs.began_in(
-            change.session, install, last.id
-        ):  # fmt: skip
+        fits = last is not None and _fits(task, node, install, last)
+        if stays := fits and not installs.began_in(change.session, install, last.id):
             installs.keep(change, install, image={**install.image, "in_boot": last.id})
-            task.log("it runs the discovery image, and is installed from there, without a reset")
-            return _at_work(task)
+    if stays:
+        task.log("it runs the discovery image, and is installed from there, without a reset")
+        return _at_work(task)
     if last is None or last.id <= install.after_boot:
         task.log(f"{wanted} is served; the node is reset")
         try:
@@ -228,13 +237,6 @@ def plan_lines(node_roles: Sequence[NodeRoleView]) -> Iterable[str]:
             yield f"{one.node.name}: {erased}, and {kept['os']} written to {'them' if several else 'it'}.{how}"
 
 
-def _again(task: Task) -> Install:
-    with cluster().read() as session:
-        found = installs.of_run(session, task.run_id)
-    assert found is not None
-    return found
-
-
 def _known(task: Task) -> tuple[Machine, Install | None]:
     with cluster().read() as session:
         machine = of_node(session, task.node.name)
@@ -257,10 +259,15 @@ def _overdue(step: str, machine: Machine, install: Install | None) -> str:
 
 
 def _pending(task: Task, step: str, seconds: float | None, reason: str) -> Pending:
-    """``seconds`` None: it is in the step already, whose deadline stays where it was."""
+    """``seconds`` None: it is in the step already, whose deadline stays where it was. Whoever comes into a step looks
+    at the world once more: what it waits for there may have happened, and been told of, before.
+    """
     until = time.time() + (seconds or 0)
     if seconds is None and isinstance(task.step, Mapping):
         until = float(task.step.get("until", until))
+    if seconds is not None:
+        with cluster().change() as change:
+            change.apply(waking(task.node.name))
     left = max(1.0, until - time.time())
     return Pending(deadline=left, reason=reason, step={"name": step, "until": round(until, 3)})
 

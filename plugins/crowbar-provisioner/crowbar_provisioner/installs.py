@@ -14,7 +14,7 @@ from crowbar_core import Change
 from crowbar_provisioner.tables import installs
 
 WANTED, WRITING, WRITTEN, RESTARTING, DONE, FAILED = "wanted", "writing", "written", "restarting", "done", "failed"
-_OPEN = (WANTED, WRITING, WRITTEN, RESTARTING)
+OPEN = (WANTED, WRITING, WRITTEN, RESTARTING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Install:
 
 def open_of(session: Any, node_id: int) -> Install | None:
     """The one that is under way on the node."""
-    return _one(session, and_(installs.c.node_id == node_id, installs.c.state.in_(_OPEN)))
+    return _one(session, and_(installs.c.node_id == node_id, installs.c.state.in_(OPEN)))
 
 
 def of_run(session: Any, run_id: int) -> Install | None:
@@ -82,18 +82,19 @@ def _one(session: Any, where: Any) -> Install | None:
 
 
 def begin(
-    change: Change, *, node_id: int, run_id: int, os: str, disk: Mapping[str, Any], image: Mapping[str, Any]
-) -> Install:
-    """One for each run; what an earlier run left open is over."""
+    change: Change, *, node_id: int, run_id: int, os: str, disk: Mapping[str, Any], image: Mapping[str, Any],
+    after_boot: int,
+) -> Install:  # fmt: skip
+    """One for each run; what an earlier run left open is over. It is done in a boot later than ``after_boot``."""
     session = change.session
-    left = and_(installs.c.node_id == node_id, installs.c.state.in_(_OPEN), installs.c.run_id != run_id)
+    left = and_(installs.c.node_id == node_id, installs.c.state.in_(OPEN), installs.c.run_id != run_id)
     session.execute(update(installs).where(left).values(state=FAILED, detail="Another run began.", ended_at=change.now))
     if (known := of_run(session, run_id)) is not None:
         return known
     session.execute(
         insert(installs).values(
             node_id=node_id, run_id=run_id, work=secrets.token_urlsafe(16), os=os, disk=dict(disk), image=dict(image),
-            state=WANTED, step="", percent=0, detail="", host_keys=[], after_boot=0, begun_at=change.now,
+            state=WANTED, step="", percent=0, detail="", host_keys=[], after_boot=after_boot, begun_at=change.now,
         )
     )  # fmt: skip
     made = of_run(session, run_id)

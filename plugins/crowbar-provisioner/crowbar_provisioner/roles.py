@@ -46,6 +46,7 @@ _INSTALL = Role(
     run=installing.run,
     destructive=True,
     reboots=True,
+    first_step=installing.PREPARING,
     timeout=600,
     requires=("provisioner-discovered", "crowbar-managed-node"),
     precedes=("crowbar-installed-node",),

@@ -17,6 +17,7 @@ from .light import Machine, host_key
 
 IMAGE = bytes(range(256)) * 4096
 ROLE = "provisioner-os-install"
+STEPS = ["serving", "booting", "installing", "leaving", "restarting"]
 
 
 def describe(site: Site, **more: Any) -> None:
@@ -146,13 +147,7 @@ def test_a_machine_is_installed_and_goes_on_under_the_host_key_that_its_token_vo
     for role in (ROLE, "crowbar-installed-node", "crowbar-managed-node"):
         assert site.bed.state(role, one.name) == "ACTIVE", role
     assert len(site.bed.runs("provisioner-discovered", one.name)) == 2, "it was discovered again, on the new system"
-    assert [each["name"] for each in one.run["timeline"]] == [
-        "serving",
-        "booting",
-        "installing",
-        "leaving",
-        "restarting",
-    ]
+    assert [each["name"] for each in one.run["timeline"]] == STEPS
     (row,) = site.web.get(f"/api/v2/installations?node={one.name}").json
     assert (row["state"], row["percent"], row["os"]) == ("done", 100, "debian-12")
     assert site.machines(name=one.name)[0]["expected_until"] is None, "no further boot is expected"
@@ -290,6 +285,81 @@ def test_what_does_not_run_the_discovery_image_is_reset_whatever_is_wished(
     machine.power_on()
     assert machine.registered()["accepted"]
     assert machine.work()["work"]["do"] == "install", "who is switched off in the middle boots the installer"
+
+
+@pytest.mark.parametrize(
+    "step, why",
+    [
+        ("booting", "it did not boot the installer"),
+        ("installing", "the installer did not end; the installer was in image, 40 %"),
+        ("restarting", "it did not come up from its disk; the installer was in installed, 100 %"),
+    ],
+)
+def test_a_machine_that_stays_away_fails_its_run_with_the_step_and_a_retry_installs_it(
+    site: Site, installation: Installation, step: str, why: str
+) -> None:
+    one, machine = installation, installation.machine
+
+    def install() -> None:
+        machine.power_on()
+        machine.registered()
+        one.settle()
+        one.write()
+        one.says("installed", host_keys=[host_key()])
+        one.settle()
+
+    one.begin()
+    if step == "installing":
+        machine.power_on()
+        machine.registered()
+        one.settle()
+        one.says("image", "begun", percent=40)
+    elif step == "restarting":
+        install()
+    assert one.step == step
+    site.bed.clock.advance(7200)  # type: ignore[attr-defined]
+    one.settle()
+    assert one.state == "ERROR"
+    assert f"In the step {step}: {why}" in site.bed.why(ROLE, one.name)
+    machine.power_on()
+    assert machine.env == "sledgehammer", "nothing is installed, and it has nothing else to boot from"
+    assert machine.registered()["accepted"]
+    assert machine.work()["work"] is None
+    machine.ask("POST", "/v1/alive", {"alive": True})
+    assert site.web.put(f"/api/v2/node_roles/{site.bed.node_role(ROLE, one.name).id}/retry").status_code == 200
+    one.settle()
+    assert (one.step, len(Bmc.told)) == ("booting", 2)
+    install()
+    machine.power_on()
+    site.bed.change_node(one.name, alive=True)
+    one.settle()
+    assert one.state == "ACTIVE"
+
+
+def test_what_was_cancelled_is_not_installed_whatever_boots_then(site: Site, installation: Installation) -> None:
+    one, machine = installation, installation.machine
+    one.begin()
+    machine.power_on()
+    machine.registered()
+    one.settle()
+    assert site.web.put(f"/api/v2/runs/{one.run['id']}/cancel", json={}).status_code == 200
+    one.settle()
+    assert machine.work()["work"] is None
+    machine.power_on()
+    assert (machine.env, machine.registered()["accepted"], one.state) == ("sledgehammer", True, "TODO")
+
+
+def test_what_an_installer_did_before_anybody_looked_is_seen(site: Site, installation: Installation) -> None:
+    """As when the annealer is away for a while."""
+    one, machine = installation, installation.machine
+    one.begin()
+    machine.power_on()
+    machine.registered()
+    one.write()
+    one.says("installed", host_keys=[host_key()])
+    one.settle()
+    assert one.step == "restarting"
+    assert [each["name"] for each in one.run["timeline"]] == STEPS
 
 
 def test_a_reset_is_ordered_once_however_often_the_run_is_woken(site: Site, installation: Installation) -> None:
