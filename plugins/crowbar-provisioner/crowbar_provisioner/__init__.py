@@ -18,17 +18,19 @@ from crowbar_provisioner.answering import on_node_change as on_node_change
 from crowbar_provisioner.answering import on_node_create as on_node_create
 from crowbar_provisioner.boot import server
 from crowbar_provisioner.choosing import QUARANTINED
+from crowbar_provisioner.erasing.pages import pages as erasing_pages
+from crowbar_provisioner.erasing.rest import rest as erasing_rest
 from crowbar_provisioner.failing import on_blocked as on_blocked
 from crowbar_provisioner.failing import on_error as on_error
 from crowbar_provisioner.failing import on_todo as on_todo
 from crowbar_provisioner.first_questions import wizard_steps as wizard_steps
 from crowbar_provisioner.installed import on_node_bind as on_node_bind
 from crowbar_provisioner.installed import on_node_unbind as on_node_unbind
-from crowbar_provisioner.installing import plan_lines as plan_lines
 from crowbar_provisioner.joining.join import check_binding as check_binding
 from crowbar_provisioner.joining.pages import pages as joining_pages
 from crowbar_provisioner.joining.rest import rest as joining_rest
 from crowbar_provisioner.pages import PANEL, pages
+from crowbar_provisioner.plans import plan_lines as plan_lines
 from crowbar_provisioner.rest import rest
 from crowbar_provisioner.roles import ROLES
 from crowbar_provisioner.settings import Settings
@@ -59,7 +61,7 @@ def register_hookspecs() -> ModuleType:
 
 @hookimpl
 def register_blueprints() -> Iterable[Blueprint]:
-    return [rest, pages, joining_rest, joining_pages]
+    return [rest, pages, joining_rest, joining_pages, erasing_rest, erasing_pages]
 
 
 @hookimpl

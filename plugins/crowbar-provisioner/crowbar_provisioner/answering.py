@@ -12,7 +12,7 @@ from sqlalchemy import insert, select, update
 from crowbar_core import Intent, Json, NodeRoleView, NodeView, Refresh, ServedBootEnv, cluster, hookimpl
 from crowbar_provisioner import rescue, rescues
 from crowbar_provisioner.choosing import is_ours
-from crowbar_provisioner.machines import of_node, waking
+from crowbar_provisioner.machines import of_node, waking_all
 from crowbar_provisioner.tables import machines, servers
 
 SERVER, DHCP = "provisioner-server", "dhcp-database"
@@ -80,7 +80,7 @@ def on_node_change(node: NodeView, changed: frozenset[str]) -> Iterable[Intent]:
     if "bootenv" in changed and node.served_bootenv != node.bootenv and is_ours(node.bootenv) and not serves_dhcp():
         found.append(ServedBootEnv(node=node.name, bootenv=node.bootenv))
     if changed & {"served_bootenv", "alive"}:
-        found.append(waking(node.name))
+        found += waking_all(node.name)
     if "alive" in changed and node.alive:
         _is_back(node)
     return found

@@ -30,6 +30,7 @@ from crowbar_core.commands import (
     yes_option,
 )
 from crowbar_provisioner.describing import LAYOUTS, Described, read
+from crowbar_provisioner.erasing import commands as erasing
 from crowbar_provisioner.joining import commands as joining
 from crowbar_provisioner.trees import add
 
@@ -55,6 +56,7 @@ add_action(
 add_action(machines, "machines", "undebug", help_="End a machine's rescue: it goes back to its disk.",
            done="goes back to its disk")  # fmt: skip
 joining.add_to(machines)
+erasing.add_to(machines)
 
 
 @machines.verb("install")

@@ -133,6 +133,19 @@ class Step(Said):
     host_keys: Annotated[list[HostKey], Field(max_length=8)] = []
 
 
+class Erased(Said):
+    """``read``: the bytes that were read back; ``not_blank``: how many of them are not as an erased disk has them."""
+
+    id: Annotated[str, Field(max_length=43)]
+    disk: Annotated[str, Field(max_length=64)]
+    state: Literal["begun", "progress", "done", "failed"]
+    method: Literal["", "overwrite", "nvme-format", "ata-secure-erase"] = ""
+    detail: Line = ""
+    read: Size = 0
+    not_blank: Size = 0
+    percent: Annotated[int, Field(ge=0, le=100)] = 0
+
+
 S = TypeVar("S", bound=Said)
 
 

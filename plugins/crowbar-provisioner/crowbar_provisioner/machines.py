@@ -14,7 +14,7 @@ from crowbar_core.tables import nodes
 from crowbar_provisioner.claims import Claim, Known, same
 from crowbar_provisioner.tables import happenings, machines, macs
 
-INSTALL_ROLE = "provisioner-os-install"
+INSTALL_ROLE, ERASE_ROLE = "provisioner-os-install", "provisioner-erase"
 HAPPENINGS_KEPT = 200
 
 
@@ -134,3 +134,8 @@ def happened(change: Change, key: int, what: str, detail: str = "") -> None:
 def waking(node: str) -> Intent:
     """The run that installs it, if there is one, looks at the world again."""
     return Wake(node=node, role=INSTALL_ROLE)
+
+
+def waking_all(node: str) -> list[Intent]:
+    """And so do all runs that have it do something in the discovery image."""
+    return [waking(node), Wake(node=node, role=ERASE_ROLE)]

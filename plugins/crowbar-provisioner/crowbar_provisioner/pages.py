@@ -15,6 +15,7 @@ from crowbar_core.pages import Action, Column, Form, Input, act, fragment, page,
 from crowbar_provisioner import catalogue, defaults, disks, installs, powers
 from crowbar_provisioner import rest as api
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUSED
+from crowbar_provisioner.erasing import pages as erasing
 from crowbar_provisioner.listings import MACHINES, RULES
 from crowbar_provisioner.machines import INSTALL_ROLE, of_node
 from crowbar_provisioner.settings import Settings
@@ -57,6 +58,7 @@ WAYS = (
     ("/machines/join", "Join"),
     ("/accept-rules", "Rules"),
     ("/oses", "Operating systems"),
+    ("/erasures", "Erased disks"),
 )
 
 
@@ -98,7 +100,7 @@ def show(machine: str) -> Response:
     found: Any = node.discovery.get("inventory") or {}
     return page(
         "crowbar_provisioner/machine.html", title=one["name"], machine=one, power=power, lines=lines,
-        actions=actions, ways=WAYS, form=_installing(one, found) if one["state"] == ACCEPTED else None,
+        actions=actions, ways=WAYS, forms=_forms(one, found),
         install=install, disk=disks.described(install.disk) if install else "", inventory=found,
         disks=[(disks.described(each), disks.against(each, 0) or "suitable") for each in found.get("disks") or ()],
     )  # fmt: skip
@@ -135,6 +137,11 @@ def named(machine: int, typed: str) -> None:
     name = str(row(MACHINES, machine)["name"])
     if typed.strip().casefold() != name.casefold():
         raise Refused(f"Nothing was done: type {name} to go on.")
+
+
+def _forms(one: Mapping[str, Any], found: Mapping[str, Any]) -> list[Form]:
+    made = [_installing(one, found), erasing.form(one, found)] if one["state"] == ACCEPTED else []
+    return [each for each in made if each is not None]
 
 
 def _installing(one: Mapping[str, Any], found: Mapping[str, Any]) -> Form | None:

@@ -16,7 +16,7 @@ from crowbar_provisioner.boots import Boot, note, revoke
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUSED
 from crowbar_provisioner.claims import Claim, name_of
 from crowbar_provisioner.inventory import Registration
-from crowbar_provisioner.machines import Machine, change_machine, find, get, happened, waking
+from crowbar_provisioner.machines import Machine, change_machine, find, get, happened, waking_all
 from crowbar_provisioner.reporting import check_keys, keep_new, report
 from crowbar_provisioner.settings import Settings
 from crowbar_provisioner.tables import machines
@@ -55,7 +55,7 @@ def register(change: Change, boot: Boot, said: Registration, *, source: str) -> 
     revoke(change, machine.id, but=boot.id)
     if machine.state == QUARANTINED and (rule := accepting.rule_for(change, machine, source)):
         accepting.accept(change, get(change.session, machine.id), by=f"rule {rule}")
-    change.apply(waking(machine.node))
+    change.apply(*waking_all(machine.node))
     now = get(change.session, machine.id)
     return Registered(node=now.node, accepted=now.state == ACCEPTED)
 

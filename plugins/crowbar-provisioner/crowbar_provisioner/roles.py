@@ -8,7 +8,8 @@ from crowbar_core import Attribute, Json, Role
 from crowbar_provisioner import bmc, installing, making
 from crowbar_provisioner.answering import SERVER
 from crowbar_provisioner.describing import LAYOUTS
-from crowbar_provisioner.machines import INSTALL_ROLE
+from crowbar_provisioner.erasing import run as erasing
+from crowbar_provisioner.machines import ERASE_ROLE, INSTALL_ROLE
 
 
 def _one(name: str, description: str, schema: dict[str, Json], default: Json = None, **more: Any) -> Attribute:
@@ -99,4 +100,26 @@ _IMAGES = Role(
              {"enum": ["full", "cloud"]}, "full"),
     ),
 )  # fmt: skip
-ROLES = (_SERVER, _DISCOVERED, _INSTALL, _BMC, _IMAGES)
+_DISKS: dict[str, Json] = {"type": "array", "maxItems": 256, "items": {**_LONG, "minLength": 1}}
+_ERASE = Role(
+    name=ERASE_ROLE,
+    description="Erases disks of the node, in the discovery image, and reads them back; each has a signed report.",
+    jig="python",
+    run=erasing.run,
+    destructive=True,
+    reboots=True,
+    timeout=600,
+    requires=("provisioner-discovered", "crowbar-managed-node"),
+    conflicts=("crowbar-installed-node",),
+    attributes=(
+        _one("provisioner-erase-disks", "The disks: by name, serial number, WWN or path. None: all that are suitable.",
+             _DISKS, []),
+        _one("provisioner-erase-keep", "The disks that are not touched.", _DISKS, []),
+        _one("provisioner-erase-method", "best: by the disk's own means, where it has any, else overwritten.",
+             {"enum": ["best", "overwrite"]}, "best"),
+        _one("provisioner-erase-sample", "How many MiB of each are read back, by chance. 0: all.",
+             {"type": "integer", "minimum": 0, "maximum": 1 << 20}, 0),
+        _one("provisioner-erased", "What was erased: serial numbers, or names.", {"type": "array"}, writable=False),
+    ),
+)  # fmt: skip
+ROLES = (_SERVER, _DISCOVERED, _INSTALL, _BMC, _IMAGES, _ERASE)

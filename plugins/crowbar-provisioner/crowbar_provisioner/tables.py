@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Integer, MetaData, String, Table, Text
 
 from crowbar_core.tables import JsonType, UtcDateTime
 
@@ -67,6 +67,37 @@ happenings = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("what", String(64), nullable=False),
     Column("detail", String(500), nullable=False),
+)
+erasures = Table(
+    "provisioner_erasures",
+    _metadata,
+    _key(),
+    Column("run_id", Integer, nullable=False),
+    Column("work", String(43), nullable=False),
+    Column("node_id", Integer),
+    Column("node", String(255), nullable=False),
+    Column("disk", String(64), nullable=False),
+    Column("serial", String(500), nullable=False),
+    Column("wwn", String(500), nullable=False),
+    Column("model", String(500), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("wanted_method", String(16), nullable=False),
+    Column("pieces", JsonType),
+    Column("state", String(16), nullable=False),
+    Column("method", String(32), nullable=False),
+    Column("percent", Integer, nullable=False),
+    Column("detail", String(500), nullable=False),
+    Column("begun_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("report", JsonType, nullable=False),
+    Column("signature", String(100), nullable=False),
+    Column("public_key", String(100), nullable=False),
+)
+signing_keys = Table(
+    "provisioner_signing_keys",
+    _metadata,
+    _key(),
+    Column("sealed", Text, nullable=False),
 )
 joins = Table(
     "provisioner_joins",

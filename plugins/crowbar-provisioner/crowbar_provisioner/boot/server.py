@@ -21,7 +21,19 @@ from waitress.trigger import trigger
 from werkzeug.wrappers import Request, Response
 
 from crowbar_core import BadInput, CancelFlag, ConfigError, CrowbarError, NotFound, Refused, cluster
-from crowbar_provisioner.boot import alive, answer_file, image, join, loader, os_image, register, steps, tree, work
+from crowbar_provisioner.boot import (
+    alive,
+    answer_file,
+    erased,
+    image,
+    join,
+    loader,
+    os_image,
+    register,
+    steps,
+    tree,
+    work,
+)
 from crowbar_provisioner.boot.answers import NotHere, Unauthorized, answer
 from crowbar_provisioner.boot.loading import prepare
 from crowbar_provisioner.boot.script import Scripts
@@ -50,6 +62,7 @@ class Application:
             ("POST", re.compile(r"/v1/alive"), alive.hear),
             ("POST", re.compile(r"/v1/steps"), steps.hear),
             ("GET", re.compile(r"/v1/work"), work.give),
+            ("POST", re.compile(r"/v1/erased"), erased.hear),
             ("GET", re.compile(r"/join/([A-Za-z0-9_-]{43})"), join.give),
             ("POST", re.compile(r"/v1/join"), join.hear),
             ("POST", re.compile(r"/v1/join/alive"), join.alive),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crowbar_jig_script.remote import public_key
@@ -13,6 +13,8 @@ from crowbar_provisioner import installs, rescues
 from crowbar_provisioner.boot.answers import POLL, answer, authorized, base_of
 from crowbar_provisioner.boots import Boot
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, install_of
+from crowbar_provisioner.erasing import erasures
+from crowbar_provisioner.erasing.erasures import Erasure
 from crowbar_provisioner.installs import RESTARTING, Install
 from crowbar_provisioner.machines import Machine, get
 
@@ -25,11 +27,14 @@ def give(request: Request) -> Response:
         machine = get(session, boot.machine_id)
         found = installs.open_of(session, machine.node_id)
         left = rescues.of_node(session, machine.node_id)
+        erased = erasures.open_of(session, machine.node_id)
     accepted = machine.state == ACCEPTED and boot.trusted
     work = work_of(boot, machine, found, base=base_of(request)) if accepted and found else None
+    if accepted and work is None and boot.env == DISCOVERY and erased:
+        work = to_erase(erased)
     if accepted and left is not None and boot.env == DISCOVERY and left.state == rescues.LEAVING and left.served:
         work = {"do": "reboot", "id": "rescue"}
-    return answer({"accepted": accepted, "env": boot.env, "work": work, "poll": 1 if found else POLL})
+    return answer({"accepted": accepted, "env": boot.env, "work": work, "poll": 1 if found or erased else POLL})
 
 
 def is_of(boot: Boot, install: Install) -> bool:
@@ -44,6 +49,19 @@ def installed_in(session: Any, boot: Boot) -> Install | None:
         return None
     found = installs.open_of(session, get(session, boot.machine_id).node_id)
     return found if found is not None and is_of(boot, found) else None
+
+
+def to_erase(disks: Sequence[Erasure]) -> Mapping[str, Any]:
+    return {
+        "do": "erase",
+        "id": disks[0].work,
+        "disks": [
+            {"name": one.disk, "serial": one.serial, "wwn": one.wwn, "size": one.size, "method": one.wanted_method,
+             "pieces": one.pieces}
+            for one in disks
+            if one.state in erasures.OPEN
+        ],
+    }  # fmt: skip
 
 
 _OF_IMAGE = ("format", "sha256", "blake2b", "size", "disk_size", "root_partition", "root_fs")

@@ -22,7 +22,7 @@ from crowbar_provisioner.sledgehammer.packages import BuildError, fetch, real_ke
 
 KERNELS = ("cloud", "full")
 PACKAGES = ("busybox", "coreutils", "dhcpcd-base", "dropbear-bin", "e2fsprogs", "fdisk", "jq", "util-linux", "zstd")
-MORE = {"cloud": (), "full": ("ipmitool", "firmware-linux-free")}
+MORE = {"cloud": (), "full": ("ipmitool", "firmware-linux-free", "hdparm", "nvme-cli")}
 PROGRAMS = (
     "bin/dd",
     "bin/lsblk",
@@ -42,6 +42,8 @@ PROGRAMS = (
     "usr/sbin/dhcpcd",
     "usr/sbin/dropbear",
 )
+OF_SOME = ("usr/bin/ipmitool", "sbin/hdparm", "usr/sbin/nvme")
+"""Programs that the packages of some kernels bring."""
 LIBRARIES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64", "usr/lib")
 MODULES = (
     *("virtio_net", "virtio_blk", "virtio_scsi", "virtio_pci", "virtio_rng", "nvme", "sd_mod", "button", "evdev"),
@@ -112,7 +114,7 @@ def _make_root(tree: Path, root: Path) -> None:
     for applet in run([str(tree / "bin/busybox"), "--list"]).decode().split():
         if applet != "busybox":
             (root / "bin" / applet).symlink_to("busybox")
-    wanted = [*PROGRAMS, *(["usr/bin/ipmitool"] if (tree / "usr/bin/ipmitool").exists() else [])]
+    wanted = [*PROGRAMS, *(one for one in OF_SOME if (tree / one).exists())]
     for program in wanted:
         target = root / "bin" / Path(program).name
         target.unlink(missing_ok=True)

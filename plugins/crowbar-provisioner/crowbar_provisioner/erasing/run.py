@@ -1,0 +1,157 @@
+"""The role provisioner-erase: a run in steps. Each call looks at the world: the node runs the discovery image, or is
+restarted into it; there its disks are erased, and the run ends as their reports say.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from crowbar_core import (
+    CrowbarError,
+    Done,
+    NodeRoleView,
+    NodeView,
+    Outcome,
+    Pending,
+    PermanentError,
+    SetBootEnv,
+    Task,
+    cluster,
+)
+from crowbar_provisioner import accepting, boots, disks, powering
+from crowbar_provisioner.choosing import DISCOVERY
+from crowbar_provisioner.erasing import choosing, erasures
+from crowbar_provisioner.erasing.erasures import ERASED, FAILED, OPEN, Erasure
+from crowbar_provisioner.machines import Machine, get, happened, of_node
+from crowbar_provisioner.settings import Settings
+
+SERVING, BOOTING, ERASING = "serving", "booting", "erasing"
+_SERVE_SECONDS = 300.0
+_LEAST, _SPEED = 3600.0, 20 << 20
+"""A disk is given an hour, and the time in which it writes or reads so many bytes a second twice."""
+
+
+def run(task: Task) -> Outcome:
+    step = task.step.get("name") if isinstance(task.step, Mapping) else None
+    with cluster().read() as session:
+        machine, rows = of_node(session, task.node.name), erasures.of_run(session, task.run_id)
+    if machine is None:
+        raise PermanentError(f"{task.node.name} was never discovered: it is not known which disks it has.")
+    if not rows:
+        rows = _begin(task, machine)
+    elif all(one.state not in OPEN for one in rows):
+        return _end(task, rows)
+    if task.overdue:
+        raise PermanentError(_overdue(str(step), rows))
+    node = cluster().node(task.node.name)
+    if is_in_image(node, machine):
+        return _pending(task, ERASING, _seconds(rows), f"that {_counted(rows)}")
+    if step == ERASING:  # it has restarted in the middle, and begins once more when it is back
+        return _pending(task, ERASING, None, f"that {_counted(rows)}: it does not answer")
+    if step == BOOTING:
+        return _pending(task, BOOTING, None, "that it boots the discovery image")
+    return _restart(task, node, machine)
+
+
+def is_in_image(node: NodeView, machine: Machine) -> bool:
+    """Whether it runs the discovery image, in a boot that is its own."""
+    with cluster().read() as session:
+        last = boots.last_of(session, machine.id)
+    return (
+        last is not None and last.env == DISCOVERY == node.bootenv and node.alive
+        and bool(last.trusted and not last.revoked and last.registered_at is not None)
+    )  # fmt: skip
+
+
+def _begin(task: Task, machine: Machine) -> list[Erasure]:
+    said: Mapping[str, Any] = task.data.get("provisioner", {})
+    try:
+        found = chosen(task.node, said)
+    except CrowbarError as problem:
+        raise PermanentError(problem.detail) from None
+    task.begin()
+    with cluster().change() as change:
+        erasures.begin(
+            change, run_id=task.run_id, node_id=machine.node_id, node=machine.node, disks=found,
+            method=str(said.get("erase-method") or "best"), sample=int(said.get("erase-sample") or 0),
+        )  # fmt: skip
+        for one in found:
+            happened(change, machine.id, "erase: begins", disks.described(one))
+        rows = erasures.of_run(change.session, task.run_id)
+    for one in found:
+        task.log(f"{disks.described(one)} is erased")
+    return rows
+
+
+def _restart(task: Task, node: NodeView, machine: Machine) -> Outcome:
+    with cluster().change() as change:
+        change.apply(SetBootEnv(node=machine.node, bootenv=DISCOVERY))
+    if cluster().node(node.name).served_bootenv != DISCOVERY:
+        return _pending(task, SERVING, _SERVE_SECONDS, f"that {DISCOVERY} is served")
+    with cluster().change() as change:
+        accepting.expect(change, get(change.session, machine.id), why="by the erasing of its disks")
+    task.log("it does not run the discovery image, and is restarted into it")
+    try:
+        task.log(powering.into_network(node.name, task.log))
+    except CrowbarError as problem:
+        raise PermanentError(f"In the step {BOOTING}: the node could not be reset: {problem.detail}") from None
+    minutes = cluster().settings(Settings).boot_minutes
+    return _pending(task, BOOTING, minutes * 60, "that it boots the discovery image")
+
+
+def _end(task: Task, rows: Sequence[Erasure]) -> Outcome:
+    for one in rows:
+        task.log(f"{one.disk}: {one.state}, by {one.method or 'nothing'}{f': {one.detail}' if one.detail else ''}")
+    if bad := [one for one in rows if one.state == FAILED]:
+        raise PermanentError("; ".join(f"{one.disk} is not erased: {one.detail}" for one in bad))
+    return Done(wall={"provisioner": {"erased": [one.serial or one.disk for one in rows if one.state == ERASED]}})
+
+
+def _overdue(step: str, rows: Sequence[Erasure]) -> str:
+    if step == SERVING:
+        return f"In the step {step}: the discovery image was not served."
+    if step == BOOTING:
+        return f"In the step {step}: it did not boot the discovery image. Its console may say why."
+    return f"In the step {step}: {_counted(rows)} in time."
+
+
+def _counted(rows: Sequence[Erasure]) -> str:
+    at = ", ".join(f"{one.disk} ({one.percent} %)" for one in rows if one.state in OPEN)
+    return f"{at} {'is' if sum(one.state in OPEN for one in rows) == 1 else 'are'} erased"
+
+
+def _seconds(rows: Sequence[Erasure]) -> float:
+    return _LEAST + 2 * max(one.size for one in rows) / _SPEED
+
+
+def _pending(task: Task, step: str, seconds: float | None, reason: str) -> Pending:
+    """In the step that it is in already, the deadline stays where it was."""
+    known = task.step if isinstance(task.step, Mapping) and task.step.get("name") == step else {}
+    until = float(known.get("until") or time.time() + (seconds or _SERVE_SECONDS))
+    return Pending(
+        deadline=max(1.0, until - time.time()), reason=reason, step={"name": step, "until": round(until, 3)}
+    )  # fmt: skip
+
+
+def chosen(node: NodeView, said: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Raises ``Refused``."""
+    there: Any = node.discovery.get("inventory") or {}
+    wanted, kept = (tuple(map(str, said.get(name) or ())) for name in ("erase-disks", "erase-keep"))
+    return choosing.chosen(there.get("disks") or (), wanted=wanted, kept=kept)
+
+
+def plan_lines(node_roles: Iterable[NodeRoleView]) -> Iterable[str]:
+    """What will be erased, a line for each disk."""
+    for one in node_roles:
+        said: Any = one.data.get("provisioner", {})
+        try:
+            found = chosen(one.node, said)
+        except CrowbarError as problem:
+            yield f"{one.node.name}: {problem.detail}"
+            continue
+        sample = int(said.get("erase-sample") or 0)
+        read = f"{sample} MiB of it are read back" if sample else "all of it is read back"
+        for disk in found:
+            yield f"{one.node.name}: {disks.described(disk)} is ERASED, and {read}."
