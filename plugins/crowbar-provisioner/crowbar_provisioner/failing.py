@@ -1,4 +1,4 @@
-"""What is left of an installation whose run did not succeed, however it ended: by itself, cancelled, or lost.
+"""What is left of an installation, or of an erasing, whose run did not succeed: failed, cancelled, or lost.
 
 Nothing is installed any more, whatever boots then. A machine whose disk was begun to be written has nothing to boot
 from: it boots the discovery image, from where a retry installs it; another one boots what it booted before.
@@ -15,7 +15,8 @@ from crowbar_core import Intent, NodeRoleView, SetBootEnv, cluster, hookimpl
 from crowbar_core.tables import node_roles
 from crowbar_provisioner import accepting, installs
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, LOCAL, install_of
-from crowbar_provisioner.machines import INSTALL_ROLE, happened, of_node
+from crowbar_provisioner.erasing import erasures
+from crowbar_provisioner.machines import ERASE_ROLE, INSTALL_ROLE, happened, of_node
 
 _ACTIVE, _TRANSITION = 0, 2
 
@@ -24,6 +25,10 @@ def _over(node_role: NodeRoleView) -> Iterable[Intent]:
     """Its next boot is expected: a person who restarts it need not announce that."""
     with cluster().change() as change:
         machine = of_node(change.session, node_role.node.name)
+        if node_role.role == ERASE_ROLE:
+            if machine is not None and _is_over(change.session, node_role.id):
+                erasures.give_up(change, machine.node_id, node_role.status or "its run was cancelled")
+            return []
         install = installs.last_of(change.session, machine.node_id) if machine is not None else None
         # It may have been told to try again meanwhile.
         if machine is None or install is None or not _is_over(change.session, node_role.id):
@@ -46,16 +51,16 @@ def _is_over(session: Any, node_role_id: int) -> bool:
     return state is not None and state not in (_ACTIVE, _TRANSITION)
 
 
-@hookimpl(roles=(INSTALL_ROLE,))
+@hookimpl(roles=(INSTALL_ROLE, ERASE_ROLE))
 def on_error(node_role: NodeRoleView) -> Iterable[Intent]:
     return _over(node_role)
 
 
-@hookimpl(roles=(INSTALL_ROLE,))
+@hookimpl(roles=(INSTALL_ROLE, ERASE_ROLE))
 def on_todo(node_role: NodeRoleView) -> Iterable[Intent]:
     return _over(node_role)
 
 
-@hookimpl(roles=(INSTALL_ROLE,))
+@hookimpl(roles=(INSTALL_ROLE, ERASE_ROLE))
 def on_blocked(node_role: NodeRoleView) -> Iterable[Intent]:
     return _over(node_role)

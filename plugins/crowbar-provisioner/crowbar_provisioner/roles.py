@@ -108,6 +108,7 @@ _ERASE = Role(
     run=erasing.run,
     destructive=True,
     reboots=True,
+    first_step=erasing.PREPARING,
     timeout=600,
     requires=("provisioner-discovered", "crowbar-managed-node"),
     conflicts=("crowbar-installed-node",),

@@ -216,6 +216,21 @@ def test_a_machine_that_runs_its_disk_is_restarted_into_the_discovery_image(site
     assert bed.state(ROLE, name) == "ACTIVE", bed.why(ROLE, name)
 
 
+def test_an_order_that_was_cancelled_erases_nothing_any_more(site: Site, machine: Machine) -> None:
+    name, bed = name_of(machine), site.bed
+    assert site.web.put(f"/api/v2/machines/{name}/erase", json={}).status_code == 200
+    bed.anneal_until_quiet()
+    says(machine, "sda", "begun")
+    run, work = bed.runs(ROLE, name)[-1].id, machine.work()["work"]["id"]
+    assert site.web.put(f"/api/v2/runs/{run}/cancel").status_code == 200
+    assert machine.work()["work"] is None, "at once"
+    said = {"id": work, "disk": "sda", "state": "progress"}
+    assert machine.ask("POST", "/v1/erased", said).status == 409
+    bed.anneal_until_quiet()
+    found = site.web.get(f"/api/v2/erasures?node={name}").json
+    assert {(one["state"], one["signature"]) for one in found} == {("failed", "")}
+
+
 @pytest.mark.parametrize(
     "wish, status",
     [({"disks": ["sdz"]}, 200), ({"sample": -1}, 422), ({"method": "fire"}, 422), ({"disks": [""]}, 422)],

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import and_, insert, select, update
 
 from crowbar_core import Change
+from crowbar_core.tables import node_roles, roles
 from crowbar_provisioner.erasing import choosing, signing
+from crowbar_provisioner.machines import ERASE_ROLE
 from crowbar_provisioner.tables import erasures
 
 WANTED, ERASING, ERASED, FAILED = "wanted", "erasing", "erased", "failed"
 OPEN = (WANTED, ERASING)
+_TRANSITION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +49,7 @@ def begin(
 ) -> None:  # fmt: skip
     """One for each disk, once for each run; what an earlier run left open is over."""
     session = change.session
-    left = (erasures.c.node_id == node_id, erasures.c.state.in_(OPEN), erasures.c.run_id != run_id)
-    over = {"state": FAILED, "detail": "Another run began.", "ended_at": change.now}
-    session.execute(update(erasures).where(*left).values(**over))
+    give_up(change, node_id, "Another run began.", but=run_id)
     if of_run(session, run_id):
         return
     work = secrets.token_urlsafe(16)
@@ -63,13 +64,28 @@ def begin(
         )  # fmt: skip
 
 
+def give_up(change: Change, node_id: int, why: str, *, but: int = 0) -> None:
+    """What is open on the node is over, unless it is of this run; a machine that is at it is told so when it asks, or
+    tells. Without a report: nothing is known of the disk.
+    """
+    left = (erasures.c.node_id == node_id, erasures.c.state.in_(OPEN), erasures.c.run_id != but)
+    over = {"state": FAILED, "detail": why[:500], "ended_at": change.now}
+    change.session.execute(update(erasures).where(*left).values(**over))
+
+
 def of_run(session: Any, run_id: int) -> list[Erasure]:
     return _all(session, erasures.c.run_id == run_id)
 
 
 def open_of(session: Any, node_id: int) -> list[Erasure]:
     """All of the run that is under way on the node, those that have ended too; empty where none is."""
-    asked = select(erasures.c.run_id).where(erasures.c.node_id == node_id, erasures.c.state.in_(OPEN)).limit(1)
+    asked = (
+        select(erasures.c.run_id)
+        .join(node_roles, node_roles.c.node_id == erasures.c.node_id)
+        .join(roles, and_(roles.c.id == node_roles.c.role_id, roles.c.name == ERASE_ROLE))
+        .where(erasures.c.node_id == node_id, erasures.c.state.in_(OPEN), node_roles.c.state == _TRANSITION)
+        .limit(1)
+    )
     run_id = session.scalar(asked)
     return of_run(session, run_id) if run_id is not None else []
 

@@ -27,7 +27,7 @@ from crowbar_provisioner.erasing.erasures import ERASED, FAILED, OPEN, Erasure
 from crowbar_provisioner.machines import Machine, get, happened, of_node
 from crowbar_provisioner.settings import Settings
 
-SERVING, BOOTING, ERASING = "serving", "booting", "erasing"
+PREPARING, SERVING, BOOTING, ERASING = "preparing", "serving", "booting", "erasing"
 _SERVE_SECONDS = 300.0
 _LEAST, _SPEED = 3600.0, 20 << 20
 """A disk is given an hour, and the time in which it writes or reads so many bytes a second twice."""
