@@ -17,6 +17,8 @@ from crowbar_provisioner.answering import on_active as on_active
 from crowbar_provisioner.answering import on_node_change as on_node_change
 from crowbar_provisioner.answering import on_node_create as on_node_create
 from crowbar_provisioner.boot import server
+from crowbar_provisioner.burning.pages import pages as burning_pages
+from crowbar_provisioner.burning.rest import rest as burning_rest
 from crowbar_provisioner.choosing import QUARANTINED
 from crowbar_provisioner.erasing.pages import pages as erasing_pages
 from crowbar_provisioner.erasing.rest import rest as erasing_rest
@@ -61,7 +63,7 @@ def register_hookspecs() -> ModuleType:
 
 @hookimpl
 def register_blueprints() -> Iterable[Blueprint]:
-    return [rest, pages, joining_rest, joining_pages, erasing_rest, erasing_pages]
+    return [rest, pages, joining_rest, joining_pages, erasing_rest, erasing_pages, burning_rest, burning_pages]
 
 
 @hookimpl

@@ -29,6 +29,7 @@ from crowbar_core.commands import (
     show_plan,
     yes_option,
 )
+from crowbar_provisioner.burning import commands as burning
 from crowbar_provisioner.describing import LAYOUTS, Described, read
 from crowbar_provisioner.erasing import commands as erasing
 from crowbar_provisioner.joining import commands as joining
@@ -57,6 +58,7 @@ add_action(machines, "machines", "undebug", help_="End a machine's rescue: it go
            done="goes back to its disk")  # fmt: skip
 joining.add_to(machines)
 erasing.add_to(machines)
+burning.add_to(machines)
 
 
 @machines.verb("install")

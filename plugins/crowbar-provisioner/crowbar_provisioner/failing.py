@@ -6,28 +6,32 @@ from: it boots the discovery image, from where a retry installs it; another one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import select
 
-from crowbar_core import Intent, NodeRoleView, SetBootEnv, cluster, hookimpl
+from crowbar_core import Change, Intent, NodeRoleView, SetBootEnv, cluster, hookimpl
 from crowbar_core.tables import node_roles
 from crowbar_provisioner import accepting, installs
+from crowbar_provisioner.burning import burn_ins
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, LOCAL, install_of
 from crowbar_provisioner.erasing import erasures
-from crowbar_provisioner.machines import ERASE_ROLE, INSTALL_ROLE, happened, of_node
+from crowbar_provisioner.machines import BURN_ROLE, ERASE_ROLE, INSTALL_ROLE, happened, of_node
 
 _ACTIVE, _TRANSITION = 0, 2
+_GIVEN_UP: Mapping[str, Callable[[Change, int, str], None]] = {
+    ERASE_ROLE: erasures.give_up, BURN_ROLE: burn_ins.give_up,
+}  # fmt: skip
 
 
 def _over(node_role: NodeRoleView) -> Iterable[Intent]:
     """Its next boot is expected: a person who restarts it need not announce that."""
     with cluster().change() as change:
         machine = of_node(change.session, node_role.node.name)
-        if node_role.role == ERASE_ROLE:
+        if (given_up := _GIVEN_UP.get(node_role.role)) is not None:
             if machine is not None and _is_over(change.session, node_role.id):
-                erasures.give_up(change, machine.node_id, node_role.status or "its run was cancelled")
+                given_up(change, machine.node_id, node_role.status or "its run was cancelled")
             return []
         install = installs.last_of(change.session, machine.node_id) if machine is not None else None
         # It may have been told to try again meanwhile.
@@ -51,16 +55,16 @@ def _is_over(session: Any, node_role_id: int) -> bool:
     return state is not None and state not in (_ACTIVE, _TRANSITION)
 
 
-@hookimpl(roles=(INSTALL_ROLE, ERASE_ROLE))
+@hookimpl(roles=(INSTALL_ROLE, ERASE_ROLE, BURN_ROLE))
 def on_error(node_role: NodeRoleView) -> Iterable[Intent]:
     return _over(node_role)
 
 
-@hookimpl(roles=(INSTALL_ROLE, ERASE_ROLE))
+@hookimpl(roles=(INSTALL_ROLE, ERASE_ROLE, BURN_ROLE))
 def on_todo(node_role: NodeRoleView) -> Iterable[Intent]:
     return _over(node_role)
 
 
-@hookimpl(roles=(INSTALL_ROLE, ERASE_ROLE))
+@hookimpl(roles=(INSTALL_ROLE, ERASE_ROLE, BURN_ROLE))
 def on_blocked(node_role: NodeRoleView) -> Iterable[Intent]:
     return _over(node_role)

@@ -146,6 +146,29 @@ class Erased(Said):
     percent: Annotated[int, Field(ge=0, le=100)] = 0
 
 
+class BurnedPart(Said):
+    part: Annotated[str, Field(max_length=70, pattern=r"^(?:cpu|memory|disk-[A-Za-z0-9!_.-]{1,64})$")]
+    tool: Annotated[str, Field(max_length=32)]
+    state: Literal["passed", "failed", "untested"]
+    amount: Annotated[float, Field(ge=0, le=1e18)] = 0
+    unit: Annotated[str, Field(max_length=16)] = ""
+    detail: Line = ""
+
+
+class Burned(Said):
+    """``corrected`` and ``uncorrected``: errors of memory that its controllers counted meanwhile; ``kernel``: what the
+    kernel complained of.
+    """
+
+    id: Annotated[str, Field(max_length=43)]
+    state: Literal["begun", "progress", "done"]
+    percent: Annotated[int, Field(ge=0, le=100)] = 0
+    parts: Annotated[list[BurnedPart], Field(max_length=260)] = []
+    corrected: Size = 0
+    uncorrected: Size = 0
+    kernel: Annotated[list[Line], Field(max_length=20)] = []
+
+
 S = TypeVar("S", bound=Said)
 
 

@@ -14,7 +14,7 @@ from crowbar_core.tables import nodes
 from crowbar_provisioner.claims import Claim, Known, same
 from crowbar_provisioner.tables import happenings, machines, macs
 
-INSTALL_ROLE, ERASE_ROLE = "provisioner-os-install", "provisioner-erase"
+INSTALL_ROLE, ERASE_ROLE, BURN_ROLE = "provisioner-os-install", "provisioner-erase", "provisioner-burn-in"
 HAPPENINGS_KEPT = 200
 
 
@@ -138,4 +138,4 @@ def waking(node: str) -> Intent:
 
 def waking_all(node: str) -> list[Intent]:
     """And so do all runs that have it do something in the discovery image."""
-    return [waking(node), Wake(node=node, role=ERASE_ROLE)]
+    return [waking(node), Wake(node=node, role=ERASE_ROLE), Wake(node=node, role=BURN_ROLE)]

@@ -14,6 +14,7 @@ from crowbar_core import BadInput, NodeView, Panel, Refused, cluster, requires
 from crowbar_core.pages import Action, Column, Form, Input, act, fragment, page, row, rows
 from crowbar_provisioner import catalogue, defaults, disks, installs, powers
 from crowbar_provisioner import rest as api
+from crowbar_provisioner.burning import pages as burning
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUSED
 from crowbar_provisioner.erasing import pages as erasing
 from crowbar_provisioner.listings import MACHINES, RULES
@@ -59,6 +60,7 @@ WAYS = (
     ("/accept-rules", "Rules"),
     ("/oses", "Operating systems"),
     ("/erasures", "Erased disks"),
+    ("/burn-ins", "Burn-ins"),
 )
 
 
@@ -140,7 +142,7 @@ def named(machine: int, typed: str) -> None:
 
 
 def _forms(one: Mapping[str, Any], found: Mapping[str, Any]) -> list[Form]:
-    made = [_installing(one, found), erasing.form(one, found)] if one["state"] == ACCEPTED else []
+    made = [_installing(one, found), erasing.form(one, found), burning.form(one)] if one["state"] == ACCEPTED else []
     return [each for each in made if each is not None]
 
 

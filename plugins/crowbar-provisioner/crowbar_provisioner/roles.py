@@ -7,9 +7,10 @@ from typing import Any
 from crowbar_core import Attribute, Json, Role
 from crowbar_provisioner import bmc, installing, making
 from crowbar_provisioner.answering import SERVER
+from crowbar_provisioner.burning import run as burning
 from crowbar_provisioner.describing import LAYOUTS
 from crowbar_provisioner.erasing import run as erasing
-from crowbar_provisioner.machines import ERASE_ROLE, INSTALL_ROLE
+from crowbar_provisioner.machines import BURN_ROLE, ERASE_ROLE, INSTALL_ROLE
 
 
 def _one(name: str, description: str, schema: dict[str, Json], default: Json = None, **more: Any) -> Attribute:
@@ -123,4 +124,22 @@ _ERASE = Role(
         _one("provisioner-erased", "What was erased: serial numbers, or names.", {"type": "array"}, writable=False),
     ),
 )  # fmt: skip
-ROLES = (_SERVER, _DISCOVERED, _INSTALL, _BMC, _IMAGES, _ERASE)
+_BURN_IN = Role(
+    name=BURN_ROLE,
+    description="Keeps the node busy for a while, in the discovery image, and reports what went wrong meanwhile.",
+    jig="python",
+    run=burning.run,
+    reboots=True,
+    first_step=burning.PREPARING,
+    timeout=600,
+    requires=("provisioner-discovered", "crowbar-managed-node"),
+    precedes=(ERASE_ROLE, INSTALL_ROLE),
+    attributes=(
+        _one("provisioner-burn-in-seconds", "For how long.", {"type": "integer", "minimum": 1, "maximum": 30 * 86400},
+             3600),
+        _one("provisioner-burn-in-parts", "What is tested; disks are only read.",
+             {"type": "array", "minItems": 1, "maxItems": 3, "items": {"enum": list(burning.PARTS)}},
+             list(burning.PARTS)),
+    ),
+)  # fmt: skip
+ROLES = (_SERVER, _DISCOVERED, _INSTALL, _BMC, _IMAGES, _ERASE, _BURN_IN)

@@ -93,6 +93,27 @@ erasures = Table(
     Column("signature", String(100), nullable=False),
     Column("public_key", String(100), nullable=False),
 )
+burn_ins = Table(
+    "provisioner_burn_ins",
+    _metadata,
+    _key(),
+    Column("run_id", Integer, nullable=False),
+    Column("work", String(43), nullable=False),
+    Column("node_id", Integer),
+    Column("node", String(255), nullable=False),
+    Column("seconds", Integer, nullable=False),
+    Column("wish", JsonType, nullable=False),
+    Column("boot_id", Integer),
+    Column("state", String(16), nullable=False),
+    Column("percent", Integer, nullable=False),
+    Column("detail", String(500), nullable=False),
+    Column("parts", JsonType, nullable=False),
+    Column("corrected", BigInteger, nullable=False),
+    Column("uncorrected", BigInteger, nullable=False),
+    Column("kernel", JsonType, nullable=False),
+    Column("begun_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+)
 signing_keys = Table(
     "provisioner_signing_keys",
     _metadata,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
 import itertools
+import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,3 +118,34 @@ def site(database: Callable[[], str | None], tmp_path_factory: pytest.TempPathFa
     ):
         listening(port)
         yield Site(bed=bed, port=port, root=root, numbers=itertools.count(1))
+
+
+class Ear(http.server.ThreadingHTTPServer):
+    """Hears what scripts of the discovery image tell, whatever it is."""
+
+    heard: list[dict[str, Any]]
+
+
+class Hears(http.server.BaseHTTPRequestHandler):
+    server: Ear
+
+    def do_POST(self) -> None:
+        self.server.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    with Ear(("127.0.0.1", 0), Hears) as server:
+        server.heard = []
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

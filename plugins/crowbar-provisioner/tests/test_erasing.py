@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -18,7 +16,7 @@ from crowbar_provisioner.erasing.signing import is_signed
 
 from crowbar_core import Refused, SetHammer
 
-from .conftest import Bmc, Site
+from .conftest import Bmc, Ear, Site
 from .light import GIB, Machine
 from .test_installing import name_of
 
@@ -245,35 +243,6 @@ def test_what_cannot_be_erased_touches_nothing(site: Site, machine: Machine, wis
 
 
 # ---- the script of the discovery image, on files that stand for disks
-
-
-class Ear(http.server.ThreadingHTTPServer):
-    heard: list[dict[str, Any]]
-
-
-class Hears(http.server.BaseHTTPRequestHandler):
-    server: Ear
-
-    def do_POST(self) -> None:
-        self.server.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def ear() -> Iterator[Ear]:
-    with Ear(("127.0.0.1", 0), Hears) as server:
-        server.heard = []
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 class Bench:

@@ -24,6 +24,7 @@ from crowbar_core import BadInput, CancelFlag, ConfigError, CrowbarError, NotFou
 from crowbar_provisioner.boot import (
     alive,
     answer_file,
+    burned,
     erased,
     image,
     join,
@@ -63,6 +64,7 @@ class Application:
             ("POST", re.compile(r"/v1/steps"), steps.hear),
             ("GET", re.compile(r"/v1/work"), work.give),
             ("POST", re.compile(r"/v1/erased"), erased.hear),
+            ("POST", re.compile(r"/v1/burned"), burned.hear),
             ("GET", re.compile(r"/join/([A-Za-z0-9_-]{43})"), join.give),
             ("POST", re.compile(r"/v1/join"), join.hear),
             ("POST", re.compile(r"/v1/join/alive"), join.alive),

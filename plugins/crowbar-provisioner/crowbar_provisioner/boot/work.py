@@ -12,6 +12,7 @@ from crowbar_core import cluster
 from crowbar_provisioner import installs, rescues
 from crowbar_provisioner.boot.answers import POLL, answer, authorized, base_of
 from crowbar_provisioner.boots import Boot
+from crowbar_provisioner.burning import burn_ins
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, install_of
 from crowbar_provisioner.erasing import erasures
 from crowbar_provisioner.erasing.erasures import Erasure
@@ -28,13 +29,18 @@ def give(request: Request) -> Response:
         found = installs.open_of(session, machine.node_id)
         left = rescues.of_node(session, machine.node_id)
         erased = erasures.open_of(session, machine.node_id)
+        burned = burn_ins.open_of(session, machine.node_id)
     accepted = machine.state == ACCEPTED and boot.trusted
     work = work_of(boot, machine, found, base=base_of(request)) if accepted and found else None
     if accepted and work is None and boot.env == DISCOVERY and erased:
         work = to_erase(erased)
+    if accepted and work is None and boot.env == DISCOVERY and burned and burned.boot_id in (None, boot.id):
+        work = {"do": "burn-in", "id": burned.work, "seconds": burned.seconds, **burned.wish}
     if accepted and left is not None and boot.env == DISCOVERY and left.state == rescues.LEAVING and left.served:
         work = {"do": "reboot", "id": "rescue"}
-    return answer({"accepted": accepted, "env": boot.env, "work": work, "poll": 1 if found or erased else POLL})
+    return answer(
+        {"accepted": accepted, "env": boot.env, "work": work, "poll": 1 if found or erased or burned else POLL}
+    )
 
 
 def is_of(boot: Boot, install: Install) -> bool:

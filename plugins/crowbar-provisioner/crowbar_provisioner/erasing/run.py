@@ -47,11 +47,11 @@ def run(task: Task) -> Outcome:
         raise PermanentError(_overdue(str(step), rows))
     node = cluster().node(task.node.name)
     if is_in_image(node, machine):
-        return _pending(task, ERASING, _seconds(rows), f"that {_counted(rows)}")
+        return pending(task, ERASING, _seconds(rows), f"that {_counted(rows)}")
     if step == ERASING:  # it has restarted in the middle, and begins once more when it is back
-        return _pending(task, ERASING, None, f"that {_counted(rows)}: it does not answer")
+        return pending(task, ERASING, None, f"that {_counted(rows)}: it does not answer")
     if step == BOOTING:
-        return _pending(task, BOOTING, None, "that it boots the discovery image")
+        return pending(task, BOOTING, None, "that it boots the discovery image")
     return _restart(task, node, machine)
 
 
@@ -89,7 +89,7 @@ def _restart(task: Task, node: NodeView, machine: Machine) -> Outcome:
     with cluster().change() as change:
         change.apply(SetBootEnv(node=machine.node, bootenv=DISCOVERY))
     if cluster().node(node.name).served_bootenv != DISCOVERY:
-        return _pending(task, SERVING, _SERVE_SECONDS, f"that {DISCOVERY} is served")
+        return pending(task, SERVING, _SERVE_SECONDS, f"that {DISCOVERY} is served")
     with cluster().change() as change:
         accepting.expect(change, get(change.session, machine.id), why="by the erasing of its disks")
     task.log("it does not run the discovery image, and is restarted into it")
@@ -98,7 +98,7 @@ def _restart(task: Task, node: NodeView, machine: Machine) -> Outcome:
     except CrowbarError as problem:
         raise PermanentError(f"In the step {BOOTING}: the node could not be reset: {problem.detail}") from None
     minutes = cluster().settings(Settings).boot_minutes
-    return _pending(task, BOOTING, minutes * 60, "that it boots the discovery image")
+    return pending(task, BOOTING, minutes * 60, "that it boots the discovery image")
 
 
 def _end(task: Task, rows: Sequence[Erasure]) -> Outcome:
@@ -126,8 +126,8 @@ def _seconds(rows: Sequence[Erasure]) -> float:
     return _LEAST + 2 * max(one.size for one in rows) / _SPEED
 
 
-def _pending(task: Task, step: str, seconds: float | None, reason: str) -> Pending:
-    """In the step that it is in already, the deadline stays where it was."""
+def pending(task: Task, step: str, seconds: float | None, reason: str) -> Pending:
+    """It waits in this step. In the step that it is in already, the deadline stays where it was."""
     known = task.step if isinstance(task.step, Mapping) and task.step.get("name") == step else {}
     until = float(known.get("until") or time.time() + (seconds or _SERVE_SECONDS))
     return Pending(

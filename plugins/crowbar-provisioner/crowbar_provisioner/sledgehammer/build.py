@@ -21,8 +21,22 @@ from crowbar_provisioner.sledgehammer.elf import needed
 from crowbar_provisioner.sledgehammer.packages import BuildError, fetch, real_kernel, run, unpack
 
 KERNELS = ("cloud", "full")
-PACKAGES = ("busybox", "coreutils", "dhcpcd-base", "dropbear-bin", "e2fsprogs", "fdisk", "jq", "util-linux", "zstd")
-MORE = {"cloud": (), "full": ("ipmitool", "firmware-linux-free", "hdparm", "nvme-cli")}
+PACKAGES = (
+    "busybox",
+    "coreutils",
+    "dhcpcd-base",
+    "dropbear-bin",
+    "e2fsprogs",
+    "fdisk",
+    "jq",
+    "memtester",
+    "util-linux",
+    "zstd",
+)
+MORE = {
+    "cloud": (),
+    "full": ("ipmitool", "firmware-linux-free", "fio", "hdparm", "nvme-cli", "smartmontools", "stress-ng"),
+}
 PROGRAMS = (
     "bin/dd",
     "bin/lsblk",
@@ -41,8 +55,9 @@ PROGRAMS = (
     "usr/bin/zstd",
     "usr/sbin/dhcpcd",
     "usr/sbin/dropbear",
+    "usr/sbin/memtester",
 )
-OF_SOME = ("usr/bin/ipmitool", "sbin/hdparm", "usr/sbin/nvme")
+OF_SOME = ("sbin/hdparm", "usr/bin/fio", "usr/bin/ipmitool", "usr/bin/stress-ng", "usr/sbin/nvme", "usr/sbin/smartctl")
 """Programs that the packages of some kernels bring."""
 LIBRARIES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64", "usr/lib")
 MODULES = (
@@ -52,7 +67,13 @@ MODULES = (
 WHOLE = (
     *("kernel/drivers/net/ethernet", "kernel/drivers/net/phy", "kernel/drivers/ata", "kernel/drivers/scsi"),
     *("kernel/drivers/nvme", "kernel/drivers/message", "kernel/drivers/block", "kernel/drivers/char/ipmi"),
-    *("kernel/drivers/usb/host", "kernel/drivers/usb/storage", "kernel/drivers/hid", "kernel/drivers/md"),
+    *(
+        "kernel/drivers/usb/host",
+        "kernel/drivers/usb/storage",
+        "kernel/drivers/hid",
+        "kernel/drivers/md",
+        "kernel/drivers/edac",
+    ),
 )
 """Of the kernel "full": all drivers of these kinds."""
 ETC = {
