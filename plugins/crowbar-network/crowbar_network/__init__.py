@@ -116,7 +116,7 @@ def register_panels() -> Iterable[Panel]:
 def data_of(node_roles: Sequence[NodeRoleView], session: Any) -> Mapping[int, Mapping[str, Json]]:
     servers = [one for one in node_roles if one.role == SERVER.name]
     others = [one for one in node_roles if one.role not in OWN_ROLES]
-    return {**wanted_of(others, session), **serving.data_of(servers, session)}
+    return {**wanted_of(others, session, peers=True), **serving.data_of(servers, session)}
 
 
 @hookimpl(roles=("network-*",))

@@ -4,7 +4,7 @@ network whose drafts are committed, or an interface map that is changed, what ea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from crowbar_core import CrowbarError, Json, NodeRoleView
@@ -48,16 +48,36 @@ def _interfaces(name: str, said: Mapping[str, Json], machine: Machine | None) ->
     if machine is None or machine.nics is None:
         return "; its cards are not known yet"
     try:
-        links = _links(said, machine)
+        links = _links(name, said, machine)
     except CrowbarError as problem:
         return f", which cannot be: {problem.detail}"
     top = next(link for link in links if name in link.networks)
     return f" on {described(top, links)}"
 
 
-def _links(said: Mapping[str, Json], machine: Machine) -> tuple[Link, ...]:
+def _links(name: str, said: Mapping[str, Json], machine: Machine) -> tuple[Link, ...]:
+    """What the node's interfaces will be with that network: as its runs make them, of which each leaves out networks
+    that are not there yet, and what cannot be keeps away from the others. Raises ``CrowbarError`` with why it cannot.
+    """
     configs = [Config.of(one) for one in said["wanted-config"]]
-    return stack(on_machine(configs, machine.nics or (), machine.product, said["maps"]))
+
+    def made(those: Collection[Config]) -> tuple[Link, ...]:
+        return stack(on_machine(those, machine.nics or (), machine.product, said["maps"]))
+
+    try:
+        return made(configs)
+    except CrowbarError:
+        taken = [one for one in configs if one.active]
+    for one in configs:
+        if not one.active:
+            try:
+                made([*taken, one])
+            except CrowbarError:
+                if one.name == name:
+                    raise
+            else:
+                taken.append(one)
+    return made(taken)
 
 
 def _differs(old: Mapping[str, str], new: Mapping[str, str]) -> str:
@@ -78,7 +98,7 @@ def _facts(name: str, said: Mapping[str, Json], machine: Machine | None) -> dict
     facts = {"interface": _conduit(mine), "addresses": addresses}
     if machine is not None and machine.nics is not None:
         try:
-            links = _links(said, machine)
+            links = _links(name, said, machine)
         except CrowbarError as problem:
             facts["interface"] = f"cannot be ({problem.detail.rstrip('.')})"
         else:

@@ -17,13 +17,13 @@ from crowbar_network.addressing import of_key
 from crowbar_network.conduits import BMC, InterfaceMap, Nic, clash, in_order, parse, resolve
 from crowbar_network.drafts import NEW, Before
 from crowbar_network.layers import Wanted
+from crowbar_network.peers import peers_of
 from crowbar_network.tables import allocations, interface_maps, networks, ranges, routers
 
 UNCONFIGURED = frozenset({"bmc", "unmanaged"})
 """Categories of networks that nodes have addresses of and no interface."""
 ROLE = "network-"
 _ACTIVE = 0
-MOST_PEERS = 3
 _NOTHING: Mapping[int, Before] = MappingProxyType({})
 
 
@@ -57,10 +57,10 @@ class Config:
 
 
 def wanted_of(
-    asked: Sequence[NodeRoleView], session: Any, before: Mapping[int, Before] = _NOTHING
+    asked: Sequence[NodeRoleView], session: Any, before: Mapping[int, Before] = _NOTHING, *, peers: bool = False
 ) -> dict[int, dict[str, Json]]:
     """For each noderole of a network's role: the addresses, and all networks that its node is to have, as JSON.
-    ``before``: networks (by id) that are to be taken as they were then.
+    ``before``: networks (by id) that are to be taken as they were then. ``peers``: also whom a run there asks.
     """
     rows = session.execute(select(networks).order_by(networks.c.order, networks.c.id)).all()
     all_networks = [before[one.id].network if one.id in before else one for one in rows]
@@ -79,7 +79,7 @@ def wanted_of(
         own = by_role.get(view.role)
         if own is not None and all(one.id != own.id for one, _ in bound.get(view.node.id, ())):
             bound.setdefault(view.node.id, []).append((own, 1))
-    facts = _Facts(session, node_ids, {one.id for there in bound.values() for one, _ in there}, before)
+    facts = _Facts(session, node_ids, {one.id for there in bound.values() for one, _ in there}, before, peers=peers)
     answer: dict[int, dict[str, Json]] = {}
     for view in asked:
         own = by_role.get(view.role)
@@ -98,8 +98,15 @@ class _Facts:
     """What the tables say of these nodes and networks, read in a handful of statements."""
 
     def __init__(
-        self, session: Any, node_ids: Iterable[int], network_ids: Iterable[int], before: Mapping[int, Before]
+        self,
+        session: Any,
+        node_ids: Iterable[int],
+        network_ids: Iterable[int],
+        before: Mapping[int, Before],
+        *,
+        peers: bool,
     ) -> None:
+        self._session, self._with_peers = session, peers
         self._ranges = {key: row for one in before.values() for key, row in one.ranges.items()}
         mine = (
             select(allocations, ranges.c.conduit, ranges.c.vlan, ranges.c.use_vlan, ranges.c.use_bridge,
@@ -117,26 +124,10 @@ class _Facts:
         was = [row for one in before.values() for row in one.routers]
         for one in [*was, *(row for row in there if row.network_id not in before)]:
             self._routers.setdefault(one.network_id, []).append((str(of_key(one.address)), one.pref))
-        self._peers = {key: self._peers_on(session, key) for key in network_ids}
         asked_maps = select(interface_maps).order_by(interface_maps.c.order, interface_maps.c.pattern)
         self.maps = [
             {"pattern": one.pattern, "buses": one.buses.split("\n")} for one in session.execute(asked_maps).all()
         ]
-
-    @staticmethod
-    def _peers_on(session: Any, key: int) -> list[tuple[int, str]]:
-        """Addresses of nodes on which the network's role has run: a few more than one node is told of."""
-        asked = (
-            select(allocations.c.node_id, allocations.c.address)
-            .join(networks, networks.c.id == allocations.c.network_id)
-            .join(node_roles, node_roles.c.node_id == allocations.c.node_id)
-            .join(roles, roles.c.id == node_roles.c.role_id)
-            .where(allocations.c.network_id == key, roles.c.name == ROLE + networks.c.name)
-            .where(node_roles.c.state == _ACTIVE)
-            .order_by(allocations.c.address)
-            .limit(2 * MOST_PEERS + 2)
-        )
-        return [(one.node_id, str(of_key(one.address))) for one in session.execute(asked).all()]
 
     def addresses(self, node_id: int, network_id: int) -> list[str]:
         return [f"{of_key(one.address)}/{one.prefix}" for one in self._mine.get((node_id, network_id), ())]
@@ -163,7 +154,7 @@ class _Facts:
             "mtu": network.mtu or 0,
             "pbr": bool(network.pbr),
             "active": active,
-            "peers": [address for node, address in self._peers.get(network.id, ()) if node != node_id][:MOST_PEERS],
+            "peers": peers_of(self._session, ROLE + network.name, mine) if self._with_peers else [],
         }
 
 
