@@ -5,11 +5,11 @@ Only the cards of the networks' conduits, what stands over them, and what Crowba
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from crowbar_network.layers import RULE, Link, Route, made_with
-from crowbar_network.state import MADE, Address, Known, KnownRoute, State
+from crowbar_network.state import MADE, Address, Known, KnownRoute, KnownRule, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,47 +67,93 @@ def fresh(links: Sequence[Link]) -> tuple[str, ...]:
 
 
 def with_left(state: State, wanted: Sequence[Link], ours: Collection[str]) -> tuple[Link, ...]:
-    """The wanted links, and the cards that were Crowbar's and are no longer wanted, as they are to be left: alone."""
+    """The wanted links, and the cards that were Crowbar's and are no longer wanted, as they are to be left: alone. Of
+    whichever no MTU is wanted any more, it is again what it was before Crowbar set one.
+    """
     named = {link.name for link in wanted}
     left = [
         Link(name=name, kind="nic")
         for name in ours
         if name not in named and name in state.links and state.links[name].kind not in MADE
     ]
-    return (*left, *wanted)
+    sized: dict[str, Link] = {}
+    for link in (*left, *wanted):
+        was = 0 if link.mtu else state.mtus.get(link.name, 0)
+        below = [sized[name].mtu for name in link.over if name in sized and sized[name].mtu]
+        sized[link.name] = replace(link, mtu=min([was, *below])) if was else link
+    return tuple(sized.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Something that is not as it is wanted. ``link``: the interface, '' where it is of none that is wanted.
+    ``mends``: whether commands for ``ip`` mend it; none puts a cable in.
+    """
+
+    said: str
+    link: str = ""
+    mends: bool = True
 
 
 def missing(state: State, wanted: Sequence[Link], *, gone: Collection[str] = ()) -> list[str]:
-    """What is not as it is wanted, a sentence each, from below: what the files say, and what lives (carrier, partner of
-    LACP, an address that another machine has). ``gone``: links that should be no more.
+    """The sentences of ``faults``."""
+    return [one.said for one in faults(state, wanted, gone=gone)]
+
+
+def faults(state: State, wanted: Sequence[Link], *, gone: Collection[str] = ()) -> list[Fault]:
+    """What is not as it is wanted, from below: what the files say, what is there besides, and what lives (carrier,
+    partner of LACP, an address that another machine has). ``gone``: links that should be no more.
     """
-    said = [f"{name} is still there, and is no longer wanted" for name in sorted(gone) if name in state.links]
-    for link in wanted:
-        known = state.links.get(link.name)
-        if known is None:
-            said.append(f"there is no interface {link.name}")
-            continue
-        said += _unlike(link, known) if link.kind == "nic" or not _is_other(known, link) else [_what_else(link, known)]
-        if not known.up:
-            said.append(f"{link.name} is down")
-        elif not known.carrier:
-            said.append(f"{link.name} has no carrier")
-        if link.kind == "bond" and link.mode == "802.3ad" and not known.partner:
-            said.append(f"{link.name} has found no partner that speaks LACP")
-        said += [f"{link.name} has no address {address}" for address in _lacking(link, known)]
-        said += [
-            f"another machine has {one.text}, which {link.name} should have" for one in known.addresses if one.failed
-        ]
-        said += [f"{link.name} has {text}, which is not wanted" for text in _surplus(link, known)]
-        for route in link.routes:
-            if not _has_route(state, link, route):
-                said.append(
-                    f"there is no route to {route.to} by {link.name}" + (f" via {route.via}" if route.via else "")
-                )
-    said += [
-        f"there is no rule for {source}" for link, source in _rules_of(wanted) if not _has_rule(state, link, source)
+    found = [
+        Fault(said=f"{name} is still there, and is no longer wanted") for name in sorted(gone) if name in state.links
     ]
-    return said
+    for link in wanted:
+        found += [Fault(said=said, link=link.name, mends=mends) for said, mends in _faults_of(state, link, wanted)]
+    for link, source in _rules_of(wanted):
+        if not _has_rule(state, link, source):
+            found.append(Fault(said=f"there is no rule for {source}", link=link.name))
+    tables = {link.table: link.name for link in wanted if link.table}
+    for rule in _strange_rules(state, wanted):
+        said = f"there is a rule for {rule.source} and table {rule.table}, which is not wanted"
+        found.append(Fault(said=said, link=tables.get(rule.table, "")))
+    return found
+
+
+def _faults_of(state: State, link: Link, wanted: Sequence[Link]) -> Iterator[tuple[str, bool]]:
+    known = state.links.get(link.name)
+    if known is None:
+        yield f"there is no interface {link.name}", link.kind != "nic"
+        return
+    for said in _unlike(link, known) if link.kind == "nic" or not _is_other(known, link) else [_what_else(link, known)]:
+        yield said, True
+    for name in _strange_members(state, link, wanted):
+        yield f"{name} is part of {link.name}, and should not be", True
+    if not known.up:
+        yield f"{link.name} is down", True
+    elif not known.carrier:
+        yield f"{link.name} has no carrier", False
+    if link.kind == "bond" and link.mode == "802.3ad" and not known.partner:
+        yield f"{link.name} has found no partner that speaks LACP", False
+    for address in _lacking(link, known):
+        yield f"{link.name} has no address {address}", True
+    for one in known.addresses:
+        if one.failed:
+            yield f"another machine has {one.text}, which {link.name} should have", False
+    for text in _surplus(link, known):
+        yield f"{link.name} has {text}, which is not wanted", True
+    for route in link.routes:
+        if not _has_route(state, link, route):
+            yield f"there is no route to {_to(route)} by {link.name}{_via(route)}", True
+    for other in _strange_routes(state, link):
+        yield f"there is a route to {_to(other)} by {link.name}{_via(other)}, which is not wanted", True
+
+
+def _to(route: Route | KnownRoute) -> str:
+    return f"{route.to} in table {route.table}" if route.table else route.to
+
+
+def _via(route: Route | KnownRoute) -> str:
+    return f" via {route.via}" if route.via else ""
 
 
 def settling(state: State, wanted: Sequence[Link]) -> bool:
@@ -127,8 +173,11 @@ def _differs(state: State, links: Sequence[Link]) -> bool:
             return True
         if any(not _has_route(state, link, route) for route in link.routes) or _strange_routes(state, link):
             return True
-    wanted_rules = {(source, link.table) for link, source in _rules_of(links)}
-    return wanted_rules != {(rule.source, rule.table) for rule in state.rules if rule.priority == RULE}
+        if _strange_members(state, link, links):
+            return True
+    return any(not _has_rule(state, link, source) for link, source in _rules_of(links)) or bool(
+        _strange_rules(state, links)
+    )
 
 
 def _is_other(known: Known | None, link: Link) -> bool:
@@ -179,7 +228,19 @@ def _has_route(state: State, link: Link, route: Route) -> bool:
 
 def _strange_routes(state: State, link: Link) -> list[KnownRoute]:
     wanted = {(route.to, route.via, route.table) for route in link.routes}
-    return [one for one in state.routes if one.dev == link.name and (one.to, one.via, one.table) not in wanted]
+    return [
+        one
+        for one in state.routes
+        if one.dev == link.name and not one.others and (one.to, one.via, one.table) not in wanted
+    ]
+
+
+def _strange_members(state: State, link: Link, links: Sequence[Link]) -> list[str]:
+    """What is part of a bond, and should not be; a bridge may have machines on it that are none of Crowbar's."""
+    named = {one.name for one in links}
+    if link.kind != "bond":
+        return []
+    return sorted(name for name, known in state.links.items() if known.master == link.name and name not in named)
 
 
 def _bare(known: Known) -> list[Address]:
@@ -192,7 +253,13 @@ def _rules_of(links: Iterable[Link]) -> list[tuple[Link, str]]:
 
 
 def _has_rule(state: State, link: Link, source: str) -> bool:
-    return any(rule.source == source and rule.table == link.table for rule in state.rules)
+    return any(rule.source == source and rule.table == link.table and rule.priority == RULE for rule in state.rules)
+
+
+def _strange_rules(state: State, links: Sequence[Link]) -> list[KnownRule]:
+    """Of those that have the priority of Crowbar's."""
+    wanted = {(source, link.table) for link, source in _rules_of(links)}
+    return [rule for rule in state.rules if rule.priority == RULE and (rule.source, rule.table) not in wanted]
 
 
 def _top_first(state: State) -> list[Known]:
@@ -224,13 +291,13 @@ def _forward(state: State, links: Sequence[Link], going: Sequence[str]) -> list[
         lines += [f"addr del {text} dev {link.name}" for text in _surplus(link, has)]
         # One that stays is given anew: the kernel would not make its route.
         lines += [f"addr del {one.text} dev {link.name}" for one in _bare(has) if one.text in link.addresses]
-    wanted_rules = {(source, link.table) for link, source in _rules_of(links)}
-    for rule in state.rules:
-        if rule.priority == RULE and (rule.source, rule.table) not in wanted_rules:
-            lines.append(f"{_v6(rule.source)}rule del from {rule.source} lookup {rule.table} priority {RULE}")
+    for rule in _strange_rules(state, links):
+        lines.append(f"{_v6(rule.source)}rule del from {rule.source} lookup {rule.table} priority {RULE}")
     for link, has in standing:
         if has.master in there and has.master != link.master:
             lines.append(f"link set {link.name} nomaster")
+        members = [name for name in _strange_members(state, link, links) if name not in going]
+        lines += [f"link set {name} nomaster" for name in members]
     # Each is made when what it stands on is whole: a bond lends its VLANs the address of its first card.
     for link in links:
         if link.name not in there and link.kind != "nic":
@@ -242,7 +309,8 @@ def _forward(state: State, links: Sequence[Link], going: Sequence[str]) -> list[
                     lines += [f"link set {part.name} down"] if link.kind == "bond" else []
                     lines.append(f"link set {part.name} master {link.name}")
     sized = [link for link in links if link.mtu]
-    lines += [f"link set {link.name} mtu {link.mtu}" for link in reversed(sized) if _mtu(there, link) > link.mtu]
+    lines += [f"link set {link.name} mtu {link.mtu}" for link in reversed(sized)
+              if link.name in there and _mtu(there, link) > link.mtu]  # fmt: skip
     lines += [f"link set {link.name} mtu {link.mtu}" for link in sized
               if link.name not in there or _mtu(there, link) < link.mtu]  # fmt: skip
     lines += [f"link set {link.name} up" for link in links]

@@ -7,9 +7,9 @@ once or when somebody has accepted that (``propose``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from crowbar_jig_script.remote import Remote
@@ -17,9 +17,9 @@ from sqlalchemy import delete, insert, select
 
 from crowbar_core import Change, Cluster, CrowbarError, Json, NodeRoleView, NodeView, Problem, Refresh, Refused, cluster
 from crowbar_core.tables import nodes
-from crowbar_network.changes import missing, way
+from crowbar_network.changes import faults, way, with_left
 from crowbar_network.jig import look
-from crowbar_network.layers import stack
+from crowbar_network.layers import stack, standing_on
 from crowbar_network.tables import drifts
 from crowbar_network.telling import OWN_ROLES
 from crowbar_network.wanted import ROLE, Config, on_machine, wanted_of
@@ -27,20 +27,25 @@ from crowbar_network.wanted import ROLE, Config, on_machine, wanted_of
 EVERY = 600.0
 AT_ONCE = 16
 SHOW, PROPOSE, REPAIR = POLICIES = ("show", "propose", "repair")
-"""What is done about it. Of several networks on a node the last of these counts."""
+"""What is done about what is wrong with a network; of several that share it, the last of these counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
     """``said``: a sentence for each thing that is not as it is wanted.
     ``problem``: why nobody could look; '' when somebody has. ``commands``: those for `ip` that would mend it; where
-    there is none (a cable is out), nothing is proposed.
+    there is none (a cable is out), nothing is proposed. ``of``: sentence -> the networks that want it mended, which are
+    none where no command does it; without an entry, all of the node's.
     """
 
     node: NodeView
     said: tuple[str, ...] = ()
     problem: str = ""
     commands: tuple[str, ...] = ()
+    of: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def concerns(self, network: str) -> bool:
+        return any(network in self.of.get(one, (network,)) for one in self.said)
 
 
 def observe() -> None:
@@ -72,12 +77,13 @@ def keep(change: Change, found: Sequence[Drift], views: Mapping[int, Sequence[No
     for one in found:
         if one.node.id not in still:
             continue
-        policy, view = _policy(views[one.node.id])
+        concerned = [view for view in views[one.node.id] if one.concerns(view.role.removeprefix(ROLE))]
+        policy, role = _policy(concerned)
         proposed = {}
-        if one.said and policy == REPAIR:
-            repaired.append(Refresh(role=view.role, node=one.node.name))
+        if policy == REPAIR:
+            repaired.append(Refresh(role=role, node=one.node.name))
         elif one.commands and policy == PROPOSE:
-            proposed = {"role": view.role, "commands": list(one.commands)}
+            proposed = {"role": role, "commands": list(one.commands)}
         rows.append({
             "node_id": one.node.id, "seen_at": change.now, "said": list(one.said), "problem": one.problem,
             "proposed": proposed,
@@ -128,21 +134,25 @@ def _look(remote: Remote, node: NodeView, said: Mapping[str, Json]) -> Drift | N
         if state.busy:
             return None
         links = stack(on_machine(configs, state.nics, state.product, said.get("maps", [])))
-        ours = [name for name in state.kept.get("links", []) if isinstance(name, str)]
-        return Drift(node=node, said=tuple(missing(state, links)), commands=way(state, links, ours=ours).forward)
+        found, on = faults(state, with_left(state, links, state.ours)), standing_on(links)
+        return Drift(
+            node=node,
+            said=tuple(one.said for one in found),
+            commands=way(state, links, ours=state.ours).forward,
+            of={one.said: on[one.link] if one.mends else () for one in found if not one.mends or one.link in on},
+        )
     except CrowbarError as problem:
         return Drift(node=node, problem=problem.detail)
 
 
-def _policy(views: Sequence[NodeRoleView]) -> tuple[str, NodeRoleView]:
-    """What is done, and the noderole that says so."""
-
-    def said(view: NodeRoleView) -> str:
+def _policy(views: Sequence[NodeRoleView]) -> tuple[str, str]:
+    """What is done for these, and the role that says so."""
+    found = SHOW, ""
+    for view in views:
         policy = view.data.get("network", {}).get("drift", SHOW)
-        return policy if policy in POLICIES else SHOW
-
-    view = max(views, key=lambda one: POLICIES.index(said(one)))
-    return said(view), view
+        if policy in POLICIES and POLICIES.index(policy) > POLICIES.index(found[0]):
+            found = policy, view.role
+    return found
 
 
 def drift_of(session: Any, node_id: int) -> Any:

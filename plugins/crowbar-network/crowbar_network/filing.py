@@ -16,6 +16,7 @@ from crowbar_network.writers import MARK, WRITERS
 
 RECORD = "/etc/crowbar-network/kept.json"
 INTERFACES = "/etc/network/interfaces"
+_USUAL_MTU = 1500
 _BESIDE = "/etc/network/interfaces.d/"
 _SOURCE = "source /etc/network/interfaces.d/*"
 _STRUCK = "#crowbar# "
@@ -81,12 +82,22 @@ def filing(writer: str, links: Sequence[Link], networks: Collection[str], state:
         "writer": writer,
         "networks": sorted(networks),
         "links": [link.name for link in links],
+        "mtus": {link.name: _mtu_before(link, state) for link in links if link.mtu},
         "files": sorted(ours),
         "aside": list(others.aside),
     }
     files[RECORD] = json.dumps(record, indent=1) + "\n"
     gone = ({*_known_files(state.kept)} - {*files}) | {*others.gone}
     return Filing(files=files, copies=others.copies, gone=tuple(sorted(gone)))
+
+
+def _mtu_before(link: Link, state: State) -> int:
+    """What the link's MTU was before Crowbar set one. An earlier version has left no word of that."""
+    known = state.links.get(link.name)
+    if link.name in state.mtus:
+        return state.mtus[link.name]
+    unsaid = link.name in state.ours and "mtus" not in state.kept
+    return _USUAL_MTU if link.kind != "nic" or known is None or unsaid else known.mtu
 
 
 def without(text: str, names: Collection[str], *, includes: bool = True) -> str:

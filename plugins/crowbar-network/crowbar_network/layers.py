@@ -183,6 +183,15 @@ def _raise_mtus(links: dict[str, Link]) -> None:
                 links[name] = replace(links[name], mtu=max(links[name].mtu, link.mtu))
 
 
+def standing_on(links: Sequence[Link]) -> dict[str, frozenset[str]]:
+    """For each link the networks that are on it or on what stands over it."""
+    found: dict[str, frozenset[str]] = {}
+    for link in reversed(links):
+        above = [one.name for one in links if link.name in one.over or link.master == one.name]
+        found[link.name] = frozenset(link.networks).union(*(found.get(name, frozenset()) for name in above))
+    return found
+
+
 # ---------------------------------------------------------------- routes
 
 

@@ -70,7 +70,9 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownRoute:
-    """``words``: as ``ip route replace`` takes it. ``version``: 4 or 6."""
+    """``words``: as ``ip route replace`` takes it. ``version``: 4 or 6. ``others``: a program that learns of routes
+    made it, and would make it again.
+    """
 
     version: int
     to: str
@@ -78,6 +80,7 @@ class KnownRoute:
     dev: str
     table: int
     words: str
+    others: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +109,16 @@ class State:
     """Whether a change is being tried there."""
     proven: bool = False
     """Whether a change has been tried, and this was told over a connection that was made afterwards."""
+
+    @property
+    def ours(self) -> list[str]:
+        """The links of Crowbar's last configuration there."""
+        return [name for name in self.kept.get("links", []) if isinstance(name, str)]
+
+    @property
+    def mtus(self) -> dict[str, int]:
+        """The links of which Crowbar has set the MTU -> what it was before that."""
+        return {name: was for name, was in self.kept.get("mtus", {}).items() if isinstance(was, int)}
 
     @property
     def current(self) -> list[dict[str, Any]]:
@@ -217,6 +230,10 @@ def _address(info: Mapping[str, Any]) -> Address | None:
     )  # fmt: skip
 
 
+_LEARNED = frozenset({
+    "babel", "bgp", "bird", "dnrouted", "eigrp", "gated", "isis", "keepalived", "mrt", "ntk", "openr", "ospf",
+    "redirect", "rip", "xorp", "zebra",
+})  # fmt: skip
 _TABLES = {"main": 254, "default": 253, "local": 255}
 
 
@@ -242,6 +259,7 @@ def _routes(routes: Sequence[Mapping[str, Any]], version: int) -> list[KnownRout
         found.append(KnownRoute(
             version=version, to=one["dst"], via=one.get("gateway", ""), dev=one["dev"],
             table=0 if number == _TABLES["main"] else number, words=" ".join(words),
+            others=one.get("protocol") in _LEARNED,
         ))  # fmt: skip
     return found
 

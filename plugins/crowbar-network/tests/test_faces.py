@@ -344,6 +344,37 @@ def test_what_was_found_otherwise_is_proposed_and_repaired_when_it_is_accepted(b
     assert len(bed.runs("network-drift", "drift1")) == before + 1
 
 
+def test_what_is_wrong_with_one_network_is_not_repaired_since_another_on_the_node_says_so(bed: Testbed) -> None:
+    node = bed.add_node("each1")
+    for name, policy in (("each-show", "show"), ("each-propose", "propose"), ("each-repair", "repair")):
+        done(bed, "networks", "create", name, "--conduit", "1g1")
+        bed.bind(f"network-{name}", "each1")
+        bed.set(f"network-{name}-drift", policy, node="each1", role=f"network-{name}")
+    bed.commit()
+    bed.anneal_until_quiet()
+
+    def found(of: str, *, mends: bool = True) -> tuple[Any, int]:
+        """What is proposed, and how many runs are made, when something of these networks is found otherwise."""
+        drift = Drift(
+            node=node, said=("it is otherwise",), commands=("link set eth0 up",) if mends else (),
+            of={"it is otherwise": of.split() if mends else ()},
+        )  # fmt: skip
+        before = sum(len(bed.runs(view.role, "each1")) for view in bed.node_roles(node="each1"))
+        views = [view for view in bed.node_roles(node="each1") if view.role.startswith("network-each-")]
+        with bed.change() as change:
+            keep(change, [drift], {node.id: views})
+        bed.anneal_until_quiet()
+        after = sum(len(bed.runs(view.role, "each1")) for view in bed.node_roles(node="each1"))
+        [row] = bed.web().get(f"{API}/network_drifts?node={node.name}").json
+        return row["proposed"], after - before
+
+    proposal = {"role": "network-each-propose", "commands": ["link set eth0 up"]}
+    assert found("each-show") == ({}, 0)
+    assert found("each-propose each-show") == (proposal, 0)
+    assert found("each-repair each-show each-propose") == ({}, 1)
+    assert found("each-repair", mends=False) == ({}, 0), "no run puts a cable in"
+
+
 def test_the_map_and_the_conduits_are_grids_of_nodes_and_networks(bed: Testbed) -> None:
     done(bed, "networks", "create", "grid", "--conduit", "40g1", "--range", "host=10.48.0.1-10.48.0.9/24")
     bed.add_node("grid1", discovery={"note": "<script>"})
