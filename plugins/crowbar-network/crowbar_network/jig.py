@@ -33,15 +33,15 @@ from crowbar_core import (
     cluster,
 )
 from crowbar_network import program, takeover
-from crowbar_network.changes import Way, missing, settling, way, with_left
+from crowbar_network.changes import Way, faults, missing, settling, way, with_left
 from crowbar_network.filing import Filing, choose, filing
-from crowbar_network.layers import Link, stack
+from crowbar_network.layers import Link, stack, standing_on
 from crowbar_network.listening import LLDPD, listen
 from crowbar_network.program import Trial
 from crowbar_network.settings import Settings
 from crowbar_network.state import State, read
 from crowbar_network.trials import trial
-from crowbar_network.verdict import NO_WAY_IN, SETTLING, Verdict, unanswered
+from crowbar_network.verdict import NO_WAY_IN, SETTLING, Earlier, Verdict, unanswered
 from crowbar_network.wanted import Config, on_machine
 
 INVENTORY = "network-nics"
@@ -123,13 +123,12 @@ class _Run:
             links = stack(on_machine(taken, state.nics, state.product, self.maps))
         except BadInput as problem:
             raise PermanentError(problem.detail) from None
-        ours = [name for name in state.kept.get("links", []) if isinstance(name, str)]
-        to_be = with_left(state, links, ours)
+        to_be = with_left(state, links, state.ours)
         names = [one.name for one in taken]
         files = filing(writer, links, names, state)
         cards = [one.name for one in links if one.kind == "nic"]
         stopped = takeover.to_stop(state.clients, cards)
-        found = way(state, links, ours=ours)
+        found = way(state, links, ours=state.ours)
         task.begin()
         for one in takeover.left_over(state.clients, cards) if cards else ():
             task.log(f"warning: {one.name} ({one.pid}) asks by DHCP for other cards as well, and is left alone")
@@ -147,15 +146,30 @@ class _Run:
             before=takeover.stop(stopped) + told.before,
             undo=told.undo + _unless_first(takeover.begin_again(stopped)),
         )
-        return self._try(state, to_be, taken, found, files, told)
+        return self._try(state, to_be, taken, found, files, told, self._earlier(state, to_be, taken))
+
+    def _earlier(self, state: State, links: Sequence[Link], taken: Sequence[Config]) -> Earlier:
+        """What is wrong with the node's other networks already."""
+        assert self.task.address is not None
+        others = [one for one in taken if one.name != self.name]
+        on = standing_on(links)
+        apart = frozenset(
+            one.said
+            for one in faults(state, links)
+            if one.link in on and on[one.link] and self.name not in on[one.link]
+        )
+        asked = _asked(others, links, state)
+        said = self._probe(self.remote, self.task.address, asked, []) if asked else {}
+        return Earlier(network=self.name, faults=apart, said=said, addresses=frozenset(
+            (link.name, one.text) for link in state.links.values() for one in link.addresses
+        ))  # fmt: skip
 
     def _leads_here(self, state: State) -> bool:
         """Whether the address by which the node is reached is on a link that Crowbar made."""
-        ours = state.kept.get("links", [])
         return any(
             address.text.partition("/")[0] == self.task.address
             for name, link in state.links.items()
-            if name in ours
+            if name in state.ours
             for address in link.addresses
         )
 
@@ -182,7 +196,14 @@ class _Run:
     # ------------------------------------------------------------ the change itself
 
     def _try(
-        self, before: State, links: Sequence[Link], taken: Sequence[Config], found: Way, files: Filing, told: Trial
+        self,
+        before: State,
+        links: Sequence[Link],
+        taken: Sequence[Config],
+        found: Way,
+        files: Filing,
+        told: Trial,
+        earlier: Earlier,
     ) -> Outcome:
         task, change, limit = self.task, secrets.token_hex(8), self.settings.keep_within
         assert task.address is not None
@@ -209,7 +230,7 @@ class _Run:
         addresses = self._ways_in(taken)
         new = Remote.of_cluster(connect_timeout=max(_LOGIN, limit / _MOMENT))
         gone = {*found.touched} - {link.name for link in links}
-        verdict = Verdict(unheard=unheard, late=began + limit - _LAST_CALL)
+        verdict = Verdict(unheard=unheard, late=began + limit - _LAST_CALL, earlier=earlier)
         try:
             while (now := time.monotonic()) < verdict.late and not (
                 task.cancelled.is_set() or verdict.stands(self.settings.patience, now=now)
@@ -257,8 +278,8 @@ class _Run:
                     verdict.too_slow()
                     return None
                 verdict.saw(state)
-                if wrong := missing(state, links, gone=gone):
-                    verdict.found(wrong[0], now=time.monotonic(), passing=True)
+                if wrong := verdict.not_excused(missing(state, links, gone=gone)):
+                    verdict.found(wrong, now=time.monotonic(), passing=True)
                     return None
                 verdict.has_passed()
                 if verdict.is_slow(self.settings.keep_within, now=time.monotonic()):
@@ -296,13 +317,18 @@ class _Run:
     def _doubled(
         self, new: Remote, address: str, taken: Sequence[Config], links: Sequence[Link], verdict: Verdict
     ) -> str:
-        """'' when nobody else has one of our IPv4 addresses, which is asked until it was so once."""
+        """'' when nobody else has one of our IPv4 addresses, which is asked until it was so once; of another network's
+        than the one that is changed only where it was not there before.
+        """
         if verdict.alone:
             return ""
         on = {one: link.name for link in links for one in link.networks}
         mine = [
-            (text.partition("/")[0], on[one.name]) for one in taken for text in one.addresses if ":" not in text
-        ]  # fmt: skip
+            (text.partition("/")[0], on[one.name])
+            for one in taken
+            for text in one.addresses
+            if ":" not in text and (one.name == self.name or (on[one.name], text) not in verdict.earlier.addresses)
+        ]
         said = self._probe(new, address, [], mine) if mine else {}
         for text, dev in mine:
             if said.get((text, "doubled")) == "yes":
@@ -317,17 +343,10 @@ class _Run:
         packets.
         """
         on = {one: link for link in links for one in link.networks}
-        asked: list[tuple[str, int]] = []
-        for one in taken:
-            link = on[one.name]
-            versions = {":" in mine for mine in one.addresses}
-            there = [where for where, _ in one.routers if (":" in where) in versions]
-            there += [peer for peer in one.peers if (":" in peer) in versions]
-            mtu = link.mtu or (verdict.seen.links[link.name].mtu if verdict.seen else 1500)
-            asked += [(where, size) for where in there for size in (0, mtu - (48 if ":" in where else 28))]
+        asked = _asked(taken, links, verdict.seen)
         said = self._probe(new, address, asked, []) if asked else {}
         for one in taken:
-            if problem := unanswered(one, said, on[one.name], verdict.near):
+            if problem := unanswered(one, said, on[one.name], verdict.near, verdict.earlier):
                 return problem
         return ""
 
@@ -387,6 +406,20 @@ class _Run:
             f"the interfaces of {task.node.name} were led back to what they were: {first}"
             + (f"; but {left}" if left else "")
         )
+
+
+def _asked(configs: Sequence[Config], links: Sequence[Link], state: State | None) -> list[tuple[str, int]]:
+    """Routers and peers of these networks, each with a small packet and one of the full size."""
+    on = {one: link for link in links for one in link.networks}
+    asked: list[tuple[str, int]] = []
+    for one in configs:
+        link = on[one.name]
+        known = state.links.get(link.name) if state else None
+        versions = {":" in mine for mine in one.addresses}
+        there = [where for where in (*(router for router, _ in one.routers), *one.peers) if (":" in where) in versions]
+        mtu = link.mtu or (known.mtu if known else 1500)
+        asked += [(where, size) for where in there for size in (0, mtu - (48 if ":" in where else 28))]
+    return asked
 
 
 def _unless_first(text: str) -> str:

@@ -138,3 +138,21 @@ def test_nobody_is_locked_out_by(
         assert bool(told) == (kind != "a missing card"), "which is seen before anything is touched"
         led_back(float(told[0].split()[2]) if told else 0.0, kind, named)
     rack.cable(NODE, "eth2", up=True)
+
+
+def test_what_was_wrong_with_another_network_before_does_not_lead_a_change_back(rack: Lab, site: Site) -> None:
+    set_ports(rack, "plain")
+    gone = "10.101.0.9"
+    other = network("plain", active=True)
+    site.configure(other)
+    dead = {**other, "routers": [(gone, 10)], "peers": [gone]}
+    changed = network("plain", name="new", id=9, conduit="name=eth2", addresses=["10.103.0.1/24"], routers=[])
+    site.configure(dead, changed, role="new")
+    assert f"warning: as before the change: router {gone} of network data does not answer on eth1" in site.log
+    rack.cable(NODE, "eth1", up=False)
+    try:
+        eventually(lambda: "NO-CARRIER" in rack.console(NODE, ["ip", "link", "show", "eth1"], check=True).stdout)
+        site.configure({**dead, "active": True}, {**changed, "mtu": 1400}, role="new")
+        assert "warning: as before the change: eth1 has no carrier" in site.log
+    finally:
+        rack.cable(NODE, "eth1", up=True)
