@@ -35,7 +35,7 @@ PACKAGES = (
 )
 MORE = {
     "cloud": (),
-    "full": ("ipmitool", "firmware-linux-free", "fio", "hdparm", "nvme-cli", "smartmontools", "stress-ng"),
+    "full": ("ipmitool", "firmware-linux-free", "hdparm", "nvme-cli", "smartmontools", "stress-ng"),
 }
 PROGRAMS = (
     "bin/dd",
@@ -57,7 +57,7 @@ PROGRAMS = (
     "usr/sbin/dropbear",
     "usr/sbin/memtester",
 )
-OF_SOME = ("sbin/hdparm", "usr/bin/fio", "usr/bin/ipmitool", "usr/bin/stress-ng", "usr/sbin/nvme", "usr/sbin/smartctl")
+OF_SOME = ("sbin/hdparm", "usr/bin/ipmitool", "usr/bin/stress-ng", "usr/sbin/nvme", "usr/sbin/smartctl")
 """Programs that the packages of some kernels bring."""
 LIBRARIES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64", "usr/lib")
 MODULES = (
