@@ -8,9 +8,10 @@ import click
 import yaml
 
 from crowbar_core import BadInput
-from crowbar_core.client import Client
+from crowbar_core.client import ApiError, Client
 from crowbar_core.commands import connect, data, line, output, say
 
+_UNAUTHENTICATED = 401
 _EXAMPLE = (
     "# Answers for `crowbar init --answers FILE`. A step that is left out is skipped; a field that is left out is as",
     "# proposed, which depends on what is answered before it.",
@@ -50,7 +51,13 @@ def init(file: str | None, plan: bool, example: bool) -> None:
 
 def _look_at_machine(client: Client) -> None:
     """Whether Crowbar gets in where it is: at once, for nothing begins before that is known."""
-    name = client.get("wizard")["machine"]
+    try:
+        name = client.get("wizard")["machine"]
+    except ApiError as error:
+        if error.answer != _UNAUTHENTICATED:
+            raise
+        say("Your password is the one that was answered from now on: log in with it, and see whether Crowbar gets in.")
+        return
     if name and not (found := client.put("nodes", name, "probe"))["alive"]:
         say(f"Nothing begins yet, for {name} does not answer: {found['reason'] or 'no barclamp could test it'}")
 

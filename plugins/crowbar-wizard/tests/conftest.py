@@ -24,6 +24,12 @@ class Place:
     environment: dict[str, str]
     directory: Path
 
+    def log_in(self, password: str) -> None:
+        """From now on with another password."""
+        self.environment["CROWBAR_PASSWORD"] = password
+        self.api.close()
+        self.api = Client(Target(url=self.environment["CROWBAR_URL"], user="admin", password=password, direct=True))
+
     def crowbar(self, *args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "crowbar_core.cli", *args], env=self.environment, capture_output=True, text=True,
@@ -49,12 +55,12 @@ def place_in(tmp_path: Path, **settings: str) -> Iterator[Place]:
         password = server.admin_password(database)
         process, url = server.start(lab, tmp_path, settings=settings, at=lab.nodes[0].name)
         made.callback(server.end, process)
-        api = made.enter_context(
-            contextlib.closing(Client(Target(url=url, user="admin", password=password, direct=True)))
-        )
+        api = Client(Target(url=url, user="admin", password=password, direct=True))
         server.wait_ready(process, api, tmp_path)
         environment = {
             **os.environ, "CROWBAR_URL": url, "CROWBAR_USER": "admin", "CROWBAR_PASSWORD": password,
             "HOME": str(tmp_path), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
         }  # fmt: skip
-        yield Place(lab=lab, api=api, environment=environment, directory=tmp_path)
+        place = Place(lab=lab, api=api, environment=environment, directory=tmp_path)
+        made.callback(lambda: place.api.close())
+        yield place

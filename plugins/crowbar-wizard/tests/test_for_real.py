@@ -11,11 +11,13 @@ import yaml
 from .conftest import Place
 
 pytestmark = pytest.mark.lab
+OWN = "chosen in the file"
 
 
 def test_answers_in_a_file_make_a_server_that_serves_names_and_addresses(place: Place) -> None:
     node, described = place.lab.nodes[0], place.lab.describe()
     answers: dict[str, Any] = {
+        "account": {"password": OWN},
         "machine": {"name": node.name, "address": f"{node.ipv4}/{described['ipv4'].partition('/')[2]}"},
         "network": {"conduit": "?1g1"}, "dns": {"forwarders": []}, "dhcp": None,
     }  # fmt: skip
@@ -23,6 +25,9 @@ def test_answers_in_a_file_make_a_server_that_serves_names_and_addresses(place: 
     file.write_text(yaml.safe_dump(answers))
     told = place.crowbar("init", "--answers", str(file))
     assert told.returncode == 0, told.stderr
+    assert "log in with it" in told.stderr
+    place.log_in(OWN)
+    assert place.api.put("nodes", node.name, "probe")["alive"]
     settled = place.crowbar("converge", "--timeout", "240")
     why = [
         f"{one['node']} {one['role']} {one['state_name']}: {place.api.get('node_roles', one['id'], 'why')['summary']}"
