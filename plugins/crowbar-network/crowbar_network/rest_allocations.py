@@ -194,7 +194,7 @@ def deallocated(key: int, body: GivenBack) -> None:
             releasing.release_address(change, row, body.cidr, node=node)
         elif node is None:
             raise bad("cidr", "Say which address is given back (cidr), or whose all are (node_id).")
-        elif not releasing.release_on(change, key, node):
+        elif not releasing.release_on(change, key, node, unless_bound=True):
             raise NotFound(f"There is no allocation of node {node.name} on network {row.name}.")
 
 

@@ -104,6 +104,13 @@ def test_addresses_are_given_reserved_listed_and_released_by_commands(bed: Testb
     done(bed, "networks", "release", "given", "--node", "g1.example.test")
     done(bed, "networks", "release", "given", "--address", "10.42.0.7/24")
     assert "There is no such allocation" in refused(bed, 1, "networks", "release", "given", "--address", "10.42.0.7")
+    bed.bind("network-given", "g1.example.test")
+    [held] = bed.web().get("/api/v2/network_allocations?network=given&node=g1.example.test").json
+    for words in (("--node", "g1.example.test"), ("--address", held["ip"])):
+        said = refused(bed, 1, "networks", "release", "given", *words)
+        assert "g1.example.test has the role network-given" in said.replace("\n", " ")
+    assert bed.web("operator").delete(f"/api/v2/network_allocations/{held['id']}").status_code == 409
+    bed.unbind("network-given", "g1.example.test")
     assert [one["node"] for one in shown(bed, "network-allocations", "list", "--network", "given")] == [
         "g2.example.test"
     ]
