@@ -15,6 +15,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _LONGEST: Final = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128")
 _HINT: Final = re.compile(r"hint-.+-v[46]addr", re.ASCII)
+_ZEROS: Final = re.compile(r"[0-9.]*\b0[0-9]", re.ASCII)
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
 
 
@@ -28,7 +29,13 @@ def parse_address(text: object) -> Address:
             return _parsed(text)
     except ValueError:
         pass
-    raise ValueError("This is no IPv4 or IPv6 address without a zone, for example 192.168.124.81.")
+    raise ValueError(_no_address(text, "192.168.124.81"))
+
+
+def _no_address(text: object, example: str) -> str:
+    if isinstance(text, str) and _ZEROS.match(text):
+        return f"The numbers of an IPv4 address have no leading zeros, which some read as octal; write {example}."
+    return f"This is no IPv4 or IPv6 address without a zone, for example {example}."
 
 
 # Each run that begins has its node's addresses looked at: what is known of one is kept.
@@ -45,9 +52,25 @@ def parse_interface(text: object) -> str:
             raise ValueError
         return str(ipaddress.ip_interface(f"{known}/{int(prefix)}")) if slash else str(known)
     except ValueError:
+        raise ValueError(_no_address(text, "192.168.124.81 or 192.168.124.81/24")) from None
+
+
+def parse_own_interface(text: object) -> str:
+    """The same of a machine's own: with a prefix, neither its subnet's own address nor its broadcast."""
+    written = parse_interface(text)
+    known = ipaddress.ip_interface(written)
+    if "/" not in written:
+        return written
+    if not known.network.prefixlen:
         raise ValueError(
-            "This is no IPv4 or IPv6 address without a zone, for example 192.168.124.81 or 192.168.124.81/24."
-        ) from None
+            f"{written} is in no subnet: write its prefix, as {known.ip}/{24 if known.version == 4 else 64}."
+        )
+    if known.version == 4 and known.network.prefixlen < 31:
+        if known.ip == known.network.network_address:
+            raise ValueError(f"{known.ip} is the address of the subnet {known.network} itself, and no machine's.")
+        if known.ip == known.network.broadcast_address:
+            raise ValueError(f"{known.ip} is the broadcast address of {known.network}, and no machine's.")
+    return written
 
 
 def parse_mac(text: object) -> str:

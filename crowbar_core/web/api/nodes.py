@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from crowbar_core.domain.addresses import as_hint, parse_interface, parse_mac
+from crowbar_core.domain.addresses import as_hint, parse_mac, parse_own_interface
 from crowbar_core.services.cluster import hammers, liveness, registering, steering
 from crowbar_core.services.cluster import nodes as service
 from crowbar_core.services.data import addresses
@@ -53,7 +53,7 @@ class NodeFields(Body):
 class NewNode(NodeFields):
     name: NodeName
     admin: bool = False
-    ip: Annotated[str, AfterValidator(parse_interface)] | None = Field(
+    ip: Annotated[str, AfterValidator(parse_own_interface)] | None = Field(
         None, description="Short for a hint: its address."
     )
     mac: Annotated[str, AfterValidator(parse_mac)] | None = Field(

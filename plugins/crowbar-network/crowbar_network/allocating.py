@@ -25,7 +25,7 @@ from crowbar_network.addressing import (
     stable_id,
     v6_address,
 )
-from crowbar_network.errors import bad
+from crowbar_network.errors import bad, refused
 from crowbar_network.hints import (
     Hinted,
     differs,
@@ -267,7 +267,8 @@ def _just_this(
     """The address in the text, taken from the range that it is of."""
     home, key = place_of(network, text, there=there, field=field, version=version)
     if not pool.take(session, home.id, key):
-        raise Refused(f"{of_key(key)} is taken by {holder(session, home, key)}: choose another, or give it back first.")
+        held = holder(session, home, key)
+        raise refused(field, f"{of_key(key)} is taken by {held}: choose another, or give it back first.")
     return home, key
 
 

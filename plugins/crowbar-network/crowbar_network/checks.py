@@ -8,6 +8,7 @@ from typing import Any
 from crowbar_network.conduits import parse
 from crowbar_network.errors import bad
 
+V6_MTU = 1280
 LAYERS = ("conduit", "vlan", "use_vlan", "use_bridge", "use_team", "team_mode")
 """What a network says of its interfaces, and a range may say otherwise."""
 TEAM_MODES = range(7)
@@ -16,6 +17,8 @@ TEAM_MODES = range(7)
 def check_layers(values: Mapping[str, Any], *, at: str = "") -> None:
     """Raises ``BadInput`` with the field (``at`` goes before it)."""
     conduit = parse(values["conduit"], field=f"{at}conduit") if values.get("conduit") else None
+    if values.get("use_team") and conduit is None:
+        raise bad(f"{at}conduit", "A team is made of the cards of a conduit: name 2 to 8, as 10g1,10g2.")
     if values.get("use_vlan") and values.get("vlan") is None:
         raise bad(f"{at}vlan", "With use_vlan there must be a vlan, from 1 to 4094.")
     if values.get("vlan") is not None and not 1 <= values["vlan"] <= 4094:
@@ -31,5 +34,5 @@ def check_layers(values: Mapping[str, Any], *, at: str = "") -> None:
             )
     if values.get("mtu") is not None and not 68 <= values["mtu"] <= 65535:
         raise bad(f"{at}mtu", f"{values['mtu']} is no MTU; they go from 68 to 65535, and from 1280 with IPv6.")
-    if values.get("mtu") is not None and values.get("v6prefix") and values["mtu"] < 1280:
-        raise bad(f"{at}mtu", f"{values['mtu']} is too small for IPv6, which needs 1280.")
+    if values.get("mtu") is not None and values.get("v6prefix") and values["mtu"] < V6_MTU:
+        raise bad(f"{at}mtu", f"{values['mtu']} is too small for IPv6, which needs {V6_MTU}.")

@@ -200,6 +200,12 @@ add_show(routers, "network_routers", what="a router, by its id")
 add_destroy(routers, "network_routers", what="a router")
 
 
+add_update(
+    routers, "network_routers", what="a router, by its id",
+    options=(Given(name="pref", type=int, help="The lowest gives the default route."), NOW),
+)  # fmt: skip
+
+
 @routers.verb("create", help="Give a network a router.")
 @click.argument("network")
 @click.argument("address")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from crowbar_core import BadInput, FieldError
+from crowbar_core import BadInput, FieldError, Refused
+
+
+def refused(field: str, detail: str) -> Refused:
+    """Of one field, when it is right in itself and cannot be as things are."""
+    return Refused(detail, errors=[FieldError(pointer=f"/{field}", detail=detail)])
 
 
 def bad(field: str, detail: str) -> BadInput:

@@ -13,6 +13,7 @@ from crowbar_core import BadInput, NodeView, Refused
 from crowbar_core.tables import nodes
 from crowbar_network import holders, pool
 from crowbar_network.addressing import key_of, of_key, parse_address, parse_interface
+from crowbar_network.errors import refused
 from crowbar_network.hooks import Allocation
 from crowbar_network.tables import allocations
 from crowbar_network.telling import span_of
@@ -28,9 +29,9 @@ def place_of(
     home = next((one for one in there if address in span_of(one)), None)
     if home is None:
         has = ", ".join(f"{one.name} ({span_of(one)})" for one in there) or "none of that family"
-        raise Refused(f"{address} is in no range of network {network.name}, which has {has}.")
+        raise refused(field, f"{address} is in no range of network {network.name}, which has {has}.")
     if prefix is not None and prefix != home.prefix:
-        raise Refused(f"{text} is in range {home.name}, whose prefix is /{home.prefix}.")
+        raise refused(field, f"{text} is in range {home.name}, whose prefix is /{home.prefix}.")
     return home, key_of(address)
 
 
@@ -77,7 +78,8 @@ class Hinted:
 
 
 def _no_hint(name: str, node: NodeView, why: str) -> Refused:
-    return Refused(f"The hint {name} of node {node.name} cannot be: {why} Change the hint, or take it away.")
+    detail = f"The hint {name} of node {node.name} cannot be: {why} Change the hint, or take it away."
+    return refused(f"hint/{name}", detail)
 
 
 def hinted_by(network: Any, node: NodeView, version: int, there: Sequence[Any], text: str) -> Hinted:
@@ -115,7 +117,9 @@ def differs(hint: str, has: str) -> bool:
 
 def refuse_another(network: Any, node: NodeView, version: int, hint: str, has: Allocation) -> None:
     if differs(hint, has.address):
-        raise Refused(
-            f"The hint {hint_name(network.name, version)} of node {node.name} says {hint}, but the node has "
-            f"{has.address} of network {network.name} already: give that back first, or change the hint."
+        name = hint_name(network.name, version)
+        raise refused(
+            f"hint/{name}",
+            f"The hint {name} of node {node.name} says {hint}, but the node has {has.address} of network {network.name}"
+            " already: give that back first, or change the hint.",
         )

@@ -9,7 +9,7 @@ from sqlalchemy import String, cast, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.rest import DEPLOYMENTS, NODES, Field, Later, Listing, field, fields
-from crowbar_network.addressing import key_of, of_key, parse_address
+from crowbar_network.addressing import key_of, of_key, parse_address, parse_interface
 from crowbar_network.checks import LAYERS
 from crowbar_network.drafts import GOING, NEW, WAIT, drafts_of, proposed
 from crowbar_network.tables import allocations, checks, drifts, interface_maps, networks, ranges, routers
@@ -20,7 +20,15 @@ _deployments, _nodes = DEPLOYMENTS.source, NODES.source
 def _cidr(table: Any, name: str, *, example: str) -> Field:
     """An address with the length of its prefix."""
     column = table.c[name] + "/" + cast(table.c.prefix, String)
-    return Field(name=name, column=column, type=str, sort=True, order=table.c[name], example=example, show=_with_prefix)
+    return Field(
+        name=name, column=column, type=str, filter=True, sort=True, order=table.c[name], example=example,
+        show=_with_prefix, read=lambda text: _key_with_prefix(text, name),
+    )  # fmt: skip
+
+
+def _key_with_prefix(text: str, field: str) -> str:
+    address, prefix = parse_interface(text, field=field)
+    return f"{key_of(address)}/{prefix}"
 
 
 def _with_prefix(text: str) -> str:
@@ -73,6 +81,8 @@ def _told(one: Any) -> dict[str, Any]:
     return told
 
 
+_PLAIN = (*LAYERS, "mtu", "v6prefix", "v6auto", "v6id", "dhcp", "configure", "pbr")
+
 NETWORKS = Listing(
     noun="network",
     plural="networks",
@@ -80,14 +90,12 @@ NETWORKS = Listing(
     key=networks.c.id,
     name=networks.c.name,
     fields=(
-        *fields(networks, "id", "name", "description", filter=("name",), sort=("name",)),
+        *fields(networks, "id", "name", "description", filter=("id", "name", "description"), sort=("name",)),
         *fields(networks, "deployment_id", filter=("deployment_id",)),
         field(_deployments.c.name, "deployment", filter=True, example="system"),
         *fields(networks, "category", "group", filter=("category", "group"), sort=("category", "group")),
-        *fields(
-            networks, *LAYERS, "mtu", "v6prefix", "v6auto", "v6id", "dhcp", "configure", "pbr", filter=("vlan", "dhcp")
-        ),
-        *fields(networks, "order", sort=("order",)),
+        *fields(networks, *_PLAIN, filter=_PLAIN),
+        *fields(networks, "order", filter=("order",), sort=("order",)),
     ),
     later=(
         *(_likely(networks, name) for name in WAIT),
@@ -115,11 +123,11 @@ RANGES = Listing(
     source=ranges.join(networks, networks.c.id == ranges.c.network_id),
     key=ranges.c.id,
     fields=(
-        *fields(ranges, "id", "name", "network_id", filter=("name", "network_id"), sort=("name",)),
+        *fields(ranges, "id", "name", "network_id", filter=("id", "name", "network_id"), sort=("name",)),
         field(networks.c.name, "network", filter=True, example="admin"),
         _cidr(ranges, "first", example="192.168.124.21/24"),
         _cidr(ranges, "last", example="192.168.124.80/24"),
-        *fields(ranges, *LAYERS, "overlap", "draft"),
+        *fields(ranges, *LAYERS, "overlap", "draft", filter=(*LAYERS, "overlap")),
     ),
     later=tuple(_likely(ranges, name) for name in LAYERS),
 )
@@ -130,11 +138,11 @@ ROUTERS = Listing(
     source=routers.join(networks, networks.c.id == routers.c.network_id),
     key=routers.c.id,
     fields=(
-        *fields(routers, "id", "network_id", filter=("network_id",)),
+        *fields(routers, "id", "network_id", filter=("id", "network_id")),
         field(networks.c.name, "network", filter=True, example="admin"),
         _cidr(routers, "address", example="192.168.124.1/24"),
         _ip(routers.c.address, "192.168.124.1"),
-        *fields(routers, "pref", sort=("pref",)),
+        *fields(routers, "pref", filter=("pref",), sort=("pref",)),
         Field(
             name="standing",
             column=routers.c.standing,
@@ -162,7 +170,7 @@ ALLOCATIONS = Listing(
     .outerjoin(_nodes, _nodes.c.id == allocations.c.node_id),
     key=allocations.c.id,
     fields=(
-        *fields(allocations, "id", "node_id", filter=("node_id",)),
+        *fields(allocations, "id", "node_id", filter=("id", "node_id")),
         field(_nodes.c.name, "node", filter=True, nullable=True, example="web1.rack2.example.com"),
         *fields(allocations, "network_id", filter=("network_id",)),
         field(networks.c.name, "network", filter=True, example="admin"),

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import netaddr
 from sqlalchemy import delete, func, insert, select, update
 
 from crowbar_core import Attribute, Change, DefineRole, Refused, RemoveRole, Role
-from crowbar_core.tables import deployments
+from crowbar_core.tables import deployments, node_roles, nodes
+from crowbar_core.tables import roles as role_rows
 from crowbar_network import drafts, holders
 from crowbar_network.addressing import parse_v6prefix, ula_prefix, ula_subnet
-from crowbar_network.checks import check_layers
-from crowbar_network.errors import bad
+from crowbar_network.checks import V6_MTU, check_layers
+from crowbar_network.errors import bad, refused
 from crowbar_network.jig import INVENTORY
 from crowbar_network.ranges import HOST_V6, add_range, add_router, add_v6_range, refuse_stray_routers
 from crowbar_network.remembered import forget, remembered
@@ -80,6 +82,8 @@ def alter(change: Change, key: int, values: Mapping[str, Any], *, at_once: bool 
     if "v6prefix" in new:
         _alter_v6(change, now, new)
     _check_dhcp(session, key, new)
+    _check_home(session, now, new)
+    _check_mtu(session, key, new)
     if new.get("configure") and not now.configure:
         _refuse_overlapping(session, now)
     later = {name: new.pop(name) for name in drafts.WAIT if name in new}
@@ -144,6 +148,39 @@ def _refuse_name(session: Any, name: str) -> None:
                   "choose another name.")  # fmt: skip
     if session.scalar(select(networks.c.id).where(networks.c.name == name)) is not None:
         raise Refused(f"There is a network {name} already: choose another name, or change that one.")
+
+
+def _check_mtu(session: Any, key: int, values: Mapping[str, Any]) -> None:
+    six = select(ranges.c.name).where(ranges.c.network_id == key, ranges.c.first.startswith("6")).limit(1)
+    if (values.get("mtu") or V6_MTU) < V6_MTU and (name := session.scalar(six)) is not None:
+        raise bad(
+            "mtu", f"{values['mtu']} is too small for IPv6, which needs {V6_MTU}: the network has the range {name}."
+        )
+
+
+def _check_home(session: Any, now: Any, values: Mapping[str, Any]) -> None:
+    """In another deployment it must still be usable by all who have its role."""
+    there = values.get("deployment_id")
+    if there is None or there == now.deployment_id:
+        return
+    asked = (
+        select(nodes.c.name, deployments.c.name.label("deployment"))
+        .select_from(node_roles)
+        .join(nodes, nodes.c.id == node_roles.c.node_id)
+        .join(role_rows, role_rows.c.id == node_roles.c.role_id)
+        .join(deployments, deployments.c.id == node_roles.c.deployment_id)
+        .where(role_rows.c.name == role_of(now.name))
+        .order_by(nodes.c.name_key)
+    )
+    moved = SimpleNamespace(id=f"{now.id} in {there}", deployment_id=there)
+    out = [one for one in session.execute(asked).all() if not is_usable(session, moved, one.deployment)]
+    if out:
+        more = f" and {len(out) - 1:,} more" if len(out) > 1 else ""
+        raise refused(
+            "deployment_id",
+            f"Network {now.name} cannot go there: node {out[0].name} in {out[0].deployment}{more} has it, which is"
+            f" neither that deployment nor below it. Unbind {role_of(now.name)} there first.",
+        )
 
 
 def _check_dhcp(session: Any, key: int, values: Mapping[str, Any]) -> None:

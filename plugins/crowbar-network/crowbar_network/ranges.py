@@ -14,7 +14,7 @@ from sqlalchemy import delete, insert, select, update
 from crowbar_core import Change, NotFound, Refused
 from crowbar_network import drafts, holders, pool
 from crowbar_network.addressing import Span, key_of, of_key, router, span
-from crowbar_network.checks import LAYERS, check_layers
+from crowbar_network.checks import LAYERS, V6_MTU, check_layers
 from crowbar_network.errors import bad
 from crowbar_network.remembered import forget
 from crowbar_network.tables import allocations, networks, ranges, routers
@@ -30,6 +30,11 @@ def add_range(change: Change, key: int, values: Mapping[str, Any], *, at: str = 
     spanned = span(values["first"], values["last"], fields=(f"{at}first", f"{at}last"))
     more = {name: values.get(name) for name in LAYERS} | {"overlap": bool(values.get("overlap", False))}
     _check(session, network, values["name"], spanned, more, at=at)
+    if spanned.first.version == 6 and (network.mtu or V6_MTU) < V6_MTU:
+        raise bad(
+            f"{at}first",
+            f"The MTU {network.mtu} of network {network.name} is too small for IPv6, which needs {V6_MTU}.",
+        )
     made = _insert(session, key, values["name"], spanned, more)
     change.audit("network_range.create", f"network {network.name}", range=values["name"])
     if tell:

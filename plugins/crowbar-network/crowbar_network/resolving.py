@@ -13,6 +13,7 @@ from crowbar_core.tables import node_roles, nodes, roles
 from crowbar_network.conduits import InterfaceMap, Nic, clash, in_order, parse, resolve, speed_name
 from crowbar_network.jig import INVENTORY
 from crowbar_network.tables import interface_maps, networks, ranges
+from crowbar_network.wanted import UNCONFIGURED
 
 UNKNOWN = f"Its cards are not known yet: they are told by the role {INVENTORY}, once it has run there."
 
@@ -90,9 +91,11 @@ def _told(session: Any, ids: Collection[int]) -> dict[int, Mapping[str, Json]]:
 
 
 def conduits(session: Any) -> list[tuple[Any, str]]:
-    """The networks that name cards, each with its conduit, and with those that its ranges have instead."""
+    """The networks of which interfaces are set up, each with its conduit ('' where it has none), and with those that
+    its ranges have instead.
+    """
     rows = session.execute(
-        select(networks.c.id, networks.c.name, networks.c.conduit, ranges.c.conduit.label("own"))
+        select(networks.c.id, networks.c.name, networks.c.category, networks.c.conduit, ranges.c.conduit.label("own"))
         .outerjoin(ranges, ranges.c.network_id == networks.c.id)
         .where(networks.c.configure)
         .order_by(networks.c.order, networks.c.name, ranges.c.first)
@@ -102,6 +105,10 @@ def conduits(session: Any) -> list[tuple[Any, str]]:
         for conduit in (row.conduit, row.own):
             if conduit:
                 found.setdefault((row.id, conduit), (row, conduit))
+    named = {key for key, _ in found}
+    for row in rows:
+        if row.id not in named and row.category not in UNCONFIGURED:
+            found[row.id, ""] = row, ""
     return list(found.values())
 
 
@@ -118,6 +125,8 @@ def meant(on: Sequence[Machine], by: Sequence[tuple[Any, str]]) -> Iterator[Mean
 
 
 def _on(machine: Machine, conduit: str, network: str, taken: dict[str, tuple[Nic, ...]]) -> tuple[tuple[Nic, ...], str]:
+    if not conduit:
+        return (), f"Network {network} has no conduit that means a card: give it one, or configure=false."
     if machine.nics is None:
         return (), UNKNOWN
     resolved = resolve(parse(conduit), machine.nics)

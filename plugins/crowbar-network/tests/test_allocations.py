@@ -189,6 +189,11 @@ def test_a_network_is_for_its_deployment_and_those_below(bed: Testbed, web: Any)
     with pytest.raises(Refused, match=r"can be used in that and those below it; west is none of them\."):
         bed.bind("network-eastern", "w1", deployment="west")
     assert list(held(web, "eastern")) == ["e1.example.test"]
+    moved = web.patch(f"{API}/networks/eastern", json={"deployment_id": "west"})
+    assert (moved.status_code, moved.json["errors"][0]["pointer"]) == (409, "/deployment_id")
+    assert "node e1.example.test in east-1 has it" in moved.json["detail"]
+    assert web.patch(f"{API}/networks/eastern", json={"deployment_id": "system"}).status_code == 200
+    assert web.patch(f"{API}/networks/eastern", json={"deployment_id": "east"}).status_code == 200
     bed.unbind("network-eastern", "e1")
     bed.delete_deployment("east-1")
     with pytest.raises(Refused, match="Deployment east has the network eastern: remove what it has, or give it to"):
@@ -221,13 +226,25 @@ def test_the_ancestor_s_calls_give_find_and_take_back(bed: Testbed, web: Any) ->
     assert web.post(f"{API}/network_allocations/match", json={"ip": "10.14.0.1"}).json == [listed[0]]
     assert web.get(f"{API}/network_allocations?ip=10.14.0.1").json == [listed[0]]
     assert allocate(web, "parity", range="dhcp", reserved_for="a guest")[0]["address"] == "10.14.0.20/24"
+    plain = ("id", "name", "category", "group", "deployment_id", "conduit", "vlan", "use_vlan", "use_bridge",
+             "use_team", "team_mode", "v6prefix", "configure", "mtu", "order")  # fmt: skip
+    for noun, fields, which in (
+        ("networks", plain, "name=parity"),
+        ("network_ranges", ("id", "name", "network_id", "first", "last", "overlap"), "network=parity"),
+        ("network_allocations", ("id", "node_id", "network_id", "network_range_id", "address"), "network=parity"),
+    ):
+        for one in web.get(f"{API}/{noun}?{which}").json:
+            found = web.post(f"{API}/{noun}/match", json={name: one[name] for name in fields})
+            assert (found.status_code, noun, found.json) == (200, noun, [one])
     for path, body in (("ip", {"cidr": "10.14.0.20"}), ("deallocate_ip", {"node_id": "p1.example.test"})):
         assert web.delete(f"{API}/networks/parity/{path}", json=body).status_code == 204
     assert held(web, "parity") == {}
     for noun in ("networks", "network_ranges", "network_routers", "interface_maps"):
         sample = web.get(f"{API}/{noun}/sample")
         assert (sample.status_code, sample.json["id"]) == (200, 1), noun
-    assert [one["name"] for one in web.post(f"{API}/networks/match", json={"name": "parity"}).json] == ["parity"]
+    router = web.post(f"{API}/network_routers", json={"network_id": "parity", "address": "10.14.0.9/24"}).json
+    matched = web.post(f"{API}/network_routers/match", json={"address": "10.14.0.9/24", "pref": router["pref"]}).json
+    assert [one["id"] for one in matched] == [router["id"]]
 
 
 @pytest.mark.parametrize(
@@ -236,9 +253,24 @@ def test_the_ancestor_s_calls_give_find_and_take_back(bed: Testbed, web: Any) ->
         ({}, 422, "/reserved_for", "Say what the address is reserved for, or which node is to have one (node_id)."),
         ({"suggestion": "10.15.0.3"}, 422, "/reserved_for", "Say what 10.15.0.3 is reserved for"),
         ({"suggestion": "010.15.0.3", "reserved_for": "x"}, 422, "/suggestion", "leave out the zero"),
-        ({"suggestion": "10.15.0.3/16", "reserved_for": "x"}, 409, "", "is in range host, whose prefix is /24."),
-        ({"suggestion": "10.16.0.3", "reserved_for": "x"}, 409, "", "is in no range of network asked, which has host"),
-        ({"suggestion": "10.15.0.2", "reserved_for": "x"}, 409, "", "10.15.0.2 is taken by a router: choose another"),
+        (
+            {"suggestion": "10.15.0.3/16", "reserved_for": "x"},
+            409,
+            "/suggestion",
+            "is in range host, whose prefix is /24.",
+        ),
+        (
+            {"suggestion": "10.16.0.3", "reserved_for": "x"},
+            409,
+            "/suggestion",
+            "is in no range of network asked, which has host",
+        ),
+        (
+            {"suggestion": "10.15.0.2", "reserved_for": "x"},
+            409,
+            "/suggestion",
+            "10.15.0.2 is taken by a router: choose another",
+        ),
         ({"suggestion": "224.0.0.1", "reserved_for": "x"}, 422, "/suggestion", "no address that a machine can have"),
         ({"range": "hots", "reserved_for": "x"}, 422, "/range", "has no range 'hots'; its ranges are host."),
         ({"node_id": "nobody"}, 422, "/node_id", "nobody"),
@@ -277,7 +309,9 @@ def test_a_hint_that_cannot_be_used_is_an_error_and_is_never_passed_over(bed: Te
     bed.bind("network-hinted", "h0")
     assert held(web, "hinted") == {"h0.example.test": "10.17.0.8"}
     bed.change_node("h0", hint={"hint-hinted-v4addr": "10.17.0.4"})
-    said = refused(web.post(f"{API}/networks/hinted/ip", json={"node_id": "h0.example.test"}), 409)
+    said = refused(
+        web.post(f"{API}/networks/hinted/ip", json={"node_id": "h0.example.test"}), 409, "/hint/hint-hinted-v4addr"
+    )
     assert "says 10.17.0.4, but the node has 10.17.0.8/24 of network hinted already: give that back first" in said
     bed.unbind("network-hinted", "h0")
     bed.bind("network-hinted", "h0")

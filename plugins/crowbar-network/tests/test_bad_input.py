@@ -100,6 +100,8 @@ ADDRESSES: tuple[tuple[dict[str, Any], str, str, str], ...] = (
     ({"use_vlan": True}, "/vlan", "With use_vlan there must be a vlan", "from 1 to 4094"),
     ({"mtu": 67}, "/mtu", "67 is no MTU", "from 68 to 65535"),
     ({"mtu": 1279, "v6prefix": "auto"}, "/mtu", "too small for IPv6", "needs 1280"),
+    ({"mtu": 1000, **ranged("fd81::9/64", "fd81::99/64")}, FIRST, "The MTU 1000 of network wrong is too small", "1280"),
+    ({"use_team": True}, "/conduit", "A team is made of the cards of a conduit", "as 10g1,10g2"),
 )  # fmt: skip
 
 
@@ -126,11 +128,35 @@ def test_a_name_that_cannot_be_is_refused_with_the_field(web: Any, unchanged: No
 
 
 OF_ADDRESSES: tuple[tuple[dict[str, Any], int, str, str, str], ...] = (
-    ({"suggestion": "10.80.0.50", "reserved_for": "me"}, 409, "", "taken by the reservation for the printer", "choose"),
-    ({"suggestion": "10.80.0.1", "reserved_for": "me"}, 409, "", "is in no range of network there", "which has host"),
+    (
+        {"suggestion": "10.80.0.50", "reserved_for": "me"},
+        409,
+        "/suggestion",
+        "taken by the reservation for the printer",
+        "choose",
+    ),
+    (
+        {"suggestion": "10.80.0.1", "reserved_for": "me"},
+        409,
+        "/suggestion",
+        "is in no range of network there",
+        "which has host",
+    ),
     ({"suggestion": "010.80.0.60", "reserved_for": "me"}, 422, "/suggestion", "may be read as octal", "leave out"),
-    ({"suggestion": "10.80.0.60/16", "reserved_for": "me"}, 409, "", "is in range host", "whose prefix is /24"),
-    ({"suggestion": "fd80::1", "reserved_for": "me"}, 409, "", "is in no range of network there", "which has host"),
+    (
+        {"suggestion": "10.80.0.60/16", "reserved_for": "me"},
+        409,
+        "/suggestion",
+        "is in range host",
+        "whose prefix is /24",
+    ),
+    (
+        {"suggestion": "fd80::1", "reserved_for": "me"},
+        409,
+        "/suggestion",
+        "is in no range of network there",
+        "which has host",
+    ),
     ({"suggestion": "10.80.0.60"}, 422, "/reserved_for", "what 10.80.0.60 is reserved for", "or which node"),
     ({"reserved_for": "me", "range": "hosts"}, 422, "/range", "has no range 'hosts'", "its ranges are host"),
     ({"node_id": "n9.example.test"}, 422, "/node_id", "There is no node", ""),
@@ -148,7 +174,14 @@ def test_an_address_that_cannot_be_given_is_refused_with_why(
 def test_an_address_of_the_other_family_in_a_hint_is_refused_with_the_hint(bed: Testbed, web: Any) -> None:
     bed.add_node("n2", hint={"hint-there-v4addr": "fd80::1"})
     answer = web.post(f"{API}/node_roles", json={"node_id": "n2.example.test", "role_id": "network-there"})
-    refused(answer, 409, "", "The hint hint-there-v4addr of node n2", "is an IPv6 address", "Change the hint")
+    refused(
+        answer,
+        409,
+        "/hint/hint-there-v4addr",
+        "The hint hint-there-v4addr of node n2",
+        "is an IPv6 address",
+        "Change the hint",
+    )
 
 
 def test_what_is_in_use_stays_and_says_by_whom(bed: Testbed, web: Any, unchanged: None) -> None:
