@@ -239,3 +239,23 @@ def network_conduits(query: Whose) -> list[dict[str, Any]]:
     with cluster().read() as session:
         found = list(resolving.meant(resolving.machines(session, ids=ids), resolving.conduits(session)))
     return [asdict(one) for one in found]
+
+
+@rest.get("/interfaces")
+@api(
+    permission="viewer", summary="The network cards that nodes have told of, in the order in which conduits count them",
+    query=Whose, returns=list[Any],
+)  # fmt: skip
+def interfaces(query: Whose) -> list[dict[str, Any]]:
+    ids = None if query.node is None else [found_id(NODES, query.node)]
+    with cluster().read() as session:
+        found = resolving.machines(session, ids=ids)
+        said = list(resolving.meant(found, resolving.conduits(session)))
+    named: dict[tuple[int, str], list[str]] = {}
+    for one in said:
+        for nic in one.nics:
+            named.setdefault((one.node_id, nic), []).append(one.network)
+    return [
+        {"node_id": machine.id, "node": machine.name, **asdict(nic), "networks": named.get((machine.id, nic.name), [])}
+        for machine in found for nic in machine.nics or ()
+    ]  # fmt: skip

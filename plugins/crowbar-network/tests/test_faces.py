@@ -171,8 +171,21 @@ def test_what_is_exported_makes_the_same_networks_elsewhere_and_nothing_where_it
 
 def test_each_conduit_says_which_cards_it_means_on_each_node_or_why_none(bed: Testbed) -> None:
     for name, conduit in (("c-fast", "10g1"), ("c-none", "40g1")):
-        done(bed, "networks", "create", name, "--conduit", conduit, "--order", "5")
-    done(bed, "networks", "create", "c-team", "--conduit", "10g1,10g2", "--use-team", "--order", "6")
+        done(bed, "networks", "create", name, "--category", "data", "--conduit", conduit, "--order", "5")
+    done(bed, "networks", "create", "c-bare", "--category", "data")
+    done(
+        bed,
+        "networks",
+        "create",
+        "c-team",
+        "--category",
+        "data",
+        "--conduit",
+        "10g1,10g2",
+        "--use-team",
+        "--order",
+        "6",
+    )
     bed.add_node("told")
     bed.add_node("silent")
     bed.bind("network-nics", "told")
@@ -189,6 +202,9 @@ def test_each_conduit_says_which_cards_it_means_on_each_node_or_why_none(bed: Te
     assert found["told", "c-team"][0] == ["eth1", "eth2"]
     assert "It shares eth1 with network c-fast, but not all cards" in found["told", "c-team"][1]
     assert "Its cards are not known yet: they are told by the role network-nics" in found["silent", "c-fast"][1]
+    assert "Network c-bare has no conduit that means a card" in found["told", "c-bare"][1]
+    cards = {one["name"]: one["networks"] for one in bed.web().get("/api/v2/interfaces?node=told.example.test").json}
+    assert (cards["eth1"][:1], len(cards)) == (["c-fast"], 3)
     few = shown(bed, "networks", "conduits", "--node", "told.example.test", "--problems")
     assert {one["network"] for one in few} >= {"c-none", "c-team"}
     assert {one["node"] for one in few} == {"told.example.test"}
