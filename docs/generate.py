@@ -1,7 +1,8 @@
 """Writes the parts of the reference that are made from the code: `python docs/generate.py` (`--check`: only compares).
 
 A page says where such a part stands, with two comments around it; everything outside of them is written by hand.
-Nothing here depends on the machine, the time, or which barclamps are installed: the same code gives the same pages.
+Nothing here depends on the machine, the time, or which barclamps of others are installed: the same code gives the same
+pages.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import pkgutil
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import click
+import of_settings
+from markdown_parts import code, table
 
 import crowbar_core
 from crowbar_core import barclamp, client, errors, hookspecs, pages, rest, testing
@@ -52,20 +54,6 @@ _REGION = re.compile(r"<!-- generated from the code: ([a-z-]+) -->\n(.*?)<!-- en
 
 
 # ---------------------------------------------------------------- Markdown
-
-
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    lines += [f"| {' | '.join(_cell(text) for text in row)} |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").strip()
-
-
-def code(text: str) -> str:
-    return f"`{text}`" if text else ""
 
 
 def prose(text: str) -> str:
@@ -142,28 +130,6 @@ def hooks_page() -> str:
 
 def _short_types(text: str) -> str:
     return re.sub(r"\b(?:crowbar_core\.\w+|collections\.abc|typing|types)\.", "", text)
-
-
-# ---------------------------------------------------------------- settings
-
-
-def settings_table() -> str:
-    rows = []
-    for item in fields(Settings):
-        default = "" if item.default is MISSING else _toml(item.default)
-        variable = (
-            code(f"CROWBAR_{item.name.upper()}") if item.name != "plugins" else code("CROWBAR_PLUGINS__NAME__KEY")
-        )
-        rows.append((code(item.name), code(default), variable, item.metadata["help"]))
-    return table(("setting", "default", "in the environment", "what it does"), rows)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(one) for one in value) + "]"
-    return f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 # ---------------------------------------------------------------- command line
@@ -507,7 +473,8 @@ def scripts_page() -> str:
 
 REGIONS: Mapping[str, Callable[[], str]] = {
     "hooks": hooks_page,
-    "settings": settings_table,
+    "settings": of_settings.of_core,
+    "settings-of-barclamps": of_settings.of_barclamps,
     "command-line": cli_page,
     "rest": rest_page,
     "state-diagram": state_diagram,
