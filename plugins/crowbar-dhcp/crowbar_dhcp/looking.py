@@ -80,11 +80,14 @@ def look(said: Json, nodes: Collection[int] | None) -> Look:
     nets = [one for one in facts.nets(str(given.get("mode") or OWN)) if one.category == CATEGORY]
     strangers = facts.strangers()
     dns = tuple(given.get("dns-servers") or facts.resolvers())
+    here = cluster()
+    with here.read() as session:
+        known = _known(session)
     for some in (nodes, None) if nodes is not None else (None,):
-        with cluster().read() as session:
-            known = _known(session)
-            machines = facts.machines() if some is None else _concerned(session, some)
-            ids = None if some is None else frozenset(some) | {one.id for one in machines}
+        # In no transaction of its own: what is asked of many nodes may take longer than one may be idle.
+        machines = facts.machines() if some is None else _concerned(some)
+        ids = None if some is None else frozenset(some) | {one.id for one in machines}
+        with here.read() as session:
             domain = str(given.get("domain") or _only_domain(session, machines, ids))
             before = _told(session, ids)
             elsewhere = {} if ids is None else known.boots
@@ -118,7 +121,7 @@ def _known(session: Any) -> Known:
     return Known(base=row.base, boots={key: Boot(**one) for key, one in row.boots.items()})
 
 
-def _concerned(session: Any, nodes: Collection[int]) -> list[Machine]:
+def _concerned(nodes: Collection[int]) -> list[Machine]:
     """Those nodes, and all that have, or had, a MAC of one of them, or of one of those."""
     found: dict[int, Machine] = {}
     seen: set[int] = set()
@@ -127,9 +130,10 @@ def _concerned(session: Any, nodes: Collection[int]) -> list[Machine]:
         seen |= waiting
         new = facts.machines(sorted(waiting))
         found |= {one.id: one for one in new}
-        macs = {mac for _, mac in _told(session, waiting)} | {mac for one in new for mac in cards_of(one)}
         asked = select(told.c.node_id).distinct()
-        waiting = {ref for some in parts(macs) for ref in session.scalars(asked.where(told.c.mac.in_(some)))} - seen
+        with cluster().read() as session:
+            macs = {mac for _, mac in _told(session, waiting)} | {mac for one in new for mac in cards_of(one)}
+            waiting = {ref for some in parts(macs) for ref in session.scalars(asked.where(told.c.mac.in_(some)))} - seen
     return [found[ref] for ref in sorted(found)]
 
 
