@@ -123,6 +123,38 @@ def test_a_machine_joins_over_ssh_keeps_its_disks_until_it_is_released_and_is_on
     begin_inside(lab, inside).result()
 
 
+USER = """
+useradd -m ops && echo ops:right | chpasswd
+echo 'ops ALL=(ALL) ALL' >/etc/sudoers.d/ops
+mkdir -p /run/sshd
+/usr/sbin/sshd -o Port=2222 -o PasswordAuthentication=yes
+"""
+
+
+@pytest.mark.lab
+def test_a_machine_joins_by_a_user_with_a_password_who_may_use_sudo(lab: Lab, key: Path, tmp_path: Path) -> None:
+    node = lab.nodes[0]
+    on(lab, node, USER)
+
+    def inside() -> None:
+        with bed_in(key, tmp_path, port=2222) as bed:
+            web = bed.web("operator")
+            body = {"address": node.ipv4, "host_key": node.host_key, "user": "ops", "password": "right"}
+            wrong = web.post("/api/v2/machines/join", json={**body, "password": "wrong"})
+            assert (wrong.status_code, "does not let ops in with its password" in wrong.text) == (409, True), wrong.text
+            answer = web.post("/api/v2/machines/join", json=body)
+            assert answer.status_code == 201, answer.text
+            assert answer.json["name"] == node.name
+            assert "right" not in str(web.get("/api/v2/audits").json)
+            on(lab, node, "echo 'ops ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/ops")
+            assert web.post("/api/v2/machines/join", json=body).status_code == 201, "nobody is asked there"
+            on(lab, node, "rm /etc/sudoers.d/ops")
+            refused = web.post("/api/v2/machines/join", json=body)
+            assert "does not let ops become root with that password" in refused.text
+
+    begin_inside(lab, inside).result()
+
+
 @pytest.mark.lab
 def test_a_machine_joins_by_a_command_that_counts_once(lab: Lab, key: Path, tmp_path: Path) -> None:
     node = lab.nodes[1]
