@@ -27,6 +27,7 @@ BUILD_SECONDS = 900.0
 _TOOLS = {
     "kea-dhcp4": "kea-dhcp4-server", "kea-dhcp6": "kea-dhcp6-server", "kea-ctrl-agent": "kea-ctrl-agent",
     "radvd": "radvd", "in.tftpd": "tftpd-hpa", "named": "bind9", "busybox": "busybox", "zstd": "zstd",
+    "xxhsum": "xxhash",
     "mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "mkfs.vfat": "dosfstools", "mcopy": "mtools",
     "sfdisk": "fdisk", "grub-mkimage": "grub-efi-amd64-bin",
 }  # fmt: skip

@@ -217,6 +217,21 @@ def test_an_image_with_another_checksum_than_is_said_of_it_erases_nothing(
     assert (site.bed.node(installation.name).bootenv, Bmc.told) == ("sledgehammer", [])
 
 
+def test_an_image_is_given_from_a_byte_on_and_not_when_it_has_changed(site: Site, installation: Installation) -> None:
+    one, machine = installation, installation.machine
+    one.begin()
+    machine.power_on()
+    machine.registered()
+    path = "/v1/images/debian-12.raw"
+    for query, wanted in (("from=1000&count=50", IMAGE[1000:1050]), ("from=9", IMAGE[9:]), ("count=7", IMAGE[:7])):
+        answer = machine.ask("GET", f"{path}?{query}")
+        assert (answer.status, answer.body == wanted) == (200, True), query
+    assert machine.ask("GET", f"{path}?from=-1").status == machine.ask("GET", f"{path}?count=x").status == 422
+    describe(site, sha256="0" * 64)
+    answer = machine.ask("GET", f"{path}?from=1000")
+    assert (answer.status, "is another one than when this installation began" in answer.text) == (409, True)
+
+
 def test_a_compressed_image_is_installed_where_the_checksum_of_its_content_is_known(site: Site) -> None:
     def problem() -> str:
         (shown,) = [one for one in site.web.get("/api/v2/oses").json if one["name"] == "debian-12"]

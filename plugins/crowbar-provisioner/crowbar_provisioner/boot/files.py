@@ -33,19 +33,25 @@ def opened(root: Path, *parts: str) -> FileIO:
     return FileIO(handle, "rb")
 
 
-def sent(request: Request, file: BinaryIO, *, etag: str = "") -> Response:
-    """The whole of it, or the one range that is asked for. The server reads as it sends."""
+def sent(
+    request: Request, file: BinaryIO, *, etag: str = "", part: tuple[int, int | None] = (0, None)
+) -> Response:  # fmt: skip
+    """The whole of it, or the one range that is asked for; or the ``part`` from a first byte on, of so many bytes at
+    most. The server reads as it sends.
+    """
     size = os.fstat(file.fileno()).st_size
     headers = {"Accept-Ranges": "bytes", "Cache-Control": "no-store"} | ({"ETag": f'"{etag}"'} if etag else {})
-    first, last, status = 0, size, 200
+    first, last, status = min(part[0], size), size, 200
+    if part[1] is not None:
+        last = min(first + part[1], size)
     asked = request.headers.get("If-Range")
     found = parse_range_header(request.headers.get("Range")) if asked is None or asked == f'"{etag}"' else None
     if found is not None and found.units == "bytes" and len(found.ranges) == 1:
-        part = found.range_for_length(size)
-        if part is None:
+        asked_for = found.range_for_length(size)
+        if asked_for is None:
             file.close()
             return Response(status=416, headers={**headers, "Content-Range": f"bytes */{size}"})
-        (first, last), status = part, 206
+        (first, last), status = asked_for, 206
         headers["Content-Range"] = f"bytes {first}-{last - 1}/{size}"
     headers["Content-Length"] = str(last - first)
     if request.method == "HEAD":

@@ -70,7 +70,7 @@ def to_erase(disks: Sequence[Erasure]) -> Mapping[str, Any]:
     }  # fmt: skip
 
 
-_OF_IMAGE = ("format", "sha256", "blake2b", "size", "disk_size", "root_partition", "root_fs")
+_OF_IMAGE = ("format", "sha256", "blake2b", "xxh64", "size", "disk_size", "root_partition", "root_fs")
 
 
 def work_of(boot: Boot, machine: Machine, install: Install, *, base: str) -> Mapping[str, Any] | None:
@@ -80,7 +80,7 @@ def work_of(boot: Boot, machine: Machine, install: Install, *, base: str) -> Map
         return {"do": "reboot", "id": install.work}
     if not install.to_write or install.method != "image":
         return None
-    image = {name: install.image[name] for name in _OF_IMAGE}
+    image = {name: install.image.get(name) for name in _OF_IMAGE}
     return {
         "do": "install",
         "id": install.work,

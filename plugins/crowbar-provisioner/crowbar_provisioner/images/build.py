@@ -26,7 +26,7 @@ PACKAGES = (
     "zstd", "e2fsprogs", "netbase", "kmod", "ca-certificates",
 )  # fmt: skip
 SECTOR, MIB = 512, 1 << 20
-ESP_MIB, SPARE_MIB = 8, 64
+ESP_MIB, SPARE_MIB = 8, 24
 GRUB = Path("/usr/lib/grub")
 GRUB_MODULES = (
     "part_gpt", "ext2", "fat", "normal", "configfile", "linux", "search", "search_label", "echo", "serial", "terminal",
@@ -154,12 +154,12 @@ def _version(tree: Path) -> str:
 def _make_root(tree: Path, work: Path) -> int:
     """The file system of the tree; returns its size in MiB."""
     used = int(run(["du", "-sm", str(tree)]).split()[0])
-    size = used * 120 // 100 + SPARE_MIB
+    size = used * 105 // 100 + SPARE_MIB
     file = work / "root.ext4"
     with file.open("wb") as made:
         made.truncate(size * MIB)
-    run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-b", "4096", "-m", "1", "-O", "^metadata_csum_seed",
-         "-d", str(tree), str(file)])  # fmt: skip
+    run(["mke2fs", "-q", "-F", "-t", "ext4", "-T", "default", "-L", "root", "-b", "4096", "-m", "1",
+         "-O", "^metadata_csum_seed", "-d", str(tree), str(file)])  # fmt: skip
     return size
 
 
@@ -223,8 +223,9 @@ def _described(disk: Path) -> Mapping[str, Any]:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         content = hashlib.file_digest(file, "blake2b").hexdigest()
+    quick = run(["xxhsum", "-H1", str(disk)]).split()[0].decode()
     size = disk.stat().st_size
     return {
-        "os": OS, "file": f"{OS}.raw", "format": "raw", "sha256": checksum, "blake2b": content, "size": size,
-        "disk_size": size, "root_partition": ROOT_PARTITION, "root_fs": "ext4",
+        "os": OS, "file": f"{OS}.raw", "format": "raw", "sha256": checksum, "blake2b": content, "xxh64": quick,
+        "size": size, "disk_size": size, "root_partition": ROOT_PARTITION, "root_fs": "ext4",
     }  # fmt: skip

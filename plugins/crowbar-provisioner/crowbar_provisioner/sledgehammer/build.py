@@ -31,6 +31,7 @@ PACKAGES = (
     "jq",
     "memtester",
     "util-linux",
+    "xxhash",
     "zstd",
 )
 MORE = {
@@ -52,6 +53,7 @@ PROGRAMS = (
     "usr/bin/dropbearkey",
     "usr/bin/jq",
     "usr/bin/sha256sum",
+    "usr/bin/xxhsum",
     "usr/bin/zstd",
     "usr/sbin/dhcpcd",
     "usr/sbin/dropbear",
