@@ -20,11 +20,11 @@ def give(request: Request, name: str) -> Response:
         found = installed_in(session, boot)
     if found is None or not found.to_write or found.image.get("file") != name:
         raise NotHere("No installation of this machine asks for this image.")
-    root = cluster().settings(Settings).root
+    part, root = _part(request), cluster().settings(Settings).root
     there = catalogue.get(root, found.os).image
     if there is None or there.sha256 != found.image["sha256"]:
         raise Refused(f"The image {name} is another one than when this installation began: begin it again.")
-    return sent(request, opened(root, "images", name), etag=there.sha256, part=_part(request))
+    return sent(request, opened(root, "images", name), etag=there.sha256, part=part)
 
 
 def _part(request: Request) -> tuple[int, int | None]:
