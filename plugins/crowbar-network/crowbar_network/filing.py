@@ -41,8 +41,10 @@ class Filing:
         )
 
 
-def choose(wanted: str, state: State) -> str:
-    """The writer's name; ``auto`` is the tool that the node uses. Raises ``PermanentError``."""
+def choose(wanted: str, state: State, *, leaving: bool = False) -> str:
+    """The writer's name; ``auto`` is the tool that the node uses. ``leaving``: a network leaves the node, which no lack
+    of a tool keeps it from. Raises ``PermanentError``.
+    """
     if wanted != "auto":
         return wanted
     if "NetworkManager-active" in state.tools:
@@ -54,7 +56,15 @@ def choose(wanted: str, state: State) -> str:
         return "netplan"
     if "networkd-active" in state.tools:
         return "networkd"
-    return "ifupdown" if "ifup" in state.tools else "iproute2"
+    if "ifup" in state.tools:
+        return "ifupdown"
+    if {"systemd", "disk"} <= state.tools and not leaving:
+        raise PermanentError(
+            "The node runs from its disk, and nothing there would set up its interfaces at its next start: neither"
+            " systemd-networkd (which does not run), nor netplan, nor ifupdown. Begin one there, as with `systemctl"
+            " enable --now systemd-networkd`, or name a writer (network-NAME-writer)."
+        )
+    return "iproute2"
 
 
 def _known_files(state_kept: Mapping[str, object], key: str = "files") -> list[str]:

@@ -118,7 +118,7 @@ class _Run:
             task.begin()
             task.log(f"network {self.name} stays on the node: it is the one by which it is reached")
             return Done()
-        writer = choose(self.writer, state)
+        writer = choose(self.writer, state, leaving=task.teardown)
         try:
             links = stack(on_machine(taken, state.nics, state.product, self.maps))
         except BadInput as problem:

@@ -8,7 +8,7 @@ from typing import Any
 import netaddr
 from sqlalchemy import bindparam, exists, select
 
-from crowbar_core.tables import node_roles, nodes, roles
+from crowbar_core.tables import node_roles, roles
 from crowbar_network.addressing import key_of, of_key
 from crowbar_network.tables import allocations
 
@@ -18,7 +18,7 @@ MOST_PEERS = 3
 
 def peers_of(session: Any, role: str, own: Iterable[Any]) -> list[str]:
     """``own``: the rows of a node's allocations on the network whose role that is. Addresses in their subnets, of nodes
-    that are alive and on which the role has run: those after its own, then from the first one on, so that not all ask
+    on which the role has run (which are alive): those after its own, then from the first one on, so that not all ask
     the same few.
     """
     found: dict[str, None] = {}
@@ -39,7 +39,6 @@ _BETWEEN = (
     .where(allocations.c.space == bindparam("space"), allocations.c.network_id == bindparam("network"))
     .where(allocations.c.address >= bindparam("low"), allocations.c.address <= bindparam("high"))
     .where(allocations.c.node_id != bindparam("node"))
-    .where(exists().where(nodes.c.id == allocations.c.node_id, nodes.c.alive))
     .where(
         exists().where(
             node_roles.c.node_id == allocations.c.node_id,

@@ -14,10 +14,12 @@ from sqlalchemy import select
 from crowbar_core import Json, NodeRoleView, PermanentError
 from crowbar_core.tables import node_roles, roles
 from crowbar_network.addressing import of_key
+from crowbar_network.checks import LAYERS
 from crowbar_network.conduits import BMC, InterfaceMap, Nic, clash, in_order, parse, resolve
 from crowbar_network.drafts import NEW, Before
 from crowbar_network.layers import Wanted
 from crowbar_network.peers import peers_of
+from crowbar_network.ranges import HOST_V6
 from crowbar_network.tables import allocations, interface_maps, networks, ranges, routers
 
 UNCONFIGURED = frozenset({"bmc", "unmanaged"})
@@ -29,7 +31,9 @@ _NOTHING: Mapping[int, Before] = MappingProxyType({})
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One network on one node. ``active``: its role has run there. ``peers``: addresses of others, to be asked."""
+    """One network on one node. ``active``: its role has run there. ``peers``: addresses of others, to be asked.
+    ``problem``: why it cannot be on any machine, or ''.
+    """
 
     name: str
     id: int
@@ -44,6 +48,7 @@ class Config:
     pbr: bool
     active: bool
     peers: tuple[str, ...]
+    problem: str = ""
 
     @classmethod
     def of(cls, said: Mapping[str, Json]) -> Config:
@@ -52,7 +57,7 @@ class Config:
             addresses=tuple(said["addresses"]),
             routers=tuple((address, pref) for address, pref in said["routers"]),
             team_mode=said["team_mode"], vlan=said["vlan"], bridge=said["bridge"], mtu=said["mtu"], pbr=said["pbr"],
-            active=said["active"], peers=tuple(said["peers"]),
+            active=said["active"], peers=tuple(said["peers"]), problem=said.get("problem", ""),
         )  # fmt: skip
 
 
@@ -109,7 +114,7 @@ class _Facts:
         self._session, self._with_peers = session, peers
         self._ranges = {key: row for one in before.values() for key, row in one.ranges.items()}
         mine = (
-            select(allocations, ranges.c.conduit, ranges.c.vlan, ranges.c.use_vlan, ranges.c.use_bridge,
+            select(allocations, ranges.c.name, ranges.c.conduit, ranges.c.vlan, ranges.c.use_vlan, ranges.c.use_bridge,
                    ranges.c.use_team, ranges.c.team_mode)
             .join(ranges, ranges.c.id == allocations.c.range_id)
             .where(allocations.c.network_id.in_(network_ids), allocations.c.node_id.in_(node_ids))
@@ -134,28 +139,56 @@ class _Facts:
 
     def config(self, node_id: int, network: Any, active: bool) -> dict[str, Json]:
         mine = self._mine.get((node_id, network.id), ())
-        said = self._ranges.get(mine[0].range_id, mine[0]) if mine else None
-
-        def value(name: str) -> Any:
-            """What the range says of its addresses' interface, else what the network does."""
-            own = getattr(said, name, None)
-            return getattr(network, name) if own is None else own
-
+        its = {one.range_id: self._ranges.get(one.range_id, one) for one in mine}
+        # The range that came with the prefix goes where the others are, unless somebody said of it where.
+        several = [one for one in its.values() if one.name != HOST_V6 or any(getattr(one, name) for name in LAYERS)]
+        several = several or list(its.values()) or [None]
+        layers = _layers(network, several[0])
+        other = next((one for one in several[1:] if _layers(network, one) != layers), None)
         return {
             "name": network.name,
             "id": network.id,
             "category": network.category,
-            "conduit": value("conduit") or "",
             "addresses": self.addresses(node_id, network.id),
             "routers": [list(one) for one in self._routers.get(network.id, ())],
-            "team_mode": (value("team_mode") if value("team_mode") is not None else 1) if value("use_team") else None,
-            "vlan": value("vlan") if value("use_vlan") else None,
-            "bridge": bool(value("use_bridge")),
+            **layers,
             "mtu": network.mtu or 0,
             "pbr": bool(network.pbr),
             "active": active,
             "peers": peers_of(self._session, ROLE + network.name, mine) if self._with_peers else [],
+            "problem": "" if other is None else _apart(network, several[0], other),
         }
+
+
+def _layers(network: Any, said: Any) -> dict[str, Json]:
+    """What a range (None: there is none) says of its addresses' interface, else what the network does."""
+
+    def value(name: str) -> Any:
+        own = getattr(said, name, None)
+        return getattr(network, name) if own is None else own
+
+    return {
+        "conduit": value("conduit") or "",
+        "team_mode": (value("team_mode") if value("team_mode") is not None else 1) if value("use_team") else None,
+        "vlan": value("vlan") if value("use_vlan") else None,
+        "bridge": bool(value("use_bridge")),
+    }
+
+
+def _apart(network: Any, one: Any, other: Any) -> str:
+    wanted, instead = _layers(network, one), _layers(network, other)
+    differ = [(name, wanted[name], instead[name]) for name in wanted if wanted[name] != instead[name]]
+    said = "; ".join(f"{name} {_named(this)} and {_named(that)}" for name, this, that in differ)
+    return (
+        f"Its addresses of network {network.name} are of the ranges {one.name} and {other.name}, which want different"
+        f" interfaces ({said}): let both say the same, or make a network of one of them."
+    )
+
+
+def _named(value: Json) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None or value == "" else str(value)
 
 
 def on_machine(configs: Iterable[Config], nics: Sequence[Nic], product: str, maps: Sequence[Json]) -> list[Wanted]:
@@ -167,6 +200,8 @@ def on_machine(configs: Iterable[Config], nics: Sequence[Nic], product: str, map
     found: list[Wanted] = []
     cards: dict[str, tuple[Nic, ...]] = {}
     for one in configs:
+        if one.problem:
+            raise PermanentError(one.problem)
         if not one.conduit or one.conduit == BMC:
             raise PermanentError(
                 f"Network {one.name} has no conduit that means a card: give it one, or configure=false."

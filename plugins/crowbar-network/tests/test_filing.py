@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
+from crowbar_network import program
 from crowbar_network.filing import INTERFACES, RECORD, choose, filing, without
 from crowbar_network.layers import Wanted, stack
 from crowbar_network.state import State
@@ -64,7 +68,8 @@ def test_what_an_earlier_writer_left_goes_and_what_is_there_already_is_not_writt
     "tools, writer",
     [
         ("ip ifup", "ifupdown"), ("ip", "iproute2"), ("ip ifup networkctl systemd networkd-active", "networkd"),
-        ("ip netplan systemd networkd-active", "netplan"),
+        ("ip netplan systemd networkd-active", "netplan"), ("ip systemd", "iproute2"),
+        ("ip ifup systemd disk", "ifupdown"),
     ],
 )  # fmt: skip
 def test_a_node_keeps_the_tool_that_it_uses(tools: str, writer: str) -> None:
@@ -74,3 +79,26 @@ def test_a_node_keeps_the_tool_that_it_uses(tools: str, writer: str) -> None:
 def test_a_node_with_networkmanager_is_refused_with_the_way_out() -> None:
     with pytest.raises(PermanentError, match="set network-NAME-writer to"):
         choose("auto", State(links={}, tools=frozenset({"NetworkManager-active"})))
+
+
+def test_a_node_that_would_forget_its_interfaces_at_its_next_start_is_refused_with_the_way_out() -> None:
+    state = State(links={}, tools=frozenset({"ip", "systemd", "disk", "networkctl"}))
+    with pytest.raises(PermanentError, match="systemctl enable --now systemd-networkd"):
+        choose("auto", state)
+    assert (choose("iproute2", state), choose("auto", state, leaving=True)) == ("iproute2", "iproute2")
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    "root, said", [("/dev/vda1 / ext4", True), ("overlay / overlay", False), ("none / tmpfs", False)]
+)
+def test_a_node_tells_whether_it_runs_from_its_disk(tmp_path: Path, root: str, said: bool) -> None:
+    mounts, (text, _) = tmp_path / "mounts", program.look(files=False)
+    mounts.write_text(f"rootfs / rootfs rw 0 0\n{root} rw 0 0\n/dev/vdb /srv xfs rw 0 0\n")
+    there = "mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec sh -s"
+    asked = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", there], input=text.replace("/proc/mounts", str(mounts)),
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    [tools] = [line for line in asked.stdout.splitlines() if "systemd" in line]
+    assert ("disk" in tools.split()) == said

@@ -101,4 +101,32 @@ def test_a_plan_says_of_each_network_what_its_own_run_will_find(bed: Testbed) ->
         "late, which cannot be: Networks good and late share eth1 but not all of their cards: conduits must be equal or"
         " have no card in common.",
     }
-    bed.web("operator").put(f"{API}/deployments/system/drafts/discard")
+
+
+def config_of(bed: Testbed, network: str) -> Any:
+    with bed.read() as session:
+        [view] = bed.node_roles(role=f"network-{network}", node="n2")
+        said = crowbar_network.data_of([view], session)[view.id]["network"]["wanted-config"]
+    return next(one for one in said if one["name"] == network)
+
+
+def test_what_a_range_says_of_its_interface_goes_before_what_the_network_does(bed: Testbed) -> None:
+    network = make(bed, "own", first="10.73.0.1/24", last="10.73.0.9/24", v6prefix="fd00:73::/64", vlan=5)
+    ranges = {one["name"]: one["id"] for one in network["ranges"]}
+    web = bed.web("operator")
+    own = {"vlan": 66, "use_vlan": True, "conduit": "1g2,1g3", "use_team": True, "team_mode": 4, "use_bridge": True}
+    assert web.patch(f"{API}/network_ranges/{ranges['host']}", json=own).status_code == 200
+    bed.bind("network-own", "n2")
+    wanted = {"vlan": 66, "conduit": "1g2,1g3", "team_mode": 4, "bridge": True, "problem": ""}
+    assert wanted.items() <= config_of(bed, "own").items()
+    # A node has one interface on a network: what two of its ranges say differently is refused, with both.
+    assert (
+        web.patch(f"{API}/network_ranges/{ranges['host-v6']}", json={"vlan": 67, "use_vlan": True}).status_code == 200
+    )
+    said = (
+        "Its addresses of network own are of the ranges host and host-v6, which want different interfaces (conduit"
+        " 1g2,1g3 and 1g1; team_mode 4 and none; vlan 66 and 67; bridge yes and no): let both say the same, or make a"
+        " network of one of them."
+    )
+    assert config_of(bed, "own")["problem"] == said
+    assert {line.text.partition(" which cannot be: ")[2] for line in bed.plan().lines if "n2." in line.text} == {said}

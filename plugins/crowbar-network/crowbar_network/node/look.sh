@@ -29,6 +29,12 @@ if [ -d /run/systemd/system ]; then
     printf 'systemd '
     ! systemctl --quiet is-active systemd-networkd || printf 'networkd-active '
     ! systemctl --quiet is-active NetworkManager || printf 'NetworkManager-active '
+    root=''
+    while read -r _ point type _; do [ "$point" != / ] || root=$type; done </proc/mounts
+    case $root in
+    '' | rootfs | tmpfs | ramfs | overlay | squashfs | erofs | iso9660) ;; # in memory: the next start is from the network
+    *) printf 'disk ' ;;
+    esac
 fi
 for file in "$@"; do
     if [ -f "$file" ]; then heading "file $file"; cat "$file"; fi
