@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -15,13 +15,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--keep-within", type=int, default=20, help="seconds after which a locked machine leads back")
 
 
+LONGEST = 10.0
+"""Seconds, by a node's own clock, after which a broken change is no more, where they are counted."""
+
+
 @pytest.fixture
-def led_back(pytestconfig: pytest.Config) -> Callable[[float, str, bool], None]:
+def led_back(pytestconfig: pytest.Config) -> Iterator[Callable[[float, str, bool], None]]:
     """Takes how many seconds after a broken change all was as before, of which kind it was, and whether that was said:
     a machine that is too busy to be looked at in time only says that it could not be.
     """
     found = pytestconfig.stash.setdefault(BACK, [])
-    return lambda seconds, kind, named: found.append((seconds, kind, named))
+    first = len(found)
+    yield lambda seconds, kind, named: found.append((seconds, kind, named))
+    if pytestconfig.getoption("--broken", 0) and (said := too_late(found[first:])):
+        pytest.fail(said, pytrace=False)
+
+
+def too_late(found: Sequence[tuple[float, str, bool]]) -> str:
+    """How many of these took longer than they may, or ''."""
+    late = [one for one in found if one[0] > LONGEST]
+    return f"{len(late)} of {len(found)} took longer than {LONGEST:g} s: {max(late)[0]:.1f} s at most" if late else ""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

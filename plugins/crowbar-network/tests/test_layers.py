@@ -26,6 +26,7 @@ PUBLIC = Wanted(
     network="public", id=3, nics=("ens2",), bridge=True, addresses=("203.0.113.5/24", "2001:db8::5/64"),
     routers=(("203.0.113.1/24", 30), ("2001:db8::1/64", 30)),
 )  # fmt: skip
+FAST = Wanted(network="fast", id=4, nics=("ens3", "ens4"), team_mode=4, addresses=("10.4.0.81/24",))
 
 
 def test_the_mtu_of_a_network_on_a_card_alone_is_the_cards() -> None:
@@ -35,7 +36,7 @@ def test_the_mtu_of_a_network_on_a_card_alone_is_the_cards() -> None:
 
 @pytest.mark.parametrize("writer", ["ifupdown", "iproute2", "netplan", "networkd"])
 def test_each_writer_makes_these_files_of_the_layers(writer: str) -> None:
-    made = WRITERS.find(writer)(stack([ADMIN, STORAGE, PUBLIC]))
+    made = WRITERS.find(writer)(stack([ADMIN, STORAGE, PUBLIC, FAST]))
     whole = "".join(f"==> {path} <==\n{text}" for path, text in made.items())
     assert whole == (RENDERED / f"{writer}.txt").read_text(encoding="utf-8")
 

@@ -24,6 +24,7 @@ from .at_switch import (
     site_of,
     view_of,
 )
+from .conftest import too_late
 
 pytestmark = pytest.mark.lab
 
@@ -77,6 +78,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kind" in metafunc.fixturenames:
         counted = metafunc.config.getoption("--broken", 0)
         metafunc.parametrize("kind", [kind for kind in KINDS if counted or kind not in ON_PLAIN_NODES])
+
+
+def test_a_broken_change_that_is_counted_and_lasts_too_long_fails() -> None:
+    assert too_late([(8.2, "a wrong VLAN", True), (10.0, "a wrong VLAN", False)]) == ""
+    assert too_late([(8.2, "a wrong VLAN", True), (10.1, "a wrong VLAN", True)]).startswith(
+        "1 of 2 took longer than 10 s"
+    )
 
 
 def interfaces(lab: Lab) -> str:
