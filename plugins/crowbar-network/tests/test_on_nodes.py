@@ -51,26 +51,36 @@ def interfaces(lab: Lab, node: str) -> str:
 
 
 class Site:
-    """A core in this process with the lab's nodes, and a network on their only cards."""
+    """A core in this process with the lab's nodes, and a network on their only cards; with ``six`` of IPv6 alone, by
+    which they are reached, too.
+    """
 
-    def __init__(self, lab: Lab, within: int = 30, **layers: Any) -> None:
-        self.lab, self.layers, self.within = lab, layers, within
+    def __init__(self, lab: Lab, within: int = 30, *, patience: int = 0, six: bool = False, **layers: Any) -> None:
+        self.lab, self.layers, self.within, self.patience, self.six = lab, layers, within, patience, six
         self.config = {"key_file": str(lab.private_key), "connect_timeout": 3.0}
 
     def __enter__(self) -> Site:
         jigs = {"script": ScriptJig(self.config), "network": NetworkJig({})}
-        config = {"jig-script": self.config, "network": {"keep_within": self.within}}
+        config = {"jig-script": self.config, "network": {
+            "keep_within": self.within, "patience": self.patience,
+        }}  # fmt: skip
         self.bed = Testbed(crowbar_jig_script, crowbar_network, jigs=jigs, config=config).__enter__()
         self.web = self.bed.web("operator")
         four = ".".join(self.lab.nodes[0].ipv4.split(".")[:2])
+        both = {
+            "v6prefix": "fd00:77::/64",
+            "ranges": [{"name": "host", "first": f"{four}.0.10/16", "last": f"{four}.0.250/16"}],
+        }
+        alone = {"ranges": [{"name": "host", "first": "fd00:77::10/64", "last": "fd00:77::ffff/64"}]}
         made = self.web.post(f"{API}/networks", json={
-            "name": "lab", "category": "admin", "conduit": "?1g1", "v6prefix": "fd00:77::/64",
-            "ranges": [{"name": "host", "first": f"{four}.0.10/16", "last": f"{four}.0.250/16"}], **self.layers,
+            "name": "lab", "category": "admin", "conduit": "?1g1", **(alone if self.six else both), **self.layers,
         })  # fmt: skip
         assert made.status_code == 201, made.json
         self.id = made.json["id"]
         for node in self.lab.nodes:
             hint = {"hint-admin-v4addr": f"{node.ipv4}/16", "hint-lab-v4addr": node.ipv4}
+            if self.six:
+                hint = {"hint-admin-v6addr": f"{node.ipv6}/64", "hint-lab-v6addr": node.ipv6}
             self.bed.add_node(node.name, hint=hint, host_keys=[node.host_key])
         return self
 
@@ -232,6 +242,29 @@ def test_a_slow_node_on_which_nothing_is_wrong_is_waited_for(lab: Lab, node: str
         inside(lab, work)
     finally:
         on_node(lab, node, "echo 1 >/proc/sys/net/ipv6/conf/default/dad_transmits")
+
+
+def test_a_node_that_has_ipv6_alone_is_reached_changed_and_led_back_by_it(lab: Lab, node: str) -> None:
+    shown = "ip -br addr show scope global | sed 's/@[^ ]*//; s/  */ /g'; ip route; ip -6 route show default"
+
+    def interfaces() -> str:
+        return lab.console(node, ["sh", "-c", shown], check=True).stdout
+
+    def work() -> None:
+        with Site(lab, six=True, patience=2, use_bridge=True) as site:
+            site.bind(node)
+            assert site.bed.state("network-lab", node) == "ACTIVE", site.reason(node)
+            kept = interfaces()
+            assert kept.split() == ["br-lab", "UP", f"{lab.node(node).ipv6}/64"]
+            router = {"address": "fd00:77::eeee/64"}
+            assert site.web.post(f"{API}/networks/lab/network_routers", json=router).status_code == 201
+            site.bed.commit()
+            site.bed.anneal_until_quiet(within=60)
+            assert "router fd00:77::eeee of network lab does not answer" in site.reason(node), site.reason(node)
+            assert any(line.startswith("led back ") for line in site.bed.log("network-lab", node))
+            assert interfaces() == kept
+
+    inside(lab, work)
 
 
 def test_a_card_that_is_missing_is_said_before_anything_is_touched(lab: Lab, node: str) -> None:
