@@ -66,7 +66,7 @@ def _active(api: Client, kind: str) -> bool:
 def _changes(api: Client, number: int, zone: str, more: Mapping[str, Any]) -> Iterator[Change]:
     old, new = f"a{number}.{zone}", f"b{number}.{zone}"
     api.post("nodes", body={"name": old, **more})
-    api.post("node_roles", body={"node_id": old, "role_id": "network-admin"})
+    api.post("networks", "admin", "allocate_ip", body={"node_id": old})
     [four] = [one["ip"] for one in api.rows("nodes", old, "network_allocations") if ":" not in one["ip"]]
     yield Change(what="created", name=old, four=four)
     api.patch("nodes", old, body={"name": new})

@@ -100,7 +100,10 @@ def test_what_is_served_follows_a_node_that_is_made_renamed_readdressed_booted_o
 ) -> None:
     def work() -> None:
         assert "boot_file" in site.ask(OTHER, *BIOS)  # a stranger until now, in discovery
-        site.machine("m2.lab.test", OTHER, "10.77.0.102")
+        site.bed.add_node("m2.lab.test", hint={"hint-admin-macs": [OTHER]}, alive=False)
+        given = {"node_id": "m2.lab.test", "suggestion": "10.77.0.102"}
+        assert site.web.post(f"{API}/networks/lab/allocate_ip", json=given).status_code == 201
+        site.settle()
         told = site.ask(OTHER, *BIOS)
         assert (told["ip"], told["hostname"], told.get("boot_file")) == ("10.77.0.102", "m2.lab.test", None)
         assert site.served("m2.lab.test") == "local"

@@ -88,8 +88,11 @@ def test_nodes_have_names_forward_and_reverse_on_both_families(lab: Lab, site: S
 
 def test_names_follow_a_node_that_is_made_renamed_given_another_address_and_deleted(lab: Lab, site: Site) -> None:
     def work() -> None:
-        site.bed.add_node("fresh.lab.test", hint={"hint-lab-v4addr": "10.77.0.200"})
-        site.bind("network-lab", "fresh.lab.test")
+        site.bed.add_node("fresh.lab.test")
+        for address in ("10.77.0.200", "fd00:77::200"):
+            given = {"node_id": "fresh.lab.test", "suggestion": address}
+            assert site.web.post(f"{API}/networks/lab/allocate_ip", json=given).status_code == 201
+        site.settle()
         assert site.ask("fresh.lab.test", "A") == ["10.77.0.200"]
         assert site.reverse("10.77.0.200") == ["fresh.lab.test"]
         [six] = site.ask("fresh.lab.test", "AAAA")
