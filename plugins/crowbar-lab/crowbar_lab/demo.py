@@ -29,6 +29,7 @@ from crowbar_core.client import Client, Target
 from crowbar_lab import demo_network, demo_vms, server
 from crowbar_lab.demo_names import Names
 from crowbar_lab.demo_network import Scene
+from crowbar_lab.demo_progress import Progress
 from crowbar_lab.demo_signals import Stopped, Terminable
 from crowbar_lab.demo_vms import Cells, Machines
 from crowbar_lab.errors import LabError
@@ -241,7 +242,13 @@ class _Demo:
         machines.tell_of(api)
         machines.install(api)
         self.story.tell("Debian is written to their disks, which takes some minutes; their pages show each step.")
-        if not self._watch(api, process, until=machines.are_installed):
+        progress = Progress(api, machines.names(api), self.story.tell)
+
+        def are_installed(cells: Cells) -> bool:
+            progress.look()
+            return machines.are_installed(cells)
+
+        if not self._watch(api, process, until=are_installed):
             return False
         self.story.tell(f"All run from their disks: {time.monotonic() - began:.1f} s after they were switched on.")
         machines.bind(api, DEPLOYMENT, [role for role, _ in self._roles(api)])
