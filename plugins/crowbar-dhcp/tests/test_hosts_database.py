@@ -32,7 +32,8 @@ BOOT = Boot(by="p", dhcp4={"bios": "tftp://10.77.0.9/a.kpxe"}, dhcp6={"uefi": "t
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
+    """One that forgets nothing of what it has confirmed when it is killed: so it is enough to tell of changes."""
+    with PostgresServer(durable=True) as server:
         yield server
 
 
