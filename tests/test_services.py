@@ -194,6 +194,16 @@ print(server.pid, server.directory, flush=True)
     assert not Path(directory).exists()
 
 
+def test_a_server_outlives_the_thread_that_has_started_it() -> None:
+    with PostgresServer() as server:
+        for what in (server.stop, server.start):
+            one = threading.Thread(target=what)
+            one.start()
+            one.join()
+        url = server.create_database()
+        assert server.is_running, url
+
+
 def test_a_forked_child_does_not_stop_its_parents_server() -> None:
     with RedisServer() as server:
         child = os.fork()

@@ -2,8 +2,8 @@
 
 A server lives in its own temporary directory, answers only to a random password, and runs as an unprivileged user
 when the tests run as root (PostgreSQL refuses root). It ends with the `with` block, with the interpreter (atexit), and
-when the tests are killed with -9: `setpriv --pdeathsig` ties it to the *thread* that started it, so start servers from
-the main thread.
+when the tests are killed with -9 (`setpriv --pdeathsig`); the thread that starts it may end before. All of them are in
+the network namespace in which the first was started.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, TypeVar
@@ -34,6 +35,24 @@ MEMORY = Path("/dev/shm")
 ROOM_BYTES = 2 << 30
 
 T = TypeVar("T")
+
+
+class _Lasting:
+    """A thread that begins processes, and lasts as long as we do: a process that is to end with its parent ends, in
+    Linux, with the thread that began it. A forked child has one of its own.
+    """
+
+    def __init__(self) -> None:
+        self._owner = 0
+
+    def run(self, begin: Callable[[], T]) -> T:
+        if self._owner != os.getpid():
+            self._owner = os.getpid()
+            self._at_work = ThreadPoolExecutor(max_workers=1, thread_name_prefix="begins-servers")
+        return self._at_work.submit(begin).result()
+
+
+_LASTING = _Lasting()
 
 
 class ServiceError(RuntimeError):
@@ -168,8 +187,13 @@ class Service:
         return [find_program("setpriv"), *self._as_user, *options, "--"]
 
     def _launch(self) -> subprocess.Popen[bytes]:
+        # What the kernel calls its parent is the thread that starts it, so that is one that lasts as long as we do.
+        self._process = _LASTING.run(self._begin)
+        return self._process
+
+    def _begin(self) -> subprocess.Popen[bytes]:
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [*self._setpriv(f"--pdeathsig={self.death_signal}"), *self._command()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -178,7 +202,6 @@ class Service:
                 env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC"},
                 start_new_session=True,  # Ctrl-C at the terminal is for the tests, which then stop it in order
             )
-        return self._process
 
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None

@@ -39,8 +39,6 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def there(lab: Lab, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeaHere]:
-    if not postgres.is_running:  # it ends with the thread that has started it again
-        postgres.start()
     with KeaHere(lab, tmp_path_factory.mktemp("kea"), postgres) as one:
         yield one
 
