@@ -142,6 +142,7 @@ def test_a_deployment_is_committed_with_what_waits_of_its_networks(bed: Testbed,
 def test_what_waits_goes_back_with_its_deployment(bed: Testbed, web: Any) -> None:
     [system] = [one for one in web.get(f"{API}/deployments").json if one["name"] == "system"]
     bed.add_deployment("rack")
+    bind_in(bed, "rack")
     before = runs(bed)
     assert web.patch(f"{API}/networks/wire", json={"deployment_id": "rack", "mtu": 1450}).status_code == 200
     bed.commit("rack")
@@ -154,7 +155,19 @@ def test_what_waits_goes_back_with_its_deployment(bed: Testbed, web: Any) -> Non
     assert web.put(f"{API}/deployments/rack/drafts/discard").status_code == 200
     assert drafted(web) == []
     web.patch(f"{API}/networks/wire", json={"deployment_id": system["id"], "mtu": None, "now": True})
+    bind_in(bed, None)
     bed.delete_deployment("rack")
+
+
+def bind_in(bed: Testbed, deployment: str | None) -> None:
+    """Both nodes have the network there from now on."""
+    for node in ("n1", "n2"):
+        bed.unbind("network-wire", node)
+    bed.anneal_until_quiet()
+    for node in ("n1", "n2"):
+        bed.bind("network-wire", node, deployment=deployment)
+    bed.commit(deployment or "system")
+    bed.anneal_until_quiet()
 
 
 def test_what_waits_is_thrown_away_with_the_addresses_that_it_had_taken(bed: Testbed, web: Any) -> None:
