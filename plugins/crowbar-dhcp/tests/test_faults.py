@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crowbar_dhcp.drivers import Server, ServerDown, ServerRefuses
+from crowbar_dhcp.drivers import Part, Server, ServerDiffers, ServerDown, ServerRefuses
 from crowbar_dhcp.drivers.kea import Kea
 from crowbar_dhcp.serving import Machine, Net, Options, Serving, serving_of
 from crowbar_lab.lab import Lab
@@ -77,6 +77,16 @@ def test_kea_whose_configuration_is_restored_from_yesterday_is_told_what_has_cha
         assert ask(lab, MAC)["ip"] == "10.77.0.101"
         assert there.driver.bring(serving(103)) == ["DHCPv4: subnet 10.77.0.0/16: reservations: 1 changed"]
         assert ask(lab, MAC)["ip"] == "10.77.0.103"
+
+    inside(lab, work)
+
+
+def test_a_part_is_not_enough_for_kea_that_lacks_a_subnet(lab: Lab, there: KeaHere) -> None:
+    def work() -> None:
+        with pytest.raises(ServerDiffers, match=r"has subnets less than it was told\.$"):
+            there.driver.bring_some(Part(serving=serving(101), macs=frozenset({MAC})))
+        there.driver.bring(serving(101))
+        assert there.driver.bring_some(Part(serving=serving(101), macs=frozenset({MAC}))) == []
 
     inside(lab, work)
 

@@ -66,8 +66,7 @@ class Kea:
             there[name] if macs is None else kea.of_macs(there[name], macs, family), kept.ours, family
         )
         if found:
-            ours = kept.ours if macs is None or kept.hosts else kea.among(there[name], kept.ours, macs, family)
-            new = {name: kea.merged(there[name], ours, family)}
+            new = {name: kea.merged(there[name], self._all(there[name], kept, macs, family), family)}
             self._do("config-test", family, new)
             self._do("config-set", family, new)
         only = None if macs is None else [(one.id, mac) for one in wanted.of(family) for mac in macs]
