@@ -97,8 +97,6 @@ def _tell_all(
 
 def _begin(whole: bool, connect: Callable[[Service], Driver]) -> Order:
     """Who is killed from here on leaves it unknown what servers have: all of it is compared then."""
-    with cluster().read() as session:
-        gone = [one for one in all_services(session) if one.down]
     with cluster().change() as change:
         seen = marks.noted(change.session)
         there = services.ready(change)
@@ -106,7 +104,7 @@ def _begin(whole: bool, connect: Callable[[Service], Driver]) -> Order:
         for one in there:
             services.note(change, one, told="")
         written = base_of(change.session)
-    silent = frozenset(one.id for one in gone if not _answers(one, there, connect))
+    silent = frozenset(one.id for one in there if one.down and not _answers(one, connect))
     due = frozenset(
         one.id for one in there
         if one.id not in silent
@@ -117,12 +115,10 @@ def _begin(whole: bool, connect: Callable[[Service], Driver]) -> Order:
     return Order(there=there, seen=seen, nodes=None if every else seen.nodes, due=due, silent=silent)
 
 
-def _answers(one: Service, there: Sequence[Service], connect: Callable[[Service], Driver]) -> bool:
-    """One that did not answer the last time; asked with its secrets."""
+def _answers(one: Service, connect: Callable[[Service], Driver]) -> bool:
+    """One that did not answer the last time, as ``services.ready`` has it."""
     try:
-        for each in there:
-            if each.id == one.id:
-                connect(each).check()
+        connect(one).check()
     except Exception:  # noqa: BLE001  a driver of whomever: it is still not told
         return False
     return True
@@ -227,14 +223,7 @@ def watch() -> None:
     here = cluster()
     with here.change() as change:
         gone = [one for one in services.ready(change) if one.down]
-    back = []
-    for one in gone:
-        try:
-            one.connect().check()
-        except Exception:  # noqa: BLE001  whatever a driver says: the run will say it again
-            continue
-        back.append(one)
-    if back:
+    if any(_answers(one, Service.connect) for one in gone):
         here.apply([Refresh(role=DATABASE)])
 
 
