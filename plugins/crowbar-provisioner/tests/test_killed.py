@@ -31,8 +31,9 @@ def wait(site: Hall, question: Callable[[], bool], what: str) -> None:
     site.server.wait(question, what, site.told)
 
 
-def is_in(site: Hall, machine: LightMachine, step: str) -> bool:
-    return site.step(machine) == step
+def wait_in(site: Hall, machine: LightMachine, moment: str, what: str) -> None:
+    step = OF_MOMENT.get(moment, "installing")
+    wait(site, lambda: site.step(machine) == step, what)
 
 
 def check_installed(site: Hall, machine: LightMachine, *, writes: int = 1) -> None:
@@ -57,8 +58,7 @@ def test_whatever_is_killed_at_whatever_moment_each_machine_is_installed_and_onc
     for what in ("server", "all", "boot"):
         site.server.kill(what)
         for moment, machine in halted.items():
-            step = OF_MOMENT.get(moment, "installing")
-            wait(site, partial(is_in, site, machine, step), f"{moment} after {what}")
+            wait_in(site, machine, moment, f"{moment} after {what}")
     for machine in halted.values():
         machine.open()
     for what in ("boot", "server"):  # while all of them are at it
@@ -75,7 +75,7 @@ def test_a_machine_whose_power_is_cut_at_whatever_moment_goes_on_when_it_is_back
         site.lab.power(machine.name, "off")
     for moment, machine in halted.items():
         wait(site, partial(is_dead, site, machine), f"{machine.node} is dead")
-        assert site.step(machine) == OF_MOMENT.get(moment, "installing")
+        wait_in(site, machine, moment, f"{moment} without power")  # its run may just have been called for the death
         machine.open()
         site.lab.power(machine.name, "on")
     for moment, machine in halted.items():
