@@ -10,12 +10,13 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from werkzeug.wrappers import Response as Answer
 
-from crowbar_core import BadInput, NodeView, Panel, Refused, cluster, requires
+from crowbar_core import BadInput, NodeView, Panel, cluster, requires
 from crowbar_core.pages import Action, Column, Form, Input, act, fragment, page, row, rows
 from crowbar_provisioner import catalogue, defaults, disks, installs, powers
 from crowbar_provisioner import rest as api
 from crowbar_provisioner.burning import pages as burning
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUSED
+from crowbar_provisioner.confirming import confirmed, its_name
 from crowbar_provisioner.erasing import pages as erasing
 from crowbar_provisioner.listings import MACHINES, RULES
 from crowbar_provisioner.machines import INSTALL_ROLE, of_node
@@ -128,17 +129,10 @@ def install(machine: int) -> Answer:
     wish = {name: value for name, value in said.items() if value}
 
     def order() -> None:
-        named(machine, request.form.get("name", ""))
+        confirmed(machine)
         api.order_install(machine, wish)
 
     return act(order, "It is being installed.", f"/machines/{machine}")
-
-
-def named(machine: int, typed: str) -> None:
-    """Raises ``Refused`` unless this is the machine's name: what erases asks for it."""
-    name = str(row(MACHINES, machine)["name"])
-    if typed.strip().casefold() != name.casefold():
-        raise Refused(f"Nothing was done: type {name} to go on.")
 
 
 def _forms(one: Mapping[str, Any], found: Mapping[str, Any]) -> list[Form]:
@@ -168,7 +162,7 @@ def _installing(one: Mapping[str, Any], found: Mapping[str, Any]) -> Form | None
                 choices=tuple((str(each["name"]), disks.described(each)) for each in suitable),
             ),
             Input(name="layout", label="Layout", value="flat", choices=(("flat", "flat"), ("lvm", "lvm"))),
-            Input(name="name", label="Its name, to be sure", placeholder=one["name"], required=True, size=40),
+            its_name(one["name"]),
         ),
         api=f'PUT /api/v2/machines/{one["id"]}/install {{"os": "{usual.os}", "disk": "{suitable[0]["name"]}"}}',
         cli=f"crowbar machines install {one['name']} --os {usual.os} --disk {suitable[0]['name']}",

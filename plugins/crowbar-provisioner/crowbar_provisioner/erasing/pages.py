@@ -8,13 +8,13 @@ from typing import Any
 from flask import Blueprint, Response, request
 from werkzeug.wrappers import Response as Answer
 
-from crowbar_core import Refused, requires
+from crowbar_core import requires
 from crowbar_core.pages import Column, Form, Input, act, list_page, object_page, row, rows
 from crowbar_provisioner import disks
+from crowbar_provisioner.confirming import confirmed, its_name
 from crowbar_provisioner.erasing import rest as api
 from crowbar_provisioner.erasing.rest import ERASURES
 from crowbar_provisioner.erasing.signing import is_signed
-from crowbar_provisioner.listings import MACHINES
 
 pages = Blueprint("provisioner_erasing_pages", __name__)
 COLUMNS = (
@@ -78,9 +78,7 @@ def show(erasure: int) -> Response:
 @requires("operator")
 def erase(machine: int) -> Answer:
     def order() -> None:
-        name = str(row(MACHINES, machine)["name"])
-        if request.form.get("name", "").strip().casefold() != name.casefold():
-            raise Refused(f"Nothing was done: type {name} to go on.")
+        confirmed(machine)
         disk = request.form.get("disk", "")
         api.order(machine, {"disks": [disk]} if disk else {})
 
@@ -99,7 +97,7 @@ def form(one: Any, found: Any) -> Form | None:
                 name="disk", label="Disk, which is erased and read back",
                 choices=(("", "all"), *((str(each["name"]), disks.described(each)) for each in suitable)),
             ),
-            Input(name="name", label="Its name, to be sure", placeholder=one["name"], required=True, size=40),
+            its_name(one["name"]),
         ),
         api=f"PUT /api/v2/machines/{one['id']}/erase {{}}", cli=f"crowbar machines erase {one['name']}",
     )  # fmt: skip
