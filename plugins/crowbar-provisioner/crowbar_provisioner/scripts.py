@@ -19,12 +19,41 @@ _WORD = re.compile(r"[A-Za-z0-9_.,:;/@+=\[\]-]{1,400}")
 _BELOW = re.compile(r"[A-Za-z0-9._+~/-]{1,200}")
 _OURS = ("crowbar.", "initrd", "init=", "rdinit", "root=", "BOOT_IMAGE")
 INITRD = "initrd.img"
+_PAUSE, _LONGEST_PAUSE = 2, 30
+"""Seconds before whoever gives no script is asked again."""
 
 
 def loader(base: str) -> str:
     """The first script: the machine says what it is, and is given its own."""
     asked = "mac=${mac}&uuid=${uuid}&serial=${serial:uristring}&platform=${platform}"
-    return f"#!ipxe\nchain --replace --autofree {base_url(base)}/ipxe?{asked} || shell\n"
+    return "\n".join(["#!ipxe", *_until_answered(f"{base_url(base)}/ipxe?{asked}", base)]) + "\n"
+
+
+def _until_answered(url: str, base: str) -> list[str]:
+    """Whoever does not answer is asked again, for ever, after a pause that grows to half a minute: a service that
+    starts anew is waited for, and a person at the screen sees it.
+    """
+    return [
+        f"set wait:int32 {_PAUSE}",
+        ":ask",
+        f"chain --replace --autofree {url} ||",
+        f"echo {base} gives no script: it is asked again in ${{wait}} s (Ctrl-C: a shell)",
+        "sleep ${wait} || shell",
+        f"iseq ${{wait}} {_LONGEST_PAUSE} || inc wait",
+        "goto ask",
+    ]
+
+
+def _started(base: str, lines: Iterable[str]) -> str:
+    """What fails before it has started begins from the first script, and with another token."""
+    told = [
+        "#!ipxe",
+        *(f"{one} || goto again" for one in lines),
+        ":again",
+        "imgfree",
+        *_until_answered(f"{base}/boot.ipxe", base),
+    ]
+    return "\n".join(told) + "\n"
 
 
 def image(base: str, *, token: str, mac: str, env: str, arguments: Iterable[str] = ()) -> str:
@@ -35,13 +64,8 @@ def image(base: str, *, token: str, mac: str, env: str, arguments: Iterable[str]
         f"crowbar.mac={_whole(_MAC, mac, 'MAC')}", f"crowbar.env={_whole(_ENV, env, 'boot environment')}",
         *(argument(one) for one in arguments),
     ]  # fmt: skip
-    lines = [
-        "#!ipxe",
-        f"kernel {at}/vmlinuz {' '.join(words)}",
-        f"initrd --name {INITRD} {at}/{INITRD}",
-        "boot",
-    ]
-    return "\n".join(lines) + "\n"
+    lines = [f"kernel {at}/vmlinuz {' '.join(words)}", f"initrd --name {INITRD} {at}/{INITRD}", "boot"]
+    return _started(base, lines)
 
 
 def installer(base: str, *, token: str, kernel: str, initrd: str, words: Iterable[str]) -> str:
@@ -49,12 +73,11 @@ def installer(base: str, *, token: str, kernel: str, initrd: str, words: Iterabl
     at = f"{base_url(base)}/b/{_whole(TOKEN, token, 'token')}/tree"
     told = [f"initrd={INITRD}", *(_whole(_WORD, one, "word") for one in words)]
     lines = [
-        "#!ipxe",
         f"kernel {at}/{_whole(_BELOW, kernel, 'kernel')} {' '.join(told)}",
         f"initrd --name {INITRD} {at}/{_whole(_BELOW, initrd, 'initrd')}",
         "boot",
     ]
-    return "\n".join(lines) + "\n"
+    return _started(base, lines)
 
 
 def local(base: str, firmware: str) -> str:

@@ -47,18 +47,30 @@ def test_a_machine_that_an_installer_of_its_own_installs_boots_that(method: str)
     assert choose(Asking(state="refused", bootenv="x-install", installing=method)).installer == ""
 
 
+ASKING = """\
+set wait:int32 2
+:ask
+chain --replace --autofree {url} ||
+echo {base} gives no script: it is asked again in ${{wait}} s (Ctrl-C: a shell)
+sleep ${{wait}} || shell
+iseq ${{wait}} 30 || inc wait
+goto ask
+"""
+"""Whoever does not answer is asked for ever, less and less often, and a person sees it."""
+
+
 def test_the_scripts_as_whole_texts() -> None:
-    assert scripts.loader("http://[fd00::1]:8091") == (
-        "#!ipxe\n"
-        "chain --replace --autofree http://[fd00::1]:8091/ipxe?mac=${mac}&uuid=${uuid}&serial=${serial:uristring}"
-        "&platform=${platform} || shell\n"
-    )
+    base = "http://[fd00::1]:8091"
+    asked = f"{base}/ipxe?mac=${{mac}}&uuid=${{uuid}}&serial=${{serial:uristring}}&platform=${{platform}}"
+    assert scripts.loader(base) == "#!ipxe\n" + ASKING.format(url=asked, base=base)
     assert scripts.image(BASE, token=TOKEN, mac=MAC, env="sledgehammer", arguments=["console=ttyS0,115200"]) == (
         "#!ipxe\n"
         f"kernel {BASE}/b/{TOKEN}/vmlinuz initrd=initrd.img crowbar.url={BASE} crowbar.token={TOKEN} crowbar.mac={MAC} "
-        "crowbar.env=sledgehammer console=ttyS0,115200\n"
-        f"initrd --name initrd.img {BASE}/b/{TOKEN}/initrd.img\n"
-        "boot\n"
+        "crowbar.env=sledgehammer console=ttyS0,115200 || goto again\n"
+        f"initrd --name initrd.img {BASE}/b/{TOKEN}/initrd.img || goto again\n"
+        "boot || goto again\n"
+        ":again\n"
+        "imgfree\n" + ASKING.format(url=f"{BASE}/boot.ipxe", base=BASE)
     )
     assert scripts.local(BASE, "bios") == "#!ipxe\nsanboot --no-describe --drive 0x80 || exit 1\n"
     assert scripts.local(BASE, "uefi") == f"#!ipxe\nchain --autofree {BASE}/local.efi || exit 1\n"
