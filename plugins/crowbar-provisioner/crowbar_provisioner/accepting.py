@@ -46,16 +46,22 @@ def accept(change: Change, machine: Machine, *, by: str) -> None:
 def refuse(change: Change, machine: Machine, *, by: str) -> None:
     """It is not heard any more, and boots from its own disk, as long as its node is there."""
     boots.revoke(change, machine.id)
-    change_machine(change, machine.id, state=REFUSED, decided_by=by, claim_id=None, expected_until=None)
+    over = {"claim_id": None, "expected_until": None, "late_until": None}
+    change_machine(change, machine.id, state=REFUSED, decided_by=by, **over)
     change.apply(ChangeNode(node=machine.node, available=False))
     happened(change, machine.id, "refused", f"by {by}")
     change.audit("machine.refuse", f"node {machine.node}", by=by)
 
 
-def expect(change: Change, machine: Machine, *, why: str) -> None:
-    """The next boots of it are its own, for a while."""
-    until = change.now + timedelta(minutes=cluster().settings(Settings).expected_minutes)
-    change_machine(change, machine.id, expected_until=until)
+def expect(change: Change, machine: Machine, *, why: str, ordered: bool = False) -> None:
+    """The next boots of it are its own, for a while; one that was ``ordered`` is waited for much longer, until it has
+    come: a self-test may take long, and the power may fail.
+    """
+    settings = cluster().settings(Settings)
+    values = {"expected_until": change.now + timedelta(minutes=settings.expected_minutes)}
+    if ordered:
+        values["late_until"] = change.now + timedelta(hours=settings.late_hours)
+    change_machine(change, machine.id, **values)
     happened(change, machine.id, "expected", why)
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import and_, delete, func, insert, select, update
 from crowbar_core import Change, Refused, cluster
 from crowbar_provisioner.choosing import ACCEPTED
 from crowbar_provisioner.claims import Claim
-from crowbar_provisioner.machines import Machine, happened
+from crowbar_provisioner.machines import Machine, change_machine, happened
 from crowbar_provisioner.tables import boots
 
 STRANGERS_MOST = 2000
@@ -62,7 +62,8 @@ def begin(
         if (last := session.scalar(old)) is not None:
             session.execute(delete(boots).where(mine, boots.c.id <= last))
     made = token()
-    trusted = machine is None or machine.state != ACCEPTED or machine.is_expected(change.now)
+    late = machine is not None and not machine.is_expected(change.now) and machine.is_late(change.now, claim)
+    trusted = late or machine is None or machine.state != ACCEPTED or machine.is_expected(change.now)
     session.execute(
         insert(boots).values(
             token_hash=_hash(made), machine_id=machine.id if machine else None, mac=mac, uuid=claim.uuid,
@@ -71,14 +72,15 @@ def begin(
         )
     )  # fmt: skip
     if machine is not None:
-        how = "" if trusted else "; nobody expected it"
+        how = "; later than expected" if late else "" if trusted else "; nobody expected it"
         happened(change, machine.id, "boots", f"{env}, {firmware}, from {source}{how}")
     return made
 
 
 def note_local(change: Change, machine: Machine, *, firmware: str, source: str) -> None:
-    """It boots from its own disk: no token is valid any more."""
+    """It boots from its own disk: no token is valid any more, and what was waited for has come."""
     revoke(change, machine.id)
+    change_machine(change, machine.id, late_until=None)
     change.session.execute(
         insert(boots).values(
             token_hash=_hash(secrets.token_urlsafe(32)), machine_id=machine.id, mac="", uuid="", serial="",

@@ -97,6 +97,14 @@ def same(claim: Claim, known: Sequence[Known]) -> Known | None:
     return None
 
 
+def is_whole(claim: Claim, one: Known) -> bool:
+    """Whether it says all that is known of the machine beside its cards, of which it names one or more, and which is
+    more than them.
+    """
+    numbers = bool(one.uuid or one.serial) and (claim.uuid, claim.serial) == (one.uuid, one.serial)
+    return numbers and bool(claim.macs) and one.macs.issuperset(claim.macs)
+
+
 def _another(claim: Claim, one: Known) -> bool:
     told = ((claim.uuid, one.uuid), (claim.serial, one.serial))
     return all(said and known and said != known for said, known in told)

@@ -46,7 +46,7 @@ def _over(node_role: NodeRoleView) -> Iterable[Intent]:
             before = DISCOVERY if install.step else str(install.image.get("bootenv") or DISCOVERY)
             change.apply(SetBootEnv(node=machine.node, bootenv=before))
             if machine.state == ACCEPTED:
-                accepting.expect(change, machine, why="after its installation failed")
+                accepting.expect(change, machine, why="after its installation failed", ordered=True)
     return []
 
 

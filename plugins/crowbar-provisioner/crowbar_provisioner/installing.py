@@ -106,7 +106,7 @@ def _reset(task: Task, node: NodeView, machine: Machine, install: Install) -> Ou
     if node.served_bootenv != wanted:
         return _pending(task, SERVING, None, f"that {wanted} is served (now: {node.served_bootenv or 'unknown'})")
     with cluster().change() as change:
-        accepting.expect(change, get(change.session, machine.id), why="by its installation")
+        accepting.expect(change, get(change.session, machine.id), why="by its installation", ordered=True)
         last = boots.last_of(change.session, machine.id)
         fits = last is not None and _fits(task, node, install, last)
         if stays := fits and not installs.began_in(change.session, install, last.id):
@@ -180,7 +180,7 @@ def _settle(task: Task, node: NodeView, machine: Machine, install: Install) -> O
         return _pending(task, RESTART, None, "that it is alive from its disk")
     with cluster().change() as change:
         boots.revoke(change, machine.id)
-        change_machine(change, machine.id, expected_until=None)
+        change_machine(change, machine.id, expected_until=None, late_until=None)
         installs.keep(change, install, state=installs.DONE, ended_at=change.now)
         happened(change, machine.id, "install: done", f"{install.os} is alive from {disks.described(install.disk)}")
     task.log("it is alive from its disk, and shows the host key that the installer vouched for")

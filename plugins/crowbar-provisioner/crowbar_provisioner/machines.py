@@ -11,7 +11,7 @@ from sqlalchemy import delete, insert, or_, select, update
 
 from crowbar_core import Change, Intent, NotFound, Wake
 from crowbar_core.tables import nodes
-from crowbar_provisioner.claims import Claim, Known, same
+from crowbar_provisioner.claims import Claim, Known, is_whole, same
 from crowbar_provisioner.tables import happenings, machines, macs
 
 INSTALL_ROLE, ERASE_ROLE, BURN_ROLE = "provisioner-os-install", "provisioner-erase", "provisioner-burn-in"
@@ -32,6 +32,7 @@ class Machine:
     firmware: str
     source: str
     expected_until: datetime | None
+    late_until: datetime | None
     claim_id: int | None
     problem: str
     joined: bool
@@ -42,8 +43,15 @@ class Machine:
     host_keys: tuple[str, ...]
 
     def is_expected(self, now: datetime) -> bool:
-        """Whether a boot of it was ordered, or announced."""
+        """Whether a boot of it was ordered, or announced, a short while ago."""
         return self.expected_until is not None and now < self.expected_until
+
+    def is_late(self, now: datetime, claim: Claim) -> bool:
+        """Whether a boot that was ordered has still not come, and this one says all that is known of the machine: who
+        has seen no more than a card's MAC on the wire does not.
+        """
+        known = Known(id=self.id, uuid=self.uuid, serial=self.serial, macs=frozenset(self.macs))
+        return self.late_until is not None and now < self.late_until and is_whole(claim, known)
 
 
 def find(session: Any, claim: Claim) -> Machine | None:

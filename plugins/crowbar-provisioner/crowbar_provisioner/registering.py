@@ -50,6 +50,7 @@ def register(change: Change, boot: Boot, said: Registration, *, source: str) -> 
         if not trusted:
             return _claimed(change, machine, boot, said, source=source)
         report(change, machine, said, source=source)
+        change_machine(change, machine.id, late_until=None)
         rescue.registered(change, machine, boot.env)
     note(change, boot, machine_id=machine.id, registered_at=change.now)
     revoke(change, machine.id, but=boot.id)

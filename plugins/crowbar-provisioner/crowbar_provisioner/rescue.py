@@ -52,7 +52,7 @@ def end(change: Change, machine: Machine) -> None:
         SetBootEnv(node=machine.node, bootenv=found.bootenv),
         ChangeNode(node=machine.node, available=found.available, host_keys=list(found.host_keys)),
     )
-    change_machine(change, machine.id, expected_until=None)
+    change_machine(change, machine.id, expected_until=None, late_until=None)
     if found.state == WANTED:
         rescues.forget(change, machine.node_id)
         happened(change, machine.id, "rescue: called off")

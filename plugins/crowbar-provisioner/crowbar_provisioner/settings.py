@@ -34,6 +34,12 @@ class Settings:
     expected_minutes: float = setting(
         30.0, "For how many minutes a boot that was ordered, or announced, is taken for the machine's own.", above=0
     )
+    late_hours: float = setting(
+        24.0,
+        "For how many hours a boot that was ordered, and has not come, is waited for: it is taken for the machine's own"
+        " if it says all that is known of that, UUID, serial number and card.",
+        above=0,
+    )
     boot_minutes: float = setting(20.0, "How many minutes a machine may take from its reset to its report.", above=0)
     install_minutes: float = setting(60.0, "How many minutes the writing of an operating system may take.", above=0)
     downloads: int = setting(200, "How many connections the boot service keeps at once.", above=0)

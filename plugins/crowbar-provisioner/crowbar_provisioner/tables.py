@@ -25,6 +25,7 @@ machines = Table(
     Column("firmware", String(8), nullable=False),
     Column("source", String(45), nullable=False),
     Column("expected_until", UtcDateTime),
+    Column("late_until", UtcDateTime),
     Column("claim_id", Integer),
     Column("problem", Text, nullable=False),
     Column("bmc_address", String(500), nullable=False),

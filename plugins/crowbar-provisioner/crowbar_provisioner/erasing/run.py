@@ -91,7 +91,7 @@ def _restart(task: Task, node: NodeView, machine: Machine) -> Outcome:
     if cluster().node(node.name).served_bootenv != DISCOVERY:
         return pending(task, SERVING, _SERVE_SECONDS, f"that {DISCOVERY} is served")
     with cluster().change() as change:
-        accepting.expect(change, get(change.session, machine.id), why="by the erasing of its disks")
+        accepting.expect(change, get(change.session, machine.id), why="by the erasing of its disks", ordered=True)
     task.log("it does not run the discovery image, and is restarted into it")
     try:
         task.log(powering.into_network(node.name, task.log))

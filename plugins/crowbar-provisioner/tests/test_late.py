@@ -1,0 +1,119 @@
+"""Who comes late from an ordered boot keeps its standing, if it says all that is known of it; nobody else has it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from crowbar_core import SetHammer
+
+from .conftest import Bmc, Site
+from .light import Machine
+from .test_installing import IMAGE, ROLE, Installation, describe
+
+HOUR = 3600.0
+
+
+@pytest.fixture(scope="module")
+def database() -> Callable[[], str | None]:
+    """One is enough: nothing here asks it anything of its own."""
+    return lambda: None
+
+
+@pytest.fixture
+def one(site: Site) -> Iterator[Installation]:
+    """It was reset to be installed, has not come, and its run has failed: three hours ago."""
+    (site.root / "images" / "debian-12.raw").write_bytes(IMAGE)
+    describe(site)
+    known = str(uuid.uuid4())
+    machine = site.machine(uuid=known, serial=f"S-{known[:8]}")
+    machine.power_on()
+    name = machine.registered()["node"]
+    machine.ask("POST", "/v1/alive", {"alive": True})
+    site.accept(name)
+    site.bed.apply(SetHammer(node=name, name="bmc"))
+    site.bed.anneal_until_quiet()
+    found = Installation(site, machine)
+    found.begin()
+    assert (found.step, Bmc.told[-1]) == ("booting", (name, "reset"))
+    wait(site, 2)
+    found.settle()
+    assert found.state == "ERROR"
+    wait(site, 3)
+    yield found
+    site.web.delete(f"/api/v2/nodes/{name}?force=true")
+
+
+def wait(site: Site, hours: float) -> None:
+    site.bed.clock.advance(hours * HOUR)  # type: ignore[attr-defined]
+
+
+def boots(machine: Machine) -> bool:
+    """Whether its boot is taken for its own."""
+    machine.power_on()
+    return bool(machine.registered()["accepted"])
+
+
+def test_a_machine_that_comes_hours_after_its_reset_is_who_it_was_and_a_retry_installs_it(
+    site: Site, one: Installation
+) -> None:
+    assert boots(one.machine)
+    assert one.machine.work()["accepted"]
+    told = site.web.get(f"/api/v2/machines/{one.name}?fields=timeline").json["timeline"]
+    assert any(line["detail"].endswith("; later than expected") for line in told)
+    one.machine.ask("POST", "/v1/alive", {"alive": True})
+    assert site.web.put(f"/api/v2/node_roles/{site.bed.node_role(ROLE, one.name).id}/retry").status_code == 200
+    one.settle()
+    assert one.step == "booting"
+
+
+def test_once_it_has_come_no_later_boot_is_waited_for(site: Site, one: Installation) -> None:
+    assert boots(one.machine)
+    wait(site, 1)
+    assert not boots(one.machine)
+    assert site.machines(claimed="true", name=one.name)
+
+
+@pytest.mark.parametrize("lies", [{"uuid": ""}, {"serial": ""}, {"uuid": "", "serial": ""}, {"serial": "S-OTHER"}])
+def test_who_knows_less_of_a_machine_than_is_known_gets_nothing_of_its_standing(
+    site: Site, one: Installation, lies: dict[str, str]
+) -> None:
+    """And does not take it from the machine itself, which comes afterwards."""
+    said = {"uuid": one.machine.uuid, "serial": one.machine.serial, **lies}
+    other = site.machine(macs=one.machine.macs, **said)
+    assert not boots(other)
+    assert not other.work()["accepted"]
+    assert boots(one.machine)
+    assert other.ask("GET", "/v1/work").status == 401
+
+
+def test_a_card_that_was_never_this_machines_is_none_of_it(site: Site, one: Installation) -> None:
+    assert not boots(site.machine(uuid=one.machine.uuid, serial=one.machine.serial))
+
+
+def test_it_is_waited_for_a_day_and_no_longer(site: Site, one: Installation) -> None:
+    wait(site, 22)
+    assert not boots(one.machine)
+
+
+def test_a_boot_that_was_announced_and_not_ordered_comes_soon_or_waits(site: Site, one: Installation) -> None:
+    assert boots(one.machine)
+    assert site.web.put(f"/api/v2/machines/{one.name}/expect").status_code == 200
+    wait(site, 1)
+    assert not boots(one.machine)
+
+
+def test_a_machine_of_which_only_its_card_is_known_is_not_known_well_enough(site: Site) -> None:
+    machine = site.machine()
+    machine.power_on()
+    name = machine.registered()["node"]
+    machine.ask("POST", "/v1/alive", {"alive": True})
+    site.accept(name)
+    site.bed.apply(SetHammer(node=name, name="bmc"))
+    site.bed.anneal_until_quiet()
+    found = Installation(site, machine)
+    found.begin()
+    wait(site, 1)
+    assert not boots(machine)
