@@ -71,8 +71,8 @@ def append(session: Session, now: datetime, new: Iterable[NewEvent]) -> int:
 
 
 def merge_into_waiting(session: Session, hook: str, subject: str, key: str, values: Iterable[str]) -> bool:
-    """Add ``values`` to the list ``key`` of the subject's newest event, if it is of ``hook`` and nobody was called for
-    it yet.
+    """Add ``values`` to the list ``key`` of the subject's newest event, if it is of ``hook`` and nobody has settled it
+    or failed at it yet. Whoever is being called for it right now is called once more (``settle``).
     """
     newest = session.execute(
         select(events.c.id, events.c.hook, events.c.payload)
@@ -170,11 +170,16 @@ def next_try_at(session: Session) -> datetime | None:
     return moment if isinstance(moment, datetime) else None
 
 
-def settle(session: Session, now: datetime, delivery_id: int) -> bool:
-    """The plugin has been called. False when it was settled already."""
+def settle(session: Session, now: datetime, one: Waiting) -> bool:
+    """The plugin has been called; what was added to the event meanwhile it is still to be told. False when it was
+    settled already.
+    """
+    here = (deliveries.c.id == one.id, deliveries.c.state == "waiting")
+    if session.scalar(select(events.c.payload).where(events.c.id == one.event_id)) != one.payload:
+        return session.scalar(select(deliveries.c.id).where(*here)) is not None
     changed = session.execute(
         update(deliveries)
-        .where(deliveries.c.id == delivery_id, deliveries.c.state == "waiting")
+        .where(*here)
         .values(state="done", settled_at=now, error="", traceback="")
     )
     return bool(changed.rowcount)  # type: ignore[attr-defined]

@@ -584,6 +584,22 @@ def test_on_node_change_hears_the_names_of_fields_of_several_changes_at_once() -
         assert heard == [("sledgehammer", {"description", "bootenv"})]
 
 
+def test_on_node_change_hears_what_changes_while_it_is_called() -> None:
+    heard: Heard = []
+
+    @hookimpl
+    def on_node_change(node: NodeView, changed: frozenset[str]) -> None:
+        heard.append((node.bootenv, set(changed)))
+        if len(heard) == 1:
+            bed.change_node("n1", bootenv="sledgehammer")
+
+    with Testbed(barclamp(on_node_change)) as bed:
+        bed.add_node("n1")
+        bed.change_node("n1", description="a")
+        bed.deliver()
+    assert heard == [("local", {"description"}), ("sledgehammer", {"description", "bootenv"})]
+
+
 def test_on_node_delete_hears_of_a_node_as_it_was() -> None:
     heard: Heard = []
 

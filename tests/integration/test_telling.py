@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import select
-
 from crowbar_core.barclamp import Attribute, DeploymentRoleView, NodeRoleView, NodeView, Role, RunView
 from crowbar_core.services.cluster import deployments, steering
 from crowbar_core.services.values import attributes, drafts
 from crowbar_core.services.watch import settling
 from crowbar_core.store import events
-from crowbar_core.store.models import Delivery, table
+from crowbar_core.store.events import Waiting
 from tests.integration.cluster import OPERATOR, Cluster
 from tests.integration.conftest import NewCluster
-
-deliveries = table(Delivery)
 
 
 def nothing(node_role: NodeRoleView) -> None:
@@ -42,11 +38,12 @@ def where(c: Cluster) -> tuple[str, int, int]:
     return found.state, found.working, found.undelivered
 
 
-def waiting(c: Cluster) -> list[int]:
-    return [row.id for row in c.rows(select(deliveries.c.id).where(deliveries.c.state == "waiting"))]
+def waiting(c: Cluster) -> list[Waiting]:
+    with c.parts.store.read() as session:
+        return events.due(session, c.clock(), 100)
 
 
-def settle(c: Cluster, delivery: int) -> bool:
+def settle(c: Cluster, delivery: Waiting) -> bool:
     with c.parts.store.write(graph=False) as session:
         return events.settle(session, c.clock(), delivery)
 

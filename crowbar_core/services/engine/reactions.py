@@ -191,7 +191,7 @@ class Reactions:
         actor = Actor(f"barclamp {one.plugin}")
         try:
             with change(self.parts, actor) as turn:
-                if events.settle(turn.session, turn.now, one.id):
+                if events.settle(turn.session, turn.now, one):
                     for intent in intents:
                         apply_intent(turn, intent)
         except CrowbarError as error:
@@ -201,7 +201,7 @@ class Reactions:
 
     def _settle(self, one: Waiting) -> None:
         with self.parts.store.write(graph=False) as session:
-            events.settle(session, self.parts.store.now(session), one.id)
+            events.settle(session, self.parts.store.now(session), one)
 
     def _put_off(self, one: Waiting, error: str, trace: str, *, last: bool = False) -> None:
         attempts = one.attempts + 1
