@@ -178,9 +178,7 @@ def settle(session: Session, now: datetime, one: Waiting) -> bool:
     if session.scalar(select(events.c.payload).where(events.c.id == one.event_id)) != one.payload:
         return session.scalar(select(deliveries.c.id).where(*here)) is not None
     changed = session.execute(
-        update(deliveries)
-        .where(*here)
-        .values(state="done", settled_at=now, error="", traceback="")
+        update(deliveries).where(*here).values(state="done", settled_at=now, error="", traceback="")
     )
     return bool(changed.rowcount)  # type: ignore[attr-defined]
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Select, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from crowbar_core.domain.states import ACTIVE, ERROR, TRANSITION, RunState
+from crowbar_core.domain.states import ACTIVE, ERROR, TODO, TRANSITION, RunState
 from crowbar_core.store.db import Store, ids_named
 from crowbar_core.store.models import Node, NodeRole, RoleRow, Run, table
 
@@ -19,8 +19,8 @@ node_roles, roles, runs, nodes = table(NodeRole), table(RoleRow), table(Run), ta
 
 def to_run_again(session: Session, store: Store, ids: Collection[int]) -> list[Any]:
     """Those of these noderoles that a change concerns, as (id, node_id, state, role, on_change): ACTIVE ones, those in
-    TRANSITION, and those in ERROR because their last run failed. Destructive work is not done again by a change: not
-    what is done, nor what failed.
+    TRANSITION, those in ERROR because their last run failed, and those in TODO that are tried for ever and wait for
+    their next try. Destructive work is not done again by a change: not what is done, nor what failed.
     """
     return list(session.execute(_to_run_again(store.postgresql), {"ids": store.id_values(ids)}))
 
@@ -40,6 +40,7 @@ def _to_run_again(postgresql: bool) -> Select[Any]:
             or_(
                 node_roles.c.state.in_([int(ACTIVE), int(TRANSITION)]),
                 and_(node_roles.c.state == int(ERROR), ~roles.c.destructive, ~node_roles.c.halfway, failed),
+                and_(node_roles.c.state == int(TODO), roles.c.max_attempts == 0, node_roles.c.not_before.is_not(None)),
             ),
         )
         .order_by(node_roles.c.id)
@@ -58,6 +59,13 @@ def ask_for(session: Session, store: Store, now: datetime, ids: Collection[int],
         .where(store.ids(node_roles.c.id, ids))
         .values(rerun=True, **({"not_before": moment} if gather else {}))
     )
+
+
+def try_soon(session: Session, store: Store, now: datetime, ids: Collection[int], gather: float) -> None:
+    """Let those that wait to be tried again wait for ``gather`` seconds at most; their attempts count anew."""
+    soon = now + timedelta(seconds=gather)
+    moment = case((node_roles.c.not_before > soon, soon), else_=node_roles.c.not_before)
+    session.execute(update(node_roles).where(store.ids(node_roles.c.id, ids)).values(attempts=0, not_before=moment))
 
 
 def bound_of(session: Session, role: str, node_id: int | None = None) -> list[int] | None:

@@ -137,6 +137,57 @@ def test_a_change_does_not_wait_for_the_delay_after_failures_where_changes_are_g
     assert c.run(c.claim(ref)).input == {"port": 4}
 
 
+@pytest.mark.parametrize("change", ["a value", "an intent"])
+@pytest.mark.parametrize("gather", [0.0, 5.0])
+def test_what_waits_for_its_next_try_for_ever_is_tried_by_the_next_change_and_keeps_nobody_waiting(
+    new_cluster: NewCluster, change: str, gather: float
+) -> None:
+    c = new_cluster(replace(EVER, gather=gather), Role(name="other"))
+    c.node("a")
+    ref = c.bind("a", "ever")
+    c.commit_all()
+    for _ in range(7):
+        c.end(ref, "retry", reason="no server")
+        c.clock.advance((c.row(ref).not_before - c.clock()).total_seconds())
+        try_delayed(c.parts)
+    c.end(ref, "retry", reason="no server")
+    assert c.row(ref).not_before == c.clock() + timedelta(seconds=128)
+    other = c.bind("a", "other")
+    c.commit_all()
+    c.end(other)
+    assert c.states(ref, other) == ["TODO", "ACTIVE"]
+    for port in (2, 3):
+        if change == "a value":
+            set_port(c, ref, port)
+        else:
+            apply_intents(c.parts, OPERATOR, [Refresh(role="ever")])
+    c.clock.advance(gather)
+    try_delayed(c.parts)
+    assert c.run(c.claim(ref)).input == {"port": 3 if change == "a value" else 1}
+    c.end(ref)
+    assert (c.states(ref), c.row(ref).attempts, c.open_run(ref)) == (["ACTIVE"], 0, None), "it has run once, not twice"
+    check_rest(c.parts)
+
+
+def test_what_changes_while_it_is_tried_for_ever_is_not_put_off_ever_longer(new_cluster: NewCluster) -> None:
+    c = new_cluster(EVER)
+    c.node("a")
+    ref = c.bind("a", "ever")
+    c.commit_all()
+    for _ in range(5):
+        c.end(ref, "retry", reason="no server")
+        c.clock.advance(16.0)
+        try_delayed(c.parts)
+    c.claim(ref)
+    apply_intents(c.parts, OPERATOR, [Refresh(role="ever")])
+    c.end(ref, "retry", reason="no server")
+    assert c.row(ref).not_before == c.clock() + timedelta(seconds=1)
+    c.clock.advance(1.0)
+    try_delayed(c.parts)
+    c.end(ref, "retry", reason="no server")
+    assert c.row(ref).not_before == c.clock() + timedelta(seconds=64), "of the change it is known no longer"
+
+
 def test_a_refresh_that_fails_and_is_tried_for_ever_blocks_nobody_and_shows(new_cluster: NewCluster) -> None:
     c = new_cluster(EVER, BELOW)
     (ref,) = active(c, "ever", "a")

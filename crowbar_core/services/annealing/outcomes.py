@@ -242,7 +242,9 @@ def _move_node_roles(turn: Turn, ended: Sequence[tuple[OpenRun, Outcome]]) -> No
 
 
 def _ever_longer(run: OpenRun, said: Outcome) -> float:
-    """Seconds until what is tried for ever is tried again."""
+    """Seconds until what is tried for ever is tried again; not longer each time where something changed meanwhile."""
+    if run.rerun:
+        return max(said.delay, FIRST_DELAY)
     return max(said.delay, min(FIRST_DELAY * 2.0 ** min(run.attempts - 1, 30), LONGEST_DELAY))
 
 

@@ -11,7 +11,7 @@ import orjson
 
 from crowbar_core.barclamp import Attribute, Json
 from crowbar_core.domain import attributes as rules
-from crowbar_core.domain.states import ACTIVE, ERROR, TRANSITION
+from crowbar_core.domain.states import ACTIVE, ERROR, TODO, TRANSITION
 from crowbar_core.errors import BadInput, CrowbarError, Refused
 from crowbar_core.plugins import Failure
 from crowbar_core.services.data import questions
@@ -119,17 +119,28 @@ def refresh_soon(turn: Turn, rows: Collection[Any]) -> None:
     """
     by_gather: dict[float, list[int]] = defaultdict(list)
     for row in rows:
-        if row.state != ERROR:
-            known = turn.registry.roles.get(row.role)
-            by_gather[known.role.gather if known else 0.0].append(row.id)
+        if row.state in (ACTIVE, TRANSITION):
+            by_gather[_gather(turn, row)].append(row.id)
             turn.moves.woken.add(row.node_id)
     for gather, ids in by_gather.items():
         refreshing.ask_for(turn.session, turn.store, turn.now, ids, gather)
         turn.delayed = turn.delayed or gather > 0
 
 
+def _gather(turn: Turn, row: Any) -> float:
+    known = turn.registry.roles.get(row.role)
+    return known.role.gather if known else 0.0
+
+
 def try_failed(turn: Turn, rows: Collection[Any]) -> None:
-    """Try those of ``refreshing.to_run_again`` again that are in ERROR because their last run failed."""
+    """Try those of ``refreshing.to_run_again`` again that are in ERROR because their last run failed; those that wait
+    for their next try when their roles have gathered what else changes.
+    """
+    for row in rows:
+        if row.state == TODO:
+            refreshing.try_soon(turn.session, turn.store, turn.now, [row.id], _gather(turn, row))
+            turn.moves.woken.add(row.node_id)
+            turn.delayed = True
     failed = [row for row in rows if row.state == ERROR]
     if failed:
         transitions.send_back(

@@ -3,7 +3,8 @@ difference is sent.
 
 It runs after each change (a third of a second later, together with all others of that time), and every five minutes
 over everything. A server that does not answer is a problem and nothing more: the others are told, and it is told when
-it is back, which is looked for every few seconds. Only the first run waits, until there is a server and all answered.
+it is back, which is looked for every few seconds. Only the first run is tried again until there is a server and all
+answered; in between, the other roles of its node have their turn.
 """
 
 from __future__ import annotations
@@ -12,29 +13,28 @@ from collections.abc import Callable, Iterable, Sequence
 
 from sqlalchemy import select, update
 
-from crowbar_core import Done, Outcome, Pending, Problem, Refresh, Task, cluster
+from crowbar_core import Done, Problem, Task, TemporaryError, cluster
 from crowbar_core.tables import node_roles, roles
 from crowbar_dns import entries, serving
 from crowbar_dns.drivers import Driver
 from crowbar_dns.facts import WITHOUT_NETWORKS, filters, networks_are_kept
 from crowbar_dns.names import zone_of
-from crowbar_dns.services import DATABASE, SERVER, SERVICE, Service, all_services, follow, owner, unsealed, zones_of
+from crowbar_dns.services import DATABASE, FOLLOW, SERVER, SERVICE, Service, all_services, owner, unsealed, zones_of
 from crowbar_dns.tables import entries as table
 from crowbar_dns.tables import served, services
 
 NO_SERVER = f"There is no DNS server to tell yet: bind {SERVER} to a node, or {SERVICE} for one of your own; commit."
 _SHOWN = 5
-_PATIENCE = 86_400.0
-"""Seconds that the first run waits at a time."""
+_DELAY = 1.0
 
 
-def run(task: Task) -> Outcome:
+def run(task: Task) -> Done:
     found = tell(task.log, whole=not task.refresh)
-    if task.refresh:
-        return Done()
-    if found is None:
-        return Pending(deadline=_PATIENCE, reason=NO_SERVER, step="no server")
-    return Pending(deadline=_PATIENCE, reason=" ".join(found), step="no answer") if found else Done()
+    if found is None and not task.refresh:
+        raise TemporaryError(NO_SERVER, delay=_DELAY)
+    if found and not task.refresh:
+        raise TemporaryError(" ".join(found), delay=_DELAY)
+    return Done()
 
 
 def tell(
@@ -85,7 +85,7 @@ def compare_everything() -> None:
     with cluster().change() as change:
         entries.note(change, [entries.EVERYBODY])
         change.session.execute(update(services).values(compared_at=None))
-        change.apply(Refresh(role=DATABASE))
+        change.apply(FOLLOW)
 
 
 def watch() -> None:
@@ -103,7 +103,7 @@ def watch() -> None:
         due = [one.id for one in faulty if one.again_at is not None and one.again_at <= change.now]
         change.session.execute(update(services).where(services.c.id.in_(due)).values(compared_at=None))
         if any(answers) or due:
-            change.apply(*follow(change.session))
+            change.apply(FOLLOW)
 
 
 # ---------------------------------------------------------------- what operators see
@@ -122,6 +122,8 @@ def problems() -> Iterable[Problem]:
         )
         without = _without_zone(session, several) if bound is not None and several else []
         known = bool(filters(session))
+    if bound is not None and not several:
+        yield Problem(detail=NO_SERVER, severity="warning")
     if refused:
         more = " (and more: /dns?problems=true)" if len(refused) > 1 else ""
         yield Problem(detail=f"A name is not served: {refused[0]}{more}.", severity="warning")

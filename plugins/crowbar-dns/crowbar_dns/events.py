@@ -12,26 +12,25 @@ from sqlalchemy import select
 
 from crowbar_core import Change, Cluster, Intent, NodeRoleView, NodeView, Refresh, cluster, hookimpl
 from crowbar_dns import entries, services
-from crowbar_dns.services import CLIENT, DATABASE, SERVER, SERVICE
+from crowbar_dns.services import CLIENT, DATABASE, FOLLOW, SERVER, SERVICE
 from crowbar_dns.tables import filters
 
 _NO_MATTER = frozenset(
     ("alive", "available", "allocated", "bootenv", "served_bootenv", "status", "description", "host_keys", "admin")
 )
-_FOLLOW = (Refresh(role=DATABASE),)
 
 
 def _note(*ids: int) -> tuple[Intent, ...]:
     with cluster().change() as change:
         entries.note(change, ids)
-    return _FOLLOW
+    return (FOLLOW,)
 
 
 @hookimpl
 def on_install(cluster: Cluster) -> Iterable[Intent]:
     with cluster.change() as change:
         entries.note(change, [entries.EVERYBODY])
-    return [*_FOLLOW, Refresh(role=SERVER)]
+    return [FOLLOW, Refresh(role=SERVER)]
 
 
 @hookimpl
@@ -106,4 +105,4 @@ def _note_role(change: Change, node_role: NodeRoleView) -> None:
     asks = select(filters.c.id).where(filters.c.matcher.contains("node.role")).limit(1)
     if change.session.scalar(asks) is not None:
         entries.note(change, [node_role.node.id])
-        change.apply(*_FOLLOW)
+        change.apply(FOLLOW)

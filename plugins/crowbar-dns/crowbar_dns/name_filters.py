@@ -11,7 +11,7 @@ from crowbar_core import Change, NotFound, Refused
 from crowbar_dns import entries, facts
 from crowbar_dns.filters import Filter, check_template, conditions
 from crowbar_dns.naming import claims_of, settle
-from crowbar_dns.services import follow
+from crowbar_dns.services import FOLLOW
 from crowbar_dns.tables import filters
 
 
@@ -88,7 +88,7 @@ def _row(session: Any, key: int) -> Any:
 
 def _changed(change: Change) -> None:
     entries.note(change, [entries.EVERYBODY])
-    change.apply(*follow(change.session))
+    change.apply(FOLLOW)
 
 
 def _told(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
-from crowbar_core import Change, CrowbarError, Intent, Refresh, Wake
-from crowbar_core.tables import node_roles, nodes, roles
+from crowbar_core import Change, CrowbarError, Refresh
 from crowbar_dns.drivers import Driver, Server, ServerDown, driver_of
 from crowbar_dns.tables import installation, services
 
 DATABASE, CLIENT, SERVER, SERVICE = "dns-database", "dns-client", "dns-server", "dns-service"
+FOLLOW = Refresh(role=DATABASE)
+"""dns-database looks again, also where its first run waits for its next try."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ def register(change: Change, node_role_id: int, **values: Any) -> bool:
     same = known is not None and (change.unseal(known.secret) if known.secret else "") == secret
     if known is not None and same and all(getattr(known, name) == value for name, value in values.items()):
         change.session.execute(update(services).where(services.c.id == known.id).values(compared_at=None))
-        change.apply(*follow(change.session))
+        change.apply(FOLLOW)
         return False
     values |= {"secret": change.seal(secret) if secret else "", "compared_at": None}
     if known is None:
@@ -101,19 +102,8 @@ def register(change: Change, node_role_id: int, **values: Any) -> bool:
     else:
         change.session.execute(update(services).where(services.c.id == known.id).values(**values))
     change.audit("dns.service", f"DNS server {values['name']}", zones=list(values["zones"]))
-    change.apply(*follow(change.session), Refresh(role=CLIENT))
+    change.apply(FOLLOW, Refresh(role=CLIENT))
     return True
-
-
-def follow(session: Any) -> list[Intent]:
-    """dns-database looks again, also where its first run waits for a server."""
-    bound = (
-        select(nodes.c.name)
-        .join(node_roles, node_roles.c.node_id == nodes.c.id)
-        .join(roles, roles.c.id == node_roles.c.role_id)
-        .where(roles.c.name == DATABASE)
-    )
-    return [Refresh(role=DATABASE), *(Wake(node=one, role=DATABASE) for one in session.scalars(bound).all())]
 
 
 def forget(change: Change, node_role_id: int) -> None:

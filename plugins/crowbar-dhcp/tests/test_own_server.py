@@ -1,0 +1,54 @@
+"""A Kea of one's own that is named after dhcp-database has run: it has its turn, and is told, also after a slip."""
+
+from __future__ import annotations
+
+import crowbar_dhcp
+import crowbar_network
+import pytest
+from crowbar_lab.lab import Lab
+from crowbar_lab.testing import inside
+
+from crowbar_core.testing import FakeJig, Testbed
+
+from .servers import PORT, KeaHere
+from .site import API, MAC, ask
+
+pytestmark = pytest.mark.lab
+
+PHANTOM = "system-phantom.internal.local"
+NAMED = {"user": "crowbar", "password": "secret", "interfaces": []}
+
+
+def test_a_server_that_is_named_after_dhcp_database_has_its_turn_and_is_told_also_when_its_url_was_wrong(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    def states(bed: Testbed) -> list[str]:
+        return [bed.state(role, PHANTOM) for role in ("dhcp-database", "dhcp-service")]
+
+    def work() -> None:
+        with Testbed("jig-script", crowbar_network, crowbar_dhcp, jigs={"network": FakeJig()}) as bed:
+            ranges = [{"name": "host", "first": "10.77.0.1/16", "last": "10.77.0.250/16"}]
+            made = bed.web("operator").post(f"{API}/networks", json={
+                "name": "lab", "category": "admin", "conduit": "?1g1", "ranges": ranges,
+            })  # fmt: skip
+            assert made.status_code == 201, made.json
+            bed.add_node("m1.lab.test", hint={"hint-admin-macs": [MAC], "hint-lab-v4addr": "10.77.0.101"})
+            bed.bind("network-lab", "m1.lab.test")
+            bed.bind("dhcp-database")
+            bed.commit()
+            bed.anneal_until_quiet(within=60)
+            assert bed.state("dhcp-database", PHANTOM) == "ACTIVE"
+            bed.bind("dhcp-service")
+            for what, value in {**NAMED, "url": f"http://127.0.0.1:{PORT + 99}/"}.items():
+                bed.set(f"dhcp-service-{what}", value, node=PHANTOM, role="dhcp-service")
+            bed.commit()
+            bed.anneal_until_quiet(within=60)
+            assert states(bed) == ["ACTIVE", "TODO"]
+            assert "does not answer: Connection refused" in bed.why("dhcp-service", PHANTOM)
+            bed.set("dhcp-service-url", f"http://127.0.0.1:{PORT}/", node=PHANTOM, role="dhcp-service")
+            bed.anneal_until_quiet(within=60)
+            assert states(bed) == ["ACTIVE", "ACTIVE"], bed.why("dhcp-service", PHANTOM)
+            assert ask(lab, MAC)["ip"] == "10.77.0.101"
+
+    with KeaHere(lab, tmp_path_factory.mktemp("kea")):
+        inside(lab, work)
