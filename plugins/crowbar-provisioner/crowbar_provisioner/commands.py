@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from crowbar_core import CrowbarError
 from crowbar_core.client import connect
 from crowbar_core.commands import (
-    DRY,
     Given,
     add_action,
     add_create,
@@ -19,16 +18,15 @@ from crowbar_core.commands import (
     add_list,
     add_show,
     add_update,
-    ask_name,
     noun,
     output,
     plan_options,
     record,
     rows,
     say,
-    show_plan,
     yes_option,
 )
+from crowbar_provisioner import order_commands
 from crowbar_provisioner.burning import commands as burning
 from crowbar_provisioner.describing import LAYOUTS, Described, read
 from crowbar_provisioner.erasing import commands as erasing
@@ -73,19 +71,10 @@ burning.add_to(machines)
 @plan_options
 def install(names: tuple[str, ...], yes: bool, plan: bool, every: bool, **said: Any) -> None:
     """Install an operating system on machines: what is on the disk is erased. Asks, once it has shown which disk."""
-    wish = {name: list(value) if name == "keys" else value for name, value in said.items() if value not in (None, ())}
-    client = connect()
-    for name in names:
-        if plan or not yes:
-            found = client.put("machines", name, "install", body=wish, query=DRY)
-            if plan:
-                show_plan(found, every=every)
-                continue
-            for told in found["lines"]:
-                say(told["text"])
-            ask_name(name, f"install {name}")
-        client.put("machines", name, "install", body=wish)
-        say(f"{name} is being installed: crowbar machines show {name}")
+    order_commands.order(
+        names, "install", said, yes=yes, plan=plan, every=every, asks="install {name}",
+        done="{name} is being installed: crowbar machines show {name}",
+    )  # fmt: skip
 
 
 rules = noun("accept-rules", "Rules by which machines leave the quarantine by themselves.")

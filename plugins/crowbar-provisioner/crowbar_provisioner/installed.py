@@ -4,14 +4,18 @@ away again as long as nothing was installed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from crowbar_core import Bind, Change, NodeRoleView, Refused, SetAttribute, Unbind, cluster, hookimpl
-from crowbar_provisioner.choosing import ACCEPTED
-from crowbar_provisioner.machines import INSTALL_ROLE, Machine
+from crowbar_core import Bind, Change, NodeRoleView, Unbind, cluster, hookimpl
+from crowbar_provisioner.machines import INSTALL_ROLE
+from crowbar_provisioner.ordering import Order
 
 INSTALLED, JOINED = "crowbar-installed-node", "crowbar-joined-node"
+INSTALL = Order(
+    role=INSTALL_ROLE,
+    attributes="provisioner-",
+    action="machine.install",
+    again="crowbar nodes redeploy {node} installs it again, crowbar noderoles retry tries what failed once more.",
+    along=(INSTALLED,),
+)
 
 
 @hookimpl(roles=(INSTALL_ROLE,))
@@ -31,23 +35,3 @@ def on_node_unbind(node_role: NodeRoleView, change: Change) -> None:
     for one in cluster().node_roles(role=INSTALLED, node=node_role.node.name):
         if not one.run_count:
             change.apply(Unbind(node=one.node.name, role=INSTALLED))
-
-
-def install(change: Change, machine: Machine, values: Mapping[str, Any]) -> None:
-    """Bind the role with these of its attributes, and commit it with the milestone. Raises ``Refused``."""
-    node = machine.node
-    if machine.state != ACCEPTED:
-        raise Refused(f"{node} is {machine.state}: crowbar machines accept {node} first.")
-    for one in cluster().node_roles(role=INSTALL_ROLE, node=node):
-        if one.state != "PROPOSED":
-            raise Refused(
-                f"{node} has {INSTALL_ROLE} already, which is {one.state}: crowbar nodes redeploy {node} installs it "
-                "again, crowbar noderoles retry tries what failed once more."
-            )
-    change.apply(Bind(node=node, role=INSTALL_ROLE))
-    for name, value in values.items():
-        change.apply(SetAttribute(node=node, attribute=f"provisioner-{name}", value=value, role=INSTALL_ROLE))
-    change.apply(Bind(node=node, role=INSTALL_ROLE, commit=True))
-    if cluster().node_roles(role=INSTALLED, node=node):
-        change.apply(Bind(node=node, role=INSTALLED, commit=True))
-    change.audit("machine.install", f"node {node}", **values)

@@ -12,12 +12,13 @@ from werkzeug.wrappers import Response as Answer
 
 from crowbar_core import BadInput, NodeView, Panel, cluster, requires
 from crowbar_core.pages import Action, Column, Form, Input, act, fragment, page, row, rows
-from crowbar_provisioner import catalogue, defaults, disks, installs, powers
+from crowbar_provisioner import catalogue, defaults, disks, installs, ordering, powers
 from crowbar_provisioner import rest as api
 from crowbar_provisioner.burning import pages as burning
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUSED
 from crowbar_provisioner.confirming import confirmed, its_name
 from crowbar_provisioner.erasing import pages as erasing
+from crowbar_provisioner.installed import INSTALL
 from crowbar_provisioner.listings import MACHINES, RULES
 from crowbar_provisioner.machines import INSTALL_ROLE, of_node
 from crowbar_provisioner.settings import Settings
@@ -130,7 +131,7 @@ def install(machine: int) -> Answer:
 
     def order() -> None:
         confirmed(machine)
-        api.order_install(machine, wish)
+        ordering.order(machine, INSTALL, wish)
 
     return act(order, "It is being installed.", f"/machines/{machine}")
 

@@ -14,9 +14,11 @@ from sqlalchemy import delete, insert, select, update
 
 from crowbar_core import Change, NotFound, Refused, cluster
 from crowbar_core.rest import Answer, Body, Name, api, changing, creating, deleting, found_id, given, reading, single
-from crowbar_provisioner import accepting, catalogue, defaults, installed, rescue
+from crowbar_provisioner import accepting, catalogue, defaults, rescue
+from crowbar_provisioner.installed import INSTALL
 from crowbar_provisioner.listings import INSTALLS, MACHINES, RULES
 from crowbar_provisioner.machines import Machine, get
+from crowbar_provisioner.ordering import ordered
 from crowbar_provisioner.settings import Settings
 from crowbar_provisioner.tables import rules
 
@@ -134,14 +136,7 @@ class Wish(Body):
     summary="Install an operating system on a machine: bind the roles for it, set what is given, commit them",
 )  # fmt: skip
 def install_machine(machine: str, body: Wish) -> Answer:
-    key = found_id(MACHINES, machine)
-    order_install(key, given(body))
-    return single(MACHINES, key)
-
-
-def order_install(key: int, wish: Mapping[str, Any]) -> None:
-    with cluster().change() as change:
-        installed.install(change, get(change.session, key), {name.replace("_", "-"): wish[name] for name in wish})
+    return ordered(machine, INSTALL, body)
 
 
 @rest.get("/oses")

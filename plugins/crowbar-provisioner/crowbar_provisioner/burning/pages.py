@@ -9,8 +9,8 @@ from werkzeug.wrappers import Response as Answer
 
 from crowbar_core import BadInput, requires
 from crowbar_core.pages import Column, Form, Input, act, list_page, object_page, row, rows
-from crowbar_provisioner.burning import rest as api
-from crowbar_provisioner.burning.rest import BURN_INS
+from crowbar_provisioner import ordering
+from crowbar_provisioner.burning.rest import BURN_IN, BURN_INS
 
 pages = Blueprint("provisioner_burning_pages", __name__)
 COLUMNS = (
@@ -66,7 +66,7 @@ def burn_in(machine: int) -> Answer:
         text = request.form.get("seconds", "").strip()
         if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 30 * 86400:
             raise BadInput("The time is a number of seconds, from 1 to 2592000.")
-        api.order(machine, {"seconds": int(text)})
+        ordering.order(machine, BURN_IN, {"seconds": int(text)})
 
     return act(order, "It is burned in.", f"/machines/{machine}")
 

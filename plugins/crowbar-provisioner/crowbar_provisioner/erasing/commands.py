@@ -8,7 +8,8 @@ import click
 
 from crowbar_core import Refused
 from crowbar_core.client import connect
-from crowbar_core.commands import DRY, Noun, ask_name, data, output, plan_options, rows, say, show_plan, yes_option
+from crowbar_core.commands import Noun, data, output, plan_options, rows, say, yes_option
+from crowbar_provisioner import order_commands
 from crowbar_provisioner.erasing.signing import is_signed
 
 
@@ -26,23 +27,10 @@ def add_to(machines: Noun) -> None:
 @plan_options
 def erase(names: tuple[str, ...], yes: bool, plan: bool, every: bool, **said: Any) -> None:
     """Erase disks of machines, and read them back. Asks, once it has shown which disks."""
-    wish = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in said.items()
-        if value not in (None, ())
-    }
-    client = connect()
-    for name in names:
-        if plan or not yes:
-            found = client.put("machines", name, "erase", body=wish, query=DRY)
-            if plan:
-                show_plan(found, every=every)
-                continue
-            for told in found["lines"]:
-                say(told["text"])
-            ask_name(name, f"erase disks of {name}")
-        client.put("machines", name, "erase", body=wish)
-        say(f"Disks of {name} are being erased: crowbar machines erase-report {name}")
+    order_commands.order(
+        names, "erase", said, yes=yes, plan=plan, every=every, asks="erase disks of {name}",
+        done="Disks of {name} are being erased: crowbar machines erase-report {name}",
+    )  # fmt: skip
 
 
 @click.argument("node", metavar="NODE")

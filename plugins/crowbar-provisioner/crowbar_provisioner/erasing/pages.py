@@ -10,10 +10,9 @@ from werkzeug.wrappers import Response as Answer
 
 from crowbar_core import requires
 from crowbar_core.pages import Column, Form, Input, act, list_page, object_page, row, rows
-from crowbar_provisioner import disks
+from crowbar_provisioner import disks, ordering
 from crowbar_provisioner.confirming import confirmed, its_name
-from crowbar_provisioner.erasing import rest as api
-from crowbar_provisioner.erasing.rest import ERASURES
+from crowbar_provisioner.erasing.rest import ERASE, ERASURES
 from crowbar_provisioner.erasing.signing import is_signed
 
 pages = Blueprint("provisioner_erasing_pages", __name__)
@@ -80,7 +79,7 @@ def erase(machine: int) -> Answer:
     def order() -> None:
         confirmed(machine)
         disk = request.form.get("disk", "")
-        api.order(machine, {"disks": [disk]} if disk else {})
+        ordering.order(machine, ERASE, {"disks": [disk]} if disk else {})
 
     return act(order, "Its disks are being erased.", f"/machines/{machine}")
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from flask import Blueprint
 from pydantic import Field
 from sqlalchemy import func, literal
 
-from crowbar_core import cluster
-from crowbar_core.rest import Answer, Body, Listing, api, derived, fields, found_id, given, reading, single
-from crowbar_provisioner.erasing.order import erase
+from crowbar_core.rest import Answer, Body, Listing, api, derived, fields, reading
 from crowbar_provisioner.listings import MACHINES
-from crowbar_provisioner.machines import get
+from crowbar_provisioner.machines import ERASE_ROLE
+from crowbar_provisioner.ordering import Order, ordered
 from crowbar_provisioner.tables import erasures
 
 rest = Blueprint("provisioner_erasing_rest", __name__, url_prefix="/api/v2")
@@ -32,6 +30,12 @@ ERASURES = Listing(
     ),
 )
 reading(rest, ERASURES, parameter="erasure")
+ERASE = Order(
+    role=ERASE_ROLE,
+    attributes="provisioner-erase-",
+    action="machine.erase",
+    again=f"crowbar noderoles unbind {{node}}/{ERASE_ROLE} before it is erased again; its reports stay.",
+)
 Disk = Annotated[str, Field(min_length=1, max_length=255)]
 Disks = Annotated[list[Disk], Field(max_length=256)]
 
@@ -53,11 +57,4 @@ class Wish(Body):
     summary="Erase the disks of a machine, read them back, and report of each, signed",
 )  # fmt: skip
 def erase_machine(machine: str, body: Wish) -> Answer:
-    key = found_id(MACHINES, machine)
-    order(key, given(body))
-    return single(MACHINES, key)
-
-
-def order(key: int, wish: Mapping[str, Any]) -> None:
-    with cluster().change() as change:
-        erase(change, get(change.session, key), wish)
+    return ordered(machine, ERASE, body)
