@@ -110,7 +110,7 @@ def show(machine: str) -> Response:
     )  # fmt: skip
 
 
-@pages.post("/machines/<int:machine>/<any(accept, refuse, expect, debug, undebug):verb>")
+@pages.post("/machines/<int:machine>/<any(accept, refuse, expect, debug, undebug, release, protect):verb>")
 @requires("operator")
 def decide(machine: int, verb: str) -> Answer:
     done = {
@@ -119,6 +119,8 @@ def decide(machine: int, verb: str) -> Answer:
         "expect": "Its next boot is expected.",
         "debug": "It boots the discovery image the next time: restart it.",
         "undebug": "It goes back to its disk.",
+        "release": "What is on its disks may be destroyed.",
+        "protect": "What is on its disks is kept.",
     }
     return act(lambda: api.decide(machine, verb), done[verb], f"/machines/{machine}")
 

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint
@@ -16,6 +17,7 @@ from crowbar_core import Change, NotFound, Refused, cluster
 from crowbar_core.rest import Answer, Body, Name, api, changing, creating, deleting, found_id, given, reading, single
 from crowbar_provisioner import accepting, catalogue, defaults, rescue
 from crowbar_provisioner.installed import INSTALL
+from crowbar_provisioner.joining.join import release
 from crowbar_provisioner.listings import INSTALLS, MACHINES, RULES
 from crowbar_provisioner.machines import Machine, get
 from crowbar_provisioner.ordering import ordered
@@ -64,6 +66,8 @@ DECISIONS: Mapping[str, Callable[[Change, Machine], None]] = {
     "expect": lambda change, machine: accepting.expect(change, machine, why="announced by an operator"),
     "debug": rescue.begin,
     "undebug": rescue.end,
+    "release": partial(release, released=True),
+    "protect": partial(release, released=False),
 }
 
 
@@ -72,7 +76,7 @@ def decide(key: int, verb: str) -> None:
         DECISIONS[verb](change, get(change.session, key))
 
 
-def _decided(machine: str, verb: str) -> Answer:
+def decided(machine: str, verb: str) -> Answer:
     key = found_id(MACHINES, machine)
     decide(key, verb)
     return single(MACHINES, key)
@@ -84,19 +88,19 @@ def _decided(machine: str, verb: str) -> Answer:
     summary="Accept a machine: it is a node with the roles of a discovered one; an unexpected boot of it is its own",
 )  # fmt: skip
 def accept_machine(machine: str) -> Answer:
-    return _decided(machine, "accept")
+    return decided(machine, "accept")
 
 
 @rest.put("/machines/<machine>/refuse")
 @api(permission="operator", summary="Refuse a machine: it is not heard, and boots from its own disk", listing=MACHINES)
 def refuse_machine(machine: str) -> Answer:
-    return _decided(machine, "refuse")
+    return decided(machine, "refuse")
 
 
 @rest.put("/machines/<machine>/expect")
 @api(permission="operator", summary="Announce a machine's next boot: it is taken for its own", listing=MACHINES)
 def expect_machine(machine: str) -> Answer:
-    return _decided(machine, "expect")
+    return decided(machine, "expect")
 
 
 @rest.put("/machines/<machine>/debug")
@@ -105,13 +109,13 @@ def expect_machine(machine: str) -> Answer:
     summary="Rescue a machine: from its next boot on it runs the discovery image, and nothing is run on it",
 )  # fmt: skip
 def debug_machine(machine: str) -> Answer:
-    return _decided(machine, "debug")
+    return decided(machine, "debug")
 
 
 @rest.put("/machines/<machine>/undebug")
 @api(permission="operator", summary="End a machine's rescue: it goes back to its disk", listing=MACHINES)
 def undebug_machine(machine: str) -> Answer:
-    return _decided(machine, "undebug")
+    return decided(machine, "undebug")
 
 
 Named = Annotated[str, Field(min_length=1, max_length=255)]

@@ -51,13 +51,6 @@ def join() -> Answer:
     return act(lambda: api.order(_body(api.NewJoin)), "The machine has joined: it is a node.", "/machines?joined=true")
 
 
-@pages.post("/machines/<int:machine>/<any(release, protect):verb>")
-@requires("operator")
-def decide(machine: int, verb: str) -> Answer:
-    done = {"release": "What is on its disks may be destroyed.", "protect": "What is on its disks is kept."}
-    return act(lambda: api.decide(machine, released=verb == "release"), done[verb], f"/machines/{machine}")
-
-
 def _refused(problem: CrowbarError) -> Answer:
     def again() -> None:
         raise problem

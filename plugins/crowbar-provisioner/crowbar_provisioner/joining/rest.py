@@ -13,14 +13,13 @@ from flask import Blueprint
 from pydantic import AfterValidator, Field
 
 from crowbar_core import Refused, cluster
-from crowbar_core.rest import Answer, Body, NodeName, api, created, found_id, single
+from crowbar_core.rest import Answer, Body, NodeName, api, created
 from crowbar_provisioner.answering import files
 from crowbar_provisioner.joining import tokens
-from crowbar_provisioner.joining.join import release
 from crowbar_provisioner.joining.over_ssh import join_over_ssh
 from crowbar_provisioner.joining.script import by_itself
 from crowbar_provisioner.listings import MACHINES
-from crowbar_provisioner.machines import get
+from crowbar_provisioner.rest import decided
 from crowbar_provisioner.scripts import base_url
 
 rest = Blueprint("provisioner_joining_rest", __name__, url_prefix="/api/v2")
@@ -125,27 +124,16 @@ def _url(found: Any) -> str:
     )
 
 
-def _decided(machine: str, *, released: bool) -> Answer:
-    key = found_id(MACHINES, machine)
-    decide(key, released=released)
-    return single(MACHINES, key)
-
-
-def decide(key: int, *, released: bool) -> None:
-    with cluster().change() as change:
-        release(change, get(change.session, key), released=released)
-
-
 @rest.put("/machines/<machine>/release")
 @api(
     permission="operator", listing=MACHINES,
     summary="Release a machine that joined: roles that destroy what is on its disks can be bound to it",
 )  # fmt: skip
 def release_machine(machine: str) -> Answer:
-    return _decided(machine, released=True)
+    return decided(machine, "release")
 
 
 @rest.put("/machines/<machine>/protect")
 @api(permission="operator", listing=MACHINES, summary="Protect a machine that joined, as it was before its release")
 def protect_machine(machine: str) -> Answer:
-    return _decided(machine, released=False)
+    return decided(machine, "protect")
