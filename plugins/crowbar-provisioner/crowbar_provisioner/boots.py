@@ -17,9 +17,9 @@ from typing import Any
 from sqlalchemy import and_, delete, func, insert, select, update
 
 from crowbar_core import Change, Refused, cluster
-from crowbar_provisioner.choosing import ACCEPTED
+from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY
 from crowbar_provisioner.claims import Claim
-from crowbar_provisioner.machines import Machine, change_machine, happened
+from crowbar_provisioner.machines import Machine, change_machine, get, happened
 from crowbar_provisioner.tables import boots
 
 STRANGERS_MOST = 2000
@@ -110,6 +110,17 @@ def of_token(session: Any, token: str) -> Boot | None:
     valid = and_(boots.c.token_hash == _hash(token), boots.c.revoked.is_(False))
     row = session.execute(select(boots).where(valid)).first()
     return None if row is None else Boot(**{name: getattr(row, name) for name in Boot.__dataclass_fields__})
+
+
+def machine_of(session: Any, boot: Boot) -> Machine | None:
+    """None where nobody has registered in it, and it is not known whose it is."""
+    return None if boot.machine_id is None else get(session, boot.machine_id)
+
+
+def at_work(session: Any, boot: Boot) -> Machine | None:
+    """The machine, accepted, that does in this boot what the discovery image has to do; None: nothing is done in it."""
+    machine = machine_of(session, boot) if boot.trusted and boot.env == DISCOVERY else None
+    return machine if machine is not None and machine.state == ACCEPTED else None
 
 
 def last_of(session: Any, machine_id: int) -> Any:

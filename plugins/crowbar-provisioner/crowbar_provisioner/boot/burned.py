@@ -5,11 +5,11 @@ from __future__ import annotations
 from werkzeug.wrappers import Request, Response
 
 from crowbar_core import Refused, Wake, cluster
+from crowbar_provisioner import boots
 from crowbar_provisioner.boot.answers import answer, authorized
 from crowbar_provisioner.burning import burn_ins
-from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY
 from crowbar_provisioner.inventory import Burned, read
-from crowbar_provisioner.machines import BURN_ROLE, get, happened
+from crowbar_provisioner.machines import BURN_ROLE, happened
 
 
 def hear(request: Request) -> Response:
@@ -17,10 +17,9 @@ def hear(request: Request) -> Response:
     boot = authorized(request)
     said = read(Burned, request.get_data())
     with cluster().change() as change:
-        machine = get(change.session, boot.machine_id) if boot.machine_id is not None else None
+        machine = boots.at_work(change.session, boot)
         one = burn_ins.open_of(change.session, machine.node_id) if machine is not None else None
-        here = boot.trusted and boot.env == DISCOVERY and one is not None and one.boot_id in (None, boot.id)
-        if machine is None or one is None or one.work != said.id or not here or machine.state != ACCEPTED:
+        if machine is None or one is None or one.work != said.id or one.boot_id not in (None, boot.id):
             raise Refused("This is no burn-in of this boot.")
         if said.state != "done":
             burn_ins.keep(change, one, state=burn_ins.RUNNING, percent=said.percent, boot_id=boot.id)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from werkzeug.wrappers import Request, Response
 
 from crowbar_core import Refused, Wake, cluster
+from crowbar_provisioner import boots
 from crowbar_provisioner.boot.answers import answer, authorized
-from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY
 from crowbar_provisioner.erasing import erasures
 from crowbar_provisioner.inventory import Erased, read
-from crowbar_provisioner.machines import ERASE_ROLE, get, happened
+from crowbar_provisioner.machines import ERASE_ROLE, happened
 
 
 def hear(request: Request) -> Response:
@@ -17,10 +17,10 @@ def hear(request: Request) -> Response:
     boot = authorized(request)
     said = read(Erased, request.get_data())
     with cluster().change() as change:
-        machine = get(change.session, boot.machine_id) if boot.machine_id is not None else None
+        machine = boots.at_work(change.session, boot)
         there = erasures.open_of(change.session, machine.node_id) if machine is not None else []
         one = next((each for each in there if (each.work, each.disk) == (said.id, said.disk)), None)
-        if machine is None or one is None or not boot.trusted or boot.env != DISCOVERY or machine.state != ACCEPTED:
+        if machine is None or one is None:
             raise Refused("This disk is not to be erased in this boot.")
         if one.state not in erasures.OPEN:
             return answer({})

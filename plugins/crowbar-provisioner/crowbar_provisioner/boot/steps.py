@@ -9,10 +9,10 @@ from werkzeug.wrappers import Request, Response
 from crowbar_core import BadInput, Change, Refused, cluster
 from crowbar_provisioner import installs
 from crowbar_provisioner.boot.answers import answer, authorized, source_of
-from crowbar_provisioner.boot.work import is_of
-from crowbar_provisioner.boots import Boot, note
+from crowbar_provisioner.boot.work import installed_in
+from crowbar_provisioner.boots import Boot, machine_of, note
 from crowbar_provisioner.inventory import Step, read
-from crowbar_provisioner.machines import change_machine, get, happened, waking
+from crowbar_provisioner.machines import change_machine, happened, waking
 
 
 def hear(request: Request) -> Response:
@@ -20,9 +20,8 @@ def hear(request: Request) -> Response:
     boot = authorized(request)
     said = read(Step, request.get_data())
     with cluster().change() as change:
-        machine = get(change.session, boot.machine_id) if boot.machine_id is not None else None
-        found = installs.open_of(change.session, machine.node_id) if machine else None
-        if machine is None or found is None or said.id != found.work or not is_of(boot, found):
+        machine, found = machine_of(change.session, boot), installed_in(change.session, boot)
+        if machine is None or found is None or said.id != found.work:
             raise Refused("This is not an installation of this boot.")
         if not found.to_write:
             return answer({})

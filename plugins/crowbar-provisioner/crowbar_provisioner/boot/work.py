@@ -11,7 +11,7 @@ from werkzeug.wrappers import Request, Response
 from crowbar_core import cluster
 from crowbar_provisioner import installs, rescues
 from crowbar_provisioner.boot.answers import POLL, answer, authorized, base_of
-from crowbar_provisioner.boots import Boot
+from crowbar_provisioner.boots import Boot, machine_of
 from crowbar_provisioner.burning import burn_ins
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, install_of
 from crowbar_provisioner.erasing import erasures
@@ -31,12 +31,13 @@ def give(request: Request) -> Response:
         erased = erasures.open_of(session, machine.node_id)
         burned = burn_ins.open_of(session, machine.node_id)
     accepted = machine.state == ACCEPTED and boot.trusted
+    in_image = accepted and boot.env == DISCOVERY
     work = work_of(boot, machine, found, base=base_of(request)) if accepted and found else None
-    if accepted and work is None and boot.env == DISCOVERY and erased:
+    if in_image and work is None and erased:
         work = to_erase(erased)
-    if accepted and work is None and boot.env == DISCOVERY and burned and burned.boot_id in (None, boot.id):
+    if in_image and work is None and burned and burned.boot_id in (None, boot.id):
         work = {"do": "burn-in", "id": burned.work, "seconds": burned.seconds, **burned.wish}
-    if accepted and left is not None and boot.env == DISCOVERY and left.state == rescues.LEAVING and left.served:
+    if in_image and left is not None and left.state == rescues.LEAVING and left.served:
         work = {"do": "reboot", "id": "rescue"}
     return answer(
         {"accepted": accepted, "env": boot.env, "work": work, "poll": 1 if found or erased or burned else POLL}
@@ -51,9 +52,8 @@ def is_of(boot: Boot, install: Install) -> bool:
 
 def installed_in(session: Any, boot: Boot) -> Install | None:
     """The installation under way that is done in this boot."""
-    if boot.machine_id is None:
-        return None
-    found = installs.open_of(session, get(session, boot.machine_id).node_id)
+    machine = machine_of(session, boot)
+    found = installs.open_of(session, machine.node_id) if machine is not None else None
     return found if found is not None and is_of(boot, found) else None
 
 
