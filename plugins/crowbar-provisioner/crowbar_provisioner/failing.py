@@ -18,8 +18,8 @@ from crowbar_provisioner.burning import burn_ins
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, LOCAL, install_of
 from crowbar_provisioner.erasing import erasures
 from crowbar_provisioner.machines import BURN_ROLE, ERASE_ROLE, INSTALL_ROLE, happened, of_node
+from crowbar_provisioner.under_way import ACTIVE, TRANSITION
 
-_ACTIVE, _TRANSITION = 0, 2
 _GIVEN_UP: Mapping[str, Callable[[Change, int, str], None]] = {
     ERASE_ROLE: erasures.give_up, BURN_ROLE: burn_ins.give_up,
 }  # fmt: skip
@@ -52,7 +52,7 @@ def _over(node_role: NodeRoleView) -> Iterable[Intent]:
 
 def _is_over(session: Any, node_role_id: int) -> bool:
     state = session.scalar(select(node_roles.c.state).where(node_roles.c.id == node_role_id))
-    return state is not None and state not in (_ACTIVE, _TRANSITION)
+    return state is not None and state not in (ACTIVE, TRANSITION)
 
 
 @hookimpl(roles=(INSTALL_ROLE, ERASE_ROLE, BURN_ROLE))

@@ -29,18 +29,18 @@ from crowbar_core import (
     cluster,
     hookimpl,
 )
-from crowbar_provisioner import accepting, boots, catalogue, defaults, disks, installs, powering
+from crowbar_provisioner import accepting, boots, catalogue, defaults, disks, installs, powering, under_way
 from crowbar_provisioner.answers.facts import check_key
 from crowbar_provisioner.boots import Boot
 from crowbar_provisioner.choosing import DISCOVERY, LOCAL, install_of
 from crowbar_provisioner.installs import FAILED, RESTARTING, WRITTEN, Install
 from crowbar_provisioner.machines import INSTALL_ROLE, Machine, change_machine, get, happened, of_node, waking
 from crowbar_provisioner.settings import Settings
+from crowbar_provisioner.under_way import SERVE_SECONDS
 
 PREPARING, SERVING, BOOTING, INSTALLING, LEAVING, RESTART = (
     "preparing", "serving", "booting", "installing", "leaving", "restarting",
 )  # fmt: skip
-_SERVE_SECONDS = 300.0
 
 
 def run(task: Task) -> Outcome:
@@ -76,7 +76,7 @@ def _begin(task: Task, machine: Machine, begun: Install | None) -> Outcome:
     node = cluster().node(task.node.name)
     if node.served_bootenv == node.bootenv:  # since an earlier run: nobody will tell of it
         return _reset(task, node, machine, begun)
-    return _pending(task, SERVING, _SERVE_SECONDS, f"that {install_of(begun.os)} is served")
+    return _pending(task, SERVING, SERVE_SECONDS, f"that {install_of(begun.os)} is served")
 
 
 def _settled(task: Task, machine: Machine) -> Install:
@@ -116,11 +116,7 @@ def _reset(task: Task, node: NodeView, machine: Machine, install: Install) -> Ou
         return _at_work(task)
     if last is None or last.id <= install.after_boot:
         task.log(f"{wanted} is served; the node is reset")
-        try:
-            said = powering.into_network(node.name, task.log)
-        except CrowbarError as problem:
-            raise PermanentError(f"In the step {BOOTING}: the node could not be reset: {problem.detail}") from None
-        task.log(said)
+        under_way.restart(task, BOOTING)
     return _pending(task, BOOTING, _minutes().boot_minutes * 60, f"that it boots {wanted}")
 
 
@@ -157,7 +153,7 @@ def _installing(task: Task, machine: Machine, install: Install) -> Outcome:
     node = cluster().node(task.node.name)
     if node.served_bootenv == LOCAL:
         return _restart(task, node, machine, install)
-    return _pending(task, LEAVING, _SERVE_SECONDS, "that local is served")
+    return _pending(task, LEAVING, SERVE_SECONDS, "that local is served")
 
 
 def _restart(task: Task, node: NodeView, machine: Machine, install: Install) -> Outcome:
@@ -268,8 +264,7 @@ def _pending(task: Task, step: str, seconds: float | None, reason: str) -> Pendi
     if seconds is not None:
         with cluster().change() as change:
             change.apply(waking(task.node.name))
-    left = max(1.0, until - time.time())
-    return Pending(deadline=left, reason=reason, step={"name": step, "until": round(until, 3)})
+    return under_way.pending_until(until, step, reason)
 
 
 def _minutes() -> Settings:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import and_, insert, select, update
 
 from crowbar_core import Change
+from crowbar_provisioner import under_way
 from crowbar_provisioner.tables import installs
 
 WANTED, WRITING, WRITTEN, RESTARTING, DONE, FAILED = "wanted", "writing", "written", "restarting", "done", "failed"
@@ -87,8 +88,7 @@ def begin(
 ) -> Install:  # fmt: skip
     """One for each run; what an earlier run left open is over. It is done in a boot later than ``after_boot``."""
     session = change.session
-    left = and_(installs.c.node_id == node_id, installs.c.state.in_(OPEN), installs.c.run_id != run_id)
-    session.execute(update(installs).where(left).values(state=FAILED, detail="Another run began.", ended_at=change.now))
+    under_way.give_up(change, installs, OPEN, node_id, "Another run began.", but=run_id)
     if (known := of_run(session, run_id)) is not None:
         return known
     session.execute(

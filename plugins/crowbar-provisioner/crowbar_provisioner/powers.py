@@ -18,12 +18,12 @@ from crowbar_core import CrowbarError, cluster
 from crowbar_core.tables import node_roles, nodes, roles
 from crowbar_provisioner.bmc import BMC_ROLE
 from crowbar_provisioner.tables import powers
+from crowbar_provisioner.under_way import ACTIVE
 
 EVERY = timedelta(minutes=5)
 AT_ONCE = 16
 MOST = 128
 """Nodes of which it is read in one minute."""
-_ACTIVE = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def _due(session: Any, now: datetime) -> Sequence[tuple[int, str]]:
         .join(roles, and_(roles.c.id == node_roles.c.role_id, roles.c.name == BMC_ROLE))
         .outerjoin(powers, powers.c.node_id == nodes.c.id)
         .where(
-            node_roles.c.state == _ACTIVE, or_(powers.c.read_at.is_(None), powers.c.read_at <= now - EVERY)
+            node_roles.c.state == ACTIVE, or_(powers.c.read_at.is_(None), powers.c.read_at <= now - EVERY)
         )
         .order_by(powers.c.read_at.is_not(None), powers.c.read_at, nodes.c.id)
         .limit(MOST)

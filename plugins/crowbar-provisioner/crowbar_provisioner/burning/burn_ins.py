@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, insert, select, update
+from sqlalchemy import insert, select, update
 
 from crowbar_core import Change
-from crowbar_core.tables import node_roles, roles
+from crowbar_provisioner import under_way
 from crowbar_provisioner.inventory import Burned
 from crowbar_provisioner.machines import BURN_ROLE
 from crowbar_provisioner.tables import burn_ins
 
 WANTED, RUNNING, PASSED, FAILED = "wanted", "running", "passed", "failed"
 OPEN = (WANTED, RUNNING)
-_TRANSITION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,30 +57,19 @@ def begin(
 
 
 def of_run(session: Any, run_id: int) -> BurnIn | None:
-    return _one(session, select(burn_ins).where(burn_ins.c.run_id == run_id))
+    row = session.execute(select(burn_ins).where(burn_ins.c.run_id == run_id)).first()
+    return None if row is None else BurnIn(**{name: getattr(row, name) for name in BurnIn.__dataclass_fields__})
 
 
 def open_of(session: Any, node_id: int) -> BurnIn | None:
     """The one that is under way on the node, whose run is."""
-    asked = (
-        select(burn_ins)
-        .join(node_roles, node_roles.c.node_id == burn_ins.c.node_id)
-        .join(roles, and_(roles.c.id == node_roles.c.role_id, roles.c.name == BURN_ROLE))
-        .where(burn_ins.c.node_id == node_id, burn_ins.c.state.in_(OPEN), node_roles.c.state == _TRANSITION)
-    )
-    return _one(session, asked)
-
-
-def _one(session: Any, asked: Any) -> BurnIn | None:
-    row = session.execute(asked.order_by(burn_ins.c.id.desc()).limit(1)).first()
-    return None if row is None else BurnIn(**{name: getattr(row, name) for name in BurnIn.__dataclass_fields__})
+    run_id = under_way.open_on(session, burn_ins, OPEN, node_id, role=BURN_ROLE)
+    return of_run(session, run_id) if run_id is not None else None
 
 
 def give_up(change: Change, node_id: int, why: str, *, but: int = 0) -> None:
     """What is open on the node is over, unless it is of this run."""
-    left = (burn_ins.c.node_id == node_id, burn_ins.c.state.in_(OPEN), burn_ins.c.run_id != but)
-    over = {"state": FAILED, "detail": why[:500], "ended_at": change.now}
-    change.session.execute(update(burn_ins).where(*left).values(**over))
+    under_way.give_up(change, burn_ins, OPEN, node_id, why, but=but)
 
 
 def keep(change: Change, one: BurnIn, **values: Any) -> None:

@@ -9,8 +9,8 @@ from crowbar_core import Done, Outcome, PermanentError, Task, cluster
 from crowbar_provisioner import boots, disks
 from crowbar_provisioner.burning import burn_ins
 from crowbar_provisioner.burning.burn_ins import FAILED, OPEN, BurnIn
-from crowbar_provisioner.erasing.run import is_in_image, pending
 from crowbar_provisioner.machines import Machine, happened, of_node
+from crowbar_provisioner.under_way import is_in_image, pending
 
 PREPARING, BURNING = "preparing", "burning"
 PARTS = ("cpu", "memory", "disk")

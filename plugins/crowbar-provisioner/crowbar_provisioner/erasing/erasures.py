@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, insert, select, update
+from sqlalchemy import insert, select, update
 
 from crowbar_core import Change
-from crowbar_core.tables import node_roles, roles
+from crowbar_provisioner import under_way
 from crowbar_provisioner.erasing import choosing, signing
 from crowbar_provisioner.machines import ERASE_ROLE
 from crowbar_provisioner.tables import erasures
 
 WANTED, ERASING, ERASED, FAILED = "wanted", "erasing", "erased", "failed"
 OPEN = (WANTED, ERASING)
-_TRANSITION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +67,7 @@ def give_up(change: Change, node_id: int, why: str, *, but: int = 0) -> None:
     """What is open on the node is over, unless it is of this run; a machine that is at it is told so when it asks, or
     tells. Without a report: nothing is known of the disk.
     """
-    left = (erasures.c.node_id == node_id, erasures.c.state.in_(OPEN), erasures.c.run_id != but)
-    over = {"state": FAILED, "detail": why[:500], "ended_at": change.now}
-    change.session.execute(update(erasures).where(*left).values(**over))
+    under_way.give_up(change, erasures, OPEN, node_id, why, but=but)
 
 
 def of_run(session: Any, run_id: int) -> list[Erasure]:
@@ -79,14 +76,7 @@ def of_run(session: Any, run_id: int) -> list[Erasure]:
 
 def open_of(session: Any, node_id: int) -> list[Erasure]:
     """All of the run that is under way on the node, those that have ended too; empty where none is."""
-    asked = (
-        select(erasures.c.run_id)
-        .join(node_roles, node_roles.c.node_id == erasures.c.node_id)
-        .join(roles, and_(roles.c.id == node_roles.c.role_id, roles.c.name == ERASE_ROLE))
-        .where(erasures.c.node_id == node_id, erasures.c.state.in_(OPEN), node_roles.c.state == _TRANSITION)
-        .limit(1)
-    )
-    run_id = session.scalar(asked)
+    run_id = under_way.open_on(session, erasures, OPEN, node_id, role=ERASE_ROLE)
     return of_run(session, run_id) if run_id is not None else []
 
 

@@ -4,7 +4,6 @@ restarted into it; there its disks are erased, and the run ends as their reports
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,21 +13,20 @@ from crowbar_core import (
     NodeRoleView,
     NodeView,
     Outcome,
-    Pending,
     PermanentError,
     SetBootEnv,
     Task,
     cluster,
 )
-from crowbar_provisioner import accepting, boots, disks, powering
+from crowbar_provisioner import accepting, disks
 from crowbar_provisioner.choosing import DISCOVERY
 from crowbar_provisioner.erasing import choosing, erasures
 from crowbar_provisioner.erasing.erasures import ERASED, FAILED, OPEN, Erasure
 from crowbar_provisioner.machines import Machine, get, happened, of_node
 from crowbar_provisioner.settings import Settings
+from crowbar_provisioner.under_way import SERVE_SECONDS, is_in_image, pending, restart
 
 PREPARING, SERVING, BOOTING, ERASING = "preparing", "serving", "booting", "erasing"
-_SERVE_SECONDS = 300.0
 _LEAST, _SPEED = 3600.0, 20 << 20
 """A disk is given an hour, and the time in which it writes or reads so many bytes a second twice."""
 
@@ -55,16 +53,6 @@ def run(task: Task) -> Outcome:
     return _restart(task, node, machine)
 
 
-def is_in_image(node: NodeView, machine: Machine) -> bool:
-    """Whether it runs the discovery image, in a boot that is its own."""
-    with cluster().read() as session:
-        last = boots.last_of(session, machine.id)
-    return (
-        last is not None and last.env == DISCOVERY == node.bootenv and node.alive
-        and bool(last.trusted and not last.revoked and last.registered_at is not None)
-    )  # fmt: skip
-
-
 def _begin(task: Task, machine: Machine) -> list[Erasure]:
     said: Mapping[str, Any] = task.data.get("provisioner", {})
     try:
@@ -89,14 +77,11 @@ def _restart(task: Task, node: NodeView, machine: Machine) -> Outcome:
     with cluster().change() as change:
         change.apply(SetBootEnv(node=machine.node, bootenv=DISCOVERY))
     if cluster().node(node.name).served_bootenv != DISCOVERY:
-        return pending(task, SERVING, _SERVE_SECONDS, f"that {DISCOVERY} is served")
+        return pending(task, SERVING, SERVE_SECONDS, f"that {DISCOVERY} is served")
     with cluster().change() as change:
         accepting.expect(change, get(change.session, machine.id), why="by the erasing of its disks", ordered=True)
     task.log("it does not run the discovery image, and is restarted into it")
-    try:
-        task.log(powering.into_network(node.name, task.log))
-    except CrowbarError as problem:
-        raise PermanentError(f"In the step {BOOTING}: the node could not be reset: {problem.detail}") from None
+    restart(task, BOOTING)
     minutes = cluster().settings(Settings).boot_minutes
     return pending(task, BOOTING, minutes * 60, "that it boots the discovery image")
 
@@ -124,15 +109,6 @@ def _counted(rows: Sequence[Erasure]) -> str:
 
 def _seconds(rows: Sequence[Erasure]) -> float:
     return _LEAST + 2 * max(one.size for one in rows) / _SPEED
-
-
-def pending(task: Task, step: str, seconds: float | None, reason: str) -> Pending:
-    """It waits in this step. In the step that it is in already, the deadline stays where it was."""
-    known = task.step if isinstance(task.step, Mapping) and task.step.get("name") == step else {}
-    until = float(known.get("until") or time.time() + (seconds or _SERVE_SECONDS))
-    return Pending(
-        deadline=max(1.0, until - time.time()), reason=reason, step={"name": step, "until": round(until, 3)}
-    )  # fmt: skip
 
 
 def chosen(node: NodeView, said: Mapping[str, Any]) -> list[dict[str, Any]]:
