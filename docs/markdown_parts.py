@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
+
+
+def prose(text: str) -> str:
+    """A docstring as Markdown: double backquotes become single ones, indented lines are joined."""
+    return inspect.cleandoc(text).replace("``", "`")
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
