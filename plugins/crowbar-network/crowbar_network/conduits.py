@@ -224,6 +224,11 @@ def clash(one: Sequence[Nic], other: Sequence[Nic]) -> str:
     return "" if mine == theirs else ", ".join(sorted(mine & theirs))
 
 
+def no_card(network: str) -> str:
+    """What is wrong with a network of which nobody has said where it is."""
+    return f"Network {network} has no conduit that means a card: give it one, or configure=false."
+
+
 def speed_name(speed: int) -> str:
     """``1g`` of 1000."""
     named = next((name for name, value in SPEEDS.items() if value == speed), None)

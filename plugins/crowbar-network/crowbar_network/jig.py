@@ -35,7 +35,7 @@ from crowbar_core import (
 from crowbar_network import program, takeover
 from crowbar_network.changes import Way, faults, missing, settling, way, with_left
 from crowbar_network.filing import Filing, choose, filing
-from crowbar_network.layers import Link, stack, standing_on
+from crowbar_network.layers import Link, by_network, stack, standing_on
 from crowbar_network.listening import LLDPD, listen
 from crowbar_network.program import Trial
 from crowbar_network.settings import Settings
@@ -322,7 +322,7 @@ class _Run:
         """
         if verdict.alone:
             return ""
-        on = {one: link.name for link in links for one in link.networks}
+        on = {one: link.name for one, link in by_network(links).items()}
         mine = [
             (text.partition("/")[0], on[one.name])
             for one in taken
@@ -342,7 +342,7 @@ class _Run:
         """'' when the routers of all networks, or where there is none one of the peers, answer, also to whole
         packets.
         """
-        on = {one: link for link in links for one in link.networks}
+        on = by_network(links)
         asked = _asked(taken, links, verdict.seen)
         said = self._probe(new, address, asked, []) if asked else {}
         for one in taken:
@@ -410,7 +410,7 @@ class _Run:
 
 def _asked(configs: Sequence[Config], links: Sequence[Link], state: State | None) -> list[tuple[str, int]]:
     """Routers and peers of these networks, each with a small packet and one of the full size."""
-    on = {one: link for link in links for one in link.networks}
+    on = by_network(links)
     asked: list[tuple[str, int]] = []
     for one in configs:
         link = on[one.name]

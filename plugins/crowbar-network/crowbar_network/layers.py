@@ -183,6 +183,11 @@ def _raise_mtus(links: dict[str, Link]) -> None:
                 links[name] = replace(links[name], mtu=max(links[name].mtu, link.mtu))
 
 
+def by_network(links: Iterable[Link]) -> dict[str, Link]:
+    """The interface that has the addresses of each network."""
+    return {one: link for link in links for one in link.networks}
+
+
 def standing_on(links: Sequence[Link]) -> dict[str, frozenset[str]]:
     """For each link the networks that are on it or on what stands over it."""
     found: dict[str, frozenset[str]] = {}

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from crowbar_core import Json
 from crowbar_core.tables import node_roles, nodes, roles
-from crowbar_network.conduits import InterfaceMap, Nic, clash, in_order, parse, resolve, speed_name
+from crowbar_network.conduits import InterfaceMap, Nic, clash, in_order, no_card, parse, resolve, speed_name
 from crowbar_network.jig import INVENTORY
 from crowbar_network.tables import interface_maps, networks, ranges
 from crowbar_network.wanted import UNCONFIGURED
@@ -126,7 +126,7 @@ def meant(on: Sequence[Machine], by: Sequence[tuple[Any, str]]) -> Iterator[Mean
 
 def _on(machine: Machine, conduit: str, network: str, taken: dict[str, tuple[Nic, ...]]) -> tuple[tuple[Nic, ...], str]:
     if not conduit:
-        return (), f"Network {network} has no conduit that means a card: give it one, or configure=false."
+        return (), no_card(network)
     if machine.nics is None:
         return (), UNKNOWN
     resolved = resolve(parse(conduit), machine.nics)

@@ -15,7 +15,7 @@ from crowbar_core import Json, NodeRoleView, PermanentError
 from crowbar_core.tables import node_roles, roles
 from crowbar_network.addressing import of_key
 from crowbar_network.checks import LAYERS
-from crowbar_network.conduits import BMC, InterfaceMap, Nic, clash, in_order, parse, resolve
+from crowbar_network.conduits import BMC, InterfaceMap, Nic, clash, in_order, no_card, parse, resolve
 from crowbar_network.drafts import NEW, Before
 from crowbar_network.layers import Wanted
 from crowbar_network.peers import peers_of
@@ -203,9 +203,7 @@ def on_machine(configs: Iterable[Config], nics: Sequence[Nic], product: str, map
         if one.problem:
             raise PermanentError(one.problem)
         if not one.conduit or one.conduit == BMC:
-            raise PermanentError(
-                f"Network {one.name} has no conduit that means a card: give it one, or configure=false."
-            )
+            raise PermanentError(no_card(one.name))
         resolved = resolve(parse(one.conduit), ordered)
         if resolved.problem:
             raise PermanentError(f"The conduit {one.conduit} of network {one.name} cannot be here: {resolved.problem}")
