@@ -5,10 +5,12 @@ from __future__ import annotations
 import http.server
 import itertools
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +21,7 @@ import pytest
 from crowbar_bmc.redfish import RedfishHammer
 from crowbar_jig_script.hammer import SshHammer
 
-from crowbar_core import Hammer, TemporaryError
+from crowbar_core import Hammer, SetHammer, TemporaryError
 from crowbar_core.testing import Browser, FakeJig, PostgresServer, Testbed
 
 from .light import Machine, free_port, listening
@@ -56,6 +58,20 @@ class Site:
         return Machine(
             ("127.0.0.1", self.port), macs or made, **{"source": f"127.1.{number // 200}.{number % 200 + 1}", **more}
         )  # fmt: skip
+
+    def managed(self, *, hammer: bool = True, **more: Any) -> Iterator[Machine]:
+        """For a fixture: a machine that is accepted and managed, until its node is deleted."""
+        made = self.machine(**more)
+        made.power_on()
+        name = made.registered()["node"]
+        made.ask("POST", "/v1/alive", {"alive": True})
+        self.accept(name)
+        if hammer:
+            self.bed.apply(SetHammer(node=name, name="bmc"))
+        self.bed.anneal_until_quiet()
+        Bmc.told.clear()
+        yield made
+        self.web.delete(f"/api/v2/nodes/{name}?force=true")
 
     @cached_property
     def web(self) -> Any:
@@ -118,6 +134,13 @@ def site(database: Callable[[], str | None], tmp_path_factory: pytest.TempPathFa
     ):
         listening(port)
         yield Site(bed=bed, port=port, root=root, numbers=itertools.count(1))
+
+
+def script_of_the_image(name: str) -> str:
+    """With all that it reads there."""
+    here = resources.files("crowbar_provisioner").joinpath("sledgehammer", "root", "sbin")
+    text = here.joinpath(name).read_text()
+    return re.sub(r"^\. /sbin/(.+)\n", lambda found: here.joinpath(found[1]).read_text(), text, flags=re.MULTILINE)
 
 
 class Ear(http.server.ThreadingHTTPServer):

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from crowbar_provisioner.burning.burn_ins import verdict
 from crowbar_provisioner.inventory import Burned
 
-from .conftest import Ear, Site
+from .conftest import Ear, Site, script_of_the_image
 from .light import Machine
 from .test_installing import name_of
 
@@ -25,14 +24,7 @@ DISK = {"part": "disk-vda", "tool": "dd", "state": "passed", "amount": 5 * MIB, 
 
 @pytest.fixture
 def machine(site: Site) -> Iterator[Machine]:
-    made = site.machine()
-    made.power_on()
-    name = made.registered()["node"]
-    made.ask("POST", "/v1/alive", {"alive": True})
-    site.accept(name)
-    site.bed.anneal_until_quiet()
-    yield made
-    site.web.delete(f"/api/v2/nodes/{name}?force=true")
+    yield from site.managed(hammer=False)
 
 
 def says(machine: Machine, state: str = "done", *, status: int = 200, **more: Any) -> None:
@@ -139,7 +131,8 @@ class Bench:
             (root / name).mkdir(parents=True)
         for name in ("ce_count", "ue_count"):
             (root / "edac" / "mc0" / name).write_text("5\n")
-        self.script = resources.files("crowbar_provisioner").joinpath("sledgehammer", "root", "sbin", "burn-in")
+        self.script = root / "burn-in"
+        self.script.write_text(script_of_the_image("burn-in"))
 
     def burn(self, **wish: Any) -> dict[str, Any]:
         """What was told at last; ``parts`` by their names."""

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ import pytest
 from crowbar_provisioner.erasing import choosing
 from crowbar_provisioner.erasing.signing import is_signed
 
-from crowbar_core import Refused, SetHammer
+from crowbar_core import Refused
 
-from .conftest import Bmc, Ear, Site
+from .conftest import Bmc, Ear, Site, script_of_the_image
 from .light import GIB, Machine
 from .test_installing import name_of
 
@@ -74,17 +73,7 @@ def test_a_sample_has_the_first_and_the_last_piece_and_is_counted_to_the_byte() 
 
 @pytest.fixture
 def machine(site: Site) -> Iterator[Machine]:
-    made = site.machine()
-    made.more = {"disks": DISKS}
-    made.power_on()
-    name = made.registered()["node"]
-    made.ask("POST", "/v1/alive", {"alive": True})
-    site.accept(name)
-    site.bed.apply(SetHammer(node=name, name="bmc"))
-    site.bed.anneal_until_quiet()
-    Bmc.told.clear()
-    yield made
-    site.web.delete(f"/api/v2/nodes/{name}?force=true")
+    yield from site.managed(more={"disks": DISKS})
 
 
 def says(machine: Machine, disk: str, state: str = "done", *, status: int = 200, **more: Any) -> None:
@@ -252,10 +241,8 @@ class Bench:
         self.root, self.ear = root, ear
         for name in ("dev", "sys", "run", "bin"):
             (root / name).mkdir()
-        here = resources.files("crowbar_provisioner").joinpath("sledgehammer", "root", "sbin")
-        known = here.joinpath("disks.sh").read_text()
         self.script = root / "erase"
-        self.script.write_text(here.joinpath("erase").read_text().replace(". /sbin/disks.sh\n", known))
+        self.script.write_text(script_of_the_image("erase"))
 
     def disk(self, name: str, size: int, serial: str) -> Path:
         at = self.root / "sys" / name

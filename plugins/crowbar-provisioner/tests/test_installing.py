@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from crowbar_core import SetHammer
-
 from .conftest import Bmc, Site
 from .light import Machine, host_key
 
@@ -37,17 +35,9 @@ def image(site: Site) -> None:
 @pytest.fixture
 def machine(site: Site) -> Iterator[Machine]:
     """Accepted, managed, with a hammer."""
-    made = site.machine()
-    made.power_on()
-    name = made.registered()["node"]
-    made.ask("POST", "/v1/alive", {"alive": True})
-    site.accept(name)
-    site.bed.apply(SetHammer(node=name, name="bmc"))
-    site.bed.anneal_until_quiet()
-    Bmc.told.clear()
-    yield made
-    Bmc.broken = False
-    site.web.delete(f"/api/v2/nodes/{name}?force=true")
+    for made in site.managed():
+        yield made
+        Bmc.broken = False
 
 
 def name_of(machine: Machine) -> str:

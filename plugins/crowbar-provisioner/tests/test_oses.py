@@ -19,7 +19,7 @@ import pytest
 from crowbar_provisioner.describing import read
 from crowbar_provisioner.trees import add
 
-from crowbar_core import Barclamp, CrowbarError, SetHammer, hookimpl
+from crowbar_core import Barclamp, CrowbarError, hookimpl
 from crowbar_core.testing import Testbed
 
 from .conftest import Bmc, Site
@@ -228,16 +228,8 @@ DISKS = [
 @pytest.fixture
 def installation(site: Site, tree: None) -> Iterator[Installation]:
     """Of a machine with three disks, accepted, managed, with a hammer."""
-    made = site.machine(more={"disks": DISKS})
-    made.power_on()
-    name = made.registered()["node"]
-    made.ask("POST", "/v1/alive", {"alive": True})
-    site.accept(name)
-    site.bed.apply(SetHammer(node=name, name="bmc"))
-    site.bed.anneal_until_quiet()
-    Bmc.told.clear()
-    yield Installation(site, made)
-    site.web.delete(f"/api/v2/nodes/{name}?force=true")
+    for made in site.managed(more={"disks": DISKS}):
+        yield Installation(site, made)
 
 
 def boot(one: Installation) -> str:
