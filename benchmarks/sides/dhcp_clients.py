@@ -2,7 +2,7 @@
 
 ``storm``: so many PXE clients at once, each from its DISCOVER to the ACK, asking again after four seconds as ROMs do:
 a line of JSON with the seconds that each took, and how many had none. ``ask``: for each line with a MAC one with what
-it is offered.
+it is offered; {} where that is nothing in a tenth of a second: Kea hears nobody while it is given a configuration.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 25)
 sock.setsockopt(263, 23, 1)  # PACKET_IGNORE_OUTGOING
 sock.bind((card, 0x0800))
-AGAIN = 4.0
+AGAIN, SOON = 4.0, 0.1
 BROADCAST = b"\xff" * 4
 
 
@@ -54,7 +54,7 @@ def ask() -> None:
     for line in sys.stdin:
         mac, mark = bytes.fromhex(line.strip().replace(":", "")), os.urandom(4)
         sock.send(frame(1, mark, mac))
-        told, until = {}, time.monotonic() + 1
+        told, until = {}, time.monotonic() + SOON
         while not told and select.select([sock], [], [], max(0, until - time.monotonic()))[0]:
             said = answer(sock.recv(65535))
             if said and said[0] == mark and said[1] == 2:

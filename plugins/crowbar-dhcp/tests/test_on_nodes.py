@@ -103,27 +103,27 @@ def test_what_is_served_follows_a_node_that_is_made_renamed_readdressed_booted_o
         site.bed.add_node("m2.lab.test", hint={"hint-admin-macs": [OTHER]}, alive=False)
         given = {"node_id": "m2.lab.test", "suggestion": "10.77.0.102"}
         assert site.web.post(f"{API}/networks/lab/allocate_ip", json=given).status_code == 201
-        site.settle()
+        site.follow()
         told = site.ask(OTHER, *BIOS)
         assert (told["ip"], told["hostname"], told.get("boot_file")) == ("10.77.0.102", "m2.lab.test", None)
         assert site.served("m2.lab.test") == "local"
         assert site.web.patch(f"{API}/nodes/m2.lab.test", json={"name": "web.lab.test"}).status_code == 200
-        site.settle()
+        site.follow()
         assert site.ask(OTHER)["hostname"] == "web.lab.test"
         [four] = [one for one in held(site, "web.lab.test") if one["ip"] == "10.77.0.102"]
         assert site.web.delete(f"{API}/network_allocations/{four['id']}").status_code == 204
         given = {"node_id": "web.lab.test", "suggestion": "10.77.0.103"}
         assert site.web.post(f"{API}/networks/lab/allocate_ip", json=given).status_code == 201
-        site.settle()
+        site.follow()
         assert site.ask(OTHER)["ip"] == "10.77.0.103"
         site.bed.change_node("web.lab.test", bootenv="rescue")
-        site.settle()
+        site.follow()
         assert (site.served("web.lab.test"), site.ask(OTHER, *BIOS)["boot_file"]) == ("rescue", "rescue/undionly.kpxe")
         site.bed.change_node("web.lab.test", bootenv="local")
-        site.settle()
+        site.follow()
         assert (site.served("web.lab.test"), site.ask(OTHER, *BIOS).get("boot_file")) == ("local", None)
         assert site.web.delete(f"{API}/nodes/web.lab.test").status_code == 204
-        site.settle()
+        site.follow()
         told = site.ask(OTHER, *BIOS)
         assert told["ip"].startswith("10.77.4.")
         assert told["boot_file"] == "discovery/undionly.kpxe"
@@ -261,6 +261,7 @@ def test_a_server_that_is_not_crowbars_is_named_with_address_mac_and_network_unt
     assert "not Crowbar&#39;s" not in site.dashboard()
 
 
+@pytest.mark.timeout(3000)
 def test_the_driver_of_kea_conforms(lab: Lab, site: Site, pytestconfig: pytest.Config) -> None:
     changes, kills = {"few": (30, 2), "full": (1000, 50)}[pytestconfig.getoption("--dhcp-changes")]
 

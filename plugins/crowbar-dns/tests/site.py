@@ -17,7 +17,7 @@ from crowbar_dns.jig import DnsJig
 from crowbar_jig_script.jig import ScriptJig
 from crowbar_lab.lab import Lab
 
-from crowbar_core.testing import FakeJig, Testbed
+from crowbar_core.testing import FakeClock, FakeJig, Testbed
 
 API = "/api/v2"
 
@@ -59,6 +59,13 @@ class Site:
     def settle(self) -> None:
         self.bed.anneal_until_quiet(within=60)
 
+    def follow(self) -> None:
+        """As ``settle``; of what is put off until later no more than a second is waited for."""
+        assert isinstance(self.bed.clock, FakeClock)
+        before = self.bed.clock.now
+        self.settle()
+        assert (waited := (self.bed.clock.now - before).total_seconds()) <= 1, waited
+
     def bind(self, role: str, *nodes: str) -> None:
         for node in nodes or (None,):
             self.bed.bind(role, node)
@@ -75,8 +82,8 @@ class Site:
         return sorted(str(one).rstrip(".") for rrset in answer.answer for one in rrset
                       if rrset.rdtype == dns.rdatatype.from_text(kind))  # fmt: skip
 
-    def reverse(self, address: str) -> list[str]:
-        return self.ask(dns.reversename.from_address(address).to_text(), "PTR")
+    def reverse(self, address: str, *, at: str = "") -> list[str]:
+        return self.ask(dns.reversename.from_address(address).to_text(), "PTR", at=at)
 
     def reason(self, role: str, node: str) -> str:
         return self.bed.runs(role, node)[-1].exit_reason

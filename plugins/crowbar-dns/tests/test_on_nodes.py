@@ -92,12 +92,12 @@ def test_names_follow_a_node_that_is_made_renamed_given_another_address_and_dele
         for address in ("10.77.0.200", "fd00:77::200"):
             given = {"node_id": "fresh.lab.test", "suggestion": address}
             assert site.web.post(f"{API}/networks/lab/allocate_ip", json=given).status_code == 201
-        site.settle()
+        site.follow()
         assert site.ask("fresh.lab.test", "A") == ["10.77.0.200"]
         assert site.reverse("10.77.0.200") == ["fresh.lab.test"]
         [six] = site.ask("fresh.lab.test", "AAAA")
         assert site.web.patch(f"{API}/nodes/fresh.lab.test", json={"name": "other.lab.test"}).status_code == 200
-        site.settle()
+        site.follow()
         assert site.ask("fresh.lab.test", "A") == ["NXDOMAIN"]
         assert site.ask("other.lab.test", "A") == ["10.77.0.200"]
         assert site.reverse(six) == ["other.lab.test"]
@@ -106,11 +106,14 @@ def test_names_follow_a_node_that_is_made_renamed_given_another_address_and_dele
         assert site.web.delete(f"{API}/network_allocations/{four['id']}").status_code == 204
         given = {"node_id": "other.lab.test", "suggestion": "10.77.0.201"}
         assert site.web.post(f"{API}/networks/lab/allocate_ip", json=given).status_code == 201
-        site.settle()
+        site.follow()
         assert site.ask("other.lab.test", "A") == ["10.77.0.201"]
+        site.bed.change_node("other.lab.test", bootenv="rescue")
+        site.follow()
+        assert is_active(site)
         assert site.reverse("10.77.0.200") == ["NXDOMAIN"]
         assert site.web.delete(f"{API}/nodes/other.lab.test").status_code == 204
-        site.settle()
+        site.follow()
         assert site.ask("other.lab.test", "A") == site.reverse("10.77.0.201") == site.reverse(six) == ["NXDOMAIN"]
         assert is_active(site)
 
