@@ -9,17 +9,10 @@ from sqlalchemy import func, literal, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.rest import NODES, Later, Listing, derived, field, fields
-from crowbar_provisioner.tables import boots, happenings, installs, machines, macs, powers, rescues, rules
+from crowbar_provisioner.machines import macs_of
+from crowbar_provisioner.tables import boots, happenings, installs, machines, powers, rescues, rules
 
 _nodes = NODES.source
-
-
-def _macs(session: Session, keys: Sequence[int]) -> Mapping[int, list[str]]:
-    found: dict[int, list[str]] = {}
-    asked = select(macs.c.machine_id, macs.c.mac).where(macs.c.machine_id.in_(keys)).order_by(macs.c.mac)
-    for one in session.execute(asked).all():
-        found.setdefault(one.machine_id, []).append(one.mac)
-    return found
 
 
 def _timeline(session: Session, keys: Sequence[int]) -> Mapping[int, list[dict[str, Any]]]:
@@ -69,7 +62,7 @@ MACHINES = Listing(
     ),
     later=(
         Later(
-            name="macs", type=list[str], fetch=_macs, missing=[], only_on_request=False, example=["52:54:00:12:34:56"]
+            name="macs", type=list[str], fetch=macs_of, missing=[], only_on_request=False, example=["52:54:00:12:34:56"]
         ),
         Later(
             name="timeline", type=list[dict[str, Any]], fetch=_timeline, missing=[],

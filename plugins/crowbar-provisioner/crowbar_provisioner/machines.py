@@ -66,7 +66,7 @@ def find(session: Any, claim: Claim) -> Machine | None:
     if not asked:
         return None
     rows = session.execute(select(machines.c.id, machines.c.uuid, machines.c.serial).where(or_(*asked))).all()
-    of = _macs_of(session, [one.id for one in rows])
+    of = macs_of(session, [one.id for one in rows])
     known = [
         Known(id=one.id, uuid=one.uuid, serial=one.serial, macs=frozenset(of.get(one.id, ())))
         for one in sorted(rows, key=lambda one: int(one.id))
@@ -99,11 +99,11 @@ def _select(session: Any, where: Any) -> Machine | None:
     if row is None:
         return None
     values = {name: getattr(row, name) for name in Machine.__dataclass_fields__ if name not in ("macs", "host_keys")}
-    cards = tuple(_macs_of(session, [row.id]).get(row.id, ()))
+    cards = tuple(macs_of(session, [row.id]).get(row.id, ()))
     return Machine(**values, macs=cards, host_keys=tuple(row.host_keys or ()))
 
 
-def _macs_of(session: Any, keys: Sequence[int]) -> dict[int, list[str]]:
+def macs_of(session: Any, keys: Sequence[int]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     asked = select(macs.c.machine_id, macs.c.mac).where(macs.c.machine_id.in_(keys)).order_by(macs.c.mac)
     for one in session.execute(asked).all():

@@ -47,10 +47,15 @@ def source_of(request: Request) -> str:
     return str(request.environ.get("REMOTE_ADDR", ""))
 
 
+def token_of(request: Request) -> str:
+    """The one that was shown; ''."""
+    hit = _BEARER.fullmatch(request.headers.get("Authorization", ""))
+    return hit[1] if hit else ""
+
+
 def authorized(request: Request) -> Boot:
     """Raises ``Unauthorized``."""
-    hit = _BEARER.fullmatch(request.headers.get("Authorization", ""))
-    found = boot_of(hit[1]) if hit else None
+    found = boot_of(token_of(request))
     if found is None:
         raise Unauthorized(
             "The token is not valid (any more): another boot of this machine has begun, or it was refused."

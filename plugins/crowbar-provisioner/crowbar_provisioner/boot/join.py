@@ -4,21 +4,17 @@
 
 from __future__ import annotations
 
-import re
-
 from crowbar_jig_script.remote import public_key
 from werkzeug.wrappers import Request, Response
 
 from crowbar_core import BadInput, Change, MarkAlive, cluster
-from crowbar_provisioner.boot.answers import NotHere, Unauthorized, script, source_of
+from crowbar_provisioner.boot.answers import NotHere, Unauthorized, script, source_of, token_of
 from crowbar_provisioner.joining import tokens
 from crowbar_provisioner.joining.facts import registration
 from crowbar_provisioner.joining.join import join
 from crowbar_provisioner.joining.script import by_itself
 from crowbar_provisioner.joining.tokens import Join
 from crowbar_provisioner.machines import get, happened
-
-_BEARER = re.compile(r"Bearer ([A-Za-z0-9_-]{43})$")
 
 
 def give(request: Request, token: str) -> Response:
@@ -59,8 +55,7 @@ def alive(request: Request) -> Response:
 
 
 def _authorized(request: Request, change: Change) -> Join:
-    hit = _BEARER.match(request.headers.get("Authorization", ""))
-    found = tokens.of_token(change.session, hit[1], change.now) if hit else None
+    found = tokens.of_token(change.session, token_of(request), change.now)
     if found is None:
         raise Unauthorized("The token is not valid (any more): ask for another command.")
     return found
