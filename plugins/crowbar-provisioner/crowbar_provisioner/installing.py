@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache, partial
 from typing import Any
 
@@ -31,10 +32,10 @@ from crowbar_core import (
 )
 from crowbar_provisioner import accepting, boots, catalogue, defaults, disks, installs, powering, under_way
 from crowbar_provisioner.answers.facts import check_key
-from crowbar_provisioner.boots import Boot
 from crowbar_provisioner.choosing import DISCOVERY, LOCAL, install_of
 from crowbar_provisioner.installs import FAILED, RESTARTING, WRITTEN, Install
 from crowbar_provisioner.machines import INSTALL_ROLE, Machine, change_machine, get, happened, of_node, waking
+from crowbar_provisioner.scripts import INITRD
 from crowbar_provisioner.settings import Settings
 from crowbar_provisioner.under_way import SERVE_SECONDS
 
@@ -105,11 +106,13 @@ def _reset(task: Task, node: NodeView, machine: Machine, install: Install) -> Ou
     wanted = install_of(install.os)
     if node.served_bootenv != wanted:
         return _pending(task, SERVING, None, f"that {wanted} is served (now: {node.served_bootenv or 'unknown'})")
+    with cluster().read() as session:
+        seen = boots.last_of(session, machine.id)
+    fits = seen is not None and _fits(task, node, install, seen)
     with cluster().change() as change:
         accepting.expect(change, get(change.session, machine.id), why="by its installation", ordered=True)
         last = boots.last_of(change.session, machine.id)
-        fits = last is not None and _fits(task, node, install, last)
-        if stays := fits and not installs.began_in(change.session, install, last.id):
+        if stays := fits and last.id == seen.id and not installs.began_in(change.session, install, last.id):
             installs.keep(change, install, image={**install.image, "in_boot": last.id})
     if stays:
         task.log("it runs the discovery image, and is installed from there, without a reset")
@@ -132,10 +135,20 @@ def _booting(task: Task, machine: Machine, install: Install) -> Outcome:
     return _at_work(task)
 
 
-def _fits(task: Task, node: NodeView, install: Install, last: Boot) -> bool:
-    """Whether it can be installed in the boot that it is in, and nobody wants a reset."""
-    wanted = task.data.get("provisioner", {}).get("reset") is False and install.method == "image"
-    return wanted and last.trusted and last.registered_at is not None and last.env == DISCOVERY and node.alive
+def _fits(task: Task, node: NodeView, install: Install, last: Any) -> bool:
+    """Whether it can be installed in the boot that it is in, the row ``last``, and nobody wants a reset."""
+    if task.data.get("provisioner", {}).get("reset") or install.method != "image":
+        return False
+    runs = last.trusted and last.registered_at is not None and last.env == DISCOVERY and node.alive
+    return bool(runs) and not _is_old(last.begun_at) and powering.power_of(node.name) != "off"
+
+
+def _is_old(begun_at: datetime) -> bool:
+    """Whether the discovery image was made anew since then: who runs the old one may not know how to install."""
+    try:
+        return (cluster().settings(Settings).root / DISCOVERY / INITRD).stat().st_mtime > begun_at.timestamp()
+    except FileNotFoundError:
+        return False
 
 
 def _at_work(task: Task) -> Outcome:

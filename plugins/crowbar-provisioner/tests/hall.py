@@ -348,7 +348,9 @@ class Hall:
     def install(self, *machines: LightMachine) -> None:
         for one in machines:
             for role in (ROLE, DONE):
-                self.api.post("node_roles", body={"node_id": one.node, "role_id": role})
+                made = self.api.post("node_roles", body={"node_id": one.node, "role_id": role})
+                if role == ROLE:  # every step, from power-on
+                    self.api.put("node_roles", made["id"], "attribs", "provisioner-reset", body={"value": True})
         self.api.put("deployments", "system", "commit")
 
     def state(self, role: str, machine: LightMachine) -> str:

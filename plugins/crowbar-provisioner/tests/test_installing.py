@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,8 +57,9 @@ class Installation:
         self.name = name_of(self.machine)
 
     def begin(self, **values: Any) -> None:
+        """From power-on, unless ``reset`` is said to be False."""
         self.site.bed.bind(ROLE, self.name)
-        for attribute, value in values.items():
+        for attribute, value in {"reset": True, **values}.items():
             self.site.bed.set(f"provisioner-{attribute}", value, node=self.name, role=ROLE)
         self.site.bed.commit()
         self.settle()
@@ -254,11 +256,13 @@ def test_an_installer_that_fails_says_where_and_a_retry_begins_from_the_start(
     assert len(Bmc.told) == 2, "it is reset once more"
 
 
-def test_a_machine_in_the_discovery_image_is_installed_without_a_reset_where_that_is_wished(
+def test_a_machine_that_runs_the_discovery_image_is_installed_from_there_and_not_twice(
     site: Site, installation: Installation
 ) -> None:
     one, machine = installation, installation.machine
-    one.begin(reset=False)
+    site.bed.bind(ROLE, one.name)
+    site.bed.commit()
+    one.settle()
     assert (one.step, Bmc.told) == ("installing", [])
     one.write()
     one.says("image", "failed", detail="the disk is full")
@@ -276,6 +280,19 @@ def test_a_machine_in_the_discovery_image_is_installed_without_a_reset_where_tha
     one.says("installed", host_keys=[host_key()])
     one.settle()
     assert one.step == "restarting"
+
+
+def test_a_machine_whose_discovery_image_is_older_than_the_one_served_is_reset(
+    site: Site, installation: Installation
+) -> None:
+    image = site.root / "sledgehammer" / "initrd.img"
+    before = image.stat()
+    os.utime(image, times=(site.bed.clock().timestamp() + 5,) * 2)
+    try:
+        installation.begin(reset=False)
+    finally:
+        os.utime(image, times=(before.st_atime, before.st_mtime))
+    assert (installation.step, Bmc.told) == ("booting", [(installation.name, "reset")])
 
 
 def test_what_does_not_run_the_discovery_image_is_reset_whatever_is_wished(

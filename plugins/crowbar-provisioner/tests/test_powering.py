@@ -145,9 +145,10 @@ def test_an_installation_boots_from_the_network_once_and_then_from_the_disk(one:
     assert (bmc.switch.target, bmc.switch.mode, bmc.switch.boots) == ("Hdd", "Once", 1), "the installer restarts it"
 
 
-def test_a_machine_that_is_off_is_switched_on(one: Installation, bmc: LightBmc) -> None:
+@pytest.mark.parametrize("reset", [True, False])
+def test_a_machine_that_is_off_is_switched_on(one: Installation, bmc: LightBmc, reset: bool) -> None:
     bmc.switch.on = False
-    one.begin()
+    one.begin(reset=reset)
     assert (one.step, bmc.switch.on, bmc.switch.boots) == ("booting", True, 1)
     boots(one)
     assert one.step == "installing"
