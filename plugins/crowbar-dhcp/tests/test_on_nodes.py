@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from crowbar_dhcp.testing import check_dhcp_driver
@@ -50,6 +51,26 @@ def test_a_node_has_its_own_address_and_a_stranger_one_of_the_pool(lab: Lab, sit
         assert is_active(site)
         assert not site.bed.hook_failures()
         assert "is not told" not in site.dashboard()
+
+    inside(lab, work)
+
+
+def test_machines_are_told_whom_to_ask_for_names_and_the_time(lab: Lab, site: Site) -> None:
+    said = {"dns-servers": ["10.77.0.53", "fd00:77::53"], "ntp-servers": ["10.77.0.123"], "domain": "other.test"}
+
+    def say(values: Mapping[str, Any]) -> None:
+        for what, value in values.items():
+            site.bed.set(f"dhcp-{what}", value, node=PHANTOM, role="dhcp-database")
+        site.follow()
+
+    def work() -> None:
+        say(said)
+        told = site.ask(MAC, "-O", "42")
+        assert (told["dns"], told["ntpsrv"], told["domain"]) == ("10.77.0.53", "10.77.0.123", "other.test")
+        assert site.ask6(MAC)["dns"] == ["fd00:77::53"]
+        say({"dns-servers": [], "ntp-servers": [], "domain": ""})
+        told = site.ask(MAC, "-O", "42")
+        assert (told.get("dns"), told.get("ntpsrv"), told["domain"]) == (None, None, "lab.test")
 
     inside(lab, work)
 

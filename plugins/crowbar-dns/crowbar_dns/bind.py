@@ -21,7 +21,7 @@ MARK = "// Written by Crowbar (dns-server): it is overwritten. What was here bef
 @dataclass(frozen=True, kw_only=True)
 class Serving:
     """What a server is to be. ``clients`` may ask it for names of others, which it asks ``forwarders`` for, or, where
-    there are none, the servers of the whole internet.
+    there are none, the servers of the whole internet. ``validates``: what they answer must be proved by DNSSEC.
     """
 
     host: str
@@ -30,6 +30,7 @@ class Serving:
     key: str
     forwarders: Sequence[str] = ()
     clients: Sequence[str] = ("localnets", "localhost")
+    validates: bool = True
 
 
 def configuration(said: Serving) -> str:
@@ -39,7 +40,7 @@ def configuration(said: Serving) -> str:
         f'key "{KEY_NAME}" {{', "    algorithm hmac-sha256;", f"    secret {_quoted(said.key)};", "};", "",
         "options {", '    directory "/var/cache/bind";', "    listen-on { any; };", "    listen-on-v6 { any; };",
         "    allow-query { any; };", f"    allow-recursion {{ {clients} }};", "    allow-transfer { none; };",
-        "    notify no;", "    dnssec-validation auto;",
+        "    notify no;", f"    dnssec-validation {'auto' if said.validates else 'no'};",
     ]  # fmt: skip
     if said.forwarders:
         lines += [f"    forwarders {{ {' '.join(f'{one};' for one in said.forwarders)} }};", "    forward only;"]

@@ -43,12 +43,14 @@ def _server(task: Task) -> Outcome:
             raise PermanentError(f"{zone!r} can be no zone: {fault}. Mend dns-domains.")
     secret = base64.b64encode(str(said["key"]).encode()).decode()
     addresses = list(task.node.addresses) or [str(task.address)]
+    forwarders = _addresses(said.get("forwarders", []), "dns-forwarders")
     serving = bind.Serving(
         host=task.node.name,
         addresses=addresses,
         zones=zones,
         key=secret,
-        forwarders=_addresses(said.get("forwarders", []), "dns-forwarders"),
+        forwarders=forwarders,
+        validates={"yes": True, "no": False}.get(str(said.get("validation")), not forwarders),
         clients=_networks(said.get("clients", [])) or ["localnets", "localhost"],
     )
     last = _ask(task, bind.install(serving))

@@ -48,6 +48,10 @@ def _server() -> Role:
         attributes=(
             _list("dns-domains", "dns/domains", "The domains it serves; none: those of all nodes."),
             _list("dns-forwarders", "dns/forwarders", "The servers it asks for all other names."),
+            Attribute(
+                name="dns-validation", map="dns/validation", schema={"enum": ["auto", "yes", "no"]}, default="auto",
+                description="Whether what others answer must be proved by DNSSEC; auto: where no forwarders are named.",
+            ),
             _list("dns-clients", "dns/clients", "The networks that may ask it for all other names; none: its own."),
             _list("dns-zones", "dns/zones", "The zones it serves, forward and reverse.", writable=False),
             Attribute(

@@ -66,6 +66,9 @@ def check_promises(driver: Driver, zone: str) -> None:
     gone = [Edit(name=key[0], type="A"), Edit(name=other.name, type="TXT"), Edit(name=f"never.{zone}", type="A")]
     assert dict(driver.write(zone, gone)) == {}, "what is not there can be removed"
     assert gather(driver.read(zone)) == before
+    _check_kinds(driver, zone)
+    _check_many(driver, zone)
+    assert gather(driver.read(zone)) == before
     for what in (lambda: driver.read("not-served.invalid"), lambda: driver.write("not-served.invalid", [edit])):
         try:
             what()
@@ -73,6 +76,37 @@ def check_promises(driver: Driver, zone: str) -> None:
             continue
         raise AssertionError("a zone that the server does not have must be said (ZoneUnserved)")
     driver.check()
+
+
+def _check_kinds(driver: Driver, zone: str) -> None:
+    """Records of nodes by attribute: what is written is read as the same text, and can be replaced and removed."""
+    kinds = {
+        (f"_ssh._tcp.{zone}", "SRV"): (f"0 5 22 promise.{zone}", "10 0 2222 elsewhere.invalid"),
+        (f"www.{zone}", "CNAME"): (f"promise.{zone}",),
+        (f"says.{zone}", "TXT"): ("x" * 700, 'a "b" \\ c; d=e', ""),
+    }
+    edits = [Edit(name=name, type=kind, values=frozenset(values)) for (name, kind), values in kinds.items()]
+    for how in (True, False):
+        refused = dict(driver.write(zone, [Edit(name=e.name, type=e.type, values=e.values, new=how) for e in edits]))
+        assert refused == {}, f"records of these kinds were refused: {refused}"
+        there = gather(driver.read(zone))
+        for one in edits:
+            assert there[one.key].values == one.values, f"{one.type} is read as another text than was written"
+    assert dict(driver.write(zone, [Edit(name=name, type=kind) for name, kind in kinds])) == {}
+
+
+def _check_many(driver: Driver, zone: str) -> None:
+    """Of more than fit into a message one is refused, and all others are there."""
+    edits = [
+        Edit(name=f"many{at}.{zone}", type="A", values=frozenset((f"10.9.1.{at}",)), new=True) for at in range(250)
+    ]
+    taken = Edit(name=edits[123].name, type="A", values=frozenset(("10.9.255.2",)), new=True)
+    assert dict(driver.write(zone, [taken])) == {}
+    assert dict(driver.write(zone, edits)) == {taken.key: TAKEN}, "of many that one alone must be refused"
+    there = gather(driver.read(zone))
+    differing = [one.name for one in edits if there[one.key].values != (taken if one.key == taken.key else one).values]
+    assert not differing, f"of many sent at once these are not there: {differing[:5]}"
+    assert dict(driver.write(zone, [Edit(name=one.name, type="A") for one in edits])) == {}
 
 
 class _Killed(BaseException):

@@ -6,6 +6,7 @@ import base64
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import dns.query
@@ -13,11 +14,14 @@ import dns.rcode
 import dns.tsigkeyring
 import dns.update
 import pytest
+from crowbar_dns.comparing import Edit
+from crowbar_dns.drivers import driver_of
 from crowbar_dns.tables import services
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 from sqlalchemy import select
 
+from .servers import Bind
 from .site import API, Site
 
 pytestmark = pytest.mark.lab
@@ -216,6 +220,35 @@ def test_a_node_asks_the_clusters_server_and_no_longer_when_it_is_unbound(lab: L
         site.bed.unbind("dns-client", node)
         site.settle()
         assert on_node(lab, node, "cat /etc/resolv.conf") == before
+
+    inside(lab, work)
+
+
+def test_the_clusters_server_asks_others_for_all_other_names_for_those_alone_who_may(
+    lab: Lab, site: Site, tmp_path: Path
+) -> None:
+    other, server = Bind(lab, tmp_path / "other", "10.77.0.1", ("outside.test",), 53), lab.nodes[0].name
+
+    def say(**values: Any) -> None:
+        for what, value in values.items():
+            site.bed.set(f"dns-{what}", value, node=server, role="dns-server")
+        site.settle()
+
+    def work() -> None:
+        other.start()
+        try:
+            www = Edit(name="www.outside.test", type="A", values=frozenset(("192.0.2.7",)))
+            assert driver_of(other.driver, other.server).write("outside.test", [www]) == {}
+            say(forwarders=["10.77.0.1"])
+            assert site.ask("www.outside.test", "A") == ["192.0.2.7"]
+            say(validation="yes")
+            assert site.ask("again.outside.test", "A") == ["SERVFAIL"]  # nothing there is proved
+            say(validation="auto", clients=["192.0.2.0/24"])
+            assert site.ask("www.outside.test", "A") == ["REFUSED"]
+            assert site.ask(server, "A") == [lab.nodes[0].ipv4]
+            say(clients=[], forwarders=[])
+        finally:
+            other.stop()
 
     inside(lab, work)
 

@@ -98,6 +98,28 @@ def test_a_server_that_is_named_after_dns_database_has_its_turn_and_is_told(
     carried_out(lab, KINDS[kind](lab, tmp_path / kind, address, (ZONE, *REVERSE), 5300), work)
 
 
+def test_many_nodes_in_one_change_are_a_handful_of_refreshes(
+    lab: Lab, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    many = 200 if pytestconfig.getoption("--dns-changes") < 1000 else 1000
+
+    def work(place: Place) -> None:
+        place.bed.bind("dns-service")
+        place.name_all(ADDRESSES[0])
+        place.settle()
+        before = len(place.bed.runs("dns-database", PHANTOM))
+        with place.bed.change() as change:
+            for at in range(many):
+                hint = {"hint-admin-v4addr": f"10.9.{1 + at // 250}.{at % 250}/16"}
+                change.create_node(f"many{at}.{ZONE}", hint=hint)
+        place.bed.anneal_until_quiet(within=60)
+        assert len(place.bed.runs("dns-database", PHANTOM)) - before <= 5
+        there = gather(driver_of(place.running.driver, place.running.server).read(ZONE))
+        assert sum(name.startswith("many") for name, _ in there) == many
+
+    carried_out(lab, KINDS["bind"](lab, tmp_path / "bind", ADDRESSES[0], (ZONE, *REVERSE), 5300), work)
+
+
 def test_a_server_that_was_named_wrongly_can_be_named_anew_while_dns_database_waits_for_its_answer(
     lab: Lab, tmp_path: Path
 ) -> None:
