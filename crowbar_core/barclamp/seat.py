@@ -107,6 +107,9 @@ class Cluster(Protocol):
         Raises ``Refused`` when no hammer of the node can.
         """
 
+    def power_actions(self, node: str) -> tuple[str, ...]:
+        """What the node's hammers can do, all of them together."""
+
 
 _cluster: ContextVar[Cluster] = ContextVar("crowbar_cluster")
 

@@ -34,7 +34,7 @@ COLUMNS = ("id", "name", "state", "alive", "available", "addresses", "groups", "
 
 add_list(
     nodes, "nodes", COLUMNS, what="the nodes",
-    filters={"state": "TRANSITION, ERROR, PROPOSED, TODO, ACTIVE, IDLE, DEAD or NEW.",
+    filters={"state": "TRANSITION, ERROR, PROPOSED, TODO, ACTIVE, IDLE, OFF, DEAD or NEW.",
              "alive": "true or false.", "available": "true or false."},
     names={"deployment": "deployments"}, of_nodes=True, has_system=True, extra="addresses,groups", order="name",
 )  # fmt: skip

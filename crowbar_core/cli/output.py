@@ -38,8 +38,10 @@ GLYPHS: Mapping[str, tuple[str, str]] = {
     "NEW": ("☆", "cyan"),
     "IDLE": ("–", ""),
     "DEAD": ("✕", "red"),
+    "OFF": ("□", ""),
     "alive": ("✓", "green"),
     "dead": ("✕", "red"),
+    "off": ("□", ""),
 }
 """State -> (glyph, colour). Never colour alone: the glyph stands before the word."""
 

@@ -91,6 +91,8 @@ class NodeState(StrEnum):
     ACTIVE = "ACTIVE"
     IDLE = "IDLE"
     """It is alive, and no role is bound to it."""
+    OFF = "OFF"
+    """It was powered off by order; what is to be done on it waits for that it is powered on."""
     DEAD = "DEAD"
     """Nothing is to be done on it, and it is not alive."""
     NEW = "NEW"
@@ -103,6 +105,7 @@ RANKED: Final = (
     NodeState.IDLE,
     NodeState.ACTIVE,
     NodeState.TODO,
+    NodeState.OFF,
     NodeState.PROPOSED,
     NodeState.ERROR,
     NodeState.TRANSITION,
@@ -120,11 +123,15 @@ SHOWN_AS: Final[Mapping[State, NodeState]] = {
 """What a noderole's state says of its node."""
 
 
-def node_state(states: Iterable[State], *, alive: bool = True, was_alive: bool = True) -> NodeState:
+def node_state(
+    states: Iterable[State], *, alive: bool = True, was_alive: bool = True, switched_off: bool = False
+) -> NodeState:
     """A node's state: the most telling (``RANKED``) of what its noderoles say; but only what is alive and has roles is
-    ACTIVE.
+    ACTIVE, and what was powered off by order is OFF, unless somebody is to look at it.
     """
     most = max((SHOWN_AS[state] for state in states), key=RANKED.index, default=NodeState.IDLE)
+    if switched_off and not alive:
+        return max(most, NodeState.OFF, key=RANKED.index)
     if alive or RANKED.index(most) > RANKED.index(NodeState.ACTIVE):
         return most
     return NodeState.DEAD if was_alive else NodeState.NEW

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Label, case, exists, false, func, or_, select
+from sqlalchemy import Label, and_, case, exists, false, func, or_, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.names import natural
@@ -32,28 +32,29 @@ class NodeCounts:
     states: Mapping[NodeState, int]
     total: int
     dead: int
+    """Not alive, and not powered off by order."""
     unavailable: int
+
+
+_is_off = and_(Node.switched_off, ~Node.alive)
 
 
 def node_counts(session: Session) -> NodeCounts:
     """Nodes by state, without the deployments' system nodes."""
     ranks = (
-        select(Node.id, Node.alive, Node.alive_at, Node.available, rank().label("rank"))
+        select(Node.id, Node.alive, Node.available, _is_off.label("is_off"), rank().label("rank"))
         .outerjoin(NodeRole, NodeRole.node_id == Node.id)
         .where(Node.system.is_(False))
-        .group_by(Node.id, Node.alive, Node.alive_at, Node.available)
+        .group_by(Node.id, Node.alive, Node.alive_at, Node.available, Node.switched_off)
         .subquery()
     )
-    rows = session.execute(
-        select(ranks.c.rank, ranks.c.alive, ranks.c.available, func.count()).group_by(
-            ranks.c.rank, ranks.c.alive, ranks.c.available
-        )
-    ).all()
+    each = (ranks.c.rank, ranks.c.alive, ranks.c.available, ranks.c.is_off)
+    rows = session.execute(select(*each, func.count()).group_by(*each)).all()
     states: Counter[NodeState] = Counter()
     dead = unavailable = 0
-    for highest, alive, available, count in rows:
+    for highest, alive, available, is_off, count in rows:
         states[RANKED[highest]] += count
-        dead += 0 if alive else count
+        dead += 0 if alive or is_off else count
         unavailable += 0 if available else count
     return NodeCounts(states=states, total=sum(states.values()), dead=dead, unavailable=unavailable)
 

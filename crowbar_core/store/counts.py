@@ -109,9 +109,9 @@ class Troubles:
     services: Sequence[str]
     jobs: Sequence[str]
     wanted_nodes: int
-    """Nodes to be worked on (available) that have ever been alive."""
+    """Nodes to be worked on (available) that have ever been alive, and were not powered off by order."""
     dead_nodes: int
-    """Those of them that are not alive now."""
+    """Those of them that are not alive now, and were not powered off by order."""
 
 
 def troubles(session: Session) -> Troubles:
@@ -124,7 +124,12 @@ def troubles(session: Session) -> Troubles:
     alive: dict[bool, int] = dict(
         session.execute(
             select(nodes.c.alive, func.count())
-            .where(~nodes.c.system, nodes.c.available, nodes.c.alive_at.is_not(None))
+            .where(
+                ~nodes.c.system,
+                nodes.c.available,
+                nodes.c.alive_at.is_not(None),
+                or_(nodes.c.alive, ~nodes.c.switched_off),
+            )
             .group_by(nodes.c.alive)
         ).all()
     )

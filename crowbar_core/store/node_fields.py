@@ -150,9 +150,9 @@ def note_probed(session: Session, now: datetime, node_id: int) -> None:
 
 
 def note_reason(session: Session, node_id: int, reason: str) -> None:
-    """Why a node that is not alive is not."""
+    """Why a node that is not alive is not; of one that was powered off by order, that is known."""
     session.execute(
         update(nodes)
-        .where(nodes.c.id == node_id, ~nodes.c.alive, nodes.c.status != reason)
+        .where(nodes.c.id == node_id, ~nodes.c.alive, ~nodes.c.switched_off, nodes.c.status != reason)
         .values(status=reason)
     )  # fmt: skip

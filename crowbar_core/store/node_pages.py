@@ -40,6 +40,7 @@ class NodeLine:
     admin: bool
     system: bool
     alive: bool
+    switched_off: bool
     available: bool
     bootenv: str
     status: str
@@ -126,6 +127,7 @@ class NodePage:
     admin: bool
     system: bool
     alive: bool
+    switched_off: bool
     available: bool
     allocated: bool
     bootenv: str

@@ -89,15 +89,15 @@ def dependants_elsewhere(session: Session, store: Store, node_ids: Collection[in
 
 
 def idle_savers(session: Session) -> list[Any]:
-    """Nodes that live and can be powered, on which a ``powersave`` role is ACTIVE and nothing more waits: (id, name,
-    hint).
+    """Nodes that live and can be powered, no admin node among them, on which a ``powersave`` role is ACTIVE and nothing
+    more waits: (id, name, hint).
     """
     waiting, saver = node_roles.alias(), node_roles.alias()
     return list(
         session.execute(
             select(nodes.c.id, nodes.c.name, nodes.c.hint)
             .where(
-                nodes.c.alive, nodes.c.available, ~nodes.c.system,
+                nodes.c.alive, nodes.c.available, ~nodes.c.system, ~nodes.c.admin,
                 exists().where(hammers.c.node_id == nodes.c.id),
                 select(saver.c.id)
                 .join(roles, roles.c.id == saver.c.role_id)

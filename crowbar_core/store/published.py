@@ -32,15 +32,18 @@ def _published(model: type[Base], *names: str) -> Subquery:
 
 
 nodes = _published(
-    Node, "id", "name", "name_key", "description", "admin", "system", "alive", "available", "allocated", "bootenv",
-    "served_bootenv", "deployment_id", "discovery", "hint", "host_keys", "status", "created_at", "updated_at",
+    Node, "id", "name", "name_key", "description", "admin", "system", "alive", "switched_off", "available", "allocated",
+    "bootenv", "served_bootenv", "deployment_id", "discovery", "hint", "host_keys", "status", "created_at",
+    "updated_at",
 )  # fmt: skip
 deployments = _published(
     Deployment, "id", "name", "name_key", "description", "system", "committed", "parent_id", "created_at", "updated_at"
 )
 deployment_roles = _published(DeploymentRole, "id", "deployment_id", "role_id", "committed_data")
 hammers = _published(HammerRow, "id", "node_id", "name", "priority")
-roles = _published(RoleRow, "id", "name", "name_key", "description", "jig_name", "ready")
+roles = _published(
+    RoleRow, "id", "name", "name_key", "description", "jig_name", "ready", "discovery", "requires", "provides"
+)
 node_roles = _published(
     NodeRole, "id", "node_id", "role_id", "deployment_id", "state", "committed", "cohort", "run_count", "status", "wall"
 )

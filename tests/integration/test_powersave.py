@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 import pytest
 
 from crowbar_core import Barclamp, Hammer, Role, hookimpl
-from crowbar_core.services.cluster import nodes, steering
+from crowbar_core.domain.states import TODO, NodeState, node_state
+from crowbar_core.services.cluster import hammers, nodes, steering
 from crowbar_core.services.engine.housekeeping import save_power
 from crowbar_core.services.turns.parts import Actor
+from crowbar_core.store import boards, counts, node_fields
 from crowbar_core.testing import Testbed, memory_cluster
 
 OPERATOR = Actor("operator")
@@ -89,3 +91,45 @@ def test_the_hint_stay_on_keeps_a_node_on(cluster: Testbed) -> None:
     cluster.anneal_until_quiet()
     save_power(cluster.parts)
     assert Switch.asked == [("two.example.test", "off")]
+
+
+def test_the_admin_node_stays_on(cluster: Testbed) -> None:
+    cluster.add_node("admin.example.test", admin=True, hammers=[("switch", 0, {"node": "admin.example.test"})])
+    cluster.bind("saving-rest", "admin.example.test")
+    cluster.commit()
+    cluster.anneal_until_quiet()
+    assert save_power(cluster.parts) == 2
+    assert ("admin.example.test", "off") not in Switch.asked
+
+
+def test_what_was_powered_off_by_order_is_off_and_no_trouble(cluster: Testbed) -> None:
+    """Until it is powered on: then it is dead until it has come."""
+    cluster.commit()
+    cluster.anneal_until_quiet()
+    save_power(cluster.parts)
+    one = cluster.node("one.example.test")
+
+    def said() -> tuple[str, str]:
+        row: Any = cluster.web("viewer").get("/api/v2/nodes/one.example.test").json
+        return str(row["state"]), str(row["life"])
+
+    assert said() == ("OFF", "off")
+    with cluster.parts.store.read() as session:
+        counted = boards.node_counts(session)
+        assert (counted.states, counted.dead) == ({NodeState.OFF: 2}, 0)
+        assert list(counted.states) == [node_state([TODO], alive=False, switched_off=True)]
+        assert counts.troubles(session).dead_nodes == 0
+    with cluster.parts.store.write() as session:
+        node_fields.note_reason(session, one.id, "no answer to ping")
+    assert "it was powered off" in cluster.why("saving-rest", "one.example.test")
+    hammers.power(cluster.parts, OPERATOR, one.id, "on")
+    assert said() == ("TODO", "dead")
+    with cluster.parts.store.read() as session:
+        assert (boards.node_counts(session).dead, counts.troubles(session).dead_nodes) == (1, 1)
+    hammers.power(cluster.parts, OPERATOR, one.id, "off")
+    assert said() == ("OFF", "off")
+    cluster.bind("saving-work", "one.example.test")
+    assert said() == ("PROPOSED", "off"), "somebody is to decide"
+    cluster.change_node("one.example.test", alive=True)
+    cluster.change_node("one.example.test", alive=False)
+    assert said()[1] == "dead", "it was alive since"

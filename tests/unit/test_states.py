@@ -86,6 +86,9 @@ def test_a_node_that_is_not_alive_is_not_active_and_one_never_seen_is_new(states
     assert node_state(states, alive=False) is NodeState.DEAD
     assert node_state(states, alive=False, was_alive=False) is NodeState.NEW
     assert node_state((*states, TODO), alive=False, was_alive=False) is NodeState.TODO
+    assert node_state((*states, TODO), alive=False, switched_off=True) is NodeState.OFF
+    assert node_state((*states, ERROR), alive=False, switched_off=True) is NodeState.ERROR
+    assert node_state((*states, TODO), alive=True, switched_off=True) is NodeState.TODO
 
 
 @pytest.mark.parametrize(

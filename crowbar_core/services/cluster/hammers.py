@@ -19,6 +19,8 @@ from crowbar_core.store import hammers
 
 GENTLE = frozenset(("on", "status", "identify", *(one for one in POWER_ACTIONS if one.startswith("boot-"))))
 """Actions that stop nothing. Every other is asked about, since a hammer may call its actions as it likes."""
+SWITCHED_OFF = "it was powered off"
+_ON = frozenset(("on", "cycle", "reset"))
 
 
 def add_hammer(
@@ -199,5 +201,7 @@ def _perform(parts: Parts, actor: Actor, node_id: int, name: str, hammer: Hammer
                 "node.power", f"node {node_row(turn.session, node_id).name}", action=action, hammer=name, result=said
             )
             if action == "off":
-                write_nodes(turn, {node_id: {"alive": False}}, reason="it was powered off")
+                write_nodes(turn, {node_id: {"alive": False, "switched_off": True}}, reason=SWITCHED_OFF)
+            elif action in _ON:
+                write_nodes(turn, {node_id: {"switched_off": False}})
     return said

@@ -14,7 +14,7 @@ from crowbar_core.barclamp import Change, Intent, NodeRoleView, NodeView
 from crowbar_core.errors import BadInput, NotFound
 from crowbar_core.plugins import Failure
 from crowbar_core.services.annealing.annealer import change
-from crowbar_core.services.cluster.hammers import power
+from crowbar_core.services.cluster.hammers import power, power_actions
 from crowbar_core.services.cluster.registering import NewNode, register_in_turn
 from crowbar_core.services.data import questions
 from crowbar_core.services.data.views import node_role_views, node_view, node_views
@@ -159,3 +159,8 @@ class LiveCluster:
         with self.read() as session:
             node_id = store_named.node_id(session, node)
         return power(self._parts, self._actor, node_id, action)
+
+    def power_actions(self, node: str) -> tuple[str, ...]:
+        with self.read() as session:
+            node_id = store_named.node_id(session, node)
+        return power_actions(self._parts, node_id)

@@ -17,7 +17,7 @@ from crowbar_core.services.data.views import node_views
 from crowbar_core.services.turns.parts import Turn
 from crowbar_core.store import node_fields, node_work
 
-FACTS = frozenset(("alive", "host_keys", "served_bootenv"))
+FACTS = frozenset(("alive", "host_keys", "served_bootenv", "switched_off"))
 """What is so, whether anybody likes it or not: barclamps are told of it, not asked."""
 _DRAFTS = frozenset(("proposed_hint",))
 _OF_SYSTEM_NODES = frozenset(("description", "hint", "proposed_hint", "discovery"))
@@ -44,6 +44,8 @@ def write_nodes(
     for values in changed.values():
         if "alive" in values:
             values |= {"alive_at": turn.now, "status": "" if values["alive"] else reason}
+            if values["alive"]:
+                values["switched_off"] = False
     seen = [ref for ref, values in changed.items() if {"hint", "discovery"} & values.keys()]
     with watch_nodes(turn, seen) if seen else nullcontext():
         node_fields.write(turn.session, turn.store, turn.now, changed)

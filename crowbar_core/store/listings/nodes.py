@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
-from crowbar_core.domain.states import ACTIVE, RANKED, SHOWN_AS, NodeState
+from crowbar_core.domain.states import ACTIVE, BLOCKED, RANKED, SHOWN_AS, TODO, NodeState
 from crowbar_core.store.listing import Later, Listing
 from crowbar_core.store.listings.fields import derived, field, fields, of_node
 from crowbar_core.store.models import (
@@ -25,10 +25,14 @@ _nodes, _node_groups, _groups, _deployments = table(Node), table(NodeGroup), tab
 
 def rank() -> ColumnElement[int]:
     """Of a node and the noderoles that are grouped with it: the place of its state in ``RANKED``."""
-    idle, new, dead = (RANKED.index(state) for state in (NodeState.IDLE, NodeState.NEW, NodeState.DEAD))
-    life = case((Node.alive, idle), (Node.alive_at.is_(None), new), else_=dead)
-    said = {int(state): RANKED.index(shown) for state, shown in SHOWN_AS.items()}
+    idle, new, dead, off = (
+        RANKED.index(state) for state in (NodeState.IDLE, NodeState.NEW, NodeState.DEAD, NodeState.OFF)
+    )
+    life = case((Node.alive, idle), (Node.switched_off, off), (Node.alive_at.is_(None), new), else_=dead)
+    said: dict[int, Any] = {int(state): RANKED.index(shown) for state, shown in SHOWN_AS.items()}
     active = case((Node.alive, said.pop(int(ACTIVE))), else_=life)
+    for state in (TODO, BLOCKED):
+        said[state] = case((Node.switched_off & ~Node.alive, off), else_=said[state])
     work = case(said, value=NodeRole.state, else_=case((NodeRole.state == int(ACTIVE), active), else_=life))
     return func.coalesce(func.max(work), life)
 
@@ -40,7 +44,9 @@ def rank_of_node() -> ColumnElement[int]:
 
 _node_rank = rank_of_node()
 _deployment = select(_deployments.c.name).where(_deployments.c.id == _nodes.c.deployment_id).scalar_subquery()
-_node_life = case((_nodes.c.alive, "alive"), (_nodes.c.alive_at.is_(None), "new"), else_="dead")
+_node_life = case(
+    (_nodes.c.alive, "alive"), (_nodes.c.switched_off, "off"), (_nodes.c.alive_at.is_(None), "new"), else_="dead"
+)
 
 
 def _groups_of(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
@@ -73,6 +79,7 @@ NODES: Final = Listing(
             "admin",
             "system",
             "alive",
+            "switched_off",
             "available",
             "allocated",
             "bootenv",
@@ -84,6 +91,7 @@ NODES: Final = Listing(
                 "admin",
                 "system",
                 "alive",
+                "switched_off",
                 "available",
                 "allocated",
                 "bootenv",
@@ -103,7 +111,8 @@ NODES: Final = Listing(
             filter=True,
             example="ACTIVE",
             help="TRANSITION, ERROR, PROPOSED, TODO or ACTIVE: the most telling of its noderoles' states. IDLE: it has "
-            "none. NEW or DEAD: nothing is to be done on it, and it was never alive, or is not now.",
+            "none. NEW or DEAD: nothing is to be done on it, and it was never alive, or is not now. OFF: it was "
+            "powered off by order; what is to be done on it waits.",
         ),
         derived(
             "life",
@@ -111,7 +120,7 @@ NODES: Final = Listing(
             str,
             filter=True,
             example="alive",
-            help="new (it was never alive), alive or dead.",
+            help="new (it was never alive), alive, dead, or off (powered off by order).",
         ),
         *fields(
             Node,

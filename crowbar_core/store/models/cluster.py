@@ -78,6 +78,8 @@ class Node(Model):
     admin: Mapped[bool] = flag()
     system: Mapped[bool] = flag()
     alive: Mapped[bool] = flag()
+    switched_off: Mapped[bool] = flag()
+    """A hammer was told to power it off: that it is not alive is as it should be."""
     available: Mapped[bool] = flag()
     leaving: Mapped[bool] = flag()
     """It goes when nothing is bound to it any more."""

@@ -36,6 +36,7 @@ from crowbar_provisioner.plans import plan_lines as plan_lines
 from crowbar_provisioner.rest import rest
 from crowbar_provisioner.roles import ROLES
 from crowbar_provisioner.settings import Settings
+from crowbar_provisioner.sleeping import sleep
 from crowbar_provisioner.tables import machines
 
 
@@ -81,6 +82,7 @@ def register_periodic() -> Iterable[Periodic]:
     return [
         Periodic(name="provisioner-power", seconds=60, run=powers.read_due),
         Periodic(name="provisioner-hammers", seconds=60, run=hammers.give_due),
+        Periodic(name="provisioner-sleep", seconds=60, run=sleep.look),
         Periodic(name="provisioner-tokens", seconds=60, run=boots.end_old),
     ]
 

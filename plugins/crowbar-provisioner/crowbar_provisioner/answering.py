@@ -13,6 +13,7 @@ from crowbar_core import Intent, Json, NodeRoleView, NodeView, Refresh, ServedBo
 from crowbar_provisioner import rescue, rescues
 from crowbar_provisioner.choosing import is_ours
 from crowbar_provisioner.machines import of_node, waking_all
+from crowbar_provisioner.sleeping import sleep
 from crowbar_provisioner.tables import machines, servers
 
 SERVER, DHCP = "provisioner-server", "dhcp-database"
@@ -81,6 +82,10 @@ def on_node_change(node: NodeView, changed: frozenset[str]) -> Iterable[Intent]:
         found.append(ServedBootEnv(node=node.name, bootenv=node.bootenv))
     if changed & {"served_bootenv", "alive"}:
         found += waking_all(node.name)
+    if "switched_off" in changed:
+        with cluster().change() as change:
+            if (machine := of_node(change.session, node.name)) is not None:
+                sleep.was_switched(change, machine)
     if "alive" in changed and node.alive:
         _is_back(node)
     return found

@@ -35,8 +35,10 @@ from crowbar_provisioner.trees import add
 
 machines = noun("machines", "Machines that boot from here, and the quarantine.")
 add_list(
-    machines, "machines", ("name", "state", "claimed", "power", "macs", "source", "bootenv", "booted", "problem"),
-    what="machines", filters={"state": "Those in this state: quarantined, accepted, refused."}, order="name",
+    machines, "machines",
+    ("name", "state", "claimed", "asleep", "power", "macs", "source", "bootenv", "booted", "problem"), what="machines",
+    order="name",
+    filters={"state": "Those in this state: quarantined, accepted, refused.", "asleep": "true: those that are asleep."},
 )  # fmt: skip
 add_show(machines, "machines", what="a machine")
 add_action(
@@ -54,6 +56,11 @@ add_action(
 )  # fmt: skip
 add_action(machines, "machines", "undebug", help_="End a machine's rescue: it goes back to its disk.",
            done="goes back to its disk")  # fmt: skip
+add_action(
+    machines, "machines", "sleep", done="is switched off",
+    help_="Switch a machine off on which nothing is to be done; it is woken when something is.",
+)  # fmt: skip
+add_action(machines, "machines", "wake", help_="Switch a machine on that is asleep.", done="is switched on")
 joining.add_to(machines)
 erasing.add_to(machines)
 burning.add_to(machines)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.rest import NODES, Later, Listing, derived, field, fields
 from crowbar_provisioner.machines import macs_of
-from crowbar_provisioner.tables import boots, happenings, installs, machines, powers, rescues, rules
+from crowbar_provisioner.tables import boots, happenings, installs, machines, powers, rescues, rules, sleeps
 
 _nodes = NODES.source
 
@@ -29,6 +29,9 @@ _BOOTED = select(boots.c.env).where(boots.c.id == _LAST).correlate(machines).sca
 
 _RESCUE = select(rescues.c.state).where(rescues.c.node_id == machines.c.node_id).correlate(machines).scalar_subquery()
 _POWER = select(powers.c.state).where(powers.c.node_id == machines.c.node_id).correlate(machines).scalar_subquery()
+_ASLEEP = (
+    select(sleeps.c.asleep).where(sleeps.c.node_id == machines.c.node_id, sleeps.c.asleep).correlate(machines).exists()
+)
 
 MACHINES = Listing(
     noun="machine",
@@ -55,6 +58,9 @@ MACHINES = Listing(
         derived(
             "power", func.coalesce(_POWER, literal("")), str,
             help="on or off, as its BMC said last; empty without provisioner-bmc, or where it could not be read.",
+        ),
+        derived(
+            "asleep", _ASLEEP, bool, filter=True, help="It was switched off because nothing was to be done on it.",
         ),
         field(_nodes.c.alive, "alive", filter=True),
         *fields(machines, "joined", "released", filter=("joined",)),

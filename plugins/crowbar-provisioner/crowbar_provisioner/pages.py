@@ -40,6 +40,7 @@ FILTERS = (
     Input(name="name", label="Machine"),
     Input(name="state", label="State", choices=STATES),
     Input(name="claimed", label="Booted unexpectedly", choices=(("", "any"), ("true", "yes"), ("false", "no"))),
+    Input(name="asleep", label="Asleep", choices=(("", "any"), ("true", "yes"), ("false", "no"))),
     Input(name="joined", label="Joined", choices=(("", "any"), ("true", "yes"), ("false", "no"))),
 )
 OSES = (
@@ -95,6 +96,8 @@ def show(machine: str) -> Response:
         actions.append(_action(one, "undebug", "End the rescue"))
     elif one["state"] == ACCEPTED and one["bootenv"] != DISCOVERY:
         actions.append(_action(one, "debug", "Rescue from its next boot on"))
+    if one["state"] == ACCEPTED and (one["asleep"] or one["alive"]):
+        actions.append(_action(one, "wake", "Wake") if one["asleep"] else _action(one, "sleep", "Put to sleep"))
     if one["joined"]:
         verb = "protect" if one["released"] else "release"
         actions.append(_action(one, verb, verb.capitalize(), kind="" if one["released"] else "danger"))
@@ -110,7 +113,7 @@ def show(machine: str) -> Response:
     )  # fmt: skip
 
 
-@pages.post("/machines/<int:machine>/<any(accept, refuse, expect, debug, undebug, release, protect):verb>")
+@pages.post("/machines/<int:machine>/<any(accept, refuse, expect, debug, undebug, release, protect, sleep, wake):verb>")
 @requires("operator")
 def decide(machine: int, verb: str) -> Answer:
     done = {
@@ -121,6 +124,8 @@ def decide(machine: int, verb: str) -> Answer:
         "undebug": "It goes back to its disk.",
         "release": "What is on its disks may be destroyed.",
         "protect": "What is on its disks is kept.",
+        "sleep": "It is switched off, until something is to be done on it.",
+        "wake": "It is switched on.",
     }
     return act(lambda: api.decide(machine, verb), done[verb], f"/machines/{machine}")
 
@@ -277,7 +282,7 @@ def _shown_os(one: catalogue.Os) -> dict[str, Any]:
 
 def _shown(one: Mapping[str, Any]) -> dict[str, Any]:
     claimed = "claimed" if one["claimed"] else one["state"]
-    shown = ", ".join(word for word in (claimed, one["power"]) if word)
+    shown = ", ".join(word for word in (claimed, "asleep" if one["asleep"] else one["power"]) if word)
     return {**one, "shown_macs": ", ".join(one["macs"]), "shown_state": shown}
 
 

@@ -22,6 +22,7 @@ from crowbar_provisioner.listings import INSTALLS, MACHINES, RULES
 from crowbar_provisioner.machines import Machine, get
 from crowbar_provisioner.ordering import ordered
 from crowbar_provisioner.settings import Settings
+from crowbar_provisioner.sleeping import sleep
 from crowbar_provisioner.tables import rules
 
 rest = Blueprint("provisioner_rest", __name__, url_prefix="/api/v2")
@@ -68,10 +69,16 @@ DECISIONS: Mapping[str, Callable[[Change, Machine], None]] = {
     "undebug": rescue.end,
     "release": partial(release, released=True),
     "protect": partial(release, released=False),
+    "sleep": sleep.order_sleep,
+    "wake": sleep.order_wake,
 }
 
 
 def decide(key: int, verb: str) -> None:
+    if verb == "sleep":
+        with cluster().read() as session:
+            name = get(session, key).node
+        sleep.check_returns(name)
     with cluster().change() as change:
         DECISIONS[verb](change, get(change.session, key))
 
@@ -116,6 +123,21 @@ def debug_machine(machine: str) -> Answer:
 @api(permission="operator", summary="End a machine's rescue: it goes back to its disk", listing=MACHINES)
 def undebug_machine(machine: str) -> Answer:
     return decided(machine, "undebug")
+
+
+@rest.put("/machines/<machine>/sleep")
+@api(
+    permission="operator", listing=MACHINES,
+    summary="Switch a machine off on which nothing is to be done: it is woken when something is",
+)  # fmt: skip
+def put_machine_to_sleep(machine: str) -> Answer:
+    return decided(machine, "sleep")
+
+
+@rest.put("/machines/<machine>/wake")
+@api(permission="operator", summary="Switch a machine on that is asleep: its boot is expected", listing=MACHINES)
+def wake_machine(machine: str) -> Answer:
+    return decided(machine, "wake")
 
 
 Named = Annotated[str, Field(min_length=1, max_length=255)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from crowbar_core import Attribute, Json, Role
+from crowbar_core import Attribute, Done, Json, Role
 from crowbar_provisioner import bmc, installing, making
 from crowbar_provisioner.answering import SERVER
 from crowbar_provisioner.burning import run as burning
 from crowbar_provisioner.describing import LAYOUTS
 from crowbar_provisioner.erasing import run as erasing
 from crowbar_provisioner.machines import BURN_ROLE, ERASE_ROLE, INSTALL_ROLE
+from crowbar_provisioner.sleeping.policies import MINUTES, SLEEP_ROLE
 
 
 def _one(name: str, description: str, schema: dict[str, Json], default: Json = None, **more: Any) -> Attribute:
@@ -89,6 +90,17 @@ _BMC = Role(
         _one("provisioner-bmc-power", "Whether it said on or off.", _TEXT, writable=False),
     ),
 )  # fmt: skip
+_POWER_SAVE = Role(
+    name=SLEEP_ROLE,
+    description="A machine on which nothing is to be done is switched off, and on again when something is.",
+    jig="python",
+    run=lambda task: Done(),
+    timeout=60,
+    attributes=(
+        _one("provisioner-power-save-minutes", "For how many minutes it has had nothing to do then. 0: it stays on.",
+             {"type": "number", "minimum": 0, "maximum": 525600}, MINUTES),
+    ),
+)  # fmt: skip
 _IMAGES = Role(
     name=making.IMAGES_ROLE,
     description="Makes the discovery image and the image of Debian where Crowbar is, if they are missing.",
@@ -142,4 +154,4 @@ _BURN_IN = Role(
              list(burning.PARTS)),
     ),
 )  # fmt: skip
-ROLES = (_SERVER, _DISCOVERED, _INSTALL, _BMC, _IMAGES, _ERASE, _BURN_IN)
+ROLES = (_SERVER, _DISCOVERED, _INSTALL, _BMC, _POWER_SAVE, _IMAGES, _ERASE, _BURN_IN)

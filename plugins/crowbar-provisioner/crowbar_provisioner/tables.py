@@ -178,6 +178,14 @@ powers = Table(
     Column("problem", String(500), nullable=False),
     Column("read_at", UtcDateTime, nullable=False),
 )
+sleeps = Table(
+    "provisioner_sleeps",
+    _metadata,
+    Column("node_id", Integer, primary_key=True),
+    Column("asleep", Boolean, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("runs", Integer, nullable=False),
+)
 servers = Table(
     "provisioner_servers",
     _metadata,

@@ -1,0 +1,238 @@
+"""An idle machine is switched off by its hammer, and on again when work is bound to it or somebody asks.
+
+Idle is one that is accepted, alive and managed, and has nothing but what each discovered machine has, all of it ACTIVE,
+for as long as its policy says. Never an admin node, a joined one that was not released, one in rescue, one with the
+hint ``stay_on``, or one that no hammer could switch on again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+
+from crowbar_core import Change, CrowbarError, Power, Refused, cluster
+from crowbar_core.tables import node_roles, nodes, roles
+from crowbar_provisioner import accepting, rescues
+from crowbar_provisioner.choosing import ACCEPTED
+from crowbar_provisioner.machines import Machine, get, happened
+from crowbar_provisioner.sleeping.policies import minutes_by_home, minutes_by_node, quiet_roles
+from crowbar_provisioner.tables import machines, powers, sleeps
+
+MOST = 100
+"""Machines that are switched off in one minute."""
+_SETTLED = timedelta(minutes=10)
+_ACTIVE = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What is bound to a node. ``work``: the first role that is none of a discovered machine's."""
+
+    work: str = ""
+    waits: bool = False
+    runs: int = 0
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    work: list[str] = field(default_factory=list)
+    waits: bool = False
+    runs: int = 0
+
+
+def look() -> None:
+    """Called once a minute: what has work is woken, what has had none for long enough is switched off."""
+    able: dict[str, bool] = {}
+    with cluster().read() as session:
+        homes, told = minutes_by_home(session), minutes_by_node()
+        if not (homes or told or session.execute(select(sleeps.c.node_id).limit(1)).first()):
+            return
+        for one in _to_sleep(session, homes, told):
+            able[one.node] = False
+    for name in able:  # outside of any change: a hammer may be slow to be made
+        able[name] = _returns(name)
+    with cluster().change() as change:
+        _wake_those_with_work(change)
+        for one in _note_idle(change, homes, told):
+            if able.get(one.node):
+                sleep(change, get(change.session, one.id), why=f"nothing to do for {_minutes(one, homes, told):g} min")
+
+
+def check_returns(name: str) -> None:
+    """Raises ``Refused`` where no hammer could switch it on again. To be asked outside of any change."""
+    if not _returns(name):
+        raise Refused(f"{name} is not switched off: it has no hammer that could switch it on again.")
+
+
+def _returns(name: str) -> bool:
+    try:
+        return {"on", "off"} <= set(cluster().power_actions(name))
+    except CrowbarError:
+        return False
+
+
+# ---------------------------------------------------------------- to sleep, and back
+
+
+def sleep(change: Change, machine: Machine, *, why: str) -> None:
+    session = change.session
+    session.execute(delete(sleeps).where(sleeps.c.node_id == machine.node_id))
+    session.execute(insert(sleeps).values(node_id=machine.node_id, asleep=True, since=change.now, runs=0))
+    session.execute(delete(powers).where(powers.c.node_id == machine.node_id))
+    change.apply(Power(node=machine.node, action="off"))
+    happened(change, machine.id, "asleep", why)
+    change.audit("machine.sleep", f"node {machine.node}", why=why)
+
+
+def wake(change: Change, machine: Machine, *, why: str) -> None:
+    """It boots what it is to boot: that is ordered, and its own."""
+    change.session.execute(delete(sleeps).where(sleeps.c.node_id == machine.node_id))
+    accepting.expect(change, machine, why="as it is woken", ordered=True)
+    change.apply(Power(node=machine.node, action="on"))
+    happened(change, machine.id, "woken", why)
+    change.audit("machine.wake", f"node {machine.node}", why=why)
+
+
+def order_sleep(change: Change, machine: Machine) -> None:
+    """Raises ``Refused`` with what is against it."""
+    if problem := against(change.session, machine):
+        raise Refused(f"{machine.node} is not switched off: {problem}.")
+    sleep(change, machine, why="as an operator wished")
+
+
+def order_wake(change: Change, machine: Machine) -> None:
+    """Raises ``Refused``."""
+    if not is_asleep(change.session, machine.node_id):
+        raise Refused(f"{machine.node} is not asleep: crowbar nodes power {machine.node} on switches on what is off.")
+    wake(change, machine, why="as an operator wished")
+
+
+def was_switched(change: Change, machine: Machine) -> None:
+    """Its power was ordered, by whomever: one that was switched on is waited for, and not asleep any more."""
+    asked = select(nodes.c.alive, nodes.c.switched_off).where(nodes.c.id == machine.node_id)
+    node = change.session.execute(asked).one()
+    if machine.state == ACCEPTED and not (node.alive or node.switched_off):
+        change.session.execute(delete(sleeps).where(sleeps.c.node_id == machine.node_id))
+        accepting.expect(change, machine, why="as it was switched on", ordered=True)
+
+
+def is_asleep(session: Any, node_id: int) -> bool:
+    asked = select(sleeps.c.node_id).where(sleeps.c.node_id == node_id, sleeps.c.asleep)
+    return session.execute(asked).first() is not None
+
+
+# ---------------------------------------------------------------- who may, and who must not
+
+
+def against(session: Any, machine: Machine) -> str:
+    """Why it stays on, a clause; '' where nothing is against it."""
+    row = session.execute(_candidates().where(machines.c.id == machine.id)).first()
+    if row is None or (problem := _stays(session, row, _bound(session, [machine.node_id]))) is None:
+        return "only an accepted, available machine that is alive is"
+    return problem
+
+
+def _candidates() -> Any:
+    return (
+        select(
+            machines.c.id, machines.c.joined, machines.c.released, nodes.c.id.label("node_id"),
+            nodes.c.name.label("node"), nodes.c.deployment_id, nodes.c.hint, nodes.c.admin,
+        )
+        .join(nodes, nodes.c.id == machines.c.node_id)
+        .where(machines.c.state == ACCEPTED, machines.c.claim_id.is_(None), nodes.c.alive, nodes.c.available)
+        .order_by(machines.c.id)
+    )  # fmt: skip
+
+
+def _stays(session: Any, row: Any, bound: dict[int, Bound]) -> str:
+    has = bound.get(row.node_id, Bound())
+    if row.admin:
+        return "it is an admin node"
+    if row.joined and not row.released:
+        return "it has joined with what it runs, and was not released"
+    if row.hint.get("stay_on"):
+        return "its hint stay_on says that it stays on"
+    if rescues.of_node(session, row.node_id) is not None:
+        return "it is in rescue"
+    if has.work:
+        return f"{has.work} is bound to it"
+    if has.waits:
+        return "there is work to do on it"
+    return ""
+
+
+def _bound(session: Any, node_ids: list[int] | None = None) -> dict[int, Bound]:
+    """Of these nodes, or of all that are machines."""
+    quiet = quiet_roles(session)
+    asked = (
+        select(node_roles.c.node_id, node_roles.c.state, node_roles.c.run_count, roles.c.name)
+        .join(roles, roles.c.id == node_roles.c.role_id)
+        .join(machines, machines.c.node_id == node_roles.c.node_id)
+        .order_by(node_roles.c.cohort, node_roles.c.id)
+    )
+    if node_ids is not None:
+        asked = asked.where(node_roles.c.node_id.in_(node_ids))
+    found: dict[int, _Tally] = defaultdict(_Tally)
+    for one in session.execute(asked).all():
+        tally = found[one.node_id]
+        tally.runs += one.run_count
+        tally.waits |= one.state != _ACTIVE
+        if one.name not in quiet:
+            tally.work.append(one.name)
+    return {key: Bound(work=(one.work or [""])[0], waits=one.waits, runs=one.runs) for key, one in found.items()}
+
+
+# ---------------------------------------------------------------- the minute's work
+
+
+def _minutes(row: Any, homes: dict[int, float], told: dict[str, float]) -> float:
+    return told.get(row.node, homes.get(row.deployment_id, 0.0))
+
+
+def _idle(session: Any, homes: dict[int, float], told: dict[str, float]) -> list[tuple[Any, int]]:
+    """Rows of machines that nothing keeps on, each with how many runs its noderoles had."""
+    rows = [one for one in session.execute(_candidates()).all() if _minutes(one, homes, told) > 0]
+    bound = _bound(session) if rows else {}
+    return [(one, bound.get(one.node_id, Bound()).runs) for one in rows if not _stays(session, one, bound)]
+
+
+def _to_sleep(session: Any, homes: dict[int, float], told: dict[str, float]) -> list[Any]:
+    """Those that were idle at an earlier look: whether one of their hammers could switch them on is worth asking."""
+    known = set(session.scalars(select(sleeps.c.node_id).where(~sleeps.c.asleep)))
+    return [one for one, _ in _idle(session, homes, told) if one.node_id in known][:MOST]
+
+
+def _note_idle(change: Change, homes: dict[int, float], told: dict[str, float]) -> list[Any]:
+    """Who is idle, and since when; returns the rows of those that have been for as long as is said."""
+    session = change.session
+    known = {one.node_id: one for one in session.execute(select(sleeps)).all()}
+    idle = {one.node_id: (one, runs) for one, runs in _idle(session, homes, told)}
+    busy = [ref for ref, one in known.items() if not one.asleep and ref not in idle]
+    session.execute(delete(sleeps).where(sleeps.c.node_id.in_(busy)))
+    due = []
+    for ref, (one, runs) in idle.items():
+        seen = known.get(ref)
+        if seen is None:
+            session.execute(insert(sleeps).values(node_id=ref, asleep=False, since=change.now, runs=runs))
+        elif seen.asleep:
+            if change.now - seen.since > _SETTLED:  # somebody has switched it on
+                session.execute(delete(sleeps).where(sleeps.c.node_id == ref))
+        elif seen.runs != runs:
+            session.execute(update(sleeps).where(sleeps.c.node_id == ref).values(since=change.now, runs=runs))
+        elif change.now - seen.since >= timedelta(minutes=_minutes(one, homes, told)):
+            due.append(one)
+    return due[:MOST]
+
+
+def _wake_those_with_work(change: Change) -> None:
+    session = change.session
+    asked = select(machines.c.id, sleeps.c.node_id).join(sleeps, sleeps.c.node_id == machines.c.node_id)
+    asleep = session.execute(asked.where(sleeps.c.asleep)).all()
+    bound = _bound(session, [one.node_id for one in asleep]) if asleep else {}
+    for one in asleep:
+        if work := bound.get(one.node_id, Bound()).work:
+            wake(change, get(session, one.id), why=f"{work} is bound to it")
