@@ -25,7 +25,8 @@ class Way:
 
 def way(state: State, wanted: Sequence[Link], *, ours: Collection[str] = ()) -> Way:
     """``wanted``: each after what it stands on. ``ours``: names of the links that an earlier configuration of Crowbar
-    had, which go when they are no longer wanted; a card among them is left without addresses.
+    had, which go when they are no longer wanted; a card among them is left without addresses. Links that have nothing
+    to do with what differs are not touched.
     """
     links = with_left(state, wanted, ours)
     named = {link.name for link in links}
@@ -37,11 +38,15 @@ def way(state: State, wanted: Sequence[Link], *, ours: Collection[str] = ()) -> 
         if link.over in going and link.name not in going:
             going.append(link.name)
     going = [link.name for link in made if link.name in going]
-    if not going and not _differs(state, links):
+    strange = _strange_rules(state, links)
+    differing = {*going, *(link.name for link in links if strange or _differs(state, link, links))}
+    if not differing and not strange:
         return Way()
+    together = _together(state, links, differing)
+    links = tuple(link for link in links if link.name in together)
     touched = tuple(dict.fromkeys([*going, *(link.name for link in links)]))
     return Way(
-        forward=tuple(_forward(state, links, going)),
+        forward=tuple(_forward(state, links, going, strange)),
         backward=tuple(_backward(state, links, touched)),
         touched=touched,
     )
@@ -63,7 +68,7 @@ def is_removal(line: str) -> bool:
 
 def fresh(links: Sequence[Link]) -> tuple[str, ...]:
     """From bare cards to these links."""
-    return tuple(_forward(State(links={}), links, []))
+    return tuple(_forward(State(links={}), links, [], []))
 
 
 def with_left(state: State, wanted: Sequence[Link], ours: Collection[str]) -> tuple[Link, ...]:
@@ -166,18 +171,26 @@ def settling(state: State, wanted: Sequence[Link]) -> bool:
 # ---------------------------------------------------------------- what differs
 
 
-def _differs(state: State, links: Sequence[Link]) -> bool:
-    for link in links:
-        known = state.links.get(link.name)
-        if known is None or not known.up or _unlike(link, known) or _lacking(link, known) or _surplus(link, known):
-            return True
-        if any(not _has_route(state, link, route) for route in link.routes) or _strange_routes(state, link):
-            return True
-        if _strange_members(state, link, links):
-            return True
-    return any(not _has_rule(state, link, source) for link, source in _rules_of(links)) or bool(
-        _strange_rules(state, links)
+def _differs(state: State, link: Link, links: Sequence[Link]) -> bool:
+    known = state.links.get(link.name)
+    if known is None or not known.up or _unlike(link, known) or _lacking(link, known) or _surplus(link, known):
+        return True
+    if any(not _has_route(state, link, route) for route in link.routes) or _strange_routes(state, link):
+        return True
+    return bool(_strange_members(state, link, links)) or any(
+        not _has_rule(state, one, source) for one, source in _rules_of([link])
     )
+
+
+def _together(state: State, links: Sequence[Link], names: Collection[str]) -> set[str]:
+    """These, with all that is over or below any of them, now or as it is wanted."""
+    pairs = [(link.name, other) for link in links for other in (*link.over, link.master) if other]
+    pairs += [(known.name, other) for known in state.links.values() for other in (known.over, known.master) if other]
+    found, more = set[str](), {*names}
+    while more:
+        found |= more
+        more = {end for pair in pairs if found & {*pair} for end in pair} - found
+    return found
 
 
 def _is_other(known: Known | None, link: Link) -> bool:
@@ -277,7 +290,7 @@ def _top_first(state: State) -> list[Known]:
 # ---------------------------------------------------------------- forward
 
 
-def _forward(state: State, links: Sequence[Link], going: Sequence[str]) -> list[str]:
+def _forward(state: State, links: Sequence[Link], going: Sequence[str], strange: Sequence[KnownRule]) -> list[str]:
     lines = [f"link del {name}" for name in going]
     there = {
         name: replace(known, master="") if known.master in going else known
@@ -291,7 +304,7 @@ def _forward(state: State, links: Sequence[Link], going: Sequence[str]) -> list[
         lines += [f"addr del {text} dev {link.name}" for text in _surplus(link, has)]
         # One that stays is given anew: the kernel would not make its route.
         lines += [f"addr del {one.text} dev {link.name}" for one in _bare(has) if one.text in link.addresses]
-    for rule in _strange_rules(state, links):
+    for rule in strange:
         lines.append(f"{_v6(rule.source)}rule del from {rule.source} lookup {rule.table} priority {RULE}")
     for link, has in standing:
         if has.master in there and has.master != link.master:

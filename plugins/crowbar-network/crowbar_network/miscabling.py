@@ -84,13 +84,13 @@ class _Search:
         yield from self._each(self._unannounced())
         yield from self._each(self._vlans(silent))
         yield from self._each(one for meant in self.meant for one in self._small(meant))
-        yield from self._lost(pings)
-        yield from self._cut(pings)
+        yield from self._each(self._lost(pings))
+        yield from self._each(self._cut(pings))
 
     def _each(self, found: Iterable[Finding]) -> Iterator[Finding]:
         """One for each card: whatever else is wrong with it comes to light when that is mended."""
         for one in list(found):
-            cards = {(one.node, nic) for nic in one.nic.split(", ")}
+            cards = {(one.node, nic) for nic in one.nic.split(", ") if nic}
             if not cards & self.explained:
                 self.explained |= cards
                 yield one

@@ -18,8 +18,8 @@ _ID = re.compile(r"[0-9a-f]{8,64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What a writer's own tool is told around a change, as text for sh: before it, when the links stand, and when it is
-    taken back (called with ``first`` before that, and without after it).
+    """What a writer's own tool is told around a change, as text for sh: before it, when the links stand, and when it
+    was taken back (called with ``first``, and with ``last`` when all stands as it did; with neither, for both).
     """
 
     before: str = ""

@@ -19,17 +19,25 @@ _RELOAD = "networkctl reload\n"
 
 
 def trial(writer: str, links: Sequence[Link], touched: Sequence[str], *, networkd_runs: bool) -> Trial:
+    """``links``: all that there are to be; ``touched``: names of those that change, and of those that go."""
     if not networkd_runs:
         return Trial()
     known = part("trial")
-    masked = "\n".join((MARK, "[Match]", f"Name={' '.join(touched)}", "", "[Link]", "Unmanaged=yes", ""))
-    mask = f"{_file(_MASK, masked)}unmade {' '.join(touched)}\n"
-    before = f"{known}remember\n{mask}{_RELOAD}"
-    undo = f'{known}recall\nif [ "${{1-}}" = first ]; then\n{mask}fi\n{_RELOAD}'
-    clear = f"rm -rf {_RUN}/05-crowbar-*\n"
-    if writer not in ("networkd", "netplan"):
-        return Trial(before=before, settle=clear, undo=undo)
-    files = "".join(_file(path.replace(_KEPT, "05-crowbar-"), text) for path, text in networkd(links).items())
+    its_own = writer in ("networkd", "netplan")
+    # Of those that others set up, it must not take any: what masked them for earlier changes is no more.
+    names = list(touched) if its_own else [*dict.fromkeys([*touched, *(link.name for link in links)])]
+    masked = "\n".join((MARK, "[Match]", f"Name={' '.join(names)}", "", "[Link]", "Unmanaged=yes", ""))
+    before = f"{known}remember\n{_file(_MASK, masked)}unmade {' '.join(touched)}\nbegin\n"
+    undo = f'{known}if [ "${{1-}}" != last ]; then\nrecall\n{_RELOAD}fi\n'
+    if not its_own:
+        return Trial(before=before, settle=f"rm -rf {_RUN}/05-crowbar-*\n", undo=undo)
+    old = (f"{_RUN}/05-crowbar-{name}.{kind}" for name in touched for kind in ("netdev", "network"))
+    clear = f"rm -f {' '.join(old)}\n"
+    files = "".join(
+        _file(path.replace(_KEPT, "05-crowbar-"), text)
+        for path, text in networkd(links).items()
+        if path.removeprefix(_KEPT).rpartition(".")[0] in touched
+    )
     unmask = f"made {' '.join(link.name for link in links)}\nrm -f {_RUN}/{_MASK}\n"
     return Trial(before=before, settle=f"{known}{clear}{files}{unmask}{_RELOAD}", undo=undo)
 

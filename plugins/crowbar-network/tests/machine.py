@@ -237,6 +237,18 @@ class Machine:
         self.power_off()
         self.start()
 
+    def cpu_seconds(self) -> float:
+        """What it has taken of a processor since it was started: its kernel, and all that has run on it."""
+        assert self.kernel is not None
+        [own] = Path(f"/proc/{self.kernel.pid}/task/{self.kernel.pid}/children").read_text().split()
+        ticks = 0
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                said = path.read_text().rpartition(")")[2].split()
+                if said[3] == own:  # its session; with what has ended there, which it has waited for
+                    ticks += sum(map(int, said[11:15]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def console(self) -> str:
         return (self.directory / "console").read_text(errors="replace")[-3000:]
 

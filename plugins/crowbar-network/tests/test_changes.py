@@ -119,6 +119,18 @@ def test_what_is_wrong_with_a_link_is_wrong_for_all_networks_that_stand_on_it_an
     }  # fmt: skip
 
 
+def test_what_has_nothing_to_do_with_what_differs_is_not_touched() -> None:
+    kernel, bonded = Kernel(*CARDS), replace(BONDED, bridge=True, vlan=7)
+    alone = Wanted(network="c", id=3, nics=("eth2",), addresses=("10.7.0.5/24",))
+    kernel.batch(way(kernel.state(), stack([bonded, alone])).forward)
+    there = way(kernel.state(), stack([bonded, replace(alone, addresses=("10.7.0.6/24",), vlan=9)]))
+    assert there.touched == ("eth2", "eth2.9")
+    assert not [line for line in (*there.forward, *there.backward) if "bond0" in line or "eth0" in line]
+    beside = replace(bonded, network="d", id=4, vlan=8, bridge=False, addresses=("10.6.0.5/24",), pbr=False)
+    touched = way(kernel.state(), stack([bonded, alone, beside])).touched
+    assert {"bond0.8", "bond0.7", "br-a", "bond0", "eth0", "eth1"} == {*touched}, "they stand on one bond"
+
+
 def test_routes_that_a_program_learns_and_what_is_on_a_bridge_besides_are_left_alone() -> None:
     kernel, links = Kernel(*CARDS), stack([replace(BONDED, bridge=True)])
     kernel.batch(way(kernel.state(), links).forward)

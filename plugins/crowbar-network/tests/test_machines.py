@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ from crowbar_network.wanted import Config, on_machine
 
 from crowbar_core import NodeView, PermanentError
 
-from .at_switch import LOCKED_OUT, Site, network, site_of
+from .at_switch import LOCKED_OUT, Site, eventually, network, site_of
+from .conftest import WRITERS, Back, often
 from .machine import ADDRESS, ADDRESS6, NAME, Machine, started
 
-pytestmark = [pytest.mark.machines, pytest.mark.lab, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.machines, pytest.mark.lab, pytest.mark.timeout(7200)]
 
-TOOLS = ("networkd", "ifupdown", "netplan")
 FIRST = f"""[Match]
 Name=eth0
 [Network]
@@ -36,6 +36,21 @@ Address={ADDRESS6}/64
 IPv6AcceptRA=no
 """
 RECORD = "/etc/crowbar-network/kept.json"
+COUNTED = 8
+"""Seconds after which a broken change is led back where they are counted: as an installation has it."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "tool" in metafunc.fixturenames:
+        only = metafunc.config.getoption("--writer", None)
+        metafunc.parametrize("tool", [only] if only else WRITERS)
+
+
+STACKS = {
+    "802.3ad vlan": network("802.3ad vlan", "bridge", "46", mtu=1400, pbr=True, active=True),
+    "active-backup": network("active-backup", active=True),
+    "plain": network("plain", families="6", active=True),
+}
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +67,19 @@ def site(machine: Machine) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def patient(machine: Machine, site: Site) -> Iterator[Site]:
-    """One that has all the time it may need to see what is wrong, and no more."""
-    yield from site_of(machine.lab, view_of(machine), keep_within=180, patience=3)
+def patient(machine: Machine, site: Site, pytestconfig: pytest.Config) -> Iterator[Site]:
+    """One that has all the time it may need to see what is wrong, and no more; or that of an installation."""
+    counted = pytestconfig.getoption("--broken", 0)
+    keep_within, patience = (COUNTED, 0) if counted else (180, 3)
+    yield from site_of(machine.lab, view_of(machine), keep_within=keep_within, patience=patience)
 
 
 @pytest.fixture(scope="module")
 def hasty(machine: Machine, site: Site, pytestconfig: pytest.Config) -> Iterator[Site]:
     """For what cannot be seen, since nobody can log in."""
-    yield from site_of(machine.lab, view_of(machine), keep_within=pytestconfig.getoption("--keep-within"))
+    counted = pytestconfig.getoption("--broken", 0)
+    keep_within = COUNTED if counted else pytestconfig.getoption("--keep-within")
+    yield from site_of(machine.lab, view_of(machine), keep_within=keep_within)
 
 
 def view_of(machine: Machine) -> NodeView:
@@ -94,9 +113,10 @@ def settled(machine: Machine, site: Site, networks: list[dict[str, Any]]) -> Non
         time.sleep(1)
 
 
-@pytest.mark.parametrize("tool", TOOLS)
-def test_after_a_real_start_all_is_as_the_model_says(machine: Machine, site: Site, tool: str) -> None:
-    wanted = [network("802.3ad vlan", "bridge", "46", mtu=1400, pbr=True), admin()]
+@pytest.mark.parametrize("stacked", STACKS)
+def test_after_a_real_start_all_is_as_the_model_says(machine: Machine, site: Site, tool: str, stacked: str) -> None:
+    machine.set_switch(stacked)
+    wanted = [STACKS[stacked], admin()]
     site.configure(*wanted, writer=tool)
     machine.power_cycle()
     settled(machine, site, wanted)
@@ -121,15 +141,27 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
+POWER_CUT = "a power cut"
+KINDS = (*BROKEN, POWER_CUT)
+
+
 def interfaces(machine: Machine) -> str:
+    """What there is, and what its tools would make of it."""
     shown = "ip -br addr show scope global | sed 's/@[^ ]*//; s/  */ /g'; ip route; ip rule; ip -6 rule"
-    return machine.run(f"{shown}; ip -6 route show default")
+    files = "cd /etc && cksum systemd/network/* network/interfaces network/interfaces.d/* netplan/* 2>/dev/null"
+    return machine.run(f"{shown}; ip -6 route show default; {files}; :")
 
 
-@pytest.mark.parametrize("kind", [*BROKEN, "a power cut"])
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_nobody_is_locked_out_of_a_machine_by(
-    machine: Machine, site: Site, patient: Site, hasty: Site, tool: str, kind: str
+    machine: Machine,
+    site: Site,
+    patient: Site,
+    hasty: Site,
+    tool: str,
+    kind: str,
+    led_back: Callable[[Back], None],
+    pytestconfig: pytest.Config,
 ) -> None:
     wanted, without, said = BROKEN.get(kind, (admin(vlan=77), "", ""))
     machine.set_switch("")
@@ -138,18 +170,35 @@ def test_nobody_is_locked_out_of_a_machine_by(
     site.configure(admin(), kept, writer=tool, role="admin")
     machine.set_switch("", without=without.split())
     before = interfaces(machine)
-    if kind == "a power cut":
-        text = program.begin("0123456789abcdef", limit=600, forward=["addr flush dev eth0"], backward=[],
-                             trial=program.Trial())  # fmt: skip
-        argv = machine.command("sh -s")
-        machine.lab.exec(argv, input=text, text=True, capture_output=True, timeout=60)
-        machine.power_cycle()
-        settled(machine, site, [kept, admin()])
-        return
     trying = hasty if said == LOCKED_OUT else patient
     other = admin() if wanted["name"] == "data" else kept
-    with pytest.raises(PermanentError) as failed:
-        trying.configure(wanted, other, role=wanted["name"], writer=tool)
-    assert said in failed.value.detail, failed.value.detail
-    assert interfaces(machine) == before
-    print(tool, kind, *(line for line in trying.log if line.startswith("led back")))
+    for _ in range(often(pytestconfig, len(KINDS))):
+        spent = machine.cpu_seconds()
+        if kind == POWER_CUT:
+            seconds = cut_power(machine, site, [kept, admin()])
+            assert interfaces(machine) == before
+            led_back(Back(seconds=seconds, kind=kind, writer=tool, cpu=machine.cpu_seconds(), booted=True))
+            continue
+        with pytest.raises(PermanentError) as failed:
+            trying.configure(wanted, other, role=wanted["name"], writer=tool)
+        named = said in failed.value.detail
+        assert named or pytestconfig.getoption("--broken", 0), failed.value.detail
+        assert "is not as it was" not in failed.value.detail
+        assert interfaces(machine) == before
+        told = [line for line in trying.log if line.startswith("led back ")]
+        assert bool(told) == (kind != "a missing card"), "which is seen before anything is touched"
+        seconds = float(told[0].split()[2]) if told else 0.0
+        spent = machine.cpu_seconds() - spent
+        led_back(Back(seconds=seconds, kind=kind, named=named, writer=tool, cpu=spent))
+
+
+def cut_power(machine: Machine, site: Site, networks: list[dict[str, Any]]) -> float:
+    """In the middle of a change. Returns how long after its start, by its own clock, the machine was as before."""
+    text = program.begin("0123456789abcdef", limit=600, forward=["addr flush dev eth0"], backward=[],
+                         trial=program.Trial())  # fmt: skip
+    machine.lab.exec(machine.command("sh -s"), input=text, text=True, capture_output=True, timeout=60)
+    asked = ["ping", "-n", "-c1", "-W2", ADDRESS]
+    eventually(lambda: machine.lab.exec(asked, capture_output=True).returncode != 0)
+    machine.power_cycle()
+    settled(machine, site, networks)
+    return float(machine.run("cat /proc/uptime").split()[0])

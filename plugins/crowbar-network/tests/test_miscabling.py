@@ -80,7 +80,7 @@ class Site:
             for node in NODES
         ]
         pings = []
-        for network in NETWORKS:
+        for network in dict.fromkeys(one.network for one in self.meant):
             for node in NODES:
                 for to in (*NODES, "10.0.0.1"):
                     if to != node:
@@ -290,6 +290,18 @@ def test_several_things_are_named_each() -> None:
         ("swapped", "n2"), ("wrong VLAN", "n1"), ("half a bond", "n6"), ("small MTU", "n5"), ("wrong speed", "n2"),
         ("no carrier", "n6"),
     ])  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["unreachable", "small MTU"])
+def test_what_all_networks_of_a_card_suffer_from_is_named_once(kind: str) -> None:
+    site = Site()
+    site.meant += [Meant(node=node, network="second", nics=("eth3",), vlan=40, tagged=True) for node in NODES]
+    for node in NODES:
+        site.at(node, "eth3", tagged=(40,))
+    assert site.found() == ()
+    ends = {("public", "n5"), ("second", "n5")}
+    site.dead, site.small = (ends, set()) if kind == "unreachable" else (set(), ends)
+    assert [(one.kind, one.node, one.nic) for one in site.found()] == [(kind, "n5", "eth3")]
 
 
 def test_a_site_of_several_racks_has_no_pattern_to_break() -> None:

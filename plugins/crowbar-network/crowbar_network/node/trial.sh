@@ -30,3 +30,9 @@ unmade() { # unmade NAME...: it makes none of these, as it would with every relo
 made() {
     notes "$@" | while read -r note; do rm -f "$note"; done
 }
+
+begin() { # the reload with which a change begins
+    read -r up rest </proc/uptime
+    echo $((${up%.*} * 100 + 1${up#*.} - 100)) >"$here/since"
+    networkctl reload
+}

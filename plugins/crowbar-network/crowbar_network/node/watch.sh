@@ -9,7 +9,8 @@ now() { # hundredths of a second since the machine has started
 }
 
 changed=$(now)
-end=$((changed + $2 * 100))
+limit=$2
+end=$((changed + limit * 100))
 echo trying >state
 
 batch() { # batch NAME: the lines for ip, and those for ip -6
@@ -29,29 +30,42 @@ change() {
     batch forward
 }
 
+within() { # within NAME: what the network tool is told; it has until $end
+    [ -s "$1.sh" ] || return 0
+    left=$(((end - $(now)) / 100))
+    [ $left -gt 0 ] || left=1
+    if timeout -s KILL 1 true 2>/dev/null; then set -- "$1" timeout -s KILL $left; fi
+    name=$1
+    shift
+    "$@" sh "$name.sh" >"$name.out" 2>&1
+    code=$?
+    [ $code -lt 128 ] || echo "the network tool has not done in time ($limit s) what it was told" >>"$name.out"
+    return $code
+}
+
 stands() { # what there is, to be compared
-    ip -br addr
-    ip route show table all
-    ip -6 route show table all
-    ip rule
-    ip -6 rule
+    for family in 4 6; do
+        printf 'addr show scope global\nroute show table all\nrule show\n' | ip -$family -br -force -batch -
+    done | sed -E '/fe80:|ff00:|anycast/d; s/ linkdown//; s/^([^ ]+ +)[A-Z]+ /\1/; s/  +/ /g'
 }
 
 sleep 0.5 || sleep 1 # until whoever began this has heard so
-if { [ ! -s try.sh ] || sh try.sh >try.out 2>&1; } && change &&
-    { [ ! -s settle.sh ] || sh settle.sh >settle.out 2>&1; }; then
+within try && change && within settle
+outcome=$?
+[ ! -s since ] || read -r changed <since # that the network tool was told of it was the first of it
+if [ $outcome = 0 ]; then
     now >tried
     echo tried >state
     while [ ! -e back ] && [ ! -d verdict ] && [ "$(now)" -lt "$end" ]; do
         sleep 0.1 || sleep 1
         [ ! -e end ] || read -r end <end # see longer.sh
     done
-    [ -e back ] || echo "nobody said over a new connection, in time ($2 s), that it may stay" >reason.timer
+    [ -e back ] || echo "nobody said over a new connection, in time ($limit s), that it may stay" >reason.timer
 else
     failed=$(sed -n 's/.*failed forward:\([0-9]*\).*/\1/p' forward.out 2>/dev/null)
     {
         [ -z "$failed" ] || printf 'ip %s: ' "$(sed -n "${failed}p" forward)"
-        cat try.out forward.out settle.out 2>/dev/null | grep -v 'failed forward:' | tail -n 3 | tr '\n' ' '
+        cat try.out forward.out settle.out 2>/dev/null | grep -v -e 'failed forward:' -e '^Killed' | tail -n 3 | tr '\n' ' '
     } >back
 fi
 # Whoever makes this directory decides: it can be made once.
@@ -62,11 +76,14 @@ if mkdir verdict 2>/dev/null; then
     if [ -s untry.sh ]; then
         stood=$(stands)
         sh untry.sh first >untry.out 2>&1
-        if [ "$(stands)" != "$stood" ]; then # until it heard of it, the tool held on to what was tried
-            all backward
+        for turn in 1 2 3 4 5 6; do
+            [ "$(stands)" != "$stood" ] || break
+            # Until it heard of it, the tool held on to what was tried; else it only takes its time.
+            [ $turn != 3 ] && [ $turn != 6 ] || all backward
             ended=$(now)
-        fi
-        sh untry.sh >>untry.out 2>&1
+            sleep 0.2 || sleep 1
+        done
+        sh untry.sh last >>untry.out 2>&1
     fi
     echo $((ended - changed)) >lasted
     echo back >state
