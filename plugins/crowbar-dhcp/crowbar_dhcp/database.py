@@ -71,6 +71,8 @@ def tell(
     advertised = facts.prefixes(mode)
     if now.serving.subnets and not order.there:
         log(NO_SERVER)
+    if now.serving.subnets and not now.serving.options.dns_servers:
+        log(facts.WITHOUT_NAMES)
     problems = [one.problem for one in results.values() if one.problem is not None]
     answered = {one.driver for one in order.there if results[one.id].problem is None}
     refused = any(not isinstance(one, ServerDown) for one in problems)

@@ -16,6 +16,10 @@ from crowbar_dhcp.serving import CATEGORY, OWN, Boot, Machine, Net
 
 SUBNETS, ADDRESSES, RESOLVERS, STRANGERS = "network_subnets", "network_addresses", "dhcp_resolvers", "dhcp_strangers"
 WITHOUT_NETWORKS = "No barclamp keeps networks (crowbar-network is not installed): there is nothing to serve."
+WITHOUT_NAMES = (
+    "Machines are told no DNS servers: none that they may ask is known (crowbar-dns keeps some). Name others in "
+    "dhcp-dns-servers."
+)
 MACS = "hint-admin-macs"
 
 

@@ -19,7 +19,7 @@ from crowbar_core import Barclamp, Json, NodeView, hookimpl
 from crowbar_core.testing import FakeClock, Testbed, check_barclamp
 
 API = "/api/v2"
-MAC = "52:54:00:00:00:01"
+MAC, PHANTOM = "52:54:00:00:00:01", "system-phantom.internal.local"
 
 
 class Files:
@@ -80,9 +80,21 @@ def test_what_a_node_is_told_and_why_is_shown_everywhere(bed: Testbed) -> None:
 
 def test_without_a_server_the_database_says_so(bed: Testbed) -> None:
     said = "There is no DHCP server to tell yet: bind dhcp-server to a node, or dhcp-service"
-    assert any(said in line for line in bed.log("dhcp-database", "system-phantom.internal.local"))
+    assert any(said in line for line in bed.log("dhcp-database", PHANTOM))
     assert said in bed.web().get("/").text
     assert bed.node("n1").served_bootenv == ""
+
+
+def test_without_names_the_database_says_what_machines_are_not_told(bed: Testbed) -> None:
+    def told() -> str:
+        bed.anneal_until_quiet()
+        return str(bed.log("dhcp-database", PHANTOM))
+
+    assert "Machines are told no DNS servers" in told()
+    bed.set("dhcp-dns-servers", ["10.0.0.53"], node=PHANTOM, role="dhcp-database")
+    assert "Machines are told no DNS servers" not in told()
+    bed.set("dhcp-dns-servers", [], node=PHANTOM, role="dhcp-database")
+    assert "Machines are told no DNS servers" in told()
 
 
 def test_there_is_one_database_for_all_deployments(bed: Testbed) -> None:
@@ -107,15 +119,14 @@ WRONG = {
 
 
 def test_a_server_of_ones_own_says_what_is_wrong_with_it(bed: Testbed, fake_clock: FakeClock) -> None:
-    phantom = "system-phantom.internal.local"
     bed.bind("dhcp-service")
     for values, said in WRONG.values():
         for name, value in {"driver": "kea", "interfaces": [], "database": "", **values}.items():
-            bed.set(f"dhcp-service-{name}", value, node=phantom, role="dhcp-service")
+            bed.set(f"dhcp-service-{name}", value, node=PHANTOM, role="dhcp-service")
         bed.commit()
         fake_clock.advance(86400)  # it is tried for ever, ever more seldom
         bed.anneal_until_quiet()
-        assert said in bed.runs("dhcp-service", phantom)[-1].exit_reason
+        assert said in bed.runs("dhcp-service", PHANTOM)[-1].exit_reason
 
 
 def test_what_a_server_is_told_with_is_sealed_and_reaches_its_driver(bed: Testbed) -> None:
@@ -142,7 +153,7 @@ def test_a_foreign_server_is_a_problem_unless_others_are_to_serve(bed: Testbed, 
     told = f"in network admin since {fake_clock.now:%Y-%m-%d %H:%M:%S} UTC: 10.0.0.66 (52:54:00:00:00:66)."
     assert bed.web().get("/").text.count(told) == 1
     assert told in bed.web().get("/dhcp").text
-    bed.set("dhcp-mode", "none", node="system-phantom.internal.local", role="dhcp-database")
+    bed.set("dhcp-mode", "none", node=PHANTOM, role="dhcp-database")
     bed.commit()
     bed.anneal_until_quiet()
     assert told not in bed.web().get("/").text
@@ -154,7 +165,6 @@ def test_a_foreign_server_is_a_problem_unless_others_are_to_serve(bed: Testbed, 
 
 def test_who_serves_a_network_is_said_of_it_everywhere_and_followed(bed: Testbed, fake_clock: FakeClock) -> None:
     web, operator = bed.web(), bed.web("operator")
-    phantom = "system-phantom.internal.local"
 
     def settle() -> None:
         fake_clock.advance(1)
@@ -187,7 +197,7 @@ def test_who_serves_a_network_is_said_of_it_everywhere_and_followed(bed: Testbed
     assert "others (none)" in web.get("/dhcp").text
     assert "no DHCP server to tell yet" not in web.get("/").text
     assert operator.patch(f"{API}/networks/admin", json={"dhcp": ""}).status_code == 200
-    bed.set("dhcp-mode", "proxy", node=phantom, role="dhcp-database")
+    bed.set("dhcp-mode", "proxy", node=PHANTOM, role="dhcp-database")
     bed.commit()
     assert [one.partition("<")[0] for one in told()] == ["others (proxy)", "others (proxy)"]
     assert "--dhcp" in bed.cli("networks", "update", "--help").stdout

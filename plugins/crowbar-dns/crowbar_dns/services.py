@@ -10,11 +10,13 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
-from crowbar_core import Change, CrowbarError, Refresh
+from crowbar_core import Change, CrowbarError, Intent, Refresh
+from crowbar_core.tables import roles
 from crowbar_dns.drivers import Driver, Server, ServerDown, driver_of
 from crowbar_dns.tables import installation, services
 
 DATABASE, CLIENT, SERVER, SERVICE = "dns-database", "dns-client", "dns-server", "dns-service"
+DHCP = "dhcp-database"
 FOLLOW = Refresh(role=DATABASE)
 """dns-database looks again, also where its first run waits for its next try."""
 
@@ -102,7 +104,7 @@ def register(change: Change, node_role_id: int, **values: Any) -> bool:
     else:
         change.session.execute(update(services).where(services.c.id == known.id).values(**values))
     change.audit("dns.service", f"DNS server {values['name']}", zones=list(values["zones"]))
-    change.apply(FOLLOW, Refresh(role=CLIENT))
+    change.apply(FOLLOW, *_asking(change.session))
     return True
 
 
@@ -114,7 +116,13 @@ def forget(change: Change, node_role_id: int) -> None:
     for one in gone:
         change.audit("dns.service_gone", f"DNS server {one.name}")
     if gone:
-        change.apply(Refresh(role=CLIENT))
+        change.apply(*_asking(change.session))
+
+
+def _asking(session: Any) -> list[Intent]:
+    """Whoever asks the servers, or names them to others, hears of it. Nobody need be there who serves DHCP."""
+    found = session.scalars(select(roles.c.name).where(roles.c.name.in_((CLIENT, DHCP))).order_by(roles.c.name)).all()
+    return [Refresh(role=one) for one in found]
 
 
 def resolvers(session: Any) -> list[str]:

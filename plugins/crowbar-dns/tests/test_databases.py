@@ -88,3 +88,25 @@ def test_dhcp_names_the_servers_that_machines_may_ask(bed: Testbed) -> None:
     with bed.change() as change:
         services.register(change, its, name="own", addresses=["10.60.0.9"], port=53, resolves=False, **said)
     assert bed.ask("dhcp_resolvers") == (("dns", []),)
+
+
+def test_dhcp_follows_at_once_when_the_servers_that_machines_may_ask_are_others(bed: Testbed) -> None:
+    bed.add_node("asking.d0.test")
+    its = bed.bind("dns-client", "asking.d0.test").id
+    bed.bind("dhcp-database")
+    bed.commit()
+    bed.anneal_until_quiet()
+    said: dict[str, Any] = {"driver": "rfc2136", "zones": [], "shared": [], "secret": "", "options": {}, "port": 53}
+
+    def runs() -> int:
+        bed.anneal_until_quiet()
+        return len(bed.runs("dhcp-database", "system-phantom.internal.local"))
+
+    before = runs()
+    for address, more in (("10.60.0.9", 1), ("10.60.0.9", 1), ("10.60.0.8", 2)):
+        with bed.change() as change:
+            services.register(change, its, name="asked", addresses=[address], resolves=True, **said)
+        assert runs() - before == more, address
+    with bed.change() as change:
+        services.forget(change, its)
+    assert runs() - before == 3
