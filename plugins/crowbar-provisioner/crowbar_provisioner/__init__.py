@@ -17,6 +17,7 @@ from crowbar_provisioner.answering import on_active as on_active
 from crowbar_provisioner.answering import on_node_change as on_node_change
 from crowbar_provisioner.answering import on_node_create as on_node_create
 from crowbar_provisioner.boot import server
+from crowbar_provisioner.boot.loading import missing
 from crowbar_provisioner.burning.pages import pages as burning_pages
 from crowbar_provisioner.burning.rest import rest as burning_rest
 from crowbar_provisioner.choosing import QUARANTINED
@@ -96,11 +97,12 @@ def register_services() -> Iterable[Service]:
 
 @hookimpl
 def status_checks() -> Iterable[Problem]:
-    """Somebody is to look at the quarantine."""
+    """Somebody is to look at the quarantine; or what machines boot is not there."""
+    settings = cluster().settings(Settings)
     waiting = or_(machines.c.state == QUARANTINED, machines.c.claim_id.is_not(None))
     with cluster().read() as session:
         count = session.scalar(select(func.count()).select_from(machines).where(waiting))
-    for problem in catalogue.problems(cluster().settings(Settings).root):
+    for problem in (*catalogue.problems(settings.root), *(missing(settings.root) if settings.listen else ())):
         yield Problem(detail=problem, severity="warning")
     if count:
         said = f"{count} machine{'' if count == 1 else 's'} to be accepted: see /machines?state=quarantined."

@@ -17,6 +17,7 @@ from crowbar_core import NotFound, Refused, cluster
 from crowbar_provisioner.boot.answers import NotHere
 from crowbar_provisioner.boot.files import opened
 from crowbar_provisioner.describing import SHA256, Described, Folder, Found, Name, Tree, booted, gathered
+from crowbar_provisioner.images.build import OS as BUILT
 
 
 class Image(BaseModel):
@@ -155,7 +156,8 @@ def _image(root: Path, name: str) -> tuple[Image | None, str]:
     try:
         found = Image.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        return None, f"there is no image of it ({path})"
+        how = f": crowbar images build {name}, where the boot service runs" if name == BUILT else ""
+        return None, f"there is no image of it ({path}){how}"
     except (OSError, ValidationError, ValueError):
         return None, f"{path} does not describe an image"
     if found.os != name:

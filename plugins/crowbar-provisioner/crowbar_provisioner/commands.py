@@ -96,6 +96,14 @@ add_create(rules, "accept_rules", what="a rule", options=OPTIONS)
 add_update(rules, "accept_rules", what="a rule", options=OPTIONS)
 add_destroy(rules, "accept_rules", what="a rule")
 
+installations = noun("installations", "What was installed on which machine, and how far it is.")
+add_list(
+    installations, "installations", ("id", "node", "os", "state", "step", "percent", "detail", "begun_at"),
+    what="the installations, the newest first",
+    filters={"node": "Those of this node.", "os": "Those of this operating system.", "state": "Those in this state."},
+)  # fmt: skip
+add_show(installations, "installations", what="an installation")
+
 oses = noun("oses", "The operating systems that can be installed.")
 
 

@@ -104,6 +104,32 @@ def test_machines_that_do_not_take_what_they_asked_for_keep_nobody_waiting(site:
         big.write_bytes(old)
 
 
+def test_an_operator_is_told_what_machines_cannot_boot_without(site: Site) -> None:
+    def told() -> str:
+        return " ".join(one.detail for one in dict(site.bed.ask("status_checks"))["provisioner"])
+
+    image = site.root / "sledgehammer"
+    assert "Machines cannot boot" not in told()
+    (image / "initrd.img").rename(image / "gone")
+    try:
+        said = told()
+    finally:
+        (image / "gone").rename(image / "initrd.img")
+    assert f"there is no initrd.img in {image}: crowbar sledgehammer build, where the boot service runs." in said
+
+
+def test_what_is_missing_is_named_with_what_brings_it(tmp_path: Path) -> None:
+    image, loaders = loading.missing(tmp_path)
+    assert "there is no vmlinuz and no initrd.img in" in image
+    assert loaders.startswith("There is no ipxe.efi and no undionly.kpxe and no local.efi in ")
+    assert "apt-get install ipxe grub-efi-amd64-bin" in loaders
+    for place, names in (("loaders", loading.LOADERS), ("sledgehammer", ("vmlinuz", "initrd.img"))):
+        (tmp_path / place).mkdir()
+        for name in names:
+            (tmp_path / place / name).touch()
+    assert loading.missing(tmp_path) == []
+
+
 def test_loaders_are_made_of_what_packages_bring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "ipxe"
     source.mkdir()

@@ -199,6 +199,16 @@ def test_an_image_that_is_not_what_is_said_of_it_is_not_installed(
     assert said in site.browser.open("/oses")
 
 
+def test_of_an_image_that_is_not_there_the_command_that_makes_it_is_named(site: Site) -> None:
+    (site.root / "images" / "debian-12.json").rename(site.root / "images" / "debian-12.gone")
+    try:
+        said = site.web.get("/api/v2/oses/debian-12").json["problem"]
+    finally:
+        (site.root / "images" / "debian-12.gone").rename(site.root / "images" / "debian-12.json")
+    path = site.root / "images" / "debian-12.json"
+    assert said == f"there is no image of it ({path}): crowbar images build debian-12, where the boot service runs"
+
+
 def test_an_image_with_another_checksum_than_is_said_of_it_erases_nothing(
     site: Site, installation: Installation
 ) -> None:
@@ -248,6 +258,11 @@ def test_an_installer_that_fails_says_where_and_a_retry_begins_from_the_start(
     one.settle()
     assert one.state == "ERROR"
     assert "The installer failed in image: the checksum is wrong" in site.bed.why(ROLE, one.name)
+    listed = site.bed.cli("installations", "list", "--node", one.name, "--state", "failed", user="viewer")
+    [line] = [text for text in listed.stdout.splitlines() if one.name in text]
+    for word in ("debian-12", "failed", "image", "the checksum is wrong"):
+        assert word in line, listed.stdout
+    assert "the checksum is wrong" in site.bed.cli("installations", "show", line.split()[0], user="viewer").stdout
     assert machine.work()["work"] is None
     key = site.bed.node_role(ROLE, one.name).id
     assert site.web.put(f"/api/v2/node_roles/{key}/retry").status_code == 200

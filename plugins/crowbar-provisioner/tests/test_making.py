@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -93,6 +95,50 @@ def test_a_run_that_is_cancelled_takes_its_process_along(site: Site, tmp_path: P
     assert [str(one) for one in told] == ["the discovery image was not finished"]
     _await(lambda: _is_gone(pid))
     assert list((site.root / "sledgehammer").iterdir()) == []
+
+
+MOUNTED = 'mount -t tmpfs -o "$1" crowbar-test "$2" && shift 2 && exec "$@"'
+
+
+def on_a_small_disk(size: str, place: Path, *line: str) -> subprocess.CompletedProcess[str]:
+    """``line``, where a disk of that size is at ``place``."""
+    command = ["unshare", "--mount", "sh", "-c", MOUNTED, "sh", size, str(place), *line]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("line", [("images", "build", "debian-12"), ("sledgehammer", "build")])
+def test_a_full_disk_is_told_in_one_sentence_with_the_way_out(tmp_path: Path, line: tuple[str, ...]) -> None:
+    full = tmp_path / "files"
+    full.mkdir()
+    more = ("--cache", str(full / "cache")) if line[0] == "sledgehammer" else ()
+    words = [sys.executable, "-m", "crowbar_core.cli", *line, "--to", str(full / "boot"), *more]
+    done = on_a_small_disk("nr_inodes=1", full, *words)
+    said = f"Error: {full / 'boot'} cannot take the image: No space left on device: {full}"
+    assert (done.returncode, done.stderr.startswith(said)) == (1, True), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert " Make room there and in " in done.stderr
+
+
+PUT = """
+import sys
+from pathlib import Path
+from crowbar_provisioner.sledgehammer.packages import making, put
+place = Path(sys.argv[1])
+put(place, {"vmlinuz": b"old", "initrd.img": b"old"})
+try:
+    with making(place):
+        put(place, {"vmlinuz": b"new", "initrd.img": b"new" * 100_000})
+finally:
+    print(sorted((one.name, one.read_text()) for one in place.iterdir()))
+"""
+
+
+@pytest.mark.lab
+def test_a_disk_that_fills_up_in_the_end_leaves_the_kernel_and_its_drivers_as_they_were(tmp_path: Path) -> None:
+    done = on_a_small_disk("size=64k", tmp_path, sys.executable, "-c", PUT, str(tmp_path))
+    assert done.stdout.strip() == "[('initrd.img', 'old'), ('vmlinuz', 'old')]", done.stderr
+    assert "cannot take the image: No space left on device" in done.stderr
 
 
 @pytest.mark.vms

@@ -7,10 +7,10 @@ from werkzeug.wrappers import Request, Response
 from crowbar_core import cluster
 from crowbar_provisioner.boot.answers import NotHere, boot_of
 from crowbar_provisioner.boot.files import opened, sent
-from crowbar_provisioner.scripts import INITRD
+from crowbar_provisioner.scripts import INITRD, KERNEL
 from crowbar_provisioner.settings import Settings
 
-FILES = ("vmlinuz", INITRD)
+FILES = (KERNEL, INITRD)
 
 
 def give(request: Request, token: str, name: str) -> Response:

@@ -10,8 +10,6 @@ from crowbar_provisioner.boot.answers import base_of, script
 from crowbar_provisioner.boot.files import opened, sent
 from crowbar_provisioner.settings import Settings
 
-LOADERS = ("ipxe.efi", "undionly.kpxe", "local.efi")
-
 
 def first(request: Request) -> Response:
     return script(scripts.loader(base_of(request)))

@@ -9,9 +9,29 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from crowbar_provisioner.scripts import GRUB, GRUB_MODULES
+from crowbar_provisioner.scripts import GRUB, GRUB_MODULES, INITRD, KERNEL
 
 IPXE = Path("/usr/lib/ipxe")
+LOADERS = ("ipxe.efi", "undionly.kpxe", "local.efi")
+
+
+def missing(root: Path) -> list[str]:
+    """What no machine boots without, and which is not there: a sentence each, with the way out."""
+    said = []
+    image, loaders = root / "sledgehammer", root / "loaders"
+    lacks = [name for name in (KERNEL, INITRD) if not (image / name).is_file()]
+    if lacks:
+        said.append(
+            f"Machines cannot boot the discovery image: there is no {' and no '.join(lacks)} in {image}: crowbar "
+            "sledgehammer build, where the boot service runs."
+        )
+    lacks = [name for name in LOADERS if not (loaders / name).is_file()]
+    if lacks:
+        said.append(
+            f"There is no {' and no '.join(lacks)} in {loaders}: where the boot service runs, apt-get install ipxe "
+            "grub-efi-amd64-bin, and start it again."
+        )
+    return said
 
 
 def prepare(root: Path) -> list[str]:

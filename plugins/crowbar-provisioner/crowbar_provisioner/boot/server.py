@@ -36,7 +36,7 @@ from crowbar_provisioner.boot import (
     work,
 )
 from crowbar_provisioner.boot.answers import NotHere, Unauthorized, answer
-from crowbar_provisioner.boot.loading import prepare
+from crowbar_provisioner.boot.loading import LOADERS, prepare
 from crowbar_provisioner.boot.script import Scripts
 from crowbar_provisioner.inventory import LARGEST
 from crowbar_provisioner.settings import Settings
@@ -54,7 +54,7 @@ class Application:
     def __init__(self) -> None:
         self.routes: Sequence[tuple[str, re.Pattern[str], Endpoint]] = (
             ("GET", re.compile(r"/boot\.ipxe"), loader.first),
-            ("GET", re.compile(f"/({'|'.join(map(re.escape, loader.LOADERS))})"), loader.loader),
+            ("GET", re.compile(f"/({'|'.join(map(re.escape, LOADERS))})"), loader.loader),
             ("GET", re.compile(r"/ipxe"), Scripts().give),
             ("GET", re.compile(r"/b/([A-Za-z0-9_-]{43})/([a-z.]{1,32})"), image.give),
             ("GET", re.compile(r"/b/([A-Za-z0-9_-]{43})/answers/([a-z.-]{1,32})"), answer_file.give),

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crowbar_provisioner.sledgehammer.packages import BuildError, run
+from crowbar_provisioner.sledgehammer.packages import BuildError, making, put, run
 
 PREFIX = "crowbar-image-"
 """Of the directory in which one is made, beside where it will lie."""
@@ -83,6 +83,11 @@ def build(place: Path, *, kernel: str) -> Path:
     ``KERNELS``: cloud knows virtual machines alone. Takes root, some 70 CPU seconds and 1.5 GiB in ``place`` meanwhile.
     ``BuildError`` says what is missing.
     """
+    with making(place):
+        return _built(place, kernel)
+
+
+def _built(place: Path, kernel: str) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as directory:
         work = Path(directory)
@@ -94,9 +99,7 @@ def build(place: Path, *, kernel: str) -> Path:
         _make_disk(disk, work, root_mib)
         said = _described(disk)
         disk.rename(place / f"{OS}.raw")
-    new = place / f".{OS}.json.new"
-    new.write_text(json.dumps(said, indent=1) + "\n")
-    new.rename(place / f"{OS}.json")
+    put(place, {f"{OS}.json": (json.dumps(said, indent=1) + "\n").encode()})
     return place / f"{OS}.raw"
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from crowbar_provisioner.sledgehammer.archive import pack
 from crowbar_provisioner.sledgehammer.elf import needed
-from crowbar_provisioner.sledgehammer.packages import BuildError, fetch, real_kernel, run, unpack
+from crowbar_provisioner.sledgehammer.packages import BuildError, fetch, making, put, real_kernel, run, unpack
 
 KERNELS = ("cloud", "full")
 PACKAGES = (
@@ -102,10 +102,15 @@ class Image:
 
 
 def build(place: Path, *, kernel: str, cache: Path) -> Image:
-    """Make the image in the directory ``place``, whose files are replaced one by one when all are there.
+    """Make the image in the directory ``place``, whose files are replaced when all of the new ones are there.
 
     ``cache`` keeps packages. ``BuildError`` says what is missing.
     """
+    with making(place):
+        return _made(place, kernel, cache)
+
+
+def _made(place: Path, kernel: str, cache: Path) -> Image:
     packages = fetch([*PACKAGES, *MORE[kernel]], cache, alone=[real_kernel(kernel)])
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="crowbar-sledgehammer-") as directory:
@@ -120,10 +125,7 @@ def build(place: Path, *, kernel: str, cache: Path) -> Image:
         }
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in made.items()}
     made["SHA256SUMS"] = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
-    for name, content in made.items():
-        new = place / f".{name}.new"
-        new.write_bytes(content)
-        new.rename(place / name)
+    put(place, made)
     return Image(place=place, kernel=version, sums=sums)
 
 

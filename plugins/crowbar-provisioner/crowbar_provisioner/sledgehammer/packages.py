@@ -5,9 +5,12 @@ What this host has installed does not matter, and nothing of it changes: apt-get
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from crowbar_core import CrowbarError
@@ -18,6 +21,35 @@ class BuildError(CrowbarError):
 
     code = "build"
     status = 500
+
+
+@contextmanager
+def making(place: Path) -> Iterator[None]:
+    """``BuildError`` for what the system refuses meanwhile: a full disk, a place that cannot be written to."""
+    try:
+        yield
+    except OSError as problem:
+        why = problem.strerror or str(problem)[:200]
+        where = f": {problem.filename}" if problem.filename else ""
+        more = (
+            f" Make room there and in {tempfile.gettempdir()}, and begin again."
+            if problem.errno in (errno.ENOSPC, errno.EDQUOT)
+            else ""
+        )
+        raise BuildError(f"{place} cannot take the image: {why}{where}.{more}") from None
+
+
+def put(place: Path, files: Mapping[str, bytes]) -> None:
+    """All of them, in this order, or none: where one finds no room, what was there stays."""
+    new = {name: place / f".{name}.new" for name in files}
+    try:
+        for name, content in files.items():
+            new[name].write_bytes(content)
+        for name, path in new.items():
+            path.rename(place / name)
+    finally:
+        for path in new.values():
+            path.unlink(missing_ok=True)
 
 
 def run(line: Sequence[str], *, cwd: Path | None = None, given: bytes | None = None) -> bytes:
