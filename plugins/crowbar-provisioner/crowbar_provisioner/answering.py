@@ -4,6 +4,7 @@ boots is decided when it asks for its script.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from crowbar_provisioner import rescue, rescues
 from crowbar_provisioner.choosing import is_ours
 from crowbar_provisioner.machines import of_node, waking_all
 from crowbar_provisioner.sleeping import sleep
-from crowbar_provisioner.tables import machines, servers
+from crowbar_provisioner.tables import machines, macs, servers
 
 SERVER, DHCP = "provisioner-server", "dhcp-database"
 
@@ -33,9 +34,30 @@ def dhcp_strangers(session: Any) -> Mapping[str, Json]:
 
 @hookimpl
 def addresses_of(nodes: Sequence[NodeView], session: Any) -> Mapping[int, Sequence[str]]:
-    """The address from which a machine registered, with the token of its boot: there it was, whatever it says."""
-    asked = select(machines.c.node_id, machines.c.source).where(machines.c.node_id.in_([one.id for one in nodes]))
-    return {one.node_id: [one.source] for one in session.execute(asked).all() if one.source}
+    """The address from which a machine registered, with the token of its boot: there it was, whatever it says. In IPv6
+    those beside it that its cards make themselves, too: DHCPv6 may give each system that it boots another address.
+    """
+    asked = (
+        select(machines.c.node_id, machines.c.source, macs.c.mac)
+        .join(macs, macs.c.machine_id == machines.c.id, isouter=True)
+        .where(machines.c.node_id.in_([one.id for one in nodes]), machines.c.source != "")
+        .order_by(machines.c.node_id, macs.c.mac)
+    )
+    found: dict[int, list[str]] = {}
+    for one in session.execute(asked).all():
+        own = [one.source, beside(one.source, one.mac)] if one.mac else [one.source]
+        found[one.node_id] = list(dict.fromkeys([*found.get(one.node_id, []), *filter(None, own)]))
+    return found
+
+
+def beside(source: str, mac: str) -> str:
+    """The address that a card with this MAC makes itself (EUI-64) in the subnet of an IPv6 address; '' of another."""
+    known = ipaddress.ip_address(source)
+    if known.version == 4 or known.is_link_local or known.is_loopback:
+        return ""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    card = bytes([raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]])
+    return str(ipaddress.IPv6Address(known.packed[:8] + card))
 
 
 def files(session: Any) -> dict[str, Json]:

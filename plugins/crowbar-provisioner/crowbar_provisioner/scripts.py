@@ -110,11 +110,12 @@ def _whole(pattern: re.Pattern[str], text: str, what: str) -> str:
 
 GRUB = """\
 search --no-floppy --set=root --file /efi/boot/bootx64.efi --hint-efi=hd0,gpt2
-if [ -z "$root" ]; then exit; fi
 chainloader ($root)/efi/boot/bootx64.efi
 boot
+exit
 """
-"""The configuration inside ``local.efi``."""
+"""The configuration inside ``local.efi``, whose parser knows no conditions: where a line fails, the next one is done.
+The last one is for a disk without a loader, and leads back to the firmware."""
 GRUB_MODULES = (
     "part_gpt",
     "part_msdos",
@@ -125,5 +126,5 @@ GRUB_MODULES = (
     "boot",
     "normal",
     "configfile",
-    "test",
+    "minicmd",
 )

@@ -17,6 +17,8 @@ import crowbar_jig_script
 import crowbar_provisioner
 import pytest
 from crowbar_provisioner import catalogue, making
+from crowbar_provisioner.images import build
+from crowbar_provisioner.sledgehammer.packages import BuildError
 
 from crowbar_core import RunCancelled, Task
 from crowbar_core.testing import FakeJig, Testbed
@@ -68,6 +70,12 @@ def test_what_cannot_be_made_says_why_in_one_sentence_and_leaves_nothing(site: S
     said = "The discovery image cannot be made: The program apt-cache is missing: images are built on Debian"
     assert run.exit_reason.startswith(said)
     assert list((site.root / "sledgehammer").iterdir()) == []
+
+
+def test_an_image_of_a_host_without_the_tools_names_their_packages_before_it_begins(site: Site) -> None:
+    with pytest.raises(BuildError, match=r"missing: apt-get install dosfstools e2fsprogs fdisk .*mmdebstrap mtools"):
+        build.build(site.root / "images", kernel="cloud")
+    assert not (site.root / "images").exists()
 
 
 def test_a_run_that_is_cancelled_takes_its_process_along(site: Site, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from crowbar_provisioner import disks, scripts
+from crowbar_provisioner import answering, disks, scripts
 from crowbar_provisioner.choosing import Asking, choose
 from crowbar_provisioner.claims import Known, claim, name_of, same, uuid_of
 from crowbar_provisioner.inventory import Inventory, Registration, read
@@ -212,3 +212,15 @@ def test_what_is_reported_is_kept_as_discovery() -> None:
     found = said.discovery()
     assert (found["macs"], found["inventory"]["addresses"]) == ([MAC], ["10.0.0.7/24"])
     assert said.claim().serial == "<script>alert(1)</script>", "it is a text, which pages escape"
+
+
+@pytest.mark.parametrize(
+    "source, wanted",
+    [
+        ("fd00:77::dcdc:3", "fd00:77::5054:ff:fe77:1"),
+        ("2001:db8:0:7::1", "2001:db8:0:7:5054:ff:fe77:1"),
+        ("10.77.0.9", ""), ("::1", ""), ("fe80::1", ""),
+    ],
+)  # fmt: skip
+def test_the_address_that_a_card_makes_itself_is_known_by_its_mac(source: str, wanted: str) -> None:
+    assert answering.beside(source, "52:54:00:77:00:01") == wanted

@@ -16,6 +16,7 @@ from crowbar_jig_script.jig import ScriptJig
 from crowbar_lab.lab import Lab
 from crowbar_lab.netboot import NetBoot
 from crowbar_lab.testing import begin_inside
+from crowbar_provisioner.boot import loading
 from crowbar_provisioner.sledgehammer import build
 
 from crowbar_core.testing import Testbed
@@ -88,3 +89,16 @@ def test_a_bare_machine_is_discovered_accepted_and_managed(files: Path, tmp_path
                 print(f"{firmware}: from power-on to managed {vm.cpu_seconds():.1f} s of QEMU's processor time")
 
         begin_inside(lab, inside).result()
+
+
+def test_a_loader_that_finds_no_system_on_the_disk_leads_back(tmp_path: Path) -> None:
+    assert not [line for line in loading.prepare(tmp_path / "files") if "local.efi" in line]
+    with Lab.create("prov-vm-back", nodes=0, state_dir=tmp_path, owner=os.getpid()) as lab, NetBoot(lab) as boot:
+        boot.files["/local.efi"] = tmp_path / "files/loaders/local.efi"
+        boot.files["/back"] = "#!ipxe\nsleep 1000\n"
+        boot.files["/boot.ipxe"] = f"#!ipxe\nchain {boot.url}/local.efi ||\nchain {boot.url}/back\n"
+        [vm] = lab.add_vms(1, firmware="uefi", disks=(1,))
+        vm.power("on")
+        boot.await_request("/local.efi", seconds=BOOT_SECONDS)
+        boot.await_request("/back", seconds=BOOT_SECONDS)
+        assert "Unknown command" not in vm.console()

@@ -41,23 +41,22 @@ def test_a_machine_is_installed_and_managed_from_its_disk(with_image: Path, tmp_
     with place_in(tmp_path, **settings_of(with_image)) as place:
         ready(place, tmp_path)
         [vm] = place.lab.add_vms(1, firmware=firmware, disks=(2,), memory=768)
-        vm.power("on")
-        name = name_of(place, vm)
-        awaited(lambda: is_active(place, "crowbar-managed-node", name), lambda: told(place, vm))
-        discovered = vm.cpu_seconds()
-        place.api.post("node_roles", body={"node_id": name, "role_id": "provisioner-os-install"})
-        lines = [one["text"] for one in place.api.get("deployments", "system", "plan")["lines"]]
-        assert any("is ERASED, and debian-12 written to it" in one for one in lines), lines
-        place.api.put("deployments", "system", "commit")
-        awaited(lambda: is_active(place, "crowbar-installed-node", name), lambda: told(place, vm))
-        print(
-            f"{firmware}: to managed {discovered:.1f}, to installed {vm.cpu_seconds():.1f} s of QEMU's processor time"
-        )
-        awaited(lambda: not not_active(place), lambda: told(place, vm))
-        node = place.api.get("nodes", name)
-        assert (node["bootenv"], node["served_bootenv"], node["alive"]) == ("local", "local", True)
-        runs = [one["state"] for one in place.api.rows("runs", query={"node": name, "role": "provisioner-os-install"})]
-        assert runs == ["succeeded"]
+        node = discovered(place, vm)
+        install(place, node)
+        check_installed(place, vm, node)
+
+
+def test_a_machine_is_installed_and_managed_where_there_is_ipv6_alone(with_image: Path, tmp_path: Path) -> None:
+    with place_in(tmp_path, **settings_of(with_image)) as place:
+        ready(place, tmp_path, family=6)
+        assert [one["name"] for one in place.api.get("networks", "admin")["ranges"]] == ["host-v6"]
+        [vm] = place.lab.add_vms(1, ipv6_only=True, disks=(2,), memory=768)
+        node = discovered(place, vm)
+        assert ":" in place.api.get("machines", node)["source"]
+        install(place, node)
+        check_installed(place, vm, node)
+        addresses = place.api.get("nodes", node)["discovery"]["inventory"]["addresses"]
+        assert [one for one in addresses if ":" in one] == addresses != []
 
 
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])
@@ -81,11 +80,12 @@ def settings_of(files: Path) -> dict[str, str]:
     }
 
 
-def ready(place: Place, directory: Path) -> None:
-    """The first questions are answered, and what serves machines is set up."""
-    node, subnet = place.lab.nodes[0], str(place.lab.describe()["ipv4"])
+def ready(place: Place, directory: Path, *, family: int = 4) -> None:
+    """The first questions are answered, and what serves machines is set up. With 6, the network has IPv6 alone."""
+    node, subnet = place.lab.nodes[0], str(place.lab.describe()[f"ipv{family}"])
+    own = node.ipv4 if family == 4 else node.ipv6
     answers: dict[str, Any] = {
-        "machine": {"name": node.name, "address": f"{node.ipv4}/{subnet.partition('/')[2]}"},
+        "machine": {"name": node.name, "address": f"{own}/{subnet.partition('/')[2]}"},
         "network": {"conduit": "?1g1"}, "dhcp": None, "discovery": {"accept_subnet": subnet},
     }  # fmt: skip
     file = directory / "answers.yaml"
@@ -94,6 +94,33 @@ def ready(place: Place, directory: Path) -> None:
     assert said.returncode == 0, said.stderr
     settled = place.crowbar("converge", "--timeout", "240")
     assert (settled.returncode, not_active(place)) == (0, []), settled.stderr
+
+
+def discovered(place: Place, vm: LabVm) -> str:
+    """Switched on; returns the managed node that it becomes."""
+    vm.power("on")
+    name = name_of(place, vm)
+    awaited(lambda: is_active(place, "crowbar-managed-node", name), lambda: told(place, vm))
+    print(f"{vm.plan.firmware}: to managed {vm.cpu_seconds():.1f} s of QEMU's processor time")
+    return name
+
+
+def install(place: Place, node: str) -> None:
+    place.api.post("node_roles", body={"node_id": node, "role_id": "provisioner-os-install"})
+    lines = [one["text"] for one in place.api.get("deployments", "system", "plan")["lines"]]
+    assert any("is ERASED, and debian-12 written to it" in one for one in lines), lines
+    place.api.put("deployments", "system", "commit")
+
+
+def check_installed(place: Place, vm: LabVm, name: str) -> None:
+    """By one run, and from its disk."""
+    awaited(lambda: is_active(place, "crowbar-installed-node", name), lambda: told(place, vm))
+    print(f"{vm.plan.firmware}: to installed {vm.cpu_seconds():.1f} s of QEMU's processor time")
+    awaited(lambda: not not_active(place), lambda: told(place, vm))
+    node = place.api.get("nodes", name)
+    assert (node["bootenv"], node["served_bootenv"], node["alive"]) == ("local", "local", True)
+    runs = [one["state"] for one in place.api.rows("runs", query={"node": name, "role": "provisioner-os-install"})]
+    assert runs == ["succeeded"]
 
 
 def name_of(place: Place, vm: LabVm) -> str:
@@ -120,4 +147,4 @@ def awaited(question: Callable[[], bool], what: Callable[[], str]) -> None:
     deadline = time.monotonic() + BOOT_SECONDS
     while not question():
         assert time.monotonic() < deadline, what()
-        time.sleep(0.5)
+        time.sleep(0.2)

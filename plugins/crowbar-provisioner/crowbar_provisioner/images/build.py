@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 import struct
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,11 @@ PACKAGES = (
     "systemd-sysv", "udev", "openssh-server", "iproute2", "iputils-ping", "initramfs-tools",
     "zstd", "e2fsprogs", "netbase", "kmod", "ca-certificates",
 )  # fmt: skip
+TOOLS = {
+    "mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "sfdisk": "fdisk", "mkfs.vfat": "dosfstools", "mcopy": "mtools",
+    "grub-mkimage": "grub-common", "xxhsum": "xxhash",
+}  # fmt: skip
+LOADERS = {"i386-pc": "grub-pc-bin", "x86_64-efi": "grub-efi-amd64-bin"}
 SECTOR, MIB = 512, 1 << 20
 ESP_MIB, SPARE_MIB = 8, 24
 GRUB = Path("/usr/lib/grub")
@@ -65,10 +72,17 @@ EARLY_DRIVERS = {
     "full": (),
 }
 """What the initial RAM disk has of drivers; none named: all that disks may need."""
+DRIVERS = """#!/bin/sh
+[ "$1" != prereqs ] || exit 0
+. /usr/share/initramfs-tools/hook-functions
+manual_add_modules {drivers}
+"""
 MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer",  # they hold dpkg's lock when a role wants it
     "e2scrub_all.timer", "e2scrub_reap.service", "systemd-pstore.service", "sys-kernel-debug.mount",
     "sys-kernel-tracing.mount",
+    "getty-static.service",  # five more consoles than the first and the serial one
+    "systemd-journald-audit.socket",  # else the kernel audits each service that starts; auditd asks for it
 )  # fmt: skip
 DISK = """label: gpt
 start={bios}, size={mib}, type=21686148-6449-6E6F-744E-656564454649, name=bios
@@ -83,6 +97,7 @@ def build(place: Path, *, kernel: str) -> Path:
     ``KERNELS``: cloud knows virtual machines alone. Takes root, some 70 CPU seconds and 1.5 GiB in ``place`` meanwhile.
     ``BuildError`` says what is missing.
     """
+    check_tools()
     with making(place):
         return _built(place, kernel)
 
@@ -101,6 +116,14 @@ def _built(place: Path, kernel: str) -> Path:
         disk.rename(place / f"{OS}.raw")
     put(place, {f"{OS}.json": (json.dumps(said, indent=1) + "\n").encode()})
     return place / f"{OS}.raw"
+
+
+def check_tools() -> None:
+    """Before the minutes that all of it takes."""
+    missing = {package for tool, package in TOOLS.items() if shutil.which(tool) is None}
+    missing |= {package for kind, package in LOADERS.items() if not (GRUB / kind).is_dir()}
+    if missing:
+        raise BuildError(f"Programs that make an image are missing: apt-get install {' '.join(sorted(missing))}.")
 
 
 def sources() -> list[str]:
@@ -127,6 +150,10 @@ def _make_tree(tree: Path, kernel: str) -> None:
         (tree / "etc/systemd/system" / unit).symlink_to("/dev/null")
     for key in (tree / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
+    when = (tree / "usr").stat().st_mtime_ns
+    for place in ("etc", "var"):  # users and the like are as its packages want them: no start need see to that
+        (tree / place / ".updated").touch()
+        os.utime(tree / place / ".updated", ns=(when, when))
     (tree / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
     wants = tree / "etc/systemd/system/multi-user.target.wants"
     wants.mkdir(parents=True, exist_ok=True)
@@ -142,8 +169,10 @@ def _make_initrd(tree: Path, version: str, drivers: Sequence[str]) -> None:
     which = "list" if drivers else "most"
     directory = tree / "etc/initramfs-tools"
     (directory / "conf.d/crowbar").write_text(f"MODULES={which}\nCOMPRESS=zstd\nFSTYPE=ext4\n")
-    with (directory / "modules").open("a") as modules:
-        modules.writelines(f"{one}\n" for one in drivers)
+    if drivers:  # there, and loaded where their hardware is
+        hook = directory / "hooks/crowbar"
+        hook.write_text(DRIVERS.format(drivers=" ".join(drivers)))
+        hook.chmod(0o755)
     run(["chroot", str(tree), "update-initramfs", "-u", "-k", version])
 
 
@@ -172,9 +201,6 @@ def _make_loaders(work: Path) -> None:
     for kind, name, more in (
         ("i386-pc", "core.img", ("biosdisk",)), ("x86_64-efi", "bootx64.efi", ("efi_gop",)),
     ):  # fmt: skip
-        if not (GRUB / kind).is_dir():
-            package = "grub-pc-bin" if kind == "i386-pc" else "grub-efi-amd64-bin"
-            raise BuildError(f"GRUB for {kind} is missing: apt-get install {package}.")
         run(["grub-mkimage", "-O", kind, "-p", "/boot/grub", "-c", str(work / "early.cfg"), "-o", str(work / name),
              *more, *GRUB_MODULES])  # fmt: skip
     esp = work / "esp"
