@@ -217,6 +217,7 @@ class Server:
     home: Path
     kinds: tuple[str, ...]
     database: str = ""
+    wrapper: tuple[str, ...] = ()
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -249,8 +250,9 @@ class Server:
                     kind, ["--listen", f"fd://{self.door.fileno()}"]
                 )
                 with (self.home / f"{kind}.log").open("ab") as log:
+                    command = ["setpriv", "--pdeathsig=KILL", "--", *self.wrapper, *CROWBAR, kind, *words]
                     self.processes[kind] = self.lab.popen(
-                        ["setpriv", "--pdeathsig=KILL", "--", *CROWBAR, kind, *words], at=self.lab.nodes[0].name,
+                        command, at=self.lab.nodes[0].name,
                         env=self.environment, pass_fds=(self.door.fileno(),), stdin=subprocess.DEVNULL, stdout=log,
                         stderr=log, cwd="/", start_new_session=True,
                     )  # fmt: skip
@@ -388,8 +390,10 @@ def _is_at(machine: LightMachine, moment: str) -> bool:
 
 
 @contextlib.contextmanager
-def hall(home: Path, *, kinds: tuple[str, ...] = ("serve",), database: str = "") -> Iterator[Hall]:
-    """Without machines."""
+def hall(
+    home: Path, *, kinds: tuple[str, ...] = ("serve",), database: str = "", wrapper: tuple[str, ...] = ()
+) -> Iterator[Hall]:
+    """Without machines. ``wrapper``: the words before those that start a process of the server."""
     with contextlib.ExitStack() as made:
         lab = made.enter_context(
             Lab.create(f"hall-{os.getpid()}", nodes=1, state_dir=home / "lab", owner=os.getpid())
@@ -402,7 +406,7 @@ def hall(home: Path, *, kinds: tuple[str, ...] = ("serve",), database: str = "")
             "size": len(IMAGE), "disk_size": len(IMAGE), "root_partition": 3, "root_fs": "ext4",
         }  # fmt: skip
         (home / "files/images/debian-12.json").write_text(json.dumps(said))
-        server = Server(lab, home, kinds, database)
+        server = Server(lab, home, kinds, database, wrapper)
         made.callback(server.close)
         server.start()
         server.api.post("accept_rules", body={"name": "all", "subnet": str(lab.describe()["ipv4"])})

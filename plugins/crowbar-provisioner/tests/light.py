@@ -73,7 +73,7 @@ class Machine:
         """Asks for its script as iPXE does; the token in it is its own from now on."""
         asked = f"mac={self.macs[card]}&uuid={self.uuid}&serial={self.serial}&platform={self.platform}"
         answer = self.ask("GET", f"/ipxe?{asked}", token="")
-        assert answer.status == 200, answer.text
+        assert answer.status == 200, f"{answer.status} {answer.text}"
         self.script = answer.text
         hit = re.search(r"crowbar\.token=([A-Za-z0-9_-]{43}) ", self.script)
         self.token = hit[1] if hit else ""

@@ -1,10 +1,11 @@
-"""Installations whose server is killed, or whose machine loses its power, at every moment: each ends installed.
+"""Installations whose server is killed, or finds its disk full, or whose machine loses its power: each ends installed.
 
 The machines are light, and all that they talk to is real: a server of processes, an sshd each, power that can be cut.
 """
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -101,6 +102,31 @@ def test_with_processes_apart_on_postgresql_a_machine_installs_while_each_of_the
         late.open()
         for what in ("boot", "server"):
             site.server.kill(what)
+        for machine in (early, late):
+            check_installed(site, machine)
+
+
+SMALL = 'cp -a "$1" "$1.made" && mount -t tmpfs -o size=12m x "$1" && cp -a "$1.made/." "$1" && shift && exec "$@"'
+
+
+def test_while_the_disk_under_the_server_is_full_machines_wait_and_then_they_are_installed(tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    with hall(tmp_path, wrapper=("unshare", "--mount", "sh", "-c", SMALL, "sh", data)) as site:
+        early, late = site.add(2)
+        early.closed, late.closed = {"script"}, {"image"}
+        site.install(early, late)
+        for machine, moment in ((early, "script"), (late, "image")):
+            wait(site, partial(halts, machine, moment), f"{machine.node} at {moment}")
+        inside = ["nsenter", f"--mount=/proc/{site.server.pid_of('server')}/ns/mnt", "--", "sh", "-c"]
+        subprocess.run([*inside, f"cat /dev/zero >{data}/filler 2>/dev/null; true"], check=True, timeout=20)
+        wait(site, lambda: site.api.outside("readyz", accept=(503,))[0] == 503, "the disk is full")
+        for machine in (early, late):
+            machine.waits = ""
+            machine.open()
+        for machine in (early, late):
+            wait(site, lambda: "disk is full" in machine.waits, f"{machine.node} is told to come again")  # noqa: B023
+            assert machine.waits.startswith("503 "), machine.waits
+        subprocess.run([*inside, f"rm {data}/filler"], check=True, timeout=20)
         for machine in (early, late):
             check_installed(site, machine)
 
