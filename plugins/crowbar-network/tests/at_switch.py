@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +34,8 @@ addr add fd00:{vlan}::2/64 dev sw0.{vlan} nodad
 """ for vlan in VLANS)  # fmt: skip
 """The switch itself answers in each of them."""
 RUNS = itertools.count(1)
+PAUSE = 0.05
+"""Seconds from one of the packets of ``pinged`` to the next."""
 LOCKED_OUT = "no new connection to an admin address"
 
 
@@ -132,3 +136,19 @@ def answering(lab: Lab, addresses: Iterable[str]) -> set[str]:
     """Those at which the node answers the switch."""
     asked = "".join(f"{{ ping -n -c1 -W1 {one} >/dev/null && echo {one}; }} & " for one in addresses)
     return set(lab.run_in_switch(["sh", "-c", f"{asked} wait"], check=True).stdout.split())
+
+
+@contextlib.contextmanager
+def pinged(lab: Lab, addresses: Iterable[str]) -> Iterator[dict[str, float]]:
+    """While the node is pinged at these from the switch; then it is known for how many seconds each did not answer."""
+    asked = list(addresses)
+    each = f"ping -nqi{PAUSE} -w120 $one >of-$one 2>&1 </dev/null & echo $! >>pings"
+    begin = f"cd /run; for one; do {each}; done; sleep 1"
+    lab.run_in_switch(["sh", "-c", begin, "sh", *asked], check=True)
+    silent: dict[str, float] = {}
+    yield silent
+    end = 'cd /run; sleep 1; kill -INT $(cat pings); sleep 1; for one; do cat "of-$one"; rm "of-$one"; done; rm pings'
+    said = lab.run_in_switch(["sh", "-c", end, "sh", *asked], check=True).stdout
+    counted = re.findall(r"(\d+) packets transmitted, (\d+) received", said)
+    for address, (sent, received) in zip(asked, counted, strict=True):
+        silent[address] = (int(sent) - int(received)) * PAUSE

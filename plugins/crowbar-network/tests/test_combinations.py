@@ -6,6 +6,7 @@ All ways stand on the node at once, each on a pair of cards of its own, and each
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,7 @@ from crowbar_lab.lab import Lab
 from crowbar_lab.testing import rack_fixture
 
 from .at_switch import (
+    MODES,
     NODE,
     PAIRS,
     STACKS,
@@ -23,6 +25,7 @@ from .at_switch import (
     cards_of,
     eventually,
     network,
+    pinged,
     set_ports,
     site_of,
     view_of,
@@ -32,6 +35,10 @@ from .at_switch import (
 pytestmark = pytest.mark.lab
 
 rack = rack_fixture(nodes=2, cards=2 * len(STACKS))
+MOST_LOST = 1.5
+"""Seconds without an answer after a cable was pulled. A bond looks at its cards every 0.1 s; then both ends, on one
+processor that others have too, tell each other. One of 802.3ad that waited for LACP alone would take 3.
+"""
 ROUNDS = [(bridge, families) for bridge in ("", "bridge") for families in ("4", "6", "46")]
 
 
@@ -65,10 +72,31 @@ def test_traffic_passes(rack: Lab, site: Site, bridge: str, families: str) -> No
         names |= {f"br-{wanted[pair]['name']}"} if bridge else set()
     assert {one["name"] for one in shown if one["kind"] != "nic"} == names
 
-    bundled = [cards_of(pair) for pair in PAIRS if wanted[pair]["team_mode"] is not None]
+    bundled = [pair for pair in PAIRS if wanted[pair]["team_mode"] is not None]
+    at_bonds = [text.partition("/")[0] for pair in bundled for text in wanted[pair]["addresses"]]
+    partners = sum(wanted[pair]["team_mode"] == MODES["802.3ad"] for pair in bundled)
     for lost in (0, 1):  # without the second, the first must have come back
-        for cards in bundled:
-            rack.cable(NODE, cards[lost], up=False)
-        eventually(lambda: answering(rack, expected) == expected)
-        for cards in bundled:
-            rack.cable(NODE, cards[lost], up=True)
+        eventually(lambda: whole(rack, partners))
+        with pinged(rack, at_bonds) as silent:
+            for pair in bundled:
+                rack.cable(NODE, cards_of(pair)[lost], up=False)
+            eventually(lambda: answering(rack, expected) == expected)
+        print({address: round(seconds, 2) for address, seconds in silent.items()})
+        assert max(silent.values()) <= MOST_LOST, silent
+        for pair in bundled:
+            rack.cable(NODE, cards_of(pair)[lost], up=True)
+
+
+def whole(rack: Lab, partners: int) -> bool:
+    """Whether all cards of all bonds of the node are in use again, those of 802.3ad at both ends."""
+    show = ["ip", "-d", "-j", "link", "show"]
+    ends = (rack.console(NODE, show, check=True).stdout, rack.run_in_switch(show, check=True).stdout)
+    for said in ends:
+        infos = [one["linkinfo"] for one in json.loads(said) if "linkinfo" in one]
+        members = [one["info_slave_data"]["mii_status"] for one in infos if one.get("info_slave_kind") == "bond"]
+        ports = [one["info_data"].get("ad_info", {}).get("num_ports") for one in infos
+                 if one.get("info_kind") == "bond" and one["info_data"]["mode"] == "802.3ad"]  # fmt: skip
+        if {*members} != {"UP"} or ports != [2] * partners:
+            print(members, ports)
+            return False
+    return True
