@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,8 @@ class Place:
     api: Client
     environment: dict[str, str]
     directory: Path
+    settings: dict[str, str]
+    process: subprocess.Popen[bytes]
 
     def log_in(self, password: str) -> None:
         """From now on with another password."""
@@ -30,11 +35,32 @@ class Place:
         self.api.close()
         self.api = Client(Target(url=self.environment["CROWBAR_URL"], user="admin", password=password, direct=True))
 
+    def kill_server(self) -> None:
+        """kill -9, all of it at once; returns when it is at work again."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+        port = int(self.environment["CROWBAR_URL"].rpartition(":")[2])
+        await_free(port)
+        where = {"settings": self.settings, "at": self.lab.nodes[0].name}
+        self.process, url = server.start(self.lab, self.directory, port=port, **where)
+        assert url == self.environment["CROWBAR_URL"]
+        server.wait_ready(self.process, self.api, self.directory)
+
     def crowbar(self, *args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "crowbar_core.cli", *args], env=self.environment, capture_output=True, text=True,
             timeout=300, check=False,
         )  # fmt: skip
+
+
+def await_free(port: int) -> None:
+    """Until the last process that listened there has gone."""
+    until = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return
+        assert time.monotonic() < until, f"something still listens at port {port}"
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -61,6 +87,7 @@ def place_in(tmp_path: Path, **settings: str) -> Iterator[Place]:
             **os.environ, "CROWBAR_URL": url, "CROWBAR_USER": "admin", "CROWBAR_PASSWORD": password,
             "HOME": str(tmp_path), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
         }  # fmt: skip
-        place = Place(lab=lab, api=api, environment=environment, directory=tmp_path)
+        place = Place(lab=lab, api=api, environment=environment, directory=tmp_path, settings=settings, process=process)
         made.callback(lambda: place.api.close())
+        made.callback(lambda: server.end(place.process))
         yield place

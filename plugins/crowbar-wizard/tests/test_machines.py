@@ -17,6 +17,7 @@ from crowbar_provisioner.sledgehammer import build
 from .conftest import Place, place_in
 
 pytestmark = [pytest.mark.vms, pytest.mark.timeout(2400)]
+SOME = 32 << 20
 BOOT_SECONDS = 900.0  # of a busy host; an idle one takes a tenth of it
 
 
@@ -57,6 +58,35 @@ def test_a_machine_is_installed_and_managed_where_there_is_ipv6_alone(with_image
         check_installed(place, vm, node)
         addresses = place.api.get("nodes", node)["discovery"]["inventory"]["addresses"]
         assert [one for one in addresses if ":" in one] == addresses != []
+
+
+def test_power_cut_while_the_image_is_written_and_a_server_killed_while_the_machine_restarts(
+    with_image: Path, tmp_path: Path
+) -> None:
+    with place_in(tmp_path, **settings_of(with_image)) as place:
+        ready(place, tmp_path)
+        [vm] = place.lab.add_vms(1, firmware="bios", disks=(2,), memory=768)
+        node = discovered(place, vm)
+        install(place, node)
+
+        def row() -> dict[str, Any]:
+            found: list[dict[str, Any]] = list(place.api.rows("installations", query={"node": node}))
+            return found[-1] if found else {"state": "", "step": "", "percent": 0}
+
+        def in_the_midst() -> bool:
+            return row()["step"] == "image" and vm.disk().stat().st_blocks * 512 > SOME
+
+        awaited(in_the_midst, lambda: f"{row()} {told(place, vm)}")
+        vm.power("off")
+        assert (row()["state"], row()["step"]) == ("writing", "image"), "it was in the midst of it"
+        vm.power("on")
+        awaited(lambda: row()["state"] == "restarting", lambda: f"{row()} {told(place, vm)}")
+        place.kill_server()
+        check_installed(place, vm, node)
+        lines = [one["what"] for one in place.api.get("machines", node, query={"fields": "timeline"})["timeline"]]
+        assert [lines.count(f"install: {one}") for one in ("begins", "image begun", "installed done", "done")] == [
+            1, 2, 1, 1,
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])
