@@ -153,17 +153,17 @@ def _os(root: Path, one: Found) -> Os:
 
 def _image(root: Path, name: str) -> tuple[Image | None, str]:
     path = root / "images" / f"{name}.json"
+    how = f": crowbar images build {name}, where the boot service runs" if name == BUILT else ""
     try:
         found = Image.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        how = f": crowbar images build {name}, where the boot service runs" if name == BUILT else ""
         return None, f"there is no image of it ({path}){how}"
     except (OSError, ValidationError, ValueError):
-        return None, f"{path} does not describe an image"
+        return None, f"{path} does not describe an image{how}"
     if found.os != name:
-        return None, f"{path} describes {found.os}"
+        return None, f"{path} describes {found.os}{how}"
     problem = _differs(root, ("images", found.file), found.size, f"its image {found.file}")
-    return (None, problem) if problem else (found, "")
+    return (None, f"{problem}{how}") if problem else (found, "")
 
 
 def _tree(root: Path, said: Described) -> tuple[Tree | None, str]:
@@ -174,9 +174,9 @@ def _tree(root: Path, said: Described) -> tuple[Tree | None, str]:
     except FileNotFoundError:
         return None, f"there is no tree of it ({path}): {how}, where the boot service runs"
     except (OSError, ValidationError, ValueError):
-        return None, f"{path} does not describe a tree"
+        return None, f"{path} does not describe a tree: {how}"
     if found.os != said.name:
-        return None, f"{path} describes {found.os}"
+        return None, f"{path} describes {found.os}: {how}"
     if said.needs_mirror and not found.mirror:
         return None, f"its tree names no mirror, from which its installer has its packages: {how}"
     for name in booted(said):
@@ -185,7 +185,7 @@ def _tree(root: Path, said: Described) -> tuple[Tree | None, str]:
             return None, f"its tree was added without {name}: {how}"
         problem = _differs(root, ("trees", said.name, *name.split("/")), file.size, f"{name} of its tree")
         if problem:
-            return None, problem
+            return None, f"{problem}: {how}"
     return found, ""
 
 

@@ -85,7 +85,9 @@ def test_without_a_tree_the_command_that_adds_one_is_named(site: Site, tmp_path:
         assert text in shown
     assert said["sha256"] in site.bed.cli("oses", "show", "ubuntu-12.04").stdout
     (site.root / "trees" / "ubuntu-12.04" / "linux").write_bytes(b"less")
-    assert the(site, "ubuntu-12.04")["problem"] == "linux of its tree has 4 bytes, not 600"
+    problem = the(site, "ubuntu-12.04")["problem"]
+    again = "crowbar oses add-tree ubuntu-12.04 DIRECTORY --mirror URL"
+    assert problem == f"linux of its tree has 4 bytes, not 600: {again}"
     shutil.rmtree(site.root / "trees" / "ubuntu-12.04")
     (site.root / "trees" / "ubuntu-12.04.json").unlink()
 
