@@ -26,7 +26,9 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, what shares namespaces or a browser stays on one of them; long tests go first."""
+    """With several workers, what shares namespaces or a browser stays on one of them, unless it names a group of its
+    own; long tests go first.
+    """
     for item in items:
         for name in ("lab", "browser", "celery"):
             if item.get_closest_marker(name) and not item.get_closest_marker("xdist_group"):

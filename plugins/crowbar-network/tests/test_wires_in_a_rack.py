@@ -23,7 +23,7 @@ from crowbar_network.jig import NetworkJig
 
 from crowbar_core.testing import Testbed
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900), pytest.mark.xdist_group("wires")]
 
 rack = rack_fixture(nodes=6, cards=3)
 API = "/api/v2"

@@ -16,7 +16,7 @@ from crowbar_core.testing import PostgresServer
 
 from .hall import DONE, Hall, LightMachine, hall
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("hall")]
 STEPS = ["serving", "booting", "installing", "leaving", "restarting"]
 OF_MOMENT = {"script": "booting", "register": "booting", "restart": "restarting", "local": "restarting"}
 """The step of its run in which the machine halts; else installing."""
