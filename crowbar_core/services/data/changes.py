@@ -117,30 +117,28 @@ def refresh_soon(turn: Turn, rows: Collection[Any]) -> None:
     """Let those of ``refreshing.to_run_again`` that are ACTIVE or in TRANSITION run once more, when their roles have
     gathered what else changes.
     """
-    by_gather: dict[float, list[int]] = defaultdict(list)
-    for row in rows:
-        if row.state in (ACTIVE, TRANSITION):
-            by_gather[_gather(turn, row)].append(row.id)
-            turn.moves.woken.add(row.node_id)
-    for gather, ids in by_gather.items():
+    for gather, ids in _by_gather(turn, [row for row in rows if row.state in (ACTIVE, TRANSITION)]).items():
         refreshing.ask_for(turn.session, turn.store, turn.now, ids, gather)
         turn.delayed = turn.delayed or gather > 0
 
 
-def _gather(turn: Turn, row: Any) -> float:
-    known = turn.registry.roles.get(row.role)
-    return known.role.gather if known else 0.0
+def _by_gather(turn: Turn, rows: Collection[Any]) -> Mapping[float, Collection[int]]:
+    """How long their roles gather, in seconds -> these, whose nodes are woken."""
+    found: dict[float, list[int]] = defaultdict(list)
+    for row in rows:
+        known = turn.registry.roles.get(row.role)
+        found[known.role.gather if known else 0.0].append(row.id)
+        turn.moves.woken.add(row.node_id)
+    return found
 
 
 def try_failed(turn: Turn, rows: Collection[Any]) -> None:
     """Try those of ``refreshing.to_run_again`` again that are in ERROR because their last run failed; those that wait
     for their next try when their roles have gathered what else changes.
     """
-    for row in rows:
-        if row.state == TODO:
-            refreshing.try_soon(turn.session, turn.store, turn.now, [row.id], _gather(turn, row))
-            turn.moves.woken.add(row.node_id)
-            turn.delayed = True
+    for gather, ids in _by_gather(turn, [row for row in rows if row.state == TODO]).items():
+        refreshing.try_soon(turn.session, turn.store, turn.now, ids, gather)
+        turn.delayed = True
     failed = [row for row in rows if row.state == ERROR]
     if failed:
         transitions.send_back(

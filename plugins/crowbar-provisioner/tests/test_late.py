@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from crowbar_core import SetHammer
-
 from .conftest import Bmc, Site
 from .light import Machine
 from .test_installing import IMAGE, ROLE, Installation, describe
@@ -28,22 +26,15 @@ def one(site: Site) -> Iterator[Installation]:
     (site.root / "images" / "debian-12.raw").write_bytes(IMAGE)
     describe(site)
     known = str(uuid.uuid4())
-    machine = site.machine(uuid=known, serial=f"S-{known[:8]}")
-    machine.power_on()
-    name = machine.registered()["node"]
-    machine.ask("POST", "/v1/alive", {"alive": True})
-    site.accept(name)
-    site.bed.apply(SetHammer(node=name, name="bmc"))
-    site.bed.anneal_until_quiet()
-    found = Installation(site, machine)
-    found.begin()
-    assert (found.step, Bmc.told[-1]) == ("booting", (name, "reset"))
-    wait(site, 2)
-    found.settle()
-    assert found.state == "ERROR"
-    wait(site, 3)
-    yield found
-    site.web.delete(f"/api/v2/nodes/{name}?force=true")
+    for machine in site.managed(uuid=known, serial=f"S-{known[:8]}"):
+        found = Installation(site, machine)
+        found.begin()
+        assert (found.step, Bmc.told[-1]) == ("booting", (found.name, "reset"))
+        wait(site, 2)
+        found.settle()
+        assert found.state == "ERROR"
+        wait(site, 3)
+        yield found
 
 
 def wait(site: Site, hours: float) -> None:
@@ -106,14 +97,7 @@ def test_a_boot_that_was_announced_and_not_ordered_comes_soon_or_waits(site: Sit
 
 
 def test_a_machine_of_which_only_its_card_is_known_is_not_known_well_enough(site: Site) -> None:
-    machine = site.machine()
-    machine.power_on()
-    name = machine.registered()["node"]
-    machine.ask("POST", "/v1/alive", {"alive": True})
-    site.accept(name)
-    site.bed.apply(SetHammer(node=name, name="bmc"))
-    site.bed.anneal_until_quiet()
-    found = Installation(site, machine)
-    found.begin()
-    wait(site, 1)
-    assert not boots(machine)
+    for machine in site.managed():
+        Installation(site, machine).begin()
+        wait(site, 1)
+        assert not boots(machine)

@@ -41,17 +41,9 @@ def machine(site: Site, policy: None) -> Iterator[Machine]:
     (site.root / "images" / "debian-12.raw").write_bytes(IMAGE)
     describe(site)
     number = next(site.numbers)
-    made = site.machine(serial=f"S-{number}", uuid=f"11111111-2222-3333-4444-{number:012}")
-    made.power_on()
-    name = made.registered()["node"]
-    made.ask("POST", "/v1/alive", {"alive": True})
-    site.accept(name)
-    site.bed.apply(SetHammer(node=name, name="bmc"))
-    site.bed.anneal_until_quiet()
-    look(site)
-    Bmc.told.clear()
-    yield made
-    site.web.delete(f"/api/v2/nodes/{name}?force=true")
+    for made in site.managed(serial=f"S-{number}", uuid=f"11111111-2222-3333-4444-{number:012}"):
+        look(site)
+        yield made
 
 
 def look(site: Site, minutes: float = 0) -> None:

@@ -8,19 +8,19 @@ hint ``stay_on``, or one that no hammer could switch on again.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, exists, insert, select, update
 
 from crowbar_core import Change, CrowbarError, Power, Refused, cluster
 from crowbar_core.tables import node_roles, nodes, roles
-from crowbar_provisioner import accepting, rescues
+from crowbar_provisioner import accepting
 from crowbar_provisioner.choosing import ACCEPTED
 from crowbar_provisioner.machines import Machine, get, happened
 from crowbar_provisioner.sleeping.policies import minutes_by_home, minutes_by_node, quiet_roles
-from crowbar_provisioner.tables import machines, powers, sleeps
+from crowbar_provisioner.tables import machines, powers, rescues, sleeps
 
 MOST = 100
 """Machines that are switched off in one minute."""
@@ -28,18 +28,11 @@ _SETTLED = timedelta(minutes=10)
 _ACTIVE = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Bound:
     """What is bound to a node. ``work``: the first role that is none of a discovered machine's."""
 
     work: str = ""
-    waits: bool = False
-    runs: int = 0
-
-
-@dataclass(kw_only=True)
-class _Tally:
-    work: list[str] = field(default_factory=list)
     waits: bool = False
     runs: int = 0
 
@@ -131,9 +124,9 @@ def is_asleep(session: Any, node_id: int) -> bool:
 def against(session: Any, machine: Machine) -> str:
     """Why it stays on, a clause; '' where nothing is against it."""
     row = session.execute(_candidates().where(machines.c.id == machine.id)).first()
-    if row is None or (problem := _stays(session, row, _bound(session, [machine.node_id]))) is None:
+    if row is None:
         return "only an accepted, available machine that is alive is"
-    return problem
+    return _stays(row, _bound(session, [machine.node_id]))
 
 
 def _candidates() -> Any:
@@ -141,6 +134,7 @@ def _candidates() -> Any:
         select(
             machines.c.id, machines.c.joined, machines.c.released, nodes.c.id.label("node_id"),
             nodes.c.name.label("node"), nodes.c.deployment_id, nodes.c.hint, nodes.c.admin,
+            exists().where(rescues.c.node_id == nodes.c.id).label("rescued"),
         )
         .join(nodes, nodes.c.id == machines.c.node_id)
         .where(machines.c.state == ACCEPTED, machines.c.claim_id.is_(None), nodes.c.alive, nodes.c.available)
@@ -148,7 +142,7 @@ def _candidates() -> Any:
     )  # fmt: skip
 
 
-def _stays(session: Any, row: Any, bound: dict[int, Bound]) -> str:
+def _stays(row: Any, bound: dict[int, Bound]) -> str:
     has = bound.get(row.node_id, Bound())
     if row.admin:
         return "it is an admin node"
@@ -156,13 +150,11 @@ def _stays(session: Any, row: Any, bound: dict[int, Bound]) -> str:
         return "it has joined with what it runs, and was not released"
     if row.hint.get("stay_on"):
         return "its hint stay_on says that it stays on"
-    if rescues.of_node(session, row.node_id) is not None:
+    if row.rescued:
         return "it is in rescue"
     if has.work:
         return f"{has.work} is bound to it"
-    if has.waits:
-        return "there is work to do on it"
-    return ""
+    return "there is work to do on it" if has.waits else ""
 
 
 def _bound(session: Any, node_ids: list[int] | None = None) -> dict[int, Bound]:
@@ -176,14 +168,14 @@ def _bound(session: Any, node_ids: list[int] | None = None) -> dict[int, Bound]:
     )
     if node_ids is not None:
         asked = asked.where(node_roles.c.node_id.in_(node_ids))
-    found: dict[int, _Tally] = defaultdict(_Tally)
+    found: dict[int, Bound] = defaultdict(Bound)
     for one in session.execute(asked).all():
-        tally = found[one.node_id]
-        tally.runs += one.run_count
-        tally.waits |= one.state != _ACTIVE
+        has = found[one.node_id]
+        has.runs += one.run_count
+        has.waits |= one.state != _ACTIVE
         if one.name not in quiet:
-            tally.work.append(one.name)
-    return {key: Bound(work=(one.work or [""])[0], waits=one.waits, runs=one.runs) for key, one in found.items()}
+            has.work = has.work or one.name
+    return found
 
 
 # ---------------------------------------------------------------- the minute's work
@@ -197,7 +189,7 @@ def _idle(session: Any, homes: dict[int, float], told: dict[str, float]) -> list
     """Rows of machines that nothing keeps on, each with how many runs its noderoles had."""
     rows = [one for one in session.execute(_candidates()).all() if _minutes(one, homes, told) > 0]
     bound = _bound(session) if rows else {}
-    return [(one, bound.get(one.node_id, Bound()).runs) for one in rows if not _stays(session, one, bound)]
+    return [(one, bound.get(one.node_id, Bound()).runs) for one in rows if not _stays(one, bound)]
 
 
 def _to_sleep(session: Any, homes: dict[int, float], told: dict[str, float]) -> list[Any]:
