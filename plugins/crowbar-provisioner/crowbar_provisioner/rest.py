@@ -153,7 +153,7 @@ class Wish(Body):
     keys: Annotated[list[Annotated[str, Field(max_length=4300)]], Field(max_length=defaults.MOST_KEYS)] = Field(
         default_factory=list
     )
-    reset: bool = True
+    reset: bool = False
 
 
 @rest.put("/machines/<machine>/install")
