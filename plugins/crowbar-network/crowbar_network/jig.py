@@ -7,6 +7,7 @@ at its next start is written then and not before. Whoever dies in between, the n
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -56,8 +57,9 @@ _LOGIN = 3.0
 _LAST_CALL = 1.5
 """Seconds before the switch leads back, at which one stops looking and says so."""
 _AFTER = 30.0
+_MORE = 4
+"""This part of the time limit a node that is slow is given more at a time, at least; and ``_LONGER`` of it in all."""
 _LONGER = 4
-"""How often a node that is slow may wait for ``keep_within`` from then on."""
 
 
 class NetworkJig(Jig):
@@ -232,9 +234,7 @@ class _Run:
         gone = {*found.touched} - {link.name for link in links}
         verdict = Verdict(unheard=unheard, late=began + limit - _LAST_CALL, earlier=earlier)
         try:
-            while (now := time.monotonic()) < verdict.late and not (
-                task.cancelled.is_set() or verdict.stands(self.settings.patience, now=now)
-            ):
+            while not (task.cancelled.is_set() or verdict.is_over(self.settings.patience, now=time.monotonic())):
                 kept = self._look_once(new, change, addresses, links, gone, taken, files, verdict)
                 if kept is not None:
                     self.remote.forget(task.node, task.address)
@@ -270,7 +270,9 @@ class _Run:
         """The state that was kept; None: not yet, ``verdict`` has why."""
         for address in addresses:
             try:
-                state = look(new, self.task.node, address, timeout=max(1.0, min(_ASK, verdict.late - time.monotonic())))
+                asked = time.monotonic()
+                state = look(new, self.task.node, address, timeout=max(1.0, min(_ASK, verdict.end - asked)))
+                verdict.looking = time.monotonic() - asked
                 if not state.busy:
                     return None  # it has been led back: what is there now says nothing of what was tried
                 if not state.proven:
@@ -282,8 +284,8 @@ class _Run:
                     verdict.found(wrong, now=time.monotonic(), passing=True)
                     return None
                 verdict.has_passed()
-                if verdict.is_slow(self.settings.keep_within, now=time.monotonic()):
-                    self._wait_longer(new, change, address, verdict)
+                if lacking := verdict.lacks(now=time.monotonic()):
+                    self._wait_longer(new, change, address, verdict, lacking)
                 if problem := self._doubled(new, address, taken, links, verdict):
                     verdict.found(problem, now=time.monotonic())
                     return None
@@ -293,7 +295,7 @@ class _Run:
                 if problem := self._others_answer(new, address, taken, links, verdict):
                     verdict.found(problem, now=time.monotonic())
                     return None
-                if time.monotonic() > verdict.late:
+                if time.monotonic() > verdict.end:
                     return None
                 answer = new.ask(
                     self.task.node, address, program.keep(change, files.files, files.copies, files.gone), timeout=_ASK
@@ -307,12 +309,14 @@ class _Run:
                     verdict.first = f"{NO_WAY_IN}: {refused.detail}"
         return None
 
-    def _wait_longer(self, new: Remote, change: str, address: str, verdict: Verdict) -> None:
-        limit, asked = self.settings.keep_within, time.monotonic()
-        text = program.longer(change, limit=limit, often=_LONGER)
+    def _wait_longer(self, new: Remote, change: str, address: str, verdict: Verdict, lacking: float) -> None:
+        limit, name = self.settings.keep_within, self.task.node.name
+        more = math.ceil(max(lacking, limit / _MORE))
+        text = program.longer(change, more=more, most=_LONGER * limit)
         if new.ask(self.task.node, address, text, timeout=_ASK).out.strip().endswith("longer"):
-            verdict.late = asked + limit - _LAST_CALL
-            self.task.log(f"nothing is wrong by now, and {self.task.node.name} is slow: it waits {limit} s longer")
+            if not verdict.longer:
+                self.task.log(f"nothing is wrong by now, and {name} is slow: it waits longer than {limit} s")
+            verdict.longer += more
 
     def _doubled(
         self, new: Remote, address: str, taken: Sequence[Config], links: Sequence[Link], verdict: Verdict

@@ -101,9 +101,9 @@ def keep(change: str, files: Mapping[str, str], copies: Mapping[str, str], gone:
     return _program({"id": _checked(change)}, _filing(files, copies, gone), part("keep"))
 
 
-def longer(change: str, *, limit: int, often: int) -> str:
-    """``limit`` in seconds from when the node hears it; ``often`` is how often it may be said of one change."""
-    return _program({"id": _checked(change), "limit": str(limit), "often": str(often)}, part("longer"))
+def longer(change: str, *, more: int, most: int) -> str:
+    """``more``: seconds that the switch waits longer; it allows ``most`` of them for one change."""
+    return _program({"id": _checked(change), "more": str(more), "most": str(most)}, part("longer"))
 
 
 def write(files: Mapping[str, str], copies: Mapping[str, str], gone: Collection[str]) -> str:

@@ -14,6 +14,10 @@ NO_WAY_IN = "no new connection to an admin address"
 SETTLING = "duplicate address detection has not ended"
 NO_TIME = "it took too long to be looked at; a longer keep_within gives a slow machine the time"
 TIMES = 3
+CHECKS = 1.0
+"""Seconds that who answers, and who does not, are waited for."""
+PACE = 3
+"""What asking others and saying that the change stays take, in times of looking."""
 AS_BEFORE = "as before the change: "
 
 
@@ -57,6 +61,10 @@ class Verdict:
     passing: bool = False
     late: float
     """When to stop looking: the node is about to take it back."""
+    longer: float = 0.0
+    """Seconds more that a slow node was given, for as long as nothing is wrong."""
+    looking: float = 0.0
+    """Seconds that the node took to tell its interfaces."""
     earlier: Earlier = field(default_factory=Earlier)
 
     def saw(self, state: State) -> None:
@@ -91,12 +99,22 @@ class Verdict:
         if self.passing:
             self.first, self.times, self.passing = NO_TIME, 0, False
 
-    def is_slow(self, limit: int, *, now: float) -> bool:
-        """Whether nothing is found wrong by now, but half of the time has passed."""
-        return self.late - now < limit / 2 and not self.times
+    @property
+    def end(self) -> float:
+        return self.late + self.longer
 
-    def stands(self, patience: int, *, now: float) -> bool:
-        """Whether the same was found ``TIMES`` times in a row, for so many seconds; never with 0."""
+    def lacks(self, *, now: float) -> float:
+        """How many seconds are missing to ask what is still to be asked, at the pace of this node; 0 when something is
+        wrong.
+        """
+        return 0.0 if self.times else max(0.0, now + CHECKS + PACE * self.looking - self.end)
+
+    def is_over(self, patience: int, *, now: float) -> bool:
+        """Whether there is nothing more to wait for: with something wrong, no longer than the limit; nor, with
+        ``patience``, when the same was found ``TIMES`` times in a row, for so many seconds.
+        """
+        if now >= (self.late if self.times and not self.passing else self.end):
+            return True
         return bool(patience) and self.times >= TIMES and now - self.since >= patience
 
 

@@ -236,7 +236,7 @@ def test_a_slow_node_on_which_nothing_is_wrong_is_waited_for(lab: Lab, node: str
             site.bind(node)
             assert site.bed.state("network-lab", node) == "ACTIVE", site.reason(node)
             said = site.bed.log("network-lab", node)
-            assert f"nothing is wrong by now, and {node} is slow: it waits 8 s longer" in "\n".join(map(str, said))
+            assert f"nothing is wrong by now, and {node} is slow: it waits longer than 8 s" in "\n".join(map(str, said))
 
     try:
         inside(lab, work)
@@ -348,11 +348,13 @@ def test_a_client_of_dhcp_runs_again_when_its_card_is_led_back(lab: Lab, node: s
     assert "br-lab" not in interfaces(lab, node)
 
 
-def begin_alone(lab: Lab, node: str, *, limit: int) -> None:
-    """A change that nobody follows, as when the controller dies right after it has begun."""
+def begin_alone(lab: Lab, node: str, *, limit: int, moves: bool = True) -> None:
+    """A change that nobody follows, as when the controller dies right after it has begun; ``moves``: of the address."""
     known = lab.node(node)
-    forward = [f"addr del {known.ipv4}/16 dev eth0", "addr replace 10.250.0.9/24 dev eth0"]
-    backward = ["addr del 10.250.0.9/24 dev eth0", f"addr replace {known.ipv4}/16 dev eth0"]
+    forward, backward = ["link add name br-x type bridge"], ["link del br-x"]
+    if moves:
+        forward = [f"addr del {known.ipv4}/16 dev eth0", "addr replace 10.250.0.9/24 dev eth0"]
+        backward = ["addr del 10.250.0.9/24 dev eth0", f"addr replace {known.ipv4}/16 dev eth0"]
     text = program.begin(CHANGE, limit=limit, forward=forward, backward=backward, trial=program.Trial())
     begun = lab.exec(lab.ssh(node, ["sh -s"]), input=text, capture_output=True, text=True, timeout=30)
     assert begun.stdout.strip() == "begun", begun.stderr
@@ -368,6 +370,28 @@ def test_a_change_that_nobody_follows_is_led_back_by_the_node(lab: Lab, node: st
     eventually(lambda: reaches(lab, node) and on_node(lab, node, f"cat {state}") == "back\n")
     assert interfaces(lab, node) == before
     assert "nobody said" in on_node(lab, node, f"cat /run/crowbar-network/{CHANGE}/reason")
+
+
+def test_a_slow_node_waits_longer_when_it_is_told_to_but_not_for_ever(lab: Lab, node: str) -> None:
+    begin_alone(lab, node, limit=4, moves=False)
+    end = f"/run/crowbar-network/{CHANGE}/end"
+    first = int(on_node(lab, node, f"cat {end}"))
+
+    def told(more: int) -> tuple[int, str]:
+        text = program.longer(CHANGE, more=more, most=16)
+        asked = lab.exec(lab.ssh(node, ["sh -s"]), input=text, capture_output=True, text=True, timeout=30)
+        return asked.returncode, asked.stdout
+
+    eventually(lambda: told(6) == (0, "longer\n"), within=4)
+    assert int(on_node(lab, node, f"cat {end}")) == first + 600
+    assert told(10) == (0, "longer\n")
+    assert told(1) == (3, "")
+    assert int(on_node(lab, node, f"cat {end}")) == first + 1600
+    time.sleep(5)
+    assert on_node(lab, node, f"cat /run/crowbar-network/{CHANGE}/state") == "tried\n"
+    on_node(lab, node, f"echo enough >/run/crowbar-network/{CHANGE}/back")
+    eventually(lambda: on_node(lab, node, f"cat /run/crowbar-network/{CHANGE}/state") == "back\n")
+    assert told(1) == (3, "")
 
 
 def test_a_power_cut_in_the_middle_comes_back_with_the_old_configuration(lab: Lab, node: str) -> None:

@@ -21,32 +21,47 @@ def test_who_could_log_in_does_not_say_that_nobody_could() -> None:
     assert verdict.first == "eth1 has no carrier"
 
 
-def test_a_fault_stands_when_it_was_found_three_times_in_a_row_for_as_long_as_patience_says() -> None:
-    verdict = Verdict(late=60.0)
+def test_a_change_is_over_when_a_fault_was_found_three_times_in_a_row_for_as_long_as_patience_says() -> None:
+    verdict = Verdict(late=200.0)
     for now in (0.0, 1.0, 2.0):
         verdict.found("there is no route", now=now)
-        assert not verdict.stands(3, now=now)
-    assert verdict.stands(3, now=3.0)
-    assert not verdict.stands(0, now=100.0)
+        assert not verdict.is_over(3, now=now)
+    assert verdict.is_over(3, now=3.0)
+    assert not verdict.is_over(0, now=100.0)
     verdict.found("eth1 has no carrier", now=4.0)
-    assert not verdict.stands(3, now=60.0)
+    assert not verdict.is_over(3, now=60.0)
     verdict.found("eth1 has no carrier", now=60.0)
     verdict.found("eth1 has no carrier", now=61.0)
-    assert verdict.stands(3, now=61.0)
+    assert verdict.is_over(3, now=61.0)
 
 
-def test_a_node_is_slow_when_nothing_is_wrong_and_half_of_the_time_has_passed() -> None:
+def test_a_node_is_slow_when_nothing_is_wrong_and_the_rest_does_not_end_in_time() -> None:
     verdict = Verdict(late=8.0)
-    assert (verdict.is_slow(8, now=3.0), verdict.is_slow(8, now=5.0)) == (False, True)
+    assert (verdict.lacks(now=6.9), verdict.lacks(now=7.5)) == (0.0, 0.5)
+    verdict.looking = 1.5
+    assert (verdict.lacks(now=2.0), verdict.lacks(now=3.0)) == (0.0, 0.5)
     verdict.found("bond0 has no partner", now=5.0, passing=True)
-    assert not verdict.is_slow(8, now=5.0)
+    assert not verdict.lacks(now=5.0)
     verdict.has_passed()
     assert verdict.first == NO_TIME
-    assert verdict.is_slow(8, now=5.0)
+    assert verdict.lacks(now=5.0) == 2.5
+    verdict.longer = 2.5
+    assert not verdict.lacks(now=5.0)
     verdict.found(DEAD, now=5.0)
     verdict.has_passed()
     assert verdict.first == DEAD
-    assert not verdict.is_slow(8, now=7.0)
+    assert not verdict.lacks(now=9.9)
+
+
+def test_what_is_found_wrong_with_a_slow_node_is_not_waited_for_beyond_the_limit() -> None:
+    verdict = Verdict(late=8.0)
+    assert (verdict.is_over(0, now=7.9), verdict.is_over(0, now=8.0)) == (False, True)
+    verdict.longer = 4.0
+    assert (verdict.is_over(0, now=11.9), verdict.is_over(0, now=12.0)) == (False, True)
+    verdict.found("duplicate address detection has not ended", now=6.0, passing=True)
+    assert (verdict.is_over(0, now=11.9), verdict.is_over(0, now=12.0)) == (False, True)
+    verdict.found(DEAD, now=7.0)
+    assert (verdict.is_over(0, now=7.9), verdict.is_over(0, now=8.0)) == (False, True)
 
 
 def asking(routers: list[Any], peers: list[str]) -> Config:

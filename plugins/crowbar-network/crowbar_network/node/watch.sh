@@ -11,6 +11,7 @@ now() { # hundredths of a second since the machine has started
 changed=$(now)
 limit=$2
 end=$((changed + limit * 100))
+echo $end >end
 echo trying >state
 
 batch() { # batch NAME: the lines for ip, and those for ip -6
@@ -58,7 +59,7 @@ if [ $outcome = 0 ]; then
     echo tried >state
     while [ ! -e back ] && [ ! -d verdict ] && [ "$(now)" -lt "$end" ]; do
         sleep 0.1 || sleep 1
-        [ ! -e end ] || read -r end <end # see longer.sh
+        read -r end <end # see longer.sh
     done
     [ -e back ] || echo "nobody said over a new connection, in time ($limit s), that it may stay" >reason.timer
 else
