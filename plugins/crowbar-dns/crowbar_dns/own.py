@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.query
 
 from crowbar_core import CrowbarError, Done, PermanentError, Task, cluster
 from crowbar_dns.drivers import ServerDown
 from crowbar_dns.names import domain_fault
-from crowbar_dns.services import Service, register
+from crowbar_dns.services import ASKED, Service, register
 
 PORTS = {"rfc2136": 53, "powerdns": 8081}
 
@@ -33,6 +38,8 @@ def run(task: Task) -> Done:
     if not values["zones"]:
         raise PermanentError("It has no zones: name those that Crowbar may change in dns-service-zones.")
     said_now = _look(values)
+    if values["resolves"] and not said_now:
+        _ask(addresses, values["zones"][0])
     with cluster().change() as change:
         register(change, task.node_role_id, **values)
     task.log(said_now or f"{', '.join(addresses)} lets {', '.join(values['zones'])} be read")
@@ -51,6 +58,22 @@ def _look(values: Mapping[str, Any]) -> str:
     except CrowbarError as problem:
         raise PermanentError(problem.detail) from None
     return ""
+
+
+def _ask(addresses: Sequence[str], zone: str) -> None:
+    """As nodes would, wherever it is that it is told: they know but one port."""
+    query = dns.message.make_query(zone, "SOA")
+    for address in addresses:
+        try:
+            answer, _ = dns.query.udp_with_fallback(query, address, timeout=2.0)
+            why = "" if answer.flags & dns.flags.RA else "answers no question there about names of others"
+        except (OSError, EOFError, dns.exception.DNSException):
+            why = "gives no answer there"
+        if why:
+            raise PermanentError(
+                f"dns-service-resolves is set, for nodes that ask {address} at port {ASKED}, and it {why}: let "
+                "it resolve, also for this host; or unset it, and name a resolver in dns-client-servers."
+            )
 
 
 def _addresses(said: Any) -> list[str]:

@@ -94,7 +94,7 @@ def _service() -> Role:
             one("algorithm", "The algorithm of the TSIG key.", {"enum": list(ALGORITHMS)}, "hmac-sha256"),
             one("key", "The secret of the TSIG key, in base64; of PowerDNS the api-key.",
                 {"type": "string", "maxLength": 1024}, "", secret=True),
-            one("resolves", "Whether nodes may ask it for any name.", {"type": "boolean"}, False),
+            one("resolves", "Whether nodes may ask it, at port 53, for any name.", {"type": "boolean"}, False),
         ),
     )  # fmt: skip
 

@@ -17,6 +17,8 @@ from crowbar_dns.tables import installation, services
 
 DATABASE, CLIENT, SERVER, SERVICE = "dns-database", "dns-client", "dns-server", "dns-service"
 DHCP = "dhcp-database"
+ASKED = 53
+"""The port at which nodes ask."""
 FOLLOW = Refresh(role=DATABASE)
 """dns-database looks again, also where its first run waits for its next try."""
 
@@ -126,9 +128,8 @@ def _asking(session: Any) -> list[Intent]:
 
 
 def resolvers(session: Any) -> list[str]:
-    """The addresses of those that nodes can ask, on port 53."""
-    found = [one for one in all_services(session) if one.resolves and one.port == 53]
-    return [address for one in found for address in one.addresses]
+    """The addresses of those that nodes can ask, at whichever port Crowbar tells them."""
+    return [address for one in all_services(session) if one.resolves for address in one.addresses]
 
 
 def zones_of(several: Sequence[Service]) -> frozenset[str]:

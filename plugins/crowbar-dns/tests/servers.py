@@ -35,7 +35,7 @@ class Running:
 
     @property
     def server(self) -> Server:
-        return Server(addresses=(self.address,), port=self.port, key_name="crowbar", key=KEY)
+        return Server(addresses=(self.address,), port=self.port, key_name="crowbar", key=self.key)
 
     def prepare(self) -> None:
         raise NotImplementedError
@@ -66,6 +66,11 @@ class Running:
         self.stop()
         self.prepare()
         self.start()
+
+    def add_zone(self, zone: str) -> None:
+        """It has one more, and answers."""
+        self.zones = (*self.zones, zone)
+        self.prepare_again()
 
     def answers(self) -> bool:
         try:
@@ -110,7 +115,7 @@ class Knot(Running):
             f"server:\n  rundir: {self.directory}\n  listen: {self.address}@{self.port}\n"
             f"  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n"
             f"database:\n  storage: {self.directory}\n"
-            f"key:\n  - id: crowbar\n    algorithm: hmac-sha256\n    secret: {KEY}\n"
+            f"key:\n  - id: crowbar\n    algorithm: hmac-sha256\n    secret: {self.key}\n"
             "acl:\n  - id: crowbar\n    key: crowbar\n    action: [transfer, update]\n"
             f"zone:\n{zones}"
         )
@@ -124,17 +129,23 @@ class PowerDns(Running):
 
     @property
     def server(self) -> Server:
-        return Server(addresses=(self.address,), port=self.port + 1, key=KEY)
+        return Server(addresses=(self.address,), port=self.port + 1, key=self.key)
 
     def prepare(self) -> None:
-        with closing(sqlite3.connect(self.directory / "pdns.sqlite3")) as made:
-            made.executescript(Path(SCHEMA).read_text())
+        place = self.directory / "pdns.sqlite3"
+        if not place.exists():
+            with closing(sqlite3.connect(place)) as made:
+                made.executescript(Path(SCHEMA).read_text())
+
+    def add_zone(self, zone: str) -> None:
+        self.zones = (*self.zones, zone)
+        assert self.answers()
 
     def command(self) -> list[str]:
         options = {
             "launch": "gsqlite3", "gsqlite3-database": self.directory / "pdns.sqlite3", "socket-dir": self.directory,
-            "local-address": self.address, "local-port": self.port, "webserver": "yes", "api": "yes", "api-key": KEY,
-            "webserver-address": self.address, "webserver-port": self.port + 1,
+            "local-address": self.address, "local-port": self.port, "webserver": "yes", "api": "yes",
+            "webserver-address": self.address, "webserver-port": self.port + 1, "api-key": self.key,
             "webserver-allow-from": "0.0.0.0/0,::/0",
             "daemon": "no", "guardian": "no", "disable-syslog": "yes", "config-dir": self.directory, "cache-ttl": 0,
             "query-cache-ttl": 0, "negquery-cache-ttl": 0, "zone-cache-refresh-interval": 0,
@@ -146,7 +157,7 @@ class PowerDns(Running):
         there = f"http://{host}:{self.port + 1}/api/v1/servers/localhost/zones"
         with requests.Session() as session:
             session.trust_env = False
-            session.headers["X-API-Key"] = KEY
+            session.headers["X-API-Key"] = self.key
             try:
                 known = {one["name"] for one in session.get(there, timeout=2).json()}
                 for zone in self.zones:

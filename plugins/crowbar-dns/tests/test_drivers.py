@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from crowbar_dns.comparing import Edit, gather
 from crowbar_dns.drivers import Server, ServerDenies, ServerDown, driver_of
 from crowbar_dns.testing import REVERSE, check_dns_driver
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 
-from .servers import KINDS
+from .servers import KINDS, PowerDns
 
 pytestmark = pytest.mark.lab
 
@@ -25,7 +28,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield lab
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("address", ["10.77.0.1", "fd00:77::1"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_differs_after_changes_at_random_and_kills(
@@ -52,4 +55,35 @@ def test_nothing_differs_after_changes_at_random_and_kills(
             with pytest.raises(ServerDown, match=r"does not answer: [A-Za-z ]+\.$"):
                 what()
 
-    inside(lab, work, timeout=900)
+    inside(lab, work, timeout=3000)
+
+
+TRIGGER = """
+CREATE TRIGGER moody BEFORE INSERT ON records WHEN NEW.name LIKE 'bad%' BEGIN SELECT RAISE(ABORT, 'no'); END
+"""
+
+
+def test_what_the_backend_of_powerdns_fails_at_is_refused_alone_and_a_server_that_fails_at_all_is_down(
+    lab: Lab, tmp_path: Path
+) -> None:
+    def edit(name: str, at: int) -> Edit:
+        return Edit(name=f"{name}{at}.{ZONE}", type="A", values=frozenset((f"10.9.0.{at}",)), new=True)
+
+    def work() -> None:
+        running = PowerDns(lab, tmp_path / "moody", "10.77.0.1", (ZONE,), 5300)
+        running.start()
+        try:
+            with closing(sqlite3.connect(running.directory / "pdns.sqlite3")) as there:
+                there.execute(TRIGGER)
+            driver = driver_of(running.driver, running.server)
+            bad, good = edit("bad", 1), [edit("good", at) for at in range(60)]
+            assert dict(driver.write(ZONE, [*good[:30], bad, *good[30:]])) == {
+                bad.key: "PowerDNS could not do it, its log says why"
+            }
+            assert {one.key for one in good} <= gather(driver.read(ZONE)).keys()
+            with pytest.raises(ServerDown, match="cannot answer now: PowerDNS could not do it"):
+                driver.write(ZONE, [edit("bad", at) for at in range(60)])
+        finally:
+            running.stop()
+
+    inside(lab, work)

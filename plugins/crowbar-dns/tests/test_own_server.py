@@ -9,7 +9,7 @@ from typing import Any
 
 import crowbar_dns
 import pytest
-from crowbar_dns import database
+from crowbar_dns import database, services
 from crowbar_dns.comparing import gather
 from crowbar_dns.drivers import driver_of
 from crowbar_dns.testing import REVERSE
@@ -18,7 +18,7 @@ from crowbar_lab.testing import inside
 
 from crowbar_core.testing import Testbed
 
-from .servers import KEY, KINDS, Running
+from .servers import KEY, KINDS, Bind, Running
 
 pytestmark = pytest.mark.lab
 
@@ -135,3 +135,45 @@ def test_a_server_that_was_named_wrongly_can_be_named_anew_while_dns_database_wa
         assert place.told() == ["10.9.0.5", "fd00:9::5"]
 
     carried_out(lab, KINDS["bind"](lab, tmp_path / "bind", ADDRESSES[0], (ZONE, *REVERSE), 5300), work)
+
+
+class Resolver(Bind):
+    """For anybody."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        place = self.directory / "named.conf"
+        place.write_text(place.read_text().replace("recursion no;", "recursion yes; allow-recursion { any; };"))
+
+
+@pytest.mark.parametrize("kind, port", [("bind", 53), ("powerdns", 53), ("powerdns", 5300)])
+def test_a_server_that_nodes_may_ask_is_tried_at_the_port_at_which_they_ask_and_refused_where_it_does_not_resolve(
+    lab: Lab, tmp_path: Path, kind: str, port: int
+) -> None:
+    def asked(place: Place) -> list[str]:
+        with place.bed.change() as change:
+            return services.resolvers(change.session)
+
+    def work(place: Place) -> None:
+        place.bed.bind("dns-service")
+        place.name_all(ADDRESSES[0])
+        place.name(resolves=True)
+        place.settle()
+        said = "answers no question there about names of others" if port == 53 else "gives no answer there"
+        assert f"nodes that ask {ADDRESSES[0]} at port 53, and it {said}: let" in place.bed.why("dns-service", PHANTOM)
+        assert asked(place) == []
+        place.name(resolves=False)
+        place.settle()
+        assert (place.states(), asked(place)) == (["ACTIVE", "ACTIVE"], [])
+        if port == 53:
+            return
+        resolver = Resolver(lab, tmp_path / "resolver", ADDRESSES[0], ("outside.test",), 53)
+        resolver.start()
+        try:
+            place.name(resolves=True)
+            place.settle()
+            assert (place.states(), asked(place)) == (["ACTIVE", "ACTIVE"], [ADDRESSES[0]])
+        finally:
+            resolver.stop()
+
+    carried_out(lab, KINDS[kind](lab, tmp_path / kind, ADDRESSES[0], (ZONE, *REVERSE), port), work)

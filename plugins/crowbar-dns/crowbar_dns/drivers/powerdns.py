@@ -5,7 +5,7 @@ The API has no way to say "only if there is nothing yet", so it is looked right 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +17,9 @@ from crowbar_dns.names import Record
 
 AT_ONCE = 100
 _LEFT_OUT = {"SOA"}
+_FAILED, _IN_A_ROW = 500, 20
+"""What it says when its backend fails, of one record or because it has no room; and of how many records in a row it
+says so before no more are tried."""
 
 
 class PowerDns:
@@ -42,13 +45,18 @@ class PowerDns:
         refused = dict.fromkeys(taken, TAKEN)
         left = [one for one in edits if one.key not in refused]
         waiting = [left[first : first + AT_ONCE] for first in range(0, len(left), AT_ONCE)][::-1]
+        failed = 0
         while waiting:
             these = waiting.pop()
-            answer = self._ask("PATCH", f"/zones/{_in_path(zone)}.", json={"rrsets": [_change(one) for one in these]})
-            self._served(answer, zone, (400, 422))
+            rrsets = [_change(one) for one in these]
+            answer = self._ask("PATCH", f"/zones/{_in_path(zone)}.", json={"rrsets": rrsets}, fine=(_FAILED,))
+            self._served(answer, zone, (400, 422, _FAILED))
             if answer.status_code < 300:
-                continue
-            if len(these) == 1:
+                failed = 0
+            elif len(these) == 1:
+                failed += answer.status_code == _FAILED
+                if failed >= _IN_A_ROW:
+                    raise self._cannot(answer)
                 refused[these[0].key] = _reason(answer)
             else:
                 half = len(these) // 2
@@ -62,7 +70,9 @@ class PowerDns:
         there = {(one.name, one.type) for one in self.read(zone)}
         return {one.key for one in edits if one.key in there}
 
-    def _ask(self, method: str, path: str, *, timeout: float | None = None, **options: Any) -> requests.Response:
+    def _ask(
+        self, method: str, path: str, *, timeout: float | None = None, fine: Collection[int] = (), **options: Any
+    ) -> requests.Response:  # fmt: skip
         problem = "it has no address"
         for address in self._server.addresses:
             self._address = address
@@ -80,10 +90,13 @@ class PowerDns:
                 continue
             if answer.status_code in (401, 403):
                 raise ServerDenies(f"The API of PowerDNS at {address} does not take the key: it must be its api-key.")
-            if answer.status_code >= 500 and answer.status_code != 501:
-                raise ServerDown(f"The API of PowerDNS at {address} cannot answer now: {_reason(answer)}.")
+            if answer.status_code >= 500 and answer.status_code not in (501, *fine):
+                raise self._cannot(answer)
             return answer
         raise ServerDown(f"The API of PowerDNS at {self._address} port {self._server.port} does not answer: {problem}.")
+
+    def _cannot(self, answer: requests.Response) -> ServerDown:
+        return ServerDown(f"The API of PowerDNS at {self._address} cannot answer now: {_reason(answer)}.")
 
     def _served(self, answer: requests.Response, zone: str, fine: tuple[int, ...] = ()) -> None:
         if answer.status_code == 404:
@@ -142,7 +155,9 @@ def _reason(answer: requests.Response) -> str:
     try:
         return str(answer.json()["error"])[:300]
     except (ValueError, KeyError, TypeError):
-        return f"HTTP status {answer.status_code}"
+        return "PowerDNS could not do it, its log says why" if answer.status_code == _FAILED else (
+            f"HTTP status {answer.status_code}"
+        )  # fmt: skip
 
 
 def _said(error: BaseException) -> str:
