@@ -38,6 +38,8 @@ from crowbar_provisioner.rest import rest
 from crowbar_provisioner.roles import ROLES
 from crowbar_provisioner.settings import Settings
 from crowbar_provisioner.sleeping import sleep
+from crowbar_provisioner.sleeping.sleep import on_machine_claim as on_machine_claim
+from crowbar_provisioner.sleeping.sleep import on_nodes_bind as on_nodes_bind
 from crowbar_provisioner.tables import machines
 
 

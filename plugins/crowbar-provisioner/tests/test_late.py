@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,12 +12,6 @@ from .light import Machine
 from .test_installing import IMAGE, ROLE, Installation, describe
 
 HOUR = 3600.0
-
-
-@pytest.fixture(scope="module")
-def database() -> Callable[[], str | None]:
-    """One is enough: nothing here asks it anything of its own."""
-    return lambda: None
 
 
 @pytest.fixture

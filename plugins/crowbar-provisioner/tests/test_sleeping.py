@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from crowbar_provisioner.sleeping import sleep
 from crowbar_provisioner.sleeping.policies import SLEEP_ROLE
 from sqlalchemy import text
 
@@ -18,12 +20,6 @@ from .light import Machine
 from .test_installing import IMAGE, ROLE, describe, name_of
 
 MINUTE = 60.0
-
-
-@pytest.fixture(scope="module")
-def database() -> Callable[[], str | None]:
-    """One is enough: nothing here asks it anything of its own."""
-    return lambda: None
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +58,14 @@ def test_an_idle_machine_is_switched_off_and_woken_by_work_that_is_bound_to_it(s
     assert (Bmc.told, said_of(site, name)) == ([], ("ACTIVE", False))
     look(site, 2)
     assert (Bmc.told, said_of(site, name)) == ([(name, "off")], ("OFF", True))
-    assert "not alive now" not in str(site.web.get("/api/v2/status").json), "it is no trouble"
+    assert "not alive now" not in str(site.web.get("/api/v2/health").json["findings"]), "it is no trouble"
     assert "asleep" in site.browser.open(f"/machines?name={name}")
     assert "asleep: it was switched off" in site.browser.open(f"/machines/{site.machines(name=name)[0]['id']}")
     look(site, 60)
     assert Bmc.told == [(name, "off")], "it sleeps on"
     site.bed.apply(Bind(node=name, role=ROLE, commit=True))
-    look(site, 1)
-    assert (Bmc.told[1], said_of(site, name)[1]) == ((name, "on"), False)
+    site.bed.anneal_until_quiet()
+    assert (Bmc.told[1:], said_of(site, name)[1]) == ([(name, "on")], False), "at once: nobody has looked"
     site.bed.clock.advance(3 * 60 * MINUTE)  # type: ignore[attr-defined]
     machine.power_on()
     assert machine.registered()["accepted"], "its boot was ordered, and may take its time"
@@ -102,6 +98,40 @@ def test_one_that_is_switched_on_as_any_node_is_keeps_its_standing(site: Site, m
     assert not said_of(site, name)[1]
     machine.power_on()
     assert machine.registered()["accepted"]
+
+
+def test_what_no_hammer_can_switch_on_keeps_nobody_awake(
+    site: Site, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sleep, "MOST", 2)
+    first = name_of(machine)
+    (hammer,) = [one for one in site.web.get(f"/api/v2/nodes/{first}/hammers").json if one["name"] == "bmc"]
+    with contextlib.ExitStack() as stack:
+        others = [name_of(stack.enter_context(contextlib.contextmanager(site.managed)(hammer=False))) for _ in range(3)]
+        last = name_of(stack.enter_context(contextlib.contextmanager(site.managed)()))
+        assert site.web.delete(f"/api/v2/hammers/{hammer['id']}").status_code in (200, 204)
+        look(site)
+        look(site, 11)
+        look(site, 1)
+        look(site, 1)
+        assert Bmc.told == [(last, "off")]
+        asleep = [one["name"] for one in site.machines(asleep="true")]
+        assert asleep == [last], f"none of {first}, {others}"
+
+
+def test_what_hinders_waking_hinders_no_binding_and_is_told(site: Site, machine: Machine) -> None:
+    name = name_of(machine)
+    look(site, 11)
+    (hammer,) = [one for one in site.web.get(f"/api/v2/nodes/{name}/hammers").json if one["name"] == "bmc"]
+    assert site.web.delete(f"/api/v2/hammers/{hammer['id']}").status_code in (200, 204)
+    site.bed.apply(Bind(node=name, role=ROLE))
+    site.bed.anneal_until_quiet()
+    assert said_of(site, name)[1]
+    assert f"No hammer of node {name} can 'on'" in site.bed.cli("--format", "json", "hooks", "list").output
+    site.bed.apply(SetHammer(node=name, name="bmc"))
+    assert site.bed.cli("hooks", "retry", "--barclamp", "provisioner").exit_code == 0
+    site.bed.anneal_until_quiet()
+    assert (Bmc.told[-1], said_of(site, name)[1]) == ((name, "on"), False)
 
 
 def test_work_begins_the_time_anew(site: Site, machine: Machine) -> None:

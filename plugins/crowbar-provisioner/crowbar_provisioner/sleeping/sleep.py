@@ -8,22 +8,23 @@ hint ``stay_on``, or one that no hammer could switch on again.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import delete, exists, insert, select, update
 
-from crowbar_core import Change, CrowbarError, Power, Refused, cluster
+from crowbar_core import Change, CrowbarError, Intent, NodeRoleView, Power, Refused, cluster, hookimpl
 from crowbar_core.tables import node_roles, nodes, roles
 from crowbar_provisioner import accepting
 from crowbar_provisioner.choosing import ACCEPTED
-from crowbar_provisioner.machines import Machine, get, happened
+from crowbar_provisioner.machines import Machine, get, happened, of_node
 from crowbar_provisioner.sleeping.policies import minutes_by_home, minutes_by_node, quiet_roles
 from crowbar_provisioner.tables import machines, powers, rescues, sleeps
 
 MOST = 100
-"""Machines that are switched off in one minute."""
+"""Machines of which hammers are asked, and that are switched off, in one minute."""
 _SETTLED = timedelta(minutes=10)
 _ACTIVE = 0
 
@@ -38,21 +39,22 @@ class Bound:
 
 
 def look() -> None:
-    """Called once a minute: what has work is woken, what has had none for long enough is switched off."""
-    able: dict[str, bool] = {}
+    """Called once a minute: what has had nothing to do for long enough is switched off."""
     with cluster().read() as session:
         homes, told = minutes_by_home(session), minutes_by_node()
         if not (homes or told or session.execute(select(sleeps.c.node_id).limit(1)).first()):
             return
-        for one in _to_sleep(session, homes, told):
-            able[one.node] = False
-    for name in able:  # outside of any change: a hammer may be slow to be made
-        able[name] = _returns(name)
     with cluster().change() as change:
-        _wake_those_with_work(change)
-        for one in _note_idle(change, homes, told):
-            if able.get(one.node):
+        due = _note_idle(change, homes, told)[:MOST]
+    if not due:
+        return
+    able = {one.id for one in due if _returns(one.node)}  # outside of any change: a hammer may be slow to be made
+    with cluster().change() as change:
+        for one in _still_idle(change.session, due):
+            if one.id in able:
                 sleep(change, get(change.session, one.id), why=f"nothing to do for {_minutes(one, homes, told):g} min")
+            else:
+                _begin_anew(change, one)
 
 
 def check_returns(name: str) -> None:
@@ -157,7 +159,7 @@ def _stays(row: Any, bound: dict[int, Bound]) -> str:
     return "there is work to do on it" if has.waits else ""
 
 
-def _bound(session: Any, node_ids: list[int] | None = None) -> dict[int, Bound]:
+def _bound(session: Any, node_ids: Sequence[int] | None = None) -> dict[int, Bound]:
     """Of these nodes, or of all that are machines."""
     quiet = quiet_roles(session)
     asked = (
@@ -185,46 +187,84 @@ def _minutes(row: Any, homes: dict[int, float], told: dict[str, float]) -> float
     return told.get(row.node, homes.get(row.deployment_id, 0.0))
 
 
-def _idle(session: Any, homes: dict[int, float], told: dict[str, float]) -> list[tuple[Any, int]]:
-    """Rows of machines that nothing keeps on, each with how many runs its noderoles had."""
+def _idle(session: Any, homes: dict[int, float], told: dict[str, float]) -> dict[int, tuple[Any, int]]:
+    """By node, the machines that nothing keeps on, each with how many runs its noderoles had."""
     rows = [one for one in session.execute(_candidates()).all() if _minutes(one, homes, told) > 0]
     bound = _bound(session) if rows else {}
-    return [(one, bound.get(one.node_id, Bound()).runs) for one in rows if not _stays(one, bound)]
-
-
-def _to_sleep(session: Any, homes: dict[int, float], told: dict[str, float]) -> list[Any]:
-    """Those that were idle at an earlier look: whether one of their hammers could switch them on is worth asking."""
-    known = set(session.scalars(select(sleeps.c.node_id).where(~sleeps.c.asleep)))
-    return [one for one, _ in _idle(session, homes, told) if one.node_id in known][:MOST]
+    return {one.node_id: (one, bound.get(one.node_id, Bound()).runs) for one in rows if not _stays(one, bound)}
 
 
 def _note_idle(change: Change, homes: dict[int, float], told: dict[str, float]) -> list[Any]:
-    """Who is idle, and since when; returns the rows of those that have been for as long as is said."""
+    """Who is idle, and since when; returns the rows of those that have been for as long as is said, the first first."""
     session = change.session
     known = {one.node_id: one for one in session.execute(select(sleeps)).all()}
-    idle = {one.node_id: (one, runs) for one, runs in _idle(session, homes, told)}
-    busy = [ref for ref, one in known.items() if not one.asleep and ref not in idle]
-    session.execute(delete(sleeps).where(sleeps.c.node_id.in_(busy)))
-    due = []
+    idle = _idle(session, homes, told)
+    over = [ref for ref, one in known.items() if not one.asleep and ref not in idle]
+    new, due = [], []
     for ref, (one, runs) in idle.items():
         seen = known.get(ref)
         if seen is None:
-            session.execute(insert(sleeps).values(node_id=ref, asleep=False, since=change.now, runs=runs))
+            new.append({"node_id": ref, "asleep": False, "since": change.now, "runs": runs})
         elif seen.asleep:
             if change.now - seen.since > _SETTLED:  # somebody has switched it on
-                session.execute(delete(sleeps).where(sleeps.c.node_id == ref))
+                over.append(ref)
         elif seen.runs != runs:
-            session.execute(update(sleeps).where(sleeps.c.node_id == ref).values(since=change.now, runs=runs))
+            _begin_anew(change, one, runs=runs)
         elif change.now - seen.since >= timedelta(minutes=_minutes(one, homes, told)):
-            due.append(one)
-    return due[:MOST]
+            due.append((seen.since, one))
+    if over:
+        session.execute(delete(sleeps).where(sleeps.c.node_id.in_(over)))
+    if new:
+        session.execute(insert(sleeps), new)
+    return [one for _, one in sorted(due, key=lambda each: (each[0], each[1].id))]
 
 
-def _wake_those_with_work(change: Change) -> None:
+def _begin_anew(change: Change, one: Any, **values: int) -> None:
+    """Its time begins anew. Of one that no hammer could switch on too: it is asked of again after that, and others are
+    before.
+    """
+    mine = update(sleeps).where(sleeps.c.node_id == one.node_id, ~sleeps.c.asleep)
+    change.session.execute(mine.values(since=change.now, **values))
+
+
+def _still_idle(session: Any, due: Sequence[Any]) -> list[Any]:
+    """Those of them on which nothing has begun since they were looked at."""
+    rows = session.execute(_candidates().where(machines.c.id.in_([one.id for one in due]))).all()
+    ids = [one.node_id for one in rows]
+    bound = _bound(session, ids)
+    seen = {one.node_id: one for one in session.execute(select(sleeps).where(sleeps.c.node_id.in_(ids))).all()}
+    return [
+        one
+        for one in rows
+        if not _stays(one, bound)
+        and (was := seen.get(one.node_id)) is not None
+        and not was.asleep
+        and was.runs == bound.get(one.node_id, Bound()).runs
+    ]
+
+
+# ---------------------------------------------------------------- claims
+
+
+@hookimpl
+def on_nodes_bind(node_roles: Sequence[NodeRoleView], change: Change) -> None:
+    """Who is asleep and claimed by one of these is woken once that is committed: what hinders it hinders no binding."""
     session = change.session
-    asked = select(machines.c.id, sleeps.c.node_id).join(sleeps, sleeps.c.node_id == machines.c.node_id)
-    asleep = session.execute(asked.where(sleeps.c.asleep)).all()
-    bound = _bound(session, [one.node_id for one in asleep]) if asleep else {}
-    for one in asleep:
-        if work := bound.get(one.node_id, Bound()).work:
-            wake(change, get(session, one.id), why=f"{work} is bound to it")
+    by_node = {one.node.id: one.node.name for one in node_roles}
+    asked = select(sleeps.c.node_id).where(sleeps.c.asleep, sleeps.c.node_id.in_(by_node))
+    asleep = session.scalars(asked).all()
+    bound = _bound(session, asleep) if asleep else {}
+    for ref in asleep:
+        if ref in bound and bound[ref].work:
+            change.publish("on_machine_claim", f"node {ref}", node=by_node[ref])
+
+
+@hookimpl
+def on_machine_claim(node: str) -> Iterable[Intent]:
+    with cluster().change() as change:
+        machine = of_node(change.session, node)
+        if machine is None or not is_asleep(change.session, machine.node_id):
+            return []
+        if work := _bound(change.session, [machine.node_id])[machine.node_id].work:
+            wake(change, machine, why=f"{work} is bound to it")
+    return []
