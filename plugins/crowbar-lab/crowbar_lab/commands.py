@@ -102,6 +102,7 @@ lab = _OneSentence(
 @click.option("--vm-disk", type=int, multiple=True, default=(4,), show_default=True, help="GiB of a disk; repeatable.")
 @click.option("--vm-nics", type=int, default=1, show_default=True, help="Cards of each virtual machine.")
 @click.option("--ipv6-only", is_flag=True, help="Virtual machines with UEFI that tries no boot over IPv4.")
+@click.option("--http-boot", is_flag=True, help="Virtual machines with UEFI that has no PXE, and boots over HTTP.")
 @click.option("--serve", "serves", is_flag=True, help="Start a server of the lab's own, as `crowbar lab serve` does.")
 @click.option("--register", "registers", is_flag=True, help="Make the nodes known to a Crowbar server, or to this one.")
 def up(
@@ -121,6 +122,7 @@ def up(
     vm_disk: Sequence[int],
     vm_nics: int,
     ipv6_only: bool,
+    http_boot: bool,
     serves: bool,
     registers: bool,
 ) -> None:
@@ -154,7 +156,8 @@ def up(
     try:
         if vms:
             machine = {"memory": vm_memory, "cpus": vm_cpus, "disks": vm_disk, "nics": vm_nics}
-            added = made.add_vms(vms, firmware=firmware, ipv6_only=ipv6_only, **machine)
+            boots = {"ipv6_only": ipv6_only, "http_boot": http_boot}
+            added = made.add_vms(vms, firmware=firmware, **boots, **machine)
             click.echo(f"Virtual machines, off: {', '.join(vm.name for vm in added)}.", err=True)
         if serves:
             _say_served(made, owner)

@@ -54,6 +54,7 @@ class VmPlan:
     uuid: str
     serial: str
     ipv6_only: bool
+    http_boot: bool
     bmc_ipv4: str
     bmc_ipv6: str
     bmc_mac: str
@@ -87,6 +88,7 @@ def plan_vms(
     disks: Sequence[int] = (4,),
     nics: int = 1,
     ipv6_only: bool = False,
+    http_boot: bool = False,
 ) -> list[VmPlan]:
     """The next machines, from the number ``first`` on; without ``firmware``, BIOS and UEFI take turns.
 
@@ -95,6 +97,8 @@ def plan_vms(
     """
     if firmware not in (None, *FIRMWARES):
         raise LabError(f"A virtual machine has the firmware {' or '.join(FIRMWARES)}, and {firmware!r} is neither.")
+    if http_boot and firmware == "bios":
+        raise LabError("Firmware that boots over HTTP is UEFI: give no --firmware, or uefi, with --http-boot.")
     if ipv6_only and firmware == "bios":
         raise LabError("Firmware that leaves out PXE over IPv4 is UEFI: give no --firmware, or uefi, with --ipv6-only.")
     if not (1 <= nics <= MAX_NICS and len(disks) <= MAX_DISKS and cpus >= 1 and memory >= 128):
@@ -105,7 +109,7 @@ def plan_vms(
         raise LabError("A disk of a virtual machine has from 1 to 1024 GiB.")
     if first + count - 1 > MAX_VMS:
         raise LabError(f"A lab holds at most {MAX_VMS} virtual machines.")
-    fixed = "uefi" if ipv6_only else firmware
+    fixed = "uefi" if ipv6_only or http_boot else firmware
     made = []
     for number in range(first, first + count):
         four, six = _bmc_addresses(number, nets)
@@ -121,6 +125,7 @@ def plan_vms(
                 uuid=str(uuid.uuid5(uuid.NAMESPACE_DNS, f"vm-{number}.{lab}")),
                 serial=f"LAB{uuid.uuid5(uuid.NAMESPACE_DNS, lab).hex[:6].upper()}{number:03d}",
                 ipv6_only=ipv6_only,
+                http_boot=http_boot,
                 bmc_ipv4=str(four),
                 bmc_ipv6=str(six),
                 bmc_mac=f"52:54:00:77:bc:{number:02x}",
@@ -175,8 +180,8 @@ def qemu_command(plan: VmPlan, first: str, *, qemu: str, place: str) -> list[str
     if plan.firmware == "uefi":
         line += ["-drive", f"if=pflash,format=raw,readonly=on,file={CODE}"]
         line += ["-drive", f"if=pflash,format=raw,file={place}/variables"]
-    if plan.ipv6_only:
-        line += ["-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n"]
+    for family, lacking in ((4, plan.ipv6_only or plan.http_boot), (6, plan.http_boot)):
+        line += ["-fw_cfg", f"name=opt/org.tianocore/IPv{family}PXESupport,string=n"] if lacking else []
     # UEFI has PXE of its own, as hardware has; BIOS has that of QEMU's card, which is iPXE.
     rom = ",romfile=" if plan.firmware == "uefi" else ""
     for index, mac in enumerate(plan.macs):

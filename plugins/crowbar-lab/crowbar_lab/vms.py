@@ -134,7 +134,7 @@ class LabVm:
 
 def add_vms(lab: Lab, count: int, **wishes: Any) -> list[LabVm]:
     """Make machines in a lab, which are off; ``wishes`` are those of ``plan_vms``: firmware, memory, cpus, disks, nics,
-    ipv6_only. ``LabUnavailable`` says what to install, ``LabError`` what cannot be."""
+    ipv6_only, http_boot. ``LabUnavailable`` says what to install, ``LabError`` what cannot be."""
     tools = check_vm_host()
     described = lab.describe()
     first = 1 + max((one["number"] for one in described["vms"]), default=0)

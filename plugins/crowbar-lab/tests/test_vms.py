@@ -119,6 +119,7 @@ def test_machines_come_off_with_bios_and_uefi_in_turn_and_names_numbers_and_disk
     [
         ({"firmware": "coreboot"}, "has the firmware bios or uefi"),
         ({"firmware": "bios", "ipv6_only": True}, "leaves out PXE over IPv4 is UEFI"),
+        ({"firmware": "bios", "http_boot": True}, "boots over HTTP is UEFI"),
         ({"disks": (0,)}, "from 1 to 1024 GiB"),
         ({"nics": 0}, "1 to 8 cards"),
         ({"count": 65}, "at most 64 virtual machines"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from crowbar_lab.vm_plan import BMC_PASSWORD, BMC_USER
 from crowbar_lab.vms import LabVm
 from crowbar_provisioner.claims import uuid_of
 from crowbar_provisioner.images import build as images
@@ -63,6 +64,39 @@ def test_a_machine_is_installed_and_managed_where_there_is_ipv6_alone(with_image
         assert [one for one in addresses if ":" in one] == addresses != []
 
 
+def test_a_machine_that_is_redeployed_is_installed_anew_once_and_its_roles_run_on_the_new_system(
+    with_image: Path, tmp_path: Path
+) -> None:
+    with place_in(tmp_path, **settings_of(with_image)) as place:
+        ready(place, tmp_path)
+        [vm] = place.lab.add_vms(1, firmware="uefi", disks=(2,), memory=768)
+        node = discovered(place, vm)
+        power_by_bmc(place, vm, node)
+        install(place, node)
+        check_installed(place, vm, node)
+        first = place.api.get("nodes", node)["host_keys"]
+        assert on_machine(place, node, "hostname >/root/first && cat /root/first") == node.partition(".")[0]
+        before = runs_on(place, node)
+        said = place.crowbar("nodes", "redeploy", node, "--plan")
+        assert f"{node}: vda" in said.stdout, said.stdout + said.stderr
+        assert "is ERASED, and debian-12 written to it" in said.stdout
+        assert place.crowbar("nodes", "redeploy", node).returncode == 2, "nobody has typed its name"
+        done = place.crowbar("nodes", "redeploy", node, "--yes")
+        assert done.returncode == 0, done.stderr
+        awaited(lambda: not is_active(place, "crowbar-installed-node", node), lambda: told(place, vm))
+        check_installed(place, vm, node, times=2, cpu=2 * INSTALLED_CPU)
+        assert set(place.api.get("nodes", node)["host_keys"]).isdisjoint(first)
+        assert on_machine(place, node, "ls /root") == "", "nothing of the first system is left"
+        after = runs_on(place, node)
+        assert after[-1] != "provisioner-os-install"
+        assert after[len(before) :].count("provisioner-os-install") == 1
+        installed = len(after) - 1 - after[::-1].index("provisioner-os-install")
+        assert "provisioner-discovered" in after[installed:]
+        row = place.api.get("machines", node, query={"fields": "timeline"})
+        lines = [one["what"] for one in row["timeline"]]
+        assert [lines.count(f"install: {one}") for one in ("begins", "installed done", "done")] == [2, 2, 2]
+
+
 def test_power_cut_while_the_image_is_written_and_a_server_killed_while_the_machine_restarts(
     with_image: Path, tmp_path: Path
 ) -> None:
@@ -100,6 +134,18 @@ def test_a_machine_that_is_switched_on_is_a_managed_node(files: Path, tmp_path: 
         name = discovered(place, vm)
         machine = place.api.get("machines", name)
         assert (machine["state"], machine["firmware"], machine["uuid"]) == ("accepted", firmware, uuid_of(vm.plan.uuid))
+
+
+def test_a_machine_whose_firmware_has_no_pxe_boots_over_http_and_is_a_managed_node(files: Path, tmp_path: Path) -> None:
+    with place_in(tmp_path, **settings_of(files)) as place:
+        ready(place, tmp_path)
+        [vm] = place.lab.add_vms(1, http_boot=True, disks=(1,))
+        name = discovered(place, vm)
+        row = place.api.get("machines", name)
+        assert (row["state"], row["firmware"]) == ("accepted", "uefi")
+        said = vm.console()
+        assert "Start HTTP Boot over IPv4" in said
+        assert "Start PXE over" not in said
 
 
 def settings_of(files: Path) -> dict[str, str]:
@@ -144,17 +190,43 @@ def install(place: Place, node: str) -> None:
     place.api.put("deployments", "system", "commit")
 
 
-def check_installed(place: Place, vm: LabVm, name: str) -> None:
-    """By one run, and from its disk."""
+def power_by_bmc(place: Place, vm: LabVm, node: str) -> None:
+    """As an operator says where its BMC is, and who logs in there: from then on that powers it."""
+    said = {"bmc-address": vm.plan.bmc_ipv4, "bmc-user": BMC_USER, "bmc-password": BMC_PASSWORD}
+    place.api.post("node_roles", body={"node_id": node, "role_id": "provisioner-bmc", "data": {"provisioner": said}})
+    place.api.put("deployments", "system", "commit")
+    awaited(lambda: is_active(place, "provisioner-bmc", node), lambda: told(place, vm))
+
+
+def check_installed(place: Place, vm: LabVm, name: str, *, times: int = 1, cpu: float = INSTALLED_CPU) -> None:
+    """By one run each time, and from its disk."""
     awaited(lambda: is_active(place, "crowbar-installed-node", name), lambda: told(place, vm))
     used = vm.cpu_seconds()
     print(f"{vm.plan.firmware}: to installed {used:.1f} s of QEMU's processor time")
-    assert used <= INSTALLED_CPU
+    assert used <= cpu
     awaited(lambda: not not_active(place), lambda: told(place, vm))
     node = place.api.get("nodes", name)
     assert (node["bootenv"], node["served_bootenv"], node["alive"]) == ("local", "local", True)
     runs = [one["state"] for one in place.api.rows("runs", query={"node": name, "role": "provisioner-os-install"})]
-    assert runs == ["succeeded"]
+    assert runs == ["succeeded"] * times
+
+
+def runs_on(place: Place, node: str) -> list[str]:
+    """The roles that were run there with success, in their order."""
+    runs = [one for one in place.api.rows("runs", query={"node": node}) if one["state"] == "succeeded"]
+    return [one["role"] for one in sorted(runs, key=lambda one: int(one["id"]))]
+
+
+def on_machine(place: Place, node: str, command: str) -> str:
+    """What it prints there as root. The machine shows the host key that Crowbar knows."""
+    row, known = place.api.get("nodes", node), place.directory / "known_hosts"
+    address = row["addresses"][0]
+    known.write_text("".join(f"{address} {key}\n" for key in row["host_keys"]))
+    line = ["ssh", "-F", "none", "-i", str(place.lab.private_key), "-o", f"UserKnownHostsFile={known}"]
+    line += ["-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", f"root@{address}", command]
+    done = place.lab.exec(line, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return str(done.stdout.strip())
 
 
 def name_of(place: Place, vm: LabVm) -> str:
