@@ -36,6 +36,7 @@ BACK = pytest.StashKey[list[Back]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--broken", type=int, default=0, help="how many broken changes of 8 kinds a node must survive")
     parser.addoption("--writer", choices=WRITERS, help="the only one that whole machines of tests are to use")
+    parser.addoption("--addresses", choices=("few", "full"), default="few", help="how many 64 writers take at once")
     parser.addoption("--keep-within", type=int, default=20, help="seconds after which a locked machine leads back")
 
 

@@ -22,9 +22,9 @@ from crowbar_core import Refused
 from crowbar_core.tables import deployments
 from crowbar_core.testing import PostgresServer, Testbed
 
-PROCESSES, THREADS, TURNS, AT_ONCE = 2, 32, 2, 80
-ALL = PROCESSES * THREADS * TURNS * AT_ONCE
-"""10,240: just so many addresses the network has."""
+PROCESSES, THREADS, TURNS = 2, 32, 2
+AT_ONCE = {"few": 80, "full": 800}
+"""By ``--addresses``: 10,240 or 102,400 in all, and just so many the network has."""
 
 WRITER = f"""
 import sys, threading
@@ -35,13 +35,13 @@ from crowbar_network.telling import row_of
 from crowbar_core import CrowbarError
 from crowbar_core.testing import Testbed
 
-process, url, network = sys.argv[1], sys.argv[2], int(sys.argv[3])
+process, url, network, at_once = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 failures = []
 
 def take(bed, name):
     with bed.change() as change:
         row = row_of(change.session, network)
-        taken = allocating.reserve(change, row, reserved_for=name, count={AT_ONCE})
+        taken = allocating.reserve(change, row, reserved_for=name, count=at_once)
         # Some are given back, in another order, and as many are taken again.
         for one in taken[::-40]:
             releasing.release(change, one.id)
@@ -83,7 +83,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     server.drop_database(made)
 
 
-def test_of_64_writers_none_gets_an_address_of_another_and_none_is_told_that_it_is_full(url: str) -> None:
+@pytest.mark.timeout(1800)
+def test_of_64_writers_none_gets_an_address_of_another_and_none_is_told_that_it_is_full(
+    url: str, pytestconfig: pytest.Config
+) -> None:
+    at_once = AT_ONCE[pytestconfig.getoption("--addresses", "few")]
+    first = 10 << 24 | 64 << 16 | 1
+    count = PROCESSES * THREADS * TURNS * at_once
+    last = of_key(f"4{first + count - 1:032x}")
     with Testbed(crowbar_jig_script, crowbar_network, database_url=url) as bed:
         with bed.change() as change:
             home = change.session.scalar(select(deployments.c.id).where(deployments.c.system))
@@ -91,13 +98,13 @@ def test_of_64_writers_none_gets_an_address_of_another_and_none_is_told_that_it_
                 change,
                 {"name": "much", "description": "", "deployment_id": home, "category": "test", "group": "default",
                  "v6id": "name", "configure": True, "order": 1},
-                given_ranges=[{"name": "host", "first": "10.64.0.1/16", "last": f"10.64.{ALL >> 8}.{ALL & 255}/16"}],
+                given_ranges=[{"name": "host", "first": "10.64.0.1/8", "last": f"{last}/8"}],
             )  # fmt: skip
         with ExitStack() as stack:
             writers = [
                 stack.enter_context(
                     subprocess.Popen(
-                        [sys.executable, "-c", WRITER, str(number), url, str(key)],
+                        [sys.executable, "-c", WRITER, str(number), url, str(key), str(at_once)],
                         stdin=subprocess.PIPE,
                         stdout=subprocess.PIPE,
                         text=True,
@@ -116,11 +123,11 @@ def test_of_64_writers_none_gets_an_address_of_another_and_none_is_told_that_it_
         with bed.read() as session:
             rows = session.execute(select(allocations.c.address, allocations.c.reserved_for)).all()
             assert session.execute(select(gaps)).all() == []
-        assert {int(of_key(row.address)) for row in rows} == {(10 << 24) + (64 << 16) + at for at in range(1, ALL + 1)}
-        assert set(Counter(row.reserved_for for row in rows).values()) == {AT_ONCE}
-        assert len(rows) == ALL
+        assert {int(of_key(row.address)) for row in rows} == set(range(first, first + count))
+        assert set(Counter(row.reserved_for for row in rows).values()) == {at_once}
+        assert len(rows) == count
         with (
-            pytest.raises(Refused, match=r"no address left: all 10,240 of host .* and 10,235 more\."),
+            pytest.raises(Refused, match=f"no address left: all {count:,} of host .* and {count - 5:,} more\\."),
             bed.change() as change,
         ):
             allocating.reserve(change, row_of(change.session, key), reserved_for="one more")
