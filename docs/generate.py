@@ -390,6 +390,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "settings": of_settings.of_core,
     "settings-of-barclamps": of_settings.of_barclamps,
     "command-line": of_commands.page,
+    "command-line-of-barclamps": of_commands.page_of_barclamps,
     "rest": rest_page,
     "state-diagram": state_diagram,
     "transitions": transitions_table,

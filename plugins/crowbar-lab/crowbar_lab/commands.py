@@ -199,7 +199,10 @@ def list_() -> None:
 
 @lab.command("status")
 @name_option
-@click.option("--format", "format_", type=click.Choice(("table", "json", "yaml")), default="table", show_default=True)
+@click.option(
+    "--format", "format_", type=click.Choice(("table", "json", "yaml")), default="table", show_default=True,
+    help="How data is printed.",
+)  # fmt: skip
 def status(name: str, format_: str) -> None:
     """Show a lab, its nodes and its virtual machines."""
     found = _find(name)
