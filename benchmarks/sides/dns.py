@@ -35,6 +35,7 @@ from sqlalchemy import delete, select
 from benchmarks.sides.answers import Change, answers, follow, whole
 from benchmarks.sides.beds import Counted, rename, with_nodes
 from crowbar_core.client import Client
+from crowbar_core.services.build import spare_the_collector
 from crowbar_core.testing import PostgresServer, Testbed
 
 MANY, FEW, SINGLES, ROUNDS, ANSWERS = 10_000, 100, 30, 3, 8
@@ -172,6 +173,7 @@ def _one_database(lab: Lab, place: Path, name: str, urls: tuple[str | None, str 
     ):
         nodes, few = _cluster(large, count), _cluster(small, FEW)
         _all(small, few, for_small)
+        spare_the_collector()  # as crowbar serve does
         raw, ours = [], []
         for number in range(rounds):
             with _bind(lab, place) as running:

@@ -30,14 +30,19 @@ def database_name(url: str) -> str:
 
 
 def empty_hosts(postgres: PostgresServer) -> str:
-    """The URL of a new hosts database, as Kea's scripts make it."""
+    """The URL of a new hosts database, as Kea's scripts make it and docs/how-to/dhcp.md says."""
     url = postgres.create_database()
     name = database_name(url)
     given = ["-h", str(postgres.directory), "-p", str(postgres.port), "-U", postgres.owner, "-d", name]
-    subprocess.run(
-        ["psql", "-q", "-v", "ON_ERROR_STOP=1", *given, "-f", str(SCHEMA)], check=True, capture_output=True,
-        env={"PGPASSWORD": postgres.password, "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
+
+    def psql(*words: str) -> None:
+        env = {"PGPASSWORD": postgres.password, "PATH": "/usr/bin:/bin"}
+        subprocess.run(
+            ["psql", "-q", "-v", "ON_ERROR_STOP=1", *given, *words], check=True, capture_output=True, env=env
+        )
+
+    psql("-f", str(SCHEMA))
+    psql("-c", f'ALTER DATABASE "{name}" SET plan_cache_mode = force_generic_plan')
     return url.replace("postgresql+psycopg2:", "postgresql:")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from crowbar_dns.names import Record
 
@@ -17,8 +18,7 @@ Key = tuple[str, str]
 """Name and type."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RecordSet:
+class RecordSet(NamedTuple):
     values: frozenset[str]
     ttl: int = 300
 
@@ -35,8 +35,7 @@ class Owned:
     ttl: int = 300
 
 
-@dataclass(frozen=True, kw_only=True)
-class Edit:
+class Edit(NamedTuple):
     """Make the values of a name and type just these; none: it goes. ``new``: only if there is nothing yet."""
 
     name: str
@@ -61,12 +60,13 @@ class Difference:
 
 def gather(records: Iterable[Record]) -> dict[Key, RecordSet]:
     """Records by name and type; the shortest of their lives counts for all."""
-    found: dict[Key, tuple[set[str], int]] = {}
+    found: dict[Key, list[Record]] = {}
     for one in records:
-        values, ttl = found.get((one.name, one.type), (set(), one.ttl))
-        values.add(one.value)
-        found[one.name, one.type] = (values, min(ttl, one.ttl))
-    return {key: RecordSet(values=frozenset(values), ttl=ttl) for key, (values, ttl) in found.items()}
+        found.setdefault((one.name, one.type), []).append(one)
+    return {
+        key: RecordSet(frozenset([one.value for one in several]), min([one.ttl for one in several]))
+        for key, several in found.items()
+    }
 
 
 def sign(wanted: Mapping[Key, RecordSet], owner: str) -> dict[Key, RecordSet]:

@@ -51,10 +51,10 @@ def tell(
         orders = [
             (order, unsealed(change, one))
             for one in there
-            if (order := serving.begin(change, one, mine, whole=whole)) is not None
+            if (order := serving.begin(change, one, mine, changed, whole=whole)) is not None
         ]
     if changed:
-        log(f"{changed} name{'s' if changed > 1 else ''} changed")
+        log(f"{len(changed)} name{'s' if len(changed) > 1 else ''} changed")
     down = []
     for order, service in orders:
         result = _tell(order, service, connect)

@@ -1,14 +1,13 @@
 """Keeping the table of what nodes are to be called: claims are made anew for those nodes of which something changed.
 
-Whoever hears of a change only notes which node it is (``note``). The claims are compared with those in the table, and
-the names that are concerned are noted for each server. So it makes no difference how often, or in which order, a change
-is told; and for nodes of which nobody told anything, all claims are made anew every few minutes.
+Whoever hears of a change only notes which node it is (``note``). The claims are compared with those in the table. So it
+makes no difference how often, or in which order, a change is told; and for nodes of which nobody told anything, all
+claims are made anew every few minutes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
@@ -17,11 +16,13 @@ from crowbar_core import Change
 from crowbar_dns import facts
 from crowbar_dns.names import Record
 from crowbar_dns.naming import Claim, claims_of, settle
-from crowbar_dns.tables import changed_names, changed_nodes, entries, services
+from crowbar_dns.tables import changed_nodes, entries
 
 EVERYBODY = 0
 """What is noted for all nodes; no node has this id."""
 _MANY = 400
+_SO_MANY = 2000
+"""Of more nodes than these it costs less to look at all."""
 
 
 def note(change: Change, ids: Iterable[int]) -> None:
@@ -32,30 +33,27 @@ def note(change: Change, ids: Iterable[int]) -> None:
         change.session.execute(insert(table), [{"node_id": one} for one in sorted(new)])
 
 
-def renew(change: Change) -> int:
-    """Make the claims of the noted nodes anew, and note the names that have changed. Returns how many names."""
+def renew(change: Change) -> frozenset[str]:
+    """Make the claims of the noted nodes anew. Returns the names of which the records to be served have changed: who
+    takes them tells all servers of them, or writes down in the same transaction that they are still to be told.
+    """
     session = change.session
     noted = set(session.scalars(select(changed_nodes.c.node_id)).all())
     if not noted:
-        return 0
+        return frozenset()
     session.execute(delete(changed_nodes))
-    every = EVERYBODY in noted
+    every = EVERYBODY in noted or len(noted) > _SO_MANY
     known = facts.hosts(session, None if every else noted)
     made = claims_of(known, facts.addresses(known, every=every), facts.filters(session))
     before = _of_nodes(session, None if every else noted)
-    names = _all_names(made) | _all_names(before)
     if every:
-        settled = settle(made, {one.id: one.name for one in known}.__getitem__)
-        changed = _put(session, before, settled)
-    else:
-        rivals = _rivals(session, names, noted)
-        names_of = facts.names_of(session, {one.node_id for one in [*made, *rivals.values()]})
-        sound = {key: one for key, one in rivals.items() if not one.cannot_be}
-        unsettled = [replace(one, problem="") for one in sound.values()]
-        settled = settle([*made, *unsettled], lambda key: names_of.get(key, f"number {key}"))
-        changed = _put(session, {**before, **sound}, settled)
-    _note_names(session, changed)
-    return len(changed)
+        return _put(session, before, settle(made, {one.id: one.name for one in known}.__getitem__))
+    rivals = _rivals(session, _all_names(made) | _all_names(before), noted)
+    names_of = facts.names_of(session, {one.node_id for one in [*made, *rivals.values()]})
+    sound = {key: one for key, one in rivals.items() if not one.cannot_be}
+    unsettled = [one._replace(problem="") for one in sound.values()]
+    settled = settle([*made, *unsettled], lambda key: names_of.get(key, f"number {key}"))
+    return _put(session, {**before, **sound}, settled)
 
 
 def _of_nodes(session: Any, ids: Collection[int] | None) -> dict[int, Claim]:
@@ -98,7 +96,7 @@ def _all_names(claims: Any) -> set[str]:
     return {one.record.name for one in (claims.values() if isinstance(claims, dict) else claims)}
 
 
-def _put(session: Any, before: dict[int, Claim], after: Sequence[Claim]) -> set[str]:
+def _put(session: Any, before: dict[int, Claim], after: Sequence[Claim]) -> frozenset[str]:
     """Make the table so; returns the names of which the records to be served are others than before."""
     there = {_identity(one): key for key, one in before.items()}
     wanted = {_identity(one): one for one in after}
@@ -119,7 +117,7 @@ def _put(session: Any, before: dict[int, Claim], after: Sequence[Claim]) -> set[
             changed.add(one.record.name)
     if new:
         session.execute(insert(entries), new)
-    return changed
+    return frozenset(changed)
 
 
 def _identity(one: Claim) -> tuple[Any, ...]:
@@ -132,16 +130,3 @@ def _row(one: Claim) -> dict[str, Any]:
         "node_id": one.node_id, "filter_id": one.filter_id, "name": record.name, "type": record.type,
         "value": record.value, "ttl": record.ttl, "problem": one.problem,
     }  # fmt: skip
-
-
-def _note_names(session: Any, names: Collection[str], of: Sequence[int] | None = None) -> None:
-    if not names:
-        return
-    listed = sorted(names)
-    for service in session.scalars(select(services.c.id)).all() if of is None else of:
-        known: set[str] = set()
-        for first in range(0, len(listed), _MANY):
-            asked = select(changed_names.c.name).where(changed_names.c.service_id == service)
-            known |= set(session.scalars(asked.where(changed_names.c.name.in_(listed[first : first + _MANY]))).all())
-        if new := [{"service_id": service, "name": one} for one in listed if one not in known]:
-            session.execute(insert(changed_names), new)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 TYPES = ("A", "AAAA", "CNAME", "PTR", "SRV", "TXT")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
@@ -17,8 +18,7 @@ _SERVICE_LABEL = re.compile(r"_?[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
 _LONGEST, _LONGEST_LABEL, _LONGEST_TEXT = 253, 63, 2000
 
 
-@dataclass(frozen=True, order=True)
-class Record:
+class Record(NamedTuple):
     name: str
     type: str
     value: str
@@ -98,7 +98,10 @@ def _version(address: str) -> int:
 
 def reverse_name(address: str) -> str:
     """The name below ``in-addr.arpa`` or ``ip6.arpa``, in small letters."""
-    return ipaddress.ip_address(address).reverse_pointer
+    if ":" in address:
+        digits = socket.inet_pton(socket.AF_INET6, address).hex()
+        return f"{'.'.join(reversed(digits))}.ip6.arpa"
+    return f"{'.'.join(reversed(address.split('.')))}.in-addr.arpa"
 
 
 def reverse_zones(networks: Iterable[str]) -> list[str]:

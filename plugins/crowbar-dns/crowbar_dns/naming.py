@@ -7,8 +7,7 @@ first has it, and the other's claim says so. What is called forward is called so
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from crowbar_dns.filters import Address, Filter, Host
 from crowbar_dns.names import Record, host_name_fault, record_fault, reverse_name
@@ -17,8 +16,7 @@ ATTRIBUTE = "dns-records"
 """The node attribute with further records: a list of ``{"name", "type", "value", "ttl"}``."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """That a node wants a record. ``problem``: why it does not get it. ``filter_id`` None: by attribute."""
 
     node_id: int
@@ -60,7 +58,7 @@ def _of_address(host: Host, address: Address, filters: Sequence[Filter]) -> Iter
         record = Record(name, kind, address.ip, one.ttl)
         if fault := host_name_fault(name):
             said = f"filter {one.name} calls node {host.name} {name!r}, which is no host name: {fault}"
-            yield Claim(node_id=host.id, filter_id=one.id, record=replace(record, name=name[:255]), problem=said)
+            yield Claim(node_id=host.id, filter_id=one.id, record=record._replace(name=name[:255]), problem=said)
             continue
         yield Claim(node_id=host.id, filter_id=one.id, record=record)
         if reversed_by is None:
@@ -115,7 +113,9 @@ def settle(claims: Sequence[Claim], name_of: Callable[[int], str]) -> list[Claim
         if one.problem:
             settled.append(one)
             continue
-        settled.append(one := replace(one, problem=_objection(one, holders, aliases, others, name_of)))
+        if objection := _objection(one, holders, aliases, others, name_of):
+            one = one._replace(problem=objection)
+        settled.append(one)
         key = (one.node_id, one.record.name, one.record.type, one.record.value)
         if not one.problem and key in seen:
             settled.pop()  # said twice by one node: by two filters, or by a filter and an attribute

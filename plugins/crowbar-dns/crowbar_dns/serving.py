@@ -19,7 +19,7 @@ from crowbar_dns.comparing import Difference, Edit, Key, Owned, RecordSet, compa
 from crowbar_dns.drivers import TAKEN, Driver, ServerDown, ZoneUnserved
 from crowbar_dns.names import Record, zone_of
 from crowbar_dns.services import Service
-from crowbar_dns.tables import changed_names, entries, served, services
+from crowbar_dns.tables import entries, served, services
 
 COMPARE_EVERY = timedelta(minutes=5)
 AGAIN_FIRST, AGAIN_MOST = timedelta(seconds=5), timedelta(minutes=5)
@@ -62,14 +62,15 @@ class Result:
     said: list[str] = field(default_factory=list)
 
 
-def begin(change: Change, service: Service, owner: str, *, whole: bool) -> Order | None:
-    """Find out what there is to do, and write down what is about to be sent; None: nothing."""
+def begin(change: Change, service: Service, owner: str, names: frozenset[str], *, whole: bool) -> Order | None:
+    """Find out what there is to do now that these names have changed, and write down what is about to be sent; None:
+    nothing.
+    """
     session = change.session
     due = service.compared_at is None or change.now - service.compared_at >= COMPARE_EVERY
-    names = frozenset(session.scalars(select(changed_names.c.name).where(changed_names.c.service_id == service.id)))
-    if not (whole or due or service.sending or service.problem) and not names:
-        return None
     everything = whole or due or service.sending or bool(service.problem)
+    if not (everything or names):
+        return None
     order = Order(service=service, owner=owner, names=None if everything else names)
     zones = frozenset(service.zones)
     order.wanted = {key: one for key, one in gather(_entries(session, order.names)).items() if zone_of(key[0], zones)}
@@ -120,8 +121,8 @@ def _announce(session: Any, order: Order) -> None:
     """Of what is wanted and not known there, it is written down that it is about to be sent."""
     new = []
     for (name, kind), one in order.wanted.items():
-        known = order.owned.get((name, kind), Owned())
-        for value in one.values - known.confirmed - known.sent - known.gone:
+        known = order.owned.get((name, kind))
+        for value in one.values - known.confirmed - known.sent - known.gone if known else one.values:
             new.append({
                 "service_id": order.service.id, "name": name, "type": kind, "value": value, "ttl": one.ttl,
                 "confirmed": False, "problem": "",
@@ -234,7 +235,6 @@ def finish(change: Change, order: Order, result: Result) -> None:
         values |= {"problem": "", "problem_since": None}
         if order.whole:
             values["compared_at"] = change.now
-        _forget_names(session, order)
     session.execute(update(services).where(services.c.id == service.id).values(**values))
     _put(session, order, result, change.now)
 
@@ -251,20 +251,13 @@ def _again(order: Order, result: Result, now: datetime) -> dict[str, Any]:
     return {"faults": 0, "again_at": None} if order.whole else {}
 
 
-def _forget_names(session: Any, order: Order) -> None:
-    gone = delete(changed_names).where(changed_names.c.service_id == order.service.id)
-    for some in _parts(order.names):
-        session.execute(gone if some is None else gone.where(changed_names.c.name.in_(some)))
-
-
 def _put(session: Any, order: Order, result: Result, now: datetime) -> None:
     mine = served.c.service_id == order.service.id
-    touched = [key for key, one in result.done.items() if not _is_known(order, key, one)] + list(result.refused)
-    fresh = order.whole and not order.owned and not (result.refused or result.zones or result.down)
-    if fresh:
+    if order.whole and not order.owned and not (result.refused or result.zones or result.down):
         # A server that had nothing of ours has all of it now.
         session.execute(update(served).where(mine).values(confirmed=True, problem=""))
         return
+    touched = [key for key, one in result.done.items() if not _is_known(order, key, one)] + list(result.refused)
     there: dict[Key, list[Any]] = {}
     for some in _parts({name for name, _ in touched}):
         for row in session.execute(select(served).where(mine, served.c.name.in_(some))).all():

@@ -71,12 +71,6 @@ served = Table(
     Column("problem", Text, nullable=False),
 )
 changed_nodes = Table("dns_changed_nodes", _metadata, Column("node_id", Integer, primary_key=True))
-changed_names = Table(
-    "dns_changed_names",
-    _metadata,
-    Column("service_id", Integer, primary_key=True),
-    Column("name", String(255), primary_key=True),
-)
 installation = Table(
     "dns_installation", _metadata, Column("id", Integer, primary_key=True), Column("owner", String(32), nullable=False)
 )

@@ -50,7 +50,7 @@ elsewhere.invalid. 300 IN MX 5 mail.invalid.
 
 
 def test_an_update_is_read_as_it_was_meant() -> None:
-    wire, mac = update_message(ZONE, EDITS, next(iter(RING.values())))
+    wire, mac = update_message(ZONE, EDITS, next(iter(RING.values())), 4711)
     read = dns.message.from_wire(wire, keyring=RING)
     lines = [line for line in read.to_text().splitlines() if not line.startswith(_OTHERWISE)]
     assert "\n".join([*lines, ""]) == READ
@@ -61,6 +61,6 @@ def test_an_update_is_read_as_it_was_meant() -> None:
 
 
 def test_without_a_key_it_is_not_signed() -> None:
-    wire, mac = update_message(ZONE, EDITS[:1], None)
+    wire, mac = update_message(ZONE, EDITS[:1], None, 4711)
     assert mac == b""
     assert not dns.message.from_wire(wire).had_tsig

@@ -6,7 +6,7 @@ server of ten thousand hosts. Whatever is unusual (a kind of record, a letter in
 
 from __future__ import annotations
 
-import secrets
+import re
 import socket
 import struct
 import time
@@ -26,26 +26,28 @@ _UPDATE = 5 << 11
 _SOA, _TSIG = 6, 250
 _IN, _NONE, _ANY = 1, 254, 255
 _KINDS = {"A": 1, "CNAME": 5, "PTR": 12, "TXT": 16, "AAAA": 28, "SRV": 33}
-_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_*.")
+_PLAIN = re.compile(r"[a-z0-9_*-]{1,63}(?:\.[a-z0-9_*-]{1,63})*")
+_LENGTHS = [bytes((one,)) for one in range(64)]
+_FIXED = struct.Struct("!HHIH")
+"""Of a record after its name: kind, class, seconds of its life, length of its data."""
 _ZONE_AT = b"\xc0\x0c"
 """A pointer to the name of the zone, which stands right after the twelve bytes of the header."""
 _PIECE = 250
 _FUDGE = 300
 
 
-def update_message(zone: str, edits: Sequence[Edit], key: dns.tsig.Key | None) -> tuple[bytes, bytes]:
-    """The message, and the code by which its answer is known ("" without a key)."""
+def update_message(zone: str, edits: Sequence[Edit], key: dns.tsig.Key | None, number: int) -> tuple[bytes, bytes]:
+    """The message of this number (16 bits), and the code by which its answer is known ("" without a key)."""
     conditions: list[bytes] = []
     changes: list[bytes] = []
     for one in edits:
         name, kind = _within(one.name, zone), _kind(one.type)
         (conditions if one.new else changes).append(
-            name + struct.pack("!HHIH", kind, _NONE if one.new else _ANY, 0, 0)
+            name + _FIXED.pack(kind, _NONE if one.new else _ANY, 0, 0)
         )  # fmt: skip
         for value in sorted(one.values):
             data = _data(one.type, value)
-            changes.append(name + struct.pack("!HHIH", kind, _IN, one.ttl, len(data)) + data)
-    number = secrets.randbits(16)
+            changes.append(name + _FIXED.pack(kind, _IN, one.ttl, len(data)) + data)
     rest = b"".join((_name(zone), struct.pack("!HH", _SOA, _IN), *conditions, *changes))
     counts = (1, len(conditions), len(changes))
     plain = struct.pack("!HHHHHH", number, _UPDATE, *counts, 0) + rest
@@ -59,7 +61,7 @@ def update_message(zone: str, edits: Sequence[Edit], key: dns.tsig.Key | None) -
     assert data is not None
     owner = key.name.to_wire()
     assert owner is not None
-    last = owner + struct.pack("!HHIH", _TSIG, _ANY, 0, len(data)) + data
+    last = owner + _FIXED.pack(_TSIG, _ANY, 0, len(data)) + data
     return struct.pack("!HHHHHH", number, _UPDATE, *counts, 1) + rest + last, signed.mac
 
 
@@ -86,11 +88,9 @@ def _name(name: str) -> bytes:
 
 def _labels(name: str) -> bytes | None:
     """Without the root; None: there is something in it that is not usual."""
-    raw = name.encode()
-    parts = raw.split(b".")
-    if not _PLAIN.issuperset(raw) or any(not 0 < len(one) < 64 for one in parts):
+    if not _PLAIN.fullmatch(name):
         return None
-    return b"".join(bytes((len(one),)) + one for one in parts)
+    return b"".join([_LENGTHS[len(one)] + one for one in name.encode().split(b".")])
 
 
 def _data(kind: str, value: str) -> bytes:

@@ -1,17 +1,21 @@
 """Servers that take dynamic updates (RFC 2136) signed with TSIG: BIND, Knot, and others.
 
 Up to a hundred edits go in one message, which the server takes wholly or not at all. One that it refuses is halved
-until the edits are alone that it does not want. The zone is read by AXFR.
+until the edits are alone that it does not want. Some are under way at once, and their answers come in any order: no two
+of them are about the same name and type. The zone is read by AXFR.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import secrets
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +36,8 @@ from crowbar_dns.drivers.messages import update_message
 from crowbar_dns.names import Record
 
 AT_ONCE = 100
+UNDER_WAY = 8
+"""How many messages may wait for answers on a connection (RFC 7766): a server works on one while the next is made."""
 ALGORITHMS = ("hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224", "hmac-sha1", "hmac-md5")
 _LEFT_OUT = {"SOA", "RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "DNSKEY", "CDS", "CDNSKEY", "TYPE65534"}
 _REASONS = {
@@ -44,6 +50,17 @@ _REASONS = {
 }
 _KEY_FAULTS = (dns.tsig.PeerError, dns.tsig.BadSignature, dns.tsig.BadKey, dns.message.UnknownTSIGKey)
 _BROKEN = (OSError, EOFError, dns.exception.DNSException)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A message that waits for its answer. ``mac``: what signs the answer, too. ``alone``: no other is under way; else
+    its refusal may be meant for another, since Knot takes together what has come for a zone.
+    """
+
+    edits: Sequence[Edit]
+    mac: bytes
+    alone: bool
 
 
 class Rfc2136:
@@ -82,22 +99,33 @@ class Rfc2136:
 
     def write(self, zone: str, edits: Sequence[Edit]) -> Mapping[Key, str]:
         refused: dict[Key, str] = {}
-        waiting = [list(edits[first : first + AT_ONCE]) for first in range(0, len(edits), AT_ONCE)][::-1]
+        waiting = deque(edits[first : first + AT_ONCE] for first in range(0, len(edits), AT_ONCE))
         with self._connection() as connection:
-            while waiting:
-                these = waiting.pop()
-                code = self._send(connection, zone, these)
+            asked: dict[int, _Asked] = {}
+            room = UNDER_WAY
+            while waiting or asked:
+                while waiting and len(asked) < room:
+                    while (number := secrets.randbits(16)) in asked:
+                        pass
+                    some = waiting.popleft()
+                    mac = self._send(connection, zone, some, number)
+                    asked[number] = _Asked(edits=some, mac=mac, alone=room == 1 or not (asked or waiting))
+                one, code = self._answer(connection, zone, asked)
+                these = one.edits
                 if code == "NOERROR":
                     continue
                 if code == "NOTAUTH":
                     raise ZoneUnserved(
                         f"The DNS server at {self._address} does not decide on the zone {zone} (NOTAUTH)."
                     )
-                if len(these) == 1:
+                if not one.alone:
+                    room = 1
+                    waiting.append(these)
+                elif len(these) == 1:
                     refused[these[0].key] = _REASONS.get(code, f"the server says {code}")
                 else:
                     half = len(these) // 2
-                    waiting += [these[half:], these[:half]]
+                    waiting.extendleft((these[half:], these[:half]))
         if len(edits) > 1 and len(refused) == len(edits) and set(refused.values()) == {_REASONS["REFUSED"]}:
             raise ZoneUnserved(
                 f"The DNS server at {self._address} lets nothing be changed in the zone {zone} (REFUSED): "
@@ -107,14 +135,26 @@ class Rfc2136:
 
     # ------------------------------------------------------------ messages
 
-    def _send(self, connection: socket.socket, zone: str, edits: Sequence[Edit]) -> str:
-        message, mac = update_message(zone, edits, self._key)
-        until = time.time() + self._server.timeout
+    def _send(self, connection: socket.socket, zone: str, edits: Sequence[Edit], number: int) -> bytes:
+        """What signs the answer, too."""
+        message, mac = update_message(zone, edits, self._key, number)
         try:
-            dns.query.send_tcp(connection, message, until)
-            answer, _ = dns.query.receive_tcp(connection, until, keyring=self._keyring, request_mac=mac)
+            connection.setblocking(False)
+            dns.query.send_tcp(connection, message, time.time() + self._server.timeout)
+        except _BROKEN as error:
+            raise self._down(_said(error)) from None
+        return mac
+
+    def _answer(self, connection: socket.socket, zone: str, asked: dict[int, _Asked]) -> tuple[_Asked, str]:
+        """The next answer: to which of those that were ``asked``, which is taken out of them, and what it says."""
+        try:
+            raw = _next(connection, time.time() + self._server.timeout)
+            one = asked.pop(int.from_bytes(raw[:2], "big"))
+            answer = dns.message.from_wire(raw, keyring=self._keyring, request_mac=one.mac)
         except _KEY_FAULTS as error:
             raise self._denies(error) from None
+        except KeyError:
+            raise self._down("it answers something that was not asked") from None
         except dns.exception.FormError as error:
             # Knot signs no refusal for a zone that it does not have.
             raise ZoneUnserved(
@@ -123,7 +163,7 @@ class Rfc2136:
             ) from None
         except _BROKEN as error:
             raise self._down(_said(error)) from None
-        return dns.rcode.to_text(answer.rcode())
+        return one, dns.rcode.to_text(answer.rcode())
 
     def _transfer(self, zone: str) -> list[Record]:
         found: list[Record] = []
@@ -158,7 +198,6 @@ class Rfc2136:
                 continue
             self._address = address
             with made:
-                made.setblocking(False)
                 yield made
             return
         self._address = self._ways()[0]
@@ -212,6 +251,24 @@ def _text(name: dns.name.Name) -> str:
 def new_key(raw: bytes) -> str:
     """A secret for TSIG as servers take it."""
     return base64.b64encode(raw).decode()
+
+
+def _next(connection: socket.socket, until: float) -> bytes:
+    """The next message. Raises ``EOFError`` when the connection ends, ``TimeoutError`` when none has come by then, in
+    seconds since the epoch.
+    """
+
+    def exactly(count: int) -> bytes:
+        found = bytearray()
+        while len(found) < count:
+            connection.settimeout(max(until - time.time(), 0.001))
+            some = connection.recv(count - len(found))
+            if not some:
+                raise EOFError
+            found += some
+        return bytes(found)
+
+    return exactly(int.from_bytes(exactly(2), "big"))
 
 
 def _said(error: BaseException) -> str:
