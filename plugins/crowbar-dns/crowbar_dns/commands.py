@@ -40,5 +40,10 @@ add_list(
 add_show(entries, "dns_name_entries", what="a record, by its id")
 
 services = noun("dns-services", "The DNS servers that are told.")
-add_list(services, "dns_services", ("name", "driver", "addresses", "zones", "problem"), what="the DNS servers")
+add_list(
+    services,
+    "dns_services",
+    ("name", "driver", "addresses", "zones", "problem", "zone_problems"),
+    what="the DNS servers",
+)
 add_show(services, "dns_services", what="a DNS server")

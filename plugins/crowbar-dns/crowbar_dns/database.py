@@ -17,8 +17,8 @@ from crowbar_core import Done, Problem, Task, TemporaryError, cluster
 from crowbar_core.tables import node_roles, roles
 from crowbar_dns import entries, serving
 from crowbar_dns.drivers import Driver
-from crowbar_dns.facts import WITHOUT_NETWORKS, filters, networks_are_kept
-from crowbar_dns.names import zone_of
+from crowbar_dns.facts import WITHOUT_NETWORKS, filters, networks_are_kept, subnets
+from crowbar_dns.names import reverse_zones, zone_of
 from crowbar_dns.services import DATABASE, FOLLOW, SERVER, SERVICE, Service, all_services, owner, unsealed, zones_of
 from crowbar_dns.tables import entries as table
 from crowbar_dns.tables import served, services
@@ -148,4 +148,8 @@ def _without_zone(session: object, several: Sequence[Service]) -> list[str]:
     if not lost:
         return []
     more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-    return [f"No DNS server has a zone for {lost[0]}{more}: name its domain in dns-domains or dns-service-zones."]
+    zone = zone_of(lost[0], reverse_zones(subnets([]))) or lost[0].partition(".")[2]
+    return [
+        f"No DNS server has a zone for {lost[0]}{more}: name {zone}, or what it is below, in dns-domains of {SERVER}; "
+        f"or make it on your server, and name it in dns-service-zones of {SERVICE}."
+    ]

@@ -15,6 +15,7 @@ from crowbar_core import NotFound, cluster
 from crowbar_core.tables import deployments, node_roles, nodes, roles
 from crowbar_dns import tables
 from crowbar_dns.filters import Address, Filter, Host
+from crowbar_dns.naming import ATTRIBUTE
 
 SUBNETS, ADDRESSES = "network_subnets", "network_addresses"
 WITHOUT_NETWORKS = (
@@ -52,11 +53,16 @@ def hosts(session: Any, ids: Collection[int] | None = None) -> list[Host]:
         found += [
             Host(
                 id=one.id, name=one.name, deployment=one.deployment, roles=frozenset(with_roles.get(one.id, ())),
-                attributes={**(one.discovery or {}), **(one.hint or {})},
+                attributes=_attributes(one.discovery or {}, one.hint or {}),
             )
             for one in session.execute(wanted_here).all()
         ]  # fmt: skip
     return found
+
+
+def _attributes(discovery: Mapping[str, Any], hint: Mapping[str, Any]) -> dict[str, Any]:
+    """No node says itself which further records it has: it could take the name of anybody."""
+    return {**{name: value for name, value in discovery.items() if name != ATTRIBUTE}, **hint}
 
 
 def addresses(known: Sequence[Host], *, every: bool) -> list[Address]:

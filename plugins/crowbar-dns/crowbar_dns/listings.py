@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import and_, case, func, select
 
 from crowbar_core.rest import NODES, Field, Listing, derived, field, fields
@@ -22,23 +24,22 @@ FILTERS = Listing(
     ),
 )
 
-_SERVED = (
-    select(func.count())
-    .where(
-        served.c.name == entries.c.name, served.c.type == entries.c.type, served.c.value == entries.c.value,
-        served.c.confirmed, served.c.gone_at.is_(None),
-    )
-    .correlate(entries)
-    .scalar_subquery()
-)  # fmt: skip
-_REFUSED = (
-    select(func.min(served.c.problem))
-    .where(
-        served.c.name == entries.c.name, served.c.type == entries.c.type, served.c.value == entries.c.value,
-        served.c.problem != "",
-    )
-    .correlate(entries)
-    .scalar_subquery()
+_IT = and_(served.c.name == entries.c.name, served.c.type == entries.c.type, served.c.value == entries.c.value)
+
+
+def _of_it(what: Any, *conditions: Any) -> Any:
+    """Of what servers have, or are to have, of an entry."""
+    return select(what).where(_IT, *conditions).correlate(entries).scalar_subquery()
+
+
+_SERVED = _of_it(func.count(), served.c.confirmed, served.c.gone_at.is_(None))
+_REFUSED = _of_it(func.min(served.c.problem), served.c.problem != "")
+_SENT = _of_it(func.count(), served.c.gone_at.is_(None))
+NO_ZONE = "no DNS server has a zone for it"
+NOT_TAKEN = "no DNS server has taken it yet: what is wrong with a server or its zone is said of that"
+_WHY = case(
+    (entries.c.problem != "", entries.c.problem), (_REFUSED.is_not(None), _REFUSED), (_SERVED > 0, ""),
+    (_SENT > 0, NOT_TAKEN), else_=NO_ZONE,
 )  # fmt: skip
 
 
@@ -55,10 +56,7 @@ def _entry_fields() -> tuple[Field, ...]:
         derived(
             "served", _SERVED, int, help="How many servers have it, as far as they said when they were last asked."
         ),
-        derived(
-            "problem", case((entries.c.problem != "", entries.c.problem), else_=func.coalesce(_REFUSED, "")), str,
-            help="Why it is not served.",
-        ),
+        derived("problem", _WHY, str, help="Why it is not served."),
     )  # fmt: skip
 
 

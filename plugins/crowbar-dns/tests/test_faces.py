@@ -11,6 +11,7 @@ import crowbar_jig_script
 import crowbar_network
 import pytest
 from crowbar_dns import database
+from crowbar_dns.listings import NO_ZONE
 
 from crowbar_core.testing import FakeJig, Testbed, check_barclamp
 
@@ -61,7 +62,7 @@ def test_entries_are_listed_by_name_node_and_type_with_the_fields_of_old(bed: Te
     [one] = web.get(f"{API}/dns_name_entries?node=n1.example.test&rr_type=A").json
     assert {name: one[name] for name in ("name", "rr_type", "value", "dns_name_filter", "served", "problem")} == {
         "name": "n1.example.test", "rr_type": "A", "value": "10.50.0.1", "dns_name_filter": "admin", "served": 0,
-        "problem": "",
+        "problem": NO_ZONE,
     }  # fmt: skip
     assert len(web.get(f"{API}/nodes/n1.example.test/dns_name_entries").json) == 4
     listed = shown(bed, "dns-name-entries", "list", "--name", "1.0.50.10.in-addr.arpa")
@@ -132,20 +133,28 @@ def test_further_records_by_attribute_go_with_the_node(bed: Testbed) -> None:
     assert shown(bed, "dns-name-entries", "list", "--name", "www.example.test") == []
 
 
+def test_a_node_cannot_take_names_by_what_it_reports(bed: Testbed) -> None:
+    taken = [{"name": "gateway.example.test", "type": "A", "value": "10.50.0.66"}]
+    bed.add_node("n3", discovery={"dns-records": taken})
+    renewed(bed)
+    assert shown(bed, "dns-name-entries", "list", "--name", "gateway.example.test") == []
+    bed.delete_node("n3")
+
+
 def test_who_loses_a_name_gets_it_when_the_other_lets_go(bed: Testbed) -> None:
     made = bed.web("operator").post(f"{API}/dns_name_filters", json={"name": "one", "template": "one.example.test"})
     renewed(bed)
     of = {"name": "one.example.test", "rr_type": "A"}
     entries = bed.web().get(f"{API}/dns_name_entries", query_string=of).json
-    assert sorted((one["node"], bool(one["problem"])) for one in entries) == [
-        ("n1.example.test", False), ("n2.example.test", True),
+    assert sorted((one["node"], one["problem"] == NO_ZONE) for one in entries) == [
+        ("n1.example.test", True), ("n2.example.test", False),
     ]  # fmt: skip
     assert "one.example.test is node n1.example.test&#39;s already" in bed.web().get("/").text
     assert "cannot have it, too" in bed.web().get("/dns?problems=true").text
     bed.unbind("network-admin", "n1")
     renewed(bed)
     entries = bed.web().get(f"{API}/dns_name_entries", query_string=of).json
-    assert [(one["node"], one["problem"]) for one in entries] == [("n2.example.test", "")]
+    assert [(one["node"], one["problem"]) for one in entries] == [("n2.example.test", NO_ZONE)]
     bed.bind("network-admin", "n1")
     bed.commit()
     bed.web("operator").delete(f"{API}/dns_name_filters/{made.json['id']}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import crowbar_dns
 import pytest
-from crowbar_dns import database, entries, services
+from crowbar_dns import database, entries, listings, services
 from crowbar_dns.comparing import Edit, RecordSet, gather
 from crowbar_dns.drivers import Driver, driver_of
 from crowbar_dns.testing import REVERSE
@@ -186,6 +186,37 @@ def test_a_zone_that_is_not_there_is_said_while_others_go_on_and_noticed_when_it
             assert any(said in one for one in place.problems()), "the second pause is longer"
             place.look(5)
             assert place.problems() == []
+        finally:
+            running.stop()
+
+    inside(place.lab, work)
+
+
+def test_a_record_says_that_there_is_no_zone_for_it_or_that_its_zone_takes_nothing(place: Place) -> None:
+    stray = f"stray.{OTHER}"
+
+    def why() -> str:
+        [one] = place.bed.web().get(f"/api/v2/dns_name_entries?name={stray}").json
+        return str(one["problem"])
+
+    def work() -> None:
+        running = place.server()
+        running.start()
+        try:
+            place.use(running)
+            place.bed.add_node(stray, hint={"hint-admin-v4addr": "10.9.0.70/16"})
+            place.tell()
+            [said] = place.problems()
+            assert said.startswith(f"No DNS server has a zone for {stray}: name {OTHER}, or what it is below, in dns-")
+            assert why() == listings.NO_ZONE
+            place.use(running, more=(OTHER,))
+            place.tell()
+            assert why() == listings.NOT_TAKEN
+            running.add_zone(OTHER)
+            place.look(5)
+            assert (why(), place.problems()) == ("", [])
+            assert place.bed.web("operator").delete(f"/api/v2/nodes/{stray}").status_code == 204
+            place.tell()
         finally:
             running.stop()
 
