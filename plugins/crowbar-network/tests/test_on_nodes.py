@@ -16,11 +16,12 @@ import crowbar_jig_script
 import crowbar_network
 import pytest
 from crowbar_jig_script.jig import ScriptJig
+from crowbar_jig_script.remote import Remote
 from crowbar_lab.errors import LabError
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 from crowbar_network import program
-from crowbar_network.jig import NetworkJig
+from crowbar_network.jig import NetworkJig, look
 
 from crowbar_core import Refresh
 from crowbar_core.testing import Testbed
@@ -370,6 +371,24 @@ def test_a_change_that_nobody_follows_is_led_back_by_the_node(lab: Lab, node: st
     eventually(lambda: reaches(lab, node) and on_node(lab, node, f"cat {state}") == "back\n")
     assert interfaces(lab, node) == before
     assert "nobody said" in on_node(lab, node, f"cat /run/crowbar-network/{CHANGE}/reason")
+
+
+def test_only_a_connection_that_was_made_after_the_change_was_tried_proves_anything(lab: Lab, node: str) -> None:
+    def work() -> None:
+        with Site(lab) as site, site.bed.serving():
+            old, new = Remote.of_cluster(), Remote.of_cluster(connect_timeout=20.0)
+            view, address = site.bed.node(node), lab.node(node).ipv4
+            assert not look(old, view, address).proven
+            begin_alone(lab, node, limit=60, moves=False)
+            eventually(lambda: on_node(lab, node, f"cat /run/crowbar-network/{CHANGE}/state") == "tried\n")
+            for remote, proven in ((old, False), (new, True)):
+                state = look(remote, view, address)
+                assert (state.busy, state.proven) == (True, proven)
+            old.forget(view, address)
+            assert look(old, view, address).proven
+            new.close()
+
+    inside(lab, work)
 
 
 def test_a_slow_node_waits_longer_when_it_is_told_to_but_not_for_ever(lab: Lab, node: str) -> None:
