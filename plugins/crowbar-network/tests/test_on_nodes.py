@@ -349,14 +349,17 @@ def test_a_client_of_dhcp_runs_again_when_its_card_is_led_back(lab: Lab, node: s
     assert "br-lab" not in interfaces(lab, node)
 
 
-def begin_alone(lab: Lab, node: str, *, limit: int, moves: bool = True) -> None:
-    """A change that nobody follows, as when the controller dies right after it has begun; ``moves``: of the address."""
+def begin_alone(lab: Lab, node: str, *, limit: int, moves: bool = True, tool: str = "") -> None:
+    """A change that nobody follows, as when the controller dies right after it has begun; ``moves``: of the address;
+    ``tool``: what the node's network tool is told, as text for sh.
+    """
     known = lab.node(node)
     forward, backward = ["link add name br-x type bridge"], ["link del br-x"]
     if moves:
         forward = [f"addr del {known.ipv4}/16 dev eth0", "addr replace 10.250.0.9/24 dev eth0"]
         backward = ["addr del 10.250.0.9/24 dev eth0", f"addr replace {known.ipv4}/16 dev eth0"]
-    text = program.begin(CHANGE, limit=limit, forward=forward, backward=backward, trial=program.Trial())
+    trial = program.Trial(settle=tool)
+    text = program.begin(CHANGE, limit=limit, forward=forward, backward=backward, trial=trial)
     begun = lab.exec(lab.ssh(node, ["sh -s"]), input=text, capture_output=True, text=True, timeout=30)
     assert begun.stdout.strip() == "begun", begun.stderr
 
@@ -371,6 +374,18 @@ def test_a_change_that_nobody_follows_is_led_back_by_the_node(lab: Lab, node: st
     eventually(lambda: reaches(lab, node) and on_node(lab, node, f"cat {state}") == "back\n")
     assert interfaces(lab, node) == before
     assert "nobody said" in on_node(lab, node, f"cat /run/crowbar-network/{CHANGE}/reason")
+
+
+def test_a_network_tool_that_takes_most_of_the_time_ends_the_change(lab: Lab, node: str) -> None:
+    before = interfaces(lab, node)
+    begin_alone(lab, node, limit=16, moves=False, tool="sleep 60")
+    here = f"/run/crowbar-network/{CHANGE}"
+    eventually(lambda: on_node(lab, node, f"cat {here}/state") == "back\n")
+    assert interfaces(lab, node) == before
+    assert on_node(lab, node, f"cat {here}/reason").strip() == (
+        "the network tool has not done within 12 s what it was told"
+    )
+    assert 900 < int(on_node(lab, node, f"cat {here}/lasted")) < 1500
 
 
 def test_only_a_connection_that_was_made_after_the_change_was_tried_proves_anything(lab: Lab, node: str) -> None:

@@ -31,16 +31,16 @@ change() {
     batch forward
 }
 
-within() { # within NAME: what the network tool is told; it has until $end
+within() { # within NAME: what the network tool is told; it has three quarters of the time, or nobody can look any more
     [ -s "$1.sh" ] || return 0
-    left=$(((end - $(now)) / 100))
+    left=$(((end - limit * 25 - $(now)) / 100))
     [ $left -gt 0 ] || left=1
     if timeout -s KILL 1 true 2>/dev/null; then set -- "$1" timeout -s KILL $left; fi
     name=$1
     shift
     "$@" sh "$name.sh" >"$name.out" 2>&1
     code=$?
-    [ $code -lt 128 ] || echo "the network tool has not done in time ($limit s) what it was told" >>"$name.out"
+    [ $code -lt 128 ] || echo "the network tool has not done within $((limit * 3 / 4)) s what it was told" >>"$name.out"
     return $code
 }
 
