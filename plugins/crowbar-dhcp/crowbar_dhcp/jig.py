@@ -47,14 +47,16 @@ def _server(task: Task, address: str) -> Outcome:
         url = f"node://{task.node.id}{program.PLACE}"
     else:
         wanted = program.install(
-            address=address, port=port, password=password, subnets=subnets, there=there, lasting=lasting
-        )
+            address=address, port=port, password=password, subnets=subnets, there=there, lasting=lasting,
+            hosts=said.get("reservations") == "database",
+        )  # fmt: skip
         url = f"http://{f'[{address}]' if ':' in address else address}:{port}/"
     done = _ask(task, wanted)
     last = (done.strip().splitlines() or [""])[-1]
     with cluster().change() as change:
         new = register(
             change, task.node_role_id, name=task.node.name, driver=said["program"], url=url, secret=password,
+            database=program.hosts_url(done, address, password),
             options={
                 "user": OURS, "interfaces": [list(one) for one in there], "prefixes": list(said.get("prefixes") or ()),
             },

@@ -258,20 +258,23 @@ def _told6(firmware: str, url: str) -> dict[str, Any]:
 # ---------------------------------------------------------------- a server that Crowbar sets up
 
 
+HOSTS = "crowbar_kea"
+"""The hosts database on the server's node, and who logs in there."""
 BASE = 2
 """Changes with what ``base`` says, so that it is written again."""
 
 
-def base(family: int, lasting: Interfaces = ()) -> dict[str, Any]:
+def base(family: int, lasting: Interfaces = (), *, hosts: str = "") -> dict[str, Any]:
     """What the server starts with the first time. It listens everywhere, and has nothing to say: subnets come later.
 
     ``lasting``: its interfaces with the addresses of IPv6 that it will have at each start (else Kea does not start):
-    relays send there, and Kea listens by itself only on the link.
+    relays send there, and Kea listens by itself only on the link. ``hosts``: the password of its hosts database, where
+    it has one on its node.
     """
     name = f"kea-dhcp{family}"
     relayed = [f"{card}/{address.partition('/')[0]}" for card, address in lasting if family == 6 and ":" in address]
     said: dict[str, Any] = {
-        "user-context": {"crowbar-base": mark(relayed)},
+        "user-context": {"crowbar-base": mark([*relayed, *([f"hosts {hosts}"] if hosts else [])])},
         "interfaces-config": {"interfaces": ["*", *relayed], **({"dhcp-socket-type": "raw"} if family == 4 else {})},
         "control-socket": {"socket-type": "unix", "socket-name": f"/run/kea/kea{family}-ctrl-socket"},
         "lease-database": {"type": "memfile", "persist": True, "name": f"/var/lib/kea/kea-leases{family}.csv"},
@@ -282,11 +285,17 @@ def base(family: int, lasting: Interfaces = ()) -> dict[str, Any]:
             {"name": name, "severity": "INFO", "output_options": [{"output": f"/var/log/kea/{name}.log"}]},
         ],
     }  # fmt: skip
+    if hosts:
+        said["hosts-database"] = {
+            "type": "postgresql", "host": "127.0.0.1", "port": "@HOSTS_PORT@", "name": HOSTS, "user": HOSTS,
+            "password": hosts, "max-reconnect-tries": 1000000, "reconnect-wait-time": 1000,
+            "on-fail": "serve-retry-continue",
+        }  # fmt: skip
     return {f"Dhcp{family}": said}
 
 
-def mark(relayed: Sequence[str]) -> int | str:
-    return f"{BASE}-{hashlib.sha256(json.dumps(relayed).encode()).hexdigest()[:10]}" if relayed else BASE
+def mark(varies: Sequence[str]) -> int | str:
+    return f"{BASE}-{hashlib.sha256(json.dumps(varies).encode()).hexdigest()[:10]}" if varies else BASE
 
 
 def agent(address: str, port: int, password: str) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from urllib.parse import quote
 
 from crowbar_dhcp import dnsmasq, kea
 from crowbar_dhcp.serving import NOTHING, Subnet
@@ -36,14 +38,15 @@ def interfaces(said: str, *, lasting: bool = False) -> list[tuple[str, str]]:
 
 def install(
     *, address: str, port: int, password: str, subnets: Sequence[Subnet], there: kea.Interfaces,
-    lasting: kea.Interfaces = (),
+    lasting: kea.Interfaces = (), hosts: bool = False,
 ) -> str:  # fmt: skip
     """A program for sh: Kea runs and lets itself be told at ``address``; so does radvd where there is something to
-    advertise; dnsmasq goes. Again, it changes nothing. It ends with a line ``serving VERSION``.
+    advertise; dnsmasq goes. With ``hosts`` reservations are in a PostgreSQL on the node, of which a line says the port
+    (see ``hosts_url``). Again, it changes nothing. It ends with a line ``serving VERSION``.
     """
     spans = [ipaddress.ip_network(one.subnet) for one in subnets if one.family == 6]
     mine = [one for one in lasting if any(ipaddress.ip_interface(one[1]).ip in span for span in spans)]
-    bases = {family: kea.base(family, mine) for family in (4, 6)}
+    bases = {family: kea.base(family, mine, hosts=password if hosts else "") for family in (4, 6)}
     given = {
         **{f"base{family}": json.dumps(one, indent=1) for family, one in bases.items()},
         **{
@@ -53,18 +56,27 @@ def install(
         "agent": json.dumps(kea.agent(address, port, password), indent=1),
         "password": password,
     }
-    return _program("dnsmasq-goes", "kea", "radvd", radvd=kea.radvd(subnets, there), **given)
+    kept = "hosts" if hosts else "hosts-goes"
+    return _program("dnsmasq-goes", kept, "kea", "radvd", radvd=kea.radvd(subnets, there), **given)
+
+
+def hosts_url(said: str, address: str, password: str) -> str:
+    """Where the PostgreSQL is that the program of ``install`` has set up, by what it said; '' when it said none."""
+    found = re.search(r"^reservations in PostgreSQL at port (\d+)$", said, re.MULTILINE)
+    host = f"[{address}]" if ":" in address else address
+    name = kea.HOSTS
+    return f"postgresql://{name}:{quote(password, safe='')}@{host}:{found[1]}/{name}" if found else ""
 
 
 def install_dnsmasq(*, subnets: Sequence[Subnet], there: kea.Interfaces) -> str:
     """The same for dnsmasq, whose files are below ``PLACE``; Kea goes."""
     conf = dnsmasq.files(NOTHING, PLACE)[dnsmasq.CONF]
-    return _program("kea-goes", "dnsmasq", "radvd", radvd=kea.radvd(subnets, there), conf=conf)
+    return _program("kea-goes", "hosts-goes", "dnsmasq", "radvd", radvd=kea.radvd(subnets, there), conf=conf)
 
 
 def remove() -> str:
     """A program for sh: what was there before is there again, or runs no more."""
-    return _program("kea-goes", "dnsmasq-goes", "radvd-goes")
+    return _program("kea-goes", "hosts-goes", "dnsmasq-goes", "radvd-goes")
 
 
 def _program(*names: str, **given: str) -> str:

@@ -32,6 +32,9 @@ _SERVER = Role(
     attributes=(
         _one("dhcp-program", "What serves: kea (reservations are told over HTTP), or dnsmasq (files, over SSH).",
              {"enum": ["kea", "dnsmasq"]}, "kea"),
+        _one("dhcp-reservations", "Where Kea has its reservations: in its configuration, which is set as a whole at "
+             "each change, or in a database of its own (PostgreSQL) on the node, for thousands of nodes.",
+             {"enum": ["configuration", "database"]}, "configuration"),
         _one("dhcp-port", "Where Kea's control agent listens, at the node's admin address.",
              {"type": "integer", "minimum": 1, "maximum": 65535}, 8000),
         _one("dhcp-prefixes", "The subnets of IPv6 that it advertises: subnet, routers, mtu.",

@@ -212,9 +212,9 @@ class Site:
 
 
 @contextmanager
-def served(lab: Lab, *, program: str = "") -> Iterator[Site]:
-    """dhcp-server on the first node (by ``program``, if one is named), dhcp-database, all nodes on the network, and a
-    machine that is only a name.
+def served(lab: Lab, **given: str) -> Iterator[Site]:
+    """dhcp-server on the first node (its attributes are ``given``, without the ``dhcp-`` of their names),
+    dhcp-database, all nodes on the network, and a machine that is only a name.
     """
     made = Site(lab)
 
@@ -222,8 +222,8 @@ def served(lab: Lab, *, program: str = "") -> Iterator[Site]:
         made.__enter__()
         made.bed.bind("dhcp-database")
         made.bed.bind("dhcp-server", lab.nodes[0].name)
-        if program:
-            made.bed.set("dhcp-program", program, node=lab.nodes[0].name, role="dhcp-server")
+        for name, value in given.items():
+            made.bed.set(f"dhcp-{name}", value, node=lab.nodes[0].name, role="dhcp-server")
         for node in lab.nodes:
             made.bed.bind("network-lab", node.name)
         made.bed.commit()

@@ -28,7 +28,8 @@ for family in 4 6; do
     if ! grep -qsF "$mark" $file; then
         aside $file
         library=$(find /usr/lib /usr/local/lib -name libdhcp_lease_cmds.so 2>/dev/null | head -n 1)
-        put $file "$(printf '%s' "$text" | sed "s|\"@LEASE_CMDS@\"|[${library:+{\"library\": \"$library\"\}}]|")"
+        put $file "$(printf '%s' "$text" | sed "s|\"@LEASE_CMDS@\"|[${library:+{\"library\": \"$library\"\}}]|
+            s|\"@HOSTS_PORT@\"|${hosts_port:-0}|")"
     fi
     begin kea-dhcp$family-server kea-dhcp$family -c $file
 done

@@ -36,6 +36,10 @@ back() { # FILE
     rm -f "$1"
     [ ! -e "$1.before-crowbar" ] || mv -f "$1.before-crowbar" "$1"
 }
+cluster=crowbarkea database=crowbar_kea
+its_cluster() { # the release and the port of the PostgreSQL in which reservations are
+    ! command -v pg_lsclusters >/dev/null || pg_lsclusters -h | awk -v name=$cluster '$2 == name { print $1, $3 }'
+}
 packages() { # NAME...: Debian's packages are there
     command -v apt-get >/dev/null || { echo "$1 is not there, and this is no Debian: install it" >&2; exit 3; }
     apt-get -q -y install --no-install-recommends "$@" >&2 ||
