@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from crowbar_core.barclamp.jigs import CancelFlag
 from crowbar_core.barclamp.views import Json, NodeView
 
 POWER_ACTIONS: Mapping[str, str] = {
@@ -51,6 +52,13 @@ class Hammer(ABC):
         """Do it; returns one line for a person (``status``: ``on`` or ``off``). Raises ``CrowbarError``; where that is
         ``TemporaryError`` or ``NodeUnreachable``, the node's next hammer that can is tried.
         """
+
+    def console(self, heard: Callable[[bytes], None], stopped: CancelFlag) -> bool:
+        """Pass on what the node's console shows, as it comes, until ``stopped`` is set or it breaks off; its last lines
+        first, where they are kept. False, at once: it knows of no console. Raises ``CrowbarError``; then the node's
+        next hammer is tried.
+        """
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

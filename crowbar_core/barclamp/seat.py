@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from crowbar_core.barclamp.intents import Intent
+from crowbar_core.barclamp.jigs import CancelFlag
 from crowbar_core.barclamp.views import Json, NodeRoleView, NodeView
 
 S = TypeVar("S")
@@ -109,6 +110,12 @@ class Cluster(Protocol):
 
     def power_actions(self, node: str) -> tuple[str, ...]:
         """What the node's hammers can do, all of them together."""
+
+    def console(self, node: str, heard: Callable[[bytes], None], stopped: CancelFlag) -> bool:
+        """Hear what the node's console shows, through the best of its hammers that can, until ``stopped`` is set or it
+        breaks off; outside any change. It is a machine's text, with all that a machine writes: whoever shows it takes
+        out control characters and secrets. False where no hammer knows of a console. Raises what the last one did.
+        """
 
 
 _cluster: ContextVar[Cluster] = ContextVar("crowbar_cluster")

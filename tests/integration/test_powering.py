@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from sqlalchemy import select, update
 
-from crowbar_core import Json, Power, Rerun, Role, TemporaryError
+from crowbar_core import CancelFlag, Json, Power, Rerun, Role, TemporaryError
 from crowbar_core.barclamp import Hammer
 from crowbar_core.domain.attributes import MASK
 from crowbar_core.errors import BadInput, NotFound, Refused
 from crowbar_core.services.cluster import hammers, powering
 from crowbar_core.services.engine.engine import Engine
 from crowbar_core.services.engine.intents import apply_intents
+from crowbar_core.services.engine.seat import LiveCluster
 from crowbar_core.services.turns.parts import Actor
 from crowbar_core.store import events
 from crowbar_core.store.models import Audit, HammerRow, PowerOrder, table
@@ -250,3 +251,40 @@ def test_a_hammer_is_changed_key_by_key_and_a_masked_secret_stays(c: Cluster) ->
     with pytest.raises(BadInput):
         hammers.change_hammer(c.parts, OPERATOR, ref, config={"address": None})
     assert ("hammer.change", f"node {NAME}", OPERATOR.name) in c.audited()
+
+
+# ---------------------------------------------------------------- consoles
+
+
+class Heard(Ssh):
+    """Passes on one line, and waits for its end."""
+
+    kind = "heard"
+
+    def console(self, heard: Callable[[bytes], None], stopped: CancelFlag) -> bool:
+        if self.kind in self.fails:
+            raise self.fails[self.kind]
+        heard(f"{self.node.name} says hello".encode())
+        return stopped.wait(60)
+
+
+def test_a_console_is_heard_by_the_best_hammer_that_can(c: Cluster) -> None:
+    said: list[bytes] = []
+    stopped = threading.Event()
+    stopped.set()
+    seat = LiveCluster(c.parts)
+    assert not seat.console(NAME, said.append, stopped), "none of its hammers knows of a console"
+    c.parts.registry._hammers["heard"] = Heard
+    for priority in (2, 20):
+        made = hammers.add_hammer(c.parts, OPERATOR, c.nodes["n"], name="heard", priority=priority)
+        assert seat.console(NAME, said.append, stopped)
+        assert said.pop() == f"{NAME} says hello".encode()
+        Bmc.fails["heard"] = TemporaryError("it is another's")
+        with pytest.raises(TemporaryError, match="it is another's"):
+            seat.console(NAME, said.append, stopped)
+        Bmc.fails["heard"] = ZeroDivisionError("oh")
+        with pytest.raises(Refused, match=f"The hammer heard of {NAME} could not hear its console: .*oh"):
+            seat.console(NAME, said.append, stopped)
+        Bmc.fails.clear()
+        hammers.remove_hammer(c.parts, OPERATOR, made)
+    assert said == []

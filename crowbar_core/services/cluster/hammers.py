@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import orjson
 from sqlalchemy.orm import Session
 
-from crowbar_core.barclamp import POWER_ACTIONS, Attribute, Hammer, Json
+from crowbar_core.barclamp import POWER_ACTIONS, Attribute, CancelFlag, Hammer, Json
 from crowbar_core.domain.attributes import MASK, check_value
 from crowbar_core.errors import CrowbarError, NotFound, Refused, TemporaryError, Unavailable, or_missing, told
 from crowbar_core.services.annealing.annealer import change
@@ -174,6 +174,26 @@ def refuse_unable(parts: Parts, node_id: int, action: str) -> None:
         node = next((hammer.node.name for _, hammer in _hammers(parts, node_id)), str(node_id))
         known = f"they can: {', '.join(able)}" if able else "it has none"
         raise Refused(f"No hammer of node {node} can {action!r}; {known}.")
+
+
+def console(parts: Parts, node_id: int, heard: Callable[[bytes], None], stopped: CancelFlag) -> bool:
+    """Pass on what the node's console shows, through its first hammer that can; of one that fails the next is asked.
+    False where none knows of a console; raises what the last one that failed did.
+    """
+    failure: CrowbarError | None = None
+    for name, hammer in _hammers(parts, node_id):
+        try:
+            with parts.registry.seats(name):
+                if hammer.console(heard, stopped):
+                    return True
+        except CrowbarError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 -- a hammer is a barclamp's
+            log.exception("a hammer failed", node=hammer.node.name, hammer=name, action="console")
+            failure = Refused(f"The hammer {name} of {hammer.node.name} could not hear its console: {told(error)}")
+    if failure is not None:
+        raise failure
+    return False
 
 
 def perform(parts: Parts, actor: Actor, hammer_id: int, action: str) -> str:

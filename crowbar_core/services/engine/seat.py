@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
-from crowbar_core.barclamp import Change, Intent, NodeRoleView, NodeView
+from crowbar_core.barclamp import CancelFlag, Change, Intent, NodeRoleView, NodeView
 from crowbar_core.errors import BadInput, NotFound
 from crowbar_core.plugins import Failure
 from crowbar_core.services.annealing.annealer import change
-from crowbar_core.services.cluster.hammers import power, power_actions
+from crowbar_core.services.cluster.hammers import console, power, power_actions
 from crowbar_core.services.cluster.registering import NewNode, register_in_turn
 from crowbar_core.services.data import questions
 from crowbar_core.services.data.views import node_role_views, node_view, node_views
@@ -164,3 +164,9 @@ class LiveCluster:
         with self.read() as session:
             node_id = store_named.node_id(session, node)
         return power_actions(self._parts, node_id)
+
+    def console(self, node: str, heard: Callable[[bytes], None], stopped: CancelFlag) -> bool:
+        refuse_inside()
+        with self.read() as session:
+            node_id = store_named.node_id(session, node)
+        return console(self._parts, node_id, heard, stopped)

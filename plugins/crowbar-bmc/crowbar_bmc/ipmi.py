@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from crowbar_bmc import sol
 from crowbar_bmc.hammer import BmcHammer, Busy, Device, NotNow, Order, Power, schema
-from crowbar_core import ConfigError, Json, Refused, TemporaryError
+from crowbar_core import CancelFlag, ConfigError, CrowbarError, Json, Refused, TemporaryError
 
 _PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 _RETRIES = 1
@@ -25,6 +26,10 @@ class IpmiHammer(BmcHammer):
             "description": "What the session asks for: a user that may only operate takes OPERATOR.",
         },
         cipher={"enum": [3, 17], "description": "The cipher suite; without, the best that the BMC offers."},
+        console={
+            "type": "boolean", "default": True,
+            "description": "Whether its console may be listened to (serial over LAN): one session at a time can.",
+        },
     )  # fmt: skip
 
     def read(self) -> Power:
@@ -40,6 +45,24 @@ class IpmiHammer(BmcHammer):
 
     def boot(self, device: Device, *, once: bool) -> None:
         self._ipmitool(bootdev(device, once=once, uefi=self.config.get("boot_mode") == "uefi"))
+
+    def console(self, heard: Callable[[bytes], None], stopped: CancelFlag) -> bool:
+        """What comes from now on. Raises ``TemporaryError`` where another session has it, which is not thrown out."""
+        if not self.config.get("console", True):
+            return False
+        said = sol.listen(
+            command(self.config, ("sol", "activate"), timeout=self._timeout), environment(self.config), heard, stopped,
+            patience=4 * self._timeout,
+        )  # fmt: skip
+        if said is not None:
+            raise self._unheard(said)
+        return True
+
+    def _unheard(self, said: str) -> Exception:
+        if "already active" in said.lower():
+            return TemporaryError(f"{self._whose} gives its console to another session: this one waits for its end.")
+        found = failure(self._whose, self.config["user"], said)
+        return found if isinstance(found, CrowbarError) else TemporaryError(f"{self._whose} gives no console: {found}.")
 
     def _ipmitool(self, words: Sequence[str]) -> str:
         """What it prints. Raises as ``failure`` says."""

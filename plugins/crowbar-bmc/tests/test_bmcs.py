@@ -6,15 +6,17 @@ One virtual machine for the module, with 128 MiB and nothing to boot: some secon
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from crowbar_bmc.hammer import BmcHammer
 from crowbar_bmc.ipmi import IpmiHammer
 from crowbar_bmc.redfish import RedfishHammer
+from crowbar_lab.hammer import LabHammer
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 from crowbar_lab.vms import LabVm
@@ -203,3 +205,94 @@ def test_what_a_bmc_does_not_offer_is_named_with_what_it_does(redfish: Way) -> N
         "refused with 404: There is no /redfish/v1/Systems/9 here."
         in redfish.fails("status", certificate="plain-http", system="9").detail
     )
+
+
+# ---------------------------------------------------------------- its console
+
+
+@dataclass
+class Listener:
+    """Hears a console in a thread, as long as the block lasts."""
+
+    way: Way
+    more: dict[str, Any] = field(default_factory=dict)
+    heard: bytearray = field(default_factory=bytearray)
+    stopped: threading.Event = field(default_factory=threading.Event)
+    ended: Any = None
+
+    def __enter__(self) -> Listener:
+        self.thread = threading.Thread(target=self._listen)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+    def _listen(self) -> None:
+        hammer = self.way.hammer(**self.more)
+        try:
+            self.ended = inside(self.way.lab, lambda: hammer.console(self.heard.extend, self.stopped))
+        except CrowbarError as problem:
+            self.ended = problem
+
+    def hears(self, what: bytes) -> None:
+        until = time.monotonic() + 60
+        while what not in self.heard:
+            assert time.monotonic() < until, (bytes(self.heard), self.ended)
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def ipmi(lab: Lab) -> Iterator[Way]:
+    vm = lab.vm("vm-1")
+    yield Way(IpmiHammer, lab, vm, {})
+    vm.power("off")
+
+
+def test_a_console_is_heard_by_one_at_a_time_and_given_back(ipmi: Way) -> None:
+    with Listener(ipmi) as first:
+        ipmi.vm.power("on")
+        first.hears(b"iPXE")
+        with Listener(ipmi) as second:
+            second.thread.join(20)
+        assert isinstance(second.ended, TemporaryError)
+        assert "gives its console to another session" in second.ended.detail
+        assert ipmi.do("reset") == "reset: it is on", "orders go on meanwhile"
+        first.heard.clear()
+        first.hears(b"iPXE")
+    assert first.ended is True
+    assert b"SOL Session" not in first.heard
+    with Listener(ipmi) as third:
+        ipmi.vm.power("reset")
+        third.hears(b"iPXE")
+
+
+def test_a_console_that_is_not_to_be_had_is_told(ipmi: Way) -> None:
+    with Listener(ipmi, {"password": "wrong"}) as one:
+        one.thread.join(30)
+    assert isinstance(one.ended, Refused)
+    assert "has another password for admin" in one.ended.detail
+    with Listener(ipmi, {"address": "192.0.2.1", "timeout": 1}) as one:
+        one.thread.join(30)
+    assert isinstance(one.ended, TemporaryError), one.ended
+    with Listener(ipmi, {"console": False}) as one:
+        one.thread.join(30)
+    assert one.ended is False
+
+
+def test_the_hammer_of_a_lab_hears_the_serial_port_of_its_machines(lab: Lab) -> None:
+    vm = lab.vm("vm-1")
+    hammer = LabHammer({"lab": lab.name, "node": "vm-1", "state_dir": str(lab.directory.parent)})
+    heard, stopped = bytearray(), threading.Event()
+    thread = threading.Thread(target=hammer.console, args=(heard.extend, stopped))
+    thread.start()
+    vm.power("reset")
+    vm.await_console("iPXE", after=len(vm.console()))
+    vm.power("off")
+    time.sleep(1)
+    stopped.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert bytes(heard).endswith(vm.console_log.read_bytes()[-200:])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from crowbar_core import BadInput, Hammer, Json
+from crowbar_core import BadInput, CancelFlag, Hammer, Json
 from crowbar_lab.lab import ACTIONS, Lab
+
+LAST_BYTES = 16 * 1024
+LOOK_AGAIN = 0.5
 
 
 class LabHammer(Hammer):
@@ -26,6 +30,23 @@ class LabHammer(Hammer):
         return ACTIONS
 
     def perform(self, action: str) -> str:
+        return self._lab.power(self.config["node"], action)
+
+    def console(self, heard: Callable[[bytes], None], stopped: CancelFlag) -> bool:
+        """Of a virtual machine: its serial port, from its last lines on."""
+        name = self.config["node"]
+        if not self._lab.is_vm(name):
+            return False
+        with self._lab.vm(name).console_log.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
+            while not stopped.is_set():
+                if said := log.read(LAST_BYTES):
+                    heard(said)
+                else:
+                    stopped.wait(LOOK_AGAIN)
+        return True
+
+    @property
+    def _lab(self) -> Lab:
         state_dir = self.config.get("state_dir")
-        lab = Lab.load(self.config["lab"], state_dir=Path(state_dir) if state_dir else None)
-        return lab.power(self.config["node"], action)
+        return Lab.load(self.config["lab"], state_dir=Path(state_dir) if state_dir else None)

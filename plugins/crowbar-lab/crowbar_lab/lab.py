@@ -200,7 +200,7 @@ class Lab:
         """The virtual machine with this name, or with this host name."""
         return find_vm(self, name)
 
-    def _is_vm(self, name: str) -> bool:
+    def is_vm(self, name: str) -> bool:
         return any(name.lower() in (vm.name, vm.name.partition(".")[0]) for vm in self.vms)
 
     @property
@@ -233,7 +233,7 @@ class Lab:
         For virtual machines as well. It returns when it is so: no process of a node that is off is left, and the sshd
         of one that is on listens. What a node has on disk stays; /run, /tmp and /dev are new at each boot.
         """
-        if self._is_vm(node):
+        if self.is_vm(node):
             return self.vm(node).power(action)
         found = self.node(node)
         if action == "status":

@@ -1,7 +1,7 @@
 """The BMC of a virtual machine: IPMI 2.0 over LAN and Redfish, in front of the same power and boot order.
 
 Redfish is a server of our own: that of sushy-tools calls an override for once a continuous one. IPMI is pyghmi's, which
-forgets whether an override is for once, so that the boot options are answered here.
+forgets whether an override is for once, so that the boot options are answered here. The console is IPMI's alone.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from pyghmi.ipmi import bmc as ipmi
+from pyghmi.ipmi.private.session import Session
 
 from crowbar_lab.vm_plan import BMC_PASSWORD, BMC_USER, TARGETS, VmPlan
 from crowbar_lab.vm_qemu import ALWAYS, DISABLED, ONCE, PowerError, Vm
@@ -35,6 +37,10 @@ NO_SUCH_OPTION = 0x80
 BOOT_FLAGS = 5
 VALID, PERSISTENT = 0x80, 0x40
 IPMI_DEVICES = {0: None, 1: "Pxe", 2: "Hdd"}
+SILENT_SECONDS = 60.0
+"""Whoever held the console and says nothing for so long has gone: its client asks for something every 15 s."""
+SOL_BYTES = 1024
+"""Of the console in one go; the next when they were received."""
 
 
 @dataclass
@@ -113,14 +119,52 @@ class Bmc:
 
 
 class Ipmi(ipmi.Bmc):  # type: ignore[misc]  # pyghmi has no types
-    """One in a process: pyghmi keeps its sessions in the class. ``listen`` never returns."""
+    """One in a process: pyghmi keeps its sessions in the class. ``serve`` never returns. Serial over LAN gives what
+    comes to the file ``console`` from its activation on, to one session at a time; what is typed goes nowhere.
+    """
 
-    def __init__(self, bmc: Bmc, plan: VmPlan) -> None:
-        super().__init__({BMC_USER: BMC_PASSWORD}, bmcuuid=uuid.UUID(plan.uuid), address="::")
+    def __init__(self, bmc: Bmc, plan: VmPlan, console: Path, *, address: str = "::", port: int = 623) -> None:
+        super().__init__({BMC_USER: BMC_PASSWORD}, bmcuuid=uuid.UUID(plan.uuid), address=address, port=port)
         self.bmc = bmc
         self._ended: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.activated = False
+        self.sol: Any = None
+        self.iohandler = lambda typed: None
+        self._console = console
+        self._read_to = 0
+        self._holder: Any = None
+        self._holder_heard = 0.0
+
+    def serve(self) -> None:
+        while True:
+            Session.wait_for_rsp(0.1 if self.activated else 5)
+            self._pass_on()
+
+    def is_active(self) -> bool:
+        return True
+
+    def activate_payload(self, request: Any, session: Any) -> None:
+        if self.activated and time.monotonic() - self._holder_heard > SILENT_SECONDS:
+            self.activated, self.sol = False, None
+        before = self.sol
+        super().activate_payload(request, session)
+        if self.sol is not before:
+            self._holder, self._holder_heard = session, time.monotonic()
+            self._read_to = self._console.stat().st_size
+
+    def _pass_on(self) -> None:
+        if self.sol is None or self.sol.awaitingack:
+            return
+        with self._console.open("rb") as file:
+            file.seek(self._read_to)
+            said = file.read(SOL_BYTES)
+        if said:
+            self._read_to += len(said)
+            self.sol.send_data(said)
 
     def handle_raw_request(self, request: Any, session: Any) -> None:
+        if session is self._holder:
+            self._holder_heard = time.monotonic()
         if session in self._ended or self.bmc.hangs_up():
             self._ended.add(session)
             return

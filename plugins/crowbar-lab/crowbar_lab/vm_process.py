@@ -187,7 +187,7 @@ def main(arguments: Sequence[str]) -> None:
         bmc = Bmc(Vm(plan, lambda first: _command(plan, first, wanted), str(PLACE / "qmp")))
         tls = Redfish(bmc, plan, self_signed(plan.name))
         servers = (Redfish(bmc, plan), tls, Control(f"/proc/self/fd/{here}/{CONTROL}", bmc))
-        spoken = Ipmi(bmc, plan)
+        spoken = Ipmi(bmc, plan, PLACE / CONSOLE)
     except (OSError, BootError, subprocess.CalledProcessError) as error:
         said = error.stderr if isinstance(error, subprocess.CalledProcessError) else b""
         print(json.dumps({"error": f"{plan.name} cannot be made ({error}{said and ': '}{said.decode()})."}), flush=True)
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str]) -> None:
     log = os.open(f"/proc/self/fd/{here}/process.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for fd in (1, 2):
         os.dup2(log, fd)
-    spoken.listen()
+    spoken.serve()
 
 
 if __name__ == "__main__":

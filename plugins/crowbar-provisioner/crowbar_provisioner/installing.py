@@ -33,6 +33,7 @@ from crowbar_core import (
 from crowbar_provisioner import accepting, boots, catalogue, defaults, disks, installs, powering, under_way
 from crowbar_provisioner.answers.facts import check_key
 from crowbar_provisioner.choosing import DISCOVERY, LOCAL, install_of
+from crowbar_provisioner.consoles import keeping
 from crowbar_provisioner.installs import FAILED, RESTARTING, WRITTEN, Install
 from crowbar_provisioner.machines import INSTALL_ROLE, Machine, change_machine, get, happened, of_node, waking
 from crowbar_provisioner.scripts import INITRD
@@ -48,9 +49,8 @@ def run(task: Task) -> Outcome:
     step = task.step.get("name") if isinstance(task.step, Mapping) else None
     machine, install = _known(task)
     if install is not None and install.state == FAILED:
-        raise PermanentError(
-            f"The installer failed in {install.step or step}: {install.detail or 'it did not say why'}"
-        )
+        why = install.detail or "it did not say why"
+        raise PermanentError(f"The installer failed in {install.step or step}: {_with_ending(why, machine, install)}")
     if task.overdue:
         raise PermanentError(_overdue(str(step), machine, install))
     if step in (None, PREPARING) or install is None:
@@ -264,7 +264,16 @@ def _overdue(step: str, machine: Machine, install: Install | None) -> str:
         RESTART: "it did not come up from its disk",
     }  # fmt: skip
     last = f"; the installer was in {install.step}, {install.percent} %" if install is not None and install.step else ""
-    return f"In the step {step}: {words.get(step, 'it took too long')}{last}. Its console may say why."
+    return _with_ending(f"In the step {step}: {words.get(step, 'it took too long')}{last}.", machine, install)
+
+
+def _with_ending(why: str, machine: Machine, install: Install | None) -> str:
+    """And what its console said last, since it began."""
+    if install is None:
+        return why
+    with cluster().read() as session:
+        ending = keeping.ending(session, machine.node_id, install.begun_at)
+    return f"{why.rstrip('.')}. {ending}" if ending else why
 
 
 def _pending(task: Task, step: str, seconds: float | None, reason: str) -> Pending:

@@ -133,6 +133,12 @@ class Step(Said):
     host_keys: Annotated[list[HostKey], Field(max_length=8)] = []
 
 
+class Log(Said):
+    """Text as it is, whatever is in it: what is kept of it is made of it here."""
+
+    lines: Annotated[list[Annotated[str, Field(max_length=1000)]], Field(max_length=200)]
+
+
 class Erased(Said):
     """``read``: the bytes that were read back; ``not_blank``: how many of them are not as an erased disk has them."""
 

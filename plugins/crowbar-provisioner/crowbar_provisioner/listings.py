@@ -9,6 +9,7 @@ from sqlalchemy import func, literal, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.rest import NODES, Later, Listing, derived, field, fields
+from crowbar_provisioner.consoles.keeping import of_machines
 from crowbar_provisioner.machines import macs_of
 from crowbar_provisioner.tables import boots, happenings, installs, machines, powers, rescues, rules, sleeps
 
@@ -73,6 +74,10 @@ MACHINES = Listing(
         Later(
             name="timeline", type=list[dict[str, Any]], fetch=_timeline, missing=[],
             help="What happened to it, oldest first.",
+        ),
+        Later(
+            name="console", type=list[dict[str, Any]], fetch=of_machines, missing=[],
+            help="Its last lines, from its console as its hammers heard it, and as it sent them itself.",
         ),
     ),
 )  # fmt: skip

@@ -17,6 +17,7 @@ from crowbar_provisioner import rest as api
 from crowbar_provisioner.burning import pages as burning
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUSED
 from crowbar_provisioner.confirming import confirmed, its_name
+from crowbar_provisioner.consoles import keeping
 from crowbar_provisioner.erasing import pages as erasing
 from crowbar_provisioner.installed import INSTALL
 from crowbar_provisioner.listings import MACHINES, RULES
@@ -89,6 +90,7 @@ def show(machine: str) -> Response:
         lines = session.execute(asked).all()
         install = installs.last_of(session, one["node_id"])
         power = powers.of_node(session, one["node_id"])
+        consoles = keeping.of_node(session, one["node_id"])
     actions = [_expect(one)] if one["state"] != REFUSED else []
     if one["claimed"] or one["state"] == QUARANTINED:
         actions = [_accept(one), *actions]
@@ -106,7 +108,7 @@ def show(machine: str) -> Response:
     node = cluster().node(one["name"])
     found: Any = node.discovery.get("inventory") or {}
     return page(
-        "crowbar_provisioner/machine.html", title=one["name"], machine=one, power=power, lines=lines,
+        "crowbar_provisioner/machine.html", title=one["name"], machine=one, power=power, lines=lines, consoles=consoles,
         actions=actions, ways=WAYS, forms=_forms(one, found),
         install=install, disk=disks.described(install.disk) if install else "", inventory=found,
         disks=[(disks.described(each), disks.against(each, 0) or "suitable") for each in found.get("disks") or ()],

@@ -186,6 +186,14 @@ sleeps = Table(
     Column("since", UtcDateTime, nullable=False),
     Column("runs", Integer, nullable=False),
 )
+consoles = Table(
+    "provisioner_consoles",
+    _metadata,
+    Column("node_id", Integer, primary_key=True),
+    Column("heard_from", String(16), primary_key=True),
+    Column("lines", JsonType, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
 servers = Table(
     "provisioner_servers",
     _metadata,

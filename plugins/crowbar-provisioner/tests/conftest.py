@@ -21,7 +21,7 @@ import pytest
 from crowbar_bmc.redfish import RedfishHammer
 from crowbar_jig_script.hammer import SshHammer
 
-from crowbar_core import Hammer, SetHammer, TemporaryError
+from crowbar_core import CancelFlag, Hammer, SetHammer, TemporaryError
 from crowbar_core.testing import Browser, FakeJig, PostgresServer, Testbed
 
 from .light import Machine, free_port, listening
@@ -34,6 +34,16 @@ class Bmc(Hammer):
 
     told: ClassVar[list[tuple[str, str]]] = []
     broken: ClassVar[bool] = False
+    writes: ClassVar[list[bytes]] = []
+    """What machines write to their consoles from now on, whoever they are."""
+
+    def console(self, heard: Callable[[bytes], None], stopped: CancelFlag) -> bool:
+        passed = 0
+        while not stopped.wait(0.02):
+            for said in self.writes[passed:]:
+                heard(said)
+                passed += 1
+        return True
 
     def actions(self) -> tuple[str, ...]:
         return ("reset", "on", "off")

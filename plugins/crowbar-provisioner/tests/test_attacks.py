@@ -74,7 +74,7 @@ def test_tokens_that_are_none_reach_nothing(pair: tuple[Machine, Machine, str]) 
     attacker, _, _ = pair
     calls = (
         ("POST", "/v1/register"), ("POST", "/v1/alive"), ("POST", "/v1/steps"), ("GET", "/v1/work"),
-        ("GET", "/v1/images/debian-12.raw"),
+        ("POST", "/v1/log"), ("GET", "/v1/images/debian-12.raw"),
     )  # fmt: skip
     for token, (method, path) in itertools.product(TOKENLESS, calls):
         raw = token.encode().decode("latin-1")

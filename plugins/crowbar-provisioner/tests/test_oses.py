@@ -437,10 +437,17 @@ def test_an_installer_that_does_not_find_its_disk_touches_none_and_says_so(
     one.begin(os="debian-12-preseed", disk="vdb")
     installer = Installer(one, home, busybox=True)
     (home / "block/sdc/device/serial").write_text("another\n")
+    (home / "upper/var/log").mkdir(parents=True)
+    syslog = f'old\n{"x" * 900}\ndebconf: "odd" \\ \xe9 \x1b[31m text\nfetches /b/{one.machine.token}/preseed.cfg\n'
+    (home / "upper/var/log/syslog").write_text(syslog)
     with installer.running("begun", "disk") as process:
         installer.until("failed", process)
     assert "The installer failed in disk: 0 disks are like vdb, which was chosen" in site.bed.why(ROLE, one.name)
     assert [start_of(disk) for disk in home.glob("dev/sd*")] == [b"old"] * 3
+    (console,) = site.web.get(f"/api/v2/machines/{one.name}").json["console"]
+    assert console["from"] == "machine"
+    assert console["lines"][0] == "old"
+    assert console["lines"][2:] == ["debconf: 'odd' /  [31m text", "fetches /b/***/preseed.cfg"]
 
 
 def start_of(disk: Path) -> bytes:

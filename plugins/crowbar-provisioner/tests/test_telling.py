@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import shutil
 import subprocess
 import threading
@@ -54,8 +55,9 @@ def service() -> Iterator[Service]:
 def run(service: Service, home: Path, what: str) -> list[str]:
     """The lines that it prints; ``sleep`` passes at once, and says for how long it was to be."""
     (home / "bin").mkdir()
-    for name in ("wget", "timeout", "cat"):
+    for name in ("wget", "timeout", "cat", "dmesg", "tail"):
         (home / "bin" / name).symlink_to(BUSYBOX)
+    (home / "bin" / "jq").symlink_to(shutil.which("jq") or "/usr/bin/jq")
     (home / "told").write_text('{"is": "told"}')
     url = f"http://127.0.0.1:{service.server_address[1]}"
     program = f'url={url} token=t told={home}/told\nsleep() {{ echo "$1"; }}\n. {SBIN}/tell.sh\n{what}\n'
@@ -86,3 +88,16 @@ def test_what_is_refused_is_not_sent_again_and_why_is_known(service: Service, tm
 def test_an_answer_is_kept_where_it_is_wanted(service: Service, tmp_path: Path) -> None:
     kept = tmp_path / "answer"
     assert run(service, tmp_path, f'limit=20 answer={kept}; talk /v1/alive "$told" && cat {kept}') == ["answer"]
+
+
+@pytest.mark.parametrize("status", [200, 503, 409])
+def test_last_lines_are_sent_once_whatever_is_in_them(service: Service, tmp_path: Path, status: int) -> None:
+    (tmp_path / "odd.log").write_bytes(b'"quoted" \\ \x1b[31mred\xff\n' + b"x" * 3000 + b"\nlast\n")
+    service.statuses = [status]
+    what = f"own={tmp_path}; last_words {tmp_path}/odd.log {tmp_path}/none.log; echo ended"
+    assert run(service, tmp_path, what) == ["ended"]
+    ((path, _, body),) = service.heard
+    lines = json.loads(body)["lines"]
+    assert path == "/v1/log"
+    assert lines[-5:] == [f"{tmp_path}/odd.log:", '"quoted" \\ \x1b[31mred\ufffd', "x" * 500, "last", ""]
+    assert len(lines) <= 100

@@ -48,7 +48,17 @@ tell() { # tell STEP STATE [DETAIL [KEYS]]: until it is heard
     done
 }
 
+last_words() { # what the installer wrote last, once, heard or not
+    for file in /var/log/syslog /tmp/anaconda.log /var/log/installer/subiquity-server-debug.log; do
+        [ ! -s $file ] || tail -n 40 $file
+    done 2>/dev/null | tr '"\134\011' "'/ " | tr -cd '\012\040-\176' | cut -c 1-500 | sed 's/.*/"&",/' >$work/lines
+    [ -s $work/lines ] || return 0
+    { echo '{"lines": [' && cat $work/lines && echo '""]}'; } >$work/log
+    send POST /v1/log $work/log
+}
+
 failed() { # failed STEP WHY
+    last_words
     tell "$1" failed "$2"
     halt "$2"
 }

@@ -35,9 +35,13 @@ from crowbar_provisioner.boot import (
     tree,
     work,
 )
+from crowbar_provisioner.boot import (
+    log as last_lines,
+)
 from crowbar_provisioner.boot.answers import NotHere, Unauthorized, answer
 from crowbar_provisioner.boot.loading import LOADERS, prepare
 from crowbar_provisioner.boot.script import Scripts
+from crowbar_provisioner.consoles import listening as consoles
 from crowbar_provisioner.inventory import LARGEST
 from crowbar_provisioner.settings import Settings
 
@@ -62,6 +66,7 @@ class Application:
             ("POST", re.compile(r"/v1/register"), register.hear),
             ("POST", re.compile(r"/v1/alive"), alive.hear),
             ("POST", re.compile(r"/v1/steps"), steps.hear),
+            ("POST", re.compile(r"/v1/log"), last_lines.hear),
             ("GET", re.compile(r"/v1/work"), work.give),
             ("POST", re.compile(r"/v1/erased"), erased.hear),
             ("POST", re.compile(r"/v1/burned"), burned.hear),
@@ -103,7 +108,7 @@ def run(stopped: CancelFlag) -> None:
         log.warning("a boot loader is not served: %s", line)
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(listening(one)) for one in settings.listen]
-        with serving(sockets, connections=settings.downloads):
+        with serving(sockets, connections=settings.downloads), consoles.listening():
             while not stopped.is_set():
                 stopped.wait(1.0)
 

@@ -17,3 +17,14 @@ send() { # send PATH FILE [MOST]: until it is heard; between tries are pauses th
         [ $nap -ge "${3:-30}" ] || nap=$((nap * 2))
     done
 }
+
+last_words() { # last_words [FILE...]: the last lines of the kernel's log and of these files, once, heard or not
+    words=${own:-/run}/last-words
+    {
+        dmesg | tail -n 40
+        for file in "$@"; do
+            [ ! -s "$file" ] || { echo "$file:" && tail -n 15 "$file"; }
+        done
+    } 2>/dev/null | jq -R -s '{lines: (split("\n") | .[-100:] | map(.[0:500]))}' >"$words"
+    limit=10 talk /v1/log "$words"
+}
