@@ -16,10 +16,12 @@ from crowbar_core.client import Client
 from crowbar_lab.errors import LabError
 from crowbar_lab.host import SEARCH_PATH
 from crowbar_lab.lab import Lab
+from crowbar_lab.vm_plan import BMC_PASSWORD, BMC_USER
 from crowbar_lab.vms import LabVm, check_vm_host
 
-BARCLAMPS = ("network", "dns", "dhcp", "provisioner", "wizard")
+BARCLAMPS = ("network", "dns", "dhcp", "bmc", "provisioner", "wizard")
 MANAGED, INSTALLED, INSTALL = "crowbar-managed-node", "crowbar-installed-node", "provisioner-os-install"
+BMC = "provisioner-bmc"
 PORT = 8091
 MEMORY = 768
 SECONDS = 900.0
@@ -27,7 +29,7 @@ BUILD_SECONDS = 900.0
 _TOOLS = {
     "kea-dhcp4": "kea-dhcp4-server", "kea-dhcp6": "kea-dhcp6-server", "kea-ctrl-agent": "kea-ctrl-agent",
     "radvd": "radvd", "in.tftpd": "tftpd-hpa", "named": "bind9", "busybox": "busybox", "zstd": "zstd",
-    "xxhsum": "xxhash",
+    "xxhsum": "xxhash", "ipmitool": "ipmitool",
     "mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "mkfs.vfat": "dosfstools", "mcopy": "mtools",
     "sfdisk": "fdisk", "grub-mkimage": "grub-efi-amd64-bin",
 }  # fmt: skip
@@ -118,9 +120,13 @@ class Machines:
         return [name for one in api.rows("machines") if (name := str(one["name"])).partition(".")[0] in mine]
 
     def install(self, api: Client) -> None:
-        """Ordered: bound, planned, committed. Each is reset over SSH: no one touches it."""
+        """Ordered: bound, planned, committed. Their BMCs have them boot from the disk then: no one touches them."""
+        bmcs = {name_of(vm): vm.plan.bmc_ipv4 for vm in self.vms}
         for name in self.names(api):
+            said = {"bmc-address": bmcs[name.partition(".")[0]], "bmc-user": BMC_USER, "bmc-password": BMC_PASSWORD}
+            api.post("node_roles", body={"node_id": name, "role_id": BMC, "data": {"provisioner": said}})
             api.post("node_roles", body={"node_id": name, "role_id": INSTALL})
+        self.tell(f"Bound: {BMC}, which powers each by its BMC, and {INSTALL}.")
         for line in api.get("deployments", "system", "plan")["lines"]:
             if "ERASED" in line["text"]:
                 self.tell(f"The plan: {line['text']}")

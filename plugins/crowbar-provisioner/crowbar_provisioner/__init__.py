@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from types import ModuleType
 
 from flask import Blueprint
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 
 from crowbar_core import Barclamp, NavItem, Panel, Periodic, Problem, Schema, Service, cluster, hookimpl
 from crowbar_provisioner import boots, catalogue, hammers, hooks, powers
@@ -99,13 +99,16 @@ def register_services() -> Iterable[Service]:
 
 @hookimpl
 def status_checks() -> Iterable[Problem]:
-    """Somebody is to look at the quarantine; or what machines boot is not there."""
+    """Somebody is to look at machines that wait to be accepted; or what machines boot is not there."""
     settings = cluster().settings(Settings)
-    waiting = or_(machines.c.state == QUARANTINED, machines.c.claim_id.is_not(None))
-    with cluster().read() as session:
-        count = session.scalar(select(func.count()).select_from(machines).where(waiting))
     for problem in (*catalogue.problems(settings.root), *(missing(settings.root) if settings.listen else ())):
         yield Problem(detail=problem, severity="warning")
-    if count:
-        said = f"{count} machine{'' if count == 1 else 's'} to be accepted: see /machines?state=quarantined."
-        yield Problem(detail=said, severity="warning")
+    for waiting, where, how in (
+        (machines.c.state == QUARANTINED, "state=quarantined", ""),
+        (machines.c.claim_id.is_not(None), "claimed=true", " again, which booted unexpectedly"),
+    ):
+        with cluster().read() as session:
+            count = session.scalar(select(func.count()).select_from(machines).where(waiting))
+        if count:
+            said = f"{count} machine{'' if count == 1 else 's'} to be accepted{how}: see /machines?{where}."
+            yield Problem(detail=said, severity="warning")

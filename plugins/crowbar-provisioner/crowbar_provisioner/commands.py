@@ -38,7 +38,10 @@ add_list(
     machines, "machines",
     ("name", "state", "claimed", "asleep", "power", "macs", "source", "bootenv", "booted", "problem"), what="machines",
     order="name",
-    filters={"state": "Those in this state: quarantined, accepted, refused.", "asleep": "true: those that are asleep."},
+    filters={
+        "state": "Those in this state: quarantined, accepted, refused.", "asleep": "true: those that are asleep.",
+        "claimed": "true: those that booted unexpectedly, and wait to be accepted again.",
+    },
 )  # fmt: skip
 add_show(machines, "machines", what="a machine")
 add_action(

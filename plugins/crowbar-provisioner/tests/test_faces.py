@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import crowbar_provisioner
 
 from crowbar_core.testing import check_barclamp
@@ -36,14 +38,43 @@ def test_machines_are_listed_accepted_and_announced_by_command(site: Site) -> No
 
 
 def test_pages_make_and_remove_rules_and_the_dashboard_says_who_waits(site: Site) -> None:
-    machine = site.machine()
-    machine.power_on()
-    machine.registered()
+    machine, other = site.machine(), site.machine()
+    for one in (machine, other):
+        one.power_on()
+        one.registered()
+    site.accept(other.registered()["node"])
+    other.power_on()
+    other.registered()
     browser = site.browser
-    assert "to be accepted: see /machines" in browser.open("/")
+    shown = browser.open("/")
+    assert re.search(r"\d+ machines? to be accepted: see /machines\?state=quarantined\.", shown)
+    again = r"\d+ machines? to be accepted again, which booted unexpectedly: see /machines\?claimed=true\."
+    assert re.search(again, shown)
     browser.open("/accept-rules")
     shown = browser.send("/accept-rules", name="rack-7", subnet="10.7.0.0/24", mac_prefix="", serials="S-1 S-2")
     assert "S-1, S-2" in shown
     assert "names a subnet" in browser.send("/accept-rules", name="rack-6", subnet="", mac_prefix="", serials="")
     (rule,) = site.web.get("/api/v2/accept_rules?name=rack-7").json
     assert "The rule is gone." in browser.send(f"/accept-rules/{rule['id']}/remove")
+
+
+def test_those_that_booted_unexpectedly_are_listed_and_accepted_with_one_command(site: Site) -> None:
+    known = [site.machine(serial=f"POWER-{number}") for number in range(2)]
+    names = []
+    for one in known:
+        one.power_on()
+        names.append(one.registered()["node"])
+        site.accept(names[-1])
+    for one in known:  # the power failed, and is back
+        one.power_on()
+        assert not one.registered()["accepted"]
+
+    def listed() -> str:
+        return site.bed.cli("machines", "list", "--claimed", "true", user="viewer").stdout
+
+    assert all(name in listed() for name in names)
+    assert all(name in site.browser.open("/machines?claimed=true") for name in names)
+    done = site.bed.cli("machines", "accept", *names, user="operator")
+    assert done.exit_code == 0, done.stderr
+    assert all(one.work()["accepted"] for one in known)
+    assert not any(name in listed() for name in names)

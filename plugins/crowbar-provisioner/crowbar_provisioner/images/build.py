@@ -83,7 +83,10 @@ MASKED = (
     "sys-kernel-tracing.mount",
     "getty-static.service",  # five more consoles than the first and the serial one
     "systemd-journald-audit.socket",  # else the kernel audits each service that starts; auditd asks for it
+    "systemd-repart.service", "sys-fs-fuse-connections.mount",  # drivers are loaded for them at each start
 )  # fmt: skip
+UNUSED = ("gpt-auto", "hibernate-resume", "integritysetup", "veritysetup")
+"""Generators of systemd's that are run at each start, and find nothing to do: what is mounted stands in fstab."""
 DISK = """label: gpt
 start={bios}, size={mib}, type=21686148-6449-6E6F-744E-656564454649, name=bios
 start={esp}, size={esp_size}, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name=esp
@@ -148,6 +151,9 @@ def _make_tree(tree: Path, kernel: str) -> None:
         (tree / name).write_text(text)
     for unit in MASKED:
         (tree / "etc/systemd/system" / unit).symlink_to("/dev/null")
+    (tree / "etc/systemd/system-generators").mkdir()
+    for name in UNUSED:
+        (tree / f"etc/systemd/system-generators/systemd-{name}-generator").symlink_to("/dev/null")
     for key in (tree / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
     when = (tree / "usr").stat().st_mtime_ns

@@ -40,7 +40,7 @@ begin_wire() {
 write_raw() { # each pipe copies the whole image once more: not one too many
     begin_wire
     while :; do
-        fetch $written | dd of="$disk" bs=1M seek=$((written / MIB)) iflag=fullblock oflag=direct conv=notrunc 2>"$notes/dd.log"
+        fetch $written | dd of="$disk" bs=4M seek=$written iflag=fullblock oflag=direct,seek_bytes conv=notrunc 2>"$notes/dd.log"
         came=0
         while read -r count word more; do
             [ "$word" != bytes ] || came=$count
@@ -48,7 +48,7 @@ write_raw() { # each pipe copies the whole image once more: not one too many
         done <"$notes/dd.log"
         [ $((written + came)) -lt "$size" ] || return 0
         ! was_refused || return 1
-        came=$((came / MIB * MIB)) # the last block, which is not whole, is written once more
+        came=$((came / MIB * MIB)) # what is not a whole MiB is written once more
         written=$((written + came))
         came_on $came || return 1
     done
@@ -76,7 +76,7 @@ write_image() {
     case $format in
         raw) write_raw ;;
         raw.zst)
-            pieces | zstd -dcq 2>"$notes/zstd.log" | dd of="$disk" bs=1M iflag=fullblock oflag=direct conv=notrunc 2>"$notes/dd.log"
+            pieces | zstd -dcq 2>"$notes/zstd.log" | dd of="$disk" bs=4M iflag=fullblock oflag=direct conv=notrunc 2>"$notes/dd.log"
             code=$?
             read -r why <"$notes/why" || why=$(cat "$notes/zstd.log" "$notes/dd.log" | tail -n 1)
             return $code
@@ -94,7 +94,7 @@ read_image() { # what stands on the disk, past all caches, against the checksum 
     else
         wanted=$sha256 summer=sha256sum length=$size
     fi
-    sum=$(dd if="$disk" bs=1M iflag=direct,count_bytes count="$length" 2>"$notes/dd.log" | $summer) || {
+    sum=$(dd if="$disk" bs=4M iflag=direct,count_bytes count="$length" 2>"$notes/dd.log" | $summer) || {
         why="it cannot be read: $(tail -n 1 "$notes/dd.log")"
         return 1
     }
