@@ -19,7 +19,18 @@ from crowbar_dns import entries, serving
 from crowbar_dns.drivers import Driver
 from crowbar_dns.facts import WITHOUT_NETWORKS, filters, networks_are_kept, subnets
 from crowbar_dns.names import reverse_zones, zone_of
-from crowbar_dns.services import DATABASE, FOLLOW, SERVER, SERVICE, Service, all_services, owner, unsealed, zones_of
+from crowbar_dns.services import (
+    DATABASE,
+    FOLLOW,
+    SERVER,
+    SERVICE,
+    Service,
+    all_services,
+    owner,
+    tell_again,
+    unsealed,
+    zones_of,
+)
 from crowbar_dns.tables import entries as table
 from crowbar_dns.tables import served, services
 
@@ -95,14 +106,14 @@ def watch() -> None:
     here = cluster()
     with here.read() as session:
         known = all_services(session)
-    answers = [one.answers() for one in known if one.silent]
+    back = [one.id for one in known if one.silent and one.answers()]
     faulty = [one for one in known if one.again_at is not None]
-    if not (any(answers) or faulty):
+    if not (back or faulty):
         return
     with here.change() as change:
         due = [one.id for one in faulty if one.again_at is not None and one.again_at <= change.now]
-        change.session.execute(update(services).where(services.c.id.in_(due)).values(compared_at=None))
-        if any(answers) or due:
+        tell_again(change, [*back, *due])
+        if back or due:
             change.apply(FOLLOW)
 
 

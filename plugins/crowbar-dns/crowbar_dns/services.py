@@ -17,6 +17,8 @@ from crowbar_dns.tables import installation, services
 
 DATABASE, CLIENT, SERVER, SERVICE = "dns-database", "dns-client", "dns-server", "dns-service"
 DHCP = "dhcp-database"
+_TO_BE_TOLD: dict[str, Any] = {"compared_at": None, "silent": False}
+"""All it has is compared at the next run, which does not pass it over."""
 ASKED = 53
 """The port at which nodes ask."""
 FOLLOW = Refresh(role=DATABASE)
@@ -45,6 +47,7 @@ class Service:
     problem: str = ""
     problem_since: datetime | None = None
     silent: bool = False
+    """It gave no answer: it is not told until one is heard of it."""
     zone_problems: Mapping[str, str] = field(default_factory=dict)
     faults: int = 0
     """How often in a row not all of it could be told, though it answers; ``again_at``: when it is compared again."""
@@ -96,18 +99,22 @@ def register(change: Change, node_role_id: int, **values: Any) -> bool:
     secret = values.pop("secret")
     same = known is not None and (change.unseal(known.secret) if known.secret else "") == secret
     if known is not None and same and all(getattr(known, name) == value for name, value in values.items()):
-        change.session.execute(update(services).where(services.c.id == known.id).values(compared_at=None))
+        change.session.execute(update(services).where(services.c.id == known.id).values(**_TO_BE_TOLD))
         change.apply(FOLLOW)
         return False
-    values |= {"secret": change.seal(secret) if secret else "", "compared_at": None}
+    values |= {"secret": change.seal(secret) if secret else "", **_TO_BE_TOLD}
     if known is None:
-        fresh = {"sending": False, "problem": "", "silent": False, "zone_problems": {}, "faults": 0}
+        fresh = {"sending": False, "problem": "", "zone_problems": {}, "faults": 0}
         change.session.execute(insert(services).values(node_role_id=node_role_id, **fresh, **values))
     else:
         change.session.execute(update(services).where(services.c.id == known.id).values(**values))
     change.audit("dns.service", f"DNS server {values['name']}", zones=list(values["zones"]))
     change.apply(FOLLOW, *_asking(change.session))
     return True
+
+
+def tell_again(change: Change, ids: Sequence[int]) -> None:
+    change.session.execute(update(services).where(services.c.id.in_(ids)).values(**_TO_BE_TOLD))
 
 
 def forget(change: Change, node_role_id: int) -> None:

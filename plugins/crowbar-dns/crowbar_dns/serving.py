@@ -16,7 +16,7 @@ from sqlalchemy import delete, insert, select, update
 from crowbar_core import Change, CrowbarError
 from crowbar_dns.bind import name_server
 from crowbar_dns.comparing import Difference, Edit, Key, Owned, RecordSet, compare, gather, sign, signature
-from crowbar_dns.drivers import TAKEN, Driver, ServerDown, ZoneUnserved
+from crowbar_dns.drivers import BESIDE, TAKEN, Driver, ServerDown, ZoneUnserved
 from crowbar_dns.names import Record, zone_of
 from crowbar_dns.services import Service
 from crowbar_dns.tables import entries, served, services
@@ -66,6 +66,8 @@ def begin(change: Change, service: Service, owner: str, names: frozenset[str], *
     """Find out what there is to do now that these names have changed, and write down what is about to be sent; None:
     nothing.
     """
+    if service.silent and not whole:
+        return None  # it is looked for meanwhile, and holds nobody up
     session = change.session
     due = service.compared_at is None or change.now - service.compared_at >= COMPARE_EVERY
     everything = whole or due or service.sending or bool(service.problem)
@@ -154,6 +156,9 @@ def carry_out(order: Order, driver: Driver) -> Result:
         except CrowbarError as problem:
             result.down, result.silent = problem.detail, isinstance(problem, ServerDown)
             return result
+        except Exception as problem:  # noqa: BLE001  a driver of whomever, and a server that says whatever
+            result.down = f"What it says of {zone} cannot be understood: {type(problem).__name__}: {problem}"
+            return result
     return result
 
 
@@ -165,25 +170,35 @@ def _zone(
     found = compare(sign(wanted, owner) if owner else wanted, owned, there, owner=owner)
     if order.whole:
         result.said += _told(zone, found, there, owned, order)
-    refused = driver.write(zone, found.edits) if found.edits else {}
+    refused = {key: why for edits in _in_turn(found.edits) if edits for key, why in driver.write(zone, edits).items()}
     if retaken := [key for key, why in refused.items() if why == TAKEN]:
         # It was about to be sent when a process was cut off, and was: or it is somebody else's.
-        there = gather(one for one in driver.read(zone) if (one.name, one.type) in retaken)
-        again = compare({key: wanted[key] for key in retaken if key in wanted}, owned, there, owner=owner)
+        now = gather(one for one in driver.read(zone) if (one.name, one.type) in retaken)
+        again = compare({key: wanted[key] for key in retaken if key in wanted}, owned, now, owner=owner)
         found.foreign |= again.foreign
         if owner:  # it came between reading and writing, and our signature went along
             again.edits += [Edit(name=name, type=kind) for name, kind in (signature(*key) for key in again.foreign)]
         found.fine += again.fine
         refused = {key: why for key, why in refused.items() if key not in retaken}
-        refused |= driver.write(zone, again.edits) if again.edits else {}
+        beside = driver.write(zone, again.edits) if again.edits else {}
+        refused |= {key: BESIDE if why == TAKEN else why for key, why in beside.items()}
         found.edits = [one for one in found.edits if one.key not in retaken] + again.edits
-    result.refused |= {key: f"{zone}: {why}" for key, why in refused.items()}
+    if owner and (unsigned := [signature(*key) for key in refused if key in wanted and key not in there]):
+        driver.write(zone, [Edit(name=name, type=kind) for name, kind in unsigned])
+    result.refused |= {key: f"{zone}: {key[0]} {key[1]}: {why}" for key, why in refused.items()}
     result.refused |= {key: _foreign(key, one) for key, one in found.foreign.items()}
     done = {one.key for one in found.edits} | set(found.fine) | {key for key in owned if key not in wanted}
     result.done |= {
         key: wanted.get(key, _NOTHING) for key in done if key not in result.refused and (key in wanted or key in owned)
     }
     result.edits += len(found.edits) - len(refused)
+
+
+def _in_turn(edits: Sequence[Edit]) -> tuple[list[Edit], list[Edit]]:
+    """What must be gone before something else of its name comes, as an alias must; and the rest."""
+    coming = {one.name for one in edits if one.new}
+    going = [one for one in edits if not one.values and one.name in coming]
+    return going, [one for one in edits if one.values or one.name not in coming]
 
 
 def _assumed(owned: Mapping[Key, Owned]) -> dict[Key, RecordSet]:

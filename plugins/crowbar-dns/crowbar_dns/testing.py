@@ -67,6 +67,7 @@ def check_promises(driver: Driver, zone: str) -> None:
     assert dict(driver.write(zone, gone)) == {}, "what is not there can be removed"
     assert gather(driver.read(zone)) == before
     _check_kinds(driver, zone)
+    _check_aliases(driver, zone)
     _check_many(driver, zone)
     assert gather(driver.read(zone)) == before
     for what in (lambda: driver.read("not-served.invalid"), lambda: driver.write("not-served.invalid", [edit])):
@@ -93,6 +94,22 @@ def _check_kinds(driver: Driver, zone: str) -> None:
         for one in edits:
             assert there[one.key].values == one.values, f"{one.type} is read as another text than was written"
     assert dict(driver.write(zone, [Edit(name=name, type=kind) for name, kind in kinds])) == {}
+
+
+def _check_aliases(driver: Driver, zone: str) -> None:
+    """Beside an alias there is nothing else: servers that keep to that without a word must not be believed."""
+    alias = Edit(name=f"alias.{zone}", type="CNAME", values=frozenset((f"promise.{zone}",)), new=True)
+    host = Edit(name=f"host.{zone}", type="A", values=frozenset(("10.9.0.4",)), new=True)
+    assert dict(driver.write(zone, [alias, host])) == {}
+    beside = Edit(name=alias.name, type="A", values=host.values, new=True)
+    over = Edit(name=host.name, type="CNAME", values=alias.values, new=True)
+    other = Edit(name=f"other.{zone}", type="A", values=host.values, new=True)
+    refused = driver.write(zone, [beside, over, other])
+    assert set(refused) == {beside.key, over.key}, f"these alone must be refused, not {set(refused)}"
+    there = gather(driver.read(zone))
+    assert {alias.key, host.key, other.key} <= there.keys()
+    assert not {beside.key, over.key} & there.keys()
+    assert dict(driver.write(zone, [Edit(name=one.name, type=one.type) for one in (alias, host, other)])) == {}
 
 
 def _check_many(driver: Driver, zone: str) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from crowbar_dns.comparing import Edit, gather
-from crowbar_dns.drivers import Server, ServerDenies, ServerDown, driver_of
+from crowbar_dns.drivers import Server, ServerDenies, ServerDown, ZoneUnserved, driver_of
 from crowbar_dns.testing import REVERSE, check_dns_driver
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 
-from .servers import KINDS, PowerDns
+from .servers import KEY, KINDS, PowerDns
 
 pytestmark = pytest.mark.lab
 
@@ -85,5 +87,60 @@ def test_what_the_backend_of_powerdns_fails_at_is_refused_alone_and_a_server_tha
                 driver.write(ZONE, [edit("bad", at) for at in range(60)])
         finally:
             running.stop()
+
+    inside(lab, work)
+
+
+NONSENSE = """
+import socket, sys
+there = socket.create_server(("10.77.0.1", 5390))
+print("ready", flush=True)
+while True:
+    here, _ = there.accept()
+    here.settimeout(5)
+    try:
+        here.recv(65536)
+        here.sendall(bytes.fromhex(sys.argv[1]))
+        here.shutdown(socket.SHUT_WR)
+        here.recv(65536)
+    except OSError:
+        pass
+    here.close()
+"""
+
+
+def page(text: str) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode()
+
+
+SAID = {
+    "no dns": ("rfc2136", page("<html>")),
+    "half an answer": ("rfc2136", b"\x00\x40\x01\x02"),
+    "noise": ("rfc2136", b"\x00\x20" + bytes(range(32, 64))),
+    "a page": ("powerdns", page("<html>")),
+    "a list": ("powerdns", page("[]")),
+    "other records": ("powerdns", page('{"rrsets": [{"name": 5, "type": [], "records": {"a": 1}}]}')),
+    "no http": ("powerdns", b"SSH-2.0-x\r\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_whoever_answers_nonsense_is_refused_with_a_sentence(lab: Lab, what: str) -> None:
+    driver, said = SAID[what]
+
+    def work() -> None:
+        server = Server(addresses=("10.77.0.1",), port=5390, key_name="crowbar", key=KEY, timeout=2.0)
+        edit = Edit(name=f"a.{ZONE}", type="A", values=frozenset(("10.9.0.1",)), new=True)
+        words = [sys.executable, "-c", NONSENSE, said.hex()]
+        with lab.popen(words, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n"
+                made = driver_of(driver, server)
+                for one in (lambda: made.read(ZONE), lambda: made.write(ZONE, [edit])):
+                    with pytest.raises((ServerDown, ZoneUnserved), match=r"10\.77\.0\.1.*\.$"):
+                        one()
+            finally:
+                process.kill()
 
     inside(lab, work)

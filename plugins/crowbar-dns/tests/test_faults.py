@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,10 @@ class Place:
         hint = {"hint-admin-v4addr": f"10.9.0.{number}/16", "dns-records": records}
         self.bed.add_node(f"{name}.{ZONE}", hint=hint)
 
-    def tell(self) -> None:
+    def tell(self, connect: Callable[[services.Service], Driver] = services.Service.connect) -> None:
         self.bed.deliver()
         with self.bed.serving():
-            database.tell(lambda line: None)
+            database.tell(lambda line: None, connect=connect)
 
     def look(self, seconds: float) -> None:
         """As if so much time had gone by: what is done every few seconds."""
@@ -156,10 +156,13 @@ def test_a_server_that_hangs_is_said_in_time_and_told_when_it_goes_on(place: Pla
             [said] = place.problems()
             assert "own" in said
             assert "answer" in said
+            place.node("later", 63)
+            place.tell(connect=lambda _: pytest.fail("it is waited for again, and holds up others"))
             os.kill(running.process.pid, signal.SIGCONT)
             place.look(60)
             assert place.problems() == []
             assert address(driver, "slow") == {"10.9.0.62"}
+            assert address(driver, "later") == {"10.9.0.63"}
         finally:
             running.stop()
 
@@ -296,6 +299,79 @@ def test_in_a_shared_zone_only_what_is_signed_is_touched(place: Place) -> None:
             place.look(5)
             assert (f"_crowbar-a.today.{ZONE}", "TXT") in gather(driver.read(ZONE))
             assert place.problems() == []
+        finally:
+            running.stop()
+
+    inside(place.lab, work)
+
+
+class Broken:
+    """A driver of whomever."""
+
+    def read(self, zone: str) -> Any:
+        raise ValueError("five")
+
+
+def test_a_driver_that_breaks_is_a_problem_of_its_server_and_of_no_other(place: Place) -> None:
+    def work() -> None:
+        running = place.server()
+        running.start()
+        try:
+            place.use(running)
+            place.tell(connect=lambda _: Broken())  # type: ignore[arg-type, return-value]
+            [said] = place.problems()
+            assert "What it says of" in said
+            assert "cannot be understood: ValueError: five" in said
+            place.look(5)
+            assert place.problems() == []
+        finally:
+            running.stop()
+
+    inside(place.lab, work)
+
+
+def test_an_alias_that_becomes_a_host_and_one_again_is_followed_and_nothing_is_told_beside_what_others_have(
+    place: Place,
+) -> None:
+    name, web = f"www.{ZONE}", f"web.{ZONE}"
+
+    def say(kind: str, value: str) -> None:
+        place.bed.set("dns-records", [{"name": name, "type": kind, "value": value}], node=web)
+        place.tell()
+
+    def work() -> None:
+        running = place.server()
+        running.start()
+        try:
+            driver = place.use(running)
+            place.node("web", 81)
+            for kind, value in (("CNAME", web), ("A", "10.9.0.82"), ("CNAME", web)):
+                say(kind, value)
+                there = {key: one for key, one in gather(driver.read(ZONE)).items() if key[0] == name}
+                assert {key: set(one.values) for key, one in there.items()} == {(name, kind): {value}}
+                assert place.problems() == []
+            say("TXT", "no alias any more")
+            theirs = Edit(name=name, type="A", values=frozenset(("10.9.9.9",)))
+            alias = Edit(name=f"late.{ZONE}", type="CNAME", values=frozenset((f"mail.{ZONE}",)))
+            assert not driver.write(ZONE, [theirs, alias])
+            say("CNAME", web)
+            place.node("late", 83)
+            place.tell()
+            assert any(name in one for one in place.problems()), place.problems()
+            there = gather(driver.read(ZONE))
+            assert {theirs.key, alias.key} <= there.keys()
+            assert not {(name, "CNAME"), (alias.name, "A")} & there.keys()
+            for refused in (name, alias.name):
+                [one] = [
+                    one for one in place.bed.web().get(f"/api/v2/dns_name_entries?name={refused}").json
+                    if one["rr_type"] != "PTR"
+                ]  # fmt: skip
+                assert one["served"] == 0
+                assert one["problem"].startswith(f"{ZONE}: {refused} {one['rr_type']}: "), one
+            assert not driver.write(ZONE, [Edit(name=one.name, type=one.type) for one in (theirs, alias)])
+            place.look(60)
+            assert place.problems() == []
+            assert address(driver, "late") == {"10.9.0.83"}
         finally:
             running.stop()
 

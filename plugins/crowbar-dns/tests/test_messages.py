@@ -17,6 +17,7 @@ LONG = "x" * 300
 EDITS = [
     Edit(name="a.b.example.test", type="A", values=frozenset(("10.0.0.2", "10.0.0.1")), ttl=60, new=True),
     Edit(name="a.b.example.test", type="AAAA", values=frozenset(("fd00::1",))),
+    Edit(name="new.example.test", type="CNAME", values=frozenset(("a.b.example.test",)), new=True),
     Edit(name="example.test", type="TXT", values=frozenset(('"ä\\', LONG)), ttl=5),
     Edit(name="_ssh._tcp.example.test", type="SRV", values=frozenset(("0 5 22 a.b.example.test",)), ttl=5),
     Edit(name="www.example.test", type="CNAME", values=frozenset(("a.b.other.test",))),
@@ -30,11 +31,14 @@ opcode UPDATE
 example.test. IN SOA
 ;PREREQ
 a.b.example.test. NONE A
+a.b.example.test. NONE CNAME
+new.example.test. NONE ANY
 ;UPDATE
 a.b.example.test. 60 IN A 10.0.0.1
 a.b.example.test. 60 IN A 10.0.0.2
 a.b.example.test. ANY AAAA
 a.b.example.test. 300 IN AAAA fd00::1
+new.example.test. 300 IN CNAME a.b.example.test.
 example.test. ANY TXT
 example.test. 5 IN TXT "\\"\\195\\164\\\\"
 example.test. 5 IN TXT "{}" "{}"

@@ -52,7 +52,8 @@ class Driver(Protocol):
 
     def write(self, zone: str, edits: Sequence[Edit]) -> Mapping[Key, str]:
         """Carry out these edits, each of them wholly or not at all; what was refused, with the server's reason. The
-        others are there when it returns. An edit that is ``new`` where something is already is refused (``TAKEN``).
+        others are there when it returns. An edit that is ``new`` where something of its name and type is already is
+        refused (``TAKEN``); so is one beside an alias (CNAME), and an alias beside anything.
         Raises as ``read``; it is then unknown which edits were carried out.
         """
 
@@ -61,6 +62,7 @@ class Driver(Protocol):
 
 
 TAKEN = "there is something of that name and type already"
+BESIDE = "beside an alias (CNAME) there is nothing else, and somebody else has something of that name"
 
 
 def driver_of(name: str, server: Server) -> Driver:

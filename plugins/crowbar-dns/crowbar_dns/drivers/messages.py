@@ -23,13 +23,16 @@ import dns.tsig
 from crowbar_dns.comparing import Edit
 
 _UPDATE = 5 << 11
-_SOA, _TSIG = 6, 250
+_CNAME, _SOA, _TSIG = 5, 6, 250
 _IN, _NONE, _ANY = 1, 254, 255
 _KINDS = {"A": 1, "CNAME": 5, "PTR": 12, "TXT": 16, "AAAA": 28, "SRV": 33}
 _PLAIN = re.compile(r"[a-z0-9_*-]{1,63}(?:\.[a-z0-9_*-]{1,63})*")
 _LENGTHS = [bytes((one,)) for one in range(64)]
 _FIXED = struct.Struct("!HHIH")
 """Of a record after its name: kind, class, seconds of its life, length of its data."""
+_NOTHING = _FIXED.pack(_ANY, _NONE, 0, 0)
+_NO_ALIAS = _FIXED.pack(_CNAME, _NONE, 0, 0)
+"""Conditions: that there is nothing of that name, and that it is no alias."""
 _ZONE_AT = b"\xc0\x0c"
 """A pointer to the name of the zone, which stands right after the twelve bytes of the header."""
 _PIECE = 250
@@ -40,11 +43,18 @@ def update_message(zone: str, edits: Sequence[Edit], key: dns.tsig.Key | None, n
     """The message of this number (16 bits), and the code by which its answer is known ("" without a key)."""
     conditions: list[bytes] = []
     changes: list[bytes] = []
+    alone: set[bytes] = set()
     for one in edits:
         name, kind = _within(one.name, zone), _kind(one.type)
-        (conditions if one.new else changes).append(
-            name + _FIXED.pack(kind, _NONE if one.new else _ANY, 0, 0)
-        )  # fmt: skip
+        if not one.new:
+            changes.append(name + _FIXED.pack(kind, _ANY, 0, 0))
+        elif kind == _CNAME:
+            conditions.append(name + _NOTHING)
+        else:
+            conditions.append(name + _FIXED.pack(kind, _NONE, 0, 0))
+            if name not in alone:  # a server says that all is well, and adds nothing beside an alias
+                alone.add(name)
+                conditions.append(name + _NO_ALIAS)
         for value in sorted(one.values):
             data = _data(one.type, value)
             changes.append(name + _FIXED.pack(kind, _IN, one.ttl, len(data)) + data)

@@ -34,11 +34,17 @@ class PowerDns:
     def read(self, zone: str) -> list[Record]:
         answer = self._ask("GET", f"/zones/{_in_path(zone)}.")
         self._served(answer, zone)
-        return [
-            Record(_name(rrset["name"]), rrset["type"], _read(rrset["type"], one["content"]), rrset["ttl"])
-            for rrset in answer.json()["rrsets"] if rrset["type"] not in _LEFT_OUT
-            for one in rrset["records"] if not one.get("disabled")
-        ]  # fmt: skip
+        try:
+            return [
+                Record(_name(rrset["name"]), rrset["type"], _read(rrset["type"], one["content"]), int(rrset["ttl"]))
+                for rrset in answer.json()["rrsets"] if rrset["type"] not in _LEFT_OUT
+                for one in rrset["records"] if not one.get("disabled")
+            ]  # fmt: skip
+        except (ValueError, TypeError, LookupError, AttributeError):
+            raise ServerDown(
+                f"What answers at {self._address} port {self._server.port} is no API of PowerDNS: it names no records "
+                f"of {zone}."
+            ) from None
 
     def write(self, zone: str, edits: Sequence[Edit]) -> Mapping[Key, str]:
         taken = self._taken(zone, [one for one in edits if one.new])

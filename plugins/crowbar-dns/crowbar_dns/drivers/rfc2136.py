@@ -48,6 +48,8 @@ _REASONS = {
     "FORMERR": "the server does not understand it",
     "SERVFAIL": "the server could not do it",
 }
+_AS_LONG = 12
+"""How many times the time for an answer a whole zone may take."""
 _KEY_FAULTS = (dns.tsig.PeerError, dns.tsig.BadSignature, dns.tsig.BadKey, dns.message.UnknownTSIGKey)
 _BROKEN = (OSError, EOFError, dns.exception.DNSException)
 
@@ -170,6 +172,7 @@ class Rfc2136:
         messages = dns.query.xfr(
             self._address, zone, port=self._server.port, keyring=self._keyring, relativize=False,
             keyalgorithm=_algorithm(self._server), timeout=self._server.timeout,
+            lifetime=self._server.timeout * _AS_LONG,
         )  # fmt: skip
         for message in messages:
             for rrset in message.answer:
