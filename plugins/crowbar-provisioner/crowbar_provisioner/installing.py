@@ -30,7 +30,7 @@ from crowbar_core import (
     cluster,
     hookimpl,
 )
-from crowbar_provisioner import accepting, boots, catalogue, defaults, disks, installs, powering, under_way
+from crowbar_provisioner import accepting, boots, catalogue, defaults, disks, installs, powering, sharing, under_way
 from crowbar_provisioner.answers.facts import check_key
 from crowbar_provisioner.choosing import DISCOVERY, LOCAL, install_of
 from crowbar_provisioner.consoles import keeping
@@ -162,7 +162,9 @@ def _installing(task: Task, machine: Machine, install: Install) -> Outcome:
         )
     with cluster().change() as change:
         change.apply(SetBootEnv(node=machine.node, bootenv=LOCAL))
-    task.log("the disk is written")
+    with cluster().read() as session:
+        came = sharing.came_of(session, install)
+    task.log(f"the disk is written{came and ': the image came '}{came}")
     node = cluster().node(task.node.name)
     if node.served_bootenv == LOCAL:
         return _restart(task, node, machine, install)

@@ -139,6 +139,13 @@ class Log(Said):
     lines: Annotated[list[Annotated[str, Field(max_length=1000)]], Field(max_length=200)]
 
 
+class Source(Said):
+    """``without``: the peers that were given up."""
+
+    id: Annotated[str, Field(max_length=43)]
+    without: Annotated[list[Annotated[int, Field(ge=0, le=1 << 62)]], Field(max_length=16)] = []
+
+
 class Erased(Said):
     """``read``: the bytes that were read back; ``not_blank``: how many of them are not as an erased disk has them."""
 

@@ -43,6 +43,12 @@ class Settings:
     boot_minutes: float = setting(20.0, "How many minutes a machine may take from its reset to its report.", above=0)
     install_minutes: float = setting(60.0, "How many minutes the writing of an operating system may take.", above=0)
     downloads: int = setting(200, "How many connections the boot service keeps at once.", above=0)
+    share_port: int = setting(
+        8093,
+        "At which port a machine that is being written an image passes on what stands on its disk already, to others"
+        " that are being written the same. 0: each fetches it from the boot service.",
+        above=-1,
+    )
 
     @property
     def root(self) -> Path:

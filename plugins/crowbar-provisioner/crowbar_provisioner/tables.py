@@ -160,6 +160,20 @@ installs = Table(
     Column("begun_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
 )
+copies = Table(
+    "provisioner_copies",
+    _metadata,
+    _key(),
+    Column("install_id", Integer, nullable=False),
+    Column("boot_id", Integer, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("node", String(255), nullable=False),
+    Column("address", String(45), nullable=False),
+    Column("from_id", Integer),
+    Column("depth", Integer, nullable=False),
+    Column("heard_at", UtcDateTime, nullable=False),
+    Column("came", String(500), nullable=False),
+)
 rescues = Table(
     "provisioner_rescues",
     _metadata,

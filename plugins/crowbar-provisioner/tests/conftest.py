@@ -6,6 +6,8 @@ import http.server
 import itertools
 import json
 import re
+import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ import paramiko
 import pytest
 from crowbar_bmc.redfish import RedfishHammer
 from crowbar_jig_script.hammer import SshHammer
+from crowbar_provisioner.sledgehammer.build import PROGRAMS
 
 from crowbar_core import CancelFlag, Hammer, SetHammer, TemporaryError
 from crowbar_core.testing import Browser, FakeJig, PostgresServer, Testbed
@@ -151,6 +154,21 @@ def script_of_the_image(name: str) -> str:
     here = resources.files("crowbar_provisioner").joinpath("sledgehammer", "root", "sbin")
     text = here.joinpath(name).read_text()
     return re.sub(r"^\. /sbin/(.+)\n", lambda found: here.joinpath(found[1]).read_text(), text, flags=re.MULTILINE)
+
+
+def programs_of_the_image(home: Path) -> Path:
+    """A directory with the programs that the discovery image has, and no others: busybox's and those of packages."""
+    home.mkdir()
+    busybox = shutil.which("busybox")
+    assert busybox is not None
+    listed = subprocess.run([busybox, "--list"], capture_output=True, text=True, timeout=20, check=True).stdout
+    known = dict.fromkeys(listed.split(), busybox)
+    for name in (Path(one).name for one in PROGRAMS):
+        if (found := shutil.which(name)) is not None:
+            known[name] = found
+    for name, program in known.items():
+        (home / name).symlink_to(program)
+    return home
 
 
 class Ear(http.server.ThreadingHTTPServer):

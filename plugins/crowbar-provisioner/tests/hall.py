@@ -135,7 +135,7 @@ class LightMachine:
             if step == "image":
                 self._step(work, step, "begun")
                 self.half = True
-                self._take(work)
+                more = self._take(work)
             if step == "identity":
                 self._written = make_key()
                 self.writes, self.half = self.writes + 1, False
@@ -143,11 +143,13 @@ class LightMachine:
                 more = {"host_keys": [self._written.public]}
             self._step(work, step, "done", **more)
 
-    def _take(self, work: Mapping[str, Any]) -> None:
+    def _take(self, work: Mapping[str, Any]) -> dict[str, Any]:
+        """What it says of it afterwards."""
         path = "/v1/images/" + work["image"]["url"].rpartition("/")[2]
         got = self._patiently(lambda: self._heard("GET", path))
         if hashlib.sha256(got.body).hexdigest() != work["image"]["sha256"]:
             self.problem = "it was given another image than was said"
+        return {}
 
     def _step(self, work: Mapping[str, Any], step: str, state: str, **more: Any) -> None:
         self._ask("POST", "/v1/steps", {"id": work["id"], "step": step, "state": state, **more})
@@ -327,9 +329,9 @@ class Hall:
     def api(self) -> Client:
         return self.server.api
 
-    def add(self, count: int) -> list[LightMachine]:
+    def add(self, count: int, kind: Callable[[Lab, str], LightMachine] = LightMachine) -> list[LightMachine]:
         """More machines: in the discovery image, accepted and managed, with a hammer each."""
-        made = [LightMachine(self.lab, self.lab.add_node().name) for _ in range(count)]
+        made = [kind(self.lab, self.lab.add_node().name) for _ in range(count)]
         self.machines += made
         for one in made:
             self.server.wait(partial(self.is_active, "crowbar-managed-node", one), one.node, self.told)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.server
 import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -17,10 +16,10 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from crowbar_provisioner.sledgehammer import build
 
+from .conftest import programs_of_the_image
+
 SCRIPT = Path(build.__file__).parent / "root/sbin/image.sh"
 IMAGE = os.urandom(9 << 20)
-BUSYBOX = shutil.which("busybox") or "/bin/busybox"
-PROGRAMS = ("dd", "b2sum", "sha256sum", "xxhsum", "zstd")
 
 
 @dataclass
@@ -69,9 +68,7 @@ def wire() -> Iterator[Wire]:
 
 @dataclass
 class Machine:
-    """Where the programs of the discovery image are: busybox's, but for those that it has of others; ``sleep`` passes
-    at once.
-    """
+    """Where the programs of the discovery image are; ``sleep`` passes at once."""
 
     home: Path
     wire: Wire
@@ -80,14 +77,8 @@ class Machine:
     def __post_init__(self) -> None:
         self.disk = self.home / "disk"
         self.disk.write_bytes(os.urandom(64) * 1024)
-        (self.home / "bin").mkdir()
         (self.home / "notes").mkdir()
-        for name in ("wget", "cat", "stat", "tail"):
-            (self.home / "bin" / name).symlink_to(BUSYBOX)
-        for name in PROGRAMS:
-            found = shutil.which(name)
-            assert found is not None, name
-            (self.home / "bin" / name).symlink_to(found)
+        programs_of_the_image(self.home / "bin")
 
     def does(self, what: str, **values: Any) -> tuple[int, str]:
         """The exit code, and why."""
@@ -98,7 +89,7 @@ class Machine:
         lines = [f"{name}='{value}'" for name, value in said.items()]
         program = f'set -o pipefail\nsleep() {{ :; }}\n. {SCRIPT}\n{what}\ncode=$?\necho "$why"\nexit $code\n'
         done = subprocess.run(
-            [BUSYBOX, "sh", "-c", "\n".join([*lines, program])], env={"PATH": str(self.home / "bin")},
+            [self.home / "bin/sh", "-c", "\n".join([*lines, program])], env={"PATH": str(self.home / "bin")},
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.stderr == ""

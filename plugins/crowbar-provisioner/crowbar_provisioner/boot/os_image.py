@@ -1,8 +1,11 @@
 """GET /v1/images/FILE: the image of an operating system, for the machine that is being installed with it; from a byte
-on, where a wire broke.
+on, where a wire broke. GET /v1/images/FILE/sums: the checksums of its pieces.
 """
 
 from __future__ import annotations
+
+import os
+from io import FileIO
 
 from werkzeug.wrappers import Request, Response
 
@@ -12,19 +15,40 @@ from crowbar_provisioner.boot.answers import NotHere, authorized
 from crowbar_provisioner.boot.files import opened, sent
 from crowbar_provisioner.boot.work import installed_in
 from crowbar_provisioner.settings import Settings
+from crowbar_provisioner.sharing import Sums
 
 
 def give(request: Request, name: str) -> Response:
+    part = _part(request)
+    file, sha256 = _asked(request, name)
+    return sent(request, file, etag=sha256, part=part)
+
+
+class Summed:
+    def __init__(self) -> None:
+        self._sums = Sums()
+
+    def give(self, request: Request, name: str) -> Response:
+        file, sha256 = _asked(request, name)
+        with file:
+            status = os.fstat(file.fileno())
+            version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            lines = self._sums.of(file, version)
+        return Response(lines, mimetype="text/plain", headers={"Cache-Control": "no-store", "ETag": f'"{sha256}"'})
+
+
+def _asked(request: Request, name: str) -> tuple[FileIO, str]:
+    """The image of the installation under way, and its SHA-256."""
     boot = authorized(request)
     with cluster().read() as session:
         found = installed_in(session, boot)
     if found is None or not found.to_write or found.image.get("file") != name:
         raise NotHere("No installation of this machine asks for this image.")
-    part, root = _part(request), cluster().settings(Settings).root
+    root = cluster().settings(Settings).root
     there = catalogue.get(root, found.os).image
     if there is None or there.sha256 != found.image["sha256"]:
         raise Refused(f"The image {name} is another one than when this installation began: begin it again.")
-    return sent(request, opened(root, "images", name), etag=there.sha256, part=part)
+    return opened(root, "images", name), there.sha256
 
 
 def _part(request: Request) -> tuple[int, int | None]:

@@ -31,6 +31,7 @@ from crowbar_provisioner.boot import (
     loader,
     os_image,
     register,
+    source,
     steps,
     tree,
     work,
@@ -51,6 +52,8 @@ log = logging.getLogger("crowbar.provisioner")
 _STATUS = ((Unauthorized, 401), (NotHere, 404), (NotFound, 404), (BadInput, 422), (Refused, 409))
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
 
+IMAGE = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+
 Endpoint = Callable[..., Response]
 
 
@@ -68,12 +71,14 @@ class Application:
             ("POST", re.compile(r"/v1/steps"), steps.hear),
             ("POST", re.compile(r"/v1/log"), last_lines.hear),
             ("GET", re.compile(r"/v1/work"), work.give),
+            ("POST", re.compile(r"/v1/source"), source.give),
             ("POST", re.compile(r"/v1/erased"), erased.hear),
             ("POST", re.compile(r"/v1/burned"), burned.hear),
             ("GET", re.compile(r"/join/([A-Za-z0-9_-]{43})"), join.give),
             ("POST", re.compile(r"/v1/join"), join.hear),
             ("POST", re.compile(r"/v1/join/alive"), join.alive),
-            ("GET", re.compile(r"/v1/images/([A-Za-z0-9][A-Za-z0-9._-]{0,127})"), os_image.give),
+            ("GET", re.compile(f"/v1/images/({IMAGE})"), os_image.give),
+            ("GET", re.compile(f"/v1/images/({IMAGE})/sums"), os_image.Summed().give),
         )
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:

@@ -7,7 +7,7 @@ from typing import Any
 from werkzeug.wrappers import Request, Response
 
 from crowbar_core import BadInput, Change, Refused, cluster
-from crowbar_provisioner import installs
+from crowbar_provisioner import installs, sharing
 from crowbar_provisioner.boot.answers import answer, authorized, source_of
 from crowbar_provisioner.boot.work import installed_in
 from crowbar_provisioner.boots import Boot, machine_of, note
@@ -38,6 +38,9 @@ def hear(request: Request) -> Response:
                 raise BadInput("The new system has host keys: host_keys names them.")
             values |= {"state": installs.WRITTEN, "percent": 100, "host_keys": list(said.host_keys)}
         installs.keep(change, found, **values)
+        if said.step in sharing.STEPS:
+            ended = (said.step, said.state) == ("image", "done")
+            sharing.heard(change, found, boot, said.detail if ended else "")
         if said.percent is None or said.state != "begun":
             happened(change, machine.id, f"install: {said.step} {said.state}", said.detail)
         if values["state"] != installs.WRITING:

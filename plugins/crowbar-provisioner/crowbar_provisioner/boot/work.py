@@ -9,7 +9,7 @@ from crowbar_jig_script.remote import public_key
 from werkzeug.wrappers import Request, Response
 
 from crowbar_core import cluster
-from crowbar_provisioner import installs, rescues
+from crowbar_provisioner import installs, rescues, sharing
 from crowbar_provisioner.boot.answers import POLL, answer, authorized, base_of
 from crowbar_provisioner.boots import Boot, machine_of
 from crowbar_provisioner.burning import burn_ins
@@ -18,6 +18,7 @@ from crowbar_provisioner.erasing import erasures
 from crowbar_provisioner.erasing.erasures import Erasure
 from crowbar_provisioner.installs import RESTARTING, Install
 from crowbar_provisioner.machines import Machine, get
+from crowbar_provisioner.settings import Settings
 
 
 def give(request: Request) -> Response:
@@ -81,6 +82,7 @@ def work_of(boot: Boot, machine: Machine, install: Install, *, base: str) -> Map
     if not install.to_write or install.method != "image":
         return None
     image = {name: install.image.get(name) for name in _OF_IMAGE}
+    image["share"] = sharing.offered(cluster().settings(Settings), install.image)
     return {
         "do": "install",
         "id": install.work,

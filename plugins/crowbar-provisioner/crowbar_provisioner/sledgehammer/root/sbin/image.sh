@@ -34,23 +34,29 @@ came_on() { # came_on BYTES: wait for the next try. 1: the wire is given up
 
 begin_wire() {
     read -r up _ </proc/uptime
-    since=${up%.*} pause=1 written=0
+    since=${up%.*} pause=1
 }
 
-write_raw() { # each pipe copies the whole image once more: not one too many
+write_raw() { # from $written on. Each pipe copies the whole image once more: not one too many
     begin_wire
-    while :; do
-        fetch $written | dd of="$disk" bs=4M seek=$written iflag=fullblock oflag=direct,seek_bytes conv=notrunc 2>"$notes/dd.log"
+    while [ $written -lt "$size" ]; do
+        fetch $written |
+            dd of="$disk" bs=4M seek=$written iflag=fullblock oflag=direct,seek_bytes conv=notrunc 2>"$notes/dd.log" &
+        echo $! >"$notes/writer" # by which is known how far it is
+        wait $!
         came=0
         while read -r count word more; do
             [ "$word" != bytes ] || came=$count
             [ "$count" != dd: ] || { why="$count $word $more"; return 1; }
         done <"$notes/dd.log"
-        [ $((written + came)) -lt "$size" ] || return 0
-        ! was_refused || return 1
-        came=$((came / MIB * MIB)) # what is not a whole MiB is written once more
-        written=$((written + came))
-        came_on $came || return 1
+        if [ $((written + came)) -ge "$size" ]; then
+            written=$size
+        else
+            ! was_refused || return 1
+            came=$((came / MIB * MIB)) # what is not a whole MiB is written once more
+            written=$((written + came))
+            came_on $came || return 1
+        fi
     done
 }
 
@@ -73,6 +79,7 @@ pieces() { # one that does not come whole is asked for again
 
 write_image() {
     : >"$notes/why"
+    written=0
     case $format in
         raw) write_raw ;;
         raw.zst)

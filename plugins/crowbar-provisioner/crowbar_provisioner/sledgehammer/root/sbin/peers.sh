@@ -1,0 +1,151 @@
+# Takes an image from other machines that are being written the same, and passes on what stands on the disk already. To be
+# read after tell.sh and image.sh, by a script that has what they want, and besides $id (of the installation), $port (at
+# which each passes on) and $seconds (for how long it is taken from others; then the boot service has to do).
+#
+# Another machine is not believed: a piece counts when its checksum is what the boot service says. One that sends other
+# bytes, is silent or is slow is given up, and the boot service names the next, or itself.
+SLOW=20 # seconds for a piece
+MUTE=10 # seconds without an answer; one machine is let in at a time
+LONG=60 # seconds for a piece that its peer has not yet, but gets on with
+GIVEN_UP=3
+
+now() {
+    read -r up _ </proc/uptime
+    up=${up%.*}
+}
+
+begin_sharing() {
+    key=$(printf %s "$token" | sha256sum)
+    key=${key%% *}
+    export disk notes size key
+    echo 0 >"$notes/have"
+    : >"$notes/writer"
+    echo -99 >"$notes/asked"
+    doors &
+    doors=$!
+}
+
+doors() { # one after the other: many at once could take more memory than there is
+    trap 'kill -9 $!; wait $!; exit' TERM # what it has only just begun would not hear another signal
+    while :; do
+        nc -l -p "$port" -e sh "${share:-/sbin/share}" >/dev/null 2>&1 &
+        wait $! || sleep 1
+    done
+}
+
+end_sharing() { # end_sharing SECONDS: for so long at most, it waits while somebody takes from here
+    [ -n "$doors" ] || return 0
+    now
+    last=$((up + $1))
+    while [ $up -lt $last ]; do
+        read -r asked <"$notes/asked"
+        [ $((up - asked)) -lt 5 ] || break
+        sleep 1
+        now
+    done
+    echo 0 >"$notes/have" # whoever is just let in is told so
+    : >"$notes/writer"
+    kill "$doors"
+    wait "$doors"
+    doors=
+}
+
+find_peer() { # who it is taken from: $peer, its number, $whom, $at, $with, $quiet. Fails where that is the boot service
+    echo "{\"id\": \"$id\", \"without\": [$gone]}" >"$notes/ask.json"
+    answer=$notes/source limit=20
+    talk /v1/source "$notes/ask.json"
+    code=$?
+    answer='' limit=''
+    [ $code = 0 ] || return 1
+    jq -r '.peer // empty | .id, .quiet, .name, .url, .token' "$notes/source" >"$notes/peer"
+    { read -r peer && read -r quiet && read -r whom && read -r at && read -r with; } <"$notes/peer"
+}
+
+find_sums() { # the boot service may be about to make them
+    tries=0
+    until wget -q -O "$notes/sums" --header "Authorization: Bearer $token" "$image/sums" 2>"$notes/image.log"; do
+        tries=$((tries + 1))
+        [ $tries -lt 30 ] && ! was_refused || return 1
+        sleep 1
+    done
+    summed=-1
+    exec 3<"$notes/sums"
+}
+
+take() { # take COUNT: the piece at $written to $notes/piece; fails where it is not to be had, and $lost says why
+    now
+    begun=$up heard=$up moved=$up seen=
+    while [ $summed -lt $((written / PIECE)) ]; do
+        wanted=
+        read -r wanted <&3
+        summed=$((summed + 1))
+    done
+    while :; do
+        timeout $SLOW wget -q -O - --header "Authorization: Bearer $with" "$at/$id?from=$written&count=$1" \
+            2>"$notes/peer.log" | head -c "$1" >"$notes/piece"
+        now
+        if [ "$(stat -c %s "$notes/piece")" = "$1" ]; then
+            sum=$(b2sum -l 256 "$notes/piece")
+            [ "${sum%% *}" != "$wanted" ] || return 0
+            lost='it sent other bytes'
+            return 1
+        fi
+        said=
+        read -r said <"$notes/peer.log"
+        case $said in
+            *' 503 have '*)
+                heard=$up
+                [ "${said##* }" = "$seen" ] || seen=${said##* } moved=$up
+                ;;
+        esac
+        if [ $((up - heard)) -ge $MUTE ]; then
+            lost='it does not answer, or is slow'
+        elif [ $((up - moved)) -ge "$quiet" ]; then
+            lost='it does not come on'
+        elif [ $((up - begun)) -ge $LONG ]; then
+            lost='it is slow'
+        else
+            sleep 0.2
+            continue
+        fi
+        return 1
+    done
+}
+
+from_peer() { # 1: it is given up, 2: the disk cannot be written
+    took=0
+    while [ $written -lt "$size" ] && now && [ $up -lt $until ]; do
+        count=$((size - written))
+        [ $count -le $PIECE ] || count=$PIECE
+        take $count || return 1
+        dd if="$notes/piece" of="$disk" bs=4M seek=$written oflag=direct,seek_bytes conv=notrunc 2>"$notes/dd.log" || {
+            why=$(head -n 1 "$notes/dd.log")
+            return 2
+        }
+        written=$((written + count)) took=$((took + count))
+        echo $written >"$notes/have"
+    done
+}
+
+write_shared() { # from others as long as there are any, and what is left from the boot service. $came: whence, for people
+    written=0 gone='' given_up=0 came_from='' taken=0 gone_why=''
+    now
+    until=$((up + seconds))
+    begin_sharing
+    while [ $written -lt "$size" ] && [ $given_up -lt $GIVEN_UP ] && [ $up -lt $until ] && find_peer; do
+        [ -n "$summed" ] || find_sums || break
+        from_peer
+        code=$?
+        [ $code != 2 ] || return 1
+        taken=$((taken + took))
+        [ $took = 0 ] || came_from="$came_from$((took / MIB)) MiB from $whom, "
+        [ $code = 0 ] || {
+            gone="$gone${gone:+, }$peer" gone_why="$gone_why; $whom was given up: $lost"
+            given_up=$((given_up + 1))
+        }
+    done
+    write_raw || return 1
+    : >"$notes/writer"
+    echo "$size" >"$notes/have"
+    whence=$(printf '%.450s' "$came_from$(((size - taken) / MIB)) MiB from the boot service$gone_why")
+}

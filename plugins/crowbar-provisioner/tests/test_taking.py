@@ -1,0 +1,206 @@
+"""A machine takes its image from others without believing them: by the scripts of the discovery image."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from crowbar_provisioner.sledgehammer import build
+
+from .conftest import programs_of_the_image
+from .light import free_port
+
+SBIN = Path(build.__file__).parent / "root/sbin"
+PIECE = 8 << 20
+IMAGE = os.urandom(PIECE + (3 << 20))
+SUMS = "".join(
+    f"{hashlib.blake2b(IMAGE[at : at + PIECE], digest_size=32).hexdigest()}\n" for at in range(0, len(IMAGE), PIECE)
+)
+
+
+@dataclass
+class Server(http.server.ThreadingHTTPServer):
+    """The boot service, and peers below it, each called after what it does."""
+
+    peers: list[str] = field(default_factory=list)
+    asked: list[tuple[str, int, str]] = field(default_factory=list)
+    turns: int = 0
+    silence: threading.Event = field(default_factory=threading.Event)
+    closed: int = field(default_factory=free_port)
+    daemon_threads = True
+
+    def __post_init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Asked)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def peer(self, without: list[int]) -> dict[str, Any] | None:
+        left = [(number, name) for number, name in enumerate(self.peers) if number not in without]
+        if not left:
+            return None
+        number, name = left[0]
+        url = f"http://127.0.0.1:{self.closed}" if name == "absent" else f"{self.url}/{name}"
+        return {"id": number, "name": name, "url": url, "token": f"for-{name}", "quiet": 3}
+
+
+class _Asked(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert (self.path, said["id"]) == ("/v1/source", "taker")
+        self._answer(json.dumps({"peer": self.server.peer(said["without"])}).encode())
+
+    def do_GET(self) -> None:
+        place = urlsplit(self.path)
+        if place.path == "/image/sums":
+            self._answer(SUMS.encode())
+            return
+        query = dict(parse_qsl(place.query))
+        first, name = int(query["from"]), place.path.split("/")[1]
+        self.server.asked.append((name, first, self.headers["Authorization"]))
+        piece = IMAGE[first : first + int(query.get("count", len(IMAGE)))]
+        if name in ("good", "image"):
+            self._answer(piece)
+        elif name == "half" and first:  # it goes after its first piece
+            self.send_error(404)
+        elif name == "half":
+            self._answer(piece)
+        elif name == "wrong":
+            self._answer(piece[:-1] + bytes([piece[-1] ^ 1]))
+        elif name == "other":
+            self._answer(IMAGE[len(IMAGE) - len(piece) :])
+        elif name == "short":
+            self._answer(piece[:-1])
+        elif name == "endless":
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(1000):  # far more than was asked for
+                self.wfile.write(piece)
+        elif name == "silent":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(piece)))
+            self.end_headers()
+            self.wfile.write(piece[:1000])
+            self.server.silence.wait(30)
+        elif name == "standing":
+            self.send_response(503, "have 4096")
+            self._end()
+        elif name == "creeping":
+            self.server.turns += 1
+            self.send_response(503, f"have {self.server.turns}")
+            self._end()
+        elif name == "leading":
+            self.send_response(302)
+            self.send_header("Location", f"{self.server.url}/other/x?from={first}&count={len(piece)}")
+            self._end()
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        try:
+            self.wfile.write(body)
+        except OSError:
+            """It has heard enough."""
+
+    def _end(self) -> None:
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as made:
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield made
+        made.silence.set()
+        made.shutdown()
+        thread.join()
+
+
+def written(server: Server, home: Path, **more: Any) -> str:
+    """From whom it came, as the machine says; it is the image, and no more of it was in memory than a piece."""
+    programs, disk, notes = programs_of_the_image(home / "bin"), home / "disk", home / "notes"
+    notes.mkdir()
+    said: dict[str, Any] = {
+        "disk": disk, "notes": notes, "token": "mine", "url": server.url, "image": f"{server.url}/image", "id": "taker",
+        "port": free_port(), "seconds": 60, "size": len(IMAGE), "format": "raw", **more,
+    }  # fmt: skip
+    program = [*(f"{name}='{value}'" for name, value in said.items()), *(f". {SBIN}/{one}.sh" for one in SCRIPTS)]
+    program += ["SLOW=2 MUTE=2 LONG=4", "write_shared || exit 1", "end_sharing 0", 'echo "$whence"']
+    done = subprocess.run(
+        [programs / "sh", "-c", "\n".join(program)], env={"PATH": str(programs)}, capture_output=True, text=True,
+        timeout=120, check=True,
+    )  # fmt: skip
+    assert disk.read_bytes() == IMAGE
+    assert all(one.stat().st_size <= PIECE for one in notes.iterdir())
+    return done.stdout.strip()
+
+
+SCRIPTS = ("tell", "image", "peers")
+
+
+def test_a_machine_that_is_named_nobody_has_it_from_the_boot_service(server: Server, tmp_path: Path) -> None:
+    assert written(server, tmp_path) == "11 MiB from the boot service"
+    assert server.asked == [("image", 0, "Bearer mine")]
+
+
+def test_a_machine_has_it_from_another_with_the_token_for_that_alone(server: Server, tmp_path: Path) -> None:
+    server.peers = ["good"]
+    assert written(server, tmp_path) == "11 MiB from good, 0 MiB from the boot service"
+    assert server.asked == [("good", 0, "Bearer for-good"), ("good", PIECE, "Bearer for-good")]
+
+
+BAD = {
+    "wrong": "it sent other bytes", "other": "it sent other bytes", "leading": "it sent other bytes",
+    "short": "it does not answer, or is slow", "silent": "it does not answer, or is slow",
+    "absent": "it does not answer, or is slow", "standing": "it does not come on", "creeping": "it is slow",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bad, why", BAD.items())
+def test_one_that_is_no_use_is_given_up_and_the_next_one_asked(
+    server: Server, tmp_path: Path, bad: str, why: str
+) -> None:
+    server.peers = [bad, "good"]
+    told = f"11 MiB from good, 0 MiB from the boot service; {bad} was given up: {why}"
+    assert written(server, tmp_path) == told
+    assert not [one for one in server.asked if one[0] == bad and one[1] > 0]
+
+
+def test_no_more_is_taken_into_memory_than_was_asked_for(server: Server, tmp_path: Path) -> None:
+    server.peers = ["endless"]
+    assert written(server, tmp_path).startswith("11 MiB from endless, ")
+
+
+def test_where_the_last_one_goes_the_boot_service_goes_on_at_that_byte(server: Server, tmp_path: Path) -> None:
+    server.peers = ["half"]
+    told = written(server, tmp_path)
+    assert told == "8 MiB from half, 3 MiB from the boot service; half was given up: it does not answer, or is slow"
+    assert server.asked[-1] == ("image", PIECE, "Bearer mine")
+
+
+def test_others_are_tried_for_a_while_and_not_without_end(server: Server, tmp_path: Path) -> None:
+    server.peers = ["wrong"] * 9
+    assert written(server, tmp_path).startswith("11 MiB from the boot service; wrong was given up")
+    assert len([one for one in server.asked if one[0] == "wrong"]) == 3
+    (tmp_path / "later").mkdir()
+    server.peers = ["good"]
+    assert written(server, tmp_path / "later", seconds=0) == "11 MiB from the boot service"
