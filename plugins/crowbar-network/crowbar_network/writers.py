@@ -105,6 +105,8 @@ def _own_lines(link: Link) -> list[str]:
             lines = [f"    bond-slaves {' '.join(link.over)}", f"    bond-mode {link.mode}", "    bond-miimon 100"]
             if link.mode == "802.3ad":
                 lines += ["    bond-lacp-rate fast", "    bond-xmit-hash-policy layer3+4"]
+            elif link.mode == "active-backup":
+                lines += ["    bond-num-grat-arp 2"]
             return lines
         case "vlan":
             return [f"    vlan-raw-device {link.over[0]}", f"    vlan-id {link.vlan}"]
