@@ -15,7 +15,7 @@ from crowbar_dhcp.drivers import Part, Server, ServerDiffers, ServerDown, Server
 from crowbar_dhcp.drivers.kea import Kea
 from crowbar_dhcp.serving import Machine, Net, Options, Serving, serving_of
 from crowbar_lab.lab import Lab
-from crowbar_lab.testing import inside
+from crowbar_lab.testing import inside, saying
 
 from .servers import PORT, KeaHere
 from .site import MAC, ask
@@ -103,6 +103,30 @@ def test_kea_that_hangs_is_down_in_time_and_told_when_it_goes_on(lab: Lab, there
             os.kill(one.pid, signal.SIGCONT)
         there.driver.bring(serving(104))
         assert ask(lab, MAC)["ip"] == "10.77.0.104"
+
+    inside(lab, work)
+
+
+NONSENSE = {
+    "a page": b"<html>",
+    "an empty list": b"[]",
+    "a number": b"[5]",
+    "no configuration": b'[{"result": 0}]',
+    "another configuration": b'[{"result": 0, "arguments": {"Dhcp4": 5, "Dhcp6": []}}]',
+}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_whoever_answers_nonsense_is_said_to_be_no_kea(lab: Lab, what: str) -> None:
+    text = NONSENSE[what]
+    said = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
+
+    def work() -> None:
+        driver = Kea(Server(url="http://10.77.0.1:5390/", user="crowbar", password="secret", timeout=2))
+        with saying(lab, "10.77.0.1", 5390, said):
+            for told in (lambda: driver.bring(serving(101)), lambda: driver.differences(serving(101))):
+                with pytest.raises(ServerDown, match=r"^What answers at http://10\.77\.0\.1:5390/ is no Kea.*\.$"):
+                    told()
 
     inside(lab, work)
 

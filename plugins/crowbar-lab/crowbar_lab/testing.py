@@ -10,9 +10,12 @@ Where User Mode Linux is missing, the tests fail and say what to install.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TypeVar
 
 import pytest
@@ -47,6 +50,36 @@ def begin_inside(lab: Lab, work: Callable[[], T]) -> Future[T]:
 
     threading.Thread(target=enter, daemon=True).start()
     return done
+
+
+@contextmanager
+def saying(lab: Lab, address: str, port: int, said: bytes) -> Iterator[None]:
+    """There somebody takes connections, and says these octets to whatever it is told."""
+    words = [sys.executable, "-W", "ignore", "-c", _SAYING, address, str(port), said.hex()]
+    with lab.popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield
+        finally:
+            process.kill()
+
+
+_SAYING = """
+import socketserver, sys
+class Says(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request.recv(65536)
+        self.request.sendall(bytes.fromhex(sys.argv[3]))
+        self.request.shutdown(1)
+        while self.request.recv(65536):
+            pass
+socketserver.ThreadingTCPServer.allow_reuse_address = True
+there = socketserver.ThreadingTCPServer((sys.argv[1], int(sys.argv[2])), Says)
+there.daemon_threads = True
+print("ready", flush=True)
+there.serve_forever()
+"""
 
 
 def rack_fixture(*, nodes: int, cards: int) -> Callable[..., Iterator[Lab]]:

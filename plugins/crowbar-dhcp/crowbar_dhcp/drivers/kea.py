@@ -33,6 +33,10 @@ class Kept:
     """Whether Kea has a database for them, and they are no matter of its configuration."""
 
 
+class Unheard(ServerDown):
+    """It is not there at all, for whichever family."""
+
+
 class Kea:
     proxies = False
 
@@ -133,11 +137,13 @@ class Kea:
     def _configuration(self, family: int, *, needed: bool) -> dict[str, Any] | None:
         """What it has now; None when it does not run, and nothing is to be served by it."""
         try:
-            got: dict[str, Any] = self._do("config-get", family)["arguments"]
+            got = self._do("config-get", family).get("arguments")
         except ServerDown:
             if needed or not self._answers():
                 raise
             return None
+        if not isinstance(got, dict) or not isinstance(got.get(f"Dhcp{family}"), dict):
+            raise ServerDown(f"What answers at {self._server.url} is no Kea: it has no configuration of DHCPv{family}.")
         got.pop("hash", None)  # of Kea 2.4 and later, which does not take it back
         return got
 
@@ -175,6 +181,8 @@ class Kea:
             try:
                 self._do("version-get", family, timeout=_QUICK)
                 return
+            except Unheard:
+                raise
             except ServerDown as problem:
                 problems.append(problem)
         raise problems[0]
@@ -191,15 +199,18 @@ class Kea:
                 self._server.url, json=asked, timeout=(_CONNECT, timeout or self._server.timeout)
             )
         except requests.RequestException as problem:
-            raise ServerDown(f"{where} does not answer: {_reason(problem)}.") from None
-        if answer.status_code == 401:
+            kind = Unheard if isinstance(problem, requests.ConnectionError) else ServerDown
+            raise kind(f"{where} does not answer: {_reason(problem)}.") from None
+        if answer.status_code in (401, 403):
             raise ServerRefuses(f"{where} does not take this user and password.")
         try:
             said = answer.json()
             one = said[0] if isinstance(said, list) else said
             result, text = int(one["result"]), str(one.get("text", ""))
         except (ValueError, TypeError, LookupError):
-            raise ServerDown(f"{where} answers no Kea ({answer.status_code}).") from None
+            raise ServerDown(
+                f"What answers at {self._server.url} is no Kea (HTTP status {answer.status_code})."
+            ) from None
         if result in (0, _EMPTY):
             return dict(one)
         if "likely to be offline" in text or "unable to forward" in text:
@@ -211,7 +222,7 @@ def _reason(problem: requests.RequestException) -> str:
     if isinstance(problem, requests.Timeout):
         return "no answer in time"
     inner: BaseException = problem
-    while inner.args and isinstance(inner.args[0], BaseException):
-        inner = inner.args[0]
+    while within := next((one for one in inner.args if isinstance(one, BaseException)), None):
+        inner = within
     found = getattr(inner, "reason", None) or inner
     return str(found).rpartition("] ")[2] or type(problem).__name__
