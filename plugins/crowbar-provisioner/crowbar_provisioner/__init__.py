@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from types import ModuleType
 
 from flask import Blueprint
@@ -41,6 +42,9 @@ from crowbar_provisioner.sleeping import sleep
 from crowbar_provisioner.sleeping.sleep import on_machine_claim as on_machine_claim
 from crowbar_provisioner.sleeping.sleep import on_nodes_bind as on_nodes_bind
 from crowbar_provisioner.tables import machines
+
+LATE_TOLD = timedelta(days=1)
+"""For so long the dashboard says who came late."""
 
 
 @hookimpl
@@ -112,3 +116,9 @@ def status_checks() -> Iterable[Problem]:
         if count:
             said = f"{count} machine{'' if count == 1 else 's'} to be accepted{how}: see /machines?{where}."
             yield Problem(detail=said, severity="warning")
+    with cluster().read() as session:
+        late = boots.late_ones(session, datetime.now(UTC) - LATE_TOLD)
+    if late:
+        more = f" and {len(late) - 3} more" if len(late) > 3 else ""
+        said = f"{', '.join(late[:3])}{more} came later than expected, and passed by UUID, serial number and card."
+        yield Problem(detail=f"{said} If that was not to be, refuse it: see its page.", severity="warning")

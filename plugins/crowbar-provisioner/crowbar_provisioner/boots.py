@@ -17,12 +17,14 @@ from typing import Any
 from sqlalchemy import and_, delete, func, insert, select, update
 
 from crowbar_core import Change, Refused, cluster
+from crowbar_core.tables import nodes
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY
 from crowbar_provisioner.claims import Claim
 from crowbar_provisioner.machines import Machine, change_machine, get, happened
-from crowbar_provisioner.tables import boots
+from crowbar_provisioner.tables import boots, happenings, machines
 
 STRANGERS_MOST = 2000
+LATE = "; later than expected"
 KEPT = 20
 """Boots of a machine that can be looked at afterwards."""
 
@@ -62,7 +64,8 @@ def begin(
         if (last := session.scalar(old)) is not None:
             session.execute(delete(boots).where(mine, boots.c.id <= last))
     made = token()
-    late = machine is not None and not machine.is_expected(change.now) and machine.is_late(change.now, claim)
+    waited = machine is not None and not machine.is_expected(change.now) and machine.is_late(change.now, claim)
+    late = machine is not None and waited and not machine.alive
     trusted = late or machine is None or machine.state != ACCEPTED or machine.is_expected(change.now)
     session.execute(
         insert(boots).values(
@@ -72,7 +75,9 @@ def begin(
         )
     )  # fmt: skip
     if machine is not None:
-        how = "; later than expected" if late else "" if trusted else "; nobody expected it"
+        how = LATE if late else "" if trusted else "; it runs already" if waited else "; nobody expected it"
+        if late:
+            change.audit("machine.late", f"node {machine.node}", source=source)
         happened(change, machine.id, "boots", f"{env}, {firmware}, from {source}{how}")
     return made
 
@@ -89,6 +94,19 @@ def note_local(change: Change, machine: Machine, *, firmware: str, source: str) 
         )
     )  # fmt: skip
     happened(change, machine.id, "boots", f"local, {firmware}, from {source}")
+
+
+def late_ones(session: Any, since: datetime) -> list[str]:
+    """Nodes that were taken for themselves though they came later than expected, by their names."""
+    asked = (
+        select(nodes.c.name)
+        .join(machines, machines.c.node_id == nodes.c.id)
+        .join(happenings, happenings.c.machine_id == machines.c.id)
+        .where(happenings.c.what == "boots", happenings.c.detail.endswith(LATE), happenings.c.at >= since)
+        .distinct()
+        .order_by(nodes.c.name)
+    )
+    return list(session.scalars(asked))
 
 
 def revoke(change: Change, machine_id: int, *, but: int = 0) -> None:

@@ -48,7 +48,7 @@ class Machine:
 
     def is_late(self, now: datetime, claim: Claim) -> bool:
         """Whether a boot that was ordered has still not come, and this one says all that is known of the machine: who
-        has seen no more than a card's MAC on the wire does not.
+        has seen no more than a card's MAC on the wire does not. Nobody is, while the machine answers as it did before.
         """
         known = Known(id=self.id, uuid=self.uuid, serial=self.serial, macs=frozenset(self.macs))
         return self.late_until is not None and now < self.late_until and is_whole(claim, known)
