@@ -28,7 +28,7 @@ def hookimpl(
 
     ``roles`` limits the hooks about noderoles (``on_active`` and its like, ``node_role_data``, ``data_of``,
     ``plan_lines``) to the roles named; ``"network-*"`` stands for all whose names fit. ``optional``: the barclamp that
-    publishes the hook need not be installed.
+    publishes the hook, or brings these roles, need not be installed.
     """
 
     def mark(inner: _F) -> _F:

@@ -195,6 +195,8 @@ class _Checker:
             if name in _HOOKS and callable(function) and not marked and name != "register_barclamp":
                 self.error(f"{name} is not marked with @hookimpl, so that nobody calls it.")
             limits: frozenset[str] = getattr(function, "crowbar_roles", frozenset()) if marked else frozenset()
+            if marked and getattr(function, "crowbar_impl", {}).get("optionalhook"):
+                continue  # another one's hook or roles
             known = own | set(definition.defines)
             for role in sorted(one for one in limits - known if not any(names_match(name, [one]) for name in own)):
                 self.warn(f"{name} is limited to the role {role!r}, which is not its own{near(role, own)}")

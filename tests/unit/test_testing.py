@@ -270,6 +270,11 @@ def test_the_checker_names_what_is_wrong(plugin: Any, says: str) -> None:
     assert says in said(plugin)
 
 
+def test_a_hook_about_the_roles_of_a_barclamp_that_need_not_be_there_is_no_mistake() -> None:
+    optional = hookimpl(lambda node_role: None, roles=("gone", "network-*"), optional=True)
+    assert "limited to the role" not in said(Plugin(on_active=optional))
+
+
 def test_a_hook_that_is_not_marked_is_told() -> None:
     module = ModuleType("crowbar_unmarked")
     module.register_barclamp = hookimpl(lambda: Barclamp(name="unmarked"))  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from flask import Blueprint
 from crowbar_core import Barclamp, NavItem, Panel, Periodic, Problem, Schema, hookimpl
 from crowbar_dhcp import database, foreign, hooks
 from crowbar_dhcp.events import data_of as data_of
+from crowbar_dhcp.events import on_active as on_active
 from crowbar_dhcp.events import on_install as on_install
 from crowbar_dhcp.events import on_network_allocation_create as on_network_allocation_create
 from crowbar_dhcp.events import on_network_allocation_delete as on_network_allocation_delete

@@ -84,6 +84,15 @@ def on_network_delete(network: Any) -> Iterable[Intent]:
     return _everybody()
 
 
+@hookimpl(roles=("network-*",), optional=True)
+def on_active(node_role: NodeRoleView) -> Iterable[Intent]:
+    """A server advertises IPv6 where it has an address itself, which its network has put there only now."""
+    node = node_role.node
+    advertised = {f"network-{one['network']}" for one in facts.prefixes(facts.mode())}
+    serves = node_role.role in advertised and any(cluster().node_roles(role=SERVER, node=node.name))
+    return (Refresh(role=SERVER, node=node.name),) if serves else ()
+
+
 @hookimpl(roles=(SERVER, SERVICE))
 def on_node_unbind(node_role: NodeRoleView, change: Change) -> None:
     services.forget(change, node_role.id)

@@ -52,3 +52,21 @@ def test_a_server_that_is_named_after_dhcp_database_has_its_turn_and_is_told_als
 
     with KeaHere(lab, tmp_path_factory.mktemp("kea")):
         inside(lab, work)
+
+
+def test_a_server_looks_again_at_its_addresses_when_its_network_has_put_them_there() -> None:
+    node = "admin.lab.test"
+    with Testbed("jig-script", crowbar_network, crowbar_dhcp, jigs={"network": FakeJig(), "dhcp": FakeJig()}) as bed:
+        ranges = [{"name": "host", "first": "10.77.0.1/16", "last": "10.77.0.250/16"}]
+        made = bed.web("operator").post(f"{API}/networks", json={
+            "name": "lab", "category": "admin", "conduit": "?1g1", "v6prefix": "fd00:77::/64", "ranges": ranges,
+        })  # fmt: skip
+        assert made.status_code == 201, made.json
+        bed.add_node(node, admin=True)
+        bed.bind("dhcp-server", node)
+        bed.bind("network-lab", node)
+        bed.commit()
+        bed.anneal_until_quiet(within=60)
+        [first, *again] = bed.runs("dhcp-server", node)
+        [network] = bed.runs("network-lab", node)
+        assert first.id < network.id < again[-1].id

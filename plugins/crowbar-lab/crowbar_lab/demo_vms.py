@@ -19,7 +19,7 @@ from crowbar_lab.lab import Lab
 from crowbar_lab.vm_plan import BMC_PASSWORD, BMC_USER
 from crowbar_lab.vms import LabVm, check_vm_host
 
-BARCLAMPS = ("network", "dns", "dhcp", "bmc", "provisioner", "wizard")
+BARCLAMPS = ("network", "dns", "dhcp", "provisioner", "wizard")
 MANAGED, INSTALLED, INSTALL = "crowbar-managed-node", "crowbar-installed-node", "provisioner-os-install"
 BMC = "provisioner-bmc"
 PORT = 8091
