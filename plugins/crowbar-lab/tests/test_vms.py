@@ -178,6 +178,20 @@ def test_bios_boots_from_the_network_and_once_from_its_disk_as_ipmitool_says(
     assert ipmitool(lab, bios, "power reset").stderr.strip().endswith("Command not supported in present state")
 
 
+def test_where_nobody_gives_the_first_script_firmware_goes_on_to_its_disk_and_the_next_boot_asks_again(
+    bios: LabVm, boot: NetBoot
+) -> None:
+    first = boot.files.pop("/boot.ipxe")
+    before = len(bios.console())
+    bios.power("on")
+    said = bios.await_console("Booting from Hard Disk", after=before)
+    assert said.index("/boot.ipxe") < said.index("No more network devices") < said.index("Booting from Hard Disk")
+    boot.files["/boot.ipxe"] = first
+    before = len(bios.console())
+    bios.power("reset")
+    bios.await_console("from the network", after=before)
+
+
 def test_uefi_boots_from_the_network_by_its_own_pxe_and_then_from_its_disk_as_redfish_says(
     lab: Lab, uefi: LabVm, boot: NetBoot, tmp_path: Path
 ) -> None:
