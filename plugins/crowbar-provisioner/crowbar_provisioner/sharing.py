@@ -110,11 +110,14 @@ def ask(
     )
     if found is None:
         return None
-    host = f"[{found.address}]" if ":" in found.address else found.address
     return Peer(
-        id=found.id, name=found.node, url=f"http://{host}:{port}",
+        id=found.id, name=found.node, url=url_of(found.address, port),
         token=_token(change.session, found, taker=install.work), quiet=QUIET + QUIET_MORE * min(depth - 1, 10),
     )  # fmt: skip
+
+
+def url_of(address: str, port: int) -> str:
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 def _mine(change: Change, install: Install, boot: Boot, *, node: str, address: str) -> Copy:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from crowbar_provisioner.sharing import SILENT, TAKERS, Copy, choose
+from crowbar_provisioner.sharing import SILENT, TAKERS, Copy, choose, url_of
 from crowbar_provisioner.sledgehammer import build
 
 from .conftest import programs_of_the_image
@@ -113,6 +113,17 @@ def door(tmp_path: Path, programs: Path) -> Iterator[Door]:
 def test_a_piece_is_passed_on_as_it_stands_on_the_disk(door: Door) -> None:
     assert door.ask(f"{TAKER}?from=0&count={PIECE}") == ("200 OK", IMAGE[:PIECE])
     assert door.ask(f"{TAKER}?from={PIECE}&count=4096") == ("200 OK", IMAGE[PIECE:])
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_it_is_passed_on_over_both_families(door: Door, programs: Path, address: str) -> None:
+    wanted = f"{url_of(address, door.port)}/{TAKER}?from=0&count={PIECE}"
+    fetch = [programs / "wget", "-q", "-O", "-", "--header", f"Authorization: Bearer {of_pair(TAKER)}", wanted]
+    assert door.ask("")[0] == "400 no"  # it is open
+    until = time.monotonic() + 20
+    while (done := subprocess.run(fetch, capture_output=True, timeout=60, check=False)).returncode:
+        assert time.monotonic() < until, done.stderr
+    assert done.stdout == IMAGE[:PIECE]
 
 
 @pytest.mark.parametrize(
