@@ -27,6 +27,7 @@ from crowbar_dhcp.serving import NONE, OWN, Fault, Serving
 from crowbar_dhcp.tables import faults
 
 COMPARE_EVERY = timedelta(minutes=5)
+AGAIN = timedelta(seconds=5)
 NO_SERVER = (
     f"There is no DHCP server to tell yet: bind {SERVER} to a node, or {SERVICE} for a server of your own, and commit "
     "it."
@@ -159,7 +160,8 @@ def _tell(
 def _note(change: Change, one: Service, result: Result, base: str) -> None:
     values: dict[str, Any]
     if result.problem is None:
-        values = {"told": base, "problem": "", "problem_since": None, "down": False}
+        values = {"told": base, "problem": "", "problem_since": None, "down": False, "faults": 0}
+        values |= {"again_at": None}
         values |= {"told_at": change.now} if result.sent else {}
         values |= {"compared_at": change.now} if result.whole else {}
     else:
@@ -221,12 +223,21 @@ def compare_everything() -> None:
 
 
 def watch() -> None:
-    """Look whether servers that did not answer are back; then they are told at once."""
+    """Look whether servers that did not answer are back; then they are told at once. Of one that answers and is down
+    all the same (Kea without the server of a family) that is tried ever more seldom.
+    """
     here = cluster()
     with here.change() as change:
-        gone = [one for one in services.ready(change) if one.down]
-    if any(_answers(one, Service.connect) for one in gone):
-        here.apply([Refresh(role=DATABASE)])
+        now = change.now
+        gone = [one for one in services.ready(change) if one.down and (one.again_at is None or one.again_at <= now)]
+    back = [one for one in gone if _answers(one, Service.connect)]
+    if not back:
+        return
+    with here.change() as change:
+        for one in back:
+            pause = min(AGAIN * (2 ** min(one.faults, 10) - 1), COMPARE_EVERY)
+            services.note(change, one, faults=one.faults + 1, again_at=now + pause)
+        change.apply(Refresh(role=DATABASE))
 
 
 # ---------------------------------------------------------------- what operators see

@@ -35,6 +35,9 @@ class Service:
     problem_since: datetime | None = None
     down: bool = False
     """Whether that problem is that it does not answer."""
+    faults: int = 0
+    """How often in a row it was told again because it answers, without success; ``again_at``: when the next time is."""
+    again_at: datetime | None = None
 
     def connect(self) -> Driver:
         """What tells it. Its ``secret`` and ``database`` must be unsealed. Raises ``ConfigError``."""
@@ -73,7 +76,7 @@ def register(change: Change, node_role_id: int, *, secret: str, database: str = 
     same = known is not None and all(_unsealed(change, getattr(known, name)) == text for name, text in kept.items())
     same = same and all(getattr(known, name) == value for name, value in values.items())
     values |= {name: change.seal(text) if text else "" for name, text in kept.items()}
-    values |= {"told": "", "compared_at": None}
+    values |= {"told": "", "compared_at": None, "faults": 0, "again_at": None}
     if known is None:
         change.session.execute(insert(services).values(node_role_id=node_role_id, problem="", down=False, **values))
     else:

@@ -28,6 +28,8 @@ services = Table(
     Column("problem", Text, nullable=False),
     Column("problem_since", UtcDateTime),
     Column("down", Boolean, nullable=False),
+    Column("faults", Integer, nullable=False),
+    Column("again_at", UtcDateTime),
 )
 hosts = Table(
     "dhcp_hosts",

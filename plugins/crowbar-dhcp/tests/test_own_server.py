@@ -8,13 +8,14 @@ import pytest
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 
-from crowbar_core.testing import FakeJig, Testbed
+from crowbar_core.testing import FakeClock, FakeJig, Testbed
 
 from .servers import PORT, KeaHere
 from .site import API, MAC, ask
 
 pytestmark = pytest.mark.lab
 
+OTHER = "52:54:00:00:00:02"
 PHANTOM = "system-phantom.internal.local"
 NAMED = {"user": "crowbar", "password": "secret", "interfaces": []}
 
@@ -49,8 +50,34 @@ def test_a_server_that_is_named_after_dhcp_database_has_its_turn_and_is_told_als
             bed.anneal_until_quiet(within=60)
             assert states(bed) == ["ACTIVE", "ACTIVE"], bed.why("dhcp-service", PHANTOM)
             assert ask(lab, MAC)["ip"] == "10.77.0.101"
+            half_down(bed)
 
-    with KeaHere(lab, tmp_path_factory.mktemp("kea")):
+    def half_down(bed: Testbed) -> None:
+        """Its server of IPv6 is gone for five minutes."""
+        assert isinstance(bed.clock, FakeClock)
+
+        def later(times: int) -> int:
+            before = len(bed.runs("dhcp-database", PHANTOM))
+            for _ in range(times):
+                bed.clock.advance(5)
+                bed.periodic("dhcp-watch")
+                bed.anneal_until_quiet(within=60)
+            return len(bed.runs("dhcp-database", PHANTOM)) - before
+
+        there.running[1].kill()
+        there.running[1].wait(timeout=30)
+        bed.add_node("m2.lab.test", hint={"hint-admin-macs": [OTHER], "hint-lab-v4addr": "10.77.0.102"})
+        bed.bind("network-lab", "m2.lab.test")
+        bed.commit()
+        bed.anneal_until_quiet(within=60)
+        assert ask(lab, OTHER)["ip"] == "10.77.0.102"
+        assert "its server for DHCPv6 does not run" in bed.web().get("/").text
+        assert 3 <= later(60) <= 8
+        there.restart()
+        assert 1 <= later(60) <= 2
+        assert "is not told" not in bed.web().get("/").text
+
+    with KeaHere(lab, tmp_path_factory.mktemp("kea")) as there:
         inside(lab, work)
 
 
