@@ -20,6 +20,7 @@ import crowbar_jig_script
 import crowbar_provisioner
 import paramiko
 import pytest
+from crowbar_bmc.ipmi import IpmiHammer
 from crowbar_bmc.redfish import RedfishHammer
 from crowbar_jig_script.hammer import SshHammer
 from crowbar_provisioner.sledgehammer.build import PROGRAMS
@@ -140,7 +141,7 @@ def site(database: Callable[[], str | None], tmp_path_factory: pytest.TempPathFa
             *made,
             config=config,
             jigs={"script": FakeJig()},
-            hammers={"bmc": Bmc, "redfish": RedfishHammer, "ssh": SshHammer},
+            hammers={"bmc": Bmc, "ipmi": IpmiHammer, "redfish": RedfishHammer, "ssh": SshHammer},
             **({"database_url": url} if url else {}),
         ) as bed,
         bed.service("provisioner-boot"),

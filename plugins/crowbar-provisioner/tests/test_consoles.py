@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextvars
+import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from crowbar_lab.lab import Lab
+from crowbar_lab.testing import inside
 from crowbar_provisioner.consoles import listening
 from crowbar_provisioner.consoles.tail import KEPT_BYTES, LONGEST, MOST_LINES, Tail, lines_of
+
+from crowbar_core import SetHammer
 
 from .conftest import Bmc, Site
 from .light import Machine
@@ -236,3 +243,25 @@ def test_it_is_listened_to_as_long_as_something_is_under_way(site: Site, one: In
     Bmc.writes.append(b"long afterwards\n")
     time.sleep(1)
     assert heard(site, one.name) == before
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_real_machine_is_heard_by_its_bmc(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By ipmitool and serial over LAN, from its firmware on, as it is shown."""
+    monkeypatch.setattr(listening, "_wanted", lambda session: {})  # the service of the site is in another network
+    with Lab.create("consoles", nodes=0, state_dir=tmp_path, owner=os.getpid()) as lab, site.bed.serving():
+        (vm,) = lab.add_vms(1, firmware="bios", memory=128, disks=(1,))
+        for machine in site.managed(hammer=False):
+            config = {"address": vm.plan.bmc_ipv4, "user": "admin", "password": "crowbar"}
+            site.bed.apply(SetHammer(node=name_of(machine), name="ipmi", config=config))
+            here = contextvars.copy_context()
+            ear = inside(lab, lambda: here.run(listening.Ear, name_of(machine)))  # noqa: B023
+            for _ in range(6):  # what it says before it is listened to is heard by nobody
+                vm.power("reset")
+                if ear.stopped.wait(10) or ear.tail.lines():
+                    break
+            until(lambda: any(line.startswith("iPXE") for line in ear.tail.lines()))  # noqa: B023
+            ear.stopped.set()
+            ear.thread.join(10)
+            assert not ear.thread.is_alive()
