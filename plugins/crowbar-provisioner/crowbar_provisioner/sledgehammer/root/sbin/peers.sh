@@ -82,7 +82,7 @@ take() { # take COUNT: the piece at $written to $notes/piece; fails where it is 
     done
     while :; do
         timeout $SLOW wget -q -O - --header "Authorization: Bearer $with" "$at/$id?from=$written&count=$1" \
-            2>"$notes/peer.log" | head -c "$1" >"$notes/piece"
+            2>"$notes/peer.log" | dd bs=1M count="$1" iflag=count_bytes,fullblock status=none >"$notes/piece"
         now
         if [ "$(stat -c %s "$notes/piece")" = "$1" ]; then
             sum=$(b2sum -l 256 "$notes/piece")
