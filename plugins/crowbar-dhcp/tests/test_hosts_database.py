@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import cycle
@@ -89,6 +91,33 @@ def test_a_hosts_database_that_is_killed_is_said_and_told_when_it_is_back(lab: L
         there.postgres.start()
         driver.bring(serving(machine(1), machine(2, OTHER)))
         assert ask(lab, OTHER)["ip"] == "10.77.0.102"
+
+    inside(lab, work)
+
+
+def test_a_hosts_database_restored_from_yesterdays_backup_is_brought_to_today(
+    lab: Lab, there: KeaHere, tmp_path: Path
+) -> None:
+    def work() -> None:
+        driver, postgres = there.driver, there.postgres
+        assert postgres
+        yesterday, today = [machine(1), machine(3, "52:54:00:00:00:03")], [machine(1, addresses=("10.77.0.111",))]
+        today.append(machine(2, OTHER))
+        driver.bring(serving(*yesterday))
+        postgres.kill()
+        backup = tmp_path / "backup"
+        subprocess.run(["cp", "-a", postgres.directory, backup], check=True)
+        postgres.start()
+        driver.bring(serving(*today))
+        assert ask(lab, MAC)["ip"] == "10.77.0.111"
+        postgres.kill()
+        shutil.rmtree(postgres.directory)
+        subprocess.run(["cp", "-a", backup, postgres.directory], check=True)
+        postgres.start()
+        assert ask(lab, MAC)["ip"] == "10.77.0.101"
+        assert told(driver.bring(serving(*today))) == ["reservations: 1 new, 1 gone, 1 changed"] * 2
+        assert (ask(lab, MAC)["ip"], ask(lab, OTHER)["ip"]) == ("10.77.0.111", "10.77.0.102")
+        assert driver.differences(serving(*today)) == []
 
     inside(lab, work)
 
