@@ -1,13 +1,15 @@
 """Clients of DHCPv4 on one card, each with a MAC of its own: python3 - CARD storm COUNT, or CARD ask.
 
-``storm``: so many PXE clients at once, each from its DISCOVER to the ACK, asking again after four seconds as ROMs do:
-a line of JSON with the seconds that each took, and how many had none. ``ask``: for each line with a MAC one with what
-it is offered; {} where that is nothing in a tenth of a second: Kea hears nobody while it is given a configuration.
+``storm``: so many iPXE clients at once, each from its DISCOVER to the ACK, asking again after four seconds as ROMs do,
+and then for the script that it is told: a line of JSON with the seconds until each had its address, until it had its
+script, and how many had none. ``ask``: for each line with a MAC one with what it is offered; {} where that is nothing
+in a tenth of a second: Kea hears nobody while it is given a configuration.
 """
 
 import ipaddress
 import json
 import os
+import resource
 import select
 import socket
 import struct
@@ -20,6 +22,7 @@ sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 25)
 sock.setsockopt(263, 23, 1)  # PACKET_IGNORE_OUTGOING
 sock.bind((card, 0x0800))
 AGAIN, SOON = 4.0, 0.1
+IPXE = bytes.fromhex("af03130101")
 BROADCAST = b"\xff" * 4
 
 
@@ -47,6 +50,7 @@ def answer(raw: bytes) -> tuple:
     rest = said[240:]
     while len(rest) > 2 and rest[0] != 255:
         options[rest[0]], rest = rest[2 : 2 + rest[1]], rest[2 + rest[1] :]
+    options["file"] = said[108:236].partition(b"\0")[0]
     return said[4:8], options.get(53, b"\0")[0], said[16:20], options
 
 
@@ -62,42 +66,93 @@ def ask() -> None:
         print(json.dumps(told), flush=True)
 
 
+class Fetch:
+    """The script at a URL, by one who waits for nothing: call ``go_on`` when there is something to do."""
+
+    def __init__(self, url: str) -> None:
+        host, _, path = url.removeprefix("http://").partition("/")
+        name, _, port = host.partition(":")
+        self.said, self.sent = bytearray(), False
+        self.request = f"GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+        self.socket = socket.socket()
+        self.socket.setblocking(False)
+        self.socket.connect_ex((name, int(port or 80)))
+
+    def go_on(self) -> bool:
+        """Whether it has come."""
+        if not self.sent:
+            self.socket.send(self.request)
+            self.sent = True
+            return False
+        new = self.socket.recv(65536)
+        self.said += new
+        if new:
+            return False
+        self.socket.close()
+        head, _, script = bytes(self.said).partition(b"\r\n\r\n")
+        if b" 200 " not in head.partition(b"\r\n")[0] or not script.startswith(b"#!ipxe"):
+            raise SystemExit(f"no script: {bytes(self.said[:200])}")
+        return True
+
+
 def storm(count: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     clients = {
         number.to_bytes(4, "big"): bytes.fromhex("5254000a") + number.to_bytes(2, "big") for number in range(count)
     }
-    began, took, last, pending = {}, {}, {}, {}
+    began, acked, took, last, pending, fetching = {}, {}, {}, {}, {}, {}
+    ready = select.epoll()
+    ready.register(sock, select.EPOLLIN)
 
-    def hear(seconds: float) -> bool:
-        if not select.select([sock], [], [], seconds)[0]:
-            return False
+    def heard() -> None:
         said = answer(sock.recv(65535))
-        if said and said[0] in pending:
-            mark, kind, address, options = said
-            if kind == 5:
+        if not said or said[0] not in pending:
+            return
+        mark, kind, address, options = said
+        if kind == 5:
+            acked[mark] = time.monotonic() - began[mark]
+            del pending[mark]
+            one = Fetch(options["file"].decode())
+            fetching[one.socket.fileno()] = mark, one
+            ready.register(one.socket, select.EPOLLOUT)
+        elif kind == 2:
+            more = bytes([50, 4]) + address + bytes([54, 4]) + options[54] + IPXE
+            pending[mark] = frame(3, mark, clients[mark], more)
+            last[mark] = time.monotonic()
+            sock.send(pending[mark])
+
+    def turn(seconds: float) -> bool:
+        there = ready.poll(seconds)
+        for number, _ in there:
+            if number == sock.fileno():
+                heard()
+                continue
+            mark, one = fetching[number]
+            if one.go_on():
                 took[mark] = time.monotonic() - began[mark]
-                del pending[mark]
-            elif kind == 2:
-                more = bytes([50, 4]) + address + bytes([54, 4]) + options[54]
-                pending[mark] = frame(3, mark, clients[mark], more)
-                last[mark] = time.monotonic()
-                sock.send(pending[mark])
-        return True
+                del fetching[number]
+            else:
+                ready.modify(number, select.EPOLLIN)
+        return bool(there)
 
     for mark, mac in clients.items():
-        pending[mark] = frame(1, mark, mac)
+        pending[mark] = frame(1, mark, mac, IPXE)
         began[mark] = last[mark] = time.monotonic()
         sock.send(pending[mark])
-        while hear(0):  # or what is sent to it meanwhile has no room
+        while turn(0):  # or what is sent to it meanwhile has no room
             pass
     until = time.monotonic() + 60
-    while pending and (now := time.monotonic()) < until:
+    while (pending or fetching) and (now := time.monotonic()) < until:
         for mark in [one for one, at in last.items() if one in pending and now - at > AGAIN]:
             last[mark] = now
             sock.send(pending[mark])
-        while pending and time.monotonic() - now < 0.25:
-            hear(0.05)
-    print(json.dumps({"seconds": sorted(took.values()), "lost": len(pending)}))
+        while (pending or fetching) and time.monotonic() - now < 0.25:
+            turn(0.05)
+    print(
+        json.dumps({
+            "acked": sorted(acked.values()), "seconds": sorted(took.values()), "lost": len(pending) + len(fetching),
+        })
+    )  # fmt: skip
 
 
 if what == "storm":
