@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import dns.flags
@@ -31,17 +32,21 @@ def received(connection: socket.socket) -> bytes:
         return b""
 
 
-def answered(raw: bytes) -> bytes:
-    """REFUSED when a name in it has the word bad, else NOERROR."""
-    asked: Any = dns.message.from_wire(raw, keyring=RING)
-    answer = dns.message.make_response(asked)
-    if any("bad" in str(one.name) for one in asked.update):
-        answer.set_rcode(dns.rcode.REFUSED)
-    return bytes(answer.to_wire())
+def answered(several: Sequence[bytes], *, together: bool = False) -> list[bytes]:
+    """REFUSED to each in which a name has the word bad, else NOERROR; ``together``: then SERVFAIL to all others."""
+    asked: list[Any] = [dns.message.from_wire(raw, keyring=RING) for raw in several]
+    bad = [any("bad" in str(one.name) for one in each.update) for each in asked]
+    found = []
+    for each, refused in zip(asked, bad, strict=True):
+        answer = dns.message.make_response(each)
+        if refused or (together and any(bad)):
+            answer.set_rcode(dns.rcode.REFUSED if refused else dns.rcode.SERVFAIL)
+        found.append(bytes(answer.to_wire()))
+    return found
 
 
 @contextmanager
-def server(answer: Callable[[bytes], bytes], most: list[int]) -> Iterator[Rfc2136]:
+def server(answer: Callable[[Sequence[bytes]], list[bytes]], most: list[int]) -> Iterator[Rfc2136]:
     """One that takes what comes and answers the last of it first; ``most`` is told how many had come."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -51,8 +56,7 @@ def server(answer: Callable[[bytes], bytes], most: list[int]) -> Iterator[Rfc213
                 connection.settimeout(0.2)
                 while several := list(iter(lambda: received(connection), b"")):
                     most.append(len(several))
-                    for raw in reversed(several):
-                        wire = answer(raw)
+                    for wire in reversed(answer(several)):
                         connection.sendall(len(wire).to_bytes(2, "big") + wire)
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -79,10 +83,15 @@ def test_answers_in_any_order_are_told_apart() -> None:
     assert max(most) == UNDER_WAY
 
 
+def test_what_is_refused_because_of_another_is_asked_again_alone() -> None:
+    with server(partial(answered, together=True), []) as driver:
+        refused = driver.write(ZONE, edits(4 * AT_ONCE, 250))
+    assert refused == {(f"bad250.{ZONE}", "A"): "the server refuses it"}
+
+
 def test_an_answer_to_what_was_not_asked_is_said() -> None:
-    def other(raw: bytes) -> bytes:
-        wire = answered(raw)
-        return bytes((wire[0] ^ 1,)) + wire[1:]
+    def other(several: Sequence[bytes]) -> list[bytes]:
+        return [bytes((wire[0] ^ 1,)) + wire[1:] for wire in answered(several)]
 
     with server(other, []) as driver, pytest.raises(ServerDown, match="it answers something that was not asked"):
         driver.write(ZONE, edits(3))
