@@ -105,14 +105,14 @@ def test_a_hosts_database_restored_from_yesterdays_backup_is_brought_to_today(
         today.append(machine(2, OTHER))
         driver.bring(serving(*yesterday))
         postgres.kill()
-        backup = tmp_path / "backup"
-        subprocess.run(["cp", "-a", postgres.directory, backup], check=True)
+        backup, data = tmp_path / "backup", postgres.directory / "data"
+        subprocess.run(["cp", "-a", data, backup], check=True)
         postgres.start()
         driver.bring(serving(*today))
         assert ask(lab, MAC)["ip"] == "10.77.0.111"
         postgres.kill()
-        shutil.rmtree(postgres.directory)
-        subprocess.run(["cp", "-a", backup, postgres.directory], check=True)
+        shutil.rmtree(data)
+        subprocess.run(["cp", "-a", backup, data], check=True)
         postgres.start()
         assert ask(lab, MAC)["ip"] == "10.77.0.101"
         assert told(driver.bring(serving(*today))) == ["reservations: 1 new, 1 gone, 1 changed"] * 2
