@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import paramiko
 import pytest
 from crowbar_jig_script.payload import STANDBY_COMMAND, Script, run_frame, standby_program
 from crowbar_jig_script.standby import NO_SETSID, Standby
@@ -167,6 +168,20 @@ def test_where_setsid_is_missing_the_reason_names_it(site: Site, monkeypatch: py
     assert isinstance(problem, PermanentError)
     assert "it needs setsid" in problem.detail
     assert site.on_node("ls /tmp/begun 2>/dev/null") == ""
+
+
+@pytest.mark.lab
+def test_a_shell_that_ends_while_a_run_is_sent_to_it_says_why(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crowbar_jig_script.standby.STANDBY_COMMAND", f"exit {NO_SETSID}")
+
+    def too_late(channel: paramiko.Channel, data: bytes) -> None:
+        channel.status_event.wait(10)
+        raise OSError("Socket is closed")
+
+    monkeypatch.setattr(paramiko.Channel, "sendall", too_late)
+    problem = site.fail("touch /tmp/begun")
+    assert isinstance(problem, PermanentError)
+    assert "it needs setsid" in problem.detail
 
 
 @pytest.mark.parametrize("shell", [["dash"], ["bash"], ["busybox", "sh"]], ids=lambda shell: str(shell[0]))
