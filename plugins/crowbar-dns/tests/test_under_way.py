@@ -80,7 +80,7 @@ def test_answers_in_any_order_are_told_apart() -> None:
     with server(answered, most) as driver:
         refused = driver.write(ZONE, edits(12 * AT_ONCE, 7, 650, 1199))
     assert refused == {(f"bad{at}.{ZONE}", "A"): "the server refuses it" for at in (7, 650, 1199)}
-    assert max(most) == UNDER_WAY
+    assert 1 < max(most) <= UNDER_WAY
 
 
 def test_what_is_refused_because_of_another_is_asked_again_alone() -> None:
