@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -183,14 +184,11 @@ def console(parts: Parts, node_id: int, heard: Callable[[bytes], None], stopped:
     failure: CrowbarError | None = None
     for name, hammer in _hammers(parts, node_id):
         try:
-            with parts.registry.seats(name):
+            with _at_work(parts, name, hammer, "hear its console"):
                 if hammer.console(heard, stopped):
                     return True
         except CrowbarError as error:
             failure = error
-        except Exception as error:  # noqa: BLE001 -- a hammer is a barclamp's
-            log.exception("a hammer failed", node=hammer.node.name, hammer=name, action="console")
-            failure = Refused(f"The hammer {name} of {hammer.node.name} could not hear its console: {told(error)}")
     if failure is not None:
         raise failure
     return False
@@ -206,15 +204,22 @@ def perform(parts: Parts, actor: Actor, hammer_id: int, action: str) -> str:
     return _perform(parts, actor, row.node_id, name, hammer, action)
 
 
-def _perform(parts: Parts, actor: Actor, node_id: int, name: str, hammer: Hammer, action: str) -> str:
+@contextmanager
+def _at_work(parts: Parts, name: str, hammer: Hammer, action: str) -> Iterator[None]:
+    """A hammer is a barclamp's: what it raises is an answer, not the end of a thread."""
     try:
         with parts.registry.seats(name):
-            said = hammer.perform(action)
+            yield
     except CrowbarError:
         raise
-    except Exception as error:  # a hammer is a barclamp's: what it raises is an answer, not the end of a thread
+    except Exception as error:
         log.exception("a hammer failed", node=hammer.node.name, hammer=name, action=action)
         raise Refused(f"The hammer {name} of {hammer.node.name} could not {action}: {told(error)}") from error
+
+
+def _perform(parts: Parts, actor: Actor, node_id: int, name: str, hammer: Hammer, action: str) -> str:
+    with _at_work(parts, name, hammer, action):
+        said = hammer.perform(action)
     if action != "status":
         with change(parts, actor) as turn:
             turn.audit(

@@ -156,17 +156,15 @@ class LiveCluster:
 
     def power(self, node: str, action: str) -> str:
         refuse_inside()
-        with self.read() as session:
-            node_id = store_named.node_id(session, node)
-        return power(self._parts, self._actor, node_id, action)
+        return power(self._parts, self._actor, self._node_id(node), action)
 
     def power_actions(self, node: str) -> tuple[str, ...]:
-        with self.read() as session:
-            node_id = store_named.node_id(session, node)
-        return power_actions(self._parts, node_id)
+        return power_actions(self._parts, self._node_id(node))
 
     def console(self, node: str, heard: Callable[[bytes], None], stopped: CancelFlag) -> bool:
         refuse_inside()
+        return console(self._parts, self._node_id(node), heard, stopped)
+
+    def _node_id(self, node: str) -> int:
         with self.read() as session:
-            node_id = store_named.node_id(session, node)
-        return console(self._parts, node_id, heard, stopped)
+            return store_named.node_id(session, node)
