@@ -107,17 +107,19 @@ def status_checks() -> Iterable[Problem]:
     settings = cluster().settings(Settings)
     for problem in (*catalogue.problems(settings.root), *(missing(settings.root) if settings.listen else ())):
         yield Problem(detail=problem, severity="warning")
-    for waiting, where, how in (
-        (machines.c.state == QUARANTINED, "state=quarantined", ""),
-        (machines.c.claim_id.is_not(None), "claimed=true", " again, which booted unexpectedly"),
-    ):
-        with cluster().read() as session:
-            count = session.scalar(select(func.count()).select_from(machines).where(waiting))
+    with cluster().read() as session:
+        counted = {
+            where: (session.scalar(select(func.count()).select_from(machines).where(waiting)), how)
+            for waiting, where, how in (
+                (machines.c.state == QUARANTINED, "state=quarantined", ""),
+                (machines.c.claim_id.is_not(None), "claimed=true", " again, which booted unexpectedly"),
+            )
+        }
+        late = boots.late_ones(session, datetime.now(UTC) - LATE_TOLD)
+    for where, (count, how) in counted.items():
         if count:
             said = f"{count} machine{'' if count == 1 else 's'} to be accepted{how}: see /machines?{where}."
             yield Problem(detail=said, severity="warning")
-    with cluster().read() as session:
-        late = boots.late_ones(session, datetime.now(UTC) - LATE_TOLD)
     if late:
         more = f" and {len(late) - 3} more" if len(late) > 3 else ""
         said = f"{', '.join(late[:3])}{more} came later than expected, and passed by UUID, serial number and card."

@@ -28,6 +28,7 @@ from crowbar_provisioner.boot import (
     erased,
     image,
     join,
+    last_lines,
     loader,
     os_image,
     register,
@@ -35,9 +36,6 @@ from crowbar_provisioner.boot import (
     steps,
     tree,
     work,
-)
-from crowbar_provisioner.boot import (
-    log as last_lines,
 )
 from crowbar_provisioner.boot.answers import NotHere, Unauthorized, answer
 from crowbar_provisioner.boot.loading import LOADERS, prepare
