@@ -90,7 +90,12 @@ def door(tmp_path: Path, programs: Path) -> Iterator[Door]:
     said = {
         "disk": disk, "notes": tmp_path, "token": TOKEN, "port": port, "size": len(IMAGE), "share": SBIN / "share",
     }  # fmt: skip
-    program = [*(f"{name}='{value}'" for name, value in said.items()), f". {SBIN}/peers.sh", "begin_sharing"]
+    program = [
+        *(f"{name}='{value}'" for name, value in said.items()),
+        f". {SBIN}/image.sh",
+        f". {SBIN}/peers.sh",
+        "begin_sharing",
+    ]
     program += ["echo $doors", "read -r line", "end_sharing $line", "echo over", "read -r line"]
     with subprocess.Popen(
         [programs / "sh", "-c", "\n".join(program)], env={"PATH": str(programs)}, text=True,

@@ -8,6 +8,11 @@ MIB=1048576
 PIECE=$((8 * MIB))
 patience=${patience:-1800}
 
+now() { # $up: the seconds since the machine has started
+    read -r up _ </proc/uptime
+    up=${up%.*}
+}
+
 fetch() { # fetch FROM [COUNT]: so many bytes from there on
     wget -q -O - --header "Authorization: Bearer $token" "$image?from=$1${2:+&count=$2}" 2>"$notes/image.log"
 }
@@ -20,8 +25,7 @@ was_refused() { # whether asking again is of no use
 }
 
 came_on() { # came_on BYTES: wait for the next try. 1: the wire is given up
-    read -r up _ </proc/uptime
-    up=${up%.*}
+    now
     [ "$1" = 0 ] || pause=1 since=$up
     if [ $((up - since)) -ge "$patience" ]; then
         why="no byte of it came for $patience seconds: $why"
@@ -33,8 +37,8 @@ came_on() { # came_on BYTES: wait for the next try. 1: the wire is given up
 }
 
 begin_wire() {
-    read -r up _ </proc/uptime
-    since=${up%.*} pause=1
+    now
+    since=$up pause=1
 }
 
 write_raw() { # from $written on. Each pipe copies the whole image once more: not one too many

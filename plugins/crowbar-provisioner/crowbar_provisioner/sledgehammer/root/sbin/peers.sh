@@ -9,15 +9,10 @@ MUTE=10 # seconds without an answer; one machine is let in at a time
 LONG=60 # seconds for a piece that its peer has not yet, but gets on with
 GIVEN_UP=3
 
-now() {
-    read -r up _ </proc/uptime
-    up=${up%.*}
-}
-
 begin_sharing() {
     key=$(printf %s "$token" | sha256sum)
     key=${key%% *}
-    export disk notes size key
+    export disk notes size key PIECE
     echo 0 >"$notes/have"
     : >"$notes/writer"
     echo -99 >"$notes/asked"
