@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.server
 import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -14,6 +13,8 @@ from typing import Any
 from crowbar_lab import vm_bmc
 from crowbar_lab.vm_bmc import Bmc, Redfish
 from crowbar_lab.vm_qemu import PowerError
+
+from .light import served
 
 
 @dataclass
@@ -68,9 +69,5 @@ def light_bmc() -> Iterator[LightBmc]:
     switch = Switch()
     vm: Any = switch
     bmc = Bmc(vm)
-    with LightRedfish(bmc) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
+    with served(LightRedfish(bmc)) as server:
         yield LightBmc(switch=switch, bmc=bmc, port=server.server_address[1])
-        server.shutdown()
-        thread.join()

@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +27,7 @@ from crowbar_provisioner.sledgehammer.build import PROGRAMS
 from crowbar_core import CancelFlag, Hammer, SetHammer, TemporaryError
 from crowbar_core.testing import Browser, FakeJig, PostgresServer, Testbed
 
-from .light import Machine, free_port, listening
+from .light import Machine, free_port, listening, served
 
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
@@ -194,10 +193,6 @@ class Hears(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def ear() -> Iterator[Ear]:
-    with Ear(("127.0.0.1", 0), Hears) as server:
+    with served(Ear(("127.0.0.1", 0), Hears)) as server:
         server.heard = []
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()

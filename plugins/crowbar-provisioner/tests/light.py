@@ -9,16 +9,33 @@ import json
 import os
 import re
 import socket
+import socketserver
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 GIB = 1 << 30
+S = TypeVar("S", bound=socketserver.BaseServer)
 
 
 def host_key() -> str:
     """One that could be, and is nobody else's."""
     return "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0 " + os.urandom(32)).decode()
+
+
+@contextlib.contextmanager
+def served(server: S) -> Iterator[S]:
+    """In a thread of its own, until the block ends."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @dataclass

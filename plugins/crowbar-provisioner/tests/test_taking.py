@@ -18,7 +18,7 @@ import pytest
 from crowbar_provisioner.sledgehammer import build
 
 from .conftest import programs_of_the_image
-from .light import free_port
+from .light import free_port, served
 
 SBIN = Path(build.__file__).parent / "root/sbin"
 PIECE = 8 << 20
@@ -126,13 +126,9 @@ class _Asked(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
+    with served(Server()) as made:
         yield made
         made.silence.set()
-        made.shutdown()
-        thread.join()
 
 
 def written(server: Server, home: Path, **more: Any) -> str:

@@ -6,13 +6,14 @@ import http.server
 import json
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from crowbar_provisioner.sledgehammer import build
+
+from .light import served
 
 SBIN = Path(build.__file__).parent / "root/sbin"
 BUSYBOX = shutil.which("busybox") or "/bin/busybox"
@@ -44,12 +45,8 @@ class _Asked(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    with Service() as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
+    with served(Service()) as made:
         yield made
-        made.shutdown()
-        thread.join()
 
 
 def run(service: Service, home: Path, what: str) -> list[str]:

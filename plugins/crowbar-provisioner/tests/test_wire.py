@@ -6,7 +6,6 @@ import hashlib
 import http.server
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from crowbar_provisioner.sledgehammer import build
 
 from .conftest import programs_of_the_image
+from .light import served
 
 SCRIPT = Path(build.__file__).parent / "root/sbin/image.sh"
 IMAGE = os.urandom(9 << 20)
@@ -58,12 +58,8 @@ class _Asked(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def wire() -> Iterator[Wire]:
-    with Wire() as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
+    with served(Wire()) as made:
         yield made
-        made.shutdown()
-        thread.join()
 
 
 @dataclass
