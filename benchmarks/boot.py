@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -123,6 +123,15 @@ def api_asked(api: Client) -> Iterator[list[float]]:
         thread.join()
 
 
+def surroundings(home: Path, listen: str, others: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a Crowbar of one's own below ``home``, whose boot service listens there."""
+    return {
+        **{name: value for name, value in others.items() if not name.startswith("CROWBAR_")},
+        "CROWBAR_DATA_DIR": str(home / "data"), "CROWBAR_LOG_LEVEL": "warning",
+        "CROWBAR_PLUGINS__PROVISIONER__LISTEN": listen, "CROWBAR_PLUGINS__PROVISIONER__FILES": str(home / "files"),
+    }  # fmt: skip
+
+
 @contextmanager
 def server(home: Path) -> Iterator[tuple[int, Client]]:
     """The port of the boot service, and the API: a web process and a service, as `crowbar serve` has them."""
@@ -130,12 +139,7 @@ def server(home: Path) -> Iterator[tuple[int, Client]]:
     for name in ("vmlinuz", "initrd.img"):
         (home / "files" / "sledgehammer" / name).write_bytes(FILE)
     port, boot_port = free_port(), free_port()
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("CROWBAR_")},
-        "CROWBAR_DATA_DIR": str(home / "data"), "CROWBAR_LOG_LEVEL": "warning",
-        "CROWBAR_PLUGINS__PROVISIONER__LISTEN": f"127.0.0.1:{boot_port}",
-        "CROWBAR_PLUGINS__PROVISIONER__FILES": str(home / "files"),
-    }  # fmt: skip
+    environment = surroundings(home, f"127.0.0.1:{boot_port}", os.environ)
     made = subprocess.run(
         [*CROWBAR, "db", "upgrade", "--format", "json"], env=environment, capture_output=True, text=True, timeout=120,
         check=True,

@@ -19,7 +19,6 @@ import os
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +37,7 @@ from crowbar_dhcp.serving import Boot, Machine, Net, Options, Serving, serving_o
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside
 
+from benchmarks.boot import CROWBAR, surroundings
 from benchmarks.queue import percentile
 from benchmarks.sides.answers import Change, answers, follow, whole
 from benchmarks.sides.beds import Counted, rename, with_nodes
@@ -48,7 +48,6 @@ from tests.services import wait_until
 MANY, FEW, ROUNDS, SINGLES, ANSWERS, CLIENTS = 10_000, 100, 3, 9, 5, 1000
 NETS = [Net(id=1, network="admin", subnet="10.77.0.0/16", ranges={"dhcp": ("10.77.4.0", "10.77.4.255")})]
 SERVER, BOOT = "10.77.0.1", 8091
-CROWBAR = [sys.executable, "-m", "crowbar_core.cli"]
 _CLIENTS = Path(__file__).with_name("dhcp_clients.py").read_text(encoding="utf-8")
 
 
@@ -214,12 +213,7 @@ def _scripts(lab: Lab, place: Path) -> Iterator[str]:
     """The boot service inside the lab, as `crowbar serve` starts it; the URL of its first script."""
     home = place / "boot"
     home.mkdir(parents=True)
-    environment = {
-        **{name: value for name, value in lab.environment.items() if not name.startswith("CROWBAR_")},
-        "CROWBAR_DATA_DIR": str(home / "data"), "CROWBAR_LOG_LEVEL": "warning",
-        "CROWBAR_PLUGINS__PROVISIONER__LISTEN": f"{SERVER}:{BOOT}",
-        "CROWBAR_PLUGINS__PROVISIONER__FILES": str(home / "files"),
-    }  # fmt: skip
+    environment = surroundings(home, f"{SERVER}:{BOOT}", lab.environment)
     subprocess.run([*CROWBAR, "db", "upgrade"], env=environment, capture_output=True, timeout=120, check=True)
     with (home / "log").open("wb") as log:
         running = lab.popen([*CROWBAR, "service", "provisioner-boot"], env=environment, stdout=log, stderr=log)
