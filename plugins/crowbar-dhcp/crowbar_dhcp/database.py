@@ -160,8 +160,7 @@ def _tell(
 def _note(change: Change, one: Service, result: Result, base: str) -> None:
     values: dict[str, Any]
     if result.problem is None:
-        values = {"told": base, "problem": "", "problem_since": None, "down": False, "faults": 0}
-        values |= {"again_at": None}
+        values = {"told": base, "problem": "", "problem_since": None, "down": False, "faults": 0, "again_at": None}
         values |= {"told_at": change.now} if result.sent else {}
         values |= {"compared_at": change.now} if result.whole else {}
     else:

@@ -50,7 +50,7 @@ def _server(task: Task, address: str) -> Outcome:
             address=address, port=port, password=password, subnets=subnets, there=there, lasting=lasting,
             hosts=said.get("reservations") == "database",
         )  # fmt: skip
-        url = f"http://{f'[{address}]' if ':' in address else address}:{port}/"
+        url = f"http://{program.in_url(address)}:{port}/"
     done = _ask(task, wanted)
     last = (done.strip().splitlines() or [""])[-1]
     with cluster().change() as change:

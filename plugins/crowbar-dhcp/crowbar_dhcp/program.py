@@ -63,9 +63,12 @@ def install(
 def hosts_url(said: str, address: str, password: str) -> str:
     """Where the PostgreSQL is that the program of ``install`` has set up, by what it said; '' when it said none."""
     found = re.search(r"^reservations in PostgreSQL at port (\d+)$", said, re.MULTILINE)
-    host = f"[{address}]" if ":" in address else address
-    name = kea.HOSTS
-    return f"postgresql://{name}:{quote(password, safe='')}@{host}:{found[1]}/{name}" if found else ""
+    user = f"{kea.HOSTS}:{quote(password, safe='')}"
+    return f"postgresql://{user}@{in_url(address)}:{found[1]}/{kea.HOSTS}" if found else ""
+
+
+def in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def install_dnsmasq(*, subnets: Sequence[Subnet], there: kea.Interfaces) -> str:
@@ -80,7 +83,9 @@ def remove() -> str:
 
 
 def _program(*names: str, **given: str) -> str:
-    values = [f"{name}={shlex.quote(value)}" for name, value in {"place": PLACE, **given}.items()]
+    values = [
+        f"{name}={shlex.quote(value)}" for name, value in {"place": PLACE, "database": kea.HOSTS, **given}.items()
+    ]
     return _whole([*values, *map(_text, (f"{one}.sh" for one in names))])
 
 

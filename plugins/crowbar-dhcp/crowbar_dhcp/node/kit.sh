@@ -36,7 +36,7 @@ back() { # FILE
     rm -f "$1"
     [ ! -e "$1.before-crowbar" ] || mv -f "$1.before-crowbar" "$1"
 }
-cluster=crowbarkea database=crowbar_kea
+cluster=crowbarkea
 its_cluster() { # the release and the port of the PostgreSQL in which reservations are
     ! command -v pg_lsclusters >/dev/null || pg_lsclusters -h | awk -v name=$cluster '$2 == name { print $1, $3 }'
 }
