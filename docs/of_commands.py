@@ -61,9 +61,9 @@ def page() -> str:
 def page_of_barclamps() -> str:
     parts: list[str] = []
     for noun, (package, command) in of_barclamps().items():
-        told = prose(command.help or "") if isinstance(command, click.Group) else ""
-        of = f"Of [{package}](../../plugins/{package})."
-        parts += [f"## crowbar {noun}\n\n{told} {of}\n".replace("\n\n ", "\n\n"), *_verbs(noun, command)]
+        told = [prose(command.help)] if isinstance(command, click.Group) and command.help else []
+        said = " ".join((*told, f"Of [{package}](../../plugins/{package})."))
+        parts += [f"## crowbar {noun}\n\n{said}\n", *_verbs(noun, command)]
     return "\n".join(parts)
 
 

@@ -65,7 +65,7 @@ def _ask(addresses: Sequence[str], zone: str) -> None:
     query = dns.message.make_query(zone, "SOA")
     for address in addresses:
         try:
-            answer, _ = dns.query.udp_with_fallback(query, address, timeout=2.0)
+            answer, _ = dns.query.udp_with_fallback(query, address, port=ASKED, timeout=2.0)
             why = "" if answer.flags & dns.flags.RA else "answers no question there about names of others"
         except (OSError, EOFError, dns.exception.DNSException):
             why = "gives no answer there"

@@ -194,15 +194,12 @@ class _Run:
         assert self.stream is not None
         stream, limit = self.stream, self.settings.max_report
         first = stream.fresh
+        out = Output(self.token, line=lambda line: self._write(line, "stdout"), word=self._hear, max_report=limit)
+        err = Output(
+            self.token, line=lambda line: self._write(line, "stderr"), word=self._hear_stderr, max_report=limit
+        )
         try:
-            stream.give(
-                frame,
-                Output(self.token, line=lambda line: self._write(line, "stdout"), word=self._hear, max_report=limit),
-                Output(
-                    self.token, line=lambda line: self._write(line, "stderr"), word=self._hear_stderr, max_report=limit
-                ),
-                timeout=self._send_timeout(),
-            )  # fmt: skip
+            stream.give(frame, out, err, timeout=self._send_timeout())
         except OSError:
             if stream.exited(_LAST_WORDS) is None:  # else it ended before it had read all, and that says why
                 raise

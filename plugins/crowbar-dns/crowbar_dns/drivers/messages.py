@@ -25,7 +25,7 @@ from crowbar_dns.comparing import Edit
 _UPDATE = 5 << 11
 _CNAME, _SOA, _TSIG = 5, 6, 250
 _IN, _NONE, _ANY = 1, 254, 255
-_KINDS = {"A": 1, "CNAME": 5, "PTR": 12, "TXT": 16, "AAAA": 28, "SRV": 33}
+_KINDS = {"A": 1, "CNAME": _CNAME, "PTR": 12, "TXT": 16, "AAAA": 28, "SRV": 33}
 _PLAIN = re.compile(r"[a-z0-9_*-]{1,63}(?:\.[a-z0-9_*-]{1,63})*")
 _LENGTHS = [bytes((one,)) for one in range(64)]
 _FIXED = struct.Struct("!HHIH")
