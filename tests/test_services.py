@@ -1,7 +1,9 @@
 """The servers that tests start are real, private and gone afterwards."""
 
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -245,6 +247,20 @@ def test_a_missing_program_is_an_error_that_names_the_way_out() -> None:
 def test_free_ports_are_free_for_both_families() -> None:
     assert free_port() != free_port()
     assert free_port("::1") > 1023
+
+
+def test_a_free_port_is_none_that_an_outgoing_connection_could_take() -> None:
+    given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(1023 < free_port() < given for _ in range(100))
+
+
+def test_a_port_that_somebody_has_for_udp_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = free_port()
+    ports = iter([taken, taken + 1])
+    monkeypatch.setattr(secrets, "randbelow", lambda _: next(ports) - 10_000)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", taken))
+        assert free_port() == taken + 1
 
 
 def test_waiting_ends_when_the_answer_comes_or_time_is_up() -> None:

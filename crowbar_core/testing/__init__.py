@@ -10,7 +10,7 @@ from crowbar_core.testing.browser import Browser
 from crowbar_core.testing.checking import check_barclamp, check_package
 from crowbar_core.testing.clock import FakeClock
 from crowbar_core.testing.jigs import BrokenJig, FakeJig
-from crowbar_core.testing.servers import PostgresServer
+from crowbar_core.testing.servers import PostgresServer, free_port
 from crowbar_core.testing.testbed import Testbed, memory_cluster
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "Testbed",
     "check_barclamp",
     "check_package",
+    "free_port",
     "memory_cluster",
 ]

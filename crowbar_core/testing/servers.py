@@ -60,12 +60,24 @@ class ServiceError(RuntimeError):
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on now; another process may still take it first, so be ready to ask again."""
+    """A port of `address` (IPv4 or IPv6) that is free for TCP and UDP now, for a server that a test starts.
+
+    It is none of those that the system gives to outgoing connections, so none of these can take it in between; another
+    server still may. ServiceError when a thousand tries find none.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
+    first_given, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    first = 10_000 if first_given > 20_000 else 1024
+    for _ in range(1000):
+        port = first + secrets.randbelow(max(first_given - first, 1))
+        with socket.socket(family, socket.SOCK_STREAM) as tcp, socket.socket(family, socket.SOCK_DGRAM) as udp:
+            try:
+                tcp.bind((address, port))
+                udp.bind((address, port))
+            except OSError:
+                continue
         return port
+    raise ServiceError(f"no port of {address} from {first} to {first_given - 1} is free: stop some servers there")
 
 
 def wait_until(question: Callable[[], T], *, seconds: float, what: str, pause: float = 0.02) -> T:

@@ -10,7 +10,7 @@ import crowbar_guestbook
 import pytest
 
 from crowbar_core import Refused, SetAttribute
-from crowbar_core.testing import Testbed, check_barclamp
+from crowbar_core.testing import Testbed, check_barclamp, free_port
 
 
 def roles(bed: Testbed) -> list[str]:
@@ -51,8 +51,7 @@ def test_the_guest_book_works_without_the_example() -> None:
 
 
 def test_the_service_reads_the_book_out_to_whoever_connects() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with Testbed(crowbar_guestbook, config={"guestbook": {"port": port}}) as bed:
         bed.add_node("n1")
         bed.apply(SetAttribute(node="n1.example.test", attribute="guestbook-entry", value="was here"))

@@ -25,9 +25,9 @@ from crowbar_jig_script.hammer import SshHammer
 from crowbar_provisioner.sledgehammer.build import PROGRAMS
 
 from crowbar_core import CancelFlag, Hammer, SetHammer, TemporaryError
-from crowbar_core.testing import Browser, FakeJig, PostgresServer, Testbed
+from crowbar_core.testing import Browser, FakeJig, PostgresServer, Testbed, free_port
 
-from .light import Machine, free_port, listening, served
+from .light import Machine, listening, served
 
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 

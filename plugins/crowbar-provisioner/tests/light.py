@@ -121,11 +121,6 @@ class Machine:
         return self.ask("GET", "/v1/work").json
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        return int(door.getsockname()[1])
-
-
 def listening(port: int) -> None:
     """Wait until somebody does."""
     until = time.monotonic() + 30

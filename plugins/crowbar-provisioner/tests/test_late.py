@@ -19,8 +19,7 @@ HOUR = 3600.0
 @pytest.fixture
 def one(site: Site) -> Iterator[Installation]:
     """It was reset to be installed, has not come, and its run has failed: three hours ago."""
-    (site.root / "images" / "debian-12.raw").write_bytes(IMAGE)
-    describe(site)
+    offer_image(site)
     known = str(uuid.uuid4())
     for machine in site.managed(uuid=known, serial=f"S-{known[:8]}"):
         found = Installation(site, machine)
@@ -33,6 +32,11 @@ def one(site: Site) -> Iterator[Installation]:
         assert found.state == "ERROR"
         wait(site, 3)
         yield found
+
+
+def offer_image(site: Site) -> None:
+    (site.root / "images" / "debian-12.raw").write_bytes(IMAGE)
+    describe(site)
 
 
 def wait(site: Site, hours: float) -> None:
@@ -98,6 +102,7 @@ def test_who_knows_all_numbers_of_a_machine_that_is_waited_for_passes_for_it_onc
 
 
 def test_of_an_installation_that_fails_after_the_boot_nothing_is_waited_for(site: Site) -> None:
+    offer_image(site)
     for machine in site.managed(uuid=str(uuid.uuid4()), serial="S-after-boot"):
         one = Installation(site, machine)
         one.begin()
@@ -141,6 +146,7 @@ def test_a_boot_that_was_announced_and_not_ordered_comes_soon_or_waits(site: Sit
 
 
 def test_a_machine_of_which_only_its_card_is_known_is_not_known_well_enough(site: Site) -> None:
+    offer_image(site)
     for machine in site.managed():
         Installation(site, machine).begin()
         machine.ask("POST", "/v1/alive", {"alive": False})

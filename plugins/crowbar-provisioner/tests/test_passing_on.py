@@ -17,8 +17,9 @@ import pytest
 from crowbar_provisioner.sharing import SILENT, TAKERS, Copy, choose, url_of
 from crowbar_provisioner.sledgehammer import build
 
+from crowbar_core.testing import free_port
+
 from .conftest import programs_of_the_image
-from .light import free_port
 
 SBIN = Path(build.__file__).parent / "root/sbin"
 PIECE = 8 << 20

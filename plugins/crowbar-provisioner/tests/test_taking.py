@@ -17,8 +17,10 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from crowbar_provisioner.sledgehammer import build
 
+from crowbar_core.testing import free_port
+
 from .conftest import programs_of_the_image
-from .light import free_port, served
+from .light import served
 
 SBIN = Path(build.__file__).parent / "root/sbin"
 PIECE = 8 << 20
