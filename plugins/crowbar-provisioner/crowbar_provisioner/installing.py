@@ -271,11 +271,7 @@ def _overdue(step: str, machine: Machine, install: Install | None) -> str:
 
 def _with_ending(why: str, machine: Machine, install: Install | None) -> str:
     """And what its console said last, since it began."""
-    if install is None:
-        return why
-    with cluster().read() as session:
-        ending = keeping.ending(session, machine.node_id, install.begun_at)
-    return f"{why.rstrip('.')}. {ending}" if ending else why
+    return why if install is None else keeping.with_ending(why, machine.node_id, install.begun_at)
 
 
 def _pending(task: Task, step: str, seconds: float | None, reason: str) -> Pending:

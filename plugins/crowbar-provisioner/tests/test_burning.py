@@ -93,9 +93,11 @@ def test_what_went_wrong_is_said(said: Any, why: str) -> None:
 def test_a_machine_that_fails_restarts_or_is_called_off_is_not_burned_in(site: Site, machine: Machine) -> None:
     name, bed = name_of(machine), site.bed
     order(site, machine, seconds=60, parts=["cpu"])
+    machine.ask("POST", "/v1/log", {"lines": ["EDAC MC0: 3 CE on DIMM_A1"]})
     says(machine, parts=[CPU], corrected=3)
     bed.anneal_until_quiet()
     assert "counted 3 corrected" in bed.why(ROLE, name)
+    assert "Its console ended with: EDAC MC0: 3 CE on DIMM_A1" in bed.why(ROLE, name)
     key = bed.node_role(ROLE, name).id
     assert site.web.put(f"/api/v2/node_roles/{key}/retry").status_code == 200
     bed.anneal_until_quiet()
@@ -173,6 +175,7 @@ def test_processors_memory_and_disks_are_busy_by_real_tools_and_disks_only_read(
     assert told["parts"]["memory"]["amount"] == 4
     assert told["parts"]["disk-sda"]["amount"] > MIB
     assert disk.read_bytes() == before
+    assert not any("lines" in one for one in bench.ear.heard), "where nothing failed there are no last lines"
     assert (told["corrected"], told["uncorrected"]) == (0, 0)
 
 
@@ -185,6 +188,8 @@ def test_what_fails_and_what_cannot_be_tested_is_told(bench: Bench) -> None:
     assert "0xdead != 0xbeef" in told["parts"]["memory"]["detail"]
     assert {one["state"] for one in told["parts"].values()} == {"failed"}
     assert (told["corrected"], told["uncorrected"]) == (2, 0)
+    (words,) = [one["lines"] for one in bench.ear.heard if "lines" in one]
+    assert "stress-ng: fail: cpu method mismatch" in words, "its last lines are sent before it says that it is done"
 
 
 def test_a_disk_of_which_smart_counts_more_than_before_fails(bench: Bench) -> None:

@@ -171,10 +171,12 @@ def test_a_disk_that_lies_fails_the_run_which_says_so(site: Site, machine: Machi
     assert site.web.put(f"/api/v2/node_roles/{bed.node_role(ROLE, name).id}/retry").status_code == 200
     bed.anneal_until_quiet()
     assert [one["name"] for one in machine.work()["work"]["disks"]] == ["sda", "sdb"], "all of it, once more"
+    machine.ask("POST", "/v1/log", {"lines": ["blk_update_request: I/O error, dev sda, sector 0"]})
     says(machine, "sda", "failed", detail="it cannot be written: Input/output error")
     says(machine, "sdb")
     bed.anneal_until_quiet()
-    assert "sda is not erased: it cannot be written: Input/output error" in bed.why(ROLE, name)
+    why = bed.why(ROLE, name)
+    assert "sda is not erased: it cannot be written: Input/output error. Its console ended with: blk_update" in why
 
 
 def test_a_machine_that_runs_its_disk_is_restarted_into_the_discovery_image(site: Site, machine: Machine) -> None:

@@ -9,6 +9,7 @@ from crowbar_core import Done, Outcome, PermanentError, Task, cluster
 from crowbar_provisioner import boots, disks
 from crowbar_provisioner.burning import burn_ins
 from crowbar_provisioner.burning.burn_ins import FAILED, OPEN, BurnIn
+from crowbar_provisioner.consoles import keeping
 from crowbar_provisioner.machines import Machine, happened, of_node
 from crowbar_provisioner.under_way import is_in_image, pending
 
@@ -25,7 +26,7 @@ def run(task: Task) -> Outcome:
     if machine is None:
         raise PermanentError(f"{task.node.name} was never discovered: the discovery image is what burns machines in.")
     if one is not None and one.state not in OPEN:
-        return _end(task, one)
+        return _end(task, machine, one)
     in_image = is_in_image(cluster().node(task.node.name), machine)
     if one is None:
         if not in_image:
@@ -63,11 +64,15 @@ def _failed(task: Task, machine: Machine, one: BurnIn, why: str) -> Outcome:
     with cluster().change() as change:
         burn_ins.keep(change, one, state=FAILED, detail=why, ended_at=change.now)
         happened(change, machine.id, "burn-in: failed", why)
-    raise PermanentError(f"{task.node.name} is not burned in: {why}.")
+    raise PermanentError(_ended(task, machine, one, f"{why}."))
 
 
-def _end(task: Task, one: BurnIn) -> Outcome:
+def _ended(task: Task, machine: Machine, one: BurnIn, why: str) -> str:
+    return keeping.with_ending(f"{task.node.name} is not burned in: {why}", machine.node_id, one.begun_at)
+
+
+def _end(task: Task, machine: Machine, one: BurnIn) -> Outcome:
     if one.state == FAILED:
-        raise PermanentError(f"{task.node.name} is not burned in: {one.detail}")
+        raise PermanentError(_ended(task, machine, one, one.detail))
     task.log(f"it was busy for {one.seconds} s, and nothing complained")
     return Done()

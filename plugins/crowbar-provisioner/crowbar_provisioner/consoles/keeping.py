@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import and_, delete, insert, select
 
-from crowbar_core import Change
+from crowbar_core import Change, cluster
 from crowbar_core.tables import nodes
 from crowbar_provisioner.tables import consoles, machines
 
@@ -47,13 +48,14 @@ def of_node(session: Any, node_id: int) -> Sequence[Any]:
     return rows
 
 
-def ending(session: Any, node_id: int, since: Any) -> str:
-    """The very last ones, for the message of a failure; '' where none came ``since``."""
+def with_ending(why: str, node_id: int, since: datetime) -> str:
+    """The message of a failure, and the very last ones where any came ``since``."""
     asked = (
         select(consoles.c.lines)
         .where(and_(consoles.c.node_id == node_id, consoles.c.at >= since))
         .order_by(consoles.c.at.desc(), consoles.c.heard_from)
         .limit(1)
     )
-    last = [one.strip()[:SHORT] for one in (session.scalar(asked) or [])[-FEW:]]
-    return f"Its console ended with: {' | '.join(last)}" if last else ""
+    with cluster().read() as session:
+        last = [one.strip()[:SHORT] for one in (session.scalar(asked) or [])[-FEW:]]
+    return f"{why.rstrip('.')}. Its console ended with: {' | '.join(last)}" if last else why

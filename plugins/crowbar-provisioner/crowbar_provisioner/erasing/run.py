@@ -20,6 +20,7 @@ from crowbar_core import (
 )
 from crowbar_provisioner import accepting, disks
 from crowbar_provisioner.choosing import DISCOVERY
+from crowbar_provisioner.consoles import keeping
 from crowbar_provisioner.erasing import choosing, erasures
 from crowbar_provisioner.erasing.erasures import ERASED, FAILED, OPEN, Erasure
 from crowbar_provisioner.machines import Machine, get, happened, of_node
@@ -40,9 +41,9 @@ def run(task: Task) -> Outcome:
     if not rows:
         rows = _begin(task, machine)
     elif all(one.state not in OPEN for one in rows):
-        return _end(task, rows)
+        return _end(task, machine, rows)
     if task.overdue:
-        raise PermanentError(_overdue(str(step), rows))
+        raise PermanentError(keeping.with_ending(_overdue(str(step), rows), machine.node_id, rows[0].begun_at))
     node = cluster().node(task.node.name)
     if is_in_image(node, machine):
         return pending(task, ERASING, _seconds(rows), f"that {_counted(rows)}")
@@ -86,11 +87,12 @@ def _restart(task: Task, node: NodeView, machine: Machine) -> Outcome:
     return pending(task, BOOTING, minutes * 60, "that it boots the discovery image")
 
 
-def _end(task: Task, rows: Sequence[Erasure]) -> Outcome:
+def _end(task: Task, machine: Machine, rows: Sequence[Erasure]) -> Outcome:
     for one in rows:
         task.log(f"{one.disk}: {one.state}, by {one.method or 'nothing'}{f': {one.detail}' if one.detail else ''}")
     if bad := [one for one in rows if one.state == FAILED]:
-        raise PermanentError("; ".join(f"{one.disk} is not erased: {one.detail}" for one in bad))
+        why = "; ".join(f"{one.disk} is not erased: {one.detail}" for one in bad)
+        raise PermanentError(keeping.with_ending(why, machine.node_id, rows[0].begun_at))
     return Done(wall={"provisioner": {"erased": [one.serial or one.disk for one in rows if one.state == ERASED]}})
 
 
@@ -98,7 +100,7 @@ def _overdue(step: str, rows: Sequence[Erasure]) -> str:
     if step == SERVING:
         return f"In the step {step}: the discovery image was not served."
     if step == BOOTING:
-        return f"In the step {step}: it did not boot the discovery image. Its console may say why."
+        return f"In the step {step}: it did not boot the discovery image."
     return f"In the step {step}: {_counted(rows)} in time."
 
 
