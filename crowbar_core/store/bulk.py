@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
-from sqlalchemy import Integer, Table, Text, bindparam, cast, column, func, insert, select, update
+from sqlalchemy import (
+    JSON,
+    Integer,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    bindparam,
+    cast,
+    column,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -33,6 +48,45 @@ def insert_rows(session: Session, store: Store, into: Table, rows: Sequence[Mapp
         return list(found.all())
     # SQLite numbers the rows of one statement in the order in which they are given, and each higher than all before.
     return sorted(session.scalars(statement.returning(into.c.id), list(rows)).all())
+
+
+def insert_many(session: Session, into: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert thousands of rows, all with the same columns, at half the cost of ``session.execute(insert(into), rows)``.
+    Columns may be of numbers, truths, texts, times and JSON; one that is not named is what the database makes of it.
+    Raises as an insert does.
+    """
+    if not rows:
+        return
+    connection = session.connection()
+    dialect = connection.dialect
+    types = {name: into.c[name].type.dialect_impl(dialect) for name in rows[0]}
+    plain = insert(into).inline().compile(dialect=dialect, column_keys=list(types))
+    names = plain.positiontup or list(types)
+    for some in portions(rows):
+        columns = [_written([row[name] for row in some], types[name].bind_processor(dialect)) for name in names]
+        several = list(zip(*columns, strict=True))
+        if dialect.name == "postgresql":
+            # One text is read by the server sooner than as many parameters as there are values.
+            text = orjson.dumps(several, default=str).decode()
+            connection.execute(_from_text(into, names, types), {"several": text})
+        else:
+            connection.exec_driver_sql(str(plain), several)
+
+
+def _written(values: list[Any], write: Callable[[Any], Any] | None) -> list[Any]:
+    return values if write is None else [write(value) for value in values]
+
+
+def _from_text(into: Table, names: Sequence[str], types: Mapping[str, Any]) -> Any:
+    """Texts are not cast, but written as they are: a cast would cut what is too long for its column."""
+    each = func.json_array_elements(cast(bindparam("several", type_=Text), JSON)).column_valued("each")
+    found: list[Any] = []
+    for at, name in enumerate(names):
+        value = each.op("->>")(literal_column(str(at)))
+        kind = types[name]
+        plain = kind.impl_instance if isinstance(kind, TypeDecorator) else kind
+        found.append(value if isinstance(plain, String) else cast(value, plain))
+    return insert(into).from_select(list(names), select(*found), include_defaults=False)
 
 
 def set_json(session: Session, store: Store, of: Table, name: str, values: Mapping[int, Any]) -> None:

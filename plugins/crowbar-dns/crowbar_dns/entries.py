@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 
 from crowbar_core import Change
+from crowbar_core.tables import insert_many
 from crowbar_dns import facts
 from crowbar_dns.names import Record
 from crowbar_dns.naming import Claim, claims_of, settle
@@ -115,8 +116,7 @@ def _put(session: Any, before: dict[int, Claim], after: Sequence[Claim]) -> froz
         elif before[key] != one:
             session.execute(update(entries).where(entries.c.id == key).values(**_row(one)))
             changed.add(one.record.name)
-    if new:
-        session.execute(insert(entries), new)
+    insert_many(session, entries, new)
     return frozenset(changed)
 
 

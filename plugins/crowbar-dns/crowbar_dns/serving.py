@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 
 from crowbar_core import Change, CrowbarError
+from crowbar_core.tables import insert_many
 from crowbar_dns.bind import name_server
 from crowbar_dns.comparing import Difference, Edit, Key, Owned, RecordSet, compare, gather, sign, signature
 from crowbar_dns.drivers import BESIDE, TAKEN, Driver, ServerDown, ZoneUnserved
@@ -129,8 +130,7 @@ def _announce(session: Any, order: Order) -> None:
                 "service_id": order.service.id, "name": name, "type": kind, "value": value, "ttl": one.ttl,
                 "confirmed": False, "problem": "",
             })  # fmt: skip
-    if new:
-        session.execute(insert(served), new)
+    insert_many(session, served, new)
 
 
 def carry_out(order: Order, driver: Driver) -> Result:
