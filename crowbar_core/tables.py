@@ -1,9 +1,9 @@
 """For barclamps with tables of their own: the core's tables, to be read and joined, column types that are alike on
 every database, and ``insert_many`` for thousands of rows.
 
-The core's tables are for reading: ``update``, ``insert`` and ``delete`` do not take it. Nodes and noderoles are changed by
-intents. A foreign key to one of them is written by its name (``ForeignKey("nodes.id", ondelete="CASCADE")``), and goes
-along when the node goes: CASCADE or SET NULL.
+The core's tables are for reading: ``update``, ``insert`` and ``delete`` do not take them. Nodes and noderoles are
+changed by intents. A foreign key to one of them is written by its name (``ForeignKey("nodes.id",
+ondelete="CASCADE")``), and goes along when the node goes: CASCADE or SET NULL.
 """
 
 from crowbar_core.store.bulk import insert_many

@@ -1,4 +1,4 @@
-"""Each row of what a server has is written twice, before it is told and after: on PostgreSQL there is room beside it, so
+"""What a server has is written down twice, before it is told and after: on PostgreSQL there is room beside each row, so
 that the second time no index is written.
 """
 
