@@ -10,7 +10,7 @@ from flask import Blueprint
 from sqlalchemy import func, select
 
 from crowbar_core import Barclamp, NavItem, Panel, Periodic, Problem, Schema, Service, cluster, hookimpl
-from crowbar_provisioner import boots, catalogue, hammers, hooks, powers
+from crowbar_provisioner import boots, catalogue, hammers, hooks, powers, standing
 from crowbar_provisioner.answering import addresses_of as addresses_of
 from crowbar_provisioner.answering import boots_of as boots_of
 from crowbar_provisioner.answering import dhcp_strangers as dhcp_strangers
@@ -90,6 +90,7 @@ def register_periodic() -> Iterable[Periodic]:
         Periodic(name="provisioner-power", seconds=60, run=powers.read_due),
         Periodic(name="provisioner-hammers", seconds=60, run=hammers.give_due),
         Periodic(name="provisioner-sleep", seconds=60, run=sleep.look),
+        Periodic(name="provisioner-kexec", seconds=60, run=standing.look),
         Periodic(name="provisioner-tokens", seconds=60, run=boots.end_old),
     ]
 
@@ -116,10 +117,13 @@ def status_checks() -> Iterable[Problem]:
             )
         }
         late = boots.late_ones(session, datetime.now(UTC) - LATE_TOLD)
+        lost = standing.problems(session, datetime.now(UTC))
     for where, (count, how) in counted.items():
         if count:
             said = f"{count} machine{'' if count == 1 else 's'} to be accepted{how}: see /machines?{where}."
             yield Problem(detail=said, severity="warning")
+    for told in lost:
+        yield Problem(detail=told, severity="error")
     if late:
         more = f" and {len(late) - 3} more" if len(late) > 3 else ""
         said = f"{', '.join(late[:3])}{more} came later than expected, and passed by UUID, serial number and card."

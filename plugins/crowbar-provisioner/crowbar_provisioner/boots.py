@@ -18,7 +18,7 @@ from sqlalchemy import and_, delete, func, insert, select, update
 
 from crowbar_core import Change, Refused, cluster
 from crowbar_core.tables import nodes
-from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY
+from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, LOCAL
 from crowbar_provisioner.claims import Claim
 from crowbar_provisioner.machines import Machine, change_machine, get, happened
 from crowbar_provisioner.tables import boots, happenings, machines
@@ -86,10 +86,14 @@ def note_local(change: Change, machine: Machine, *, firmware: str, source: str) 
     """It boots from its own disk: no token is valid any more, and what was waited for has come."""
     revoke(change, machine.id)
     change_machine(change, machine.id, late_until=None)
+    last = last_of(change.session, machine.id)
+    if last is not None and last.env == LOCAL:  # anybody may ask so in its name, again and again
+        change.session.execute(update(boots).where(boots.c.id == last.id).values(begun_at=change.now))
+        return
     change.session.execute(
         insert(boots).values(
             token_hash=_hash(secrets.token_urlsafe(32)), machine_id=machine.id, mac="", uuid="", serial="",
-            firmware=firmware, env="local", source=source, begun_at=change.now, ends_at=change.now, trusted=False,
+            firmware=firmware, env=LOCAL, source=source, begun_at=change.now, ends_at=change.now, trusted=False,
             revoked=True, report={},
         )
     )  # fmt: skip

@@ -40,6 +40,7 @@ add_list(
     order="name",
     filters={
         "state": "Those in this state: quarantined, accepted, refused.", "asleep": "true: those that are asleep.",
+        "by_kexec": "true: those that went on by kexec, and were not yet started from disk by their firmware.",
         "claimed": "true: those that booted unexpectedly, and wait to be accepted again.",
     },
 )  # fmt: skip
@@ -77,6 +78,7 @@ burning.add_to(machines)
 @click.option("--layout", type=click.Choice(LAYOUTS), help="How the disk is divided.")
 @click.option("--key", "keys", multiple=True, metavar="KEY", help="Whom root lets in besides; one option each.")
 @click.option("--reset/--no-reset", default=None, help="Whether one that runs the discovery image is reset before.")
+@click.option("--kexec/--no-kexec", default=None, help="Whether it goes on by kexec then, without its firmware's test.")
 @yes_option
 @plan_options
 def install(names: tuple[str, ...], yes: bool, plan: bool, every: bool, **said: Any) -> None:

@@ -2,7 +2,8 @@
 
 preparing -> serving -> booting -> installing -> leaving -> restarting: nothing acts on what a node is to boot before
 that is served; a reset is ordered once for each installation; and the new system is known by the host keys that the
-installer reported with the token of its boot.
+installer reported with the token of its boot. By choice it goes on by kexec (leaving -> jumping), and restarts where
+that does not lead there.
 """
 
 from __future__ import annotations
@@ -30,7 +31,18 @@ from crowbar_core import (
     cluster,
     hookimpl,
 )
-from crowbar_provisioner import accepting, boots, catalogue, defaults, disks, installs, powering, sharing, under_way
+from crowbar_provisioner import (
+    accepting,
+    boots,
+    catalogue,
+    defaults,
+    disks,
+    installs,
+    powering,
+    sharing,
+    standing,
+    under_way,
+)
 from crowbar_provisioner.answers.facts import check_key
 from crowbar_provisioner.choosing import DISCOVERY, LOCAL, install_of
 from crowbar_provisioner.consoles import keeping
@@ -40,8 +52,8 @@ from crowbar_provisioner.scripts import INITRD
 from crowbar_provisioner.settings import Settings
 from crowbar_provisioner.under_way import SERVE_SECONDS
 
-PREPARING, SERVING, BOOTING, INSTALLING, LEAVING, RESTART = (
-    "preparing", "serving", "booting", "installing", "leaving", "restarting",
+PREPARING, SERVING, BOOTING, INSTALLING, LEAVING, JUMPING, RESTART = (
+    "preparing", "serving", "booting", "installing", "leaving", "jumping", "restarting",
 )  # fmt: skip
 
 
@@ -51,7 +63,7 @@ def run(task: Task) -> Outcome:
     if install is not None and install.state == FAILED:
         why = install.detail or "it did not say why"
         raise PermanentError(f"The installer failed in {install.step or step}: {_with_ending(why, machine, install)}")
-    if task.overdue:
+    if task.overdue and step != JUMPING:
         raise PermanentError(_overdue(str(step), machine, install))
     if step in (None, PREPARING) or install is None:
         return _begin(task, machine, install)
@@ -64,6 +76,8 @@ def run(task: Task) -> Outcome:
         return _installing(task, machine, install)
     if step == LEAVING:
         return _restart(task, node, machine, install)
+    if step == JUMPING and not node.alive:
+        return _jumping(task, node, machine, install)
     return _settle(task, node, machine, install)
 
 
@@ -93,7 +107,7 @@ def _settled(task: Task, machine: Machine) -> Install:
         made = installs.begin(
             change, node_id=machine.node_id, run_id=task.run_id, os=kept["os"], disk=disk,
             image={**kept, "bootenv": machine.bootenv},
-            after_boot=last.id if last is not None else 0,
+            after_boot=last.id if last is not None else 0, kexec=bool(said.get("kexec")),
         )  # fmt: skip
         happened(change, machine.id, "install: begins", f"{kept['os']} on {disks.described(disk)}, which is erased")
         change.apply(SetBootEnv(node=task.node.name, bootenv=install_of(kept["os"])))
@@ -172,29 +186,93 @@ def _installing(task: Task, machine: Machine, install: Install) -> Outcome:
 
 
 def _restart(task: Task, node: NodeView, machine: Machine, install: Install) -> Outcome:
-    """Once local is served: the installer is told to restart. From here on the node is who shows the new keys."""
+    """Once local is served: the installer is told to leave. From here on the node is who shows the new keys."""
     if node.served_bootenv != LOCAL:
         return _pending(task, LEAVING, None, f"that local is served (now: {node.served_bootenv or 'unknown'})")
+    jumps = install.kexec not in (installs.NO, installs.OVER)
     with cluster().change() as change:
         installs.keep(change, install, state=RESTARTING)
         change.apply(
             ChangeNode(node=machine.node, host_keys=list(install.host_keys)), MarkAlive(node=machine.node, alive=False)
         )
-        happened(change, machine.id, "install: restarts")
+        happened(change, machine.id, "install: goes on by kexec" if jumps else "install: restarts")
+    if jumps:
+        task.log("local is served; the installer goes on in the new system by kexec")
+        return _pending(task, JUMPING, _minutes().boot_minutes * 60, "that it is alive by kexec")
     powering.disk_next(node.name, task.log)
     task.log("local is served; the installer restarts the node")
+    return _restarting(task)
+
+
+def _restarting(task: Task) -> Outcome:
     return _pending(task, RESTART, _minutes().boot_minutes * 60, "that it is alive from its disk")
 
 
+def _jumping(task: Task, node: NodeView, machine: Machine, install: Install) -> Outcome:
+    """It is not there yet. It restarts where it cannot come so, and is reset where it has not come in time."""
+    if install.kexec == installs.REFUSED:
+        task.log(f"{install.detail}: the installer restarts the node")
+        powering.disk_next(node.name, task.log)
+    elif task.overdue and install.to_jump:
+        said = f"it did not come up within {_minutes().boot_minutes:g} min"
+        task.log(f"No kexec: {said}; the node is reset")
+        try:
+            task.log(powering.into_disk(node.name, task.log))
+        except CrowbarError as problem:
+            why = f"In the step {JUMPING}: {said} by kexec, and could not be reset: {problem.detail}"
+            raise PermanentError(_with_ending(why, machine, install)) from None
+        with cluster().change() as change:
+            happened(change, machine.id, "install: reset", f"{said} by kexec")
+    elif install.to_jump:
+        return _pending(task, JUMPING, None, "that it is alive by kexec")
+    with cluster().change() as change:
+        installs.keep(change, install, kexec=installs.OVER)
+    return _restarting(task)
+
+
+def _not_proven(
+    task: Task, step: str, node: NodeView, machine: Machine, install: Install, why: str
+) -> Outcome:  # fmt: skip
+    if step == JUMPING and task.overdue:
+        return _jumping(task, node, machine, install)
+    return _pending(task, step, None, f"that it proves to be alive from its disk: {why}")
+
+
 def _settle(task: Task, node: NodeView, machine: Machine, install: Install) -> Outcome:
+    step = task.step["name"] if isinstance(task.step, Mapping) else RESTART
     if not node.alive:
-        return _pending(task, RESTART, None, "that it is alive from its disk")
+        return _pending(task, step, None, "that it is alive from its disk")
+    came = None
+    if install.kexec:
+        try:
+            came = standing.ask(node)
+        except CrowbarError as problem:
+            with cluster().change() as change:  # it is looked for, and this run called once it is found
+                change.apply(MarkAlive(node=node.name, alive=False))
+            return _not_proven(
+                task, step, node, machine, install, f"it does not say which boot this is: {problem.detail}"
+            )
+        if came.boot == install.left_boot:
+            return _not_proven(task, step, node, machine, install, "it has the boot id of the discovery image")
+    by_kexec = came is not None and came.by_kexec
+    where = f"{install.os} is alive from {disks.described(install.disk)}"
     with cluster().change() as change:
         boots.revoke(change, machine.id)
         change_machine(change, machine.id, expected_until=None, late_until=None)
-        installs.keep(change, install, state=installs.DONE, ended_at=change.now)
-        happened(change, machine.id, "install: done", f"{install.os} is alive from {disks.described(install.disk)}")
+        installs.keep(
+            change, install, state=installs.DONE, ended_at=change.now,
+            **({"kexec": installs.CAME if by_kexec else installs.OVER} if came else {}),
+        )  # fmt: skip
+        if came is not None and by_kexec:
+            standing.went_on(change, machine.id, came.boot)
+            where += f" by kexec, boot {came.boot}; not yet started from there by its firmware"
+        else:
+            standing.proven(change, machine.id)
+            where += ", started by its firmware" if came is not None else ""
+        happened(change, machine.id, "install: done", where)
     task.log("it is alive from its disk, and shows the host key that the installer vouched for")
+    if by_kexec:
+        task.log("it came by kexec: that its firmware starts it from its disk is not proven yet")
     return Done()
 
 
@@ -220,6 +298,11 @@ def chosen(node: NodeView, said: Mapping[str, Any], offer: Offer) -> tuple[dict[
     ``others`` where the layout takes more than one. Raises ``CrowbarError`` with what is in the way.
     """
     found = offer.find(str(said.get("os") or offer.usual.os))
+    if said.get("kexec") and found.method != "image":
+        raise Refused(
+            f"{found.name} comes with an installer of its own, which restarts the machine: set provisioner-kexec to"
+            " false."
+        )
     keys = dict.fromkeys((*offer.usual.keys, *map(str, said.get("keys") or ())))
     layout = str(said.get("layout") or "flat")
     kept = {**found.to_keep(), "layout": layout, "keys": [check_key(one) for one in keys]}
@@ -245,6 +328,7 @@ def plan_lines(node_roles: Sequence[NodeRoleView]) -> Iterable[str]:
             several = bool(disk.get("others"))
             erased = f"{disks.described(disk)} {'are' if several else 'is'} ERASED"
             how = f" The layout is {kept['layout']}." if kept["layout"] != "flat" else ""
+            how += " It goes on by kexec, without its firmware." if said.get("kexec") else ""
             yield f"{one.node.name}: {erased}, and {kept['os']} written to {'them' if several else 'it'}.{how}"
 
 

@@ -16,11 +16,15 @@ from crowbar_provisioner.tables import installs
 
 WANTED, WRITING, WRITTEN, RESTARTING, DONE, FAILED = "wanted", "writing", "written", "restarting", "done", "failed"
 OPEN = (WANTED, WRITING, WRITTEN, RESTARTING)
+NO, CHOSEN, BEGUN, REFUSED, OVER, CAME = "", "chosen", "begun", "refused", "over", "came"
+"""Of kexec: whether it is to go on so, has said that it does, or cannot; that it restarts instead; that it came so."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Install:
-    """``state``: wanted, writing, written, restarting, done or failed; ``step``: the installer's own."""
+    """``state``: wanted, writing, written, restarting, done or failed; ``step``: the installer's own; ``kexec``: how
+    far that is; ``left_boot``: the boot id of the discovery image that went on so.
+    """
 
     id: int
     node_id: int
@@ -34,6 +38,8 @@ class Install:
     percent: int
     detail: str
     host_keys: Sequence[str]
+    kexec: str
+    left_boot: str
     after_boot: int
     begun_at: datetime
     ended_at: datetime | None
@@ -56,6 +62,11 @@ class Install:
     @property
     def to_write(self) -> bool:
         return self.state in (WANTED, WRITING)
+
+    @property
+    def to_jump(self) -> bool:
+        """Whether its installer is to go on by kexec, as far as it knows."""
+        return self.kexec in (CHOSEN, BEGUN)
 
 
 def open_of(session: Any, node_id: int) -> Install | None:
@@ -84,7 +95,7 @@ def _one(session: Any, where: Any) -> Install | None:
 
 def begin(
     change: Change, *, node_id: int, run_id: int, os: str, disk: Mapping[str, Any], image: Mapping[str, Any],
-    after_boot: int,
+    after_boot: int, kexec: bool = False,
 ) -> Install:  # fmt: skip
     """One for each run; what an earlier run left open is over. It is done in a boot later than ``after_boot``."""
     session = change.session
@@ -94,7 +105,8 @@ def begin(
     session.execute(
         insert(installs).values(
             node_id=node_id, run_id=run_id, work=secrets.token_urlsafe(16), os=os, disk=dict(disk), image=dict(image),
-            state=WANTED, step="", percent=0, detail="", host_keys=[], after_boot=after_boot, begun_at=change.now,
+            state=WANTED, step="", percent=0, detail="", host_keys=[],
+            kexec=CHOSEN if kexec else NO, left_boot="", after_boot=after_boot, begun_at=change.now,
         )
     )  # fmt: skip
     made = of_run(session, run_id)

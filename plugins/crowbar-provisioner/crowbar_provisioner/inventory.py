@@ -125,12 +125,15 @@ class Alive(Said):
 
 
 class Step(Said):
+    """``boot``: the boot id of who says that it goes on by kexec."""
+
     id: Annotated[str, Field(max_length=43)]
-    step: Literal["installer", "disk", "image", "check", "grow", "identity", "installed"]
+    step: Literal["installer", "disk", "image", "check", "grow", "identity", "installed", "kexec"]
     state: Literal["begun", "done", "failed"]
     detail: Line = ""
     percent: Annotated[int, Field(ge=0, le=100)] | None = None
     host_keys: Annotated[list[HostKey], Field(max_length=8)] = []
+    boot: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] | None = None
 
 
 class Log(Said):

@@ -63,6 +63,10 @@ MACHINES = Listing(
         derived(
             "asleep", _ASLEEP, bool, filter=True, help="It was switched off because nothing was to be done on it.",
         ),
+        derived(
+            "by_kexec", machines.c.kexec_since.is_not(None), bool, filter=True,
+            help="It went on by kexec after its installation, and was not yet started from its disk by its firmware.",
+        ),
         field(_nodes.c.alive, "alive", filter=True),
         *fields(machines, "joined", "released", filter=("joined",)),
         *fields(machines, "problem", "expected_until", "first_seen", "last_seen", sort=("last_seen",)),
@@ -101,7 +105,9 @@ INSTALLS = Listing(
     fields=(
         *fields(installs, "id", "node_id", filter=("node_id",)),
         field(_nodes.c.name, "node", filter=True, example="d52-54-00-12-34-56.example.com"),
-        *fields(installs, "run_id", "os", "state", "step", "percent", "detail", "disk", filter=("os", "state")),
+        *fields(
+            installs, "run_id", "os", "state", "step", "percent", "detail", "disk", "kexec", filter=("os", "state")
+        ),
         *fields(installs, "begun_at", "ended_at"),
     ),
 )

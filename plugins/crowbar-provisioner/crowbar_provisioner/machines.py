@@ -37,6 +37,7 @@ class Machine:
     problem: str
     joined: bool
     released: bool
+    kexec_since: datetime | None
     bootenv: str
     alive: bool
     available: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -12,7 +13,7 @@ from werkzeug.wrappers import Response as Answer
 
 from crowbar_core import BadInput, NodeView, Panel, cluster, requires
 from crowbar_core.pages import Action, Column, Form, Input, act, fragment, page, row, rows
-from crowbar_provisioner import catalogue, defaults, disks, installs, ordering, powers
+from crowbar_provisioner import catalogue, defaults, disks, installs, ordering, powers, standing
 from crowbar_provisioner import rest as api
 from crowbar_provisioner.burning import pages as burning
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUSED
@@ -91,6 +92,7 @@ def show(machine: str) -> Response:
         install = installs.last_of(session, one["node_id"])
         power = powers.of_node(session, one["node_id"])
         consoles = keeping.of_node(session, one["node_id"])
+        lost = standing.problem(session, one["id"], datetime.now(UTC)) if one["by_kexec"] else ""
     actions = [_expect(one)] if one["state"] != REFUSED else []
     if one["claimed"] or one["state"] == QUARANTINED:
         actions = [_accept(one), *actions]
@@ -109,6 +111,7 @@ def show(machine: str) -> Response:
     found: Any = node.discovery.get("inventory") or {}
     return page(
         "crowbar_provisioner/machine.html", title=one["name"], machine=one, power=power, lines=lines, consoles=consoles,
+        lost=lost,
         actions=actions, ways=WAYS, forms=_forms(one, found),
         install=install, disk=disks.described(install.disk) if install else "", inventory=found,
         disks=[(disks.described(each), disks.against(each, 0) or "suitable") for each in found.get("disks") or ()],
@@ -136,7 +139,9 @@ def decide(machine: int, verb: str) -> Answer:
 @requires("operator")
 def install(machine: int) -> Answer:
     said = {name: request.form.get(name, "") for name in ("os", "disk", "layout")}
-    wish = {name: value for name, value in said.items() if value}
+    wish: dict[str, Any] = {name: value for name, value in said.items() if value}
+    if request.form.get("then") == "kexec":
+        wish["kexec"] = True
 
     def order() -> None:
         confirmed(machine)
@@ -172,6 +177,10 @@ def _installing(one: Mapping[str, Any], found: Mapping[str, Any]) -> Form | None
                 choices=tuple((str(each["name"]), disks.described(each)) for each in suitable),
             ),
             Input(name="layout", label="Layout", value="flat", choices=(("flat", "flat"), ("lvm", "lvm"))),
+            Input(
+                name="then", label="Then it is started", value="",
+                choices=(("", "by its firmware"), ("kexec", "by kexec, without the firmware's self-test")),
+            ),
             its_name(one["name"]),
         ),
         api=f'PUT /api/v2/machines/{one["id"]}/install {{"os": "{usual.os}", "disk": "{suitable[0]["name"]}"}}',

@@ -22,6 +22,12 @@ def disk_next(node: str, log: Callable[[str], object]) -> None:
     _prefer(node, "boot-once-disk", log)
 
 
+def into_disk(node: str, log: Callable[[str], object]) -> str:
+    """From its disk the next time, which is now. Returns a line for people; raises ``CrowbarError``."""
+    disk_next(node, log)
+    return _restart(node)
+
+
 def _prefer(node: str, action: str, log: Callable[[str], object]) -> None:
     try:
         log(cluster().power(node, action))

@@ -154,6 +154,7 @@ class Wish(Body):
         default_factory=list
     )
     reset: bool = False
+    kexec: bool = False
 
 
 @rest.put("/machines/<machine>/install")

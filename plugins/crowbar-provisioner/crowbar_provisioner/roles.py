@@ -63,6 +63,8 @@ _INSTALL = Role(
              _LONG, ""),
         _one("provisioner-reset", "true: reset before it is installed, even if it runs the discovery image.",
              {"type": "boolean"}, False),
+        _one("provisioner-kexec", "true: what was written is started by kexec, without the firmware's self-test.",
+             {"type": "boolean"}, False),
         _one("provisioner-keys", "Public keys of SSH that root lets in besides Crowbar's own and the default ones.",
              {"type": "array", "maxItems": 100, "items": {"type": "string", "maxLength": 4300}}, []),
     ),

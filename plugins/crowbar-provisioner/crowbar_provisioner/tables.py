@@ -32,6 +32,8 @@ machines = Table(
     Column("bmc_given", Boolean, nullable=False),
     Column("joined", Boolean, nullable=False),
     Column("released", Boolean, nullable=False),
+    Column("kexec_since", UtcDateTime),
+    Column("kexec_boot", String(36), nullable=False),
     Column("first_seen", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime, nullable=False),
 )
@@ -156,6 +158,8 @@ installs = Table(
     Column("percent", Integer, nullable=False),
     Column("detail", String(500), nullable=False),
     Column("host_keys", JsonType, nullable=False),
+    Column("kexec", String(8), nullable=False),
+    Column("left_boot", String(36), nullable=False),
     Column("after_boot", Integer, nullable=False),
     Column("begun_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),

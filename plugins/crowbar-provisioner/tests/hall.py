@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from crowbar_lab import linux
@@ -57,7 +58,8 @@ class Off(Exception):
 @dataclass
 class LightMachine:
     """``at``: the moment before which it halts. ``writes``: how often an image was written to its disk, all of it;
-    ``half``: that one was begun since, and not ended. ``waits``: why it was not answered last."""
+    ``half``: that one was begun since, and not ended. ``waits``: why it was not answered last. ``jumps``: its next boot
+    is one by kexec."""
 
     lab: Lab
     name: str
@@ -67,6 +69,7 @@ class LightMachine:
     half: bool = False
     problem: str = ""
     waits: str = ""
+    jumps: bool = False
 
     def __post_init__(self) -> None:
         node = self.lab.node(self.name)
@@ -98,7 +101,13 @@ class LightMachine:
             time.sleep(0.1)
 
     def _boot(self) -> None:
-        machine = self.machine
+        machine, jumps = self.machine, self.jumps
+        self.jumps = False
+        if jumps:
+            self._halt("came")
+            self._inside_it("mount", "--bind", "/root/cmdline", "/proc/cmdline")
+            self._runs_from_disk()
+            return
         self._halt("local" if self.writes and not self.half else "script")
         self._patiently(lambda: self._inside(machine.power_on))
         machine.key = self._key
@@ -106,9 +115,7 @@ class LightMachine:
             if self.half or not self.writes:
                 self.problem = "it boots from a disk on which there is no system"
                 return
-            # Its sshd reads it for each connection.
-            self.lab.console(self.name, ["tee", KEY], given=self._written.private, check=True)
-            self._key = self._written.public
+            self._runs_from_disk()
             return
         if machine.env != "sledgehammer":
             self._halt("register")
@@ -123,10 +130,30 @@ class LightMachine:
                 self._halt("restart")
                 self.lab.power(self.name, "reset")
                 return
+            if work is not None and work["do"] == "kexec":
+                self._jump(work)
+                return
             if work is not None and work["id"] != begun:
                 begun = work["id"]
                 self._write(work)
             time.sleep(0.7)
+
+    def _jump(self, work: Mapping[str, Any]) -> None:
+        self._halt("kexec")
+        boot = self._inside_it("cat", "/proc/sys/kernel/random/boot_id").strip()
+        self._step(work, "kexec", "begun", boot=boot)
+        self._halt("jumps")
+        self._inside_it("sh", "-c", "echo root=LABEL=root crowbar.kexec >/root/cmdline")
+        self.jumps = True
+        self.lab.power(self.name, "reset")
+
+    def _runs_from_disk(self) -> None:
+        # Its sshd reads it for each connection.
+        self.lab.console(self.name, ["tee", KEY], given=self._written.private, check=True)
+        self._key = self._written.public
+
+    def _inside_it(self, *program: str) -> str:
+        return str(self.lab.console(self.name, program, check=True).stdout)
 
     def _write(self, work: Mapping[str, Any]) -> None:
         for step in WRITING:
@@ -162,6 +189,7 @@ class LightMachine:
             self._check()
             time.sleep(0.1)
         self.at = ""
+        self._check()  # its power may have been cut just before it was let go on
 
     def _check(self) -> None:
         node = self.lab.node(self.name)
@@ -220,6 +248,7 @@ class Server:
     kinds: tuple[str, ...]
     database: str = ""
     wrapper: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -238,7 +267,7 @@ class Server:
             **QUICK, "DATA_DIR": str(self.home / "data"), "DISABLED_BARCLAMPS": ",".join(OTHERS),
             "JIG_SCRIPT_KEY_FILE": str(self.lab.private_key), "PLUGINS__PROVISIONER__LISTEN": f"0.0.0.0:{PORT}",
             "PLUGINS__PROVISIONER__FILES": str(self.home / "files"), "PLUGINS__PROVISIONER__DOMAIN": "lab.test",
-            **({"DATABASE_URL": self.database} if self.database else {}),
+            **({"DATABASE_URL": self.database} if self.database else {}), **self.settings,
         }  # fmt: skip
         kept = {name: value for name, value in self.lab.environment.items() if not name.startswith("CROWBAR_")}
         marks = {name: value for name, value in self.lab.environment.items() if "LAB" in name}
@@ -349,12 +378,13 @@ class Hall:
             self.server.wait(partial(_is_at, one, moment), f"{one.node} at {moment}", self.told)
         return made
 
-    def install(self, *machines: LightMachine) -> None:
+    def install(self, *machines: LightMachine, kexec: bool = False) -> None:
         for one in machines:
             for role in (ROLE, DONE):
                 made = self.api.post("node_roles", body={"node_id": one.node, "role_id": role})
                 if role == ROLE:  # every step, from power-on
                     self.api.put("node_roles", made["id"], "attribs", "provisioner-reset", body={"value": True})
+                    self.api.put("node_roles", made["id"], "attribs", "provisioner-kexec", body={"value": kexec})
         self.api.put("deployments", "system", "commit")
 
     def state(self, role: str, machine: LightMachine) -> str:
@@ -393,8 +423,9 @@ def _is_at(machine: LightMachine, moment: str) -> bool:
 
 @contextlib.contextmanager
 def hall(
-    home: Path, *, kinds: tuple[str, ...] = ("serve",), database: str = "", wrapper: tuple[str, ...] = ()
-) -> Iterator[Hall]:
+    home: Path, *, kinds: tuple[str, ...] = ("serve",), database: str = "", wrapper: tuple[str, ...] = (),
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Hall]:  # fmt: skip
     """Without machines. ``wrapper``: the words before those that start a process of the server."""
     with contextlib.ExitStack() as made:
         lab = made.enter_context(
@@ -408,7 +439,7 @@ def hall(
             "size": len(IMAGE), "disk_size": len(IMAGE), "root_partition": 3, "root_fs": "ext4",
         }  # fmt: skip
         (home / "files/images/debian-12.json").write_text(json.dumps(said))
-        server = Server(lab, home, kinds, database, wrapper)
+        server = Server(lab, home, kinds, database, wrapper, settings)
         made.callback(server.close)
         server.start()
         server.api.post("accept_rules", body={"name": "all", "subnet": str(lab.describe()["ipv4"])})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from crowbar_lab.testing import begin_inside
 from crowbar_provisioner.boot import loading
 from crowbar_provisioner.sledgehammer import build
 
+from crowbar_core import Hammer
 from crowbar_core.testing import Testbed
 
 from .light import listening
@@ -45,14 +46,15 @@ def awaited(question: Callable[[], Any], what: Callable[[], str]) -> Any:
     return answer
 
 
-def bed_in(lab: Lab, files: Path) -> Testbed:
+def bed_in(lab: Lab, files: Path, *, hammers: Mapping[str, type[Hammer]] | None = None, **settings: Any) -> Testbed:
     keys = {"key_file": str(lab.private_key), "connect_timeout": 10.0, "ping_timeout": 5.0}
     provisioner = {
         "listen": [f"0.0.0.0:{PORT}", f"[::]:{PORT}"], "files": str(files), "domain": "lab.test",
-        "kernel_arguments": ["console=ttyS0", "quiet"],
+        "kernel_arguments": ["console=ttyS0", "quiet"], **settings,
     }  # fmt: skip
     return Testbed(
-        crowbar_jig_script, crowbar_provisioner, jigs={"script": ScriptJig(keys)}, hammers={"ssh": SshHammer},
+        crowbar_jig_script, crowbar_provisioner, jigs={"script": ScriptJig(keys)},
+        hammers={"ssh": SshHammer, **(hammers or {})},
         config={"provisioner": provisioner, "jig-script": keys},
     )  # fmt: skip
 

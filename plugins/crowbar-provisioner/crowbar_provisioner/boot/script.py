@@ -35,7 +35,9 @@ class Scripts:
             machine = find(session, said)
             choice = chosen(session, machine)
             quiet = machine is None or not (
-                boots.has_valid(session, machine.id) or installs.open_of(session, machine.node_id)
+                machine.kexec_since
+                or boots.has_valid(session, machine.id)
+                or installs.open_of(session, machine.node_id)
             )
         if not choice.image and not choice.installer:
             assert machine is not None

@@ -11,8 +11,9 @@ from crowbar_provisioner import installs, sharing
 from crowbar_provisioner.boot.answers import answer, authorized, source_of
 from crowbar_provisioner.boot.work import installed_in
 from crowbar_provisioner.boots import Boot, machine_of, note
+from crowbar_provisioner.installs import Install
 from crowbar_provisioner.inventory import Step, read
-from crowbar_provisioner.machines import change_machine, happened, waking
+from crowbar_provisioner.machines import Machine, change_machine, happened, waking
 
 
 def hear(request: Request) -> Response:
@@ -23,7 +24,9 @@ def hear(request: Request) -> Response:
         machine, found = machine_of(change.session, boot), installed_in(change.session, boot)
         if machine is None or found is None or said.id != found.work:
             raise Refused("This is not an installation of this boot.")
-        if not found.to_write:
+        if said.step == "kexec":
+            _goes_on(change, found, said, machine)
+        if said.step == "kexec" or not found.to_write:
             return answer({})
         if boot.registered_at is None:
             _arrived(change, boot, machine.id, source_of(request))
@@ -46,6 +49,19 @@ def hear(request: Request) -> Response:
         if values["state"] != installs.WRITING:
             change.apply(waking(machine.node))
     return answer({})
+
+
+def _goes_on(change: Change, install: Install, said: Step, machine: Machine) -> None:
+    if said.state == "begun" and said.boot is None:
+        raise BadInput("Who goes on by kexec says which boot it leaves: boot is its boot id.")
+    if install.state != installs.RESTARTING or not install.to_jump:
+        return
+    if said.state == "failed":
+        installs.keep(change, install, kexec=installs.REFUSED, detail=f"No kexec: {said.detail}"[:500])
+        change.apply(waking(machine.node))
+    else:
+        installs.keep(change, install, kexec=installs.BEGUN, left_boot=said.boot)
+    happened(change, machine.id, f"install: kexec {said.state}", said.detail)
 
 
 def _arrived(change: Change, boot: Boot, machine_id: int, source: str) -> None:

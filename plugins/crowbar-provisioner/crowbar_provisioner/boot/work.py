@@ -16,7 +16,7 @@ from crowbar_provisioner.burning import burn_ins
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, install_of
 from crowbar_provisioner.erasing import erasures
 from crowbar_provisioner.erasing.erasures import Erasure
-from crowbar_provisioner.installs import RESTARTING, Install
+from crowbar_provisioner.installs import REFUSED, RESTARTING, Install
 from crowbar_provisioner.machines import Machine, get
 from crowbar_provisioner.settings import Settings
 
@@ -78,7 +78,9 @@ def work_of(boot: Boot, machine: Machine, install: Install, *, base: str) -> Map
     if not is_of(boot, install):
         return None
     if install.state == RESTARTING:
-        return {"do": "reboot", "id": install.work}
+        if install.kexec == REFUSED:
+            return None
+        return {"do": "kexec" if install.to_jump else "reboot", "id": install.work}
     if not install.to_write or install.method != "image":
         return None
     image = {name: install.image.get(name) for name in _OF_IMAGE}
@@ -93,4 +95,5 @@ def work_of(boot: Boot, machine: Machine, install: Install, *, base: str) -> Map
         "image": {"url": f"{base}/v1/images/{install.image['file']}", **image},
         "authorized_keys": [public_key(), *install.image.get("keys", ())],
         "network": {"dhcp": True},
+        "kexec": install.to_jump,
     }
