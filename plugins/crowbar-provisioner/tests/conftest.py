@@ -94,6 +94,10 @@ class Site:
     def browser(self) -> Browser:
         return self.bed.browser("operator")
 
+    def dashboard(self) -> str:
+        """As it is now: a server asks barclamps for what it shows every fifteen seconds at most."""
+        return self.bed.browser("operator").open("/")
+
     def machines(self, **filters: str) -> list[dict[str, Any]]:
         query = "&".join(f"{name}={value}" for name, value in {"limit": "1000", **filters}.items())
         found: list[dict[str, Any]] = self.web.get(f"/api/v2/machines?{query}").json

@@ -45,11 +45,11 @@ def test_pages_make_and_remove_rules_and_the_dashboard_says_who_waits(site: Site
     site.accept(other.registered()["node"])
     other.power_on()
     other.registered()
-    browser = site.browser
-    shown = browser.open("/")
+    shown = site.dashboard()
     assert re.search(r"\d+ machines? to be accepted: see /machines\?state=quarantined\.", shown)
     again = r"\d+ machines? to be accepted again, which booted unexpectedly: see /machines\?claimed=true\."
     assert re.search(again, shown)
+    browser = site.browser
     browser.open("/accept-rules")
     shown = browser.send("/accept-rules", name="rack-7", subnet="10.7.0.0/24", mac_prefix="", serials="S-1 S-2")
     assert "S-1, S-2" in shown

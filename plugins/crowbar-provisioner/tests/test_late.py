@@ -88,7 +88,7 @@ def test_who_knows_all_numbers_of_a_machine_that_is_waited_for_passes_for_it_onc
     """What is promised, and what is not: they are no secret."""
     forged = site.machine(macs=one.machine.macs, uuid=one.machine.uuid, serial=one.machine.serial)
     assert boots(forged)
-    assert f"{one.name} came later than expected" in site.browser.open("/")
+    assert f"{one.name} came later than expected" in site.dashboard()
     audits = site.web.get("/api/v2/audits?action=machine.late&limit=100").json
     assert f"node {one.name}" in [each["subject"] for each in audits]
     monkeypatch.setattr(crowbar_provisioner, "LATE_TOLD", timedelta(days=-36500))

@@ -158,7 +158,8 @@ def test_both_images_are_made_by_the_role(site: Site, monkeypatch: pytest.Monkey
     site.bed.commit()
     site.bed.anneal_until_quiet(within=1800)
     assert site.bed.state(making.IMAGES_ROLE, NODE) == "ACTIVE", site.bed.log(making.IMAGES_ROLE, NODE)
-    assert [one.problem for one in catalogue.all_of(site.root) if one.name == "debian-12"] == [""]
+    with site.bed.serving():
+        assert [one.problem for one in catalogue.all_of(site.root) if one.name == "debian-12"] == [""]
     assert {one.name for one in (site.root / "sledgehammer").iterdir()} == {"vmlinuz", "initrd.img", "SHA256SUMS"}
     assert {one.name for one in (site.root / "images").iterdir()} == {"debian-12.raw", "debian-12.json"}
 

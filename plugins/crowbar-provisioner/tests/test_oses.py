@@ -372,6 +372,15 @@ class Installer:
 
 
 @pytest.fixture
+def let_in(site: Site) -> Iterator[str]:
+    """A key that is let in where nothing else is said."""
+    key = f"ssh-ed25519 {'A' * 68} ada@example.org"
+    site.web.patch("/api/v2/os_defaults", json={"keys": [key]})
+    yield key
+    site.web.patch("/api/v2/os_defaults", json={"keys": []})
+
+
+@pytest.fixture
 def home() -> Iterator[Path]:
     """In memory: an overlay's upper directory may not be on another one."""
     with tempfile.TemporaryDirectory(prefix="crowbar-installer-", dir="/dev/shm") as made:
@@ -385,11 +394,9 @@ def home() -> Iterator[Path]:
     ids=["preseed", "autoinstall", "kickstart"],
 )
 def test_an_installers_hooks_erase_what_was_chosen_and_vouch_for_the_new_keys(
-    site: Site, installation: Installation, home: Path, os: str, busybox: bool
+    site: Site, installation: Installation, home: Path, let_in: str, os: str, busybox: bool
 ) -> None:
-    one = installation
-    key = f"ssh-ed25519 {'A' * 68} ada@example.org"
-    site.web.patch("/api/v2/os_defaults", json={"keys": [key]})
+    one, key = installation, let_in
     one.begin(os=os, disk="vdb", layout="lvm", keys=[key])  # type: ignore[arg-type]
     assert (one.step, Bmc.told) == ("booting", [(one.name, "reset")])
     installer = Installer(one, home, busybox=busybox)
