@@ -9,6 +9,7 @@ import orjson
 from sqlalchemy import (
     JSON,
     Integer,
+    LargeBinary,
     String,
     Table,
     Text,
@@ -53,13 +54,15 @@ def insert_rows(session: Session, store: Store, into: Table, rows: Sequence[Mapp
 def insert_many(session: Session, into: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert thousands of rows, all with the same columns, at half the cost of ``session.execute(insert(into), rows)``.
     Columns may be of numbers, truths, texts, times and JSON; one that is not named is what the database makes of it.
-    Raises as an insert does.
+    Raises as an insert does, and TypeError for a column of bytes.
     """
     if not rows:
         return
     connection = session.connection()
     dialect = connection.dialect
     types = {name: into.c[name].type.dialect_impl(dialect) for name in rows[0]}
+    if bytes_in := [name for name, kind in types.items() if isinstance(kind, LargeBinary)]:
+        raise TypeError(f"insert_many writes no bytes, as {bytes_in[0]} has: use session.execute(insert(table), rows).")
     plain = insert(into).inline().compile(dialect=dialect, column_keys=list(types))
     names = plain.positiontup or list(types)
     for some in portions(rows):

@@ -9,7 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Boolean, Column, Float, Integer, MetaData, Numeric, String, Table, Text, event, insert, select
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    Text,
+    event,
+    insert,
+    select,
+)
 from sqlalchemy.exc import DataError
 
 from crowbar_core import Barclamp, Refused, Schema, cluster, hookimpl
@@ -133,6 +147,12 @@ def test_nothing_is_cut_to_the_length_of_its_column(bed: Testbed) -> None:
         with bed.change() as change:
             insert_many(change.session, things, [long])
         assert [one["name"] for one in read(bed)] == [long["name"]]
+
+
+def test_a_column_of_bytes_is_refused_on_either_database(bed: Testbed) -> None:
+    seals = Table("seals", MetaData(), Column("seal", LargeBinary))
+    with bed.change() as change, pytest.raises(TypeError, match="writes no bytes, as seal has"):
+        insert_many(change.session, seals, [{"seal": b"1"}])
 
 
 def test_it_can_be_done_wherever_there_is_a_change(bed: Testbed) -> None:
