@@ -1,8 +1,9 @@
-"""Clients of DHCPv4 on one card, each with a MAC of its own: python3 - CARD storm COUNT, or CARD ask.
+"""Clients of DHCP on one card, each with a MAC of its own: python3 - CARD storm COUNT, CARD storm6 COUNT or CARD ask.
 
 ``storm``: so many iPXE clients at once, each from its DISCOVER to the ACK, asking again after four seconds as ROMs do,
 and then for the script that it is told: a line of JSON with the seconds until each had its address, until it had its
-script, and how many had none. ``ask``: for each line with a MAC one with what it is offered; {} where that is nothing
+script, how many had none, and how often one asked again. ``storm6``: the same over IPv6 for their addresses, from one
+address of the link and told apart by their DUIDs, asking again after a second (RFC 8415). ``ask``: for each line with a MAC one with what it is offered; {} where that is nothing
 in a tenth of a second: Kea hears nobody while it is given a configuration.
 """
 
@@ -21,7 +22,7 @@ sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 25)
 sock.setsockopt(263, 23, 1)  # PACKET_IGNORE_OUTGOING
 sock.bind((card, 0x0800))
-AGAIN, SOON = 4.0, 0.1
+AGAIN, AGAIN6, SOON = 4.0, 1.0, 0.1
 IPXE = bytes.fromhex("af03130101")
 BROADCAST = b"\xff" * 4
 
@@ -141,21 +142,90 @@ def storm(count: int) -> None:
         sock.send(pending[mark])
         while turn(0):  # or what is sent to it meanwhile has no room
             pass
-    until = time.monotonic() + 60
+    until, again = time.monotonic() + 60, 0
     while (pending or fetching) and (now := time.monotonic()) < until:
         for mark in [one for one, at in last.items() if one in pending and now - at > AGAIN]:
             last[mark] = now
+            again += 1
             sock.send(pending[mark])
         while (pending or fetching) and time.monotonic() - now < 0.25:
             turn(0.05)
     print(
         json.dumps({
             "acked": sorted(acked.values()), "seconds": sorted(took.values()), "lost": len(pending) + len(fetching),
+            "again": again,
         })
     )  # fmt: skip
 
 
-if what == "storm":
+def option(code: int, value: bytes) -> bytes:
+    return struct.pack("!HH", code, len(value)) + value
+
+
+def options6(raw: bytes) -> dict:
+    found = {}
+    while len(raw) >= 4:
+        code, length = struct.unpack("!HH", raw[:4])
+        found[code], raw = raw[4 : 4 + length], raw[4 + length :]
+    return found
+
+
+def on_the_link() -> socket.socket:
+    made, index = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM), socket.if_nametoindex(card)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 25)
+    made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+    with open("/proc/net/if_inet6") as there:
+        [mine] = [line.split()[0] for line in there if line.split()[3] == "20" and line.split()[5] == card]
+    made.bind((str(ipaddress.IPv6Address(int(mine, 16))), 546, 0, index))
+    return made
+
+
+def storm6(count: int) -> None:
+    there, everybody = on_the_link(), ("ff02::1:2", 547, 0, socket.if_nametoindex(card))
+    began, acked, last, pending, again = {}, {}, {}, {}, 0
+    association = option(3, b"\0\0\0\1" + bytes(8))
+
+    def said(kind: int, mark: bytes, more: bytes) -> bytes:
+        duid = b"\0\3\0\1" + bytes.fromhex("5254000a") + mark[1:]
+        return bytes([kind]) + mark + option(1, duid) + option(6, struct.pack("!HH", 23, 59)) + option(8, b"\0\0") + more
+
+    def send(mark: bytes) -> None:
+        last[mark] = time.monotonic()
+        there.sendto(pending[mark], everybody)
+
+    def hear(seconds: float) -> bool:
+        if not select.select([there], [], [], seconds)[0]:
+            return False
+        raw = there.recv(65535)
+        kind, mark, found = raw[0], raw[1:4], options6(raw[4:])
+        if mark in pending and kind == 2 and pending[mark][0] == 1:
+            pending[mark] = said(3, mark, option(2, found[2]) + option(3, found[3]))
+            send(mark)
+        elif mark in pending and kind == 7 and 5 in options6(found[3][12:]):
+            acked[mark] = time.monotonic() - began[mark]
+            del pending[mark]
+        return True
+
+    for number in range(count):
+        mark = number.to_bytes(3, "big")
+        pending[mark] = said(1, mark, association)
+        began[mark] = time.monotonic()
+        send(mark)
+        while hear(0):
+            pass
+    until = time.monotonic() + 60
+    while pending and (now := time.monotonic()) < until:
+        for mark in [one for one, at in last.items() if one in pending and now - at > AGAIN6]:
+            again += 1
+            send(mark)
+        while pending and time.monotonic() - now < 0.25:
+            hear(0.05)
+    print(json.dumps({"acked": sorted(acked.values()), "lost": len(pending), "again": again}))
+
+
+if what == "storm6":
+    storm6(int(sys.argv[3]))
+elif what == "storm":
     storm(int(sys.argv[3]))
 else:
     ask()

@@ -35,7 +35,7 @@ class DhcpJig(Jig):
 
 def _server(task: Task, address: str) -> Outcome:
     said: Mapping[str, Any] = task.data.get("dhcp", {})
-    port, password = int(said["port"]), str(said["password"])
+    port, password, room = int(said["port"]), str(said["password"]), int(said["receive-buffer"])
     looked = _ask(task, program.LOOK, quiet=True)
     there, lasting = program.interfaces(looked), program.interfaces(looked, lasting=True)
     subnets = [
@@ -43,12 +43,12 @@ def _server(task: Task, address: str) -> Outcome:
         for one in said.get("prefixes") or ()
     ]
     if said["program"] == "dnsmasq":
-        wanted = program.install_dnsmasq(subnets=subnets, there=there)
+        wanted = program.install_dnsmasq(subnets=subnets, there=there, room=room)
         url = f"node://{task.node.id}{program.PLACE}"
     else:
         wanted = program.install(
             address=address, port=port, password=password, subnets=subnets, there=there, lasting=lasting,
-            hosts=said.get("reservations") == "database",
+            hosts=said.get("reservations") == "database", room=room,
         )  # fmt: skip
         url = f"http://{program.in_url(address)}:{port}/"
     done = _ask(task, wanted)

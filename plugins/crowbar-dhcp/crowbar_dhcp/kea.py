@@ -260,7 +260,7 @@ def _told6(firmware: str, url: str) -> dict[str, Any]:
 
 HOSTS = "crowbar_kea"
 """The hosts database on the server's node, and who logs in there."""
-BASE = 2
+BASE = 3
 """Changes with what ``base`` says, so that it is written again."""
 
 
@@ -279,7 +279,9 @@ def base(family: int, lasting: Interfaces = (), *, hosts: str = "") -> dict[str,
         "control-socket": {"socket-type": "unix", "socket-name": f"/run/kea/kea{family}-ctrl-socket"},
         "lease-database": {"type": "memfile", "persist": True, "name": f"/var/lib/kea/kea-leases{family}.csv"},
         "hooks-libraries": "@LEASE_CMDS@",  # the node puts in where it is
-        # A rack that is switched on asks at once: what the socket has no room for waits here.
+        # A rack that is switched on asks at once: what the socket has no room for waits here. With several threads, which
+        # later releases have by themselves, Kea would do without.
+        "multi-threading": {"enable-multi-threading": False},
         "dhcp-queue-control": {"enable-queue": True, "queue-type": f"kea-ring{family}", "capacity": 4096},
         "loggers": [
             {"name": name, "severity": "INFO", "output_options": [{"output": f"/var/log/kea/{name}.log"}]},

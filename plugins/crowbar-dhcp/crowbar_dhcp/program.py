@@ -38,10 +38,11 @@ def interfaces(said: str, *, lasting: bool = False) -> list[tuple[str, str]]:
 
 def install(
     *, address: str, port: int, password: str, subnets: Sequence[Subnet], there: kea.Interfaces,
-    lasting: kea.Interfaces = (), hosts: bool = False,
+    lasting: kea.Interfaces = (), hosts: bool = False, room: int = 0,
 ) -> str:  # fmt: skip
     """A program for sh: Kea runs and lets itself be told at ``address``; so does radvd where there is something to
-    advertise; dnsmasq goes. With ``hosts`` reservations are in a PostgreSQL on the node, of which a line says the port
+    advertise; dnsmasq goes. Each socket has ``room`` for so many bytes, or what the machine gives it, if that is more.
+    With ``hosts`` reservations are in a PostgreSQL on the node, of which a line says the port
     (see ``hosts_url``). Again, it changes nothing. It ends with a line ``serving VERSION``.
     """
     spans = [ipaddress.ip_network(one.subnet) for one in subnets if one.family == 6]
@@ -57,7 +58,7 @@ def install(
         "password": password,
     }
     kept = "hosts" if hosts else "hosts-goes"
-    return _program("dnsmasq-goes", kept, "kea", "radvd", radvd=kea.radvd(subnets, there), **given)
+    return _program("dnsmasq-goes", "room", kept, "kea", "radvd", radvd=kea.radvd(subnets, there), room=room, **given)
 
 
 def hosts_url(said: str, address: str, password: str) -> str:
@@ -71,20 +72,22 @@ def in_url(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def install_dnsmasq(*, subnets: Sequence[Subnet], there: kea.Interfaces) -> str:
+def install_dnsmasq(*, subnets: Sequence[Subnet], there: kea.Interfaces, room: int = 0) -> str:
     """The same for dnsmasq, whose files are below ``PLACE``; Kea goes."""
     conf = dnsmasq.files(NOTHING, PLACE)[dnsmasq.CONF]
-    return _program("kea-goes", "hosts-goes", "dnsmasq", "radvd", radvd=kea.radvd(subnets, there), conf=conf)
+    return _program(
+        "kea-goes", "hosts-goes", "room", "dnsmasq", "radvd", radvd=kea.radvd(subnets, there), room=room, conf=conf
+    )
 
 
 def remove() -> str:
     """A program for sh: what was there before is there again, or runs no more."""
-    return _program("kea-goes", "hosts-goes", "dnsmasq-goes", "radvd-goes")
+    return _program("kea-goes", "hosts-goes", "dnsmasq-goes", "room", "radvd-goes", room=0)
 
 
-def _program(*names: str, **given: str) -> str:
+def _program(*names: str, **given: str | int) -> str:
     values = [
-        f"{name}={shlex.quote(value)}" for name, value in {"place": PLACE, "database": kea.HOSTS, **given}.items()
+        f"{name}={shlex.quote(str(value))}" for name, value in {"place": PLACE, "database": kea.HOSTS, **given}.items()
     ]
     return _whole([*values, *map(_text, (f"{one}.sh" for one in names))])
 

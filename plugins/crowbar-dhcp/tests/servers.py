@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -22,6 +23,7 @@ from crowbar_core import CrowbarError
 from crowbar_core.testing import PostgresServer
 
 PORT = 8001
+ROOMS = Path(__file__).with_name("rooms.py")
 SCHEMA = Path("/usr/share/kea/scripts/pgsql/dhcpdb_create.pgsql")
 
 
@@ -108,6 +110,13 @@ class KeaHere:
 
     def command(self, program: str, file: str) -> list[str]:
         return [program, "-c", file]
+
+    def make_room(self, much: int) -> None:
+        """Its sockets have room for so many bytes until it is told a configuration: as where the kernel of the machine
+        says so, whose setting is the host's."""
+        words = [sys.executable, str(ROOMS), str(much), *(str(one.pid) for one in self.running[:2])]
+        made = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+        assert set(made) == {str(much)}, made
 
     def _run(self, *words: str) -> str:
         return str(self.lab.exec(words, capture_output=True, text=True, check=True).stdout)

@@ -34,5 +34,6 @@ END
     systemctl daemon-reload
     systemctl -q enable crowbar-dnsmasq >&2
 fi
-pid=$(cat $place/pid 2>/dev/null) && [ "$(cat /proc/$pid/comm 2>/dev/null)" = dnsmasq ] || $place/restart >&2
+[ $reopened = no ] && pid=$(cat $place/pid 2>/dev/null) && [ "$(cat /proc/$pid/comm 2>/dev/null)" = dnsmasq ] ||
+    $place/restart >&2
 serving="$(dnsmasq -v | head -n 1 | cut -d " " -f 1-3)"

@@ -23,7 +23,7 @@ for family in 4 6; do
         fi
     fi
     file=/etc/kea/kea-dhcp$family.conf
-    new=no
+    new=$reopened
     if [ $family = 4 ]; then text=$base4 mark=$mark4; else text=$base6 mark=$mark6; fi
     if ! grep -qsF "$mark" $file; then
         aside $file
