@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from crowbar_core import NotFound, Refused, cluster
 from crowbar_provisioner.boot.answers import NotHere
 from crowbar_provisioner.boot.files import opened
-from crowbar_provisioner.describing import SHA256, Described, Folder, Found, Name, Tree, booted, gathered
+from crowbar_provisioner.describing import LAYOUTS, SHA256, Described, Folder, Found, Name, Tree, booted, gathered
 from crowbar_provisioner.images.build import OS as BUILT
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+
+class Tarball(BaseModel):
+    """A root file system that is unpacked on disks which are divided on the machine. ``sha256`` and ``size`` are of the
+    file; ``content_size``: how many bytes it is unpacked; ``disk_size``: how many each disk must have.
+    """
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    os: Name
+    file: FileName
+    format: Literal["tar.zst"]
+    sha256: Annotated[str, Field(pattern=SHA256)]
+    size: Annotated[int, Field(gt=0)]
+    content_size: Annotated[int, Field(gt=0)]
+    disk_size: Annotated[int, Field(gt=0)]
 
 
 class Image(BaseModel):
@@ -25,12 +43,13 @@ class Image(BaseModel):
 
     ``sha256`` is of the file; ``blake2b`` of the ``disk_size`` bytes that stand on the disk then, as b2sum writes it;
     ``xxh64``, which finds faults and no malice, of the same, as ``xxhsum -H1`` does. The disk is checked by the last.
+    ``tarball``: the same system for layouts other than flat.
     """
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
     os: Name
-    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+    file: FileName
     format: Literal["raw", "raw.zst"]
     sha256: Annotated[str, Field(pattern=SHA256)]
     blake2b: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")] | None = None
@@ -39,12 +58,18 @@ class Image(BaseModel):
     disk_size: Annotated[int, Field(gt=0)]
     root_partition: Annotated[int, Field(ge=1, le=128)]
     root_fs: Literal["ext4", "xfs"] = "ext4"
+    tarball: Tarball | None = None
 
     @model_validator(mode="after")
     def _is_checked(self) -> Image:
         if not (self.blake2b or self.xxh64) and self.format != "raw":
             raise ValueError("what is compressed needs a checksum of its content: blake2b or xxh64")
+        if self.tarball is not None and self.tarball.os != self.os:
+            raise ValueError("its tarball is of another operating system")
         return self
+
+
+_SAID: TypeAdapter[Image | Tarball] = TypeAdapter(Annotated[Image | Tarball, Field(discriminator="format")])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,21 +84,33 @@ class Os:
     by: str = ""
     layouts: tuple[str, ...] = ("flat",)
     disk_size: int = 0
-    image: Image | None = None
+    image: Image | Tarball | None = None
     tree: Tree | None = None
     said: Described | None = None
     made: datetime | None = None
     problem: str = ""
 
-    def to_keep(self) -> dict[str, Any]:
+    @property
+    def images(self) -> Sequence[Image | Tarball]:
+        """All files of it: the image of a whole disk first."""
+        of = self.image
+        more = of.tarball if isinstance(of, Image) else None
+        return [one for one in (of, more) if one is not None]
+
+    def to_keep(self, layout: str) -> dict[str, Any]:
         """All that its installation needs, as it is now. Raises ``Refused`` when it cannot be installed."""
         if self.problem:
             raise Refused(f"{self.name} cannot be installed: {self.problem}")
-        if self.image is not None:
-            return {"method": "image", **self.image.model_dump()}
+        if layout not in self.layouts:
+            how = f": make it anew ({_how(self.name)})" if self.name == BUILT and self.image else ""
+            raise Refused(f"{self.name} is not installed in the layout {layout}, but {' or '.join(self.layouts)}{how}.")
+        if self.images:
+            part = self.images[0 if layout == "flat" else -1]
+            return {"method": "image", **part.model_dump(exclude={"tarball"}), "layout": layout}
         assert self.said is not None
         assert self.tree is not None
-        return {"os": self.name, **self.said.model_dump(exclude={"name"}), "mirror": self.tree.mirror}
+        told = self.said.model_dump(exclude={"name"})
+        return {"os": self.name, **told, "mirror": self.tree.mirror, "layout": layout}
 
 
 def sources(root: Path) -> Iterator[tuple[str, Folder]]:
@@ -142,8 +179,11 @@ def _os(root: Path, one: Found) -> Os:
     about: dict[str, Any] = {"name": one.name, "title": said.title, "method": said.method, "by": one.by, "said": said}
     if said.method == "image":
         image, problem = _image(root, one.name)
-        size = image.disk_size if image else 0
-        return Os(**about, image=image, disk_size=size, made=_made(root, "images", one.name), problem=problem)
+        several = isinstance(image, Tarball) or (image is not None and image.tarball is not None)
+        return Os(
+            **about, image=image, disk_size=image.disk_size if image else 0, layouts=LAYOUTS if several else ("flat",),
+            made=_made(root, "images", one.name), problem=problem,
+        )  # fmt: skip
     tree, problem = _tree(root, said)
     return Os(
         **about, layouts=tuple(said.layouts), disk_size=said.disk_size, tree=tree,
@@ -151,19 +191,26 @@ def _os(root: Path, one: Found) -> Os:
     )  # fmt: skip
 
 
-def _image(root: Path, name: str) -> tuple[Image | None, str]:
+def _how(name: str) -> str:
+    return f"crowbar images build {name}, where the boot service runs" if name == BUILT else ""
+
+
+def _image(root: Path, name: str) -> tuple[Image | Tarball | None, str]:
     path = root / "images" / f"{name}.json"
-    how = f": crowbar images build {name}, where the boot service runs" if name == BUILT else ""
+    how = f": {_how(name)}" if name == BUILT else ""
     try:
-        found = Image.model_validate_json(path.read_bytes())
+        found = _SAID.validate_json(path.read_bytes())
     except FileNotFoundError:
         return None, f"there is no image of it ({path}){how}"
     except (OSError, ValidationError, ValueError):
         return None, f"{path} does not describe an image{how}"
     if found.os != name:
         return None, f"{path} describes {found.os}{how}"
-    problem = _differs(root, ("images", found.file), found.size, f"its image {found.file}")
-    return (None, f"{problem}{how}") if problem else (found, "")
+    for one in (found, found.tarball if isinstance(found, Image) else None):
+        problem = _differs(root, ("images", one.file), one.size, f"its image {one.file}") if one else ""
+        if problem:
+            return None, f"{problem}{how}"
+    return found, ""
 
 
 def _tree(root: Path, said: Described) -> tuple[Tree | None, str]:

@@ -48,7 +48,7 @@ from crowbar_provisioner.choosing import DISCOVERY, LOCAL, install_of
 from crowbar_provisioner.consoles import keeping
 from crowbar_provisioner.installs import FAILED, RESTARTING, WRITTEN, Install
 from crowbar_provisioner.machines import INSTALL_ROLE, Machine, change_machine, get, happened, of_node, waking
-from crowbar_provisioner.scripts import INITRD
+from crowbar_provisioner.scripts import INITRD, TOOLS
 from crowbar_provisioner.settings import Settings
 from crowbar_provisioner.under_way import SERVE_SECONDS
 
@@ -284,13 +284,16 @@ class Offer:
     """What can be installed, read once for however many nodes."""
 
     usual: defaults.Defaults
+    has_tools: bool
     find: Callable[[str], catalogue.Os]
 
 
 def _offered() -> Offer:
     with cluster().read() as session:
         usual = defaults.get(session)
-    return Offer(usual=usual, find=cache(partial(catalogue.get, cluster().settings(Settings).root)))
+    root = cluster().settings(Settings).root
+    has_tools = (root / DISCOVERY / TOOLS).is_file()
+    return Offer(usual=usual, has_tools=has_tools, find=cache(partial(catalogue.get, root)))
 
 
 def chosen(node: NodeView, said: Mapping[str, Any], offer: Offer) -> tuple[dict[str, Any], Mapping[str, Any]]:
@@ -305,13 +308,16 @@ def chosen(node: NodeView, said: Mapping[str, Any], offer: Offer) -> tuple[dict[
         )
     keys = dict.fromkeys((*offer.usual.keys, *map(str, said.get("keys") or ())))
     layout = str(said.get("layout") or "flat")
-    kept = {**found.to_keep(), "layout": layout, "keys": [check_key(one) for one in keys]}
-    if layout not in found.layouts:
-        raise Refused(f"{found.name} is not installed in the layout {layout}, but {' or '.join(found.layouts)}.")
+    kept = {**found.to_keep(layout), "keys": [check_key(one) for one in keys]}
+    if kept["method"] == "image" and layout != "flat" and not offer.has_tools:
+        raise Refused(
+            f"The discovery image has no programs for the layout {layout}: make it anew (crowbar sledgehammer build,"
+            " where the boot service runs)."
+        )
     there: Any = node.discovery.get("inventory") or {}
     names = (str(said.get("disk") or ""), str(said.get("second-disk") or ""))
     wanted = names if layout == "raid1" else names[:1]
-    return kept, disks.choose_all(there.get("disks") or (), wanted=wanted, at_least=found.disk_size)
+    return kept, disks.choose_all(there.get("disks") or (), wanted=wanted, at_least=int(kept["disk_size"]))
 
 
 @hookimpl(roles=(INSTALL_ROLE,))

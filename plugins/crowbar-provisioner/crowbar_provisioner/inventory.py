@@ -128,7 +128,7 @@ class Step(Said):
     """``boot``: the boot id of who says that it goes on by kexec."""
 
     id: Annotated[str, Field(max_length=43)]
-    step: Literal["installer", "disk", "image", "check", "grow", "identity", "installed", "kexec"]
+    step: Literal["installer", "disk", "layout", "image", "check", "grow", "identity", "loader", "installed", "kexec"]
     state: Literal["begun", "done", "failed"]
     detail: Line = ""
     percent: Annotated[int, Field(ge=0, le=100)] | None = None

@@ -19,6 +19,7 @@ from crowbar_provisioner.burning import pages as burning
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUSED
 from crowbar_provisioner.confirming import confirmed, its_name
 from crowbar_provisioner.consoles import keeping
+from crowbar_provisioner.describing import LAYOUTS
 from crowbar_provisioner.erasing import pages as erasing
 from crowbar_provisioner.installed import INSTALL
 from crowbar_provisioner.listings import MACHINES, RULES
@@ -138,13 +139,15 @@ def decide(machine: int, verb: str) -> Answer:
 @pages.post("/machines/<int:machine>/install")
 @requires("operator")
 def install(machine: int) -> Answer:
-    said = {name: request.form.get(name, "") for name in ("os", "disk", "layout")}
+    said = {name: request.form.get(name, "") for name in ("os", "disk", "layout", "second_disk")}
     wish: dict[str, Any] = {name: value for name, value in said.items() if value}
     if request.form.get("then") == "kexec":
         wish["kexec"] = True
 
     def order() -> None:
         confirmed(machine)
+        if ("second_disk" in wish) != (said["layout"] == "raid1"):
+            raise BadInput("The layout raid1, and no other, takes a second disk, which is erased too: say which.")
         ordering.order(machine, INSTALL, wish)
 
     return act(order, "It is being installed.", f"/machines/{machine}")
@@ -176,7 +179,11 @@ def _installing(one: Mapping[str, Any], found: Mapping[str, Any]) -> Form | None
                 name="disk", label="Disk, which is erased",
                 choices=tuple((str(each["name"]), disks.described(each)) for each in suitable),
             ),
-            Input(name="layout", label="Layout", value="flat", choices=(("flat", "flat"), ("lvm", "lvm"))),
+            Input(name="layout", label="Layout", value="flat", choices=tuple((each, each) for each in LAYOUTS)),
+            Input(
+                name="second_disk", label="With raid1 the second disk, which is erased", value="",
+                choices=(("", "none"), *((str(each["name"]), disks.described(each)) for each in suitable)),
+            ),
             Input(
                 name="then", label="Then it is started", value="",
                 choices=(("", "by its firmware"), ("kexec", "by kexec, without the firmware's self-test")),
@@ -230,9 +237,7 @@ def one_os(os: str) -> Response:
         "crowbar_provisioner/os.html", title=found.title, one=_shown_os(found), ways=WAYS, said=found.said,
         files=[(name, disks.sized(file.size), file.sha256) for name, file in found.tree.files.items()]
         if found.tree
-        else [(found.image.file, disks.sized(found.image.size), found.image.sha256)]
-        if found.image
-        else [],
+        else [(each.file, disks.sized(each.size), each.sha256) for each in found.images],
     )  # fmt: skip
 
 

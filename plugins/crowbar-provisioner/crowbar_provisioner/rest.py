@@ -189,7 +189,9 @@ def shown(one: catalogue.Os) -> dict[str, Any]:
         "image": image.file if image else "", "sha256": of.sha256 if of else "", "size": of.size if of else 0,
         "disk_size": one.disk_size, "layouts": list(one.layouts), "described_by": one.by,
         "made_at": one.made.isoformat() if one.made else None, "mirror": (tree.mirror or "") if tree else "",
-        "files": {name: file.model_dump() for name, file in tree.files.items()} if tree else {},
+        "files": {name: file.model_dump() for name, file in tree.files.items()}
+        if tree
+        else {each.file: {"sha256": each.sha256, "size": each.size} for each in one.images},
     }  # fmt: skip
 
 

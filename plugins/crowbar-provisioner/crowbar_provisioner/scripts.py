@@ -18,7 +18,7 @@ _ARGUMENT = re.compile(r"[A-Za-z0-9_.-]{1,64}(?:=[A-Za-z0-9_.,:/@+-]{1,200})?")
 _WORD = re.compile(r"[A-Za-z0-9_.,:;/@+=\[\]-]{1,400}")
 _BELOW = re.compile(r"[A-Za-z0-9._+~/-]{1,200}")
 _OURS = ("crowbar.", "initrd", "init=", "rdinit", "root=", "BOOT_IMAGE")
-KERNEL, INITRD = "vmlinuz", "initrd.img"
+KERNEL, INITRD, TOOLS = "vmlinuz", "initrd.img", "tools.img"
 _PAUSE, _LONGEST_PAUSE = 2, 30
 """Seconds before whoever gives no script is asked again."""
 

@@ -160,8 +160,12 @@ def test_both_images_are_made_by_the_role(site: Site, monkeypatch: pytest.Monkey
     assert site.bed.state(making.IMAGES_ROLE, NODE) == "ACTIVE", site.bed.log(making.IMAGES_ROLE, NODE)
     with site.bed.serving():
         assert [one.problem for one in catalogue.all_of(site.root) if one.name == "debian-12"] == [""]
-    assert {one.name for one in (site.root / "sledgehammer").iterdir()} == {"vmlinuz", "initrd.img", "SHA256SUMS"}
-    assert {one.name for one in (site.root / "images").iterdir()} == {"debian-12.raw", "debian-12.json"}
+    assert {one.name for one in (site.root / "sledgehammer").iterdir()} == {
+        "vmlinuz", "initrd.img", "tools.img", "SHA256SUMS",
+    }  # fmt: skip
+    assert {one.name for one in (site.root / "images").iterdir()} == {
+        "debian-12.raw", "debian-12.tar.zst", "debian-12.json",
+    }  # fmt: skip
 
 
 def _is_gone(pid: int) -> bool:

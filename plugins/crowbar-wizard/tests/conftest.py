@@ -16,8 +16,26 @@ from pathlib import Path
 import pytest
 from crowbar_lab import server
 from crowbar_lab.lab import Lab
+from crowbar_provisioner.images import build as images
+from crowbar_provisioner.sledgehammer import build
 
 from crowbar_core.client import Client, Target
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the boot service serves: the discovery image, made of packages."""
+    root = tmp_path_factory.mktemp("files")
+    (root / "sledgehammer").mkdir()
+    build.build(root / "sledgehammer", kernel="cloud", cache=Path(".cache/packages").absolute())
+    return root
+
+
+@pytest.fixture(scope="session")
+def with_image(files: Path) -> Path:
+    """And the image of Debian, with its tarball."""
+    images.build(files / "images", kernel="cloud")
+    return files
 
 
 @dataclass

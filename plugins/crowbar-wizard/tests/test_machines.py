@@ -13,8 +13,6 @@ import yaml
 from crowbar_lab.vm_plan import BMC_PASSWORD, BMC_USER
 from crowbar_lab.vms import LabVm
 from crowbar_provisioner.claims import uuid_of
-from crowbar_provisioner.images import build as images
-from crowbar_provisioner.sledgehammer import build
 
 from .conftest import Place, place_in
 
@@ -24,22 +22,6 @@ MANAGED_CPU, INSTALLED_CPU = 40.0, 110.0
 """Seconds of QEMU's processor time since power-on. On a host with other work 11 to 30, and 52 (BIOS), 47 (BIOS with a
 BMC, which has it boot from its disk), 60 (UEFI with one) and 86 (UEFI over IPv6 alone)."""
 BOOT_SECONDS = 900.0  # of a busy host; an idle one takes a tenth of it
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the boot service serves: the discovery image, made of packages."""
-    root = tmp_path_factory.mktemp("files")
-    (root / "sledgehammer").mkdir()
-    build.build(root / "sledgehammer", kernel="cloud", cache=Path(".cache/packages").absolute())
-    return root
-
-
-@pytest.fixture(scope="module")
-def with_image(files: Path) -> Path:
-    """And the image of Debian."""
-    images.build(files / "images", kernel="cloud")
-    return files
 
 
 @pytest.mark.parametrize("firmware, bmc", [("bios", False), ("bios", True), ("uefi", True)])

@@ -7,10 +7,10 @@ from werkzeug.wrappers import Request, Response
 from crowbar_core import cluster
 from crowbar_provisioner.boot.answers import NotHere, boot_of
 from crowbar_provisioner.boot.files import opened, sent
-from crowbar_provisioner.scripts import INITRD, KERNEL
+from crowbar_provisioner.scripts import INITRD, KERNEL, TOOLS
 from crowbar_provisioner.settings import Settings
 
-FILES = (KERNEL, INITRD)
+FILES = (KERNEL, INITRD, TOOLS)
 
 
 def give(request: Request, token: str, name: str) -> Response:

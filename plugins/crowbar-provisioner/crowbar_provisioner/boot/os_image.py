@@ -45,10 +45,10 @@ def _asked(request: Request, name: str) -> tuple[FileIO, str]:
     if found is None or not found.to_write or found.image.get("file") != name:
         raise NotHere("No installation of this machine asks for this image.")
     root = cluster().settings(Settings).root
-    there = catalogue.get(root, found.os).image
-    if there is None or there.sha256 != found.image["sha256"]:
+    there = [one.sha256 for one in catalogue.get(root, found.os).images if one.file == name]
+    if there != [found.image["sha256"]]:
         raise Refused(f"The image {name} is another one than when this installation began: begin it again.")
-    return opened(root, "images", name), there.sha256
+    return opened(root, "images", name), there[0]
 
 
 def _part(request: Request) -> tuple[int, int | None]:

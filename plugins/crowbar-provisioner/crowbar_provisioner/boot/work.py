@@ -71,7 +71,9 @@ def to_erase(disks: Sequence[Erasure]) -> Mapping[str, Any]:
     }  # fmt: skip
 
 
-_OF_IMAGE = ("format", "sha256", "blake2b", "xxh64", "size", "disk_size", "root_partition", "root_fs")
+_OF_IMAGE = (
+    "format", "sha256", "blake2b", "xxh64", "size", "disk_size", "content_size", "root_partition", "root_fs",
+)  # fmt: skip
 
 
 def work_of(boot: Boot, machine: Machine, install: Install, *, base: str) -> Mapping[str, Any] | None:
@@ -92,6 +94,7 @@ def work_of(boot: Boot, machine: Machine, install: Install, *, base: str) -> Map
         "hostname": machine.node.partition(".")[0],
         "fqdn": machine.node,
         "disk": dict(install.disk),
+        "layout": install.image.get("layout", "flat"),
         "image": {"url": f"{base}/v1/images/{install.image['file']}", **image},
         "authorized_keys": [public_key(), *install.image.get("keys", ())],
         "network": {"dhcp": True},

@@ -1,4 +1,5 @@
-"""Makes an image of Debian 12: a whole disk with GPT, both boot loaders and one root file system, of packages.
+"""Makes an image of Debian 12: a whole disk with GPT, both boot loaders and one root file system, of packages; and
+beside it the tarball, for layouts that are made on the machine.
 
 No loop device and no mount of the disk is needed: mmdebstrap makes the tree, mke2fs the file system of it, mtools the
 EFI partition, grub-mkimage the boot loaders, and their places on the disk are written here. On the node the last
@@ -17,11 +18,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from crowbar_provisioner.images import tarball
 from crowbar_provisioner.sledgehammer.packages import BuildError, making, put, run
 
 PREFIX = "crowbar-image-"
 """Of the directory in which one is made, beside where it will lie."""
-OS, SUITE = "debian-12", "bookworm"
+OS, SUITE, TITLE = "debian-12", "bookworm", "Debian 12"
 KERNELS = {"cloud": "linux-image-cloud-amd64", "full": "linux-image-amd64"}
 PACKAGES = (
     "systemd-sysv", "udev", "openssh-server", "iproute2", "iputils-ping", "initramfs-tools",
@@ -29,10 +31,12 @@ PACKAGES = (
 )  # fmt: skip
 TOOLS = {
     "mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "sfdisk": "fdisk", "mkfs.vfat": "dosfstools", "mcopy": "mtools",
-    "grub-mkimage": "grub-common", "xxhsum": "xxhash",
+    "grub-mkimage": "grub-common", "xxhsum": "xxhash", "zstd": "zstd",
 }  # fmt: skip
 LOADERS = {"i386-pc": "grub-pc-bin", "x86_64-efi": "grub-efi-amd64-bin"}
 SECTOR, MIB = 512, 1 << 20
+TABLE = 0x1B8
+"""Where in its first sector the disk's signature begins, and its table."""
 ESP_MIB, SPARE_MIB = 8, 24
 GRUB = Path("/usr/lib/grub")
 GRUB_MODULES = (
@@ -93,12 +97,15 @@ start={esp}, size={esp_size}, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name=es
 start={root}, size={root_size}, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, name=root
 """
 ROOT_PARTITION = 3
+WHEN = 1686355200
+"""The day on which that release came: files of the tarball are not younger, whenever it is made."""
+ENVIRONMENT = {"SOURCE_DATE_EPOCH": str(WHEN)}
 
 
 def build(place: Path, *, kernel: str) -> Path:
-    """Make ``debian-12.raw`` and, last, ``debian-12.json`` in the directory ``place``. ``kernel`` is one of
-    ``KERNELS``: cloud knows virtual machines alone. Takes root, some 70 CPU seconds and 1.5 GiB in ``place`` meanwhile.
-    ``BuildError`` says what is missing.
+    """Make ``debian-12.raw``, ``debian-12.tar.zst`` and, last, ``debian-12.json`` in the directory ``place``.
+    ``kernel`` is one of ``KERNELS``: cloud knows virtual machines alone. Takes root, some 100 CPU seconds and 2 GiB
+    in ``place`` meanwhile. ``BuildError`` says what is missing.
     """
     check_tools()
     with making(place):
@@ -110,13 +117,15 @@ def _built(place: Path, kernel: str) -> Path:
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as directory:
         work = Path(directory)
         tree = work / "tree"
-        _make_tree(tree, kernel)
+        version = _make_tree(tree, kernel)
         root_mib = _make_root(tree, work)
-        _make_loaders(work)
+        _make_loaders(work, "/boot/grub", GRUB_MODULES, EARLY)
         disk = work / "disk.raw"
         _make_disk(disk, work, root_mib)
-        said = _described(disk)
+        packed = work / f"{OS}.tar.zst"
+        said = {**_described(disk), "tarball": {"os": OS, **_make_tarball(tree, work, version, packed)}}
         disk.rename(place / f"{OS}.raw")
+        packed.rename(place / packed.name)
     put(place, {f"{OS}.json": (json.dumps(said, indent=1) + "\n").encode()})
     return place / f"{OS}.raw"
 
@@ -138,14 +147,15 @@ def sources() -> list[str]:
     return found
 
 
-def _make_tree(tree: Path, kernel: str) -> None:
+def _make_tree(tree: Path, kernel: str) -> str:
+    """Returns the version of its kernel."""
     packages = (KERNELS[kernel], *PACKAGES)
     run([
         "mmdebstrap", "--mode=root", "--quiet", "--variant=minbase", f"--include={','.join(packages)}",
         "--aptopt=APT::Install-Recommends \"false\"", "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
         SUITE, str(tree), *sources(),
-    ])  # fmt: skip
+    ], more=ENVIRONMENT)  # fmt: skip
     for name, text in FILES.items():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text(text)
@@ -167,7 +177,8 @@ def _make_tree(tree: Path, kernel: str) -> None:
     version = _version(tree)
     _make_initrd(tree, version, EARLY_DRIVERS[kernel])
     (tree / "boot/grub").mkdir(exist_ok=True)
-    (tree / "boot/grub/grub.cfg").write_text(MENU.format(title="Debian 12", kernel=version))
+    (tree / "boot/grub/grub.cfg").write_text(MENU.format(title=TITLE, kernel=version))
+    return version
 
 
 def _make_initrd(tree: Path, version: str, drivers: Sequence[str]) -> None:
@@ -179,7 +190,7 @@ def _make_initrd(tree: Path, version: str, drivers: Sequence[str]) -> None:
         hook = directory / "hooks/crowbar"
         hook.write_text(DRIVERS.format(drivers=" ".join(drivers)))
         hook.chmod(0o755)
-    run(["chroot", str(tree), "update-initramfs", "-u", "-k", version])
+    run(["chroot", str(tree), "update-initramfs", "-u", "-k", version], more=ENVIRONMENT)
 
 
 def _version(tree: Path) -> str:
@@ -201,20 +212,46 @@ def _make_root(tree: Path, work: Path) -> int:
     return size
 
 
-def _make_loaders(work: Path) -> None:
-    """One core image for each firmware, which finds the root by its label; and the EFI partition."""
-    (work / "early.cfg").write_text(EARLY)
+def _make_loaders(work: Path, prefix: str, modules: Sequence[str], early: str = "") -> None:
+    """One core image for each firmware, which does what ``early`` says, or else what stands at ``prefix``; and the EFI
+    partition.
+    """
+    (work / "early.cfg").write_text(early)
+    first = ("-c", str(work / "early.cfg")) if early else ()
     for kind, name, more in (
         ("i386-pc", "core.img", ("biosdisk",)), ("x86_64-efi", "bootx64.efi", ("efi_gop",)),
     ):  # fmt: skip
-        run(["grub-mkimage", "-O", kind, "-p", "/boot/grub", "-c", str(work / "early.cfg"), "-o", str(work / name),
-             *more, *GRUB_MODULES])  # fmt: skip
+        run(["grub-mkimage", "-O", kind, "-p", prefix, *first, "-o", str(work / name), *more, *modules])  # fmt: skip
     esp = work / "esp"
     with esp.open("wb") as made:
         made.truncate(ESP_MIB * MIB)
-    run(["mkfs.vfat", "-n", "ESP", str(esp)])
-    run(["mmd", "-i", str(esp), "::EFI", "::EFI/BOOT"])
-    run(["mcopy", "-i", str(esp), str(work / "bootx64.efi"), "::EFI/BOOT/BOOTX64.EFI"])
+    run(["mkfs.vfat", "--invariant", "-n", "ESP", str(esp)])
+    run(["mmd", "-i", str(esp), "::EFI", "::EFI/BOOT"], more=ENVIRONMENT)
+    run(["mcopy", "-i", str(esp), str(work / "bootx64.efi"), "::EFI/BOOT/BOOTX64.EFI"], more=ENVIRONMENT)
+
+
+def _boot_sectors(work: Path) -> tuple[bytes, bytes]:
+    """What the firmware loads from the first sector of a disk, and from its second MiB on."""
+    boot = bytearray((GRUB / "i386-pc/boot.img").read_bytes()[:SECTOR])
+    core = bytearray((work / "core.img").read_bytes())
+    if len(core) > MIB:
+        raise BuildError(f"GRUB's core image has {len(core)} bytes, and its partition {MIB}.")
+    struct.pack_into("<Q", boot, 0x5C, MIB // SECTOR)  # where the core image begins
+    boot[0x66:0x68] = b"\x90\x90"  # the firmware's drive number is trusted, as on any hard disk
+    struct.pack_into("<Q", core, 0x1F4, MIB // SECTOR + 1)  # where its second sector is
+    return bytes(boot[:TABLE]), bytes(core)
+
+
+def _make_tarball(tree: Path, work: Path, version: str, packed: Path) -> Mapping[str, Any]:
+    tarball.add_packages(tree, work, version, title=TITLE, environment=ENVIRONMENT)
+    _make_loaders(work, tarball.PREFIX, (*GRUB_MODULES, *tarball.GRUB_MORE))
+    boot, core = _boot_sectors(work)
+    place = tree / tarball.LOADERS
+    place.mkdir()
+    (place / "boot.img").write_bytes(boot)
+    (place / "core.img").write_bytes(core)
+    shutil.copy(work / "esp", place / "esp.img")
+    return tarball.pack(tree, packed, when=WHEN)
 
 
 def _make_disk(disk: Path, work: Path, root_mib: int) -> None:
@@ -225,15 +262,8 @@ def _make_disk(disk: Path, work: Path, root_mib: int) -> None:
         bios=mib, mib=mib, esp=2 * mib, esp_size=ESP_MIB * mib, root=(2 + ESP_MIB) * mib, root_size=root_mib * mib
     )
     run(["sfdisk", "-q", str(disk)], given=layout.encode())
-    boot = bytearray((GRUB / "i386-pc/boot.img").read_bytes()[:SECTOR])
-    core = bytearray((work / "core.img").read_bytes())
-    if len(core) > MIB:
-        raise BuildError(f"GRUB's core image has {len(core)} bytes, and its partition {MIB}.")
+    boot, core = _boot_sectors(work)
     with disk.open("r+b") as made:
-        boot[0x1B8:] = made.read(SECTOR)[0x1B8:]  # the disk's signature and table stay
-        struct.pack_into("<Q", boot, 0x5C, mib)  # where the core image begins
-        boot[0x66:0x68] = b"\x90\x90"  # the firmware's drive number is trusted, as on any hard disk
-        struct.pack_into("<Q", core, 0x1F4, mib + 1)  # where its second sector is
         made.seek(0)
         made.write(boot)
         made.seek(MIB)

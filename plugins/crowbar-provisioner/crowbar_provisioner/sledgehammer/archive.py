@@ -10,9 +10,9 @@ DEVICES = {"dev/console": (0o600, 5, 1), "dev/null": (0o666, 1, 3)}
 """What must be there before the kernel mounts anything: mode, major and minor number."""
 
 
-def pack(root: Path, modes: Mapping[str, int] | None = None) -> bytes:
+def pack(root: Path, modes: Mapping[str, int] | None = None, *, devices: bool = True) -> bytes:
     """All below ``root``, in order of names, as root's and without times. ``modes`` are those of some files; others are
-    0755 if somebody may run them, and 0644 if not.
+    0755 if somebody may run them, and 0644 if not. ``devices``: with ``DEVICES``.
     """
     entries: dict[str, bytes] = {}
     number = 0
@@ -28,7 +28,7 @@ def pack(root: Path, modes: Mapping[str, int] | None = None) -> bytes:
             usual = 0o755 if found.st_mode & 0o111 else 0o644
             mode, content = stat.S_IFREG | (modes or {}).get(name, usual), path.read_bytes()
         entries[name] = _entry(number, name, mode, content)
-    for name, (permissions, major, minor) in DEVICES.items():
+    for name, (permissions, major, minor) in DEVICES.items() if devices else ():
         number += 1
         entries[name] = _entry(number, name, stat.S_IFCHR | permissions, b"", device=(major, minor))
     return b"".join(entries[name] for name in sorted(entries)) + _entry(0, "TRAILER!!!", 0, b"")

@@ -1,4 +1,5 @@
-"""Makes the discovery image: ``vmlinuz`` and ``initrd.img``, and ``SHA256SUMS`` beside them.
+"""Makes the discovery image: ``vmlinuz`` and ``initrd.img``, and ``SHA256SUMS`` beside them; and ``tools.img``,
+which it fetches when disks are to have LVM or RAID.
 
 The initial RAM disk is the whole system: busybox, an SSH server, a DHCP client and what an installation takes, with
 their libraries and the drivers of one kernel. All of it comes from Debian's packages but the scripts in ``root``.
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from crowbar_provisioner.scripts import TOOLS as TOOLS_FILE
 from crowbar_provisioner.sledgehammer.archive import pack
 from crowbar_provisioner.sledgehammer.elf import needed
 from crowbar_provisioner.sledgehammer.packages import BuildError, fetch, making, put, real_kernel, run, unpack
@@ -30,6 +32,9 @@ PACKAGES = (
     "fdisk",
     "jq",
     "kexec-tools",
+    "dmsetup",
+    "lvm2",
+    "mdadm",
     "memtester",
     "util-linux",
     "xxhash",
@@ -63,6 +68,8 @@ PROGRAMS = (
 )
 OF_SOME = ("sbin/hdparm", "usr/bin/ipmitool", "usr/bin/stress-ng", "usr/sbin/nvme", "usr/sbin/smartctl")
 """Programs that the packages of some kernels bring."""
+TOOLS = ("sbin/dmsetup", "sbin/lvm", "sbin/mdadm")
+"""Programs that are wanted for some layouts of disks alone: they come then, in an archive of their own."""
 LIBRARIES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64", "usr/lib")
 MODULES = (
     *("virtio_net", "virtio_blk", "virtio_scsi", "virtio_pci", "virtio_rng", "nvme", "sd_mod", "button", "evdev"),
@@ -91,6 +98,12 @@ ETC = {
     "etc/resolv.conf": "",
     "etc/hostname": "sledgehammer\n",
 }
+LVM = """# Nobody but this system's own shell makes devices here: there is no udev.
+devices { obtain_device_list_from_udev=0 external_device_info_source="none" use_devicesfile=0 }
+activation { udev_sync=0 udev_rules=0 monitoring=0 }
+backup { backup=0 archive=0 }
+global { use_lvmpolld=0 }
+"""
 MODES = {"root": 0o700, "etc/shadow": 0o600, "tmp": 0o1777}
 
 
@@ -123,12 +136,30 @@ def _made(place: Path, kernel: str, cache: Path) -> Image:
         _add_modules(tree, root, version, whole=kernel == "full")
         made = {
             "vmlinuz": (tree / "boot" / f"vmlinuz-{version}").read_bytes(),
-            "initrd.img": run(["zstd", "-q", "-T1", "-15"], given=pack(root, MODES)),
+            "initrd.img": _packed(root),
         }
+        more = Path(directory) / "tools"
+        _make_tools(tree, root, more)
+        made[TOOLS_FILE] = _packed(more, devices=False)
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in made.items()}
     made["SHA256SUMS"] = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
     put(place, made)
     return Image(place=place, kernel=version, sums=sums)
+
+
+def _packed(root: Path, *, devices: bool = True) -> bytes:
+    return run(["zstd", "-q", "-T1", "-15"], given=pack(root, MODES, devices=devices))
+
+
+def _make_tools(tree: Path, root: Path, more: Path) -> None:
+    """What is not in ``root`` already."""
+    (more / "bin").mkdir(parents=True)
+    programs = [more / "bin" / Path(one).name for one in TOOLS]
+    for name, program in zip(TOOLS, programs, strict=True):
+        shutil.copy(tree / name, program)
+    (more / "etc/lvm").mkdir(parents=True)
+    (more / "etc/lvm/lvm.conf").write_text(LVM)
+    _add_libraries(tree, more, programs, there=root)
 
 
 def _make_root(tree: Path, root: Path) -> None:
@@ -147,6 +178,7 @@ def _make_root(tree: Path, root: Path) -> None:
         target.unlink(missing_ok=True)
         shutil.copy(tree / program, target)
     (root / "bin/mkfs.ext4").symlink_to("mke2fs")
+    (root / "sbin/modprobe").symlink_to("../bin/modprobe")  # where the kernel looks for it
     shutil.copy(tree / "etc/mke2fs.conf", root / "etc")
     _add_libraries(tree, root, [root / "bin/busybox", *(root / "bin" / Path(one).name for one in wanted)])
     if (firmware := tree / "lib/firmware").is_dir():
@@ -162,7 +194,8 @@ def _make_root(tree: Path, root: Path) -> None:
 HOOKS = "usr/lib/dhcpcd/dhcpcd-run-hooks"
 
 
-def _add_libraries(tree: Path, root: Path, programs: Iterable[Path]) -> None:
+def _add_libraries(tree: Path, root: Path, programs: Iterable[Path], *, there: Path | None = None) -> None:
+    """Those that are ``there`` are not added."""
     waiting, seen = [name for program in programs for name in needed(program)], set[str]()
     while waiting:
         name = waiting.pop()
@@ -170,7 +203,10 @@ def _add_libraries(tree: Path, root: Path, programs: Iterable[Path]) -> None:
             continue
         seen.add(name)
         found = _library(tree, name)
-        target = root / (name.lstrip("/") if name.startswith("/") else f"lib/x86_64-linux-gnu/{name}")
+        place = name.lstrip("/") if name.startswith("/") else f"lib/x86_64-linux-gnu/{name}"
+        if there is not None and (there / place).exists():
+            continue
+        target = root / place
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(found, target)
         waiting += needed(found)

@@ -6,6 +6,7 @@ What this host has installed does not matter, and nothing of it changes: apt-get
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import subprocess
 import tempfile
@@ -52,11 +53,15 @@ def put(place: Path, files: Mapping[str, bytes]) -> None:
             path.unlink(missing_ok=True)
 
 
-def run(line: Sequence[str], *, cwd: Path | None = None, given: bytes | None = None) -> bytes:
-    """Run a program and return what it printed. ``BuildError`` has its last words, or names what is missing."""
+def run(
+    line: Sequence[str], *, cwd: Path | None = None, given: bytes | None = None, more: Mapping[str, str] | None = None
+) -> bytes:
+    """Run a program, with ``more`` in its environment, and return what it printed. ``BuildError`` has its last words,
+    or names what is missing.
+    """
     if shutil.which(line[0]) is None:
         raise BuildError(f"The program {line[0]} is missing: images are built on Debian, with its tools installed.")
-    done = subprocess.run(line, cwd=cwd, input=given, capture_output=True)
+    done = subprocess.run(line, cwd=cwd, input=given, capture_output=True, env={**os.environ, **(more or {})})
     if done.returncode != 0:
         said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
         # Of apt's complaints the first is the reason, and those after it follow from it.
@@ -65,15 +70,15 @@ def run(line: Sequence[str], *, cwd: Path | None = None, given: bytes | None = N
     return done.stdout
 
 
-def fetch(names: Sequence[str], place: Path, *, alone: Sequence[str] = ()) -> list[Path]:
+def fetch(names: Sequence[str], place: Path, *, alone: Sequence[str] = (), installed: Path | None = None) -> list[Path]:
     """Packages and what they depend on, and those of ``alone`` without that; sorted by name. ``place`` keeps them, so
-    that the next time only what is new is fetched.
+    that the next time only what is new is fetched. ``installed``: dpkg's list of what is there already; none: nothing.
     """
     archives, nothing, status = place / "archives", place / "nothing", place / "status"
     for directory in (archives, nothing):
         (directory / "partial").mkdir(parents=True, exist_ok=True)
     status.touch()
-    options = ["-q", "-y", "-o", f"Dir::State::status={status}", "-o", "APT::Install-Recommends=false"]
+    options = ["-q", "-y", "-o", f"Dir::State::status={installed or status}", "-o", "APT::Install-Recommends=false"]
     options += ["-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root"]
     # apt-get names only what it would fetch: asked with an empty cache, it names all.
     listed = run(["apt-get", *options, "-o", f"Dir::Cache::archives={nothing}/", "--print-uris", "install", *names])

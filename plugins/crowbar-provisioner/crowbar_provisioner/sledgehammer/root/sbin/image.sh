@@ -70,7 +70,7 @@ pieces() { # one that does not come whole is asked for again
         count=$((size - written))
         [ $count -le $PIECE ] || count=$PIECE
         if fetch $written $count >"$notes/piece" && [ "$(stat -c %s "$notes/piece")" = $count ]; then
-            cat "$notes/piece"
+            cat "$notes/piece" || return 1
             written=$((written + count)) pause=1
             read -r up _ </proc/uptime
             since=${up%.*}
