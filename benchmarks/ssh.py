@@ -4,9 +4,10 @@ pyinfra, hussh and a bare asyncssh loop.
 The nodes are a lab's, each with an sshd of its own; every side works from inside the lab's network, in a fresh process,
 with no connection open, and knows the host keys. After each turn the nodes are asked whether every script was done,
 once and in order. Crowbar's side is measured from the commit of a deployment until all is ACTIVE, once with one role of
-ten scripts and once with ten roles of one script. Ansible's is the whole command; the time to import a library counts
-for nobody else. Run it with ``./dev bench ssh`` (``--quick``: 30 nodes, one round; ``--without ansible``: minutes
-instead of half an hour; ``--rtt 5``: with so many milliseconds of round-trip time, where the kernel has netem).
+ten scripts and once with ten roles of one script; that there are nodes, its barclamps have heard before. Ansible's is
+the whole command; the time to import a library counts for nobody else. Run it with ``./dev bench ssh`` (``--quick``: 30
+nodes, one round; ``--without ansible``: minutes instead of half an hour; ``--rtt 5``: with so many milliseconds of
+round-trip time, where the kernel has netem).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import orjson
@@ -11,9 +12,11 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     String,
+    Subquery,
     Table,
     Text,
     TypeDecorator,
+    Update,
     bindparam,
     cast,
     column,
@@ -23,7 +26,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Session
 
 from crowbar_core.store.db import Store
@@ -92,21 +95,35 @@ def _from_text(into: Table, names: Sequence[str], types: Mapping[str, Any]) -> A
     return insert(into).from_select(list(names), select(*found), include_defaults=False)
 
 
-def set_json(session: Session, store: Store, of: Table, name: str, values: Mapping[int, Any]) -> None:
-    """Write a JSON column of many rows: id -> its new value."""
-    if not values:
-        return
-    ids, texts = list(values), [orjson.dumps(value).decode() for value in values.values()]
-    if not store.postgresql:
-        session.connection().execute(
-            update(of).where(of.c.id == bindparam("row_id")).values({name: bindparam("row_value")}),
-            [{"row_id": ref, "row_value": value} for ref, value in values.items()],
-        )
-        return
+def set_json(
+    session: Session, store: Store, of: Table, name: str, values: Mapping[int, Mapping[str, Any]]
+) -> None:
+    """Write a JSON column of many rows: id -> its new value, an object."""
+    if values:
+        session.execute(_set_json(of, name, store.postgresql), objects_of(store, values))
+
+
+@cache
+def _set_json(of: Table, name: str, postgresql: bool) -> Update:
+    given = objects(postgresql=postgresql)
+    return update(of).where(of.c.id == given.c.id).values({name: given.c.object})
+
+
+def objects(*, postgresql: bool) -> Subquery:
+    """(id, object) of what ``objects_of`` gives as the parameters of a statement."""
+    if not postgresql:
+        each = func.json_each(bindparam("objects")).table_valued("key", "value")
+        return select(cast(each.c.key, Integer).label("id"), each.c.value.label("object")).subquery()
     given = (
-        func.unnest(bindparam("ids", ids, type_=ARRAY(Integer)), bindparam("texts", texts, type_=ARRAY(Text)))
+        func.unnest(bindparam("object_ids", type_=ARRAY(Integer)), bindparam("objects", type_=ARRAY(Text)))
         .table_valued(column("id", Integer), column("text", Text))
         .render_derived()
     )
-    chosen = select(given.c.id, given.c.text).subquery()
-    session.execute(update(of).where(of.c.id == chosen.c.id).values({name: cast(chosen.c.text, of.c[name].type)}))
+    return select(given.c.id, cast(given.c.text, JSONB).label("object")).subquery()
+
+
+def objects_of(store: Store, values: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """The parameters for ``objects``: id -> its object."""
+    if not store.postgresql:
+        return {"objects": orjson.dumps(dict(values), option=orjson.OPT_NON_STR_KEYS).decode()}
+    return {"object_ids": list(values), "objects": [orjson.dumps(value).decode() for value in values.values()]}

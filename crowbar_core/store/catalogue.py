@@ -12,6 +12,7 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import State
+from crowbar_core.store.db import Reader
 from crowbar_core.store.listing import lines
 from crowbar_core.store.listings.catalogue import ATTRIBS, BARCLAMPS, JIGS, ROLES
 from crowbar_core.store.listings.people import TOKENS, USERS
@@ -33,7 +34,7 @@ _barclamps, _jigs, _roles, _attribs = table(BarclampRow), table(JigRow), table(R
 _users = table(User)
 
 
-def cluster_id(session: Session) -> str:
+def cluster_id(session: Reader) -> str:
     """What tells this installation from every other one."""
     return session.scalars(select(Meta.value).where(Meta.key == "cluster_id")).one()
 

@@ -5,7 +5,7 @@ moved elsewhere.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -32,12 +32,12 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.states import OPEN_RUN_STATES, RunState, State
+from crowbar_core.store.bulk import objects, objects_of
 from crowbar_core.store.db import Store, ids_named
 from crowbar_core.store.flags import flag
 from crowbar_core.store.models import (
     OPEN_RUNS,
     RUNNABLE_INDEX,
-    Data,
     Deployment,
     Edge,
     Node,
@@ -48,6 +48,7 @@ from crowbar_core.store.models import (
     UtcDateTime,
     table,
 )
+from crowbar_core.store.open_runs import Offered
 
 nodes, roles, deployments = table(Node), table(RoleRow), table(Deployment)
 node_roles, runs, run_logs, edges = table(NodeRole), table(Run), table(RunLog), table(Edge)
@@ -60,7 +61,7 @@ _INDEXED: ColumnElement[bool] = literal_column(
 
 @dataclass(frozen=True, slots=True)
 class Runnable:
-    """A noderole that may run now: the first of its node."""
+    """A noderole that may run now: the first of its node. With what the run that is made for it is carried out by."""
 
     id: int
     node_id: int
@@ -68,10 +69,28 @@ class Runnable:
     deployment_id: int
     state: int
     done: bool
+    halfway: bool
     attempts: int
+    goes_back: bool
+    once: str
     role: str
     destructive: bool
-    halfway: bool
+    jig: str
+    max_attempts: int
+    on_change: str
+    timeout: float
+    deployment: str
+
+    def offered(self, run_id: int) -> Offered:
+        """The run that has just been made for it, which is no refresh."""
+        return Offered(
+            id=run_id, node_role_id=self.id, node_id=self.node_id, state=str(RunState.QUEUED), refresh=False,
+            pending=False, worker="", taken=0, step=None, woken=False, role_id=self.role_id, role=self.role,
+            jig=self.jig, node_role_state=State.TRANSITION, rerun=False, attempts=self.attempts + 1,
+            max_attempts=self.max_attempts, destructive=self.destructive, on_change=self.on_change,
+            goes_back=self.goes_back, teardown=False, timeout=self.timeout, once=self.once,
+            deployment=self.deployment,
+        )  # fmt: skip
 
 
 _NOW: ColumnElement[datetime] = bindparam("now", type_=UtcDateTime())
@@ -124,13 +143,18 @@ def _first_runnable(postgresql: bool) -> Select[Any]:
     ranked = (
         _RUNNABLE.add_columns(
             node_roles.c.id, node_roles.c.cohort, node_roles.c.role_id, node_roles.c.deployment_id, node_roles.c.state,
-            node_roles.c.done, node_roles.c.halfway, node_roles.c.attempts, roles.c.name.label("role"),
-            roles.c.destructive, place.label("place"),
+            node_roles.c.done, node_roles.c.halfway, node_roles.c.attempts, node_roles.c.goes_back, node_roles.c.once,
+            roles.c.name.label("role"), roles.c.destructive, roles.c.jig_name.label("jig"), roles.c.max_attempts,
+            roles.c.on_change, roles.c.timeout, deployments.c.name.label("deployment"), place.label("place"),
         )
         .where(ids_named(node_roles.c.node_id, "node_ids", postgresql=postgresql))
         .subquery()
     )  # fmt: skip
-    return select(ranked).where(ranked.c.place == 1).order_by(ranked.c.cohort, ranked.c.id)
+    return (
+        select(*(ranked.c[one.name] for one in fields(Runnable)))
+        .where(ranked.c.place == 1)
+        .order_by(ranked.c.cohort, ranked.c.id)
+    )
 
 
 def ends_first(session: Session, node_role_id: int) -> Sequence[int]:
@@ -151,13 +175,7 @@ _ENDS_FIRST = _ends_first()
 def first_runnable(session: Session, store: Store, now: datetime, node_ids: Collection[int]) -> list[Runnable]:
     """For each of these nodes that has no open run: the first runnable noderole by (cohort, id)."""
     given = {"now": now, "node_ids": store.id_values(node_ids)}
-    rows = session.execute(_first_runnable(store.postgresql), given).all()
-    return [
-        Runnable(
-            r.id, r.node_id, r.role_id, r.deployment_id, r.state, r.done, r.attempts, r.role, r.destructive, r.halfway
-        )
-        for r in rows
-    ]  # fmt: skip
+    return [Runnable(*row) for row in session.execute(_first_runnable(store.postgresql), given)]
 
 
 def idle_nodes_with_work(session: Session, now: datetime, limit: int, *, delayed: bool = False) -> list[int]:
@@ -202,27 +220,21 @@ def make(
     """
     if not chosen:
         return {}
-    given = {"ids": store.id_values([one.id for one in chosen]), "now": now}
-    rows = session.execute(_make(store.postgresql), given).all()
-    run_ids = {row.node_role_id: row.id for row in rows}
-    with_input = [{"run": run_ids[ref], "data": tree} for ref, tree in inputs.items() if ref in run_ids]
-    if with_input:
-        session.connection().execute(
-            update(runs).where(runs.c.id == bindparam("run")).values(input=bindparam("data", type_=Data)), with_input
-        )
-    return run_ids
+    given = objects_of(store, {one.id: inputs.get(one.id, {}) for one in chosen})
+    return {row.node_role_id: row.id for row in session.execute(_make(store.postgresql), {**given, "now": now})}
 
 
 @cache
 def _make(postgresql: bool) -> Any:
+    """Built once: each run that is made needs it."""
     dialect_insert: Any = postgresql_insert if postgresql else sqlite_insert
+    inputs = objects(postgresql=postgresql)
     made = (
         select(
             node_roles.c.id, node_roles.c.node_id, literal(str(RunState.QUEUED)),
-            node_roles.c.state == int(State.ACTIVE),
-            node_roles.c.attempts + 1, literal({}, Data), _NOW, _NOW,
+            node_roles.c.state == int(State.ACTIVE), node_roles.c.attempts + 1, inputs.c.object, _NOW, _NOW,
         )
-        .where(ids_named(node_roles.c.id, "ids", postgresql=postgresql))
+        .join(inputs, inputs.c.id == node_roles.c.id)
         .order_by(node_roles.c.cohort, node_roles.c.id)
     )  # fmt: skip
     return (
@@ -251,25 +263,29 @@ def skip_numbers(session: Session, store: Store, count: int) -> int:
 
 
 def claim(
-    session: Session, store: Store, now: datetime, run_ids: Collection[int], worker: str, lease_seconds: float
-) -> dict[int, Any]:
+    session: Session, store: Store, now: datetime, run_ids: Collection[int], worker: str, lease_seconds: float, *,
+    fresh: bool = False,
+) -> dict[int, Any]:  # fmt: skip
     """Take queued runs for ``worker``, and those that were woken in their step: id -> (attempt, refresh, input,
-    overdue, taken, log_lines). Those that somebody else has, or that have ended, are not among the answer.
+    overdue, taken, log_lines). Those that somebody else has, or that have ended, are not among the answer; nor, where
+    only ``fresh`` ones are taken, those whose input has changed.
     """
     given = {
         "run_ids": store.id_values(run_ids), "by": worker, "now": now, "until": now + timedelta(seconds=lease_seconds),
     }  # fmt: skip
-    return {row.id: row for row in session.execute(_claim(store.postgresql), given)}
+    return {row.id: row for row in session.execute(_claim(store.postgresql, fresh), given)}
 
 
 @cache
-def _claim(postgresql: bool) -> Any:
+def _claim(postgresql: bool, fresh: bool) -> Any:
     """Built once: each run that begins asks it."""
+    stale = exists().where(node_roles.c.id == runs.c.node_role_id, node_roles.c.rerun)
     woken = and_(runs.c.state == str(RunState.RUNNING), runs.c.pending, runs.c.woken)
     return (
         update(runs)
         .where(
-            ids_named(runs.c.id, "run_ids", postgresql=postgresql), or_(runs.c.state == str(RunState.QUEUED), woken)
+            ids_named(runs.c.id, "run_ids", postgresql=postgresql), or_(runs.c.state == str(RunState.QUEUED), woken),
+            *((~stale,) if fresh else ()),
         )
         .values(
             state=str(RunState.RUNNING), worker=bindparam("by"), started_at=func.coalesce(runs.c.started_at, _NOW),

@@ -95,8 +95,8 @@ def _make_runs(turn: Turn, chosen: Sequence[Runnable]) -> None:
     inputs = run_inputs(turn.registry, turn.session, turn.store, [(one.id, one.node_id, one.role) for one in chosen])
     made = store_runs.make(turn.session, turn.store, turn.now, chosen, inputs)
     turn.queued.extend(made.values())
-    turn.made.update((made[one.id], one.role) for one in chosen if one.id in made)
     ordinary = [one for one in chosen if one.id in made and one.state == TODO]
+    turn.made.update((made[one.id], one.offered(made[one.id])) for one in ordinary)
     transitions.move(
         turn.moves, [Standing(o.id, o.node_id, o.role_id, TODO) for o in ordinary], TRANSITION,
         attempts=noderoles.NEXT_ATTEMPT, not_before=None, status="", rerun=False,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from crowbar_core.barclamp import NodeView
 from crowbar_core.services.annealing.annealer import ANNEALER, settle
 from crowbar_core.services.annealing.outcomes import succeed
 from crowbar_core.services.data.changes import refresh_sysdata
 from crowbar_core.services.data.layers import run_inputs
 from crowbar_core.services.data.made import make_values
 from crowbar_core.services.data.questions import knows_data
+from crowbar_core.services.data.views import node_views
 from crowbar_core.services.turns.parts import Parts, Turn, open_turn
 from crowbar_core.store import endings, noderoles, steps
 from crowbar_core.store import runs as store_runs
@@ -20,10 +23,15 @@ from crowbar_core.store.open_runs import Offered, OpenRun, offered
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A run that a worker has taken on, ``row`` as it is since then (see ``store.runs.claim``)."""
+    """A run that a worker has taken on, ``row`` as it is since then (see ``store.runs.claim``), and its node.
+
+    ``at`` is when, by a clock that goes on while the process or the machine is stopped.
+    """
 
     run: Offered
     row: Any
+    node: NodeView
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +86,30 @@ def take_on_in_turn(
 
 
 def take_new(turn: Turn, worker: str, *, room: int, passes: Callable[[str], bool]) -> Sequence[Held]:
-    """At the very end of a turn: take at most ``room`` of the runs that it has just made, but those that pass. Nobody
-    else need be told of them.
+    """At the very end of a turn: take at most ``room`` of the runs that it has just made, but refreshes and those that
+    pass. Nobody else need be told of them.
     """
-    made = offered(turn.session, turn.store, turn.queued) if room and turn.queued else []
-    held = _claim(turn, [run for run in made if run.free and not (run.rerun or passes(run.jig))][:room], worker)
+    passing = {jig for jig in {run.jig for run in turn.made.values()} if passes(jig)}
+    made = [turn.made[run_id] for run_id in turn.queued if run_id in turn.made]
+    held = _claim(turn, [run for run in made if run.jig not in passing][:room], worker, fresh=True)
     mine = {one.run.id for one in held}
     turn.queued = [run_id for run_id in turn.queued if run_id not in mine]
     return held
 
 
-def _claim(turn: Turn, mine: Sequence[Offered], worker: str) -> Sequence[Held]:
+def _claim(turn: Turn, mine: Sequence[Offered], worker: str, *, fresh: bool = False) -> Sequence[Held]:
     if not mine:
         return ()
     ids, lease = [run.id for run in mine], turn.parts.settings.lease_seconds
-    rows = store_runs.claim(turn.session, turn.store, turn.now, ids, worker, lease)
+    rows = store_runs.claim(turn.session, turn.store, turn.now, ids, worker, lease, fresh=fresh)
     for run in mine:
         loaded = turn.registry.roles.get(run.role)
         if run.id in rows and loaded and loaded.role.first_step and not (run.in_steps or run.teardown):
             steps.enter(turn.session, run.id, {"name": loaded.role.first_step})
-    return [Held(run, rows[run.id]) for run in mine if run.id in rows]
+    # Read here, and not in a transaction of its own: a run begins as soon as this is committed.
+    views = node_views(turn.registry, turn.session, turn.store, {run.node_id for run in mine if run.id in rows})
+    at = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return [Held(run, rows[run.id], views[run.node_id], at) for run in mine if run.id in rows]
 
 
 def _asked_again(turn: Turn, queued: Sequence[Offered]) -> Sequence[Offered]:

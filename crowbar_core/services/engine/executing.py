@@ -30,7 +30,6 @@ from crowbar_core.services.annealing.claiming import Held
 from crowbar_core.services.annealing.outcomes import Kind, Outcome
 from crowbar_core.services.cluster.liveness import look
 from crowbar_core.services.data.layers import Declared
-from crowbar_core.services.data.views import node_views
 from crowbar_core.services.engine.run_logs import RunLogBuffer, has_secrets, secret_texts
 from crowbar_core.services.turns.parts import Parts, log
 from crowbar_core.services.turns.secrets import open_secrets
@@ -40,6 +39,8 @@ from crowbar_core.store.catalogue import cluster_id
 MAX_DEADLINE = 10 * 365 * 86400.0
 MAX_STEP = 65536
 """Bytes of a step's JSON."""
+MOMENT = 0.2
+"""For so many seconds after a run was taken on nobody asks whose it is: no lease ends so soon."""
 
 
 @dataclass
@@ -65,6 +66,8 @@ class Job:
     overdue: bool = False
     taken: int = 0
     """As the how-manieth it was taken on."""
+    at: float = 0.0
+    """When, by ``CLOCK_BOOTTIME``."""
     has_begun: bool = False
     """Whether the jig may have touched anything."""
     too_late: bool = False
@@ -89,25 +92,22 @@ class Executor:
         self._installation = ""
 
     def load(self, held: Sequence[Held]) -> list[Job]:
-        """Make jobs of runs that were just taken on; of those whose node is gone, none."""
+        """Make jobs of runs that were just taken on."""
         parts, settings = self.parts, self.parts.settings
-        if not held:
-            return []
-        with parts.store.read() as session:
-            self._installation = self._installation or cluster_id(session)
-            views = node_views(parts.registry, session, parts.store, {one.run.node_id for one in held})
+        if held and not self._installation:
+            with parts.store.glance() as connection:
+                self._installation = cluster_id(connection)
         return [
             Job(
                 run_id=run.id, node_role_id=run.node_role_id, attempt=row.attempt,
-                refresh=row.refresh and not run.teardown, teardown=run.teardown, node=views[run.node_id],
+                refresh=row.refresh and not run.teardown, teardown=run.teardown, node=one.node,
                 role=parts.registry.roles.get(run.role), role_name=run.role, jig_name=run.jig,
                 deployment=run.deployment, input=row.input, timeout=run.timeout,
                 log=RunLogBuffer(run.id, settings.log_lines, settings.log_bytes, seq=row.log_lines),
                 once=run.once if run.destructive and not run.teardown else "",
-                step=run.step, overdue=row.overdue, taken=row.taken,
+                step=run.step, overdue=row.overdue, taken=row.taken, at=one.at,
             )
-            for run, row in ((one.run, one.row) for one in held)
-            if run.node_id in views
+            for one, run, row in ((one, one.run, one.row) for one in held)
         ]  # fmt: skip
 
     def outcome(self, job: Job) -> Outcome:
@@ -192,10 +192,20 @@ class Executor:
 
     def _begin(self, job: Job) -> None:
         """The last look at the lease before anything is touched: a worker that was stopped must not go on as if nothing
-        had been. What happens between this look and the node, the node itself must fence off.
+        had been. One that took the run on a moment ago, by a clock that goes on while it is stopped, has it; of what is
+        destructive it is asked all the same. What happens between this look and the node, the node itself must fence
+        off.
         """
         if job.cancelled.is_set():
             raise RunCancelled("cancelled before it began")
+        if job.once or time.clock_gettime(time.CLOCK_BOOTTIME) - job.at > MOMENT:
+            self._look_whose(job)
+        with self.lock:
+            if job.too_late:
+                raise RunCancelled("its worker stops: nothing was begun")
+            job.has_begun = True
+
+    def _look_whose(self, job: Job) -> None:
         store = self.parts.store
         try:
             with store.glance() as connection:
@@ -205,10 +215,6 @@ class Executor:
         if not mine:
             job.cancelled.set()
             raise RunCancelled(f"run {job.run_id} is no longer this worker's: nothing was begun")
-        with self.lock:
-            if job.too_late:
-                raise RunCancelled("its worker stops: nothing was begun")
-            job.has_begun = True
 
     def _task(self, job: Job, loaded: LoadedRole, address: str | None) -> Task:
         role: Role = loaded.role

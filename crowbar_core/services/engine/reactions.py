@@ -188,6 +188,9 @@ class Reactions:
             return {"node_role": view} | ({"refresh": payload.get("refresh", False)} if kind == "on_active" else {})
 
     def _apply(self, one: Waiting, intents: Sequence[Intent]) -> None:
+        if not intents:  # most often: then nothing of the cluster changes
+            self._settle(one)
+            return
         actor = Actor(f"barclamp {one.plugin}")
         try:
             with change(self.parts, actor) as turn:
@@ -200,7 +203,7 @@ class Reactions:
             self._put_off(one, f"its intents failed: {told(error)}", traceback.format_exc())
 
     def _settle(self, one: Waiting) -> None:
-        with self.parts.store.write(graph=False) as session:
+        with self.parts.store.write() as session:  # whoever adds to a waiting event holds the lock as well
             events.settle(session, self.parts.store.now(session), one)
 
     def _put_off(self, one: Waiting, error: str, trace: str, *, last: bool = False) -> None:

@@ -392,11 +392,11 @@ class Runner:
             settle(turn)
             held.extend(take_new(turn, self.worker, room=room - len(held), passes=self._passes))
             if self._takes_next:
-                rung = {run: turn.made[run] for run in turn.queued if run in turn.made}
-                passing = {role for role in set(rung.values()) if self._passes(turn.registry.roles[role].role.jig)}
+                rung = {run: turn.made[run].jig for run in turn.queued if run in turn.made}
+                passing = {jig for jig in set(rung.values()) if self._passes(jig)}
                 with self._lock:
                     self._carried.difference_update(turn.made)
-                    self._carried.update(run for run, role in rung.items() if role not in passing)
+                    self._carried.update(run for run, jig in rung.items() if jig not in passing)
 
         with (
             self._logs.lines_of(logs) as (rows, counts),

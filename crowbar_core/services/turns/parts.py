@@ -32,6 +32,7 @@ from crowbar_core.settings import Settings
 from crowbar_core.store import audits, events
 from crowbar_core.store.db import Store
 from crowbar_core.store.moves import Moves
+from crowbar_core.store.open_runs import Offered
 
 log = structlog.get_logger("crowbar")
 
@@ -188,8 +189,8 @@ class Turn:
     events: list[events.NewEvent] = field(default_factory=list)
     queued: list[int] = field(default_factory=list)
     """Runs made in this turn: rung after the commit."""
-    made: dict[int, str] = field(default_factory=dict)
-    """The roles of the runs that were made in this turn."""
+    made: dict[int, Offered] = field(default_factory=dict)
+    """Of these, those that are no refreshes."""
     delayed: bool = False
     """Whether something is to be tried again after a delay."""
     after: list[Callable[[], None]] = field(default_factory=list)
