@@ -6,13 +6,17 @@ import os
 import subprocess
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import crowbar_provisioner
 import pytest
 from crowbar_provisioner import standing
 from crowbar_provisioner.sledgehammer import build
 from crowbar_provisioner.standing import Standing
+from crowbar_provisioner.tables import boots
+from sqlalchemy import func, select
 
 from crowbar_core import NodeUnreachable, NodeView
 
@@ -90,6 +94,13 @@ def look(site: Site) -> None:
 def lost(site: Site) -> list[str]:
     with site.bed.serving() as here, here.read() as session:
         return standing.problems(session, site.bed.clock())
+
+
+def count_local(site: Site, one: Installation) -> int:
+    """Boots from its disk, of which it is known."""
+    mine = (boots.c.machine_id == row(site, one)["id"], boots.c.env == "local")
+    with site.bed.serving() as here, here.read() as session:
+        return int(session.scalar(select(func.count()).where(*mine)) or 0)
 
 
 def jumped(site: Site, one: Installation) -> None:
@@ -240,7 +251,7 @@ def test_who_came_through_its_firmware_after_all_is_proven_at_once(
 
 
 def test_who_asks_what_to_boot_and_does_not_come_from_its_disk_is_named_as_a_problem(
-    site: Site, one: Installation, kernel: Kernel
+    site: Site, one: Installation, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jumped(site, one)
     site.bed.change_node(one.name, alive=False)
@@ -250,12 +261,17 @@ def test_who_asks_what_to_boot_and_does_not_come_from_its_disk_is_named_as_a_pro
         one.machine.power_on()
         assert one.machine.env == "local"
     assert timeline(site, one)[-1].startswith("boots local")
+    assert count_local(site, one) == 1, "however often one asks in its name"
     site.bed.clock.advance(60)  # type: ignore[attr-defined]
     assert not lost(site), "it may still come"
     site.bed.clock.advance(7200)  # type: ignore[attr-defined]
     [said] = lost(site)
     assert said.startswith(f"{one.name} does not come up from its disk")
     assert said.endswith(f"crowbar nodes redeploy {one.name} installs it again.")
+    monkeypatch.setattr(standing, "_patience", lambda: timedelta(days=-36500))  # its clock is ahead of the dashboard's
+    with site.bed.serving():
+        assert said in [each.detail for each in crowbar_provisioner.status_checks()]
+    assert said in site.browser.open(f"/machines/{row(site, one)['id']}")
     kernel.start(LINE)
     site.bed.change_node(one.name, alive=True)
     assert not lost(site)
