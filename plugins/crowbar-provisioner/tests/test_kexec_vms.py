@@ -97,10 +97,10 @@ class Walk:
     def by_kexec(self) -> bool:
         return bool(self.web.get(f"/api/v2/machines/{self.name}").json["by_kexec"])
 
-    def install(self) -> None:
-        """By kexec, until its role is ACTIVE."""
+    def install(self, *, kexec: bool = True) -> None:
+        """Until its role is ACTIVE."""
         self.bed.bind(ROLE, self.name)
-        self.bed.set("provisioner-kexec", True, node=self.name, role=ROLE)
+        self.bed.set("provisioner-kexec", kexec, node=self.name, role=ROLE)
         self.bed.commit()
         awaited(self._is_active, self.told)
 
