@@ -13,6 +13,7 @@ from crowbar_core.services.annealing.claiming import take_on
 from crowbar_core.services.annealing.sweeping import sweep
 from crowbar_core.services.cluster import steering
 from crowbar_core.services.engine.executing import Executor
+from crowbar_core.store import noderoles
 from crowbar_core.store import runs as store_runs
 from tests.integration.cluster import OPERATOR, Cluster
 from tests.integration.conftest import NewCluster
@@ -106,6 +107,16 @@ def test_what_somebody_else_has_begun_is_not_claimed_in_the_database_either(new_
     with c.parts.store.write() as session:
         assert store_runs.claim(session, c.parts.store, c.clock(), [run], "second", 60.0) == {}
     assert c.run(run).worker == "first"
+
+
+def test_a_run_whose_input_has_changed_is_not_among_the_fresh_ones(new_cluster: NewCluster) -> None:
+    c, (base,) = working(new_cluster, "a")
+    run = c.open_run(base).id  # type: ignore[union-attr]
+    for rerun, taken in ((True, set()), (False, {run})):
+        with c.parts.store.write() as session:
+            noderoles.note(session, base, rerun=rerun)
+            now = c.clock()
+            assert set(store_runs.claim(session, c.parts.store, now, [run], "w", 60.0, fresh=True)) == taken
 
 
 # ---------------------------------------------------------------- leases
