@@ -242,7 +242,10 @@ def _storm(lab: Lab, place: Path, name: str, postgres: PostgresServer | None, ur
         replace(one, boot=boot, addresses=(*one.addresses, f"fd00:77::1:{at:x}"))
         for at, one in enumerate(_machines(CLIENTS))
     ]
-    nets = [*NETS, Net(id=2, network="admin", subnet="fd00:77::/64", ranges={"dhcp": ("fd00:77::2:0", "fd00:77::2:ff")})]
+    nets = [
+        *NETS,
+        Net(id=2, network="admin", subnet="fd00:77::/64", ranges={"dhcp": ("fd00:77::2:0", "fd00:77::2:ff")}),
+    ]
     results: dict[str, Any] = {}
     with _kea().KeaHere(lab, place / f"storm-{name}", postgres) as one:
         inside(lab, lambda: one.driver.bring(serving_of(nets, machines, Options())))

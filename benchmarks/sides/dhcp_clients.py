@@ -3,8 +3,9 @@
 ``storm``: so many iPXE clients at once, each from its DISCOVER to the ACK, asking again after four seconds as ROMs do,
 and then for the script that it is told: a line of JSON with the seconds until each had its address, until it had its
 script, how many had none, and how often one asked again. ``storm6``: the same over IPv6 for their addresses, from one
-address of the link and told apart by their DUIDs, asking again after a second (RFC 8415). ``ask``: for each line with a MAC one with what it is offered; {} where that is nothing
-in a tenth of a second: Kea hears nobody while it is given a configuration.
+address of the link and told apart by their DUIDs, asking again after a second (RFC 8415). ``ask``: for each line with a
+MAC one with what it is offered; {} where that is nothing in a tenth of a second: Kea hears nobody while it is given a
+configuration.
 """
 
 import ipaddress
@@ -187,7 +188,9 @@ def storm6(count: int) -> None:
 
     def said(kind: int, mark: bytes, more: bytes) -> bytes:
         duid = b"\0\3\0\1" + bytes.fromhex("5254000a") + mark[1:]
-        return bytes([kind]) + mark + option(1, duid) + option(6, struct.pack("!HH", 23, 59)) + option(8, b"\0\0") + more
+        return (
+            bytes([kind]) + mark + option(1, duid) + option(6, struct.pack("!HH", 23, 59)) + option(8, b"\0\0") + more
+        )
 
     def send(mark: bytes) -> None:
         last[mark] = time.monotonic()

@@ -95,9 +95,7 @@ def _from_text(into: Table, names: Sequence[str], types: Mapping[str, Any]) -> A
     return insert(into).from_select(list(names), select(*found), include_defaults=False)
 
 
-def set_json(
-    session: Session, store: Store, of: Table, name: str, values: Mapping[int, Mapping[str, Any]]
-) -> None:
+def set_json(session: Session, store: Store, of: Table, name: str, values: Mapping[int, Mapping[str, Any]]) -> None:
     """Write a JSON column of many rows: id -> its new value, an object."""
     if values:
         session.execute(_set_json(of, name, store.postgresql), objects_of(store, values))

@@ -279,8 +279,8 @@ def base(family: int, lasting: Interfaces = (), *, hosts: str = "") -> dict[str,
         "control-socket": {"socket-type": "unix", "socket-name": f"/run/kea/kea{family}-ctrl-socket"},
         "lease-database": {"type": "memfile", "persist": True, "name": f"/var/lib/kea/kea-leases{family}.csv"},
         "hooks-libraries": "@LEASE_CMDS@",  # the node puts in where it is
-        # A rack that is switched on asks at once: what the socket has no room for waits here. With several threads, which
-        # later releases have by themselves, Kea would do without.
+        # A rack that is switched on asks at once: what the socket has no room for waits here. With several threads,
+        # which later releases have by themselves, Kea would do without.
         "multi-threading": {"enable-multi-threading": False},
         "dhcp-queue-control": {"enable-queue": True, "queue-type": f"kea-ring{family}", "capacity": 4096},
         "loggers": [

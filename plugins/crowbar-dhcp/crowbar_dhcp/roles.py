@@ -37,8 +37,8 @@ _SERVER = Role(
              {"enum": ["configuration", "database"]}, "configuration"),
         _one("dhcp-port", "Where Kea's control agent listens, at the node's admin address.",
              {"type": "integer", "minimum": 1, "maximum": 65535}, 8000),
-        _one("dhcp-receive-buffer", "So many bytes of what machines ask wait for the server when many ask at once: what the "
-             "node's kernel gives each socket at least (net.core.rmem_default); 0: what it gives by itself.",
+        _one("dhcp-receive-buffer", "So many bytes of what machines ask wait for the server when many ask at once: "
+             "what the node's kernel gives each socket at least (net.core.rmem_default); 0: what it gives by itself.",
              {"type": "integer", "minimum": 0, "maximum": 1 << 30}, 4 << 20),
         _one("dhcp-prefixes", "The subnets of IPv6 that it advertises: subnet, routers, mtu.",
              {"type": "array", "items": {"type": "object"}}, writable=False),

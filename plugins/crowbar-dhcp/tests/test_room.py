@@ -1,4 +1,4 @@
-"""Room for what many machines ask at once: what the kernel gives each socket, on a kernel of its own (User Mode Linux)."""
+"""Room for what many machines ask at once: what the kernel gives each socket, on a kernel of its own (UML)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def test_the_kernel_gives_more_and_what_it_gave_before_when_it_is_no_longer_aske
     assert before < MUCH
     says = f"# Written by Crowbar (dhcp-server); it was {before}\nnet.core.rmem_default = "
     assert run(rack, (MUCH, ""), (MUCH, ""), (2 * MUCH, ""), (MUCH, ""), (0, "")) == [
-        f"{says}{MUCH}\nyes\n", f"{says}{MUCH}\nno\n", f"{says}{2 * MUCH}\nyes\n", f"{says}{MUCH}\nyes\n", "none\nyes\n",
+        f"{says}{MUCH}\nyes\n", f"{says}{MUCH}\nno\n", f"{says}{2 * MUCH}\nyes\n",
+        f"{says}{MUCH}\nyes\n", "none\nyes\n",
     ]  # fmt: skip
     assert has(rack) == before
 
