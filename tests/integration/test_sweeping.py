@@ -111,7 +111,7 @@ def test_what_somebody_else_has_begun_is_not_claimed_in_the_database_either(new_
 
 def test_a_run_whose_input_has_changed_is_not_among_the_fresh_ones(new_cluster: NewCluster) -> None:
     c, (base,) = working(new_cluster, "a")
-    run = c.open_run(base).id  # type: ignore[union-attr]
+    run = c.open_run(base).id
     for rerun, taken in ((True, set()), (False, {run})):
         with c.parts.store.write() as session:
             noderoles.note(session, base, rerun=rerun)
