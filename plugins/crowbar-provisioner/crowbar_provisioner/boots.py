@@ -21,10 +21,9 @@ from crowbar_core.tables import nodes
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, LOCAL
 from crowbar_provisioner.claims import Claim
 from crowbar_provisioner.machines import Machine, change_machine, get, happened
-from crowbar_provisioner.tables import boots, happenings, machines
+from crowbar_provisioner.tables import boots, machines
 
 STRANGERS_MOST = 2000
-LATE = "; later than expected"
 KEPT = 20
 """Boots of a machine that can be looked at afterwards."""
 
@@ -75,8 +74,10 @@ def begin(
         )
     )  # fmt: skip
     if machine is not None:
-        how = LATE if late else "" if trusted else "; it runs already" if waited else "; nobody expected it"
+        how = "" if trusted else "; it runs already" if waited else "; nobody expected it"
         if late:
+            how = "; later than expected"
+            change_machine(change, machine.id, came_late_at=change.now)
             change.audit("machine.late", f"node {machine.node}", source=source)
         happened(change, machine.id, "boots", f"{env}, {firmware}, from {source}{how}")
     return made
@@ -105,9 +106,7 @@ def late_ones(session: Any, since: datetime) -> list[str]:
     asked = (
         select(nodes.c.name)
         .join(machines, machines.c.node_id == nodes.c.id)
-        .join(happenings, happenings.c.machine_id == machines.c.id)
-        .where(happenings.c.what == "boots", happenings.c.detail.endswith(LATE), happenings.c.at >= since)
-        .distinct()
+        .where(machines.c.came_late_at >= since)
         .order_by(nodes.c.name)
     )
     return list(session.scalars(asked))

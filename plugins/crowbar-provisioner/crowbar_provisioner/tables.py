@@ -26,6 +26,7 @@ machines = Table(
     Column("source", String(45), nullable=False),
     Column("expected_until", UtcDateTime),
     Column("late_until", UtcDateTime),
+    Column("came_late_at", UtcDateTime),
     Column("claim_id", Integer),
     Column("problem", Text, nullable=False),
     Column("bmc_address", String(500), nullable=False),
