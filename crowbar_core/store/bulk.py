@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from sqlalchemy import (
     column,
     func,
     insert,
+    literal,
     literal_column,
     select,
     update,
@@ -63,36 +64,46 @@ def insert_many(session: Session, into: Table, rows: Sequence[Mapping[str, Any]]
         return
     connection = session.connection()
     dialect = connection.dialect
-    types = {name: into.c[name].type.dialect_impl(dialect) for name in rows[0]}
-    if bytes_in := [name for name, kind in types.items() if isinstance(kind, LargeBinary)]:
+    kinds = {name: into.c[name].type.dialect_impl(dialect) for name in rows[0]}
+    if bytes_in := [name for name, kind in kinds.items() if isinstance(kind, LargeBinary)]:
         raise TypeError(f"insert_many writes no bytes, as {bytes_in[0]} has: use session.execute(insert(table), rows).")
-    plain = insert(into).inline().compile(dialect=dialect, column_keys=list(types))
-    names = plain.positiontup or list(types)
+    written = {name: kind.bind_processor(dialect) for name, kind in kinds.items()}
+    plain = insert(into).inline().compile(dialect=dialect, column_keys=list(kinds))
     for some in portions(rows):
-        columns = [_written([row[name] for row in some], types[name].bind_processor(dialect)) for name in names]
-        several = list(zip(*columns, strict=True))
+        columns = {
+            name: [row[name] for row in some] if write is None else [write(row[name]) for row in some]
+            for name, write in written.items()
+        }
         if dialect.name == "postgresql":
-            # One text is read by the server sooner than as many parameters as there are values.
-            text = orjson.dumps(several, default=str).decode()
-            connection.execute(_from_text(into, names, types), {"several": text})
+            connection.execute(*_as_text(into, kinds, columns, some[0], len(some)))
         else:
-            connection.exec_driver_sql(str(plain), several)
+            connection.exec_driver_sql(
+                str(plain), list(zip(*(columns[name] for name in plain.positiontup or ()), strict=True))
+            )
 
 
-def _written(values: list[Any], write: Callable[[Any], Any] | None) -> list[Any]:
-    return values if write is None else [write(value) for value in values]
-
-
-def _from_text(into: Table, names: Sequence[str], types: Mapping[str, Any]) -> Any:
-    """Texts are not cast, but written as they are: a cast would cut what is too long for its column."""
-    each = func.json_array_elements(cast(bindparam("several", type_=Text), JSON)).column_valued("each")
+def _as_text(
+    into: Table, kinds: Mapping[str, Any], columns: Mapping[str, list[Any]], first: Mapping[str, Any], count: int
+) -> tuple[Any, Mapping[str, Any]]:
+    """A statement with all rows in one text, which the server reads sooner than as many parameters; what is the same in
+    all rows is said once. Texts are not cast: a cast would cut what is too long for its column.
+    """
+    text = cast(bindparam("several", type_=Text), JSON)
+    each = func.json_array_elements(text).table_valued(column("row", JSON)).render_derived()
+    differing: list[list[Any]] = []
     found: list[Any] = []
-    for at, name in enumerate(names):
-        value = each.op("->>")(literal_column(str(at)))
-        kind = types[name]
-        plain = kind.impl_instance if isinstance(kind, TypeDecorator) else kind
-        found.append(value if isinstance(plain, String) else cast(value, plain))
-    return insert(into).from_select(list(names), select(*found), include_defaults=False)
+    for name, values in columns.items():
+        kind = kinds[name]
+        if values.count(values[0]) == count:
+            found.append(literal(first[name], into.c[name].type))
+            continue
+        value = each.c.row.op("->>")(literal_column(str(len(differing))))
+        differing.append(values)
+        is_text = isinstance(kind.impl_instance if isinstance(kind, TypeDecorator) else kind, String)
+        found.append(value if is_text else cast(value, kind))
+    several = list(zip(*differing, strict=True)) if differing else [()] * count
+    statement = insert(into).from_select(list(columns), select(*found).select_from(each), include_defaults=False)
+    return statement, {"several": orjson.dumps(several, default=str).decode()}
 
 
 def set_json(session: Session, store: Store, of: Table, name: str, values: Mapping[int, Mapping[str, Any]]) -> None:
