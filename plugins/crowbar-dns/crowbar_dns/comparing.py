@@ -64,7 +64,9 @@ def gather(records: Iterable[Record]) -> dict[Key, RecordSet]:
     for one in records:
         found.setdefault((one.name, one.type), []).append(one)
     return {
-        key: RecordSet(frozenset([one.value for one in several]), min([one.ttl for one in several]))
+        key: RecordSet(frozenset([several[0].value]), several[0].ttl)
+        if len(several) == 1
+        else RecordSet(frozenset([one.value for one in several]), min([one.ttl for one in several]))
         for key, several in found.items()
     }
 

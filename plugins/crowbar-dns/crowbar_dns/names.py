@@ -10,6 +10,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 TYPES = ("A", "AAAA", "CNAME", "PTR", "SRV", "TXT")
@@ -25,6 +26,7 @@ class Record(NamedTuple):
     ttl: int = 300
 
 
+@lru_cache(maxsize=1024)
 def host_name_fault(name: str) -> str:
     """Why this text, in small letters, is no host name below a domain; '' when it is one."""
     if not name:
@@ -128,10 +130,15 @@ def reverse_zones(networks: Iterable[str]) -> list[str]:
 
 def zone_of(name: str, zones: Iterable[str]) -> str | None:
     """The one of the zones that a name lies in, the longest if several do."""
-    there = zones if isinstance(zones, (set, frozenset, dict)) else set(zones)
-    rest = name
-    while rest:
-        if rest in there:
-            return rest
-        _, _, rest = rest.partition(".")
+    there = frozenset(zones)  # which is the same where it is one already
+    for length in _lengths(there):
+        end = name[-length:]
+        if end in there and (len(name) == length or name[-length - 1 : -length] == "."):
+            return end
     return None
+
+
+@lru_cache(maxsize=64)
+def _lengths(names: frozenset[str]) -> tuple[int, ...]:
+    """The longest first."""
+    return tuple(sorted({len(one) for one in names if one}, reverse=True))

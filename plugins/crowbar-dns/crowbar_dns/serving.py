@@ -222,7 +222,7 @@ def _told(
         return []
     lines = []
     for one in found.edits:
-        known = owned.get(one.key, Owned()).confirmed
+        known = owned[one.key].confirmed if one.key in owned else None
         now = there[one.key].values if one.key in there else frozenset()
         if known and now != known:
             was, is_ = ", ".join(sorted(known)), ", ".join(sorted(now)) or "nothing"

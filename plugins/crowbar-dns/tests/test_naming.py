@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -53,6 +54,16 @@ def test_a_name_lies_in_the_longest_zone_that_it_ends_with() -> None:
     assert zone_of("a.myrack.example.org", zones) == "example.org"
     assert zone_of(reverse_name("10.0.5.9"), zones) == "5.0.10.in-addr.arpa"
     assert zone_of("example.com", zones) is None
+    labels = ("a", "b", "aa", "example")
+    chance = random.Random(5)
+
+    def some(most: int) -> str:
+        return ".".join(chance.choices(labels, k=chance.randint(1, most)))
+
+    for _ in range(2000):
+        name, zones = some(5), {some(3) for _ in range(chance.randrange(6))}
+        ends = [".".join(name.split(".")[at:]) for at in range(name.count(".") + 1)]
+        assert zone_of(name, zones) == next((one for one in ends if one in zones), None), (name, zones)
 
 
 RECORDS = {
