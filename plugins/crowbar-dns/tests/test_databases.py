@@ -13,8 +13,11 @@ import crowbar_network
 import pytest
 from crowbar_dns import entries, services
 from crowbar_dns.tables import entries as table
-from sqlalchemy import select
+from crowbar_dns.tables import served
+from crowbar_dns.tables import services as table_of_services
+from sqlalchemy import select, text, update
 
+from crowbar_core.tables import insert_many
 from crowbar_core.testing import FakeJig, PostgresServer, Testbed
 
 API = "/api/v2"
@@ -110,3 +113,21 @@ def test_dhcp_follows_at_once_when_the_servers_that_machines_may_ask_are_others(
     with bed.change() as change:
         services.forget(change, its)
     assert runs() - before == 3
+
+
+def test_what_a_server_has_taken_is_written_where_it_was_announced(bed: Testbed) -> None:
+    """PostgreSQL writes a row anew; beside the old one, no index is touched. SQLite writes it over itself."""
+    its = bed.bind("dns-client", "asking.d0.test").id
+    place = text("(ctid::text::point)[0]" if bed.parts.store.postgresql else "rowid")
+    at = select(served.c.id, place).select_from(served).order_by(served.c.id)
+    with bed.change() as change:
+        said: dict[str, Any] = {"driver": "rfc2136", "zones": [], "shared": [], "secret": "", "options": {}, "port": 53}
+        services.register(change, its, name="many", addresses=[], resolves=False, **said)
+        known = change.session.scalar(select(table_of_services.c.id).where(table_of_services.c.name == "many"))
+        row = {"service_id": known, "type": "A", "value": "10.60.0.1", "ttl": 300, "confirmed": False, "problem": ""}
+        insert_many(change.session, served, [{**row, "name": f"n{one}.d0.test"} for one in range(2000)])
+        before = change.session.execute(at).all()
+    with bed.change() as change:
+        change.session.execute(update(served).values(confirmed=True))
+        assert change.session.execute(at).all() == before
+        services.forget(change, its)
