@@ -117,7 +117,8 @@ def test_dhcp_follows_at_once_when_the_servers_that_machines_may_ask_are_others(
 
 def test_what_a_server_has_taken_is_written_where_it_was_announced(bed: Testbed) -> None:
     """PostgreSQL writes a row anew; beside the old one, no index is touched. SQLite writes it over itself."""
-    its = bed.bind("dns-client", "asking.d0.test").id
+    bed.add_node("taken.d0.test")
+    its = bed.bind("dns-client", "taken.d0.test").id
     place = text("(ctid::text::point)[0]" if bed.parts.store.postgresql else "rowid")
     at = select(served.c.id, place).select_from(served).order_by(served.c.id)
     with bed.change() as change:
