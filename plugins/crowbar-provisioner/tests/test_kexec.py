@@ -338,7 +338,7 @@ class Root:
     def loads(self, code: int) -> None:
         (self.programs / "kexec").write_text(
             f'#!{self.programs}/sh\nfor word; do echo "$word"; done >{self.home}/told\n'
-            f'cat {self.home}/initrd >{self.home}/kept 2>/dev/null\necho "says so" >&2\nexit {code}\n'
+            f'cat {self.home}/initrd >{self.home}/kept 2>/dev/null\nprintf "says\\t so\\n" >&2\nexit {code}\n'
         )
         (self.programs / "kexec").chmod(0o755)
 

@@ -31,6 +31,6 @@ load_system() { # load_system ROOT: what its boot loader would start first. Wher
     kexec "$@" 2>"$notes/kexec.log"
     code=$?
     rm -f "$notes/initrd"
-    [ $code = 0 ] || why="its kernel was refused: $(tail -n 1 "$notes/kexec.log")"
+    [ $code = 0 ] || why="its kernel was refused: $(tail -n 1 "$notes/kexec.log" | tr -cd ' -~')"
     return $code
 }
