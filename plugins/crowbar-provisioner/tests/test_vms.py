@@ -46,11 +46,11 @@ def awaited(question: Callable[[], Any], what: Callable[[], str]) -> Any:
     return answer
 
 
-def bed_in(lab: Lab, files: Path, *, hammers: Mapping[str, type[Hammer]] | None = None, **settings: Any) -> Testbed:
+def bed_in(lab: Lab, files: Path, *, hammers: Mapping[str, type[Hammer]] | None = None) -> Testbed:
     keys = {"key_file": str(lab.private_key), "connect_timeout": 10.0, "ping_timeout": 5.0}
     provisioner = {
         "listen": [f"0.0.0.0:{PORT}", f"[::]:{PORT}"], "files": str(files), "domain": "lab.test",
-        "kernel_arguments": ["console=ttyS0", "quiet"], **settings,
+        "kernel_arguments": ["console=ttyS0", "quiet"],
     }  # fmt: skip
     return Testbed(
         crowbar_jig_script, crowbar_provisioner, jigs={"script": ScriptJig(keys)},
