@@ -6,7 +6,7 @@ network.category == "admin" and node.role == "web"     ->     {{node.shortname}}
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -14,9 +14,15 @@ from typing import Any
 from crowbar_core import BadInput, FieldError
 
 FIELDS = ("network.name", "network.category", "range.name", "deployment.name", "node.name", "node.role")
-WORDS = (
-    "node.name", "node.shortname", "node.domain", "network.name", "network.category", "range.name", "deployment.name",
-)  # fmt: skip
+WORDS: Mapping[str, Callable[[Host, Address], str]] = {
+    "node.name": lambda host, _: host.name,
+    "node.shortname": lambda host, _: host.name.partition(".")[0],
+    "node.domain": lambda host, _: host.name.partition(".")[2],
+    "network.name": lambda _, address: address.network,
+    "network.category": lambda _, address: address.category,
+    "range.name": lambda _, address: address.range,
+    "deployment.name": lambda host, _: host.deployment,
+}
 _CONDITION = re.compile(
     r"""\s*(?:(?P<field>[a-z]+\.[a-z]+)(?:\[\s*"(?P<key>[^"]{1,64})"\s*\])?)\s*(?P<how>==|!=)\s*"(?P<value>[^"]*)"\s*"""
 )
@@ -60,7 +66,7 @@ class Condition:
             case "node.attribute":
                 found = _text(_at(host.attributes, self.key)) == self.value
             case _:
-                found = words(host, address)[self.field] == self.value
+                found = WORDS[self.field](host, address) == self.value
         return found is self.equal
 
 
@@ -80,16 +86,12 @@ class Filter:
 
     def render(self, host: Host, address: Address) -> str:
         """The name, in small letters; whether it is a host name is for others to say."""
-        known = words(host, address)
-        return _WORD.sub(lambda found: known.get(found[1], ""), self.template).lower()
 
+        def word(found: re.Match[str]) -> str:
+            known = WORDS.get(found[1])
+            return known(host, address) if known is not None else ""
 
-def words(host: Host, address: Address) -> dict[str, str]:
-    short, _, domain = host.name.partition(".")
-    return {
-        "node.name": host.name, "node.shortname": short, "node.domain": domain, "network.name": address.network,
-        "network.category": address.category, "range.name": address.range, "deployment.name": host.deployment,
-    }  # fmt: skip
+        return _WORD.sub(word, self.template).lower()
 
 
 @lru_cache(maxsize=1000)

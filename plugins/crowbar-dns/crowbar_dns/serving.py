@@ -218,11 +218,11 @@ def _told(
     zone: str, found: Difference, there: Mapping[Key, RecordSet], owned: Mapping[Key, Owned], order: Order
 ) -> list[str]:
     """Of what was otherwise than it was left there, a line each."""
-    if order.names is not None:
+    if order.names is not None or not owned:
         return []
     lines = []
     for one in found.edits:
-        known = owned[one.key].confirmed if one.key in owned else None
+        known = owned.get(one.key, Owned()).confirmed
         now = there[one.key].values if one.key in there else frozenset()
         if known and now != known:
             was, is_ = ", ".join(sorted(known)), ", ".join(sorted(now)) or "nothing"

@@ -39,13 +39,15 @@ def check_dns_driver(
     changes: int = 60,
     kills: int = 5,
     seed: int = 1,
+    database_url: str = "",
 ) -> None:
     """Raises ``AssertionError`` with what differs. The forward ``zones`` and those of ``REVERSE`` must be empty but for
-    SOA and NS. ``restart`` kills the server and starts it again.
+    SOA and NS. ``restart`` kills the server and starts it again. ``database_url``: a PostgreSQL for the cluster, which
+    else has SQLite.
     """
     driver = driver_of(name, server)
     check_promises(driver, zones[0])
-    with Testbed("jig-script", crowbar_dns) as bed:
+    with Testbed("jig-script", crowbar_dns, database_url=database_url) as bed:
         _Suite(bed, name, server, (*zones, *REVERSE), random.Random(seed), restart).carry_out(changes, kills)
 
 

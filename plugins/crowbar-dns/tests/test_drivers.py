@@ -15,6 +15,8 @@ from crowbar_dns.testing import REVERSE, check_dns_driver
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import inside, saying
 
+from crowbar_core.testing import PostgresServer
+
 from .servers import KEY, KINDS, PowerDns
 
 pytestmark = pytest.mark.lab
@@ -56,6 +58,30 @@ def test_nothing_differs_after_changes_at_random_and_kills(
                 what()
 
     inside(lab, work, timeout=3000)
+
+
+@pytest.mark.timeout(3000)
+@pytest.mark.postgres
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_differs_where_the_cluster_has_postgresql(
+    lab: Lab, tmp_path: Path, pytestconfig: pytest.Config, kind: str
+) -> None:
+    changes, kills = pytestconfig.getoption("--dns-changes"), pytestconfig.getoption("--dns-kills")
+
+    def work(url: str) -> None:
+        running = KINDS[kind](lab, tmp_path / kind, "10.77.0.1", (ZONE, *REVERSE), 5300)
+        running.start()
+        try:
+            check_dns_driver(
+                running.driver, running.server, zones=(ZONE,), restart=running.restart, changes=changes, kills=kills,
+                seed=2, database_url=url,
+            )  # fmt: skip
+        finally:
+            running.stop()
+
+    with PostgresServer() as server:
+        url = server.create_database()
+        inside(lab, lambda: work(url), timeout=3000)
 
 
 TRIGGER = """
