@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crowbar_provisioner.images import build as images
 from crowbar_provisioner.images import tarball
 from crowbar_provisioner.sledgehammer import build
 from crowbar_provisioner.sledgehammer.archive import pack
@@ -111,6 +112,14 @@ show flat blkid -s TYPE /dev/ubdb3
 
 install lvm-again
 show lvm-again lvm vgs --noheadings -o vg_name,pv_name
+lvm vgchange -aay >/dev/null 2>&1
+
+install whole
+show whole lvm vgs --noheadings -o vg_name
+look whole /dev/ubdc3
+
+install lvm-last
+show lvm-last lvm vgs --noheadings -o vg_name,pv_name
 """
 
 
@@ -123,7 +132,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     build.build(made, kernel="cloud", cache=Path(".cache/packages").absolute())
     packed = home / "some.tar.zst"
     image = tarball.pack(_some_system(home / "tree"), packed, when=1_000_000_000)
-    _make_initrd(home, made, image)
+    _make_initrd(home, made, {**image, "url": "http://127.0.0.1/some"}, _make_whole(home))
     for name, size in SIZES.items():
         with (home / name).open("wb") as disk:
             disk.truncate(size * MIB)
@@ -179,7 +188,15 @@ def _some_system(tree: Path) -> Path:
     return tree
 
 
-def _make_initrd(home: Path, made: Path, image: Any) -> None:
+def _make_whole(home: Path) -> dict[str, Any]:
+    """The image of a whole disk, of the same system."""
+    images._make_loaders(home, "/boot/grub", images.GRUB_MODULES, images.EARLY)
+    disk = home / "whole"
+    images._make_disk(disk, home, images._make_root(home / "tree", home))
+    return {**images._described(disk), "url": "http://127.0.0.1/whole"}
+
+
+def _make_initrd(home: Path, made: Path, image: Any, whole: Any) -> None:
     """The discovery image, with the drivers of another kernel, and a boot service of its own."""
     more = home / "more"
     [kernel] = UML.iterdir()
@@ -192,6 +209,7 @@ def _make_initrd(home: Path, made: Path, image: Any) -> None:
     for place in ("given", "www/cgi-bin/v1", "www/cgi-bin/b/TTTT", "etc/lvm"):
         (more / place).mkdir(parents=True)
     shutil.copy(home / "some.tar.zst", more / "www/some")
+    shutil.copy(home / "whole", more / "www/whole")
     shutil.copy(made / "tools.img", more / "www/tools.img")
     for name, does in (
         ("v1/steps", "cat >>/run/heard\necho >>/run/heard\n"), ("v1/log", ""),
@@ -204,12 +222,13 @@ def _make_initrd(home: Path, made: Path, image: Any) -> None:
     for name, layout, disks, change in (
         ("lvm", "lvm", ("ubdb",), {}), ("second", "lvm", ("ubdc",), {}), ("mounted", "flat", ("ubdb",), {}),
         ("raid1", "raid1", ("ubdb", "ubdc"), {}), ("wrong", "flat", ("ubdb",), {"sha256": "0" * 64}),
-        ("flat", "flat", ("ubdb",), {}), ("lvm-again", "lvm", ("ubdc",), {}),
+        ("flat", "flat", ("ubdb",), {}), ("lvm-again", "lvm", ("ubdc",), {}), ("whole", "flat", ("ubdc",), whole),
+        ("lvm-last", "lvm", ("ubdc",), {}),
     ):  # fmt: skip
         first, *others = ({"name": one, "size": SIZES[one] * MIB, "serial": ""} for one in disks)
         work = {
             "do": "install", "id": name, "hostname": "n1", "fqdn": "n1.example.org", "layout": layout,
-            "disk": {**first, "others": others}, "image": {"url": "http://127.0.0.1/some", **image, **change},
+            "disk": {**first, "others": others}, "image": {**image, **change},
             "authorized_keys": [KEY],
         }  # fmt: skip
         (more / f"given/{name}.json").write_text(json.dumps(work))
@@ -220,15 +239,16 @@ def _make_initrd(home: Path, made: Path, image: Any) -> None:
 
 
 def steps(lines: list[str]) -> list[str]:
-    told = [json.loads(line) for line in lines if line.startswith('{"id"')]
-    return [f"{one['step']} {one['state']}" for one in told if "percent" not in one]
+    told = "".join(line for line in lines if line.startswith(("{", " ", "}")))
+    found = re.findall(r'"step": "([a-z]+)", +"state": "([a-z]+)"(?!, +"percent")', told)
+    return [f"{step} {state}" for step, state in found]
 
 
 STEPS = ("disk", "layout", "image", "check", "identity", "loader")
 WHOLE = [*(f"{step} {state}" for step in STEPS for state in ("begun", "done")), "installed done"]
 
 
-@pytest.mark.parametrize("name", ["lvm", "second", "raid1", "flat", "lvm-again"])
+@pytest.mark.parametrize("name", ["lvm", "second", "raid1", "flat", "lvm-again", "lvm-last"])
 def test_it_is_installed_in_its_steps_and_vouches_for_a_host_key(said: dict[str, list[str]], name: str) -> None:
     assert (said[name][0], steps(said[name])) == ("0", WHOLE), said[name]
     assert '"host_keys": ["ssh-ed25519 AAAA' in "".join(said[name]) or "ssh-ed25519 AAAA" in "".join(said[name])
@@ -291,3 +311,18 @@ def test_flat_after_raid_has_nothing_of_it(said: dict[str, list[str]]) -> None:
     check_root(said["flat"], "/dev/ubdb3")
     lines = [" ".join(one.split()) for one in said["lvm-again"]]
     assert "system /dev/ubdc3" in lines, "and back"
+
+
+def test_an_image_of_a_whole_disk_over_lvm_leaves_nothing_of_it_and_the_other_way_round(
+    said: dict[str, list[str]],
+) -> None:
+    whole = [
+        f"{step} {state}" for step in ("disk", "image", "check", "grow", "identity") for state in ("begun", "done")
+    ]
+    assert (said["whole"][0], steps(said["whole"])) == ("0", [*whole, "installed done"])
+    lines = [" ".join(one.split()) for one in said["whole"]]
+    assert "system" not in lines
+    assert uuid_of(said["whole"], "/dev/ubdc3")
+    [size] = [int(one.split()[1]) for one in lines if one.startswith("/dev/ubdc3 ")]
+    assert size > 600 * 1024, "its root was grown"
+    assert "system /dev/ubdc3" in [" ".join(one.split()) for one in said["lvm-last"]]

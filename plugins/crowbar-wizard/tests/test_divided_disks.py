@@ -58,29 +58,32 @@ def test_a_machine_with_uefi_has_its_root_on_two_disks_and_starts_with_either_al
         assert on_machine(place, node, "mdadm --detail --scan").split()[1] == "/dev/md/root"
         assert on_machine(place, node, "systemctl is-system-running") == "running"
         assert "[_U]" in without(place, vm, node, 0)
-        assert "[U_]" in without(place, vm, node, 1)
+        for line in taking_its_place():
+            on_machine(place, node, line)
+        awaited(lambda: "[UU]" in on_machine(place, node, "cat /proc/mdstat"), lambda: told(place, vm))
+        assert "[U_]" in without(place, vm, node, 1), "the new disk alone starts it, too"
+
+
+def taking_its_place() -> list[str]:
+    """What is said of a new disk in the place of one that failed."""
+    text = (Path(__file__).parents[3] / "docs/how-to/provision.md").read_text()
+    lines = text.partition("in the place of one that failed")[2].split("```")[1].splitlines()
+    return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
 
 
 def without(place: Place, vm: LabVm, node: str, disk: int) -> str:
-    """What the machine says of its arrays when there is an empty disk in the place of that one; it is put back then."""
-    off(place, vm)
-    there = vm.disk(disk)
-    away = there.with_suffix(".away")
-    there.rename(away)
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(there), "2G"], check=True, timeout=60)
-    os.chown(there, away.stat().st_uid, away.stat().st_gid)
-    there.chmod(away.stat().st_mode & 0o777)
-    vm.power("on")
-    awaited(lambda: on_disk(place, node), lambda: told(place, vm))
-    said = on_machine(place, node, "cat /proc/mdstat")
-    off(place, vm)
-    away.rename(there)
-    return said
-
-
-def off(place: Place, vm: LabVm) -> None:
+    """What the machine says of its arrays when it starts with an empty disk in the place of that one."""
     vm.power("off")
     awaited(lambda: vm.power("status") == "off", lambda: told(place, vm))
+    there = vm.disk(disk)
+    was = there.stat()
+    there.unlink()
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(there), "2G"], check=True, timeout=60)
+    os.chown(there, was.st_uid, was.st_gid)
+    there.chmod(was.st_mode & 0o777)
+    vm.power("on")
+    awaited(lambda: on_disk(place, node), lambda: told(place, vm))
+    return on_machine(place, node, "cat /proc/mdstat")
 
 
 def install(place: Place, node: str, layout: str) -> str:

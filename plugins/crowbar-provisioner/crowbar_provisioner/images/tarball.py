@@ -16,7 +16,7 @@ from typing import Any
 
 from crowbar_provisioner.sledgehammer.packages import fetch, run
 
-MORE = ("lvm2", "mdadm")
+MORE = ("fdisk", "lvm2", "mdadm")
 GRUB_MORE = ("lvm", "mdraid1x", "search_fs_uuid")
 LOADERS = "boot/crowbar"
 MIB = 1 << 20

@@ -19,9 +19,9 @@ bring_tools() { # what LVM and RAID take comes when it is wanted: at each start 
     tools=yes
 }
 
-tried() { # tried PROGRAM...: its last line is $why where it fails
+tried() { # tried PROGRAM...: the last line of its that says something is $why where it fails
     "$@" >"$notes/tried.log" 2>&1 </dev/null || {
-        why="$1: $(tail -n 1 "$notes/tried.log")"
+        why="$1: $(grep -v '^ *Run \|Command failed' "$notes/tried.log" | tail -n 1)"
         return 1
     }
 }
@@ -52,6 +52,9 @@ let_go() { # let_go DEVICE: what was made of it or of its partitions is taken ap
             dm-*)
                 read -r mapped <"/sys/class/block/$held/dm/name"
                 tried dmsetup remove --retry "$mapped" || return 1
+                for link in /dev/*/*; do # the name of its group is free again
+                    case $(readlink "$link") in "/dev/mapper/$mapped") rm "$link" && rmdir "${link%/*}" ;; esac
+                done
                 ;;
             md*) tried mdadm --stop "/dev/$held" || return 1 ;;
             *) return 1 ;;
