@@ -21,8 +21,8 @@ from .test_machines import (
 )
 
 pytestmark = [pytest.mark.vms, pytest.mark.timeout(2400)]
-INSTALLED_CPU = 160.0
-"""Seconds of QEMU's processor time since power-on. On a host with other work CPUFIGURES."""
+INSTALLED_CPU = 180.0
+"""Seconds of QEMU's processor time since power-on. On a host with other work 96 (BIOS, LVM) and 103 (UEFI, RAID)."""
 
 
 def test_a_machine_with_bios_has_its_root_on_lvm(with_image: Path, tmp_path: Path) -> None:
@@ -40,12 +40,13 @@ def test_a_machine_with_bios_has_its_root_on_lvm(with_image: Path, tmp_path: Pat
         assert on_machine(place, node, "systemctl is-system-running") == "running"
 
 
-def test_a_machine_with_uefi_has_its_root_on_two_disks_and_starts_with_either_alone(
-    with_image: Path, tmp_path: Path
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+def test_a_machine_has_its_root_on_two_disks_and_starts_with_either_alone(
+    with_image: Path, tmp_path: Path, firmware: str
 ) -> None:
     with place_in(tmp_path, **settings_of(with_image)) as place:
         ready(place, tmp_path)
-        [vm] = place.lab.add_vms(1, firmware="uefi", disks=(2, 2), memory=768)
+        [vm] = place.lab.add_vms(1, firmware=firmware, disks=(2, 2), memory=768)
         node = discovered(place, vm)
         said = install(place, node, "raid1")
         first, second = vm.plan.disk_serials()

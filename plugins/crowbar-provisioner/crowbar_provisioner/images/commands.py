@@ -30,7 +30,7 @@ images = click.Group("images", help="Images of operating systems, as they are wr
     help="Which drivers it has: those of virtual machines (cloud), or of real ones as well.",
 )
 def build_(name: str, place: Path, kernel: str) -> None:
-    """Make the image of Debian's packages, on a Debian of that release, as root."""
+    """Make the image of Debian's packages, and its tarball, on a Debian of that release, as root."""
     try:
         made = build(place.absolute(), kernel=kernel)
     except CrowbarError as error:
