@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from .light import served
 
 SBIN = Path(build.__file__).parent / "root/sbin"
 PIECE = 8 << 20
-IMAGE = os.urandom(PIECE + (3 << 20))
+IMAGE = os.urandom(2 * PIECE + (3 << 20))
 SUMS = "".join(
     f"{hashlib.blake2b(IMAGE[at : at + PIECE], digest_size=32).hexdigest()}\n" for at in range(0, len(IMAGE), PIECE)
 )
@@ -32,9 +33,13 @@ SUMS = "".join(
 
 @dataclass
 class Server(http.server.ThreadingHTTPServer):
-    """The boot service, and peers below it, each called after what it does."""
+    """The boot service, and peers below it, each called after what it does: after it was looked how fast it is, or, the
+    ``late``, then already. ``seconds``: how long one takes for a piece.
+    """
 
     peers: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    left: set[int] = field(default_factory=set)
     asked: list[tuple[str, int, str]] = field(default_factory=list)
     turns: int = 0
     silence: threading.Event = field(default_factory=threading.Event)
@@ -49,7 +54,7 @@ class Server(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def peer(self, without: list[int]) -> dict[str, Any] | None:
-        left = [(number, name) for number, name in enumerate(self.peers) if number not in without]
+        left = [(number, name) for number, name in enumerate(self.peers) if number not in (*without, *self.left)]
         if not left:
             return None
         number, name = left[0]
@@ -74,11 +79,20 @@ class _Asked(http.server.BaseHTTPRequestHandler):
         first, name = int(query["from"]), place.path.split("/")[1]
         self.server.asked.append((name, first, self.headers["Authorization"]))
         piece = IMAGE[first : first + int(query.get("count", len(IMAGE)))]
-        if name in ("good", "image"):
+        time.sleep(self.server.seconds.get(name, 0))
+        if name in ("good", "image", "slow") or (first == 0 and not name.startswith("late")):
             self._answer(piece)
-        elif name == "half" and first:  # it goes after its first piece
+            return
+        name = name.removeprefix("late-")
+        if name == "tiring":
+            time.sleep(1)
+            self._answer(piece)
+        elif name == "leaving" and first > PIECE:
+            self.server.left.add(0)
             self.send_error(404)
-        elif name == "half":
+        elif name == "half" and first > PIECE:  # it goes after a piece
+            self.send_error(404)
+        elif name in ("half", "leaving"):
             self._answer(piece)
         elif name == "wrong":
             self._answer(piece[:-1] + bytes([piece[-1] ^ 1]))
@@ -133,8 +147,9 @@ def server() -> Iterator[Server]:
         made.silence.set()
 
 
-def written(server: Server, home: Path, **more: Any) -> str:
-    """From whom it came, as the machine says; it is the image, and no more of it was in memory than a piece."""
+def written(server: Server, home: Path, *, clearly: int = 0, judged: int = 4, mute: int = 2, **more: Any) -> str:
+    """From whom it came, as the machine says; it is the image, and no more of it was in memory than a piece. Unless it
+    is said, others are fast enough however fast they are."""
     programs, disk, notes = programs_of_the_image(home / "bin"), home / "disk", home / "notes"
     notes.mkdir()
     said: dict[str, Any] = {
@@ -142,7 +157,12 @@ def written(server: Server, home: Path, **more: Any) -> str:
         "port": free_port(), "seconds": 60, "size": len(IMAGE), "format": "raw", **more,
     }  # fmt: skip
     program = [*(f"{name}='{value}'" for name, value in said.items()), *(f". {SBIN}/{one}.sh" for one in SCRIPTS)]
-    program += ["SLOW=2 MUTE=2 LONG=4", "write_shared || exit 1", "end_sharing 0", 'echo "$whence"']
+    program += [
+        f"SLOW=2 MUTE={mute} LONG=4 CLEARLY={clearly} JUDGED={judged}",
+        "write_shared || exit 1",
+        "end_sharing 0",
+        'echo "$whence"',
+    ]
     done = subprocess.run(
         [programs / "sh", "-c", "\n".join(program)], env={"PATH": str(programs)}, capture_output=True, text=True,
         timeout=120, check=True,
@@ -156,20 +176,46 @@ SCRIPTS = ("tell", "image", "peers")
 
 
 def test_a_machine_that_is_named_nobody_has_it_from_the_boot_service(server: Server, tmp_path: Path) -> None:
-    assert written(server, tmp_path) == "11 MiB from the boot service"
+    assert written(server, tmp_path) == "19 MiB from the boot service"
     assert server.asked == [("image", 0, "Bearer mine")]
 
 
 def test_a_machine_has_it_from_another_with_the_token_for_that_alone(server: Server, tmp_path: Path) -> None:
     server.peers = ["good"]
-    assert written(server, tmp_path) == "11 MiB from good, 0 MiB from the boot service"
-    assert server.asked == [("good", 0, "Bearer for-good"), ("good", PIECE, "Bearer for-good")]
+    assert written(server, tmp_path) == "11 MiB from good, 8 MiB from the boot service"
+    theirs = [("good", first, "Bearer for-good") for first in (0, PIECE, 2 * PIECE)]
+    assert server.asked == [("image", 0, "Bearer mine"), *theirs]
+
+
+@pytest.mark.parametrize(
+    "service, other, said",
+    [
+        (2.0, 0, "11 MiB from slow, 8 MiB from the boot service"),
+        (0.2, 1.0, "19 MiB from the boot service"),
+        (0.5, 0.5, "19 MiB from the boot service"),
+    ],
+    ids=["the wire is short", "the other is slower", "both are as fast"],
+)
+def test_another_has_to_be_clearly_faster_than_the_boot_service(
+    server: Server, tmp_path: Path, service: float, other: float, said: str
+) -> None:
+    server.peers, server.seconds = ["slow"], {"image": service, "slow": other}
+    assert written(server, tmp_path, clearly=125) == said
+    pieces = [first for name, first, _ in server.asked if name == "slow"]
+    assert pieces == ([0, PIECE, 2 * PIECE] if "slow" in said else [0])
+
+
+def test_one_that_becomes_slower_than_the_boot_service_is_left(server: Server, tmp_path: Path) -> None:
+    server.peers, server.seconds = ["tiring", "good"], {"image": 0.5}
+    said = written(server, tmp_path, clearly=125, judged=1)
+    assert said == "8 MiB from tiring, 11 MiB from the boot service"
+    assert server.asked[-1] == ("image", 2 * PIECE, "Bearer mine")
 
 
 BAD = {
     "wrong": "it sent other bytes", "other": "it sent other bytes", "leading": "it sent other bytes",
     "short": "it does not answer, or is slow", "silent": "it does not answer, or is slow",
-    "absent": "it does not answer, or is slow", "standing": "it does not come on", "creeping": "it is slow",
+    "standing": "it does not come on", "creeping": "it is slow",
 }  # fmt: skip
 
 
@@ -178,27 +224,61 @@ def test_one_that_is_no_use_is_given_up_and_the_next_one_asked(
     server: Server, tmp_path: Path, bad: str, why: str
 ) -> None:
     server.peers = [bad, "good"]
-    told = f"11 MiB from good, 0 MiB from the boot service; {bad} was given up: {why}"
+    told = f"11 MiB from good, 8 MiB from the boot service; {bad} was given up: {why}"
     assert written(server, tmp_path) == told
-    assert not [one for one in server.asked if one[0] == bad and one[1] > 0]
+    assert not [one for one in server.asked if one[0] == bad and one[1] > PIECE]
+
+
+@pytest.mark.parametrize("bad", ["absent", "late-short"])
+def test_one_that_cannot_be_compared_is_given_up_while_the_boot_service_goes_on(
+    server: Server, tmp_path: Path, bad: str
+) -> None:
+    server.peers = [bad, "good"]
+    told = f"3 MiB from good, 16 MiB from the boot service; {bad} was given up: it does not answer, or is slow"
+    assert written(server, tmp_path) == told
+
+
+def test_one_that_is_silent_is_no_faster(server: Server, tmp_path: Path) -> None:
+    server.peers = ["late-silent", "good"]
+    began = time.monotonic()
+    assert written(server, tmp_path) == "19 MiB from the boot service"
+    assert time.monotonic() - began < 4
+
+
+def test_one_that_has_nothing_yet_is_looked_at_again_and_not_waited_for(server: Server, tmp_path: Path) -> None:
+    server.peers = ["late-standing"]
+    began = time.monotonic()
+    assert written(server, tmp_path) == "19 MiB from the boot service"
+    assert time.monotonic() - began < 3
+    assert [one[:2] for one in server.asked] == [
+        (name, first) for at in (0, PIECE) for name, first in (("image", at), ("late-standing", 0))
+    ] + [("image", 2 * PIECE)]
 
 
 def test_no_more_is_taken_into_memory_than_was_asked_for(server: Server, tmp_path: Path) -> None:
-    server.peers = ["endless"]
-    assert written(server, tmp_path).startswith("11 MiB from endless, ")
+    server.peers = ["late-endless"]
+    assert written(server, tmp_path).startswith("11 MiB from late-endless, ")
 
 
 def test_where_the_last_one_goes_the_boot_service_goes_on_at_that_byte(server: Server, tmp_path: Path) -> None:
     server.peers = ["half"]
     told = written(server, tmp_path)
-    assert told == "8 MiB from half, 3 MiB from the boot service; half was given up: it does not answer, or is slow"
-    assert server.asked[-1] == ("image", PIECE, "Bearer mine")
+    assert told == "8 MiB from half, 11 MiB from the boot service; half was given up: it does not answer, or is slow"
+    assert server.asked[-1] == ("image", 2 * PIECE, "Bearer mine")
+
+
+def test_one_that_has_shut_its_door_and_goes_on_is_left_at_once(server: Server, tmp_path: Path) -> None:
+    server.peers = ["leaving", "good"]
+    began = time.monotonic()
+    told = "8 MiB from leaving, 3 MiB from good, 8 MiB from the boot service; leaving was given up: it has gone on"
+    assert written(server, tmp_path, mute=20) == told
+    assert time.monotonic() - began < 10
 
 
 def test_others_are_tried_for_a_while_and_not_without_end(server: Server, tmp_path: Path) -> None:
     server.peers = ["wrong"] * 9
-    assert written(server, tmp_path).startswith("11 MiB from the boot service; wrong was given up")
-    assert len([one for one in server.asked if one[0] == "wrong"]) == 3
+    assert written(server, tmp_path).startswith("19 MiB from the boot service; wrong was given up")
+    assert len([one for one in server.asked if one[0] == "wrong" and one[1]]) == 3
     (tmp_path / "later").mkdir()
     server.peers = ["good"]
-    assert written(server, tmp_path / "later", seconds=0) == "11 MiB from the boot service"
+    assert written(server, tmp_path / "later", seconds=0) == "19 MiB from the boot service"

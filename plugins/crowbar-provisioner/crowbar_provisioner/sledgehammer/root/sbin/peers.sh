@@ -4,6 +4,11 @@
 #
 # Another machine is not believed: a piece counts when its checksum is what the boot service says. One that sends other
 # bytes, is silent or is slow is given up, and the boot service names the next, or itself.
+#
+# Whether the wire of the boot service is what is short, each finds out by itself: it takes its first piece from there, and
+# goes on from another machine only if that is clearly faster, as both say by the clock, and as long as it is.
+CLEARLY=125 # percent of the time that it takes by another machine
+JUDGED=4    # pieces, after which another machine has to have been faster
 SLOW=20 # seconds for a piece
 MUTE=10 # seconds without an answer; one machine is let in at a time
 LONG=60 # seconds for a piece that its peer has not yet, but gets on with
@@ -67,9 +72,15 @@ find_sums() { # the boot service may be about to make them
     exec 3<"$notes/sums"
 }
 
+gone_on() { # whether the boot service names another than $peer by now, or itself: it may have all of it, and have shut its door
+    had=$peer its_name=$whom
+    find_peer && [ "$peer" = "$had" ] && return 1
+    peer=$had whom=$its_name
+}
+
 take() { # take COUNT: the piece at $written to $notes/piece; fails where it is not to be had, and $lost says why
     now
-    begun=$up heard=$up moved=$up seen=
+    begun=$up heard=$up moved=$up seen='' again=2
     while [ $summed -lt $((written / PIECE)) ]; do
         wanted=
         read -r wanted <&3
@@ -93,7 +104,9 @@ take() { # take COUNT: the piece at $written to $notes/piece; fails where it is 
                 [ "${said##* }" = "$seen" ] || seen=${said##* } moved=$up
                 ;;
         esac
-        if [ $((up - heard)) -ge $MUTE ]; then
+        if [ $((up - heard)) -ge $again ] && again=$((again + 2)) && gone_on; then
+            lost='it has gone on'
+        elif [ $((up - heard)) -ge $MUTE ]; then
             lost='it does not answer, or is slow'
         elif [ $((up - moved)) -ge "$quiet" ]; then
             lost='it does not come on'
@@ -107,33 +120,94 @@ take() { # take COUNT: the piece at $written to $notes/piece; fails where it is 
     done
 }
 
-from_peer() { # 1: it is given up, 2: the disk cannot be written
-    took=0
-    while [ $written -lt "$size" ] && now && [ $up -lt $until ]; do
-        count=$((size - written))
-        [ $count -le $PIECE ] || count=$PIECE
-        take $count || return 1
-        dd if="$notes/piece" of="$disk" bs=4M seek=$written oflag=direct,seek_bytes conv=notrunc 2>"$notes/dd.log" || {
-            why=$(head -n 1 "$notes/dd.log")
-            return 2
-        }
-        written=$((written + count)) took=$((took + count))
-        echo $written >"$notes/have"
+lap() { # $lap: the hundredths of a second since the last one, at $clock
+    read -r up _ </proc/uptime
+    lap=$((${up%.*}${up#*.} - clock)) clock=${up%.*}${up#*.} up=${up%.*}
+}
+
+to_disk() { # the piece at $written
+    dd if="$notes/piece" of="$disk" bs=4M seek=$written oflag=direct,seek_bytes conv=notrunc 2>"$notes/dd.log" || {
+        why=$(head -n 1 "$notes/dd.log")
+        return 1
+    }
+    written=$((written + count))
+    echo $written >"$notes/have"
+}
+
+next_piece() { # $count: its bytes
+    count=$((size - written))
+    [ $count -le $PIECE ] || count=$PIECE
+}
+
+from_service() { # a piece. $service: for how long, were it on its way while the last one is written; $writes: that. 2, 3: as compare
+    next_piece
+    lap
+    fetch $written $count >"$notes/piece" && [ "$(stat -c %s "$notes/piece")" = $count ] || return 3
+    lap
+    service=$lap
+    to_disk || return 2
+    lap
+    writes=$lap
+    [ $service -ge $writes ] || service=$writes
+}
+
+compare() { # 0: this peer is clearly faster than the boot service, 1: it is of no use, 2: the disk cannot be written, 3: it is not
+    while from_service || return $?; do
+        [ $written -lt "$size" ] || return 3
+        most=$((service / 100 + 1))
+        lap
+        timeout $most wget -q -O - --header "Authorization: Bearer $with" "$at/$id?from=0&count=$PIECE" \
+            2>"$notes/peer.log" | dd bs=1M count=$PIECE iflag=count_bytes,fullblock status=none >"$notes/piece"
+        b2sum -l 256 "$notes/piece" >/dev/null
+        lap
+        if [ "$(stat -c %s "$notes/piece")" = $PIECE ]; then
+            [ $(((lap + writes) * CLEARLY)) -le $((service * 100)) ] || return 3
+            return 0
+        fi
+        [ $lap -lt $((most * 100)) ] || return 3
+        said=
+        read -r said <"$notes/peer.log"
+        case $said in
+            *' 503 have '*) ;; # not so much yet
+            *) lost='it does not answer, or is slow'; return 1 ;;
+        esac
     done
 }
 
-write_shared() { # from others as long as there are any, and what is left from the boot service. $came: whence, for people
-    written=0 gone='' given_up=0 came_from='' taken=0 gone_why=''
+from_peer() { # 1: it is given up, 2: the disk cannot be written, 3: the boot service is faster
+    lap
+    start=$clock
+    while [ $written -lt "$size" ] && now && [ $up -lt $until ]; do
+        next_piece
+        take $count || return 1
+        to_disk || return 2
+        took=$((took + count))
+        lap
+        if [ $took -ge $((JUDGED * PIECE)) ] && [ $(((clock - start) * PIECE)) -gt $((service * took)) ]; then
+            lost='the boot service is faster'
+            return 3
+        fi
+    done
+}
+
+write_shared() { # from others where that is faster, and what is left from the boot service. $whence: for people. $lasted: seconds
+    written=0 gone='' given_up=0 came_from='' taken=0 gone_why='' clock=0 compared=no
     now
-    until=$((up + seconds))
+    began=$up until=$((up + seconds))
     begin_sharing
     while [ $written -lt "$size" ] && [ $given_up -lt $GIVEN_UP ] && [ $up -lt $until ] && find_peer; do
-        [ -n "$summed" ] || find_sums || break
-        from_peer
-        code=$?
+        took=0 code=0
+        [ $compared = yes ] || { compare; code=$?; }
+        if [ $code = 0 ]; then
+            compared=yes
+            [ -n "$summed" ] || find_sums || break
+            from_peer
+            code=$?
+        fi
         [ $code != 2 ] || return 1
         taken=$((taken + took))
         [ $took = 0 ] || came_from="$came_from$((took / MIB)) MiB from $whom, "
+        [ $code != 3 ] || break
         [ $code = 0 ] || {
             gone="$gone${gone:+, }$peer" gone_why="$gone_why; $whom was given up: $lost"
             given_up=$((given_up + 1))
@@ -142,5 +216,7 @@ write_shared() { # from others as long as there are any, and what is left from t
     write_raw || return 1
     : >"$notes/writer"
     echo "$size" >"$notes/have"
+    now
+    lasted=$((up - began))
     whence=$(printf '%.450s' "$came_from$(((size - taken) / MIB)) MiB from the boot service$gone_why")
 }
