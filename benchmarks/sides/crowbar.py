@@ -111,7 +111,7 @@ def _measure(parts: Parts, home: int, *, expected: int) -> Figures:
     node_roles = table(NodeRole)
     left = select(node_roles.c.id).where(node_roles.c.state != int(ACTIVE)).limit(1)
     # That nodes have come, and roles were bound to them, the barclamps are told before the clock starts.
-    while settling.settled(parts).undelivered:
+    while (before := settling.settled(parts)).undelivered or before.unheard:
         time.sleep(LOOK)
     begun, cpu = time.perf_counter(), time.process_time()
     deployments.commit(parts, OPERATOR, home)

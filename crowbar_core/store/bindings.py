@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.graph import Bound, PeerChild
@@ -40,8 +40,11 @@ def system_nodes(session: Session, store: Store, deployment_ids: Collection[int]
 
 def role_names(session: Session, role_ids: Collection[int]) -> dict[int, str]:
     """Role id -> its name; ids that no role has are left out."""
-    rows = session.execute(select(roles.c.id, roles.c.name).where(roles.c.id.in_(role_ids)))
-    return {row.id: row.name for row in rows}
+    return {row.id: row.name for row in session.execute(_ROLE_NAMES, {"ids": list(role_ids)})}
+
+
+# Built once: each change that moves noderoles asks it.
+_ROLE_NAMES = select(roles.c.id, roles.c.name).where(roles.c.id.in_(bindparam("ids", expanding=True)))
 
 
 def role_ids(session: Session, names: Collection[str]) -> dict[str, int]:

@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from crowbar_core import Intent, Json, NodeRoleView, NodeView, Refresh, ServedBootEnv, cluster, hookimpl
 from crowbar_provisioner import rescue, rescues
@@ -37,17 +37,20 @@ def addresses_of(nodes: Sequence[NodeView], session: Any) -> Mapping[int, Sequen
     """The address from which a machine registered, with the token of its boot: there it was, whatever it says. In IPv6
     those beside it that its cards make themselves, too: DHCPv6 may give each system that it boots another address.
     """
-    asked = (
-        select(machines.c.node_id, machines.c.source, macs.c.mac)
-        .join(macs, macs.c.machine_id == machines.c.id, isouter=True)
-        .where(machines.c.node_id.in_([one.id for one in nodes]), machines.c.source != "")
-        .order_by(machines.c.node_id, macs.c.mac)
-    )
     found: dict[int, list[str]] = {}
-    for one in session.execute(asked).all():
+    for one in session.execute(_REGISTERED_FROM, {"ids": [node.id for node in nodes]}).all():
         own = [one.source, beside(one.source, one.mac)] if one.mac else [one.source]
         found[one.node_id] = list(dict.fromkeys([*found.get(one.node_id, []), *filter(None, own)]))
     return found
+
+
+# Built once: each run that begins asks it.
+_REGISTERED_FROM = (
+    select(machines.c.node_id, machines.c.source, macs.c.mac)
+    .join(macs, macs.c.machine_id == machines.c.id, isouter=True)
+    .where(machines.c.node_id.in_(bindparam("ids", expanding=True)), machines.c.source != "")
+    .order_by(machines.c.node_id, macs.c.mac)
+)
 
 
 def beside(source: str, mac: str) -> str:
