@@ -78,7 +78,7 @@ def look() -> None:
         return
     with ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="kexec") as pool:
         # Threads know nothing of the cluster that the job belongs to.
-        found = [pool.submit(contextvars.copy_context().run, _asked, cluster().node(one.name)) for one in due]
+        found = [pool.submit(contextvars.copy_context().run, _asked, one.name) for one in due]
     for one, answer in zip(due, found, strict=True):
         standing = answer.result()
         if standing is not None and standing.from_disk and standing.boot != one.kexec_boot:
@@ -86,9 +86,9 @@ def look() -> None:
                 _another(change, one.id, one.kexec_boot, standing)
 
 
-def _asked(node: NodeView) -> Standing | None:
+def _asked(name: str) -> Standing | None:
     try:
-        return ask(node)
+        return ask(cluster().node(name))
     except CrowbarError:
         return None
 
