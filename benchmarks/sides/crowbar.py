@@ -111,7 +111,10 @@ def _measure(parts: Parts, home: int, *, expected: int) -> Figures:
     node_roles = table(NodeRole)
     left = select(node_roles.c.id).where(node_roles.c.state != int(ACTIVE)).limit(1)
     # That nodes have come, and roles were bound to them, the barclamps are told before the clock starts.
+    giving_up = time.perf_counter() + HANG_SECONDS
     while (before := settling.settled(parts)).undelivered or before.unheard:
+        if time.perf_counter() > giving_up:
+            raise SystemExit(f"after {HANG_SECONDS:g} s the barclamps have not heard of all nodes: {before}")
         time.sleep(LOOK)
     begun, cpu = time.perf_counter(), time.process_time()
     deployments.commit(parts, OPERATOR, home)
