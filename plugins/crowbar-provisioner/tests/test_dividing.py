@@ -137,7 +137,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         with (home / name).open("wb") as disk:
             disk.truncate(size * MIB)
     disks = [f"{name}={home / name}" for name in SIZES]
-    line = ["unshare", "--pid", "--fork", "--kill-child", "linux.uml", "mem=400M", f"initrd={home / 'initrd'}", *disks]
+    line = ["unshare", "--pid", "--fork", "--kill-child", "linux.uml", "mem=512M", f"initrd={home / 'initrd'}", *disks]
     line += ["rdinit=/test", "con=null", "con0=null,fd:1", f"uml_dir={home}", "umid=u", "quiet"]
     done = subprocess.run(
         line, capture_output=True, timeout=400, check=False, env={**os.environ, "TMPDIR": "/dev/shm"},

@@ -104,7 +104,7 @@ ENVIRONMENT = {"SOURCE_DATE_EPOCH": str(WHEN)}
 
 def build(place: Path, *, kernel: str) -> Path:
     """Make ``debian-12.raw``, ``debian-12.tar.zst`` and, last, ``debian-12.json`` in the directory ``place``.
-    ``kernel`` is one of ``KERNELS``: cloud knows virtual machines alone. Takes root, some 100 CPU seconds and 2 GiB
+    ``kernel`` is one of ``KERNELS``: cloud knows virtual machines alone. Takes root, some 75 CPU seconds and 2 GiB
     in ``place`` meanwhile. ``BuildError`` says what is missing.
     """
     check_tools()
