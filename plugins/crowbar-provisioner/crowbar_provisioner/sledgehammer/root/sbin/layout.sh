@@ -53,7 +53,9 @@ let_go() { # let_go DEVICE: what was made of it or of its partitions is taken ap
                 read -r mapped <"/sys/class/block/$held/dm/name"
                 tried dmsetup remove --retry "$mapped" || return 1
                 for link in /dev/*/*; do # the name of its group is free again
-                    case $(readlink "$link") in "/dev/mapper/$mapped") rm "$link" && rmdir "${link%/*}" ;; esac
+                    [ -L "$link" ] && [ "$(readlink "$link")" = "/dev/mapper/$mapped" ] || continue
+                    rm "$link"
+                    rmdir "${link%/*}" 2>/dev/null || continue
                 done
                 ;;
             md*) tried mdadm --stop "/dev/$held" || return 1 ;;
