@@ -229,6 +229,7 @@ def test_where_the_wire_is_not_short_it_comes_from_the_boot_service(site: Hall, 
             installed(site, *machines)
     finally:
         wire(site.lab, CAPPED)
+    print([one.whence for one in machines])
     print(f"{count} machines, alone and so that they could share: {walls[ALONE]}, {walls[WRITES]}")
 
 
@@ -262,7 +263,7 @@ def test_a_machine_whose_power_is_cut_is_passed_over_and_the_others_are_written(
 
 @pytest.mark.parametrize(
     "bad, why",
-    [(LIES, "it sent other bytes"), (STALLS, "it does not answer, or is slow")],
+    [(LIES, "it sent other bytes"), (STALLS, "it (does not answer, or is slow|has gone on)")],
     ids=["lies", "stalls"],
 )
 def test_a_machine_that_passes_on_what_is_no_use_is_passed_over(site: Hall, tmp_path: Path, bad: str, why: str) -> None:
@@ -270,7 +271,7 @@ def test_a_machine_that_passes_on_what_is_no_use_is_passed_over(site: Hall, tmp_
     first, middle, last = one_after_the_other(site, (GOOD, str(tmp_path / "bad"), GOOD))
     for one in (first, middle, last):
         site.server.wait(partial(has_it, one), f"{one.node} has it", site.told)
-    assert f"; {middle.node} was given up: {why}" in last.whence
+    assert re.search(f"; {re.escape(middle.node)} was given up: {why}", last.whence), last.whence
     assert f"MiB from {middle.node}" not in last.whence
     assert "given up" not in middle.whence
     installed(site, first, middle, last)

@@ -85,7 +85,7 @@ class _Asked(http.server.BaseHTTPRequestHandler):
             return
         name = name.removeprefix("late-")
         if name == "tiring":
-            time.sleep(1)
+            time.sleep(3)
             self._answer(piece)
         elif name == "leaving" and first > PIECE:
             self.server.left.add(0)
@@ -158,7 +158,7 @@ def written(server: Server, home: Path, *, clearly: int = 0, judged: int = 4, mu
     }  # fmt: skip
     program = [*(f"{name}='{value}'" for name, value in said.items()), *(f". {SBIN}/{one}.sh" for one in SCRIPTS)]
     program += [
-        f"SLOW=2 MUTE={mute} LONG=4 CLEARLY={clearly} JUDGED={judged}",
+        f"SLOW=4 MUTE={mute} LONG=4 CLEARLY={clearly} JUDGED={judged}",
         "write_shared || exit 1",
         "end_sharing 0",
         'echo "$whence"',
@@ -200,14 +200,14 @@ def test_another_has_to_be_clearly_faster_than_the_boot_service(
     server: Server, tmp_path: Path, service: float, other: float, said: str
 ) -> None:
     server.peers, server.seconds = ["slow"], {"image": service, "slow": other}
-    assert written(server, tmp_path, clearly=125) == said
+    assert written(server, tmp_path, clearly=200) == said
     pieces = [first for name, first, _ in server.asked if name == "slow"]
     assert pieces == ([0, PIECE, 2 * PIECE] if "slow" in said else [0])
 
 
 def test_one_that_becomes_slower_than_the_boot_service_is_left(server: Server, tmp_path: Path) -> None:
-    server.peers, server.seconds = ["tiring", "good"], {"image": 0.5}
-    said = written(server, tmp_path, clearly=125, judged=1)
+    server.peers, server.seconds = ["tiring", "good"], {"image": 2.0}
+    said = written(server, tmp_path, clearly=200, judged=1)
     assert said == "8 MiB from tiring, 11 MiB from the boot service"
     assert server.asked[-1] == ("image", 2 * PIECE, "Bearer mine")
 

@@ -7,7 +7,7 @@
 #
 # Whether the wire of the boot service is what is short, each finds out by itself: it takes its first piece from there, and
 # goes on from another machine only if that is clearly faster, as both say by the clock, and as long as it is.
-CLEARLY=125 # percent of the time that it takes by another machine
+CLEARLY=200 # percent of the time that it takes by another machine
 JUDGED=4    # pieces, after which another machine has to have been faster
 SLOW=20 # seconds for a piece
 MUTE=10 # seconds without an answer; one machine is let in at a time
@@ -80,7 +80,7 @@ gone_on() { # whether the boot service names another than $peer by now, or itsel
 
 take() { # take COUNT: the piece at $written to $notes/piece; fails where it is not to be had, and $lost says why
     now
-    begun=$up heard=$up moved=$up seen='' again=2
+    begun=$up heard=$up moved=$up seen='' again=1
     while [ $summed -lt $((written / PIECE)) ]; do
         wanted=
         read -r wanted <&3
@@ -104,7 +104,7 @@ take() { # take COUNT: the piece at $written to $notes/piece; fails where it is 
                 [ "${said##* }" = "$seen" ] || seen=${said##* } moved=$up
                 ;;
         esac
-        if [ $((up - heard)) -ge $again ] && again=$((again + 2)) && gone_on; then
+        if [ $((up - heard)) -ge $again ] && again=$((again + 1)) && gone_on; then
             lost='it has gone on'
         elif [ $((up - heard)) -ge $MUTE ]; then
             lost='it does not answer, or is slow'
