@@ -40,7 +40,7 @@ def test_a_machine_with_bios_has_its_root_on_lvm(with_image: Path, tmp_path: Pat
         assert on_machine(place, node, "systemctl is-system-running") == "running"
 
 
-@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+@pytest.mark.parametrize("firmware", ["uefi"])
 def test_a_machine_has_its_root_on_two_disks_and_starts_with_either_alone(
     with_image: Path, tmp_path: Path, firmware: str
 ) -> None:
