@@ -259,6 +259,7 @@ def test_a_value_is_drafted_planned_and_committed_from_its_page_and_from_the_boa
     form.get_by_role("button", name="Plan").click()
     expect(page.locator("#values")).to_contain_text("Macbeth")
     expect(page.locator("#steps")).to_contain_text("run again")
+    page.wait_for_load_state()  # its style sheet may be still to come
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "too wide"
     page.get_by_role("link", name="Leave it").click()
     expect(page.locator("#drafts")).to_have_count(0)
@@ -267,6 +268,7 @@ def test_a_value_is_drafted_planned_and_committed_from_its_page_and_from_the_boa
     form.get_by_role("button", name="Set as draft", exact=True).click()
     expect(page.locator("#drafts tbody tr")).to_contain_text(f"play in {stage}")
     expect(page.locator("#drafts tbody tr")).to_contain_text("Macbeth")
+    page.wait_for_load_state()  # its style sheet may be still to come
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "too wide"
     page.get_by_role("button", name="Discard all").click()
     expect(page.locator("#drafts")).to_have_count(0)
@@ -338,6 +340,7 @@ def test_nothing_is_powered_off_or_destroyed_by_clicks_alone(
     page.get_by_role("link", name="off…").click()
     expect(page.locator(".loss")).to_contain_text("stops at once")
     expect(page.locator(".loss li").filter(has_text=f"walk on {node}")).to_be_visible()
+    page.wait_for_load_state()  # its style sheet may be still to come
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "too wide"
     if script:  # else the browser itself does not send a form that lacks the name
         page.get_by_role("button", name="Power off").click()

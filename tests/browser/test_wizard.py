@@ -30,6 +30,7 @@ def test_each_step_is_tried_as_it_is_typed_and_fits_on_narrow_screens(page: Page
     expect(page.locator("#tried svg rect")).to_have_count(2)
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size({"width": 400, "height": 800})
+    page.wait_for_load_state()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_role("button", name="Go on").click()
     expect(page.get_by_role("heading", name="Names")).to_be_visible()
