@@ -223,5 +223,10 @@ def test_a_server_changes_its_program_and_is_as_it_was_before_when_it_is_unbound
         site.bed.unbind("dhcp-server", server)
         site.settle()
         assert on_node(lab, server, f"pidof dnsmasq radvd || ls {PLACE} || echo none") == "none\n"
+        site.bed.bind("dhcp-server", server)
+        site.bed.set("dhcp-program", "dnsmasq", node=server, role="dhcp-server")
+        site.bed.commit()
+        site.settle()
+        assert site.ask(MAC)["ip"] == "10.77.0.101", "bound again, it serves again"
 
     inside(lab, work)
