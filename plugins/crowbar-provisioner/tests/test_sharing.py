@@ -206,9 +206,7 @@ def test_four_machines_at_once_take_the_image_over_the_wire_once(site: Hall) -> 
     others = [one for one in machines if one.whence != "128 MiB from the boot service"]
     assert len(others) == 3, [one.whence for one in machines]
     for one in others:
-        assert re.search(
-            r"the disk is written: the image came (120|112) MiB from d\S+, (8|16) MiB from the", log_of(site, one)
-        )
+        assert re.search(r"the disk is written: the image came \d+ MiB from d\S+, ", log_of(site, one)), one.whence
 
 
 @pytest.mark.parametrize("count", [2, 4])
