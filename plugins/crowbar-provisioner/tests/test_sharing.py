@@ -223,7 +223,7 @@ def test_where_the_wire_is_not_short_it_comes_from_the_boot_service(site: Hall, 
                 site.server.wait(partial(has_it, one), f"{one.node} has the image", site.told)
             walls[writes_by].append(max(one.took for one in machines))
             images = (sent(site.lab) - before) / SIZE
-            assert images > 0.75 * count, [one.whence for one in machines]
+            assert images >= 0.5 * count + 0.5, [one.whence for one in machines]
             installed(site, *machines)
     finally:
         wire(site.lab, CAPPED)
