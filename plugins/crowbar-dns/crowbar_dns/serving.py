@@ -79,16 +79,14 @@ def begin(change: Change, service: Service, owner: str, names: frozenset[str], *
     said = list(_entries(session, order.names))
     order.wanted = {key: one for key, one in gather(said).items() if zone_of(key[0], zones)}
     own = _name_servers(service, order.names)
-    copied = order.whole and not (own.keys() & order.wanted.keys()) and _are_rows(said, order.wanted)
     order.owned, problems = _owned(session, service.id, order.names)
     order.foreign = frozenset(problems)
-    if copied and not order.owned:
+    unknown = order.whole and not order.owned
+    copied = unknown and not (own.keys() & order.wanted.keys()) and _are_rows(said, order.wanted)
+    if copied:
         _copy(session, service)
-        _announce(session, order, own)
-        order.wanted |= own
-    else:
-        order.wanted |= own
-        _announce(session, order, order.wanted)
+    order.wanted |= own
+    _announce(session, order, own if copied else order.wanted)
     session.execute(update(services).where(services.c.id == service.id).values(sending=True))
     return order
 

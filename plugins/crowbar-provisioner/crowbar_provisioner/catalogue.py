@@ -69,6 +69,7 @@ class Image(BaseModel):
         return self
 
 
+_MAKING = f"crowbar images build {BUILT}, where the boot service runs"
 _SAID: TypeAdapter[Image | Tarball] = TypeAdapter(Annotated[Image | Tarball, Field(discriminator="format")])
 
 
@@ -93,16 +94,14 @@ class Os:
     @property
     def images(self) -> Sequence[Image | Tarball]:
         """All files of it: the image of a whole disk first."""
-        of = self.image
-        more = of.tarball if isinstance(of, Image) else None
-        return [one for one in (of, more) if one is not None]
+        return _files(self.image) if self.image is not None else []
 
     def to_keep(self, layout: str) -> dict[str, Any]:
         """All that its installation needs, as it is now. Raises ``Refused`` when it cannot be installed."""
         if self.problem:
             raise Refused(f"{self.name} cannot be installed: {self.problem}")
         if layout not in self.layouts:
-            how = f": make it anew ({_how(self.name)})" if self.name == BUILT and self.image else ""
+            how = f": make it anew ({_MAKING})" if self.name == BUILT and self.image else ""
             raise Refused(f"{self.name} is not installed in the layout {layout}, but {' or '.join(self.layouts)}{how}.")
         if self.images:
             part = self.images[0 if layout == "flat" else -1]
@@ -179,7 +178,7 @@ def _os(root: Path, one: Found) -> Os:
     about: dict[str, Any] = {"name": one.name, "title": said.title, "method": said.method, "by": one.by, "said": said}
     if said.method == "image":
         image, problem = _image(root, one.name)
-        several = isinstance(image, Tarball) or (image is not None and image.tarball is not None)
+        several = image is not None and isinstance(_files(image)[-1], Tarball)
         return Os(
             **about, image=image, disk_size=image.disk_size if image else 0, layouts=LAYOUTS if several else ("flat",),
             made=_made(root, "images", one.name), problem=problem,
@@ -191,13 +190,14 @@ def _os(root: Path, one: Found) -> Os:
     )  # fmt: skip
 
 
-def _how(name: str) -> str:
-    return f"crowbar images build {name}, where the boot service runs" if name == BUILT else ""
+def _files(of: Image | Tarball) -> Sequence[Image | Tarball]:
+    more = of.tarball if isinstance(of, Image) else None
+    return [of, more] if more is not None else [of]
 
 
 def _image(root: Path, name: str) -> tuple[Image | Tarball | None, str]:
     path = root / "images" / f"{name}.json"
-    how = f": {_how(name)}" if name == BUILT else ""
+    how = f": {_MAKING}" if name == BUILT else ""
     try:
         found = _SAID.validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -206,9 +206,8 @@ def _image(root: Path, name: str) -> tuple[Image | Tarball | None, str]:
         return None, f"{path} does not describe an image{how}"
     if found.os != name:
         return None, f"{path} describes {found.os}{how}"
-    for one in (found, found.tarball if isinstance(found, Image) else None):
-        problem = _differs(root, ("images", one.file), one.size, f"its image {one.file}") if one else ""
-        if problem:
+    for one in _files(found):
+        if problem := _differs(root, ("images", one.file), one.size, f"its image {one.file}"):
             return None, f"{problem}{how}"
     return found, ""
 

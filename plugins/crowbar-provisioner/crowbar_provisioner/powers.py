@@ -5,9 +5,7 @@ Many are read at once, so that one BMC that is slow does not hold up all others.
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,6 +14,7 @@ from sqlalchemy import and_, delete, insert, or_, select
 
 from crowbar_core import CrowbarError, cluster
 from crowbar_core.tables import node_roles, nodes, roles
+from crowbar_provisioner import at_once
 from crowbar_provisioner.bmc import BMC_ROLE
 from crowbar_provisioner.tables import powers
 from crowbar_provisioner.under_way import ACTIVE
@@ -39,10 +38,7 @@ def read_due() -> None:
         due = _due(change.session, change.now)
     if not due:
         return
-    with ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="power") as pool:
-        # Threads know nothing of the cluster that the job belongs to.
-        asked = [pool.submit(contextvars.copy_context().run, _read, ref, name) for ref, name in due]
-        found = [one.result() for one in asked]
+    found = at_once.asked(_read, due, most=AT_ONCE, name="power")
     with cluster().change() as change:
         still = set(change.session.scalars(select(nodes.c.id).where(nodes.c.id.in_([one.node_id for one in found]))))
         change.session.execute(delete(powers).where(powers.c.node_id.in_(still)))

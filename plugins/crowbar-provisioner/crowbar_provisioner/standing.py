@@ -5,9 +5,7 @@ Its kernel was told so by the installer: a boot that does not say so, and has an
 
 from __future__ import annotations
 
-import contextvars
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +15,7 @@ from sqlalchemy import func, select
 
 from crowbar_core import Change, CrowbarError, NodeUnreachable, NodeView, cluster
 from crowbar_core.tables import nodes
+from crowbar_provisioner import at_once
 from crowbar_provisioner.choosing import LOCAL
 from crowbar_provisioner.machines import change_machine, happened
 from crowbar_provisioner.settings import Settings
@@ -76,11 +75,8 @@ def look() -> None:
         due = session.execute(asked).all()
     if not due:
         return
-    with ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="kexec") as pool:
-        # Threads know nothing of the cluster that the job belongs to.
-        found = [pool.submit(contextvars.copy_context().run, _asked, one.name) for one in due]
-    for one, answer in zip(due, found, strict=True):
-        standing = answer.result()
+    found = at_once.asked(_asked, [(one.name,) for one in due], most=AT_ONCE, name="kexec")
+    for one, standing in zip(due, found, strict=True):
         if standing is not None and standing.from_disk and standing.boot != one.kexec_boot:
             with cluster().change() as change:
                 _another(change, one.id, one.kexec_boot, standing)
