@@ -9,6 +9,8 @@ import pytest
 
 from tests.services import PostgresServer, RedisServer
 
+RERUN_AT_MOST = 3
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", choices=("few", "full"), default="few", help="how many faults tests/acceptance makes")
@@ -47,6 +49,26 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, which CI does not accept: {reason}"
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where a test that fails is run once more (``--reruns``), more than a handful of such tests is a failure."""
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and len(terminal.stats.get("rerun", ())) > RERUN_AT_MOST:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What went wrong in tests that were run once more is told in full, whatever came of them then."""
+    again = terminalreporter.stats.get("rerun", [])
+    for report in again:
+        terminalreporter.section(f"run once more: {report.nodeid}", "_")
+        terminalreporter.write_line(report.longreprtext)
+    if len(again) > RERUN_AT_MOST:
+        terminalreporter.write_line(
+            f"{len(again)} tests were run once more, and at most {RERUN_AT_MOST} may be: a failure"
+        )
 
 
 @pytest.fixture(scope="session")
