@@ -9,10 +9,12 @@
 # goes on from another machine only if that is clearly faster, as both say by the clock, and as long as it is.
 CLEARLY=200 # percent of the time that it takes by another machine
 JUDGED=4    # pieces, after which another machine has to have been faster
+LOOKS=1     # seconds that it is looked at for longer than the boot service took
 SLOW=20 # seconds for a piece
 MUTE=10 # seconds without an answer; one machine is let in at a time
 LONG=60 # seconds for a piece that its peer has not yet, but gets on with
 GIVEN_UP=3
+ASKS=5 # seconds, in which who takes from here asks again
 
 begin_sharing() {
     key=$(printf %s "$token" | sha256sum)
@@ -39,7 +41,7 @@ end_sharing() { # end_sharing SECONDS: for so long at most, it waits while someb
     last=$((up + $1))
     while [ $up -lt $last ]; do
         read -r asked <"$notes/asked"
-        [ $((up - asked)) -lt 5 ] || break
+        [ $((up - asked)) -lt $ASKS ] || break
         sleep 1
         now
     done
@@ -154,7 +156,7 @@ from_service() { # a piece. $service: for how long, were it on its way while the
 compare() { # 0: this peer is clearly faster than the boot service, 1: it is of no use, 2: the disk cannot be written, 3: it is not
     while from_service || return $?; do
         [ $written -lt "$size" ] || return 3
-        most=$((service / 100 + 1))
+        most=$((service / 100 + LOOKS))
         lap
         timeout $most wget -q -O - --header "Authorization: Bearer $with" "$at/$id?from=0&count=$PIECE" \
             2>"$notes/peer.log" | dd bs=1M count=$PIECE iflag=count_bytes,fullblock status=none >"$notes/piece"
