@@ -173,7 +173,7 @@ with PostgresServer() as postgres, RedisServer() as redis:
             assert all(is_alive(pid) for pid in pids)
             owner.kill()
         wait_until(
-            lambda: not any(is_alive(pid) for pid in pids), seconds=20, what="the servers ended with their owner"
+            lambda: not any(is_alive(pid) for pid in pids), seconds=120, what="the servers ended with their owner"
         )
         for directory in directories:
             assert Path(directory).parent == Path(room)
@@ -266,7 +266,7 @@ def test_a_port_that_somebody_has_for_udp_is_not_free(monkeypatch: pytest.Monkey
 def test_waiting_ends_when_the_answer_comes_or_time_is_up() -> None:
     event = threading.Event()
     threading.Timer(0.1, event.set).start()
-    assert wait_until(event.is_set, seconds=10, what="the event")
+    assert wait_until(event.is_set, seconds=120, what="the event")
     with pytest.raises(ServiceError, match=r"the moon: not within 0.05 s"):
         wait_until(lambda: False, seconds=0.05, what="the moon")
 

@@ -23,7 +23,7 @@ from tests.integration.cluster import installed_barclamps
 from tests.services import find_program, python_path, wait_until
 
 BARCLAMP = Path(__file__).parent / "barclamp"
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 QUICK = {
     "LEASE_SECONDS": "3",
     "HEARTBEAT_SECONDS": "0.5",
@@ -74,13 +74,13 @@ class Process:
         """kill -9 of all its processes at once."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait(10)
+        self.popen.wait(60)
 
     def children(self) -> list[int]:
         listed = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text()
         return [int(pid) for pid in listed.split()]
 
-    def terminate(self, seconds: float = 32.0) -> tuple[int, float]:
+    def terminate(self, seconds: float = 90.0) -> tuple[int, float]:
         """SIGTERM; the exit code and how long it took."""
         began = time.monotonic()
         self.popen.send_signal(signal.SIGTERM)
@@ -180,7 +180,7 @@ class Site:
     # ------------------------------------------------------------ the API
 
     def request(
-        self, method: str, path: str, body: Any = None, *, url: str = "", seconds: float = 40, **query: Any
+        self, method: str, path: str, body: Any = None, *, url: str = "", seconds: float = 60, **query: Any
     ) -> requests.Response:
         """Of the server that was started last, or of the one at ``url``."""
         with requests.Session() as session:
@@ -238,7 +238,7 @@ class Site:
 
     # ------------------------------------------------------------ waiting
 
-    def wait(self, question: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+    def wait(self, question: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:
         """The first true answer. A server that is just down is asked again; in the end, the logs are shown."""
 
         def asked() -> Any:
@@ -264,13 +264,13 @@ class Site:
             if line[0] == word and (node is None or line[1] == node) and (role is None or line[2] == role)
         ]
 
-    def wait_begun(self, role: str, node: str | None = None, times: int = 1, seconds: float = 30.0) -> None:
+    def wait_begun(self, role: str, node: str | None = None, times: int = 1, seconds: float = 120.0) -> None:
         self.wait(lambda: len(self.journal("begin", node, role)) >= times, f"{role} begins ({times})", seconds)
 
     def wait_noted(self, word: str, node: str, role: str) -> None:
         self.wait(lambda: self.journal(word, node, role), f"{word} {role} of {node}")
 
-    def wait_active(self, seconds: float = 40.0) -> None:
+    def wait_active(self, seconds: float = 120.0) -> None:
         """Everything committed is ACTIVE and nothing is open."""
 
         def settled() -> bool:

@@ -143,7 +143,7 @@ def test_a_worker_told_to_stop_finishes_or_hands_back_and_the_other_goes_on(flee
     site.open(short)
     code, seconds = worker.terminate()
     assert code == 0, worker.log
-    assert seconds < 30
+    assert seconds < 60
     assert site.journal("end", short, "slow")
     assert site.journal("cancelled", long, "slow")
     assert not site.journal("begin", short, "after"), "nothing was begun after the order to stop"
@@ -164,7 +164,7 @@ def test_a_worker_told_to_stop_hands_back_what_does_not_listen_and_leaves_what_m
     site.commit()
     site.wait_begun("deaf", deaf)
     site.wait_begun("once", once)
-    code, _ = worker.terminate(31.0)
+    code, _ = worker.terminate()
     assert code == 0, worker.log
     assert not site.journal("cancelled", once, "once"), "nobody told it to stop halfway"
     assert "fate unknown" in site.node_role(once, "once")["status"]

@@ -21,7 +21,7 @@ def test_a_full_disk_is_said_and_what_was_under_way_goes_on_when_there_is_room(s
     filler = f"{site.home}/data/filler"
     site.commit()
     site.wait_begun("slow", node)
-    subprocess.run([*inside, f"cat /dev/zero >{filler} 2>/dev/null; true"], check=True, timeout=20)
+    subprocess.run([*inside, f"cat /dev/zero >{filler} 2>/dev/null; true"], check=True, timeout=60)
     refused = site.wait(lambda: refusal(site), "a change is refused")
     assert "cannot write: database or disk is full" in refused
     assert site.ready().status_code == 503
@@ -30,7 +30,7 @@ def test_a_full_disk_is_said_and_what_was_under_way_goes_on_when_there_is_room(s
     site.wait(lambda: site.journal("end", node, "slow"), "the run ends")
     server.find("database or disk is full")
     assert site.request("GET", "healthz").status_code == 200
-    subprocess.run([*inside, f"rm {filler}"], check=True, timeout=20)
+    subprocess.run([*inside, f"rm {filler}"], check=True, timeout=60)
     site.wait(lambda: site.ready().status_code == 200, "readiness")
     site.wait_active()
     site.check()

@@ -74,7 +74,7 @@ def bound(stage: Stage, *roles: tuple[str, str]) -> None:
 
 
 def waits(stage: Stage, what: str, question: Callable[[], object]) -> None:
-    stage.site.wait(question, what, 40.0)
+    stage.site.wait(question, what)
 
 
 def test_what_a_dead_server_left_running_on_a_node_is_killed_before_it_starts_again(stage: Stage) -> None:
@@ -143,7 +143,7 @@ def test_a_server_told_to_stop_ends_what_it_may_on_the_node_and_the_next_one_beg
     bound(stage, (node, "s-deaf"))
     waits(stage, "the script has begun", lambda: stage.journal(node).count("begin s-deaf") == 1)
     pid = int(stage.run(node, "pgrep -o -f 10-deaf").split()[0])
-    code, _ = site.processes[0].terminate(30.0)
+    code, _ = site.processes[0].terminate()
     assert code == 0, site.processes[0].log
     assert stage.run(node, f"test -d /proc/{pid} && echo runs") == "", "it was ended on the node"
     site.start("serve")
@@ -157,7 +157,7 @@ def test_a_server_told_to_stop_ends_what_it_may_on_the_node_and_the_next_one_beg
 def test_a_server_told_to_stop_leaves_destructive_work_alone_and_its_mark_is_found(stage: Stage) -> None:
     site = stage.site
     node = erasing(stage)
-    code, _ = site.processes[0].terminate(30.0)
+    code, _ = site.processes[0].terminate()
     assert code == 0, site.processes[0].log
     site.start("serve")
     once = site.node_role(node, "s-once")

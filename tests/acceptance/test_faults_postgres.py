@@ -76,7 +76,7 @@ def test_an_annealer_that_froze_loses_lease_and_runs_and_its_late_outcome_change
     assert site.node_role(node, "deaf")["run_count"] == 1
     code, seconds = first.terminate()
     assert code == 0
-    assert seconds < 15, "it holds nothing any more that it would have to wait for"
+    assert seconds < 24, "it holds nothing any more that it would have to wait for"
     assert second.popen.poll() is None
 
 
@@ -86,10 +86,10 @@ def test_two_hundred_runs_at_once_are_a_matter_of_one_setting(postgres_site: Sit
     site.start("serve", concurrency=200, lease_seconds=60, heartbeat_seconds=5)
     nodes = site.build(200, "slow")
     site.commit()
-    site.wait(lambda: len(site.journal("begin", role="slow")) == 200, "two hundred runs at once", 60.0)
+    site.wait(lambda: len(site.journal("begin", role="slow")) == 200, "two hundred runs at once", 120)
     assert not site.journal("end", role="slow")
     site.open()
-    site.wait_active(60.0)
+    site.wait_active()
     assert len(site.journal("end", role="slow")) == len(nodes)
     site.check()
 

@@ -83,7 +83,7 @@ def test_a_server_told_to_stop_lets_runs_finish_and_hands_back_what_does_not(sit
     site.open(short)
     code, seconds = server.terminate()
     assert code == 0, server.log
-    assert seconds < 30
+    assert seconds < 60
     assert site.journal("end", short, "slow")
     assert site.journal("cancelled", long, "slow")
     # Nothing new was begun after the order to stop.
@@ -199,7 +199,7 @@ def test_a_server_told_to_stop_hands_back_what_does_not_listen_and_leaves_what_m
     site.commit()
     site.wait_begun("deaf", deaf)
     site.wait_begun("once", once)
-    code, _ = server.terminate(30.0)
+    code, _ = server.terminate()
     assert code == 0, server.log
     assert not site.journal("cancelled", once, "once"), "nobody told it to stop halfway"
     site.start("serve", lease_seconds=120)

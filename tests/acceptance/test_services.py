@@ -38,7 +38,7 @@ def pids(site: Site, name: str) -> list[list[int]]:
 
 
 def wait_at_work(site: Site, name: str, times: int = 1) -> list[int]:
-    site.wait(lambda: len(pids(site, name)) >= times, f"service {name} is at work ({times})", 60)
+    site.wait(lambda: len(pids(site, name)) >= times, f"service {name} is at work ({times})", 120)
     return pids(site, name)[times - 1]
 
 

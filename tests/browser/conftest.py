@@ -103,7 +103,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
     try:
         one.url = wait_until(lambda: find(r"Crowbar is at (http://\S+)"), seconds=60, what="the server's address")
-        one.password = wait_until(lambda: find(r"with the password (\S+)"), seconds=10, what="the password")
+        one.password = wait_until(lambda: find(r"with the password (\S+)"), seconds=120, what="the password")
         one.url = one.url.rstrip("/.")
         yield one
     finally:
@@ -112,7 +112,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             process.wait(40)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(60)
         reader.join(5)
         process.stdout.close()
 

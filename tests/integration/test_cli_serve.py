@@ -22,7 +22,7 @@ import requests
 
 from tests.services import free_port, python_path, wait_until
 
-SECONDS = 60.0
+SECONDS = 120.0
 
 
 class Process:
@@ -155,7 +155,7 @@ def test_when_the_master_is_killed_the_worker_ends_too(start: Starter) -> None:
     worker = process.worker()
     process.popen.kill()
     process.wait()
-    wait_until(lambda: not alive(worker), seconds=30, what="the worker's end")
+    wait_until(lambda: not alive(worker), seconds=120, what="the worker's end")
     start.serve()  # the address and the database are free again
 
 

@@ -157,7 +157,7 @@ def test_what_waits_is_no_success_and_the_list_that_is_named_is_not_empty(crowba
 def test_a_retry_is_waited_for_and_said_to_wait(crowbar: Served) -> None:
     crowbar.node("later", "later")
     crowbar.done("deployments", "commit", "later")
-    waits = wait_until(lambda: crowbar.ask("GET", "anneal").json()["waits"], seconds=30, what="the retry")
+    waits = wait_until(lambda: crowbar.ask("GET", "anneal").json()["waits"], seconds=120, what="the retry")
     assert waits is not None
     assert waits[0]["role"] == "moody"
     assert 0 < waits[0]["seconds"] <= DELAY

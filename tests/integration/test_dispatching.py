@@ -122,7 +122,7 @@ def test_a_backlog_from_before_the_start_needs_no_sweep(parts: Parts) -> None:
     engine.start()
     try:
         wait_until(
-            lambda: count(parts, "nothing", State.ACTIVE) == QUEUED_ELSEWHERE, seconds=30, what="all of it is done"
+            lambda: count(parts, "nothing", State.ACTIVE) == QUEUED_ELSEWHERE, seconds=120, what="all of it is done"
         )
     finally:
         assert engine.stop()
@@ -133,14 +133,14 @@ def test_what_does_nothing_does_not_wait_behind_what_takes_long(parts: Parts, wo
     engine.start()
     try:
         queue_runs(parts, "long", 8)
-        wait_until(lambda: len(work.began) == 2, seconds=30, what="both worker threads are taken")
+        wait_until(lambda: len(work.began) == 2, seconds=120, what="both worker threads are taken")
         parts.queue.ring(list(work.began) * 500)  # rung again, as a sweep does: nothing comes of it
         queue_runs(parts, "nothing", 50)
-        wait_until(lambda: count(parts, "nothing", State.ACTIVE) == 50, seconds=30, what="the others have passed")
+        wait_until(lambda: count(parts, "nothing", State.ACTIVE) == 50, seconds=120, what="the others have passed")
         assert len(work.began) == 2
         assert count(parts, "long", RunState.QUEUED) == 6
         work.go.set()
-        wait_until(lambda: count(parts, "long", State.ACTIVE) == 8, seconds=30, what="each had its turn")
+        wait_until(lambda: count(parts, "long", State.ACTIVE) == 8, seconds=120, what="each had its turn")
         assert len(work.began) == len(set(work.began)) == 8
     finally:
         work.go.set()
@@ -153,7 +153,7 @@ def test_a_short_delay_is_over_when_it_is_over_and_not_when_the_sweep_comes(part
     engine.start()
     try:
         queue_runs(parts, "again", 1)
-        wait_until(lambda: count(parts, "again", State.ACTIVE) > 0, seconds=30, what="it was tried again, twice")
+        wait_until(lambda: count(parts, "again", State.ACTIVE) > 0, seconds=120, what="it was tried again, twice")
         assert len(work.began) == 3
     finally:
         assert engine.stop()
@@ -166,21 +166,21 @@ def test_what_waits_longest_is_taken_on_with_the_outcome_that_makes_room_for_it(
     engine = Engine(parts)
     engine.start(sweeper=False)
     try:
-        wait_until(lambda: len(work.began) == 2, seconds=30, what="both worker threads are busy")
+        wait_until(lambda: len(work.began) == 2, seconds=120, what="both worker threads are busy")
         with parts.store.read() as session:
             queued = store_runs.queued(session, 100)
 
         def waiting() -> list[int]:  # those under way may be among them, when they were rung again as they began
             return [ref for ref in list(engine.runner._waiting) if ref in queued]
 
-        wait_until(lambda: waiting() == queued, seconds=30, what="the others wait")
+        wait_until(lambda: waiting() == queued, seconds=120, what="the others wait")
 
         def refuse(*_: Any, **__: Any) -> NoReturn:
             raise AssertionError("a transaction of its own")
 
         monkeypatch.setattr("crowbar_core.services.engine.runner.take_on", refuse)
         work.go.set()
-        wait_until(lambda: count(parts, "long", RunState.SUCCEEDED) == 9, seconds=30, what="all are done")
+        wait_until(lambda: count(parts, "long", RunState.SUCCEEDED) == 9, seconds=120, what="all are done")
         assert sorted(work.began[2:]) == queued
         assert all(abs(place - queued.index(ref)) < 2 for place, ref in enumerate(work.began[2:]))
     finally:
@@ -192,10 +192,10 @@ def test_nothing_is_kept_of_runs_that_were_made_and_have_ended(parts: Parts, wor
     engine = Engine(parts)
     engine.start(sweeper=False)
     try:
-        wait_until(lambda: len(work.began) == 2, seconds=30, what="both worker threads are busy")
+        wait_until(lambda: len(work.began) == 2, seconds=120, what="both worker threads are busy")
         work.go.set()
-        wait_until(lambda: count(parts, "then", RunState.SUCCEEDED) == 9, seconds=30, what="all are done")
-        wait_until(lambda: not engine.runner.busy, seconds=30, what="the worker threads are free")
+        wait_until(lambda: count(parts, "then", RunState.SUCCEEDED) == 9, seconds=120, what="all are done")
+        wait_until(lambda: not engine.runner.busy, seconds=120, what="the worker threads are free")
         assert not engine.runner._waiting
         assert not engine.runner._carried
     finally:
@@ -210,7 +210,7 @@ def test_outcomes_are_handed_in_though_nothing_can_be_taken_on_with_them(
     engine.runner.concurrency = 1  # so that outcomes come one by one
     engine.start(sweeper=False)
     try:
-        wait_until(lambda: work.began and engine.runner._waiting, seconds=30, what="the one worker thread is busy")
+        wait_until(lambda: work.began and engine.runner._waiting, seconds=120, what="the one worker thread is busy")
         broken = threading.Event()
 
         def fail(*_: Any, **__: Any) -> NoReturn:
@@ -219,7 +219,7 @@ def test_outcomes_are_handed_in_though_nothing_can_be_taken_on_with_them(
 
         monkeypatch.setattr("crowbar_core.services.engine.runner.take_on_in_turn", fail)
         work.go.set()
-        wait_until(lambda: count(parts, "long", RunState.SUCCEEDED) == 4, seconds=30, what="all are done")
+        wait_until(lambda: count(parts, "long", RunState.SUCCEEDED) == 4, seconds=120, what="all are done")
         assert broken.is_set()
     finally:
         engine.stop()

@@ -272,14 +272,14 @@ def test_a_barclamps_job_that_raises_is_shown_and_no_more_once_it_is_mended(new_
     engine = Engine(cluster.parts)
     engine.start(executor=False)
     try:
-        told = wait_until(lambda: finding(cluster, "jobs"), seconds=30, what="the failed job")
+        told = wait_until(lambda: finding(cluster, "jobs"), seconds=120, what="the failed job")
         assert told is not None
         assert list(told.names) == ["tests tidy up"]
         with cluster.parts.store.read() as session:
             (failure,) = catalogue.hook_failures(session, plugin="tests")
         assert failure.error == "RuntimeError: the shelf is empty"
         works.set()
-        wait_until(lambda: finding(cluster, "jobs") is None, seconds=30, what="the job is mended")
+        wait_until(lambda: finding(cluster, "jobs") is None, seconds=120, what="the job is mended")
     finally:
         engine.stop()
 

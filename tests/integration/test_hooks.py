@@ -253,8 +253,8 @@ def test_periodic_jobs_are_listed_with_their_last_run_and_what_went_wrong_in_it(
         engine = Engine(bed.parts)
         engine.start(executor=False)
         try:
-            wait_until(lambda: listed(bed), seconds=20, what="the jobs are known")
-            wait_until(all_have_run, seconds=20, what="both jobs have run")
+            wait_until(lambda: listed(bed), seconds=120, what="the jobs are known")
+            wait_until(all_have_run, seconds=120, what="both jobs have run")
         finally:
             engine.stop(5)
         look, rest = listed(bed)["look"], listed(bed)["rest"]

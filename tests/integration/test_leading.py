@@ -101,19 +101,19 @@ def test_the_holder_alone_delivers_and_the_other_takes_over_when_it_stops(
     first, second = (opened(each) for each in heard)
     with engine(second) as waiting, engine(first) as leading:
         # Whoever of them came first; what is made through the other one wakes that one first.
-        wait_until(lambda: leading.leading or waiting.leading, seconds=30, what="one of them leads")
+        wait_until(lambda: leading.leading or waiting.leading, seconds=120, what="one of them leads")
         mine = 0 if leading.leading else 1
         made = [f"n{number}.test.example" for number in range(20)]
         for name in made:
             nodes.create_node((second, first)[mine], OPERATOR, name=name)
-        wait_until(lambda: len(heard[mine]) == len(made), seconds=30, what="the holder heard of all of them")
+        wait_until(lambda: len(heard[mine]) == len(made), seconds=120, what="the holder heard of all of them")
         assert (sorted(heard[mine]), heard[1 - mine]) == (sorted(made), [])
         assert leading.leading != waiting.leading
         (leading, waiting)[mine].stop()
         heir = (waiting, leading)[mine]
-        wait_until(lambda: heir.leading, seconds=30, what="the other one leads")
+        wait_until(lambda: heir.leading, seconds=120, what="the other one leads")
         nodes.create_node(first, OPERATOR, name="last.test.example")
-        wait_until(lambda: heard[1 - mine], seconds=30, what="the heir delivers")
+        wait_until(lambda: heard[1 - mine], seconds=120, what="the heir delivers")
         assert heard[1 - mine] == ["last.test.example"]
 
 
@@ -137,10 +137,10 @@ def test_a_database_that_was_away_costs_nobody_a_run(new_cluster: NewCluster, mo
 
     monkeypatch.setattr(c.parts.store, "read", read_if_it_answers)
     with engine(c.parts, executor=False) as sweeping:
-        wait_until(lambda: sweeping.leading, seconds=30, what="it leads")
+        wait_until(lambda: sweeping.leading, seconds=120, what="it leads")
         away.set()
         assert asked.wait(30), "a sweep finds that the database is away"
         c.clock.advance(61)
         away.clear()
-        wait_until(lambda: unheard in rung, seconds=30, what="the first sweep after the outage")
+        wait_until(lambda: unheard in rung, seconds=120, what="the first sweep after the outage")
         assert c.run(run).state == "running"

@@ -676,7 +676,7 @@ def test_a_hook_that_hangs_is_given_up_tried_again_later_and_after_three_times_n
         assert "crowbar_hook_threads_left_behind 3.0" in bed.web().get("/metrics").get_data(as_text=True)
 
         hanging.let_go_first.set()
-        wait_until(lambda: left_behind(bed, "slow") == 2, seconds=20, what="the first call comes back")
+        wait_until(lambda: left_behind(bed, "slow") == 2, seconds=120, what="the first call comes back")
         bed.anneal_until_quiet()
         assert {one.bootenv for one in map(bed.node, ("n1", "n2", "n3"))} == {"local"}, "what it says late is ignored"
 

@@ -95,7 +95,7 @@ class Site:
         return self.one(select(runs).where(runs.c.node_role_id == ref).order_by(runs.c.id).limit(1))
 
     def comes_to(self, ref: int, state: State) -> None:
-        wait_until(lambda: self.state(ref) is state, seconds=30, what=f"it is {state.name}")
+        wait_until(lambda: self.state(ref) is state, seconds=120, what=f"it is {state.name}")
 
 
 Open = Callable[..., Site]
@@ -147,9 +147,9 @@ def test_the_lease_of_a_run_at_work_is_renewed_until_it_ends(opened: Open) -> No
     site = opened(jig, heartbeat_seconds=0.05)
     (ref,) = site.work("a")
     with site.engine():
-        wait_until(lambda: jig.began, seconds=30, what="it runs")
+        wait_until(lambda: jig.began, seconds=120, what="it runs")
         first = site.first_run(ref).lease_until
-        wait_until(lambda: site.first_run(ref).lease_until > first, seconds=30, what="its lease is renewed")
+        wait_until(lambda: site.first_run(ref).lease_until > first, seconds=120, what="its lease is renewed")
         jig.go.set()
         site.comes_to(ref, State.ACTIVE)
     assert jig.cancelled == []
@@ -160,14 +160,14 @@ def test_a_run_that_ended_behind_its_workers_back_is_stopped(opened: Open) -> No
     site = opened(jig, heartbeat_seconds=0.05)
     (ref,) = site.work("a")
     with site.engine():
-        wait_until(lambda: jig.began, seconds=30, what="it runs")
+        wait_until(lambda: jig.began, seconds=120, what="it runs")
         run = site.first_run(ref).id
         with site.parts.store.write() as session:  # as another process's sweep does
             session.execute(
                 text("UPDATE runs SET state = 'lost', finished_at = queued_at, lease_until = NULL WHERE id = :id"),
                 {"id": run},
             )
-        wait_until(lambda: jig.cancelled == [run], seconds=30, what="it is told to stop")
+        wait_until(lambda: jig.cancelled == [run], seconds=120, what="it is told to stop")
         jig.go.set()
 
 
@@ -176,9 +176,9 @@ def test_a_run_that_is_cancelled_here_is_told_at_once_and_not_at_the_next_look(o
     site = opened(jig, cancel_poll_seconds=NEVER)
     (ref,) = site.work("a")
     with site.engine():
-        wait_until(lambda: jig.began, seconds=30, what="it runs")
+        wait_until(lambda: jig.began, seconds=120, what="it runs")
         steering.cancel_run(site.parts, SYSTEM, site.first_run(ref).id)
-        wait_until(lambda: jig.cancelled, seconds=30, what="it is told to stop")
+        wait_until(lambda: jig.cancelled, seconds=120, what="it is told to stop")
         jig.go.set()
 
 
@@ -204,10 +204,10 @@ def test_a_jig_that_does_not_stop_when_it_is_told_to_is_given_up(opened: Open) -
     (ref,) = site.work("a")
     try:
         with site.engine():
-            wait_until(lambda: jig.tasks, seconds=30, what="it runs")
+            wait_until(lambda: jig.tasks, seconds=120, what="it runs")
             run = site.first_run(ref).id
             steering.cancel_run(site.parts, SYSTEM, run)
-            wait_until(lambda: site.first_run(ref).state == "cancelled", seconds=30, what="it is given up")
+            wait_until(lambda: site.first_run(ref).state == "cancelled", seconds=120, what="it is given up")
             assert site.state(ref) is State.TODO
     finally:
         jig.let_go()
@@ -274,7 +274,7 @@ def test_a_jig_never_touches_a_node_that_is_found_dead(opened: Open) -> None:
     site = opened(jig, probe=lambda node: Probe(alive=False, reason="no answer to ping"))
     (ref,) = site.work("a")
     with site.engine():
-        wait_until(lambda: site.first_run(ref).finished_at, seconds=30, what="its run is over")
+        wait_until(lambda: site.first_run(ref).finished_at, seconds=120, what="its run is over")
     assert jig.tasks == []
     assert site.first_run(ref).state == "cancelled"
     node = site.one(select(node_rows.c.alive, node_rows.c.status).where(node_rows.c.name == "a.test.example"))
@@ -288,8 +288,8 @@ def test_a_jig_that_loses_its_node_makes_it_looked_at_again(opened: Open) -> Non
     site = opened(jig, probe=lambda node: answers.pop(0))
     (ref,) = site.work("a")
     with site.engine():
-        wait_until(lambda: site.first_run(ref).finished_at, seconds=30, what="its run is over")
-        wait_until(lambda: not answers, seconds=30, what="it is looked at again")
+        wait_until(lambda: site.first_run(ref).finished_at, seconds=120, what="its run is over")
+        wait_until(lambda: not answers, seconds=120, what="it is looked at again")
     assert not site.one(select(node_rows.c.alive).where(node_rows.c.name == "a.test.example")).alive
     assert site.state(ref) is State.TODO
 
@@ -314,7 +314,7 @@ def test_what_was_done_is_handed_in_when_the_database_answers_again(
 
     monkeypatch.setattr(site.parts.store, "write", write_if_it_answers)
     with site.engine():
-        wait_until(lambda: jig.began, seconds=30, what="it runs")
+        wait_until(lambda: jig.began, seconds=120, what="it runs")
         jig.go.set()
         site.comes_to(ref, State.ACTIVE)
     assert refused.is_set()

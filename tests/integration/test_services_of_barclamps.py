@@ -84,7 +84,7 @@ def test_a_service_that_fails_is_shown_until_it_has_worked_for_a_while(
     with Testbed(barclamp(serving.service, failing), database_url=database_url) as bed:
         bed.add_node("n1")
         with pytest.raises((OSError, CrowbarError)), bed.service("tftp"):
-            wait_until(bed.hook_failures, seconds=30, what="the failure")
+            wait_until(bed.hook_failures, seconds=120, what="the failure")
         (failure,) = bed.hook_failures()
         assert (failure.plugin, failure.hook, failure.error) == ("files", "service tftp", said)
         assert gather(bed.parts).of("services") == "1 service of a barclamp fails"
@@ -93,7 +93,7 @@ def test_a_service_that_fails_is_shown_until_it_has_worked_for_a_while(
         again = Standing(bed.parts, "files", Service(name="tftp", run=serving.run))
         thread = threading.Thread(target=again.run, daemon=True)
         thread.start()
-        wait_until(lambda: not bed.hook_failures(), seconds=30, what="it is well")
+        wait_until(lambda: not bed.hook_failures(), seconds=120, what="it is well")
         again.stop()
         thread.join(30)
 

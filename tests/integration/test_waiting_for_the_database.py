@@ -118,7 +118,7 @@ def test_a_transaction_whose_process_says_nothing_is_ended_and_others_go_on(post
     def fall_silent() -> None:
         with stopped.write() as session:
             session.execute(text("INSERT INTO leases (name, holder, until) VALUES ('x', 'y', now())"))
-            wait_until(other_can_write, seconds=20, what="the database ends the silent transaction")
+            wait_until(other_can_write, seconds=120, what="the database ends the silent transaction")
             session.execute(text("SELECT 1"))
 
     with pytest.raises(Unavailable):

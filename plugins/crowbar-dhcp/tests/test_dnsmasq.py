@@ -103,8 +103,9 @@ def test_one_that_is_killed_is_said_and_told_when_it_is_back_and_what_hands_have
 
 TIGHT = f"""
     kept=$(mktemp -d); cp -a {PLACE}/. $kept/; mount -t tmpfs -o size=512k,mode=755 none {PLACE}
-    cp -a $kept/. {PLACE}/; rm -r $kept; {START}; cat /dev/zero >{PLACE}/filler 2>/dev/null || true
-"""
+    cp -a $kept/. {PLACE}/; rm -r $kept; {START}
+    rm -rf {PLACE}/incoming/*; cat /dev/zero >{PLACE}/filler 2>/dev/null || true
+"""  # what is left in incoming would be room enough for a node
 ROOMY = f"kept=$(mktemp -d); cp -a {PLACE}/. $kept/; umount -l {PLACE}; cp -a $kept/. {PLACE}/; rm -r $kept; {START}"
 
 

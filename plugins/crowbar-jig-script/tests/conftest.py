@@ -43,7 +43,7 @@ RUNS = itertools.count(1)
 """The numbers of runs: a node refuses one that is lower than what it has seen."""
 
 
-def eventually(what: Callable[[], Any], *, within: float = 10.0) -> Any:
+def eventually(what: Callable[[], Any], *, within: float = 60.0) -> Any:
     """The first true answer; waits on the condition, never for a fixed time."""
     deadline = time.monotonic() + within
     while not (answer := what()):

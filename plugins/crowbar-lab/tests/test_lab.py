@@ -23,7 +23,7 @@ from crowbar_lab.lab import Lab, LabNode
 pytestmark = pytest.mark.lab
 
 
-def wait_for(question: Callable[[], bool], *, seconds: float = 20.0) -> None:
+def wait_for(question: Callable[[], bool], *, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not question():
         assert time.monotonic() < deadline, "it did not come true in time"

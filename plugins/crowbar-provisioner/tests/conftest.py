@@ -165,7 +165,7 @@ def programs_of_the_image(home: Path) -> Path:
     home.mkdir()
     busybox = shutil.which("busybox")
     assert busybox is not None
-    listed = subprocess.run([busybox, "--list"], capture_output=True, text=True, timeout=20, check=True).stdout
+    listed = subprocess.run([busybox, "--list"], capture_output=True, text=True, timeout=60, check=True).stdout
     known = dict.fromkeys(listed.split(), busybox)
     for name in (Path(one).name for one in PROGRAMS):
         if (found := shutil.which(name)) is not None:

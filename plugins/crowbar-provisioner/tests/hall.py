@@ -318,14 +318,14 @@ class Server:
             for one in self.processes.values():
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(one.pid, signal.SIGKILL)
-                one.wait(10)
+                one.wait(60)
         else:
             pid = self.pid_of(what)
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
             for one in self.processes.values():
                 if one.pid == pid:
-                    one.wait(10)
+                    one.wait(60)
         self.start()
         self.wait(lambda: self.pid_of(what) not in (pid, None), f"{what} comes again")
 
@@ -333,7 +333,7 @@ class Server:
         for one in self.processes.values():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(one.pid, signal.SIGKILL)
-            one.wait(10)
+            one.wait(60)
         self.api.close()
         self.door.close()
 

@@ -347,7 +347,7 @@ class Root:
         program = f'notes={self.home}\n. {SBIN}/kexec.sh\nload_system {self.root}\necho "$? $why"\n'
         done = subprocess.run(
             [self.programs / "sh", "-c", program], env={"PATH": str(self.programs)}, capture_output=True, text=True,
-            timeout=20, check=True,
+            timeout=60, check=True,
         )  # fmt: skip
         code, _, why = done.stdout.strip().partition(" ")
         assert (code == "0") == (why == ""), done
@@ -429,7 +429,7 @@ def test_who_jumps_says_so_before_with_its_boot_id_and_who_comes_back_says_why(
     url = f"http://127.0.0.1:{ear.server_address[1]}"
     subprocess.run(
         [root.programs / "sh", "-c", text, "jump", root.home / "work", url, "t"], env={"PATH": os.defpath},
-        timeout=20, check=True, capture_output=True,
+        timeout=60, check=True, capture_output=True,
     )  # fmt: skip
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     begun = [{"id": "the-work", "step": "kexec", "state": "begun", "detail": "", "boot": boot}] if loaded == "" else []

@@ -118,7 +118,7 @@ def test_while_the_disk_under_the_server_is_full_machines_wait_and_then_they_are
         for machine, moment in ((early, "script"), (late, "image")):
             wait(site, partial(halts, machine, moment), f"{machine.node} at {moment}")
         inside = ["nsenter", f"--mount=/proc/{site.server.pid_of('server')}/ns/mnt", "--", "sh", "-c"]
-        subprocess.run([*inside, f"cat /dev/zero >{data}/filler 2>/dev/null; true"], check=True, timeout=20)
+        subprocess.run([*inside, f"cat /dev/zero >{data}/filler 2>/dev/null; true"], check=True, timeout=60)
         wait(site, lambda: site.api.outside("readyz", accept=(503,))[0] == 503, "the disk is full")
         for machine in (early, late):
             machine.waits = ""
@@ -126,7 +126,7 @@ def test_while_the_disk_under_the_server_is_full_machines_wait_and_then_they_are
         for machine in (early, late):
             wait(site, lambda: "disk is full" in machine.waits, f"{machine.node} is told to come again")  # noqa: B023
             assert machine.waits.startswith("503 "), machine.waits
-        subprocess.run([*inside, f"rm {data}/filler"], check=True, timeout=20)
+        subprocess.run([*inside, f"rm {data}/filler"], check=True, timeout=60)
         for machine in (early, late):
             check_installed(site, machine)
 

@@ -30,9 +30,8 @@ from .hall import DONE, Hall, LightMachine, hall
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("hall")]
 SBIN = Path(build.__file__).parent / "root/sbin"
 MIB = 1 << 20
-SIZE = 128 * MIB
+SIZE = 64 * MIB
 PIECE = 8 * MIB
-RATE = "80mbit"
 WRITES = f"""set -o pipefail
 . {SBIN}/tell.sh
 . {SBIN}/image.sh
@@ -41,14 +40,6 @@ trap 'end_sharing 0' EXIT
 write_shared || exit 1
 end_sharing $(((lasted + 9) / 10))
 echo "$whence"
-"""
-ALONE = f"""set -o pipefail
-. {SBIN}/tell.sh
-. {SBIN}/image.sh
-written=0
-write_raw || exit 1
-echo "$size" >"$notes/have"
-echo alone
 """
 STALLS = r"""IFS= read -r asked
 while read -r line && [ "$line" != "$(printf '\r')" ]; do :; done
@@ -69,9 +60,7 @@ class Writer(LightMachine):
     home: Path
     programs: Path
     share = str(SBIN / "share")
-    writes_by = WRITES
     whence = ""
-    took = 0.0
 
     @property
     def disk(self) -> Path:
@@ -97,8 +86,7 @@ class Writer(LightMachine):
             "url": image["url"].partition("/v1/")[0], "image": image["url"], "size": image["size"],
             "format": image["format"], **image["share"],
         }  # fmt: skip
-        program = "\n".join([*(f"{name}='{value}'" for name, value in said.items()), self.writes_by])
-        began = time.monotonic()
+        program = "\n".join([*(f"{name}='{value}'" for name, value in said.items()), WRITES])
         ends_with_us = [str(shutil.which("setpriv")), "--pdeathsig=KILL", "--"]
         process = self.lab.popen(
             [*ends_with_us, str(self.programs / "sh"), "-c", program], at=self.name,
@@ -106,16 +94,17 @@ class Writer(LightMachine):
             stderr=subprocess.DEVNULL, text=True, start_new_session=True,
         )  # fmt: skip
         try:
+            said_at = time.monotonic()
             while process.poll() is None:
                 self._check()
-                if not self.took and self.written() == SIZE:
-                    self.took = time.monotonic() - began
+                if time.monotonic() - said_at > 10:  # as write-os does
+                    self._step(work, "image", "begun", percent=self.written() * 99 // SIZE)
+                    said_at = time.monotonic()
                 time.sleep(0.05)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             told = process.communicate()[0]
-        self.took = self.took or time.monotonic() - began
         self.whence = told.strip()
         with self.disk.open("rb") as written:
             if hashlib.file_digest(written, "sha256").hexdigest() != image["sha256"]:
@@ -137,22 +126,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
         said = json.loads(image.with_suffix(".json").read_text())
         image.with_suffix(".json").write_text(json.dumps(said | {"sha256": checksum, "size": SIZE, "disk_size": SIZE}))
-        wire(made.lab, CAPPED)
+        wire(made.lab, f"add {NARROW}")
         yield made
 
 
-CAPPED = f"add dev eth0 root tbf rate {RATE} burst 256kb latency 200ms"
+NARROW, NARROWER, THIN = (f"dev eth0 root tbf rate {rate}mbit burst 256kb latency 200ms" for rate in (24, 8, 4))
+"""By these a piece takes some 3, 8 and 17 seconds: also on a busy host, another machine is looked at in less."""
 
 
-def wire(lab: Lab, what: str) -> None:
-    """The boot service's."""
-    subprocess.run(lab.enter(["tc", "qdisc", *what.split()], at=lab.nodes[0].name), check=True, timeout=20)
+def wire(lab: Lab, what: str, *, of: str = "") -> None:
+    """The boot service's, or a machine's."""
+    command = lab.enter(["tc", "qdisc", *what.split()], at=of or lab.nodes[0].name)
+    subprocess.run(command, check=True, timeout=60)
 
 
 def sent(lab: Lab) -> int:
     """By the boot service's card, since it is there."""
     command = lab.enter(["ip", "-j", "-s", "link", "show", "eth0"], at=lab.nodes[0].name)
-    found = subprocess.run(command, capture_output=True, check=True, timeout=20)
+    found = subprocess.run(command, capture_output=True, check=True, timeout=60)
     return int(json.loads(found.stdout)[0]["stats64"]["tx"]["bytes"])
 
 
@@ -167,9 +158,9 @@ def ready(site: Hall, count: int) -> list[Writer]:
     return made
 
 
-def has_it(machine: Writer) -> float:
+def has_it(machine: Writer) -> bool:
     assert machine.problem == ""
-    return machine.took if machine.whence else 0
+    return machine.whence != ""
 
 
 def is_at_image(machine: Writer) -> bool:
@@ -188,47 +179,42 @@ def log_of(site: Hall, machine: Writer) -> str:
     return "\n".join(str(line["line"]) for line in lines)
 
 
-def test_four_machines_at_once_take_the_image_over_the_wire_once(site: Hall) -> None:
-    walls, loads = [], []
-    for count in (1, 4):
-        machines = ready(site, count)
-        before = sent(site.lab)
-        for one in machines:
-            one.open()
-        for one in machines:
-            site.server.wait(partial(has_it, one), f"{one.node} has the image", site.told)
-        loads.append(sent(site.lab) - before)
-        walls.append(max(one.took for one in machines))
-        installed(site, *machines)
-    print(f"one {walls[0]:.1f} s, four {walls[1]:.1f} s: {walls[1] / walls[0]:.2f}x; {loads[1] / SIZE:.2f} images sent")
-    assert SIZE <= loads[0] <= 1.1 * SIZE
-    assert loads[1] <= 1.5 * SIZE
-    others = [one for one in machines if one.whence != "128 MiB from the boot service"]
+def test_four_machines_at_once_take_the_image_over_the_wire_about_once(site: Hall) -> None:
+    machines = ready(site, 4)
+    load = written_at_once(site, machines)
+    assert SIZE <= load < 2 * SIZE, "alone, they take it four times"
+    others = [one for one in machines if not one.whence.startswith(FROM_SERVICE)]
     assert len(others) == 3, [one.whence for one in machines]
     for one in others:
         assert re.search(r"the disk is written: the image came \d+ MiB from d\S+, ", log_of(site, one)), one.whence
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_where_the_wire_is_not_short_it_comes_from_the_boot_service(site: Hall, count: int) -> None:
+def test_where_other_machines_are_not_faster_it_comes_from_the_boot_service(site: Hall) -> None:
+    machines = ready(site, 4)
+    for one in machines:
+        wire(site.lab, f"add {THIN}", of=one.name)
     wire(site.lab, "del dev eth0 root")
-    walls: dict[str, list[float]] = {ALONE: [], WRITES: []}
     try:
-        for writes_by in (ALONE, WRITES) * 2:
-            machines, before = ready(site, count), sent(site.lab)
-            for one in machines:
-                one.writes_by = writes_by
-                one.open()
-            for one in machines:
-                site.server.wait(partial(has_it, one), f"{one.node} has the image", site.told)
-            walls[writes_by].append(max(one.took for one in machines))
-            images = (sent(site.lab) - before) / SIZE
-            assert images >= 0.5 * count + 0.5, [one.whence for one in machines]
-            installed(site, *machines)
+        load = written_at_once(site, machines)
     finally:
-        wire(site.lab, CAPPED)
-    print([one.whence for one in machines])
-    print(f"{count} machines, alone and so that they could share: {walls[ALONE]}, {walls[WRITES]}")
+        wire(site.lab, f"add {NARROW}")
+    assert all(one.whence.startswith(FROM_SERVICE) for one in machines), [one.whence for one in machines]
+    assert load >= 4 * SIZE
+
+
+FROM_SERVICE = f"{SIZE // MIB} MiB from the boot service"
+
+
+def written_at_once(site: Hall, machines: list[Writer]) -> int:
+    """How many bytes the boot service has sent meanwhile."""
+    before = sent(site.lab)
+    for one in machines:
+        one.open()
+    for one in machines:
+        site.server.wait(partial(has_it, one), f"{one.node} has the image", site.told)
+    load = sent(site.lab) - before
+    installed(site, *machines)
+    return load
 
 
 def one_after_the_other(site: Hall, shares: tuple[str, str, str]) -> list[Writer]:
@@ -250,8 +236,11 @@ GOOD = str(SBIN / "share")
 
 def test_a_machine_whose_power_is_cut_is_passed_over_and_the_others_are_written(site: Hall) -> None:
     first, middle, last = one_after_the_other(site, (GOOD, GOOD, GOOD))
-    site.server.wait(lambda: 0 < middle.written() < SIZE and last.written() >= 3 * PIECE, "the middle of it", site.told)
+    wire(site.lab, f"change {NARROWER}")  # none of them has it all while the last one comes to the middle
+    site.server.wait(lambda: last.written() >= 2 * PIECE, "the last one takes it from the middle one", site.told)
+    assert 0 < middle.written() < SIZE
     site.lab.power(middle.name, "off")
+    wire(site.lab, f"change {NARROW}")
     site.server.wait(partial(has_it, last), "the last one has it", site.told)
     assert f"; {middle.node} was given up: it does not answer, or is slow" in last.whence
     assert (first.problem, last.problem) == ("", "")

@@ -36,7 +36,7 @@ def test_an_archive_depends_on_what_is_in_it_and_on_nothing_else(tmp_path: Path)
         (root / "link").symlink_to("etc/a")
         made.append(pack(root, {"etc/b": 0o600}))
     assert made[0] == made[1]
-    listed = subprocess.run(["busybox", "cpio", "-t", "-v"], input=made[0], capture_output=True, check=True, timeout=20)
+    listed = subprocess.run(["busybox", "cpio", "-t", "-v"], input=made[0], capture_output=True, check=True, timeout=60)
     lines = [line.split() for line in listed.stdout.decode().splitlines()]
     assert [(line[0], line[1], line[-1]) for line in lines] == [
         ("crw-------", "0/0", "dev/console"),
@@ -58,7 +58,7 @@ def test_libraries_are_those_that_a_program_names() -> None:
 
 @pytest.mark.parametrize("script", ["init", *(f"sbin/{one.name}" for one in sorted((SCRIPTS / "sbin").iterdir()))])
 def test_scripts_of_the_image_are_such_that_its_shell_reads_them(script: str) -> None:
-    done = subprocess.run(["busybox", "sh", "-n", str(SCRIPTS / script)], capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["busybox", "sh", "-n", str(SCRIPTS / script)], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
 
 

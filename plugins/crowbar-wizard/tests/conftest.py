@@ -56,7 +56,7 @@ class Place:
     def kill_server(self) -> None:
         """kill -9, all of it at once; returns when it is at work again."""
         os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
         port = int(self.environment["CROWBAR_URL"].rpartition(":")[2])
         await_free(port)
         where = {"settings": self.settings, "at": self.lab.nodes[0].name}
