@@ -19,6 +19,8 @@ _WORD = re.compile(r"[A-Za-z0-9_.,:;/@+=\[\]-]{1,400}")
 _BELOW = re.compile(r"[A-Za-z0-9._+~/-]{1,200}")
 _OURS = ("crowbar.", "initrd", "init=", "rdinit", "root=", "BOOT_IMAGE")
 KERNEL, INITRD, TOOLS = "vmlinuz", "initrd.img", "tools.img"
+DRIVES = range(0x80, 0x88)
+"""As BIOS counts disks. An empty one, or none, fails at once, and the next one is tried."""
 _PAUSE, _LONGEST_PAUSE = 2, 30
 """Seconds before whoever gives no script is asked again."""
 
@@ -81,10 +83,11 @@ def installer(base: str, *, token: str, kernel: str, initrd: str, words: Iterabl
 
 
 def local(base: str, firmware: str) -> str:
-    """From its own disk: BIOS by its first drive, UEFI by a loader that looks for the disk's own."""
+    """From its own disk: BIOS by the first drive that has a boot sector, UEFI by a loader that looks for the disk's
+    own."""
     if firmware == "uefi":
         return f"#!ipxe\nchain --autofree {base_url(base)}/local.efi || exit 1\n"
-    return "#!ipxe\nsanboot --no-describe --drive 0x80 || exit 1\n"
+    return "\n".join(["#!ipxe", *(f"sanboot --no-describe --drive {one:#x} ||" for one in DRIVES), "exit 1"]) + "\n"
 
 
 def argument(text: str) -> str:

@@ -17,6 +17,19 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 GIB = 1 << 30
+LOCAL = """\
+#!ipxe
+sanboot --no-describe --drive 0x80 ||
+sanboot --no-describe --drive 0x81 ||
+sanboot --no-describe --drive 0x82 ||
+sanboot --no-describe --drive 0x83 ||
+sanboot --no-describe --drive 0x84 ||
+sanboot --no-describe --drive 0x85 ||
+sanboot --no-describe --drive 0x86 ||
+sanboot --no-describe --drive 0x87 ||
+exit 1
+"""
+"""What BIOS is told where a machine boots its own disk."""
 S = TypeVar("S", bound=socketserver.BaseServer)
 
 

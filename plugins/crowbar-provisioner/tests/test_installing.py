@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from .conftest import Bmc, Site
-from .light import Machine, host_key
+from .light import LOCAL, Machine, host_key
 
 IMAGE = bytes(range(256)) * 4096
 ROLE = "provisioner-os-install"
@@ -133,7 +133,7 @@ def test_a_machine_is_installed_and_goes_on_under_the_host_key_that_its_token_vo
     assert new not in (discovery_key, machine.key)
     assert machine.work()["work"]["do"] == "reboot"
     installer = machine.token
-    assert machine.power_on() == "#!ipxe\nsanboot --no-describe --drive 0x80 || exit 1\n"
+    assert machine.power_on() == LOCAL
     assert machine.ask("GET", "/v1/work", token=installer).status == 401, "from its disk, no token is valid"
     site.bed.change_node(one.name, alive=True)  # it is probed, and shows the new key
     one.settle()

@@ -23,7 +23,7 @@ from crowbar_core import Barclamp, CrowbarError, hookimpl
 from crowbar_core.testing import Testbed
 
 from .conftest import Bmc, Site
-from .light import GIB
+from .light import GIB, LOCAL
 from .test_installing import ROLE, Installation
 
 MIRROR = "http://mirror.example.com/debian"
@@ -420,7 +420,7 @@ def test_an_installers_hooks_erase_what_was_chosen_and_vouch_for_the_new_keys(
     assert (upper / "etc/hostname").read_text() == f"{one.name.partition('.')[0]}\n"
     kinds = sorted(line.split()[0] for line in site.bed.node(one.name).host_keys)
     assert kinds == ["ecdsa-sha2-nistp256", "ssh-ed25519", "ssh-rsa"]
-    assert one.machine.power_on() == "#!ipxe\nsanboot --no-describe --drive 0x80 || exit 1\n"
+    assert one.machine.power_on() == LOCAL
     site.bed.change_node(one.name, alive=True)
     one.settle()
     assert site.bed.state("crowbar-installed-node", one.name) == "ACTIVE"

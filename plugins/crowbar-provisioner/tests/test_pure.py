@@ -13,6 +13,8 @@ from crowbar_provisioner.inventory import Inventory, Registration, read
 
 from crowbar_core import BadInput, Refused
 
+from .light import LOCAL
+
 BASE, TOKEN, MAC = "http://10.0.0.1:8091", "t" * 43, "52:54:00:12:34:56"
 UUID, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-6666-555555555555"
 
@@ -72,7 +74,7 @@ def test_the_scripts_as_whole_texts() -> None:
         ":again\n"
         "imgfree\n" + ASKING.format(url=f"{BASE}/boot.ipxe", base=BASE)
     )
-    assert scripts.local(BASE, "bios") == "#!ipxe\nsanboot --no-describe --drive 0x80 || exit 1\n"
+    assert scripts.local(BASE, "bios") == LOCAL
     assert scripts.local(BASE, "uefi") == f"#!ipxe\nchain --autofree {BASE}/local.efi || exit 1\n"
 
 

@@ -9,9 +9,7 @@ import pytest
 from crowbar_core import ChangeNode, SetBootEnv
 
 from .conftest import Site
-from .light import Machine, host_key
-
-LOCAL = "#!ipxe\nsanboot --no-describe --drive 0x80 || exit 1\n"
+from .light import LOCAL, Machine, host_key
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Disks that are divided on the machine: LVM with BIOS, RAID 1 with UEFI, from power-on, and with either disk alone."""
+"""Disks that are divided on the machine: LVM with BIOS, RAID 1 with both, from power-on, and with either disk alone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_machine_with_bios_has_its_root_on_lvm(with_image: Path, tmp_path: Pat
         assert on_machine(place, node, "systemctl is-system-running") == "running"
 
 
-@pytest.mark.parametrize("firmware", ["uefi"])
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
 def test_a_machine_has_its_root_on_two_disks_and_starts_with_either_alone(
     with_image: Path, tmp_path: Path, firmware: str
 ) -> None:
