@@ -12,6 +12,7 @@ pytestmark = pytest.mark.browser
 
 def test_each_step_is_tried_as_it_is_typed_and_fits_on_narrow_screens(page: Page, server: Server) -> None:
     before = len(server.ask("GET", "nodes?limit=1000"))
+    assert f"Set this server up at {server.url}/wizard." in "".join(server.said), "it was started for the first time"
     page.goto("/wizard")
     page.get_by_role("button", name="Skip").click()
     page.get_by_label("Full name").fill("admin.rack7.example.com")

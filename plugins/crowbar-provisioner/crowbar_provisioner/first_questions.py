@@ -13,8 +13,10 @@ from sqlalchemy import insert
 from crowbar_core import BadInput, Bind, Change, FieldError, Refused, SetAttribute, cluster, hookimpl
 from crowbar_provisioner import catalogue, defaults
 from crowbar_provisioner.answering import SERVER
+from crowbar_provisioner.choosing import DISCOVERY
 from crowbar_provisioner.making import IMAGES_ROLE
 from crowbar_provisioner.rest import NewRule
+from crowbar_provisioner.scripts import INITRD, KERNEL
 from crowbar_provisioner.settings import Settings
 from crowbar_provisioner.tables import rules
 
@@ -32,6 +34,8 @@ def wizard_steps(session: Any, place: Mapping[str, str]) -> Iterable[Mapping[str
         else "The boot service does not run yet: say where it listens, as `listen` in [plugins.provisioner], and start "
         "the server again."
     )
+    there = all((settings.root / DISCOVERY / name).is_file() for name in (KERNEL, INITRD))
+    without = "" if there else "What machines boot is not there yet."
     return [
         {
             "name": "discovery",
@@ -48,7 +52,7 @@ def wizard_steps(session: Any, place: Mapping[str, str]) -> Iterable[Mapping[str
                     "name": "images", "label": "Make what they boot, and Debian for their disks", "default": "none",
                     "choices": (("none", "no, it is there or made by hand"), ("full", "yes, for real machines"),
                                 ("cloud", "yes, smaller ones for virtual machines")),
-                    "help": "Of Debian's packages, where they are missing; it takes some minutes.",
+                    "help": f"Of Debian's packages, where they are missing; it takes some minutes. {without}".rstrip(),
                 },
                 {"name": "accept_subnet", "label": "Accept those in this subnet",
                  "help": "As 10.124.0.0/24. All three empty: each is accepted by a person."},

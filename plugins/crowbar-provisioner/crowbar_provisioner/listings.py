@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import case, func, literal, select
 from sqlalchemy.orm import Session
 
 from crowbar_core.rest import NODES, Later, Listing, derived, field, fields
+from crowbar_provisioner.choosing import LOCAL
 from crowbar_provisioner.consoles.keeping import of_machines
+from crowbar_provisioner.installs import DONE
 from crowbar_provisioner.machines import macs_of
 from crowbar_provisioner.tables import boots, happenings, installs, machines, powers, rescues, rules, sleeps
 
@@ -27,6 +29,14 @@ def _timeline(session: Session, keys: Sequence[int]) -> Mapping[int, list[dict[s
 
 _LAST = select(func.max(boots.c.id)).where(boots.c.machine_id == machines.c.id).correlate(machines).scalar_subquery()
 _BOOTED = select(boots.c.env).where(boots.c.id == _LAST).correlate(machines).scalar_subquery()
+_BEGUN = select(boots.c.begun_at).where(boots.c.id == _LAST).correlate(machines).scalar_subquery()
+_RUNS_ITS_DISK = (
+    select(installs.c.id)
+    .where(installs.c.node_id == machines.c.node_id, installs.c.state == DONE, installs.c.ended_at >= _BEGUN)
+    .correlate(machines)
+    .exists()
+)
+"""Since it was installed it has booted nothing over the network: its BMC has it boot from its disk."""
 
 _RESCUE = select(rescues.c.state).where(rescues.c.node_id == machines.c.node_id).correlate(machines).scalar_subquery()
 _POWER = select(powers.c.state).where(powers.c.node_id == machines.c.node_id).correlate(machines).scalar_subquery()
@@ -51,7 +61,10 @@ MACHINES = Listing(
         ),
         field(_nodes.c.bootenv, "bootenv", filter=True, example="local"),
         field(_nodes.c.served_bootenv, "served_bootenv", example="local"),
-        derived("booted", func.coalesce(_BOOTED, literal("")), str, help="What it booted last."),
+        derived(
+            "booted", case((_RUNS_ITS_DISK, literal(LOCAL)), else_=func.coalesce(_BOOTED, literal(""))), str,
+            help="What it booted last.",
+        ),
         derived(
             "rescue", func.coalesce(_RESCUE, literal("")), str,
             help="Of one in rescue: wanted (from its next boot on), in, or leaving.",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, insert, or_, select, update
 
-from crowbar_core import Change, Intent, NotFound, Wake
+from crowbar_core import Change, Intent, NotFound, Refused, Wake, cluster
 from crowbar_core.tables import nodes
 from crowbar_provisioner.claims import Claim, Known, is_whole, same
 from crowbar_provisioner.tables import happenings, machines, macs
@@ -53,6 +53,18 @@ class Machine:
         """
         known = Known(id=self.id, uuid=self.uuid, serial=self.serial, macs=frozenset(self.macs))
         return self.late_until is not None and now < self.late_until and is_whole(claim, known)
+
+
+def living() -> dict[str, str]:
+    """Whose address one is, of nodes that are alive."""
+    return {address: one.name for one in cluster().nodes() if one.alive for address in one.addresses}
+
+
+def refuse_others(machine: Machine, source: str, known: Mapping[str, str]) -> None:
+    """A node neither boots nor registers as another one. Raises ``Refused``."""
+    holder = known.get(source)
+    if holder is not None and holder != machine.node:
+        raise Refused(f"{source} is the address of another node: it is not {machine.node}.")
 
 
 def find(session: Any, claim: Claim) -> Machine | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -13,7 +14,7 @@ from werkzeug.wrappers import Response as Answer
 
 from crowbar_core import BadInput, NodeView, Panel, cluster, requires
 from crowbar_core.pages import Action, Column, Form, Input, act, fragment, page, row, rows
-from crowbar_provisioner import catalogue, defaults, disks, installs, ordering, powers, standing
+from crowbar_provisioner import catalogue, defaults, disks, hardware, installs, ordering, powers, standing
 from crowbar_provisioner import rest as api
 from crowbar_provisioner.burning import pages as burning
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUSED
@@ -22,6 +23,7 @@ from crowbar_provisioner.consoles import keeping
 from crowbar_provisioner.describing import LAYOUTS
 from crowbar_provisioner.erasing import pages as erasing
 from crowbar_provisioner.installed import INSTALL
+from crowbar_provisioner.inventory import Inventory
 from crowbar_provisioner.listings import MACHINES, RULES
 from crowbar_provisioner.machines import INSTALL_ROLE, of_node
 from crowbar_provisioner.settings import Settings
@@ -76,6 +78,9 @@ def listed() -> Response:
     shown = rows(MACHINES, filters=[one.name for one in FILTERS], sort="name")
     items = [_shown(one) for one in shown.items]
     waiting = [one for one in items if one["claimed"] or one["state"] == QUARANTINED]
+    for one in waiting:
+        if not one["claimed"]:  # what one that was claimed has told is not known to be true
+            one["hardware"] = hardware.in_short(_inventory(one))
     return page(
         "crowbar_provisioner/machines.html", title="Machines", rows=shown, items=items, columns=COLUMNS,
         filters=FILTERS, waiting=[(one, [_accept(one), _refuse(one)]) for one in waiting], ways=WAYS,
@@ -108,15 +113,39 @@ def show(machine: str) -> Response:
         actions.append(_action(one, verb, verb.capitalize(), kind="" if one["released"] else "danger"))
     if one["state"] != REFUSED:
         actions.append(_refuse(one))
-    node = cluster().node(one["name"])
-    found: Any = node.discovery.get("inventory") or {}
+    found = _inventory(one)
     return page(
-        "crowbar_provisioner/machine.html", title=one["name"], machine=one, power=power, lines=lines, consoles=consoles,
-        lost=lost,
+        "crowbar_provisioner/machine.html", live="crowbar_provisioner/_machine.html", title=one["name"], machine=one,
+        power=power, lines=_spaced(lines), consoles=consoles, lost=lost, hardware=hardware.facts(found),
         actions=actions, ways=WAYS, forms=_forms(one, found),
         install=install, disk=disks.described(install.disk) if install else "", inventory=found,
         disks=[(disks.described(each), disks.against(each, 0) or "suitable") for each in found.get("disks") or ()],
     )  # fmt: skip
+
+
+def _inventory(one: Mapping[str, Any]) -> dict[str, Any]:
+    """Of its node, to which others may have reported anything: what is none is empty."""
+    found: Any = cluster().node(one["name"]).discovery
+    try:
+        return Inventory.model_validate({**found["inventory"], "macs": found["macs"]}).model_dump(mode="json")
+    except (KeyError, TypeError, ValidationError):
+        return {}
+
+
+def _spaced(lines: Sequence[Any]) -> list[tuple[Any, str]]:
+    """Each with the time since the one before it, which is the next: the newest one is the first."""
+    return [
+        (one, "" if before is None else span((one.at - before.at).total_seconds()))
+        for one, before in zip_longest(lines, lines[1:])
+    ]
+
+
+def span(seconds: float) -> str:
+    """In words: 3.5 s, 2 min 5 s, 3 h 20 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @pages.post("/machines/<int:machine>/<any(accept, refuse, expect, debug, undebug, release, protect, sleep, wake):verb>")

@@ -16,7 +16,16 @@ from crowbar_provisioner.boots import Boot, note, revoke
 from crowbar_provisioner.choosing import ACCEPTED, DISCOVERY, QUARANTINED, REFUSED
 from crowbar_provisioner.claims import Claim, name_of
 from crowbar_provisioner.inventory import Registration
-from crowbar_provisioner.machines import Machine, change_machine, find, get, happened, waking_all
+from crowbar_provisioner.machines import (
+    Machine,
+    change_machine,
+    find,
+    get,
+    happened,
+    living,
+    refuse_others,
+    waking_all,
+)
 from crowbar_provisioner.reporting import check_keys, keep_new, report
 from crowbar_provisioner.settings import Settings
 from crowbar_provisioner.tables import machines
@@ -34,7 +43,9 @@ class Registered:
 
 
 def register(change: Change, boot: Boot, said: Registration, *, source: str) -> Registered:
-    """Raises ``Refused`` for a machine that was refused, for another's host keys, and when the quarantine is full."""
+    """Raises ``Refused`` for a machine that was refused, for another's address or host keys, and when the quarantine is
+    full.
+    """
     claim = said.inventory.claim()
     machine = get(change.session, boot.machine_id) if boot.machine_id is not None else find(change.session, claim)
     trusted = boot.trusted
@@ -45,6 +56,7 @@ def register(change: Change, boot: Boot, said: Registration, *, source: str) -> 
             raise Refused("This machine was refused.")
         if boot.machine_id is None:
             # Its card was unknown when it began to boot: what it is was found out only now.
+            refuse_others(machine, source, living())
             trusted = machine.state != ACCEPTED or machine.is_expected(change.now)
             note(change, boot, machine_id=machine.id, trusted=trusted)
         if not trusted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from typing import Any
 
 import pytest
@@ -134,6 +135,107 @@ def test_hostile_texts_are_refused_or_are_texts(site: Site, pair: tuple[Machine,
         assert text in ("", "../x") or not refused or text not in json.loads(answer.body)["error"]
     assert fact(site, name) == before
     attacker.registered()
+
+
+@pytest.mark.parametrize("where", ["inventory", "report"])
+def test_a_machine_has_no_hint_and_no_fact_of_a_node_to_set(
+    site: Site, pair: tuple[Machine, Machine, str], where: str
+) -> None:
+    """Nor of itself: what it boots, whether it may be worked on, where it is found, are no words of its own."""
+    attacker, victim, name = pair
+    before, own = fact(site, name), fact(site, attacker.registered()["node"])
+    values: dict[str, Any] = {
+        "hint": {"hint-admin-v4addr": f"{victim.source}/24"}, "hints": {"stay_on": True}, "name": name, "node": name,
+        "node_id": before[0].id, "bootenv": "local", "served_bootenv": "local", "available": True, "admin": True,
+        "system": True, "state": "accepted", "accepted": True, "trusted": True, "deployment": "system",
+        "machine_id": before[1]["id"], "env": "local", "token": "x" * 43, "expected_until": "2099-01-01T00:00:00Z",
+    }  # fmt: skip
+    for field, value in values.items():
+        body: dict[str, Any] = {"inventory": attacker.inventory(), "host_keys": [attacker.key]}
+        (body["inventory"] if where == "inventory" else body)[field] = value
+        answer = attacker.ask("POST", "/v1/register", body)
+        assert (answer.status, f"/{field}: " in answer.json["error"]) == (422, True), (field, answer.text)
+    assert fact(site, name) == before
+    assert fact(site, own[0].name) == own
+
+
+def test_the_token_of_a_boot_opens_nothing_of_the_api(site: Site, pair: tuple[Machine, Machine, str]) -> None:
+    attacker, victim, name = pair
+    before = fact(site, name)
+    web = site.bed.web("viewer")
+    doors = (
+        ("GET", "nodes"), ("GET", f"nodes/{name}"), ("GET", "machines"), ("GET", f"machines/{name}"),
+        ("GET", "installations"), ("GET", "erasures"), ("GET", "hammers"), ("GET", "attribs"), ("GET", "os_defaults"),
+        ("PATCH", f"nodes/{name}"), ("PUT", f"nodes/{name}/alive"), ("PUT", f"nodes/{name}/discovery"),
+        ("PUT", f"nodes/{name}/host_keys"), ("DELETE", f"nodes/{name}"), ("PUT", f"machines/{name}/accept"),
+        ("PUT", f"machines/{name}/expect"), ("PUT", f"machines/{name}/refuse"), ("PUT", f"machines/{name}/install"),
+        ("POST", "accept_rules"), ("POST", "tokens"),
+    )  # fmt: skip
+    for token, (method, path) in itertools.product((attacker.token, victim.token), doors):
+        web.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+        answer = web.open(f"/api/v2/{path}", method=method, json={"alive": False} if method != "GET" else None)
+        assert answer.status_code == 401, (method, path, answer.text)
+    assert fact(site, name) == before
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-IP", "Forwarded", "X-Client-IP"])
+def test_an_address_that_is_only_said_is_nobodys(site: Site, pair: tuple[Machine, Machine, str], header: str) -> None:
+    attacker, victim, name = pair
+    said = {header: f"for={victim.source}" if header == "Forwarded" else victim.source}
+    for expected in (False, True):
+        if expected:
+            assert site.web.put(f"/api/v2/machines/{name}/expect").status_code == 200
+        answer = attacker.ask("GET", f"/ipxe?mac={victim.macs[0]}", token="", **said)
+        assert (answer.status, "crowbar.token" in answer.text) == (409, False), answer.text
+    body = {"inventory": attacker.inventory(), "host_keys": [attacker.key]}
+    own = attacker.ask("POST", "/v1/register", body, **said).json["node"]
+    assert site.machines(name=own)[0]["source"] == attacker.source
+
+
+@pytest.mark.parametrize("knows", [("uuid",), ("serial",), ("macs",), ("uuid", "serial", "macs")])
+def test_a_node_that_boots_as_nobody_does_not_become_another_one_that_is_waited_for(
+    site: Site, knows: tuple[str, ...]
+) -> None:
+    """By the report of a boot of a card that nobody has, whatever numbers of the other one it knows."""
+    attacker, _ = living(site)
+    number = next(site.numbers)
+    victim = site.machine(uuid=f"11111111-2222-3333-4444-{number:012x}", serial=f"VICTIM-{number}")
+    victim.power_on()
+    name = victim.registered()["node"]
+    site.accept(name)
+    victim.ask("POST", "/v1/alive", {"alive": True})
+    site.bed.change_node(name, alive=False)  # it was reset
+    assert site.web.put(f"/api/v2/machines/{name}/expect").status_code == 200
+    before = site.bed.node(name)
+    forger = site.machine(macs=[f"52:54:00:66:{number // 256:02x}:{number % 256:02x}"], source=attacker.source)
+    forger.power_on()
+    for one in knows:
+        setattr(forger, one, getattr(victim, one))
+    answer = forger.register()
+    assert (answer.status, "the address of another node" in answer.text) == (409, True), answer.text
+    assert forger.ask("POST", "/v1/alive", {"alive": True}).status == 409
+    assert forger.work()["work"] is None
+    assert site.bed.node(name) == before
+    forger.source = victim.source
+    assert forger.register().status == 200, "it is its address that gave it away"
+
+
+def test_a_node_is_given_no_script_of_one_in_quarantine_and_takes_it_no_token(site: Site) -> None:
+    attacker, _ = living(site)
+    other, victim = site.machine(), site.machine()
+    for one in (other, victim):
+        one.power_on()
+        one.registered()
+
+    def attack(machine: Machine) -> int:
+        return attacker.ask("GET", f"/ipxe?mac={machine.macs[0]}", token="").status
+
+    until = time.monotonic() + 120
+    while attack(other) != 409:  # who is alive is looked up every ten seconds
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    assert attack(victim) == 409
+    assert victim.register().status == 200, "its token is as valid as before"
 
 
 def test_an_old_boot_is_not_played_again(site: Site) -> None:

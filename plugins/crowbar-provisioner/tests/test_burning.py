@@ -68,6 +68,7 @@ def test_a_machine_is_busy_for_as_long_as_was_said_and_its_report_stays(site: Si
     assert "120.5" in shown
     page = site.browser.open(f"/burn-ins/{one['id']}")
     assert "passed, 120.5 bogo ops/s, by stress-ng" in page
+    assert "passed, 5.0 MiB/s, by dd" in page
     assert name in site.browser.open("/burn-ins")
 
 

@@ -106,6 +106,9 @@ def test_disks_are_erased_where_the_discovery_image_runs_and_their_reports_stay_
     }  # fmt: skip
     says(machine, "sda", "begun")
     says(machine, "sda", "progress", percent=40)
+    shown = site.browser.open(f"/erasures?node={name}")
+    for text in ("sda, 4.0 MiB", "erasing, 40 %", "sdb, 2.0 MiB"):
+        assert text in shown
     says(machine, "sdc", status=409)
     for wrong in ({"method": "hammer"}, {"percent": 101}, {"read": -1}, {"detail": "a\nb"}):
         says(machine, "sda", status=422, **wrong)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import crowbar_provisioner
+from crowbar_provisioner.pages import span
 
 from crowbar_core.testing import check_barclamp
 
 from .conftest import Site
+from .light import GIB
 
 
 def test_nothing_is_wrong_with_the_barclamp() -> None:
@@ -78,3 +81,44 @@ def test_those_that_booted_unexpectedly_are_listed_and_accepted_with_one_command
     assert done.exit_code == 0, done.stderr
     assert all(one.work()["accepted"] for one in known)
     assert not any(name in listed() for name in names)
+
+
+WHOLE: dict[str, Any] = {
+    "vendor": "Acme", "product": "R640", "cpu": {"model": "Fast", "sockets": 1, "cores": 8, "threads": 16},
+    "memory": 64 * GIB, "bmc": {"present": True, "address": "10.0.9.7"},
+    "nics": [{"name": "eno1", "mac": "52:54:00:00:00:01", "pci": "0000:3b:00.0", "driver": "ice", "speed": 25000}],
+}  # fmt: skip
+
+
+def test_who_accepts_a_machine_sees_what_it_is_made_of(site: Site) -> None:
+    machine = site.machine(more=WHOLE)
+    machine.power_on()
+    name = machine.registered()["node"]
+    (one,) = site.machines(name=name)
+    assert "Acme R640, 16 threads, 64.0 GiB, 1 disk" in site.browser.open(f"/machines?name={name}")
+    shown = site.browser.open(f"/machines/{one['id']}")
+    for text in (
+        "Acme R640", "Fast, 1 socket, 8 cores, 16 threads", "64.0 GiB", "10.0.9.7",
+        "52:54:00:00:00:01, 0000:3b:00.0, ice, 25000 Mbit/s", "vda, 8.0 GiB, QEMU, serial number DISK1: suitable",
+    ):  # fmt: skip
+        assert text in shown
+    for wrong in ("text", [1], {"disks": "none", "nics": [{}]}, {"memory": "much"}):
+        site.bed.change_node(name, discovery={"inventory": wrong})
+        assert "Acme" not in site.browser.open(f"/machines/{one['id']}")
+        assert site.browser.status == 200, wrong
+        assert name in site.browser.open("/machines")
+
+
+def test_a_page_of_a_machine_is_brought_up_to_date_and_what_is_chosen_on_it_stays(site: Site) -> None:
+    machine = site.machine()
+    machine.power_on()
+    name = machine.registered()["node"]
+    site.accept(name)
+    (one,) = site.machines(name=name)
+    whole = site.browser.open(f"/machines/{one['id']}")
+    part = site.web.get(f"/machines/{one['id']}", headers={"HX-Request": "true"}).text
+    assert "What happened" in part
+    assert "Burn in" in whole
+    assert "Burn in" not in part
+    times = [span(seconds) for seconds in (0.24, 59.9, 125.2, 12_000)]
+    assert times == ["0.2 s", "59.9 s", "2 min 5 s", "3 h 20 min"]

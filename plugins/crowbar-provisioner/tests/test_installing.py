@@ -133,6 +133,7 @@ def test_a_machine_is_installed_and_goes_on_under_the_host_key_that_its_token_vo
     assert new not in (discovery_key, machine.key)
     assert machine.work()["work"]["do"] == "reboot"
     installer = machine.token
+    assert site.machines(name=one.name)[0]["booted"] == "debian-12-install"
     assert machine.power_on() == LOCAL
     assert machine.ask("GET", "/v1/work", token=installer).status == 401, "from its disk, no token is valid"
     site.bed.change_node(one.name, alive=True)  # it is probed, and shows the new key
@@ -151,8 +152,35 @@ def test_a_machine_is_installed_and_goes_on_under_the_host_key_that_its_token_vo
         "install: grow begun", "install: grow done", "install: identity begun", "install: identity done",
         "install: installed done", "install: restarts", "install: done",
     ]  # fmt: skip
+    assert row["ended_at"] is not None
     shown = site.browser.open(f"/machines/{row['node_id'] and site.machines(name=one.name)[0]['id']}")
     assert "install: restarts" in shown
+
+
+def test_a_machine_that_a_bmc_has_boot_from_its_disk_has_booted_that_last(
+    site: Site, installation: Installation
+) -> None:
+    """It asks nobody then."""
+    one, machine = installation, installation.machine
+
+    def booted() -> str:
+        return str(site.machines(name=one.name)[0]["booted"])
+
+    one.begin()
+    machine.power_on()
+    machine.registered()
+    one.settle()
+    one.write()
+    one.says("installed", host_keys=[host_key()])
+    one.settle()
+    assert booted() == "debian-12-install"
+    site.bed.change_node(one.name, alive=True)
+    one.settle()
+    assert (one.state, booted()) == ("ACTIVE", "local")
+    assert site.web.put(f"/api/v2/machines/{one.name}/debug").status_code == 200
+    site.bed.clock.advance(1)  # type: ignore[attr-defined]
+    machine.power_on()
+    assert booted() == "sledgehammer"
 
 
 def test_a_plan_says_what_is_erased(site: Site, machine: Machine) -> None:

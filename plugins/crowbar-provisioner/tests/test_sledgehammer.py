@@ -15,10 +15,13 @@ import pytest
 from crowbar_lab.lab import Lab
 from crowbar_lab.netboot import NetBoot
 from crowbar_lab.vms import LabVm
+from crowbar_provisioner.inventory import Inventory
 from crowbar_provisioner.sledgehammer import build
 from crowbar_provisioner.sledgehammer.archive import pack
 from crowbar_provisioner.sledgehammer.elf import needed
 from crowbar_provisioner.sledgehammer.packages import BuildError, run
+
+from .conftest import script_of_the_image
 
 SCRIPTS = Path(build.__file__).parent / "root"
 
@@ -69,6 +72,65 @@ def test_what_fails_and_what_is_missing_is_told_in_one_sentence() -> None:
         run(["ls", "/no/such/place"])
     with pytest.raises(BuildError, match=r"^sh failed: E: no network$"):
         run(["sh", "-c", "echo Err:1; echo 'E: no network'; echo 'E: apt-get failed'; exit 1"])
+
+
+# ---- what a machine tells of itself
+
+MAC, OTHER = "52:54:00:00:00:01", "52:54:00:00:00:02"
+
+
+def hardware(root: Path) -> None:
+    """Of a machine with two cards, the second one in a slot behind a bridge and without a cable; UEFI; a BMC."""
+    slots = {"eno1": "pci0000:00/0000:00:1f.6", "ens1": "pci0000:00/0000:00:1c.0/0000:3b:00.1"}
+    said = {"eno1": (MAC, "25000", "1", "ice"), "ens1": (OTHER, "-1", "0", "igb")}
+    for name, (mac, speed, carrier, driver) in said.items():
+        card, device = root / "sys/class/net" / name, root / "sys/devices" / slots[name]
+        for place in (card, device, root / "sys/bus/pci/drivers" / driver):
+            place.mkdir(parents=True)
+        for file, text in (("address", mac), ("speed", speed), ("carrier", carrier)):
+            (card / file).write_text(f"{text}\n")
+        (card / "device").symlink_to(device)
+        (device / "driver").symlink_to(root / "sys/bus/pci/drivers" / driver)
+    for place in ("sys/class/net/lo", "sys/block", "sys/class/dmi/id", "sys/firmware/efi", "dev", "bin", "run"):
+        (root / place).mkdir(parents=True)
+    (root / "sys/class/net/lo/address").write_text("00:00:00:00:00:00\n")
+    dmi = {"product_uuid": "11111111-2222-3333-4444-0000000000AA", "product_serial": "S-1", "sys_vendor": "Acme"}
+    for name, text in dmi.items():
+        (root / "sys/class/dmi/id" / name).write_text(f"{text}\n")
+    (root / "dev/ipmi0").touch()
+    (root / "bin/ipmitool").write_text("#!/bin/sh\necho 'IP Address Source       : DHCP Address'\n"
+                                       "echo 'IP Address              : 10.0.9.7'\n")  # fmt: skip
+    (root / "bin/ipmitool").chmod(0o755)
+
+
+def inventory_of(root: Path) -> Inventory:
+    text = script_of_the_image("inventory").replace("PATH=", f"PATH={root}/bin:")
+    for place in ("/sys/", "/dev/ipmi0", "/run"):
+        text = text.replace(place, f"{root}{place}")
+    (root / "inventory").write_text(text)
+    done = subprocess.run(
+        ["busybox", "sh", str(root / "inventory"), OTHER], capture_output=True, text=True, timeout=60, check=True
+    )
+    return Inventory.model_validate_json(done.stdout)
+
+
+def test_cards_are_told_with_their_slot_and_speed_and_a_bmc_with_its_address(tmp_path: Path) -> None:
+    hardware(tmp_path)
+    told = inventory_of(tmp_path)
+    assert told.macs == [OTHER, MAC], "the card that it booted from comes first"
+    assert [(one.name, one.pci, one.driver, one.speed, one.link) for one in told.nics] == [
+        ("ens1", "0000:3b:00.1", "igb", None, False),
+        ("eno1", "0000:00:1f.6", "ice", 25000, True),
+    ]
+    assert (told.firmware, told.uuid, told.serial, told.vendor) == (
+        "uefi", "11111111-2222-3333-4444-0000000000aa", "S-1", "Acme",
+    )  # fmt: skip
+    assert told.bmc is not None
+    assert (told.bmc.present, told.bmc.address) == (True, "10.0.9.7")
+    (tmp_path / "dev/ipmi0").unlink()
+    (tmp_path / "sys/firmware/efi").rmdir()
+    told = inventory_of(tmp_path)
+    assert (told.bmc, told.firmware) == (None, "bios")
 
 
 # ---- a machine

@@ -220,6 +220,25 @@ def test_a_step_at_a_time_on_the_page(bed: Testbed) -> None:
     assert "This server has no machine yet." not in person.open("/")
 
 
+def test_the_step_of_machines_that_boot_says_when_there_is_nothing_to_boot(tmp_path: Path) -> None:
+    with Testbed(*ALL, config={"provisioner": {"files": str(tmp_path)}}) as bed:
+        person = bed.browser("admin")
+        assert "What machines boot is not there yet." in person.open("/wizard?step=discovery")
+        (tmp_path / "sledgehammer").mkdir()
+        for name in ("vmlinuz", "initrd.img"):
+            (tmp_path / "sledgehammer" / name).touch()
+        assert "not there yet." not in person.open("/wizard?step=discovery")
+
+
+def test_the_last_page_leads_to_where_machines_are_accepted(bed: Testbed) -> None:
+    web = bed.web("admin")
+    assert web.post(f"{WIZARD}/answers", json={"answers": ANSWERS, "carry_out": True}).status_code == 200
+    bed.add_node("waits.rack2.example.com", available=False)
+    page = bed.browser("admin").open("/wizard")
+    assert re.search(r'href="/machines\?name=waits\.rack2\.example\.com">waits to be accepted', page)
+    assert '<a href="/machines">Machines</a>' in page.partition('id="machines"')[2]
+
+
 def test_the_file_of_the_example_can_be_answered(bed: Testbed, tmp_path: Path) -> None:
     example = bed.cli("init", "--example").stdout
     lines = [line for line in example.splitlines() if line and not line.lstrip().startswith("#")]

@@ -12,9 +12,9 @@ from crowbar_provisioner import boots, installs, scripts
 from crowbar_provisioner.answers.choosing import words
 from crowbar_provisioner.boot.answer_file import facts_of
 from crowbar_provisioner.boot.answers import base_of, script, source_of
-from crowbar_provisioner.choosing import ACCEPTED, Asking, Choice, choose
+from crowbar_provisioner.choosing import Asking, Choice, choose
 from crowbar_provisioner.claims import Claim, claim
-from crowbar_provisioner.machines import Machine, find
+from crowbar_provisioner.machines import Machine, find, living, refuse_others
 from crowbar_provisioner.settings import Settings
 
 _LOOK_AGAIN = 10.0
@@ -46,7 +46,7 @@ class Scripts:
                 with cluster().change() as change:
                     boots.note_local(change, machine, firmware=firmware, source=source)
             return script(scripts.local(base, firmware))
-        if machine is not None and machine.state == ACCEPTED:
+        if machine is not None:
             self._refuse_others(machine, source)
         settings = cluster().settings(Settings)
         with cluster().change() as change:
@@ -74,14 +74,10 @@ class Scripts:
         )  # fmt: skip
 
     def _refuse_others(self, machine: Machine, source: str) -> None:
-        """A node does not boot as another one. Raises ``Refused``."""
+        """Raises ``Refused``."""
         if time.monotonic() - self._looked > _LOOK_AGAIN:
-            known = cluster().nodes()
-            self._known = {address: one.name for one in known if one.alive for address in one.addresses}
-            self._looked = time.monotonic()
-        holder = self._known.get(source)
-        if holder is not None and holder != machine.node:
-            raise Refused(f"{source} is the address of another node: it does not boot as {machine.node}.")
+            self._known, self._looked = living(), time.monotonic()
+        refuse_others(machine, source, self._known)
 
 
 def claim_of(request: Request) -> Claim:

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response as Answer
 
 from crowbar_core import BadInput, requires
 from crowbar_core.pages import Column, Form, Input, act, list_page, object_page, row, rows
-from crowbar_provisioner import ordering
+from crowbar_provisioner import disks, ordering
 from crowbar_provisioner.burning.rest import BURN_IN, BURN_INS
 
 pages = Blueprint("provisioner_burning_pages", __name__)
@@ -54,8 +54,15 @@ def show(burn_in: int) -> Response:
     return object_page(f"Burn-in of {one['node']}", shown, facts, above=("Burn-ins", "/burn-ins"))
 
 
+def _amount(count: float, unit: str) -> str:
+    """In words; '' for none."""
+    if unit == "bytes/s":
+        return f"{disks.sized(round(count))}/s" if count else ""
+    return f"{count:.1f} {unit}".replace(".0 ", " ") if count else ""
+
+
 def _told(part: Any) -> str:
-    words = [part["state"], f"{part['amount']} {part['unit']}" if part["amount"] else "", f"by {part['tool']}"]
+    words = [part["state"], _amount(part["amount"], part["unit"]), f"by {part['tool']}"]
     return ", ".join(word for word in (*words, part["detail"]) if word)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -17,14 +19,12 @@ from crowbar_provisioner.erasing.signing import is_signed
 
 pages = Blueprint("provisioner_erasing_pages", __name__)
 COLUMNS = (
-    Column(name="disk", label="Disk", href="/erasures/{id}"),
+    Column(name="shown_disk", label="Disk", href="/erasures/{id}"),
     Column(name="node", label="Node"),
-    Column(name="serial", label="Serial number", kind="code"),
-    Column(name="size", label="Bytes"),
-    Column(name="state", label="State"),
-    Column(name="method", label="Method"),
-    Column(name="percent", label="%"),
+    Column(name="shown_state", label="State"),
     Column(name="detail", label="What is wrong"),
+    Column(name="method", label="Method"),
+    Column(name="serial", label="Serial number", kind="code"),
     Column(name="ended_at", label="Ended", kind="moment"),
 )
 STATES = (("", "any"), ("erased", "erased"), ("failed", "failed"), ("erasing", "erasing"), ("wanted", "wanted"))
@@ -38,11 +38,17 @@ FILTERS = (
 @pages.get("/erasures")
 @requires("viewer")
 def listed() -> Response:
+    found = rows(ERASURES, filters=[one.name for one in FILTERS])
     return list_page(
-        "Erased disks", rows(ERASURES, filters=[one.name for one in FILTERS]), COLUMNS, filters=FILTERS,
+        "Erased disks", replace(found, items=[_shown(one) for one in found.items]), COLUMNS, filters=FILTERS,
         sub="Each was read back, past all caches; its report is signed, and stays when the node goes.",
         empty="No disk is like that.",
     )  # fmt: skip
+
+
+def _shown(one: Mapping[str, Any]) -> dict[str, Any]:
+    state = f"{one['state']}, {one['percent']} %" if one["state"] == "erasing" else one["state"]
+    return {**one, "shown_disk": f"{one['disk']}, {disks.sized(one['size'])}", "shown_state": state}
 
 
 @pages.get("/erasures/<int:erasure>")
