@@ -18,8 +18,12 @@ from crowbar_provisioner.boot.answers import NotHere
 from crowbar_provisioner.boot.files import opened
 from crowbar_provisioner.describing import LAYOUTS, SHA256, Described, Folder, Found, Name, Tree, booted, gathered
 from crowbar_provisioner.images.build import OS as BUILT
+from crowbar_provisioner.images.pieces import SUM, fits
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+
+Piece = tuple[Annotated[str, Field(pattern=SUM)], Annotated[int, Field(gt=0)]]
 
 
 class Tarball(BaseModel):
@@ -43,6 +47,7 @@ class Image(BaseModel):
 
     ``sha256`` is of the file; ``blake2b`` of the ``disk_size`` bytes that stand on the disk then, as b2sum writes it;
     ``xxh64``, which finds faults and no malice, of the same, as ``xxhsum -H1`` does. The disk is checked by the last.
+    ``pieces``: of one that is compressed piece for piece, the checksum of what is in each, and its bytes in the file.
     ``tarball``: the same system for layouts other than flat.
     """
 
@@ -58,12 +63,15 @@ class Image(BaseModel):
     disk_size: Annotated[int, Field(gt=0)]
     root_partition: Annotated[int, Field(ge=1, le=128)]
     root_fs: Literal["ext4", "xfs"] = "ext4"
+    pieces: tuple[Piece, ...] | None = None
     tarball: Tarball | None = None
 
     @model_validator(mode="after")
     def _is_checked(self) -> Image:
         if not (self.blake2b or self.xxh64) and self.format != "raw":
             raise ValueError("what is compressed needs a checksum of its content: blake2b or xxh64")
+        if self.pieces is not None and not (self.format != "raw" and fits(self.pieces, self.size, self.disk_size)):
+            raise ValueError("its pieces are not those of its content")
         if self.tarball is not None and self.tarball.os != self.os:
             raise ValueError("its tarball is of another operating system")
         return self
@@ -105,7 +113,8 @@ class Os:
             raise Refused(f"{self.name} is not installed in the layout {layout}, but {' or '.join(self.layouts)}{how}.")
         if self.images:
             part = self.images[0 if layout == "flat" else -1]
-            return {"method": "image", **part.model_dump(exclude={"tarball"}), "layout": layout}
+            kept = part.model_dump(exclude={"tarball", "pieces"})
+            return {"method": "image", **kept, "layout": layout, "in_pieces": bool(getattr(part, "pieces", None))}
         assert self.said is not None
         assert self.tree is not None
         told = self.said.model_dump(exclude={"name"})

@@ -19,12 +19,11 @@ from sqlalchemy import and_, delete, func, insert, select, update
 
 from crowbar_core import Change, TemporaryError
 from crowbar_provisioner.boots import Boot
+from crowbar_provisioner.images.pieces import PIECE, summed
 from crowbar_provisioner.installs import WRITING, Install
 from crowbar_provisioner.settings import Settings
 from crowbar_provisioner.tables import boots, copies, installs
 
-PIECE = 8 << 20
-"""As large as those of the discovery image (``image.sh``)."""
 ALIGNED = 4096
 STEPS = ("image", "check")
 """Of the installer, in which what stands on the disk is the image and nothing else."""
@@ -64,8 +63,8 @@ def offered(settings: Settings, image: Mapping[str, Any]) -> Mapping[str, Any] |
     """What a machine is told that may pass its image on: the port, and how long it may take it from others. None: that
     image is fetched by each for itself.
     """
-    fits = image.get("format") == "raw" and image.get("size") == image.get("disk_size")
-    if not (fits and 0 < settings.share_port < 65536 and int(image["size"]) % ALIGNED == 0):
+    raw = image.get("format") == "raw" and image.get("size") == image.get("disk_size")
+    if not ((raw or image.get("in_pieces")) and 0 < settings.share_port < 65536 and image["disk_size"] % ALIGNED == 0):
         return None
     return {"port": settings.share_port, "seconds": int(settings.install_minutes * 30)}
 
@@ -170,7 +169,7 @@ def came_of(session: Any, install: Install) -> str:
 
 
 class Sums:
-    """Of each piece of an image its BLAKE2b of 256 bits, a line each. Made once for each version of it."""
+    """Of each piece of a raw image its BLAKE2b of 256 bits, a line each. Made once for each version of it."""
 
     MOST = 8
 
@@ -188,7 +187,7 @@ class Sums:
             if version not in self._known:
                 lines = []
                 while piece := file.read(PIECE):
-                    lines.append(hashlib.blake2b(piece, digest_size=32).hexdigest() + "\n")
+                    lines.append(summed(piece) + "\n")
                 while len(self._known) >= self.MOST:
                     del self._known[next(iter(self._known))]
                 self._known[version] = "".join(lines).encode()

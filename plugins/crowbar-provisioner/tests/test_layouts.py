@@ -71,7 +71,7 @@ def test_the_tarball_is_for_the_layouts_that_the_image_has_not(site: Site, insta
     )  # fmt: skip
     said = {name: work["image"][name] for name in ("format", "sha256", "size", "content_size")}
     assert said == {name: SAID[name] for name in said}
-    assert work["image"]["share"] is None, "disk to disk goes only what stands on it as it came"
+    assert work["image"]["peers"] is None, "disk to disk goes only what stands on it as it came"
     path = "/v1/images/" + work["image"]["url"].rpartition("/")[2]
     got = one.machine.ask("GET", f"{path}?from=7&count=7")
     assert (got.body, got.headers["Etag"]) == (b"tarball", f'"{SAID["sha256"]}"')

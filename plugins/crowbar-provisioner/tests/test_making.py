@@ -151,10 +151,11 @@ def test_a_disk_that_fills_up_in_the_end_leaves_the_kernel_and_its_drivers_as_th
 
 @pytest.mark.vms
 @pytest.mark.timeout(2400)
-def test_both_images_are_made_by_the_role(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kernel, image", [("cloud", "debian-12.raw"), ("full", "debian-12.raw.zst")])
+def test_both_images_are_made_by_the_role(site: Site, monkeypatch: pytest.MonkeyPatch, kernel: str, image: str) -> None:
     monkeypatch.setenv("PATH", os.defpath + ":/usr/sbin:/sbin")
     site.bed.bind(making.IMAGES_ROLE, NODE)
-    site.bed.set("provisioner-images-kernel", "cloud", node=NODE, role=making.IMAGES_ROLE)
+    site.bed.set("provisioner-images-kernel", kernel, node=NODE, role=making.IMAGES_ROLE)
     site.bed.commit()
     site.bed.anneal_until_quiet(within=1800)
     assert site.bed.state(making.IMAGES_ROLE, NODE) == "ACTIVE", site.bed.log(making.IMAGES_ROLE, NODE)
@@ -164,7 +165,7 @@ def test_both_images_are_made_by_the_role(site: Site, monkeypatch: pytest.Monkey
         "vmlinuz", "initrd.img", "tools.img", "SHA256SUMS",
     }  # fmt: skip
     assert {one.name for one in (site.root / "images").iterdir()} == {
-        "debian-12.raw", "debian-12.tar.zst", "debian-12.json",
+        image, "debian-12.tar.zst", "debian-12.json",
     }  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def door(tmp_path: Path, programs: Path) -> Iterator[Door]:
     disk, port = tmp_path / "disk", free_port()
     disk.write_bytes(IMAGE)
     said = {
-        "disk": disk, "notes": tmp_path, "token": TOKEN, "port": port, "size": len(IMAGE), "share": SBIN / "share",
+        "disk": disk, "notes": tmp_path, "token": TOKEN, "port": port, "disk_size": len(IMAGE), "share": SBIN / "share",
     }  # fmt: skip
     program = [
         *(f"{name}='{value}'" for name, value in said.items()),

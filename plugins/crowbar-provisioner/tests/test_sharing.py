@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from crowbar_lab.lab import Lab
+from crowbar_provisioner.images import pieces
 from crowbar_provisioner.sledgehammer import build
 
 from .conftest import programs_of_the_image
@@ -84,7 +85,7 @@ class Writer(LightMachine):
         said = {
             "disk": self.disk, "notes": self.notes, "share": self.share, "token": self.machine.token, "id": work["id"],
             "url": image["url"].partition("/v1/")[0], "image": image["url"], "size": image["size"],
-            "format": image["format"], **image["share"],
+            "format": image["format"], "disk_size": image["disk_size"], **image["peers"],
         }  # fmt: skip
         program = "\n".join([*(f"{name}='{value}'" for name, value in said.items()), WRITES])
         ends_with_us = [str(shutil.which("setpriv")), "--pdeathsig=KILL", "--"]
@@ -98,7 +99,7 @@ class Writer(LightMachine):
             while process.poll() is None:
                 self._check()
                 if time.monotonic() - said_at > 10:  # as write-os does
-                    self._step(work, "image", "begun", percent=self.written() * 99 // SIZE)
+                    self._step(work, "image", "begun", percent=self.written() * 99 // image["disk_size"])
                     said_at = time.monotonic()
                 time.sleep(0.05)
         finally:
@@ -107,7 +108,7 @@ class Writer(LightMachine):
             told = process.communicate()[0]
         self.whence = told.strip()
         with self.disk.open("rb") as written:
-            if hashlib.file_digest(written, "sha256").hexdigest() != image["sha256"]:
+            if hashlib.file_digest(written, "blake2b").hexdigest() != image["blake2b"]:
                 self.problem = f"what it wrote is not the image: {told}"
         return {"detail": self.whence}
 
@@ -117,17 +118,29 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
     home = tmp_path_factory.mktemp("sharing")
     Writer.home, Writer.programs = home, programs_of_the_image(home / "bin")
     with hall(home) as made:
-        image = home / "files/images/debian-12.raw"
-        with image.open("wb") as file:
-            chance = random.Random(1)
-            for _ in range(SIZE // MIB):
-                file.write(chance.randbytes(MIB))
-        with image.open("rb") as file:
-            checksum = hashlib.file_digest(file, "sha256").hexdigest()
-        said = json.loads(image.with_suffix(".json").read_text())
-        image.with_suffix(".json").write_text(json.dumps(said | {"sha256": checksum, "size": SIZE, "disk_size": SIZE}))
+        describe(home / "files/images", compressed=False)
         wire(made.lab, f"add {NARROW}")
         yield made
+
+
+def describe(images: Path, *, compressed: bool) -> int:
+    """The image that machines are written from now on; how many bytes its file has, compressed a third of them."""
+    chance = random.Random(1)
+    disk = images / "debian-12.raw"
+    with disk.open("wb") as file:
+        some = MIB // 3 if compressed else MIB
+        for _ in range(SIZE // MIB):
+            file.write(chance.randbytes(some) + bytes(MIB - some))
+    said = json.loads(disk.with_suffix(".json").read_text())
+    sums = {}
+    for kind in ("sha256", "blake2b"):
+        with disk.open("rb") as file:
+            sums[kind] = hashlib.file_digest(file, kind).hexdigest()
+    said |= {"file": disk.name, "format": "raw", "size": SIZE, "disk_size": SIZE, "pieces": None, **sums}
+    if compressed:
+        said |= pieces.make(disk, images / "debian-12.raw.zst")
+    disk.with_suffix(".json").write_text(json.dumps(said))
+    return int(said["size"])
 
 
 NARROW, NARROWER, THIN = (f"dev eth0 root tbf rate {rate}mbit burst 256kb latency 200ms" for rate in (24, 8, 4))
@@ -187,6 +200,21 @@ def test_four_machines_at_once_take_the_image_over_the_wire_about_once(site: Hal
     assert len(others) == 3, [one.whence for one in machines]
     for one in others:
         assert re.search(r"the disk is written: the image came \d+ MiB from d\S+, ", log_of(site, one)), one.whence
+
+
+def test_four_machines_at_once_take_a_compressed_image_over_the_wire_about_once(site: Hall) -> None:
+    size = describe(site.server.home / "files/images", compressed=True)
+    machines = ready(site, 4)
+    wire(site.lab, f"change {NARROWER}")
+    try:
+        load = written_at_once(site, machines)
+    finally:
+        wire(site.lab, f"change {NARROW}")
+        describe(site.server.home / "files/images", compressed=False)
+    assert size < 0.4 * SIZE
+    assert size <= load < 2 * size, "alone, they take it four times"
+    others = [one for one in machines if not one.whence.startswith(FROM_SERVICE)]
+    assert len(others) == 3, [one.whence for one in machines]
 
 
 def test_where_other_machines_are_not_faster_it_comes_from_the_boot_service(site: Hall) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from crowbar_provisioner.images.compressing import compress
 
 from .conftest import Site
 from .light import Machine, host_key
@@ -52,7 +54,7 @@ def hashed(text: str) -> str:
 def test_the_first_takes_it_from_the_boot_service_and_the_next_from_the_first(
     first: Installation, second: Installation
 ) -> None:
-    assert first.machine.work()["work"]["image"]["share"] == {"port": 8093, "seconds": 1800}
+    assert first.machine.work()["work"]["image"]["peers"] == {"port": 8093, "seconds": 1800}
     assert (source(first), source(first)) == (None, None)
     peer = source(second)
     work = second.machine.work()["work"]["id"]
@@ -104,17 +106,37 @@ def test_from_whom_it_came_stands_in_the_log_of_the_run(site: Site, first: Insta
     assert said in [line["line"] for line in log]
 
 
-def test_a_compressed_image_is_fetched_by_each_for_itself(site: Site, first: Installation) -> None:
-    first.says("image", "failed", detail="begun anew")
-    first.settle()
-    describe(site, format="raw.zst", blake2b=hashlib.blake2b(IMAGE).hexdigest())
-    key = site.bed.node_role("provisioner-os-install", first.name).id
+def begin_anew(site: Site, one: Installation) -> Any:
+    """What it is told of its image then."""
+    one.says("image", "failed", detail="begun anew")
+    one.settle()
+    key = site.bed.node_role("provisioner-os-install", one.name).id
     assert site.web.put(f"/api/v2/node_roles/{key}/retry").status_code == 200
-    first.settle()
-    first.machine.power_on()
-    first.machine.registered()
-    assert first.machine.work()["work"]["image"]["share"] is None
+    one.settle()
+    one.machine.power_on()
+    one.machine.registered()
+    return one.machine.work()["work"]["image"]
+
+
+def test_a_compressed_image_is_passed_on_if_each_piece_is_compressed_for_itself(
+    site: Site, first: Installation, second: Installation
+) -> None:
+    content, images = hashlib.blake2b(IMAGE).hexdigest(), site.root / "images"
+    packed = subprocess.run(["zstd", "-q", "-c"], input=IMAGE, capture_output=True, check=True).stdout
+    (images / "debian-12.raw.zst").write_bytes(packed)
+    about = {"file": "debian-12.raw.zst", "sha256": hashlib.sha256(packed).hexdigest(), "size": len(packed)}
+    describe(site, format="raw.zst", blake2b=content, **about)
+    assert begin_anew(site, first)["peers"] is None
     source(first, status=409)
+
+    compress(images, "debian-12")
+    assert [begin_anew(site, one)["peers"] for one in (first, second)] == [{"port": 8093, "seconds": 1800}] * 2
+    first.says("image", "begun")
+    source(first)
+    assert source(second)["name"] == first.name
+    size = (images / "debian-12.raw.zst").stat().st_size
+    answer = first.machine.ask("GET", "/v1/images/debian-12.raw.zst/sums")
+    assert answer.text == f"{hashlib.blake2b(IMAGE, digest_size=32).hexdigest()} 0 {size}\n"
 
 
 def test_of_each_piece_of_an_image_its_checksum_is_told_to_who_is_written_it(site: Site, first: Installation) -> None:

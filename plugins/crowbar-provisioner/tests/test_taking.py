@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from crowbar_provisioner.images import pieces
 from crowbar_provisioner.sledgehammer import build
 
 from crowbar_core.testing import free_port
@@ -35,6 +36,7 @@ SUMS = "".join(
 class Server(http.server.ThreadingHTTPServer):
     """The boot service, and peers below it, each called after what it does: after it was looked how fast it is, or, the
     ``late``, then already. ``seconds``: how long one takes for a piece, by ``clock``, which stands still otherwise.
+    ``breaks``: after how many bytes the wire of the boot service breaks. ``packed``: what it sends instead of it.
     """
 
     clock: Path
@@ -44,6 +46,9 @@ class Server(http.server.ThreadingHTTPServer):
     left: set[int] = field(default_factory=set)
     asked: list[tuple[str, int, str]] = field(default_factory=list)
     turns: int = 0
+    breaks: list[int] = field(default_factory=list)
+    packed: bytes = b""
+    sums: str = SUMS
     silence: threading.Event = field(default_factory=threading.Event)
     closed: int = field(default_factory=free_port)
     daemon_threads = True
@@ -79,13 +84,18 @@ class _Asked(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         place = urlsplit(self.path)
         if place.path == "/image/sums":
-            self._answer(SUMS.encode())
+            self._answer(self.server.sums.encode(), 200 if self.server.sums else 409)
             return
         query = dict(parse_qsl(place.query))
         first, name = int(query["from"]), place.path.split("/")[1]
         self.server.asked.append((name, first, self.headers["Authorization"]))
-        piece = IMAGE[first : first + int(query.get("count", len(IMAGE)))]
+        content = self.server.packed if name == "image" and self.server.packed else IMAGE
+        piece = content[first : first + int(query.get("count", len(content)))]
         self.server.pass_time(self.server.seconds.get(name, 0))
+        if name == "image" and self.server.breaks:
+            piece, whole = piece[: self.server.breaks.pop(0)], piece
+            self._answer(piece, length=len(whole))
+            return
         if name in ("good", "image", "slow") or (first == 0 and not name.startswith("late")):
             self._answer(piece)
             return
@@ -129,9 +139,9 @@ class _Asked(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", f"{self.server.url}/other/x?from={first}&count={len(piece)}")
             self._end()
 
-    def _answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
+    def _answer(self, body: bytes, status: int = 200, length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
         self.end_headers()
         try:
             self.wfile.write(body)
@@ -160,13 +170,15 @@ def written(server: Server, home: Path, *, clock: Path | None = None, **more: An
     notes.mkdir()
     said: dict[str, Any] = {
         "disk": disk, "notes": notes, "token": "mine", "url": server.url, "image": f"{server.url}/image", "id": "taker",
-        "port": free_port(), "seconds": 600, "size": len(IMAGE), "format": "raw",
+        "port": free_port(), "seconds": 600, "size": len(server.packed or IMAGE), "disk_size": len(IMAGE),
+        "format": "raw.zst" if server.packed else "raw",
         "CLEARLY": 0, "LOOKS": 30, "SLOW": 60, "MUTE": 2, "LONG": 60, **more,
     }  # fmt: skip
     scripts = "\n".join((SBIN / f"{one}.sh").read_text() for one in SCRIPTS)
     program = [
         scripts if clock is None else scripts.replace("/proc/uptime", str(clock)),
         *(f"{name}='{value}'" for name, value in said.items()),
+        "trap 'end_sharing 0' EXIT",
         "write_shared || exit 1",
         "end_sharing 0",
         'echo "$whence"',
@@ -292,3 +304,66 @@ def test_others_are_tried_for_a_while_and_not_without_end(server: Server, tmp_pa
     (tmp_path / "later").mkdir()
     server.peers = ["good"]
     assert written(server, tmp_path / "later", seconds=0) == "19 MiB from the boot service"
+
+
+# ---------------------------------------------------------------- compressed piece for piece
+
+
+@pytest.fixture
+def compressed(server: Server, tmp_path: Path) -> list[int]:
+    """Where in the file each piece begins."""
+    (tmp_path / "content").write_bytes(IMAGE)
+    told = pieces.make(tmp_path / "content", tmp_path / "packed")["pieces"]
+    server.packed, server.sums = (tmp_path / "packed").read_bytes(), pieces.places(told)
+    return [int(line.split()[1]) for line in server.sums.splitlines()]
+
+
+def test_what_comes_compressed_is_taken_from_another_as_it_stands_on_its_disk(
+    server: Server, tmp_path: Path, compressed: list[int]
+) -> None:
+    server.peers = ["good"]
+    assert written(server, tmp_path) == "11 MiB from good, 8 MiB from the boot service"
+    theirs = [("good", first, "Bearer for-good") for first in (0, PIECE, 2 * PIECE)]
+    assert server.asked == [("image", 0, "Bearer mine"), *theirs]
+
+
+def test_one_that_sends_other_bytes_is_given_up_for_a_compressed_image_too(
+    server: Server, tmp_path: Path, compressed: list[int]
+) -> None:
+    server.peers = ["wrong"]
+    assert written(server, tmp_path) == "19 MiB from the boot service; wrong was given up: it sent other bytes"
+    assert server.asked[-1] == ("image", compressed[1], "Bearer mine")
+
+
+def test_who_leaves_another_in_the_middle_goes_on_at_that_piece_of_the_compressed_file(
+    server: Server, tmp_path: Path, compressed: list[int]
+) -> None:
+    server.peers = ["half"]
+    told = written(server, tmp_path)
+    assert told == "8 MiB from half, 11 MiB from the boot service; half was given up: it does not answer, or is slow"
+    assert server.asked[-1] == ("image", compressed[2], "Bearer mine")
+
+
+def test_a_compressed_image_whose_wire_breaks_goes_on_at_the_piece_that_it_was_at(
+    server: Server, tmp_path: Path, compressed: list[int]
+) -> None:
+    server.breaks = [0, compressed[1] + 1_000_000, 10]
+    assert written(server, tmp_path) == "19 MiB from the boot service"
+    assert [first for _, first, _ in server.asked] == [0, 0, *[compressed[1]] * 2]
+
+
+def test_pieces_that_cannot_be_unpacked_are_not_asked_for_again(
+    server: Server, tmp_path: Path, compressed: list[int]
+) -> None:
+    broken = bytearray(server.packed)
+    broken[compressed[1]] ^= 1
+    server.packed = bytes(broken)
+    with pytest.raises(subprocess.CalledProcessError):
+        written(server, tmp_path)
+    assert [first for _, first, _ in server.asked] == [0]
+
+
+def test_where_no_pieces_are_told_it_comes_as_one_stream(server: Server, tmp_path: Path, compressed: list[int]) -> None:
+    server.peers, server.sums = ["good"], ""
+    assert written(server, tmp_path) == ""
+    assert {name for name, _, _ in server.asked} == {"image"}

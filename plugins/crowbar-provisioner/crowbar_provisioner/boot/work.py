@@ -86,7 +86,7 @@ def work_of(boot: Boot, machine: Machine, install: Install, *, base: str) -> Map
     if not install.to_write or install.method != "image":
         return None
     image = {name: install.image.get(name) for name in _OF_IMAGE}
-    image["share"] = sharing.offered(cluster().settings(Settings), install.image)
+    image["peers"] = sharing.offered(cluster().settings(Settings), install.image)
     return {
         "do": "install",
         "id": install.work,

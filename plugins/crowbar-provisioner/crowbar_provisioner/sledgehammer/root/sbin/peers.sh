@@ -7,6 +7,8 @@
 #
 # Whether the wire of the boot service is what is short, each finds out by itself: it takes its first piece from there, and
 # goes on from another machine only if that is clearly faster, as both say by the clock, and as long as it is.
+#
+# What is passed on is what stands on the disk, also where the boot service sends it compressed.
 CLEARLY=200 # percent of the time that it takes by another machine
 JUDGED=4    # pieces, after which another machine has to have been faster
 LOOKS=1     # seconds that it is looked at for longer than the boot service took
@@ -19,7 +21,7 @@ ASKS=5 # seconds, in which who takes from here asks again
 begin_sharing() {
     key=$(printf %s "$token" | sha256sum)
     key=${key%% *}
-    export disk notes size key PIECE
+    export disk notes disk_size key PIECE
     echo 0 >"$notes/have"
     : >"$notes/writer"
     echo -99 >"$notes/asked"
@@ -63,17 +65,6 @@ find_peer() { # who it is taken from: $peer, its number, $whom, $at, $with, $qui
     { read -r peer && read -r quiet && read -r whom && read -r at && read -r with; } <"$notes/peer"
 }
 
-find_sums() { # the boot service may be about to make them
-    tries=0
-    until wget -q -O "$notes/sums" --header "Authorization: Bearer $token" "$image/sums" 2>"$notes/image.log"; do
-        tries=$((tries + 1))
-        [ $tries -lt 30 ] && ! was_refused || return 1
-        sleep 1
-    done
-    summed=-1
-    exec 3<"$notes/sums"
-}
-
 gone_on() { # whether the boot service names another than $peer by now, or itself: it may have all of it, and have shut its door
     had=$peer its_name=$whom
     find_peer && [ "$peer" = "$had" ] && return 1
@@ -83,11 +74,7 @@ gone_on() { # whether the boot service names another than $peer by now, or itsel
 take() { # take COUNT: the piece at $written to $notes/piece; fails where it is not to be had, and $lost says why
     now
     begun=$up heard=$up moved=$up seen='' again=1
-    while [ $summed -lt $((written / PIECE)) ]; do
-        wanted=
-        read -r wanted <&3
-        summed=$((summed + 1))
-    done
+    look_up
     while :; do
         timeout $SLOW wget -q -O - --header "Authorization: Bearer $with" "$at/$id?from=$written&count=$1" \
             2>"$notes/peer.log" | dd bs=1M count="$1" iflag=count_bytes,fullblock status=none >"$notes/piece"
@@ -137,14 +124,14 @@ to_disk() { # the piece at $written
 }
 
 next_piece() { # $count: its bytes
-    count=$((size - written))
+    count=$((disk_size - written))
     [ $count -le $PIECE ] || count=$PIECE
 }
 
 from_service() { # a piece. $service: for how long, were it on its way while the last one is written; $writes: that. 2, 3: as compare
     next_piece
     lap
-    fetch $written $count >"$notes/piece" && [ "$(stat -c %s "$notes/piece")" = $count ] || return 3
+    one_piece || return 3
     lap
     service=$lap
     to_disk || return 2
@@ -155,7 +142,7 @@ from_service() { # a piece. $service: for how long, were it on its way while the
 
 compare() { # 0: this peer is clearly faster than the boot service, 1: it is of no use, 2: the disk cannot be written, 3: it is not
     while from_service || return $?; do
-        [ $written -lt "$size" ] || return 3
+        [ $written -lt "$disk_size" ] || return 3
         most=$((service / 100 + LOOKS))
         lap
         timeout $most wget -q -O - --header "Authorization: Bearer $with" "$at/$id?from=0&count=$PIECE" \
@@ -179,7 +166,7 @@ compare() { # 0: this peer is clearly faster than the boot service, 1: it is of 
 from_peer() { # 1: it is given up, 2: the disk cannot be written, 3: the boot service is faster
     lap
     start=$clock
-    while [ $written -lt "$size" ] && now && [ $up -lt $until ]; do
+    while [ $written -lt "$disk_size" ] && now && [ $up -lt $until ]; do
         next_piece
         take $count || return 1
         to_disk || return 2
@@ -196,8 +183,9 @@ write_shared() { # from others where that is faster, and what is left from the b
     written=0 gone='' given_up=0 came_from='' taken=0 gone_why='' clock=0 compared=no
     now
     began=$up until=$((up + seconds))
+    [ "$format" = raw ] || find_sums || { write_image; return $?; }
     begin_sharing
-    while [ $written -lt "$size" ] && [ $given_up -lt $GIVEN_UP ] && [ $up -lt $until ] && find_peer; do
+    while [ $written -lt "$disk_size" ] && [ $given_up -lt $GIVEN_UP ] && [ $up -lt $until ] && find_peer; do
         took=0 code=0
         [ $compared = yes ] || { compare; code=$?; }
         if [ $code = 0 ]; then
@@ -215,10 +203,10 @@ write_shared() { # from others where that is faster, and what is left from the b
             given_up=$((given_up + 1))
         }
     done
-    write_raw || return 1
+    write_rest || return 1
     : >"$notes/writer"
-    echo "$size" >"$notes/have"
+    echo "$disk_size" >"$notes/have"
     now
     lasted=$((up - began))
-    whence=$(printf '%.450s' "$came_from$(((size - taken) / MIB)) MiB from the boot service$gone_why")
+    whence=$(printf '%.450s' "$came_from$(((disk_size - taken) / MIB)) MiB from the boot service$gone_why")
 }
