@@ -180,7 +180,7 @@ def test_it_listens_on_ipv6(start: Starter) -> None:
     process = start("serve", "--listen", f"[::1]:{start.port}")
     start.url = f"http://[::1]:{start.port}"
     start.ready(process)
-    assert f"Crowbar is at {start.url}\n" in process.said()
+    wait_until(lambda: f"Crowbar is at {start.url}\n" in process.said(), seconds=SECONDS, what="the address")
 
 
 @pytest.mark.parametrize(

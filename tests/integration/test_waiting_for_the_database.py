@@ -106,7 +106,7 @@ def test_by_default_a_change_is_answered_within_ten_seconds() -> None:
 
 @pytest.mark.postgres
 def test_a_transaction_whose_process_says_nothing_is_ended_and_others_go_on(postgres: Open) -> None:
-    stopped, other = postgres(Patience(idle=0.5)), postgres()
+    stopped, other = postgres(Patience(idle=2.0)), postgres()
 
     def other_can_write() -> bool:
         try:
