@@ -182,12 +182,17 @@ class Registry:
 
     def ask_one(self, implementation: Implementation, hook: str, **arguments: Any) -> tuple[str, Any | Failure]:
         """The same for one implementation."""
-        try:
-            answer = _whole(implementation(**arguments))
-        except (Exception, SystemExit) as error:  # noqa: BLE001  a package may do anything when it is loaded or called
-            answer = Failure(implementation.plugin, hook, told(error), traceback.format_exc())
+        answer = self.try_one(implementation, hook, **arguments)
+        if isinstance(answer, Failure):
             self.note_unanswered(answer, **arguments)
         return implementation.plugin, answer
+
+    def try_one(self, implementation: Implementation, hook: str, **arguments: Any) -> Any | Failure:
+        """The answer of one implementation, or its failure, which nobody is shown: for those who ask again then."""
+        try:
+            return _whole(implementation(**arguments))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a package may do anything when it is loaded or called
+            return Failure(implementation.plugin, hook, told(error), traceback.format_exc())
 
     def question(self, hook: str) -> tuple[str, ...] | None:
         """The arguments of a question that barclamps may ask of each other. None: nobody publishes such a one."""

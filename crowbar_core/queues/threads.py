@@ -5,6 +5,7 @@ own wake-up serves.
 from __future__ import annotations
 
 import queue
+from collections import deque
 from collections.abc import Sequence
 
 from crowbar_core.settings import Settings
@@ -14,24 +15,26 @@ class ThreadsQueue:
     """Ids wait in memory until ``take`` fetches them; what is lost with the process is found again in the database."""
 
     def __init__(self, settings: Settings) -> None:
-        self._ids: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._ids: queue.SimpleQueue[Sequence[int]] = queue.SimpleQueue()
+        self._left: deque[int] = deque()
+        """What was fetched, of which whoever takes had enough."""
         self.listening = False
 
     def ring(self, run_ids: Sequence[int]) -> None:
-        if self.listening:
-            for run_id in run_ids:
-                self._ids.put(run_id)
+        if self.listening and run_ids:
+            self._ids.put(tuple(run_ids))  # in one piece: each wakes whoever takes
 
     def take(self, timeout: float, most: int) -> list[int]:
         """At least one id, waiting up to ``timeout`` seconds, and at most ``most``; none when nothing came."""
-        taken: list[int] = []
+        left = self._left
         try:
-            taken.append(self._ids.get(timeout=timeout))
-            while len(taken) < most:
-                taken.append(self._ids.get_nowait())
+            if not left:
+                left.extend(self._ids.get(timeout=timeout))
+            while len(left) < most:
+                left.extend(self._ids.get_nowait())
         except queue.Empty:
             pass
-        return taken
+        return [left.popleft() for _ in range(min(most, len(left)))]
 
     def problem(self) -> str | None:
         return None

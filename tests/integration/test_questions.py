@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
+from sqlalchemy.exc import DBAPIError
 
 from crowbar_core.barclamp import Attribute, NodeRoleView, NodeView, Role
+from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.cluster import binding, registering
 from crowbar_core.services.cluster.nodes import commit_nodes
 from crowbar_core.services.data.views import node_views
 from crowbar_core.services.engine.seat import LiveCluster
-from tests.integration.cluster import OPERATOR, Cluster, node_role_rows
+from crowbar_core.services.turns.parts import Parts
+from tests.integration.cluster import OPERATOR, Cluster, Plugin, node_role_rows, open_parts
 from tests.integration.conftest import NewCluster
 from tests.integration.test_many import new_nodes, statements
 
@@ -23,6 +28,20 @@ def views(c: Cluster) -> dict[str, NodeView]:
     with c.parts.store.read() as session:
         found = node_views(c.parts.registry, session, c.parts.store).values()
         return {one.name.partition(".")[0]: one for one in found if not one.system}
+
+
+@contextmanager
+def savepoints_in(parts: Parts) -> Iterator[list[str]]:
+    made: list[str] = []
+
+    def note(_connection: object, name: str) -> None:
+        made.append(name)
+
+    event.listen(parts.store.engine, "savepoint", note)
+    try:
+        yield made
+    finally:
+        event.remove(parts.store.engine, "savepoint", note)
 
 
 def test_addresses_of_many_nodes_are_asked_for_once(new_cluster: NewCluster) -> None:
@@ -95,6 +114,54 @@ def test_one_that_asks_the_database_wrongly_leaves_the_transaction_as_it_was(new
     assert "nowhere" in noted["addresses_of"].error
     assert "no mapping of ids to answers" in noted["data_of"].error
     assert noted["addresses_of"].subject.startswith("node ")
+
+
+def test_several_are_asked_in_one_savepoint_and_one_that_fails_fails_alone(ready_database: str, tmp_path: Path) -> None:
+    """Whatever they ask, and though one of them writes, the transaction of whoever wants to know is as it was."""
+    wrong: list[str] = []
+
+    def asking(last: int) -> Callable[..., Mapping[int, Sequence[str]]]:
+        def addresses_of(nodes: Sequence[NodeView], session: Any) -> Mapping[int, Sequence[str]]:
+            session.execute(text("UPDATE nodes SET name = 'x' || name"))
+            if last == 2 and wrong:
+                with suppress(DBAPIError):
+                    session.execute(text(wrong[0]))
+            return {one.id: [f"10.{last}.0.{one.id}"] for one in nodes if session.scalar(text("SELECT 1"))}
+
+        return addresses_of
+
+    plugins = [
+        (name, Plugin((), name=name, hooks={"addresses_of": asking(last)}))
+        for last, name in enumerate(("asks-1", "asks-2", "asks-3"), start=1)
+    ]
+    parts = open_parts(tmp_path, ready_database, plugins)
+    try:
+        (node,) = registering.create_nodes(parts, OPERATOR, new_nodes(1))
+
+        def said() -> tuple[str, tuple[str, ...], list[str]]:
+            with savepoints_in(parts) as asked, change(parts, OPERATOR) as turn:
+                view = node_views(parts.registry, turn.session, parts.store, [node])[node]
+                kept = turn.session.scalar(text("SELECT name FROM nodes WHERE name LIKE '%n0%'"))
+            return str(kept), view.addresses, asked
+
+        name, addresses, savepoints = said()
+        assert (name, addresses) == ("n0.test.example", tuple(f"10.{last}.0.{node}" for last in (1, 2, 3)))
+        assert len(savepoints) == 1
+        assert parts.registry.questions.take() == []
+
+        wrong.append("SELECT missing FROM nowhere")
+        name, addresses, savepoints = said()
+        assert name == "n0.test.example"
+        noted = [(one.plugin, one.hook) for one in parts.registry.questions.take()]
+        if parts.store.postgresql:  # where a statement that fails is the end of the transaction, or of the savepoint
+            assert addresses == (f"10.1.0.{node}", f"10.3.0.{node}")
+            assert noted == [("asks-2", "addresses_of")]
+            assert len(savepoints) == 4
+        else:
+            assert len(addresses) == 3
+            assert noted == []
+    finally:
+        parts.close()
 
 
 def test_data_of_many_noderoles_is_asked_for_once_and_written_in_few_statements(new_cluster: NewCluster) -> None:

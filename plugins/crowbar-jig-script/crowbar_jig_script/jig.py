@@ -30,8 +30,9 @@ from crowbar_core import (
 from crowbar_jig_script.connections import Connections, Kept, connections_for
 from crowbar_jig_script.ending import Ended, end_run, look_for_mark
 from crowbar_jig_script.output import Output
-from crowbar_jig_script.payload import Script, find_scripts, has_teardown, run_frame
+from crowbar_jig_script.payload import run_frame
 from crowbar_jig_script.report import read_report
+from crowbar_jig_script.scripts import Script, find_scripts, has_teardown
 from crowbar_jig_script.settings import Settings
 from crowbar_jig_script.standby import LEFT, NO_SETSID, Standby
 from crowbar_jig_script.stream import LOOK
@@ -228,6 +229,8 @@ class _Run:
             left = self.deadline - time.monotonic()
             if left <= 0:
                 return "late"
+            if self.stderr_ended or self.verdict:
+                stream.hurry()
             stream.wake.wait(min(left, LOOK))
 
     def _send_timeout(self) -> float:

@@ -8,87 +8,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
-from pathlib import PurePosixPath
 
 from crowbar_core import Json, PermanentError, Task
+from crowbar_jig_script.scripts import Script
 
 # bash reads a program on its standard input byte by byte; so it gets the rest in one piece.
 _IN_ONE_PIECE = 'if [ -n "${BASH_VERSION-}" ]; then eval "$(cat)"; exit; fi\n'
-_SHELLS = frozenset({"sh", "dash", "bash", "ash", "ksh", "mksh"})
 _PRINT = r"printf '%s\n'"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Script:
-    name: str
-    text: str
-
-    @property
-    def interpreter(self) -> tuple[str, ...]:
-        """As the kernel reads the first line: a program and at most one argument. ``sh`` without one."""
-        first, _, _ = self.text.partition("\n")
-        if not first.startswith("#!"):
-            return ("sh",)
-        words = tuple(first[2:].strip().split(None, 1))
-        return ("sh", *words[1:]) if words and words[0] == "/bin/sh" else words or ("sh",)
-
-    @property
-    def speaks_sh(self) -> bool:
-        return any(PurePosixPath(word).name in _SHELLS for part in self.interpreter[:2] for word in part.split())
-
-    @property
-    def prepared(self) -> str:
-        """With the functions at hand for a shell; put on the first line, so that line numbers stay true."""
-        if not self.speaks_sh:
-            return self.text
-        first, newline, rest = self.text.partition("\n")
-        return '. "$CROWBAR_LIB"' + ("" if first.startswith("#!") else f"; {first}") + newline + rest
-
-
-def has_teardown(package: str, role: str) -> bool:
-    """Whether the package has scripts in ``scripts/<role>/teardown/``."""
-    try:
-        return (resources.files(package) / "scripts" / role / "teardown").is_dir()
-    except (ModuleNotFoundError, TypeError, ValueError):
-        return False
-
-
-def find_scripts(package: str, role: str, *, teardown: bool = False) -> tuple[Script, ...]:
-    """``scripts/<role>/*.sh`` of the package, or those below its ``teardown/``, in lexical order. Read for each run: an
-    edited script counts at once.
-    """
-    if not _NAME.fullmatch(role):
-        raise PermanentError(f"Role {role!r} cannot have scripts: its name is not a plain file name.")
-    where = f"{package}/scripts/{role}/" + ("teardown/" if teardown else "")
-    try:
-        folder = resources.files(package) / "scripts" / role
-        folder = folder / "teardown" if teardown else folder
-        files = sorted(
-            (entry for entry in folder.iterdir() if entry.name.endswith(".sh")), key=lambda entry: entry.name
-        )
-    except (ModuleNotFoundError, FileNotFoundError, NotADirectoryError):
-        files = []
-    if not files:
-        raise PermanentError(f"Role {role} has no scripts: expected {where}*.sh in the barclamp's package.")
-    scripts = []
-    for file in files:
-        if not _NAME.fullmatch(file.name):
-            raise PermanentError(
-                f"{where}{file.name!r} is no name for a script: letters, digits, dot, dash and underscore."
-            )
-        try:
-            text = file.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise PermanentError(f"{where}{file.name} is not UTF-8 text.") from None
-        if "\0" in text:
-            raise PermanentError(f"{where}{file.name} contains a NUL.")
-        # A byte order mark or DOS line ends would make the first line unreadable to sh.
-        scripts.append(Script(name=file.name, text=text.removeprefix("\ufeff").replace("\r\n", "\n")))
-    return tuple(scripts)
 
 
 def _which_run(task: Task) -> str:
@@ -144,23 +72,30 @@ def _run(task: Task, scripts: Sequence[Script], *, token: str, grace: float, clo
         "CROWBAR_ATTEMPT": str(task.attempt),
         "CROWBAR_REFRESH": "1" if task.refresh else "",
     }
-    unpack = [f'crowbar_put lib {quote(data_functions(task.data))}"$crowbar_helpers"']
-    unpack += ['crowbar_put call \'. "$CROWBAR_LIB"\n"$@"\n\'']
-    unpack += [f"crowbar_put {script.name} {quote(script.prepared)}" for script in scripts]
-    unpack += [f"export {name}={quote(value)}" for name, value in environment.items()]
+    unpack = [f'crowbar_put lib {quote(data_functions(task.data) if task.data else _no_data())}"$crowbar_helpers"']
+    put, play = _steps(tuple(scripts))
+    unpack += [*put, *(f"export {name}={quote(value)}" for name, value in environment.items())]
+    which = f"token={token} grace={round(grace)} clock={'yes' if clock else ''} {_which_run(task)}"
+    return (
+        _function("crowbar_unpack", unpack),
+        play,
+        # Not by itself: cut off in the middle of a name, it would be a command.
+        _function("crowbar_which", [which]),
+    )
+
+
+@lru_cache(maxsize=100)
+def _steps(scripts: tuple[Script, ...]) -> tuple[tuple[str, ...], str]:
+    """What puts the scripts down on the node, and the function that runs them: the same for all nodes of a role."""
+    put = ['crowbar_put call \'. "$CROWBAR_LIB"\n"$@"\n\'']
+    put += [f"crowbar_put {script.name} {quote(script.prepared)}" for script in scripts]
     play = []
     for number, script in enumerate(scripts):
         if number == len(scripts) - 1:
             play.append("export CROWBAR_LAST=1")
         words = " ".join(quote(word) for word in script.interpreter)
         play.append(f'crowbar_play {number} {words} "$dir/"{script.name}')
-    which = f"token={token} grace={round(grace)} clock={'yes' if clock else ''} {_which_run(task)}"
-    return (
-        _function("crowbar_unpack", unpack),
-        _function("crowbar_scripts", play),
-        # Not by itself: cut off in the middle of a name, it would be a command.
-        _function("crowbar_which", [which]),
-    )
+    return tuple(put), _function("crowbar_scripts", play)
 
 
 def end_program(task: Task, *, token: str, grace: float) -> bytes:
@@ -210,6 +145,11 @@ def quote(text: str) -> str:
 def helpers(data: Mapping[str, Json]) -> str:
     """The functions that scripts call."""
     return f"{data_functions(data)}{_shell('helpers')}\n"
+
+
+@cache
+def _no_data() -> str:
+    return data_functions({})
 
 
 def data_functions(data: Mapping[str, Json]) -> str:

@@ -13,7 +13,7 @@ import paramiko
 from crowbar_jig_script.connections import Session
 from crowbar_jig_script.output import Output
 from crowbar_jig_script.payload import STANDBY_COMMAND, standby_program
-from crowbar_jig_script.stream import CHUNK, Stream
+from crowbar_jig_script.stream import CHUNK, Patient, Stream
 
 LEFT, NO_SETSID = 99, 98
 """With which the shell ends: after a run that left something in the background; where there is no ``setsid``."""
@@ -26,6 +26,9 @@ class Standby(Stream):
         super().__init__(session, channel, _nobody(), _nobody())
         self.fresh = True
         """Whether it has not been given anything yet."""
+        # A run is over when both streams have ended, and this is the one that ends first.
+        self._lines = Patient(self.wake, channel)
+        channel.in_buffer.set_event(self._lines)
 
     @property
     def usable(self) -> bool:
@@ -46,7 +49,12 @@ class Standby(Stream):
             frame = standby_program() + frame
         self._drop_the_rest()
         self.out, self.err = out, err
+        self._lines.patient = True
         self.channel.sendall(frame)
+
+    def hurry(self) -> None:
+        """Be woken by output, too: by itself it is looked for every ``LOOK`` seconds."""
+        self._lines.hurry()
 
     def rest(self) -> None:
         """The run is over, and has ended well with this shell."""

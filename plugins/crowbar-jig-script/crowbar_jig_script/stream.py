@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import paramiko
 
@@ -10,6 +11,8 @@ from crowbar_jig_script.connections import Session
 from crowbar_jig_script.output import Output
 
 CHUNK = 256 << 10
+MUCH = 64 << 10
+"""Bytes of output that wake whoever waits for something else."""
 LOOK = 0.2
 """Seconds between looks at what no stream tells of: cancelling, time running out."""
 
@@ -22,6 +25,30 @@ class Wake(threading.Event):
 
     def reset(self) -> None:
         super().clear()
+
+
+class Patient(Wake):
+    """Of a stream that may be read a little later: wakes the reader only when much of it waits, or nothing more comes.
+
+    Until ``hurry``: from then on, at once. For each time that a reader is woken costs more than what it reads then.
+    """
+
+    def __init__(self, wake: Wake, channel: paramiko.Channel) -> None:
+        super().__init__()
+        self._wake = wake
+        self._channel = channel
+        self.patient = True
+
+    def set(self) -> None:
+        # Called by the thread that receives, while nobody else touches the pipe.
+        pipe: Any = self._channel.in_buffer
+        if not self.patient or pipe._closed or len(pipe._buffer) > MUCH:
+            self._wake.set()
+
+    def hurry(self) -> None:
+        self.patient = False
+        if self._channel.recv_ready():
+            self._wake.set()
 
 
 class Stream:

@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Callable
 
 import pytest
-from crowbar_jig_script.payload import find_scripts, run_program
+from crowbar_jig_script.payload import run_program
+from crowbar_jig_script.scripts import find_scripts
 from crowbar_lab.testing import inside
 
 from crowbar_core import Done, Interrupted, NodeUnreachable, PermanentError, RunCancelled, RunTimeout, TemporaryError

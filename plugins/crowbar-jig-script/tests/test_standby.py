@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import paramiko
 import pytest
-from crowbar_jig_script.payload import STANDBY_COMMAND, Script, run_frame, standby_program
+from crowbar_jig_script.payload import STANDBY_COMMAND, run_frame, standby_program
+from crowbar_jig_script.scripts import Script
 from crowbar_jig_script.standby import NO_SETSID, Standby
 from crowbar_lab.testing import inside
 
