@@ -16,7 +16,7 @@ def test_the_options_to_enter_by_hand_are_the_boot_files_of_the_boot_service() -
     cells = [[one.strip().strip("`") for one in line.split("|")[1:-1]] for line in ALONE.splitlines() if "|" in line]
     told = {row[0]: f"tftp://{row[2]}/{row[3]}" if row[2] else row[3] for row in cells[2:]}
     names = {"BIOS": "bios", "UEFI": "uefi", "UEFI over HTTP": "uefi-http", "iPXE": "ipxe"}
-    assert {names[who]: url for who, url in told.items()} == of_host("10.0.0.1", 8091)
+    assert {names[who]: url for who, url in told.items()} == of_host("10.0.0.1", 8091, script="boot4.ipxe")
 
 
 def test_dnsmasq_takes_the_lines_for_it_and_they_name_the_same_files(tmp_path: Path) -> None:
@@ -26,4 +26,4 @@ def test_dnsmasq_takes_the_lines_for_it_and_they_name_the_same_files(tmp_path: P
     assert tested.returncode == 0, tested.stderr
     boots = re.findall(r'^dhcp-boot=.*tag:(\w+),"?([^",]+)"?(?:,,(.*))?$', lines, re.MULTILINE)
     named = {tag.replace("http", "uefi-http"): f"tftp://{at}/{file}" if at else file for tag, file, at in boots}
-    assert named == of_host("10.0.0.1", 8091)
+    assert named == of_host("10.0.0.1", 8091, script="boot4.ipxe")

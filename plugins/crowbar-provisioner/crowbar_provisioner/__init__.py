@@ -13,6 +13,7 @@ from crowbar_core import Barclamp, NavItem, Panel, Periodic, Problem, Schema, Se
 from crowbar_provisioner import boots, catalogue, hammers, hooks, powers, standing
 from crowbar_provisioner.answering import addresses_of as addresses_of
 from crowbar_provisioner.answering import boots_of as boots_of
+from crowbar_provisioner.answering import data_of as data_of
 from crowbar_provisioner.answering import dhcp_strangers as dhcp_strangers
 from crowbar_provisioner.answering import on_active as on_active
 from crowbar_provisioner.answering import on_node_change as on_node_change

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import bindparam, insert, select, update
 
 from crowbar_core import Intent, Json, NodeRoleView, NodeView, Refresh, ServedBootEnv, cluster, hookimpl
-from crowbar_provisioner import rescue, rescues
+from crowbar_provisioner import rescue, rescues, scripts
 from crowbar_provisioner.choosing import is_ours
 from crowbar_provisioner.machines import of_node, waking_all
 from crowbar_provisioner.sleeping import sleep
@@ -67,32 +67,60 @@ def files(session: Any) -> dict[str, Json]:
     """By family and firmware, at the first server that has an address of the family; {} without one."""
     found: dict[str, Json] = {}
     for one in session.execute(select(servers).order_by(servers.c.id)).all():
-        for address in one.addresses:
-            family = "dhcp6" if ":" in address else "dhcp4"
-            if family not in found:
-                found[family] = of_host(f"[{address}]" if ":" in address else address, one.port)
+        for family, host in hosts(one.addresses).items():
+            script = f"boot{family}.ipxe"
+            found.setdefault(f"dhcp{family}", of_host(host, one.port, script=script if script in one.scripts else ""))
     return found
 
 
-def of_host(host: str, port: int) -> dict[str, Json]:
+def hosts(addresses: Iterable[str]) -> dict[str, str]:
+    """The first one of each family, "4" and "6", as URLs have it; none that is of one wire alone."""
+    found: dict[str, str] = {}
+    for one in addresses:
+        if not one.startswith("fe80:"):
+            found.setdefault("6" if ":" in one else "4", f"[{one}]" if ":" in one else one)
+    return found
+
+
+def of_host(host: str, port: int, *, script: str = "") -> dict[str, Json]:
+    """``script``: the file by TFTP that iPXE begins with; without one it begins at the boot service."""
     at = f"http://{host}:{port}"
     return {
         "bios": f"tftp://{host}/undionly.kpxe", "uefi": f"tftp://{host}/ipxe.efi", "uefi-http": f"{at}/ipxe.efi",
-        "ipxe": f"{at}/boot.ipxe",
+        "ipxe": f"tftp://{host}/{script}" if script else f"{at}/boot.ipxe",
     }  # fmt: skip
+
+
+@hookimpl(roles=(SERVER,))
+def data_of(node_roles: Sequence[NodeRoleView]) -> Mapping[int, Mapping[str, Json]]:
+    """The scripts that a server gives by TFTP, by their file's name; none where iPXE is to begin over HTTP."""
+    return {one.id: {"provisioner": {"scripts": _scripts(one)}} for one in node_roles}
+
+
+def _scripts(server: NodeRoleView) -> dict[str, Json]:
+    own = server.data.get("provisioner", {})
+    if own.get("first-script") == "http":
+        return {}
+    return {
+        f"boot{family}.ipxe": scripts.before_loader(f"http://{host}:{own.get('port', 8091)}")
+        for family, host in hosts(server.node.addresses).items()
+    }
 
 
 @hookimpl(roles=(SERVER,))
 def on_active(node_role: NodeRoleView) -> Iterable[Intent]:
     """From now on DHCP names it."""
-    port = int(node_role.data.get("provisioner", {}).get("port", 8091))
+    own = node_role.data.get("provisioner", {})
+    port = int(own.get("port", 8091))
     addresses = [one for one in node_role.node.addresses if not one.startswith("fe80:")]
-    values = {"addresses": addresses, "port": port}
+    # Those that its run has put there, if they name these addresses.
+    given = [name for name, text in _scripts(node_role).items() if own.get("scripts", {}).get(name) == text]
+    values = {"addresses": addresses, "port": port, "scripts": given}
     with cluster().change() as change:
         known = change.session.execute(select(servers).where(servers.c.node_role_id == node_role.id)).first()
         if known is None:
             change.session.execute(insert(servers).values(node_role_id=node_role.id, **values))
-        elif (known.addresses, known.port) == (addresses, port):
+        elif (known.addresses, known.port, known.scripts) == (addresses, port, given):
             return []
         else:
             change.session.execute(update(servers).where(servers.c.id == known.id).values(**values))

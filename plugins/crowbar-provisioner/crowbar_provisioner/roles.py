@@ -29,6 +29,11 @@ _SERVER = Role(
     attributes=(
         _one("provisioner-port", "Where the boot service listens, at the node's addresses.",
              {"type": "integer", "minimum": 1, "maximum": 65535}, 8091),
+        _one("provisioner-first-script", "How iPXE fetches its first script: tftp, which asks for as long as the boot "
+             "service is down, or http, from the boot service itself, where machines do not reach UDP port 69.",
+             {"enum": ["tftp", "http"]}, "tftp"),
+        _one("provisioner-scripts", "The scripts that it gives by TFTP.",
+             {"type": "object", "additionalProperties": {"type": "string"}}, {}, writable=False),
     ),
 )  # fmt: skip
 _DISCOVERED = Role(

@@ -31,6 +31,11 @@ def loader(base: str) -> str:
     return "\n".join(["#!ipxe", *_until_answered(f"{base_url(base)}/ipxe?{asked}", base)]) + "\n"
 
 
+def before_loader(base: str) -> str:
+    """What iPXE is given by TFTP, which is served by a program that does not end with the boot service."""
+    return "\n".join(["#!ipxe", *_until_answered(f"{base_url(base)}/boot.ipxe", base)]) + "\n"
+
+
 def _until_answered(url: str, base: str) -> list[str]:
     """Whoever does not answer is asked again, for ever, after a pause that grows to half a minute: a service that
     starts anew is waited for, and a person at the screen sees it.

@@ -220,6 +220,7 @@ servers = Table(
     Column("node_role_id", Integer, nullable=False),
     Column("addresses", JsonType, nullable=False),
     Column("port", Integer, nullable=False),
+    Column("scripts", JsonType, nullable=False),
 )
 defaults = Table(
     "provisioner_defaults",

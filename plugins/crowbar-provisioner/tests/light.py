@@ -17,6 +17,16 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 GIB = 1 << 30
+ASKING = """\
+set wait:int32 2
+:ask
+chain --replace --autofree {url} ||
+echo {base} gives no script: it is asked again in ${{wait}} s (Ctrl-C: a shell)
+sleep ${{wait}} || shell
+iseq ${{wait}} 30 || inc wait
+goto ask
+"""
+"""Whoever does not answer is asked for ever, less and less often, and a person sees it."""
 LOCAL = """\
 #!ipxe
 sanboot --no-describe --drive 0x80 ||

@@ -19,7 +19,7 @@ from crowbar_lab.testing import begin_inside
 
 from crowbar_core.testing import Testbed
 
-from .light import listening
+from .light import ASKING, listening
 
 pytestmark = pytest.mark.lab
 PORT = 8091
@@ -109,7 +109,9 @@ def test_a_node_that_registers_is_managed_over_ssh_under_the_host_key_that_its_t
     begin_inside(lab, inside).result()
 
 
-def test_a_server_gives_loaders_by_tftp_and_boots_of_says_where_machines_fetch_them(lab: Lab, tmp_path: Path) -> None:
+def test_a_server_gives_loaders_and_their_first_script_by_tftp_and_says_where_they_are(
+    lab: Lab, tmp_path: Path
+) -> None:
     node = lab.nodes[0]
 
     def inside() -> None:
@@ -127,12 +129,24 @@ def test_a_server_gives_loaders_by_tftp_and_boots_of_says_where_machines_fetch_t
             said = told(bed, node.name)["provisioner"]
             at4, at6 = f"{node.ipv4}", f"[{node.ipv6}]"
             assert said == {
-                family: {
+                f"dhcp{family}": {
                     "bios": f"tftp://{at}/undionly.kpxe", "uefi": f"tftp://{at}/ipxe.efi",
-                    "uefi-http": f"http://{at}:{PORT}/ipxe.efi", "ipxe": f"http://{at}:{PORT}/boot.ipxe",
+                    "uefi-http": f"http://{at}:{PORT}/ipxe.efi", "ipxe": f"tftp://{at}/boot{family}.ipxe",
                 }
-                for family, at in (("dhcp4", at4), ("dhcp6", at6))
+                for family, at in ((4, at4), (6, at6))
             }  # fmt: skip
+            for address, at, name in ((node.ipv4, at4, "boot4.ipxe"), (node.ipv6, at6, "boot6.ipxe")):
+                base = f"http://{at}:{PORT}"
+                script = "#!ipxe\n" + ASKING.format(url=f"{base}/boot.ipxe", base=base)
+                assert tftp(address, name).decode() == script
+            bed.set("provisioner-first-script", "http", node=node.name, role="provisioner-server")
+            bed.anneal_until_quiet(within=60)
+            said = told(bed, node.name)["provisioner"]
+            assert [said["dhcp4"]["ipxe"], said["dhcp6"]["ipxe"]] == [
+                f"http://{at}:{PORT}/boot.ipxe" for at in (at4, at6)
+            ]
+            with pytest.raises(AssertionError, match="File not found"):
+                tftp(node.ipv4, "boot4.ipxe")
             bed.change_node(node.name, bootenv="windows")
             assert told(bed, node.name) == {}, "others may know it"
             web = bed.web("operator")

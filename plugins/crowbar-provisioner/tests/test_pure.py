@@ -13,7 +13,7 @@ from crowbar_provisioner.inventory import Inventory, Registration, read
 
 from crowbar_core import BadInput, Refused
 
-from .light import LOCAL
+from .light import ASKING, LOCAL
 
 BASE, TOKEN, MAC = "http://10.0.0.1:8091", "t" * 43, "52:54:00:12:34:56"
 UUID, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-6666-555555555555"
@@ -49,22 +49,11 @@ def test_a_machine_that_an_installer_of_its_own_installs_boots_that(method: str)
     assert choose(Asking(state="refused", bootenv="x-install", installing=method)).installer == ""
 
 
-ASKING = """\
-set wait:int32 2
-:ask
-chain --replace --autofree {url} ||
-echo {base} gives no script: it is asked again in ${{wait}} s (Ctrl-C: a shell)
-sleep ${{wait}} || shell
-iseq ${{wait}} 30 || inc wait
-goto ask
-"""
-"""Whoever does not answer is asked for ever, less and less often, and a person sees it."""
-
-
 def test_the_scripts_as_whole_texts() -> None:
     base = "http://[fd00::1]:8091"
     asked = f"{base}/ipxe?mac=${{mac}}&uuid=${{uuid}}&serial=${{serial:uristring}}&platform=${{platform}}"
     assert scripts.loader(base) == "#!ipxe\n" + ASKING.format(url=asked, base=base)
+    assert scripts.before_loader(base) == "#!ipxe\n" + ASKING.format(url=f"{base}/boot.ipxe", base=base)
     assert scripts.image(BASE, token=TOKEN, mac=MAC, env="sledgehammer", arguments=["console=ttyS0,115200"]) == (
         "#!ipxe\n"
         f"kernel {BASE}/b/{TOKEN}/vmlinuz initrd=initrd.img crowbar.url={BASE} crowbar.token={TOKEN} crowbar.mac={MAC} "
@@ -107,6 +96,8 @@ def test_nothing_that_is_not_known_to_be_harmless_goes_into_a_script(change: dic
 def test_the_address_in_a_script_is_one(base: str) -> None:
     with pytest.raises(BadInput):
         scripts.loader(base)
+    with pytest.raises(BadInput):
+        scripts.before_loader(base)
 
 
 A = Known(id=1, uuid=UUID, serial="S-1", macs=frozenset((MAC, "52:54:00:12:34:57")))

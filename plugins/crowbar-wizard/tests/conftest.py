@@ -54,9 +54,12 @@ class Place:
         self.api = Client(Target(url=self.environment["CROWBAR_URL"], user="admin", password=password, direct=True))
 
     def kill_server(self) -> None:
-        """kill -9, all of it at once; returns when it is at work again."""
+        """kill -9, all of it at once."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(60)
+
+    def start_server(self) -> None:
+        """Returns when it is at work again."""
         port = int(self.environment["CROWBAR_URL"].rpartition(":")[2])
         await_free(port)
         where = {"settings": self.settings, "at": self.lab.nodes[0].name}

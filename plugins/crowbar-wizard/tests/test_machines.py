@@ -110,6 +110,7 @@ def test_power_cut_while_the_image_is_written_and_a_server_killed_while_the_mach
         vm.power("on")
         awaited(lambda: row()["state"] == "restarting", lambda: f"{row()} {told(place, vm)}")
         place.kill_server()
+        place.start_server()
         check_installed(place, vm, node)
         lines = [one["what"] for one in place.api.get("machines", node, query={"fields": "timeline"})["timeline"]]
         assert [lines.count(f"install: {one}") for one in ("begins", "image begun", "installed done", "done")] == [
@@ -125,6 +126,23 @@ def test_a_machine_that_is_switched_on_is_a_managed_node(files: Path, tmp_path: 
         name = discovered(place, vm)
         machine = place.api.get("machines", name)
         assert (machine["state"], machine["firmware"], machine["uuid"]) == ("accepted", firmware, uuid_of(vm.plan.uuid))
+
+
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+def test_a_machine_that_is_switched_on_while_the_server_is_down_comes_once_it_is_back(
+    files: Path, tmp_path: Path, firmware: str
+) -> None:
+    with place_in(tmp_path, **settings_of(files)) as place:
+        ready(place, tmp_path)
+        [vm] = place.lab.add_vms(1, firmware=firmware, disks=(1,))
+        place.kill_server()
+        vm.power("on")
+        # By then the server has been down for a minute since the machine asked first.
+        vm.await_console("asked again in 10 s", seconds=BOOT_SECONDS)
+        place.start_server()
+        name = discovered(place, vm, most=inf)
+        assert vm.state()["starts"] == 1, "nobody has reset it"
+        assert place.api.get("machines", name)["firmware"] == firmware
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -117,7 +117,7 @@ def command(body: NewCommand, by: str = "an operator") -> dict[str, str]:
 
 def _url(found: Any) -> str:
     for family in ("dhcp4", "dhcp6"):
-        if hit := re.match(r"(.+)/boot\.ipxe$", str((found.get(family) or {}).get("ipxe", ""))):
+        if hit := re.match(r"(.+)/ipxe\.efi$", str((found.get(family) or {}).get("uefi-http", ""))):
             return hit[1]
     raise Refused(
         "It is not known where machines reach the boot service: bind provisioner-server, or give its address (url)."

@@ -1,4 +1,4 @@
-# The node gives firmware its boot loader over TFTP, on IPv4 and IPv6. Running it again changes nothing.
+# The node gives firmware its boot loader, and that its first script, over TFTP, on IPv4 and IPv6. Running it again changes nothing.
 set -eu
 export DEBIAN_FRONTEND=noninteractive PATH="$PATH:/usr/sbin:/sbin"
 if ! command -v in.tftpd >/dev/null || ! [ -e /usr/lib/ipxe/undionly.kpxe ]; then
@@ -19,6 +19,15 @@ for name in undionly.kpxe ipxe.efi; do
         mv "$root/$name.new" "$root/$name"
     fi
 done
+for name in boot4.ipxe boot6.ipxe; do
+    if has_attribute "provisioner/scripts/$name"; then
+        printf '%s\n' "$(read_attribute "provisioner/scripts/$name")" >"$root/$name.new"
+        chmod 644 "$root/$name.new"
+        mv "$root/$name.new" "$root/$name"
+    else
+        rm -f "$root/$name"
+    fi
+done
 for family in 4 6; do
     program="in.tftpd -L -$family --address :69 --secure $root"
     if [ -d /run/systemd/system ]; then
@@ -37,4 +46,4 @@ until [ "$(pgrep -fc 'in.tftpd -L -[46] ')" -ge 2 ]; do
     [ $tries -lt 50 ] || fail 'in.tftpd does not run: another TFTP server may have port 69'
     sleep 0.1
 done
-echo "boot loaders are given by TFTP from $root"
+echo "boot loaders, and the script that they begin with, are given by TFTP from $root"
