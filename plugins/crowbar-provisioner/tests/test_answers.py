@@ -140,6 +140,7 @@ def test_an_autoinstall_has_what_its_installer_documents_and_each_part_what_it_n
     }  # fmt: skip
     assert {name: type(value) for name, value in said.items()} == {name: kinds[name] for name in said}
     assert (said["version"], said["shutdown"], said["updates"]) == (1, "reboot", "security")
+    assert said["timezone"] == "UTC", "its installer refuses what its timedatectl does not list: Etc/UTC, for one"
     for commands in ("early-commands", "late-commands", "error-commands"):
         assert all(isinstance(word, str) for command in said[commands] for word in command)
     assert set(said["ssh"]) == {"install-server", "allow-pw", "authorized-keys"}

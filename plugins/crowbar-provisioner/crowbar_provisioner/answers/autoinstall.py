@@ -38,7 +38,7 @@ def autoinstall(facts: Facts) -> dict[str, Any]:
         ],
         "locale": "en_US.UTF-8",
         "keyboard": {"layout": "us"},
-        "timezone": "Etc/UTC",
+        "timezone": "UTC",
         "refresh-installer": {"update": False},
         "network": {
             "version": 2,
