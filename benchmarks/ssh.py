@@ -7,7 +7,7 @@ once and in order. Crowbar's side is measured from the commit of a deployment un
 ten scripts and once with ten roles of one script; that there are nodes, its barclamps have heard before. Ansible's is
 the whole command; the time to import a library counts for nobody else. Run it with ``./dev bench ssh`` (``--quick``: 30
 nodes, one round; ``--without ansible``: minutes instead of half an hour; ``--rtt 5``: with so many milliseconds of
-round-trip time, where the kernel has netem).
+round-trip time, by the kernel's netem or, where it has none, by ``benchmarks.delaying``).
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from crowbar_lab.lab import Lab
 
+from benchmarks.delaying import delayed
 from benchmarks.sides.work import SCRIPTS, WRITTEN, Figures, Order, Target
 
 SIDES = {
@@ -105,14 +107,19 @@ def run(race: Race, sides: Sequence[str], rounds: int) -> dict[str, float]:
     return {name: round(statistics.median(values), 2) for name, values in ratios.items()}
 
 
-def delay(lab: Lab, milliseconds: float) -> None:
-    """Hold back what leaves for the nodes by the whole round-trip time; what they answer comes at once."""
-    command = ["tc", "qdisc", "add", "dev", str(lab.describe()["bridge"]), "root", "netem"]
-    made = lab.exec(
-        [*command, "delay", f"{milliseconds:g}ms", "limit", "100000"], capture_output=True, text=True, timeout=30
+def _on(lab: Lab, folder: Path, sides: Sequence[str], rounds: int, rtt: float) -> dict[str, float]:
+    with delayed(lab, rtt) if rtt else nullcontext("by nobody's doing") as how:
+        print(f"round-trip time: {_round_trip(lab)}, {how}", flush=True)
+        return run(Race(lab, folder), sides, rounds)
+
+
+def _round_trip(lab: Lab) -> str:
+    """As ``ping`` finds it."""
+    said = lab.exec(
+        ["ping", "-q", "-c", "20", "-i", "0.05", lab.nodes[-1].ipv4], capture_output=True, text=True, timeout=60
     )
-    if made.returncode:
-        raise SystemExit(f"no round-trip time can be made here: {made.stderr.strip()} (the kernel needs sch_netem)")
+    figures = said.stdout.rpartition(" = ")[2].split("/")
+    return f"{figures[1]} ms on average, {figures[0]} at least" if len(figures) > 2 else "nobody answers ping"
 
 
 def main() -> None:
@@ -132,9 +139,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="crowbar-bench-") as folder:
         print(f"making {nodes} nodes", flush=True)
         with Lab.create(f"bench-{os.getpid()}", nodes=nodes, state_dir=Path(folder) / "lab") as lab:
-            if options.rtt:
-                delay(lab, options.rtt)
-            results = run(Race(lab, Path(folder)), sides, rounds)
+            results = _on(lab, Path(folder), sides, rounds, options.rtt)
     print(json.dumps(results))
 
 
