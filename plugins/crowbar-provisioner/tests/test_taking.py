@@ -163,10 +163,10 @@ def server(tmp_path: Path) -> Iterator[Server]:
         made.silence.set()
 
 
-def written(server: Server, home: Path, *, clock: Path | None = None, **more: Any) -> str:
+def written(server: Server, home: Path, *, clock: Path | None = None, programs: Path | None = None, **more: Any) -> str:
     """From whom it came, as the machine says; it is the image, and no more of it was in memory than a piece. Unless it
     is said, others are fast enough however fast they are. ``clock``: what it goes by, instead of its own."""
-    programs, disk, notes = programs_of_the_image(home / "bin"), home / "disk", home / "notes"
+    programs, disk, notes = programs or programs_of_the_image(home / "bin"), home / "disk", home / "notes"
     notes.mkdir()
     said: dict[str, Any] = {
         "disk": disk, "notes": notes, "token": "mine", "url": server.url, "image": f"{server.url}/image", "id": "taker",
@@ -224,6 +224,33 @@ def test_another_has_to_be_clearly_faster_than_the_boot_service(
     assert written(server, tmp_path, clock=server.clock, CLEARLY=200) == said
     pieces = [first for name, first, _ in server.asked if name == "slow"]
     assert pieces == ([0, PIECE, 2 * PIECE] if "slow" in said else [0])
+
+
+SLOW_DISK = """#!{programs}/sh
+case $* in
+    *of=*/disk*)
+        read -r up _ <{clock}
+        echo "$((${{up%.*}} + 1)).${{up#*.}} 0" >{clock}
+        ;;
+esac
+exec {dd} "$@"
+"""
+
+
+@pytest.mark.parametrize("service, looks", [(2.0, 1), (1.9, 0)])
+def test_another_is_not_looked_at_where_it_could_not_be_faster_for_the_disk_is_what_is_slow(
+    server: Server, tmp_path: Path, service: float, looks: int
+) -> None:
+    """It takes a second for a piece."""
+    server.peers, server.seconds = ["slow"], {"image": service, "slow": 0}
+    programs = programs_of_the_image(tmp_path / "programs")
+    real = (programs / "dd").resolve()
+    (programs / "dd").unlink()
+    (programs / "dd").write_text(SLOW_DISK.format(programs=programs, clock=server.clock, dd=real))
+    (programs / "dd").chmod(0o755)
+    told = written(server, tmp_path, clock=server.clock, programs=programs, CLEARLY=200)
+    assert len([one for one in server.asked if one[:2] == ("slow", 0)]) == looks
+    assert told == ("11 MiB from slow, 8 MiB from the boot service" if looks else "19 MiB from the boot service")
 
 
 def test_one_that_becomes_slower_than_the_boot_service_is_left(server: Server, tmp_path: Path) -> None:
@@ -347,7 +374,7 @@ def test_who_leaves_another_in_the_middle_goes_on_at_that_piece_of_the_compresse
 def test_a_compressed_image_whose_wire_breaks_goes_on_at_the_piece_that_it_was_at(
     server: Server, tmp_path: Path, compressed: list[int]
 ) -> None:
-    server.breaks = [0, compressed[1] + 1_000_000, 10]
+    server.breaks = [0, compressed[1] + 3_500_000, 10]
     assert written(server, tmp_path) == "19 MiB from the boot service"
     assert [first for _, first, _ in server.asked] == [0, 0, *[compressed[1]] * 2]
 

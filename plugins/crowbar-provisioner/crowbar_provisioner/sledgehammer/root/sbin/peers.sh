@@ -143,6 +143,7 @@ from_service() { # a piece. $service: for how long, were it on its way while the
 compare() { # 0: this peer is clearly faster than the boot service, 1: it is of no use, 2: the disk cannot be written, 3: it is not
     while from_service || return $?; do
         [ $written -lt "$disk_size" ] || return 3
+        [ $((writes * CLEARLY)) -le $((service * 100)) ] || return 3 # the disk is what is slow: nobody can be faster
         most=$((service / 100 + LOOKS))
         lap
         timeout $most wget -q -O - --header "Authorization: Bearer $with" "$at/$id?from=0&count=$PIECE" \
