@@ -32,7 +32,7 @@ def opened() -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     index = socket.if_nametoindex(card)
     made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-    deadline = time.monotonic() + 8
+    deadline = time.monotonic() + 60
     while True:
         here = [line.split() for line in Path("/proc/net/if_inet6").read_text().splitlines()]
         mine = [one[0] for one in here if one[5] == card and one[3] == "20" and not int(one[4], 16) & 0x40]
@@ -60,7 +60,7 @@ sock.settimeout(1)
 
 
 def exchange(kind: int, answer: int, more: bytes) -> list:
-    for _ in range(4):
+    for _ in range(20):
         sock.sendto(asked(kind, more), ("ff02::1:2", 547, 0, socket.if_nametoindex(card)))
         try:
             while True:

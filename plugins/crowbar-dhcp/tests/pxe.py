@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 card, mac, arch, ipxe, kind = sys.argv[1:6]
 ALL, ZERO = ("255.255.255.255", 67), "0.0.0.0"
-QUIET = 1.5
+QUIET = 3
 """After how many seconds without an answer there is none."""
 mark = os.urandom(4)
 said: "list[tuple[int, bytes]]" = [(55, bytes((1, 3, 6, 43, 54, 60, 66, 67)))]
@@ -56,7 +56,7 @@ def listening(own: str) -> socket.socket:
 
 def heard(sock: socket.socket, to: tuple, asked: bytes, what: int, enough: Callable[[list], bool]) -> list:
     found: list = []
-    for _ in range(4):
+    for _ in range(8):
         sock.sendto(asked, to)
         until = time.monotonic() + QUIET
         while not enough(found) and (left := until - time.monotonic()) > 0:

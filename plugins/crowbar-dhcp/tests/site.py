@@ -57,7 +57,7 @@ def files(name: str) -> dict[str, Json]:
 
 
 def on_node(lab: Lab, node: str, command: str) -> str:
-    asked = lab.exec(lab.ssh(node, [command]), capture_output=True, text=True, timeout=60)
+    asked = lab.exec(lab.ssh(node, [command]), capture_output=True, text=True, timeout=120)
     assert asked.returncode == 0, asked.stderr + asked.stdout
     return str(asked.stdout)
 
@@ -78,7 +78,7 @@ def ask(lab: Lab, mac: str, *options: str, card: str = CARD) -> dict[str, str]:
     out = on_node(lab, lab.nodes[-1].name, f"""
         ip link set {card} down; ip link set {card} address {mac}; ip link set {card} up
         printf '#!/bin/sh\\n[ "$1" != bound ] || env' >/tmp/told; chmod +x /tmp/told
-        busybox udhcpc -n -q -f -t 4 -T 2 -i {card} -s /tmp/told -O 26 -O 66 -O 67 {said} 2>/dev/null || true
+        busybox udhcpc -n -q -f -t 15 -T 2 -i {card} -s /tmp/told -O 26 -O 66 -O 67 {said} 2>/dev/null || true
     """)  # fmt: skip
     return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
 

@@ -122,7 +122,7 @@ def test_whoever_answers_nonsense_is_said_to_be_no_kea(lab: Lab, what: str) -> N
     said = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
 
     def work() -> None:
-        driver = Kea(Server(url="http://10.77.0.1:5390/", user="crowbar", password="secret", timeout=2))
+        driver = Kea(Server(url="http://10.77.0.1:5390/", user="crowbar", password="secret", timeout=30))
         with saying(lab, "10.77.0.1", 5390, said):
             for told in (lambda: driver.bring(serving(101)), lambda: driver.differences(serving(101))):
                 with pytest.raises(ServerDown, match=r"^What answers at http://10\.77\.0\.1:5390/ is no Kea.*\.$"):

@@ -48,7 +48,7 @@ def test_the_same_in_a_network_of_ipv6_alone_and_nothing_differs_after_changes_a
             six.bed.delete_node("m6.lab.test")
             six.settle()
             assert six.ask6(MAC)["ip"].startswith("fd00:77::dcdc:")
-            assert six.ask(STRANGER) == {}
+            assert six.ask(STRANGER, "-t", "4") == {}
             again = KILL[program] + START[program]
             with six.bed.serving():
                 said = check_dhcp_driver(

@@ -233,7 +233,7 @@ def test_what_cannot_be_served_is_said_at_its_node_and_network_and_the_rest_is_s
         assert f"Node twin1.lab.test: nothing is served to {OTHER}: twin2.lab.test has it, too." in shown
         assert site.ask(MAC)["ip"] == "10.77.0.101"
         assert "has 10.77.4.7 in it, which is reserved for the printer" in shown
-        assert site.ask(STRANGER) == {}
+        assert site.ask(STRANGER, "-t", "4") == {}
         assert site.web.delete(f"{API}/network_allocations/{asked.json[0]['id']}").status_code == 204
         site.bed.delete_node("twin2.lab.test")
         site.bed.delete_node("twin1.lab.test")
@@ -312,7 +312,7 @@ def test_a_server_that_is_unbound_is_as_it_was_before_and_is_made_one_again(lab:
         site.settle()
         assert on_node(lab, server, "pidof kea-dhcp4 kea-dhcp6 kea-ctrl-agent radvd || echo none") == "none\n"
         assert on_node(lab, server, "grep -l crowbar /etc/kea/* || echo none") == "none\n"
-        assert site.ask(MAC) == {}
+        assert site.ask(MAC, "-t", "4") == {}
         on_node(lab, server, TENTATIVE)
         site.bed.bind("dhcp-server", server)
         site.bed.commit()

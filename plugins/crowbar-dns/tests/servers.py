@@ -159,11 +159,11 @@ class PowerDns(Running):
             session.trust_env = False
             session.headers["X-API-Key"] = self.key
             try:
-                known = {one["name"] for one in session.get(there, timeout=2).json()}
+                known = {one["name"] for one in session.get(there, timeout=30).json()}
                 for zone in self.zones:
                     if f"{zone}." not in known:
                         body = {"name": f"{zone}.", "kind": "Native", "nameservers": ["ns.invalid."]}
-                        assert session.post(there, json=body, timeout=5).status_code == 201
+                        assert session.post(there, json=body, timeout=30).status_code == 201
             except requests.RequestException:
                 return False
         return True

@@ -76,7 +76,7 @@ class Site:
         """What the first node's server answers, as texts, sorted; or the name of the code of its refusal."""
         where = at or (self.lab.nodes[0].ipv4 if 4 in self.families else self.lab.nodes[0].ipv6)
         query = dns.message.make_query(name, kind)
-        answer = (dns.query.tcp if tcp else dns.query.udp)(query, where, timeout=5)
+        answer = (dns.query.tcp if tcp else dns.query.udp)(query, where, timeout=30)
         if answer.rcode() != dns.rcode.NOERROR:
             return [dns.rcode.to_text(answer.rcode())]
         return sorted(str(one).rstrip(".") for rrset in answer.answer for one in rrset

@@ -62,7 +62,7 @@ def by_hand(site: Site, edit: Callable[[dns.update.UpdateMessage], None], zone: 
         key = change.unseal(sealed)
     message = dns.update.UpdateMessage(zone, keyring=dns.tsigkeyring.from_text({"crowbar": ("hmac-sha256", key)}))
     edit(message)
-    answer = dns.query.tcp(message, site.lab.nodes[0].ipv4, timeout=5)
+    answer = dns.query.tcp(message, site.lab.nodes[0].ipv4, timeout=30)
     assert answer.rcode() == dns.rcode.NOERROR
 
 
