@@ -143,7 +143,7 @@ class Site:
 
     def on_node(self, command: str) -> str:
         """What a command prints on the node, asked over a connection that is not the jig's."""
-        asked = self.lab.exec(self.lab.ssh(self.name, [command]), capture_output=True, text=True, timeout=30)
+        asked = self.lab.exec(self.lab.ssh(self.name, [command]), capture_output=True, text=True, timeout=60)
         assert asked.returncode != 255, asked.stderr
         return str(asked.stdout)
 
@@ -170,7 +170,7 @@ class make_site:  # noqa: N801 - reads like the function that it is
         package.mkdir()
         (package / "__init__.py").write_text("")
         monkeypatch.syspath_prepend(tmp_path)
-        config = {"key_file": str(lab.private_key), "kill_grace": 1.0, "lost_after": 3.0, **config}
+        config = {"key_file": str(lab.private_key), "kill_grace": 1.0, "lost_after": 15.0, **config}
         self.site = Site(lab=lab, name=lab.nodes[node].name, package=package, config=config)
 
     def __enter__(self) -> Site:
