@@ -14,7 +14,20 @@ from pydantic import AfterValidator, Field
 from sqlalchemy import delete, insert, select, update
 
 from crowbar_core import Change, NotFound, Refused, cluster
-from crowbar_core.rest import Answer, Body, Name, api, changing, creating, deleting, found_id, given, reading, single
+from crowbar_core.rest import (
+    NODES,
+    Answer,
+    Body,
+    Name,
+    api,
+    changing,
+    creating,
+    deleting,
+    found_id,
+    given,
+    reading,
+    single,
+)
 from crowbar_provisioner import accepting, catalogue, defaults, rescue
 from crowbar_provisioner.installed import INSTALL
 from crowbar_provisioner.joining.join import release
@@ -23,7 +36,7 @@ from crowbar_provisioner.machines import Machine, get
 from crowbar_provisioner.ordering import ordered
 from crowbar_provisioner.settings import Settings
 from crowbar_provisioner.sleeping import sleep
-from crowbar_provisioner.tables import rules
+from crowbar_provisioner.tables import machines, rules
 
 rest = Blueprint("provisioner_rest", __name__, url_prefix="/api/v2")
 _PREFIX = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){0,5}")
@@ -123,6 +136,27 @@ def debug_machine(machine: str) -> Answer:
 @api(permission="operator", summary="End a machine's rescue: it goes back to its disk", listing=MACHINES)
 def undebug_machine(machine: str) -> Answer:
     return decided(machine, "undebug")
+
+
+@rest.put("/nodes/<node>/debug")
+@api(permission="operator", listing=MACHINES, summary="Rescue a node's machine, as its `debug` does")
+def debug_node(node: str) -> Answer:
+    return decided(_machine_of(node), "debug")
+
+
+@rest.put("/nodes/<node>/undebug")
+@api(permission="operator", listing=MACHINES, summary="End the rescue of a node's machine")
+def undebug_node(node: str) -> Answer:
+    return decided(_machine_of(node), "undebug")
+
+
+def _machine_of(node: str) -> str:
+    key = found_id(NODES, node)
+    with cluster().read() as session:
+        found = session.scalar(select(machines.c.id).where(machines.c.node_id == key))
+    if found is None:
+        raise NotFound(f"Node {node} is no machine that was discovered, or has joined.")
+    return str(found)
 
 
 @rest.put("/machines/<machine>/sleep")

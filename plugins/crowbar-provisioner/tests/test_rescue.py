@@ -113,6 +113,21 @@ def test_what_cannot_be_rescued_is_said_with_the_way_out(site: Site, machine: Ma
     assert "boots the discovery image anyway" in decide(site, other, "debug", 409)
 
 
+def test_a_node_is_rescued_by_its_own_number_and_name_too(site: Site, machine: Machine) -> None:
+    site.bed.add_node("none.example.org")
+    assert "is no machine that was discovered" in site.web.put("/api/v2/nodes/none.example.org/debug").text
+    site.bed.delete_node("none.example.org")
+    key = site.bed.node(machine.name).id
+    (row,) = site.machines(name=machine.name)
+    for verb, rescue in (("debug", "wanted"), ("undebug", "")):
+        for named in (key, machine.name):
+            done = site.web.put(f"/api/v2/nodes/{named}/{verb}")
+            assert done.status_code == (200 if named == key else 409), done.text
+        assert done.status_code == 409
+        assert rescue_of(site, machine) == rescue
+    assert site.web.put(f"/api/v2/nodes/{key}/debug").json["id"] == row["id"]
+
+
 def test_commands_and_pages_begin_and_end_a_rescue(site: Site, machine: Machine) -> None:
     done = site.bed.cli("machines", "debug", machine.name, user="operator")
     assert (done.exit_code, "boots the discovery image the next time" in done.stderr) == (0, True), done.stderr
