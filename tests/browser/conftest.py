@@ -17,7 +17,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
-from tests.services import find_program, python_path, wait_until
+from tests.services import find_program, free_port, python_path, wait_until
 
 FLAGS = (
     "--headless",
@@ -41,6 +41,7 @@ class Server:
     said: list[str] = field(default_factory=list)
     url: str = ""
     password: str = ""
+    boot_url: str = ""
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         session = requests.Session()
@@ -83,15 +84,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (info / "entry_points.txt").write_text(
         "[crowbar.barclamps]\nrehearsal = rehearsal\n[crowbar.hammers]\nlever = rehearsal:Lever\n"
     )
+    boot = f"127.0.0.1:{free_port()}"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / "key"], check=True, timeout=60)
     process = subprocess.Popen(
         [
             sys.executable, "-m", "crowbar_core.cli", "serve",
             "--data-dir", str(home / "data"), "--listen", "127.0.0.1:0",
         ],
-        env={**os.environ, "PYTHONPATH": python_path(site), "REHEARSAL_ROOM": str(room), "HOME": str(home)},
+        env={
+            **os.environ, "PYTHONPATH": python_path(site), "REHEARSAL_ROOM": str(room), "HOME": str(home),
+            "CROWBAR_PLUGINS__PROVISIONER__LISTEN": boot, "CROWBAR_PLUGINS__PROVISIONER__FILES": str(home / "boot"),
+            "CROWBAR_JIG_SCRIPT_KEY_FILE": str(home / "key"),
+        },
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=home,
     )  # fmt: skip
-    one = Server(room=room, process=process)
+    one = Server(room=room, process=process, boot_url=f"http://{boot}")
     assert process.stdout is not None
     reader = threading.Thread(target=lambda: one.said.extend(process.stdout or ()), daemon=True)
     reader.start()
