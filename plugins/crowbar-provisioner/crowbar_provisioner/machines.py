@@ -11,6 +11,7 @@ from sqlalchemy import delete, insert, or_, select, update
 
 from crowbar_core import Change, Intent, NotFound, Refused, Wake, cluster
 from crowbar_core.tables import nodes
+from crowbar_provisioner.choosing import LOCAL
 from crowbar_provisioner.claims import Claim, Known, is_whole, same
 from crowbar_provisioner.tables import happenings, machines, macs
 
@@ -55,9 +56,18 @@ class Machine:
         return self.late_until is not None and now < self.late_until and is_whole(claim, known)
 
 
-def living() -> dict[str, str]:
-    """Whose address one is, of nodes that are alive."""
-    return {address: one.name for one in cluster().nodes() if one.alive for address in one.addresses}
+def living(session: Any) -> dict[str, str]:
+    """Whose address one is, of nodes that are alive. One that runs from its disk, and is reached elsewhere, has left
+    the address from which it registered: DHCP may have given that to another machine.
+    """
+    asked = select(machines.c.node_id, machines.c.source).join(nodes, nodes.c.id == machines.c.node_id)
+    left = {tuple(one) for one in session.execute(asked.where(nodes.c.bootenv == LOCAL)).all()}
+    found = {}
+    for one in cluster().nodes():
+        if one.alive:
+            there = [address for address in one.addresses if (one.id, address) not in left]
+            found.update(dict.fromkeys(there or one.addresses, one.name))
+    return found
 
 
 def refuse_others(machine: Machine, source: str, known: Mapping[str, str]) -> None:

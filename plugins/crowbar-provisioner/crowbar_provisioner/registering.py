@@ -56,7 +56,7 @@ def register(change: Change, boot: Boot, said: Registration, *, source: str) -> 
             raise Refused("This machine was refused.")
         if boot.machine_id is None:
             # Its card was unknown when it began to boot: what it is was found out only now.
-            refuse_others(machine, source, living())
+            refuse_others(machine, source, living(change.session))
             trusted = machine.state != ACCEPTED or machine.is_expected(change.now)
             note(change, boot, machine_id=machine.id, trusted=trusted)
         if not trusted:

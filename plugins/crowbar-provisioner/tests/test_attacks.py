@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -230,12 +231,36 @@ def test_a_node_is_given_no_script_of_one_in_quarantine_and_takes_it_no_token(si
     def attack(machine: Machine) -> int:
         return attacker.ask("GET", f"/ipxe?mac={machine.macs[0]}", token="").status
 
-    until = time.monotonic() + 120
-    while attack(other) != 409:  # who is alive is looked up every ten seconds
-        assert time.monotonic() < until
-        time.sleep(0.2)
+    until_it_is(409, lambda: attack(other))
     assert attack(victim) == 409
     assert victim.register().status == 200, "its token is as valid as before"
+
+
+def test_an_address_that_a_node_has_left_for_its_disk_is_given_to_others(site: Site) -> None:
+    """As DHCP does: where it is found now, it still boots as nobody else."""
+    node, name = living(site)
+    other = site.machine(source=node.source)
+    other.power_on()
+    other.registered()
+
+    def asks(source: str) -> int:
+        other.source = source
+        return other.ask("GET", f"/ipxe?mac={other.macs[0]}", token="").status
+
+    until_it_is(409, lambda: asks(node.source))
+    site.bed.change_node(name, bootenv="local")
+    hint = {"hint-admin-v4addr": "127.8.0.1/24"}
+    assert site.web.patch(f"/api/v2/nodes/{name}", json={"hint": hint}).status_code == 200
+    until_it_is(200, lambda: asks(node.source))
+    assert asks("127.8.0.1") == 409
+
+
+def until_it_is(status: int, asks: Callable[[], int]) -> None:
+    """Who is alive is looked up every ten seconds."""
+    until = time.monotonic() + 120
+    while asks() != status:
+        assert time.monotonic() < until
+        time.sleep(0.2)
 
 
 def test_an_old_boot_is_not_played_again(site: Site) -> None:

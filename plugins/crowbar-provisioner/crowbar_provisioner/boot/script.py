@@ -76,7 +76,8 @@ class Scripts:
     def _refuse_others(self, machine: Machine, source: str) -> None:
         """Raises ``Refused``."""
         if time.monotonic() - self._looked > _LOOK_AGAIN:
-            self._known, self._looked = living(), time.monotonic()
+            with cluster().read() as session:
+                self._known, self._looked = living(session), time.monotonic()
         refuse_others(machine, source, self._known)
 
 
