@@ -38,7 +38,7 @@ def on(lab: Lab, node: str, script: str) -> str:
 
 
 def answers_ping(lab: Lab, address: str) -> bool:
-    return lab.exec(["ping", "-n", "-c1", "-W1", address], capture_output=True, timeout=10).returncode == 0
+    return lab.exec(["ping", "-n", "-c1", "-W1", address], capture_output=True, timeout=60).returncode == 0
 
 
 def namespaces() -> set[str]:
@@ -538,7 +538,7 @@ def test_down_ends_what_was_started_in_the_labs_namespace(state_dir: Path, held:
     wait_for(lambda: os.readlink(f"/proc/{unmarked.pid}/ns/net") in spaces)
     wait_for(lambda: os.readlink(f"/proc/{polite.pid}/ns/net") in spaces)
     lab.destroy()
-    assert [process.wait(timeout=5) for process in (polite, unmarked, stubborn)] == [-15, -15, -9]
+    assert [process.wait(timeout=60) for process in (polite, unmarked, stubborn)] == [-15, -15, -9]
     stubborn.stdout.close()
     assert_nothing_left(lab.directory, spaces)
 
@@ -554,7 +554,7 @@ def test_down_works_when_the_keeper_was_killed(state_dir: Path, held: Held) -> N
     with pytest.raises(LabNotFound, match="does not run any more"):
         Lab.load("beheaded", state_dir=state_dir)
     assert Lab.remove("beheaded", state_dir=state_dir)
-    assert guest.wait(timeout=5) == -15
+    assert guest.wait(timeout=60) == -15
     assert_nothing_left(lab.directory, spaces)
 
 

@@ -43,7 +43,7 @@ def server(lab: Lab, tmp_path: Path) -> Iterator[Target]:
         line = [*CROWBAR, "web", "--listen", f"fd://{listener.fileno()}"]
         process = lab.popen(line, env=environment, pass_fds=(listener.fileno(),), stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while True:
             assert process.poll() is None, (tmp_path / "server.log").read_text()
             assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()

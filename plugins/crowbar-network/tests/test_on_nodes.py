@@ -40,7 +40,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def on_node(lab: Lab, node: str, command: str) -> str:
-    asked = lab.exec(lab.ssh(node, [command]), capture_output=True, text=True, timeout=30)
+    asked = lab.exec(lab.ssh(node, [command]), capture_output=True, text=True, timeout=60)
     assert asked.returncode == 0, asked.stderr
     return str(asked.stdout)
 
@@ -216,7 +216,7 @@ def test_what_does_not_work_is_led_back_and_says_why(lab: Lab, node: str, kind: 
     before = interfaces(lab, node)
 
     def work() -> None:
-        with Site(lab, within=6, **filled) as site:
+        with Site(lab, patience=2, **filled) as site:
             site.bind(node)
             assert site.bed.state("network-lab", node) == "ERROR"
             assert said.replace("{four}", four) in site.reason(node), site.reason(node)
@@ -337,7 +337,7 @@ def test_a_client_of_dhcp_runs_again_when_its_card_is_led_back(lab: Lab, node: s
     four = ".".join(lab.nodes[0].ipv4.split(".")[:2])
 
     def work() -> None:
-        with Site(lab, within=6, use_bridge=True, router={"address": f"{four}.0.3/16"}) as site:
+        with Site(lab, within=12, use_bridge=True, router={"address": f"{four}.0.3/16"}) as site:
             site.bind(node)
             assert f"router {four}.0.3 of network lab does not answer" in site.reason(node)
 
@@ -360,7 +360,7 @@ def begin_alone(lab: Lab, node: str, *, limit: int, moves: bool = True, tool: st
         backward = ["addr del 10.250.0.9/24 dev eth0", f"addr replace {known.ipv4}/16 dev eth0"]
     trial = program.Trial(settle=tool)
     text = program.begin(CHANGE, limit=limit, forward=forward, backward=backward, trial=trial)
-    begun = lab.exec(lab.ssh(node, ["sh -s"]), input=text, capture_output=True, text=True, timeout=30)
+    begun = lab.exec(lab.ssh(node, ["sh -s"]), input=text, capture_output=True, text=True, timeout=60)
     assert begun.stdout.strip() == "begun", begun.stderr
 
 
@@ -385,7 +385,7 @@ def test_a_network_tool_that_takes_most_of_the_time_ends_the_change(lab: Lab, no
     assert on_node(lab, node, f"cat {here}/reason").strip() == (
         "the network tool has not done within 12 s what it was told"
     )
-    assert 900 < int(on_node(lab, node, f"cat {here}/lasted")) < 1500
+    assert 900 < int(on_node(lab, node, f"cat {here}/lasted")) < 5000
 
 
 def test_only_a_connection_that_was_made_after_the_change_was_tried_proves_anything(lab: Lab, node: str) -> None:
@@ -407,21 +407,21 @@ def test_only_a_connection_that_was_made_after_the_change_was_tried_proves_anyth
 
 
 def test_a_slow_node_waits_longer_when_it_is_told_to_but_not_for_ever(lab: Lab, node: str) -> None:
-    begin_alone(lab, node, limit=4, moves=False)
+    begin_alone(lab, node, limit=15, moves=False)
     end = f"/run/crowbar-network/{CHANGE}/end"
     first = int(on_node(lab, node, f"cat {end}"))
 
     def told(more: int) -> tuple[int, str]:
-        text = program.longer(CHANGE, more=more, most=16)
-        asked = lab.exec(lab.ssh(node, ["sh -s"]), input=text, capture_output=True, text=True, timeout=30)
+        text = program.longer(CHANGE, more=more, most=40)
+        asked = lab.exec(lab.ssh(node, ["sh -s"]), input=text, capture_output=True, text=True, timeout=60)
         return asked.returncode, asked.stdout
 
-    eventually(lambda: told(6) == (0, "longer\n"), within=4)
-    assert int(on_node(lab, node, f"cat {end}")) == first + 600
-    assert told(10) == (0, "longer\n")
+    eventually(lambda: told(25) == (0, "longer\n"), within=15)
+    assert int(on_node(lab, node, f"cat {end}")) == first + 2500
+    assert told(15) == (0, "longer\n")
     assert told(1) == (3, "")
-    assert int(on_node(lab, node, f"cat {end}")) == first + 1600
-    time.sleep(5)
+    assert int(on_node(lab, node, f"cat {end}")) == first + 4000
+    eventually(lambda: float(on_node(lab, node, "cat /proc/uptime").split()[0]) > first / 100 + 1)
     assert on_node(lab, node, f"cat /run/crowbar-network/{CHANGE}/state") == "tried\n"
     on_node(lab, node, f"echo enough >/run/crowbar-network/{CHANGE}/back")
     eventually(lambda: on_node(lab, node, f"cat /run/crowbar-network/{CHANGE}/state") == "back\n")
@@ -440,7 +440,7 @@ def test_a_switch_that_was_killed_is_finished_by_the_next_change(lab: Lab, node:
     known = lab.node(node)
     forward, backward = ["link add name br-x type bridge"], ["link del br-x"]
     text = program.begin(CHANGE, limit=60, forward=forward, backward=backward, trial=program.Trial())
-    run = lambda text: lab.exec(lab.ssh(node, ["sh -s"]), input=text, capture_output=True, text=True, timeout=30)  # noqa: E731
+    run = lambda text: lab.exec(lab.ssh(node, ["sh -s"]), input=text, capture_output=True, text=True, timeout=60)  # noqa: E731
     assert run(text).stdout == "begun\n"
     eventually(lambda: "br-x" in on_node(lab, node, "ip -br link"))
     other = program.begin("f" * 16, limit=60, forward=[], backward=[], trial=program.Trial())
@@ -452,10 +452,10 @@ def test_a_switch_that_was_killed_is_finished_by_the_next_change(lab: Lab, node:
 
 
 def reaches(lab: Lab, node: str) -> bool:
-    return lab.exec(lab.ssh(node, ["true"]), capture_output=True, timeout=30).returncode == 0
+    return lab.exec(lab.ssh(node, ["true"]), capture_output=True, timeout=60).returncode == 0
 
 
-def eventually(what: Callable[[], Any], *, within: float = 30.0) -> None:
+def eventually(what: Callable[[], Any], *, within: float = 60.0) -> None:
     deadline = time.monotonic() + within
     while not what():
         assert time.monotonic() < deadline, "did not come true in time"
