@@ -151,7 +151,7 @@ def test_destructive_work_is_never_done_again_after_a_success_nor_begun_again_wi
         # Operators in a hurry retry what is of unknown fate as soon as they see it; others wait what becomes of it.
         patience = {node: chance.choice((0.0, 0.0, 4.0)) for node in arena.nodes}
         seen: dict[str, float] = {}
-        until = time.monotonic() + 120
+        until = time.monotonic() + 240
         while True:
             found = {ids[one["id"]]: one for one in site.all("node_roles") if one["id"] in ids}
             if {one["state_name"] for one in found.values()} == {"ACTIVE"} and not site.working():
@@ -214,7 +214,7 @@ def test_no_run_touches_a_node_after_a_newer_one_has_begun_there(arena: Arena) -
         time.sleep(chance.uniform(0.5, 1.5))
     for node in arena.nodes:
         arena.on(node, "touch /root/enough")
-    site.wait_active(120.0)
+    site.wait_active(240.0)
     lost = len(site.all("runs", state="lost"))
     begun = refused = 0
     for node, lines in arena.ledgers().items():

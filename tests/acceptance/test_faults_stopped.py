@@ -16,8 +16,8 @@ from tests.acceptance.processes import Process, Site, installed
 from tests.acceptance.proxy import BadWire
 from tests.services import PostgresServer, database_name
 
-QUICK: dict[str, Any] = {"database_lock_seconds": 2, "database_statement_seconds": 4, "database_idle_seconds": 6}
-ANSWER_SECONDS = 10.0
+QUICK: dict[str, Any] = {"database_lock_seconds": 2, "database_statement_seconds": 4, "database_idle_seconds": 15}
+ANSWER_SECONDS = 14.0
 
 
 def new_node(site: Site, name: str, **where: str) -> requests.Response:

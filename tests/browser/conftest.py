@@ -109,7 +109,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         return hit.group(1) if hit else ""
 
     try:
-        one.url = wait_until(lambda: find(r"Crowbar is at (http://\S+)"), seconds=60, what="the server's address")
+        one.url = wait_until(lambda: find(r"Crowbar is at (http://\S+)"), seconds=120, what="the server's address")
         one.password = wait_until(lambda: find(r"with the password (\S+)"), seconds=120, what="the password")
         one.url = one.url.rstrip("/.")
         yield one

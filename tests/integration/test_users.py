@@ -47,7 +47,7 @@ def test_two_processes_that_start_at_once_make_one_administrator(parts: Parts) -
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     (password,) = [one for one in shown if one is not None]
     assert users.authenticate(parts, "admin", password).role == "admin"
 
@@ -127,7 +127,7 @@ def test_two_administrators_cannot_remove_each_other_at_once(parts: Parts) -> No
         refused: list[CrowbarError] = []
 
         def remove(user: int, gate: threading.Barrier = gate, refused: list[CrowbarError] = refused) -> None:
-            gate.wait(10)
+            gate.wait(60)
             try:
                 users.delete_user(parts, SYSTEM, user)
             except Refused as error:
@@ -137,7 +137,7 @@ def test_two_administrators_cannot_remove_each_other_at_once(parts: Parts) -> No
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
         with parts.store.read() as session:
             left = session.scalars(select(User.id).where(User.role == "admin")).all()
         assert len(left) == 1

@@ -95,7 +95,7 @@ class Machine:
 
     def ask(self, method: str, path: str, body: Any = None, *, token: str | None = None, **headers: str) -> Heard:
         client = http.client.HTTPConnection(
-            *self.where, timeout=30, source_address=(self.source, 0) if self.source else None
+            *self.where, timeout=120, source_address=(self.source, 0) if self.source else None
         )  # fmt: skip
         try:
             raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
@@ -146,7 +146,7 @@ class Machine:
 
 def listening(port: int) -> None:
     """Wait until somebody does."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=5).close()

@@ -76,7 +76,7 @@ class Place:
 
 def await_free(port: int) -> None:
     """Until the last process that listened there has gone."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while True:
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return
