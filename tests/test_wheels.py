@@ -211,7 +211,7 @@ def test_the_core_alone_serves_its_pages_and_anneals_noop_and_python_roles(core_
         assert (core_alone.cwd / "one.example.test").read_text() == "was here"
         states = json.loads(ask("noderoles", "list", "--format", "json"))
         assert {one["state_name"] for one in states} == {"ACTIVE"}
-        page = requests.get(f"{url}/", timeout=10)
+        page = requests.get(f"{url}/", timeout=60)
         assert page.ok
         assert "<title>" in page.text
     finally:

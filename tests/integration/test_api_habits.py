@@ -494,9 +494,9 @@ def test_without_its_database_everything_says_503_and_recovers(tmp_path: Path) -
         assert api.client().get("/readyz").status_code == 503
         assert api.client().get("/login").status_code == 200
         server.start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while api.get("nodes").status_code != 200:
-            assert time.monotonic() < deadline, "not recovered within 10 s"
+            assert time.monotonic() < deadline, "not recovered within 60 s"
             time.sleep(0.1)
         assert api.client().get("/readyz").status_code == 200
 

@@ -139,7 +139,7 @@ def test_a_connection_that_has_just_answered_stands_for_the_node_and_an_old_one_
 ) -> None:
     site = sites(idle_close=303.0)
     view = site.view()
-    holds = lambda **given: inside(site.lab, lambda: site.jig.holds(site.view(**given)), timeout=10)  # noqa: E731
+    holds = lambda **given: inside(site.lab, lambda: site.jig.holds(site.view(**given)), timeout=60)  # noqa: E731
     assert holds() is None, "there is no connection yet"
     site.run("true")
     assert holds() == view.addresses[0]

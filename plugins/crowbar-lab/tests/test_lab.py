@@ -488,7 +488,7 @@ def test_a_server_in_the_labs_namespace_is_reached_by_the_nodes(lab: Lab, node: 
         cwd="/var/empty" if os.path.isdir("/var/empty") else "/proc/self",
     )
     try:
-        fetch = "python3 -c \"import urllib.request as u; print(u.urlopen('http://{}:8000/', timeout=5).status)\""
+        fetch = "python3 -c \"import urllib.request as u; print(u.urlopen('http://{}:8000/', timeout=60).status)\""
         wait_for(lambda: lab.exec(["ss", "-Hltn", "sport = :8000"], capture_output=True).stdout != b"")
         assert on(lab, node.name, fetch.format("10.77.0.1")) == "200\n"
         assert on(lab, node.name, fetch.format("[fd00:77::1]")) == "200\n"

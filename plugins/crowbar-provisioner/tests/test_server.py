@@ -17,7 +17,7 @@ def test_nothing_is_closed_under_the_loop_or_a_thread(caplog: pytest.LogCaptureF
             sockets = [stack.enter_context(listening(one)) for one in ("127.0.0.1:0", "[::1]:0")]
             with serving(sockets, connections=20):
                 for one in sockets:
-                    asked = http.client.HTTPConnection(*one.getsockname()[:2], timeout=10)
+                    asked = http.client.HTTPConnection(*one.getsockname()[:2], timeout=60)
                     asked.request("GET", "/nothing")
                     assert asked.getresponse().status == 404
                     asked.close()
