@@ -318,11 +318,15 @@ def test_it_is_chosen_by_command_shown_in_the_plan_and_refused_to_installers_of_
 # ---- the scripts of the discovery image
 
 
+LOCKED = " (under Secure Boot, and lockdown, a kernel goes on in none but one whose signature it trusts)"
+
+
 class Root:
     """A root file system as an image has it, and a kernel that notes what it is to load."""
 
     def __init__(self, home: Path) -> None:
         self.home, self.root, self.programs = home, home / "root", programs_of_the_image(home / "bin")
+        self.lockdown = home / "lockdown"
         self.file("boot/vmlinuz-6", "kernel")
         self.file("boot/initrd.img-6", "initrd")
         self.file(
@@ -344,7 +348,8 @@ class Root:
 
     def load(self) -> str:
         """Why not."""
-        program = f'notes={self.home}\n. {SBIN}/kexec.sh\nload_system {self.root}\necho "$? $why"\n'
+        said = f"notes={self.home} lockdown={self.lockdown}\nmount() {{ :; }}\n. {SBIN}/kexec.sh\n"
+        program = f'{said}load_system {self.root}\necho "$? $why"\n'
         done = subprocess.run(
             [self.programs / "sh", "-c", program], env={"PATH": str(self.programs)}, capture_output=True, text=True,
             timeout=60, check=True,
@@ -409,6 +414,11 @@ def test_what_cannot_be_started_so_is_not_loaded_and_says_why(root: Root, menu: 
 
 def test_a_kernel_that_is_refused_says_why(root: Root) -> None:
     root.loads(1)
+    assert root.load() == "its kernel was refused: says so"
+    for mode in ("none [integrity] confidentiality", "none integrity [confidentiality]"):
+        root.lockdown.write_text(f"{mode}\n")
+        assert root.load() == f"its kernel was refused: says so{LOCKED}"
+    root.lockdown.write_text("[none] integrity confidentiality\n")
     assert root.load() == "its kernel was refused: says so"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crowbar_jig_script.remote import Remote
 from crowbar_lab.lab import Lab
 from crowbar_lab.netboot import NetBoot
 from crowbar_lab.testing import begin_inside
@@ -21,8 +22,9 @@ from crowbar_lab.vms import LabVm
 from crowbar_provisioner import standing
 from crowbar_provisioner.images import build as images
 from crowbar_provisioner.sledgehammer import build
+from crowbar_provisioner.sledgehammer.archive import pack
 
-from crowbar_core import Hammer, SetHammer
+from crowbar_core import Hammer, SetHammer, cluster
 from crowbar_core.testing import Testbed
 
 from .light import listening
@@ -53,7 +55,7 @@ def changed(files: Path, place: Path, commands: str) -> Path:
     said = json.loads((files / "images/debian-12.json").read_text())
     with disk.open("rb") as made:
         sums = {"sha256": hashlib.file_digest(made, "sha256").hexdigest()}
-    kept = {name: value for name, value in said.items() if name not in ("xxh64", "blake2b")}
+    kept = {name: value for name, value in said.items() if name not in ("xxh64", "blake2b", "tarball")}
     (place / "images/debian-12.json").write_text(json.dumps({**kept, **sums}))
     return place
 
@@ -97,13 +99,16 @@ class Walk:
     def by_kexec(self) -> bool:
         return bool(self.web.get(f"/api/v2/machines/{self.name}").json["by_kexec"])
 
-    def install(self, *, kexec: bool = True, waits: float = 0) -> None:
-        """Until its role is ACTIVE. ``waits``: so many seconds pass once it has gone on, and does not come."""
+    def install(self, *, layout: str = "flat", waits: float = 0, stands: str = "login:") -> None:
+        """Until its role is ACTIVE. ``waits``: so many seconds pass once it has gone on, and does not come;
+        ``stands``: what its console says then.
+        """
         self.bed.bind(ROLE, self.name)
-        self.bed.set("provisioner-kexec", kexec, node=self.name, role=ROLE)
+        self.bed.set("provisioner-kexec", True, node=self.name, role=ROLE)
+        self.bed.set("provisioner-layout", layout, node=self.name, role=ROLE)
         self.bed.commit()
         if waits:
-            awaited(lambda: not self._is_active() and "login:" in self.vm.console(), self.told)
+            awaited(lambda: not self._is_active() and stands in self.vm.console(), self.told)
             self.bed.clock.advance(waits)  # type: ignore[attr-defined]
         awaited(self._is_active, self.told)
 
@@ -114,6 +119,14 @@ class Walk:
         state = self.bed.state(ROLE, self.name)
         assert state != "ERROR", self.told()
         return state == "ACTIVE"
+
+    @property
+    def root_on(self) -> str:
+        """What its root lies on, as it says over SSH."""
+        with self.bed.serving():
+            node = cluster().node(self.name)
+            found = Remote.of_cluster().ask(node, node.addresses[0], "findmnt -no SOURCE /", timeout=60)
+        return found.out.strip()
 
     def look(self) -> bool:
         """Whether it is still not proven."""
@@ -126,16 +139,19 @@ class Walk:
         return "\n".join([self.bed.why(ROLE, self.name), *self.timeline, self.vm.console()[-2000:]])
 
 
-def walk(files: Path, home: Path, firmware: str, then: Callable[[Walk], None]) -> None:
-    """A machine is switched on and managed; then what is done with it."""
+def walk(
+    files: Path, home: Path, firmware: str, then: Callable[[Walk], None], *, disks: tuple[int, ...] = (2,),
+    words: tuple[str, ...] = (),
+) -> None:  # fmt: skip
+    """A machine is switched on and managed; then what is done with it. ``words`` are for the image's kernel."""
     with Lab.create(f"kexec-{firmware}", nodes=0, state_dir=home, owner=os.getpid()) as lab, NetBoot(lab) as dhcp:
         dhcp.files["/boot.ipxe"] = f"#!ipxe\nchain http://{gateway_of(lab)}:{PORT}/boot.ipxe\n"
-        [Plug.vm] = lab.add_vms(1, firmware=firmware, disks=(2,), memory=768)
+        [Plug.vm] = lab.add_vms(1, firmware=firmware, disks=disks, memory=768)
         vm = Plug.vm
 
         def inside() -> None:
             with (
-                bed_in(lab, files, hammers={"plug": Plug}) as bed,
+                bed_in(lab, files, hammers={"plug": Plug}, words=words) as bed,
                 bed.service("provisioner-boot"),
             ):
                 listening(PORT)
@@ -174,6 +190,24 @@ def test_a_machine_goes_on_by_kexec_and_its_next_boot_is_its_firmwares(
     walk(files, tmp_path, firmware, then)
 
 
+@pytest.mark.parametrize(
+    "layout, disks, root", [("lvm", (2,), "/dev/mapper/system-root"), ("raid1", (2, 2), "/dev/md127")]
+)
+def test_it_goes_on_by_kexec_in_a_system_on_lvm_and_on_raid(
+    files: Path, tmp_path: Path, layout: str, disks: tuple[int, ...], root: str
+) -> None:
+    def then(one: Walk) -> None:
+        one.install(layout=layout)
+        assert (one.vm.state()["starts"], one.root_on) == (1, root), one.told()
+        assert "install: kexec begun" in one.timeline
+        assert one.look(), "that is still the boot by kexec"
+        one.vm.power("reset")
+        awaited(lambda: not one.look(), one.told)
+        assert one.root_on == root
+
+    walk(files, tmp_path, "bios", then, disks=disks)
+
+
 def test_a_machine_whose_kernel_cannot_be_loaded_is_restarted_by_its_installer(files: Path, tmp_path: Path) -> None:
     """GRUB finds it by a variable, which is more than the installer understands."""
     shown = debugfs(files / "images/debian-12.raw", "cat /boot/grub/grub.cfg\n")
@@ -206,3 +240,29 @@ def test_a_machine_that_never_comes_is_reset_and_comes_by_its_firmware(files: Pa
         assert not one.by_kexec
 
     walk(other, tmp_path, "bios", then)
+
+
+CRASHES = """for word in $(cat /proc/cmdline); do
+    [ "$word" != crowbar.kexec ] || echo c >/proc/sysrq-trigger
+done
+"""
+
+
+def test_a_machine_whose_kernel_crashes_is_reset_on_uefi_too(files: Path, tmp_path: Path) -> None:
+    """Its initial RAM disk sees to that, and to nothing where the firmware has started it."""
+    (tmp_path / "more/conf/conf.d").mkdir(parents=True)
+    (tmp_path / "more/conf/conf.d/crash").write_text(CRASHES)
+    name = re.findall("initrd.img-[^ ]+", debugfs(files / "images/debian-12.raw", "ls -p /boot\n").replace("/", " "))[0]
+    initrd = tmp_path / "initrd"
+    debugfs(files / "images/debian-12.raw", f"dump /boot/{name} {initrd}\n")
+    padding = bytes(-initrd.stat().st_size % 4)
+    initrd.write_bytes(initrd.read_bytes() + padding + pack(tmp_path / "more", devices=False))
+    other = changed(files, tmp_path / "other", f"rm /boot/{name}\nwrite {initrd} /boot/{name}\n")
+
+    def then(one: Walk) -> None:
+        one.install(waits=1300, stands="Kernel panic")
+        assert "install: reset it did not come up within 20 min by kexec" in one.timeline
+        assert one.timeline[-1].endswith(", started by its firmware")
+        assert (one.by_kexec, one.vm.state()["starts"]) == (False, 2)
+
+    walk(other, tmp_path, "uefi", then)

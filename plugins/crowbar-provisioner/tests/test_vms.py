@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,13 @@ def awaited(question: Callable[[], Any], what: Callable[[], str]) -> Any:
     return answer
 
 
-def bed_in(lab: Lab, files: Path, *, hammers: Mapping[str, type[Hammer]] | None = None) -> Testbed:
+def bed_in(
+    lab: Lab, files: Path, *, hammers: Mapping[str, type[Hammer]] | None = None, words: Sequence[str] = ()
+) -> Testbed:
     keys = {"key_file": str(lab.private_key), "connect_timeout": 10.0, "ping_timeout": 5.0}
     provisioner = {
         "listen": [f"0.0.0.0:{PORT}", f"[::]:{PORT}"], "files": str(files), "domain": "lab.test",
-        "kernel_arguments": ["console=ttyS0", "quiet"],
+        "kernel_arguments": ["console=ttyS0", "quiet", *words],
     }  # fmt: skip
     return Testbed(
         crowbar_jig_script, crowbar_provisioner, jigs={"script": ScriptJig(keys)},

@@ -1,4 +1,5 @@
 # Loads the system that stands on the disk, to go on in it without the firmware. To be read by a script that has $notes.
+lockdown=${lockdown:-/sys/kernel/security/lockdown}
 
 load_system() { # load_system ROOT: what its boot loader would start first. Where that cannot be, 1, and $why says why
     menu= kernel= words= initrds= why=
@@ -31,6 +32,14 @@ load_system() { # load_system ROOT: what its boot loader would start first. Wher
     kexec "$@" 2>"$notes/kexec.log"
     code=$?
     rm -f "$notes/initrd"
-    [ $code = 0 ] || why="its kernel was refused: $(tail -n 1 "$notes/kexec.log" | tr -cd ' -~')"
+    [ $code = 0 ] && return 0
+    why="its kernel was refused: $(tail -n 1 "$notes/kexec.log" | tr -cd ' -~')"
+    ! is_locked_down || why="$why (under Secure Boot, and lockdown, a kernel goes on in none but one whose signature it trusts)"
     return $code
+}
+
+is_locked_down() {
+    [ -e "$lockdown" ] || mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
+    [ -r "$lockdown" ] && read -r mode <"$lockdown" || return 1
+    case $mode in *'[none]'*) return 1 ;; esac
 }
