@@ -15,6 +15,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -100,7 +101,11 @@ class Root(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in sorted(COMMANDS.items())])
         if brought:
             with formatter.section("Commands of barclamps"):
-                formatter.write_dl([(name, _of(command)) for name, command in sorted(brought.items())])
+                for package, its in groupby(sorted(brought.values(), key=_place), key=lambda one: one.package):
+                    commands = list(its)
+                    formatter.write_text(f"{package}: {commands[0].summary}".removesuffix(": "))
+                    with formatter.indentation():
+                        formatter.write_text(", ".join(one.name for one in commands))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The names by themselves: no command is imported to be offered."""
@@ -188,6 +193,10 @@ def _noise_on_stderr() -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(kept, 1)
         os.close(kept)
+
+
+def _place(command: Command) -> tuple[str, str]:
+    return command.package, command.name
 
 
 def _of(command: Command) -> str:
