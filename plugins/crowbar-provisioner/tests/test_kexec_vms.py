@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -266,3 +267,34 @@ def test_a_machine_whose_kernel_crashes_is_reset_on_uefi_too(files: Path, tmp_pa
         assert (one.by_kexec, one.vm.state()["starts"]) == (False, 2)
 
     walk(other, tmp_path, "uefi", then)
+
+
+LOCKED = ("lockdown=integrity",)
+"""As Secure Boot has it."""
+
+
+def test_under_lockdown_a_kernel_without_a_signature_has_the_machine_restarted(files: Path, tmp_path: Path) -> None:
+    place = files / "images/debian-12.raw"
+    name = re.findall("vmlinuz-[^ ]+", debugfs(place, "cat /boot/grub/grub.cfg\n"))[0]
+    kernel = tmp_path / "kernel"
+    debugfs(place, f"dump /boot/{name} {kernel}\n")
+    kernel.write_bytes(unsigned(kernel.read_bytes()))
+    other = changed(files, tmp_path / "other", f"rm /boot/{name}\nwrite {kernel} /boot/{name}\n")
+
+    def then(one: Walk) -> None:
+        one.install()
+        [why] = [line for line in one.timeline if line.startswith("install: kexec failed its kernel was refused: ")]
+        assert "Secure Boot" in why
+        assert one.timeline[-1].endswith(", started by its firmware")
+        assert (one.by_kexec, one.vm.state()["starts"]) == (False, 1), "nobody but its installer has restarted it"
+
+    walk(other, tmp_path, "bios", then, words=LOCKED)
+
+
+def unsigned(kernel: bytes) -> bytes:
+    """Without the signatures that stand at its end."""
+    [header] = struct.unpack_from("<I", kernel, 0x3C)
+    table = header + 24 + 112 + 4 * 8
+    begins, length = struct.unpack_from("<II", kernel, table)
+    assert 0 < begins < begins + length <= len(kernel), "it has none"
+    return kernel[:table] + bytes(8) + kernel[table + 8 : begins]
