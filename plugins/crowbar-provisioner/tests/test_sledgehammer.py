@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,17 @@ def test_cards_are_told_with_their_slot_and_speed_and_a_bmc_with_its_address(tmp
 
 
 @pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> build.Image:
-    return build.build(tmp_path_factory.mktemp("image"), kernel="cloud", cache=Path(".cache/packages").absolute())
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], build.Image]:
+    @cache
+    def of_kernel(kernel: str) -> build.Image:
+        return build.build(tmp_path_factory.mktemp(kernel), kernel=kernel, cache=Path(".cache/packages").absolute())
+
+    return of_kernel
+
+
+@pytest.fixture
+def image(built: Callable[[str], build.Image]) -> build.Image:
+    return built("cloud")
 
 
 @pytest.mark.vms
@@ -148,14 +158,21 @@ def test_the_same_packages_make_the_same_image(image: build.Image, tmp_path: Pat
     subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=tmp_path, check=True, timeout=60)
 
 
+BY_HAND = """
+echo "$(lshw -quiet -class network | grep -c 'logical name: eth\\|logical name: en') cards"
+lldpd && until lldpcli show chassis >/dev/null 2>&1; do sleep 0.2; done
+lldpcli show chassis | sed -n 's/ *SysName: *//p'
+"""
+"""What one asks a machine of, whose image has the programs for it."""
 TOKEN = "Zm9yLXRoaXMtYm9vdC1vZi10aGlzLW1hY2hpbmUtb25s"
 
 
 @pytest.mark.vms
-@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+@pytest.mark.parametrize("kernel, firmware", [("cloud", "bios"), ("cloud", "uefi"), ("full", "bios")])
 def test_a_machine_registers_lets_in_whom_it_is_told_and_says_when_it_goes(
-    image: build.Image, tmp_path: Path, firmware: str
+    built: Callable[[str], build.Image], tmp_path: Path, kernel: str, firmware: str
 ) -> None:
+    image = built(kernel)
     with Lab.create("hammer", nodes=0, state_dir=tmp_path, owner=os.getpid()) as lab, NetBoot(lab) as boot:
         [vm] = lab.add_vms(1, firmware=firmware, nics=2, disks=(1, 2))
         key = (lab.directory / "id_ed25519.pub").read_text().strip()
@@ -178,9 +195,12 @@ def test_a_machine_registers_lets_in_whom_it_is_told_and_says_when_it_goes(
         address = told["inventory"]["addresses"][0].partition("/")[0]
         (tmp_path / "known").write_text(f"{address} {told['host_keys'][0]}\n")
         ssh = ["ssh", "-F", "none", "-i", str(lab.private_key), "-o", f"UserKnownHostsFile={tmp_path / 'known'}"]
-        ssh += ["-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", f"root@{address}", "hostname; id -u"]
-        done = lab.exec(ssh, capture_output=True, text=True, timeout=120)
+        ssh += ["-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", f"root@{address}"]
+        done = lab.exec([*ssh, "hostname; id -u"], capture_output=True, text=True, timeout=120)
         assert (done.stdout, done.stderr) == ("d52\n0\n", "")
+        if kernel == "full":
+            done = lab.exec([*ssh, BY_HAND], capture_output=True, text=True, timeout=120)
+            assert done.stdout == "2 cards\nd52\n", done.stderr
 
         power = ["ipmitool", "-I", "lanplus", "-C", "3", "-H", vm.plan.bmc_ipv4, "-U", "admin", "-P", "crowbar"]
         lab.exec([*power, "power", "soft"], check=True, capture_output=True, timeout=60)

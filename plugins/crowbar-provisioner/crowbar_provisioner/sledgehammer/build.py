@@ -42,7 +42,16 @@ PACKAGES = (
 )
 MORE = {
     "cloud": (),
-    "full": ("ipmitool", "firmware-linux-free", "hdparm", "nvme-cli", "smartmontools", "stress-ng"),
+    "full": (
+        "ipmitool",
+        "firmware-linux-free",
+        "hdparm",
+        "lldpd",
+        "lshw",
+        "nvme-cli",
+        "smartmontools",
+        "stress-ng",
+    ),
 }
 PROGRAMS = (
     "bin/dd",
@@ -66,7 +75,16 @@ PROGRAMS = (
     "usr/sbin/dropbear",
     "usr/sbin/memtester",
 )
-OF_SOME = ("sbin/hdparm", "usr/bin/ipmitool", "usr/bin/stress-ng", "usr/sbin/nvme", "usr/sbin/smartctl")
+OF_SOME = (
+    "sbin/hdparm",
+    "usr/bin/ipmitool",
+    "usr/bin/lshw",
+    "usr/bin/stress-ng",
+    "usr/sbin/lldpcli",
+    "usr/sbin/lldpd",
+    "usr/sbin/nvme",
+    "usr/sbin/smartctl",
+)
 """Programs that the packages of some kernels bring."""
 TOOLS = ("sbin/dmsetup", "sbin/lvm", "sbin/mdadm")
 """Programs that are wanted for some layouts of disks alone: they come then, in an archive of their own."""
@@ -88,10 +106,11 @@ WHOLE = (
 )
 """Of the kernel "full": all drivers of these kinds."""
 ETC = {
-    "etc/passwd": "root:*:0:0:root:/root:/bin/sh\n",
+    # What lldpd hears from the wire it reads as a user of its own.
+    "etc/passwd": "root:*:0:0:root:/root:/bin/sh\n_lldpd:*:100:100::/run/lldpd:/bin/false\n",
     "etc/shadow": "root:*:19000:0:99999:7:::\n",
     # Without a user of its own dhcpcd runs without its helpers, one of which does not survive in a RAM disk.
-    "etc/group": "root:x:0:\n",
+    "etc/group": "root:x:0:\n_lldpd:x:100:\n",
     "etc/shells": "/bin/sh\n",
     "etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
     "etc/nsswitch.conf": "passwd: files\nhosts: files dns\n",
