@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -101,7 +102,8 @@ class Root(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in sorted(COMMANDS.items())])
         if brought:
             with formatter.section("Commands of barclamps"):
-                for package, its in groupby(sorted(brought.values(), key=_place), key=lambda one: one.package):
+                in_order = sorted(brought.values(), key=attrgetter("package", "name"))
+                for package, its in groupby(in_order, key=attrgetter("package")):
                     commands = list(its)
                     formatter.write_text(f"{package}: {commands[0].summary}".removesuffix(": "))
                     with formatter.indentation():
@@ -193,10 +195,6 @@ def _noise_on_stderr() -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(kept, 1)
         os.close(kept)
-
-
-def _place(command: Command) -> tuple[str, str]:
-    return command.package, command.name
 
 
 def _of(command: Command) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.services import find_program, free_port, python_path, wait_until
 
@@ -185,3 +185,13 @@ def log_in(page: Page, server: Server) -> None:
     page.get_by_label("Password").fill(server.password)
     page.get_by_role("button", name="Log in").click()
     page.get_by_role("heading", name="Dashboard").wait_for()
+
+
+def opens_and_fits(page: Page, path: str, width: int) -> None:
+    """The page opens, and nothing of it lies beyond the right edge of a window that is ``width`` wide."""
+    page.set_viewport_size({"width": width, "height": 800})
+    answer = page.goto(path)
+    assert answer is not None
+    assert answer.status == 200, path
+    expect(page.locator("h1")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} at {width} is too wide"

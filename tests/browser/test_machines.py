@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, opens_and_fits
 from tests.services import wait_until
 
 pytestmark = pytest.mark.browser
@@ -52,13 +52,8 @@ class Machine:
 
 def test_each_page_opens_and_fits_a_narrow_screen(page: Page) -> None:
     for width in (400, 1280):
-        page.set_viewport_size({"width": width, "height": 800})
         for path in PAGES:
-            answer = page.goto(path)
-            assert answer is not None
-            assert answer.status == 200, path
-            expect(page.locator("h1")).to_be_visible()
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} at {width} is too wide"
+            opens_and_fits(page, path, width)
 
 
 def test_a_machine_is_accepted_by_a_click_and_its_page_follows_what_it_says(page: Page, server: Server) -> None:

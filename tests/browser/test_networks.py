@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import NODES, Server
+from tests.browser.conftest import NODES, Server, opens_and_fits
 
 pytestmark = pytest.mark.browser
 
@@ -57,13 +57,8 @@ def test_every_page_of_networks_opens_fits_and_names_what_it_asks_for(
 ) -> None:
     page.emulate_media(color_scheme=colours)
     for width in (400, 1280):
-        page.set_viewport_size({"width": width, "height": 800})
         for path in paths:
-            answer = page.goto(path)
-            assert answer is not None
-            assert answer.status == 200, path
-            expect(page.locator("h1")).to_be_visible()
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} at {width} is too wide"
+            opens_and_fits(page, path, width)
             assert page.evaluate(NAMELESS) == [], path
             ids = page.evaluate("[...document.querySelectorAll('[id]')].map((one) => one.id)")
             assert len(ids) == len(set(ids)), (

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import NODES, Server, log_in
+from tests.browser.conftest import NODES, Server, log_in, opens_and_fits
 
 pytestmark = pytest.mark.browser
 
@@ -68,13 +68,8 @@ def test_log_in_never_leads_to_another_site(server: Server, open_page: Callable[
 
 def test_every_page_opens_and_fits_a_narrow_screen(page: Page) -> None:
     for width in (400, 1280):
-        page.set_viewport_size({"width": width, "height": 800})
         for path in EVERY_PAGE:
-            answer = page.goto(path)
-            assert answer is not None
-            assert answer.status == 200, path
-            expect(page.locator("h1")).to_be_visible()
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} at {width} is too wide"
+            opens_and_fits(page, path, width)
 
 
 def test_every_page_is_useful_without_javascript(server: Server, open_page: Callable[..., Page]) -> None:

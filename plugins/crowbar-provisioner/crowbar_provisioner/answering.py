@@ -68,7 +68,7 @@ def files(session: Any) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for one in session.execute(select(servers).order_by(servers.c.id)).all():
         for family, host in hosts(one.addresses).items():
-            script = f"boot{family}.ipxe"
+            script = _script_of(family)
             found.setdefault(f"dhcp{family}", of_host(host, one.port, script=script if script in one.scripts else ""))
     return found
 
@@ -102,16 +102,24 @@ def _scripts(server: NodeRoleView) -> dict[str, Json]:
     if own.get("first-script") == "http":
         return {}
     return {
-        f"boot{family}.ipxe": scripts.before_loader(f"http://{host}:{own.get('port', 8091)}")
+        _script_of(family): scripts.before_loader(f"http://{host}:{_port(own)}")
         for family, host in hosts(server.node.addresses).items()
     }
+
+
+def _script_of(family: str) -> str:
+    return f"boot{family}.ipxe"
+
+
+def _port(own: Mapping[str, Any]) -> int:
+    return int(own.get("port", 8091))
 
 
 @hookimpl(roles=(SERVER,))
 def on_active(node_role: NodeRoleView) -> Iterable[Intent]:
     """From now on DHCP names it."""
     own = node_role.data.get("provisioner", {})
-    port = int(own.get("port", 8091))
+    port = _port(own)
     addresses = [one for one in node_role.node.addresses if not one.startswith("fe80:")]
     # Those that its run has put there, if they name these addresses.
     given = [name for name, text in _scripts(node_role).items() if own.get("scripts", {}).get(name) == text]

@@ -99,6 +99,15 @@ class Installation:
             self.says(step)
         return work
 
+    def comes_and_is_written(self) -> None:
+        """From its power-on to the end of its installer."""
+        self.machine.power_on()
+        self.machine.registered()
+        self.settle()
+        self.write()
+        self.says("installed", host_keys=[host_key()])
+        self.settle()
+
 
 @pytest.fixture
 def installation(site: Site, machine: Machine) -> Installation:
@@ -167,12 +176,7 @@ def test_a_machine_that_a_bmc_has_boot_from_its_disk_has_booted_that_last(
         return str(site.machines(name=one.name)[0]["booted"])
 
     one.begin()
-    machine.power_on()
-    machine.registered()
-    one.settle()
-    one.write()
-    one.says("installed", host_keys=[host_key()])
-    one.settle()
+    one.comes_and_is_written()
     assert booted() == "debian-12-install"
     site.bed.change_node(one.name, alive=True)
     one.settle()
@@ -317,12 +321,7 @@ def test_a_machine_that_runs_the_discovery_image_is_installed_from_there_and_not
     one.settle()
     assert (one.step, Bmc.told) == ("booting", [(one.name, "reset")]), "once it failed there, it is begun from power-on"
     assert machine.work()["work"] is None
-    machine.power_on()
-    machine.registered()
-    one.settle()
-    one.write()
-    one.says("installed", host_keys=[host_key()])
-    one.settle()
+    one.comes_and_is_written()
     assert one.step == "restarting"
 
 
@@ -367,12 +366,7 @@ def test_a_machine_that_stays_away_fails_its_run_with_the_step_and_a_retry_insta
     one, machine = installation, installation.machine
 
     def install() -> None:
-        machine.power_on()
-        machine.registered()
-        one.settle()
-        one.write()
-        one.says("installed", host_keys=[host_key()])
-        one.settle()
+        one.comes_and_is_written()
 
     one.begin()
     if step == "installing":

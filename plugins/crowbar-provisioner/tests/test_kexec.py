@@ -209,12 +209,7 @@ def test_who_does_not_come_and_cannot_be_reset_fails_with_the_step_and_a_retry_i
     assert site.web.put(f"/api/v2/node_roles/{site.bed.node_role(ROLE, one.name).id}/retry").status_code == 200
     one.settle()
     assert one.step == "booting", "from power-on"
-    one.machine.power_on()
-    one.machine.registered()
-    one.settle()
-    one.write()
-    one.says("installed", host_keys=[host_key()])
-    one.settle()
+    one.comes_and_is_written()
     jumped(site, one)
 
 

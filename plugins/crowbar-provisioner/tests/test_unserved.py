@@ -18,7 +18,7 @@ from crowbar_core import ServedBootEnv
 from crowbar_core.testing import FakeJig, Testbed, free_port
 
 from .conftest import Bmc, Site
-from .light import host_key, listening
+from .light import listening
 from .test_installing import IMAGE, ROLE, Installation, describe
 
 HOUR = 3600.0
@@ -66,12 +66,7 @@ def wait(one: Installation, hours: float) -> None:
 
 def write(one: Installation) -> None:
     serve(one, "debian-12-install")
-    one.machine.power_on()
-    one.machine.registered()
-    one.settle()
-    one.write()
-    one.says("installed", host_keys=[host_key()])
-    one.settle()
+    one.comes_and_is_written()
 
 
 def test_nothing_is_reset_before_its_installer_is_served(one: Installation) -> None:
