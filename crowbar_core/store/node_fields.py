@@ -13,9 +13,10 @@ from sqlalchemy.orm import Session
 from crowbar_core.domain.names import keyed
 from crowbar_core.store.bulk import insert_rows, portions
 from crowbar_core.store.db import Store, ids_named
-from crowbar_core.store.models import Deployment, Node, table
+from crowbar_core.store.flags import flag
+from crowbar_core.store.models import Deployment, Node, NodeRole, table
 
-nodes, deployments = table(Node), table(Deployment)
+nodes, deployments, node_roles = table(Node), table(Deployment), table(NodeRole)
 
 
 def rows_of(session: Session, store: Store, ids: Collection[int]) -> dict[int, Any]:
@@ -90,12 +91,26 @@ def row_of(session: Session, node_id: int) -> Any:
     return session.execute(select(nodes).where(nodes.c.id == node_id)).one_or_none()
 
 
-def to_probe(session: Session, *, new_only: bool) -> list[int]:
-    """The nodes that are worked on (``new_only``: up to a thousand that were never probed)."""
-    wanted = select(nodes.c.id).where(~nodes.c.system, nodes.c.available)
-    if new_only:
-        wanted = wanted.where(nodes.c.probed_at.is_(None)).limit(1000)
-    return list(session.scalars(wanted))
+def to_probe(session: Session) -> list[int]:
+    """The nodes that are worked on."""
+    return list(session.scalars(_WORKED_ON))
+
+
+def never_probed(session: Session) -> list[int]:
+    """Up to a thousand nodes that are worked on and were never probed."""
+    return list(session.scalars(_WORKED_ON.where(nodes.c.probed_at.is_(None)).limit(1000)))
+
+
+def taken_away(session: Session) -> list[int]:
+    """Up to a thousand nodes that are not alive because a run of theirs took them away, the longest not probed first:
+    they come back any moment, and the run waits for it.
+    """
+    away = select(node_roles.c.node_id).where(flag(node_roles.c.away))
+    wanted = _WORKED_ON.where(~nodes.c.alive, nodes.c.id.in_(away)).order_by(nodes.c.probed_at, nodes.c.id)
+    return list(session.scalars(wanted.limit(1000)))
+
+
+_WORKED_ON = select(nodes.c.id).where(~nodes.c.system, nodes.c.available)
 
 
 def name_of(session: Session, node_id: int) -> str | None:

@@ -10,6 +10,7 @@ from sqlalchemy import event, select
 from crowbar_core.barclamp import Role
 from crowbar_core.domain.states import ACTIVE
 from crowbar_core.services.annealing.sweeping import sweep
+from crowbar_core.store import node_fields
 from tests.integration.cluster import Cluster, node_role_rows
 
 ROLES = (Role(name="base"), Role(name="site", requires=("base",)), Role(name="peer"))
@@ -50,6 +51,8 @@ def test_no_statement_of_turns_and_sweeps_reads_all_noderoles_or_runs(tmp_path: 
     c.change_node("n0", alive=True)
     c.anneal(limit=50)
     sweep(c.parts)
+    with c.parts.store.read() as session:
+        node_fields.taken_away(session)
     event.remove(c.parts.store.engine, "before_cursor_execute", note)
     assert {row.state for row in c.rows(select(node_role_rows.c.state))} == {int(ACTIVE)}
     assert len(asked) > 20

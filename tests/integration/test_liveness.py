@@ -9,8 +9,11 @@ from sqlalchemy import select
 from crowbar_core.barclamp import NodeView, Probe, Role
 from crowbar_core.services.cluster import liveness
 from crowbar_core.services.data.views import node_views
+from crowbar_core.services.engine.engine import Engine
+from crowbar_core.store import node_fields
 from tests.integration.cluster import Cluster, node_rows
 from tests.integration.conftest import NewCluster
+from tests.services import wait_until
 
 DEAD, ALIVE = Probe(alive=False, reason="no answer to ping"), Probe(alive=True)
 
@@ -29,7 +32,9 @@ class Answers:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
-def cluster(new_cluster: NewCluster, answers: Answers, **settings: int) -> Cluster:
+def cluster(
+    new_cluster: NewCluster, answers: Answers, roles: tuple[Role, ...] = (Role(name="r"),), **settings: int | float
+) -> Cluster:
     def probe_node(node: NodeView) -> Probe:
         return answers(node)
 
@@ -37,7 +42,7 @@ def cluster(new_cluster: NewCluster, answers: Answers, **settings: int) -> Clust
         """Somebody listens, so that it is told."""
 
     return new_cluster(
-        Role(name="r"), hooks={"probe_node": probe_node, "on_node_change": on_node_change}, **settings
+        *roles, hooks={"probe_node": probe_node, "on_node_change": on_node_change}, **settings
     )  # fmt: skip
 
 
@@ -67,9 +72,57 @@ def test_a_node_that_was_never_probed_is_probed_first_and_once(new_cluster: NewC
     c.node("old")
     liveness.probe_all(c.parts)
     c.node("new")
-    assert liveness.probe_all(c.parts, new_only=True) == 1
-    assert liveness.probe_all(c.parts, new_only=True) == 0
+    assert liveness.probe_all(c.parts, node_fields.never_probed) == 1
+    assert liveness.probe_all(c.parts, node_fields.never_probed) == 0
     assert answers.asked == ["old", "new"]
+
+
+def restarting(new_cluster: NewCluster, answers: Answers, **settings: int | float) -> tuple[Cluster, int]:
+    """A run on ``a`` has taken it away and waits; ``b`` is dead, and nothing on it restarts it."""
+    c = cluster(new_cluster, answers, roles=(Role(name="install", reboots=True),), **settings)
+    c.node("a")
+    c.node("b", alive=False)
+    ref = c.bind("a", "install")
+    c.commit_all()
+    run = c.claim(ref)
+    c.change_node("a", alive=False)
+    return c, run
+
+
+def test_a_node_that_its_own_run_took_away_is_asked_until_it_is_back(new_cluster: NewCluster) -> None:
+    answers = Answers(DEAD, ALIVE)
+    c, run = restarting(new_cluster, answers)
+    assert [liveness.probe_all(c.parts, node_fields.taken_away) for _ in range(3)] == [1, 1, 0]
+    assert answers.asked == ["a", "a"]
+    assert alive(c, "a")
+    assert c.run(run).state == "running"
+
+
+def test_a_node_that_its_own_run_took_away_is_asked_no_more_when_that_has_ended_or_it_is_put_aside(
+    new_cluster: NewCluster,
+) -> None:
+    c, run = restarting(new_cluster, Answers(DEAD))
+    c.change_node("a", available=False)
+    assert liveness.probe_all(c.parts, node_fields.taken_away) == 0
+    c.change_node("a", available=True)
+    assert liveness.probe_all(c.parts, node_fields.taken_away) == 1
+    c.end(c.run(run).node_role_id, "failed")
+    assert liveness.probe_all(c.parts, node_fields.taken_away) == 0
+
+
+def test_who_restarts_is_back_long_before_the_next_periodic_probe(new_cluster: NewCluster) -> None:
+    answers = Answers(DEAD, DEAD, DEAD, ALIVE)
+    c, _ = restarting(new_cluster, answers, sweep_seconds=0.05, probe_seconds=86_400)
+    liveness.probe(c.parts, c.nodes["b"])
+    with c.parts.store.write() as session:
+        node_fields.note_probed(session, c.clock(), c.nodes["b"])
+    engine = Engine(c.parts)
+    engine.start(executor=False)
+    try:
+        wait_until(lambda: alive(c, "a"), seconds=120, what="the node is back")
+    finally:
+        engine.stop()
+    assert set(answers.asked[1:]) == {"a"}
 
 
 def test_a_system_node_is_asked_nothing(new_cluster: NewCluster) -> None:

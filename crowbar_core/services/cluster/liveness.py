@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import NodeView, Probe
 from crowbar_core.errors import CrowbarError
@@ -105,15 +107,15 @@ def _another_has(turn: Turn, view: NodeView, keys: Sequence[str]) -> bool:
 # ---------------------------------------------------------------- the periodic probe
 
 
-def probe_all(parts: Parts, *, new_only: bool = False) -> int:
-    """Probe every node that is available (``new_only``: that was never probed). Returns how many.
+def probe_all(parts: Parts, which: Callable[[Session], list[int]] = node_fields.to_probe) -> int:
+    """Probe every node that is available, or those that ``which`` names by their ids. Returns how many.
 
     Nothing happens when no barclamp can tell.
     """
     if not parts.registry.listens("probe_node"):
         return 0
     with parts.store.read() as session:
-        ids = node_fields.to_probe(session, new_only=new_only)
+        ids = which(session)
         if not ids:
             return 0
         views = list(node_views(parts.registry, session, parts.store, ids).values())

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -33,7 +34,7 @@ from crowbar_core.services.engine.seat import LiveCluster, named
 from crowbar_core.services.turns.parts import Parts, log
 from crowbar_core.services.watch.health import SWEEPER
 from crowbar_core.services.watch.workers import has_died
-from crowbar_core.store import events, leases
+from crowbar_core.store import events, leases, node_fields
 from crowbar_core.store import jobs as store_jobs
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.db import Listener
@@ -228,8 +229,12 @@ class Engine:
         if settings.probe_seconds > 0:
             probing = self._guarded(lambda: probe_all(self.parts), "probe")
             scheduler.add_job(probing, "interval", seconds=settings.probe_seconds)
-            first = self._guarded(lambda: probe_all(self.parts, new_only=True), "first probe")
-            scheduler.add_job(first, "interval", seconds=max(settings.sweep_seconds, 0.05))
+            for which, name in (
+                (node_fields.never_probed, "first probe"),
+                (node_fields.taken_away, "probe of who restarts"),
+            ):
+                soon = self._guarded(partial(probe_all, self.parts, which), name)
+                scheduler.add_job(soon, "interval", seconds=max(settings.sweep_seconds, 0.05))
         cleaning = self._guarded(lambda: housekeeping.clean(self.parts), "housekeeping")
         scheduler.add_job(cleaning, "interval", hours=1)
         for barclamp, job in self._register_jobs():
