@@ -292,20 +292,23 @@ class Runner:
             pending = [self._outcomes.get()]
             self._at_it = True
             # A transaction costs the same for one outcome as for ten. So while other runs are under way, theirs are
-            # waited for as long as the last one took; a run that is alone waits for nothing.
-            if len(self._jobs) > 1:
-                self._stopping.wait(min(took, GATHER_SECONDS))
-            while len(pending) < BATCH:
-                try:
-                    pending.append(self._outcomes.get_nowait())
-                except queue.Empty:
-                    break
+            # waited for twice as long as the last one took, or until there is no other any more.
+            self._gather(pending, until=time.monotonic() + min(2 * took, GATHER_SECONDS))
             done = [(job, outcome) for job, outcome in pending if job is not None and outcome is not None]
             if done:
                 begun = time.monotonic()
                 self._hand_in_and_take_on(done)
                 took = time.monotonic() - begun
             if any(job is None for job, _ in pending):
+                return
+
+    def _gather(self, pending: list[tuple[Job | None, Outcome | None]], *, until: float) -> None:
+        """Take what is there, and what comes until then, as long as there are runs whose outcome may come."""
+        while len(pending) < BATCH:
+            waiting = len(self._jobs) > len(pending) and not self._stopping.is_set()
+            try:
+                pending.append(self._outcomes.get(timeout=max(0.0, until - time.monotonic()) if waiting else 0.0))
+            except queue.Empty:
                 return
 
     def _hand_in_and_take_on(self, done: Sequence[tuple[Job, Outcome]]) -> None:

@@ -120,10 +120,60 @@ def test_a_run_that_does_not_end_well_ends_its_shell(site: Site, script: str) ->
 @pytest.mark.lab
 def test_nothing_waits_on_the_node_once_the_connection_is_closed(site: Site) -> None:
     standby = site.run(WHO).out[0].split()[0]
+    for _ in range(3):
+        site.run("true")
+    assert emptied(site)
     site.jig.close()
     eventually(lambda: not site.on_node(f"ls -d /proc/{standby} 2>/dev/null"))
     eventually(lambda: not site.on_node(f"ls -d /run/crowbar/shell-{standby}-* 2>/dev/null"))
     assert site.remains() == []
+    assert emptied(site) == []
+
+
+def emptied(site: Site) -> list[str]:
+    """The files of runs that are over, none of which holds anything."""
+    return site.on_node("find /run/crowbar -type f -empty").split()
+
+
+@pytest.mark.lab
+def test_what_a_run_was_given_is_gone_with_it_and_no_file_stays_for_long(site: Site) -> None:
+    most = 0
+    for number in range(20):
+        site.run({f"{number}.sh": "echo $CROWBAR_DIR", "last.sh": "true"})
+        assert site.on_node("find /run/crowbar -type f ! -empty") == ""
+        most = max(most, len(emptied(site)))
+    assert 0 < most <= 7 * 4, "of seven runs at most: claim, both scripts, and the two that all have"
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo secret >$CROWBAR_DIR/mine",
+        "echo secret >$CROWBAR_DIR/.mine",
+        "mkdir $CROWBAR_DIR/folder; echo secret >$CROWBAR_DIR/folder/mine",
+        "echo kept >/root/elsewhere; ln -sf /root/elsewhere $CROWBAR_LIB",
+        "ln -s /root/nowhere $CROWBAR_DIR/link",
+    ],
+)
+def test_what_a_script_puts_beside_its_own_is_removed_at_once(site: Site, script: str) -> None:
+    site.on_node("rm -f /root/elsewhere")
+    site.run(script)
+    assert site.on_node("find /run/crowbar -mindepth 1 ! -name 'shell-*'") == ""
+    assert site.on_node("cat /root/elsewhere 2>/dev/null") in ("", "kept\n")
+    assert site.run("echo next").out == ["next"]
+    site.on_node("rm -f /root/elsewhere")
+
+
+@pytest.mark.lab
+def test_a_service_that_still_reads_its_script_reads_it_to_its_end(site: Site) -> None:
+    site.on_node("rm -f /root/served")
+    filler = "\n".join(f": {'x' * 70}" for _ in range(1000))
+    site.run(
+        f'[ "${{1-}}" = serve ] || {{ setsid sh "$0" serve </dev/null >/dev/null 2>&1 & sleep 0.3; exit 0; }}\n'
+        f"sleep 1\n{filler}\necho served >/root/served"
+    )
+    eventually(lambda: site.on_node("cat /root/served 2>/dev/null") == "served\n")
 
 
 @pytest.mark.lab

@@ -86,8 +86,8 @@ crowbar_stand() {
     crowbar_look "$$"
     own=$started
     [ "$session" = "$$" ] || exit 98
-    dir=$crowbar_state/shell-$$-$own
-    trap '[ ! -e "$dir" ] || rm -rf "$dir"' EXIT
+    dir=$crowbar_state/shell-$$-$own spent= put=
+    trap '[ ! -e "$dir" ] && [ -z "$spent" ] || rm -rf "$dir" $spent' EXIT
     cd /
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin${PATH:+:$PATH}
     export PATH
@@ -102,12 +102,16 @@ crowbar_note_processes() {
 }
 
 # Whether the session has no other living process than its leader. Where the run was a long one, a process may have the
-# number of one that was there before it: then all of them are looked at.
+# number of one that was there before it: then all of them are looked at. Sets same when the whole node has no other.
 crowbar_is_alone() {
+    same=
     crowbar_now
     [ "$((now - since))" -lt 5 ] || before=
     set -- /proc/[0-9]*
-    [ "$*" != "$before" ] || return 0
+    if [ "$*" = "$before" ]; then
+        same=yes
+        return 0
+    fi
     for entry in "$@"; do
         case " $before /proc/$$ " in *" $entry "*) continue ;; esac
         crowbar_look "${entry#/proc/}" || continue
