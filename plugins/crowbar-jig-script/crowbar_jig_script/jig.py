@@ -339,7 +339,8 @@ class _Run:
                     f" so role {role} was not started beside it",
                     delay=delay,
                 )
-        raise TemporaryError(f"node {node} has no room in /run/crowbar for the scripts of role {role}", delay=delay)
+        where = f"node {node} has no room in /run/crowbar or /var/lib/crowbar-node"
+        raise TemporaryError(f"{where} for what role {role} needs there; make some, and it goes on", delay=delay)
 
     def _done(self, report: bytes) -> Done:
         return Done(wall=read_report(report, longest=self.settings.max_report), before=self.before)

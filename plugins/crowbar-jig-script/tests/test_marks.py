@@ -189,6 +189,65 @@ def test_a_node_without_an_address_cannot_be_looked_at(site: Site) -> None:
         site.jig.look(site.task(None, None, address=None, once="x"))
 
 
+# ---------------------------------------------------------------- a full disk
+
+
+class full:  # noqa: N801 - reads like the function that it is
+    """No file can be made any more where marks are kept; what is there stays."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def __enter__(self) -> None:
+        self.site.on_node(
+            f"cp -a {KEPT} /root/kept && mount -t tmpfs -o nr_inodes=40,size=256k none {KEPT} && "
+            f"cp -a /root/kept/newest-none {KEPT}/; rm -r /root/kept; n=0; while touch {KEPT}/$n; do n=$((n + 1)); done"
+        )
+
+    def __exit__(self, *_: object) -> None:
+        self.site.on_node(f"umount {KEPT}")
+
+
+WAITS = WITNESS + "echo on\nwhile [ ! -e /root/go ]; do sleep 0.05; done"
+
+
+def test_where_the_disk_is_full_a_run_can_still_be_ended_and_its_end_is_told(site: Site, once: str) -> None:
+    site.run("true")
+    started = site.start("echo on; sleep 638", once=once, run_id=(number := next(RUNS)))
+    eventually(lambda: started.out)
+    with full(site):
+        with pytest.raises(TemporaryError, match="still at work"):
+            looked(site, once, number)
+        started.cancelled.set()
+        problem = started.error()
+        assert isinstance(problem, RunCancelled)
+        assert problem.detail.endswith("what it had started was ended.")
+        assert site.running("sleep 638") == []
+        assert looked(site, once, number) is None
+        with pytest.raises(NodeUnreachable, match="said nothing"):
+            looked(site, once, next(RUNS))
+
+
+def test_a_success_that_cannot_be_marked_counts_and_the_log_says_so(site: Site, once: str) -> None:
+    started = site.start(WAITS, once=once)
+    eventually(lambda: started.out)
+    with full(site):
+        site.on_node("touch /root/go")
+        assert started.result() == Done(wall={})
+    assert "the node keeps no mark of this success" in started.log.of("crowbar")[-1]
+
+
+def test_a_role_that_is_done_once_does_not_begin_where_nothing_can_be_kept_of_it(site: Site, once: str) -> None:
+    site.run("true")
+    with full(site):
+        problem = site.fail(WITNESS, once=once)
+    assert isinstance(problem, TemporaryError)
+    assert not isinstance(problem, Interrupted)
+    assert "has no room" in problem.detail
+    assert KEPT in problem.detail
+    assert ledger(site) == []
+
+
 # ---------------------------------------------------------------- the fence
 
 

@@ -166,6 +166,26 @@ def test_what_a_script_puts_beside_its_own_is_removed_at_once(site: Site, script
 
 
 @pytest.mark.lab
+def test_a_folder_that_a_script_has_put_elsewhere_takes_nothing_along_that_lies_there(site: Site) -> None:
+    site.on_node("mkdir -p /root/precious/more; echo kept | tee /root/precious/lib >/root/precious/more/file")
+    site.run("rm -rf $CROWBAR_DIR; ln -s /root/precious $CROWBAR_DIR")
+    assert site.run("echo $CROWBAR_DIR; ls -A $CROWBAR_DIR").out[1:] == ["10-only.sh", "call", "lib"]
+    assert site.on_node("cd /root/precious; cat lib more/file; ls -A; rm -r /root/precious").split() == [
+        "kept", "kept", "lib", "more",
+    ]  # fmt: skip
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("given", ["chown -R nobody $CROWBAR_DIR", "chown nobody $CROWBAR_LIB"])
+def test_a_run_has_no_file_that_an_earlier_one_gave_away(site: Site, given: str) -> None:
+    site.run(f"chmod -R a+rwX $CROWBAR_DIR; {given}")
+    assert stands_by(site), "by the same shell"
+    own = site.run("stat -c '%U %a %n' $CROWBAR_DIR/*; stat -c '%U' $CROWBAR_DIR").out
+    assert [line.rpartition("/")[2] for line in own] == ["10-only.sh", "call", "lib", "root"]
+    assert all(line.startswith("root 600") for line in own[:3])
+
+
+@pytest.mark.lab
 def test_a_service_that_still_reads_its_script_reads_it_to_its_end(site: Site) -> None:
     site.on_node("rm -f /root/served")
     filler = "\n".join(f": {'x' * 70}" for _ in range(1000))

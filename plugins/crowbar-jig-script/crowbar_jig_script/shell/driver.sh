@@ -1,7 +1,8 @@
 # Runs a role's scripts one after another. Its caller has called crowbar_stand, sets token, grace, clock, run, realm and
 # once, defines crowbar_unpack and crowbar_scripts, and reads the lines that begin with the token between two record
 # separators: in that form it is nowhere on the node, so that no script prints it by listing its files or its environment.
-# Whatever is forked or read here costs each run: a program a millisecond, a line of /proc half of one.
+# Whatever is forked or read here costs each run: a program a millisecond, a line of /proc half of one. A file is emptied by
+# `true`: where `:` cannot open it, the shell ends.
 
 crowbar_tell() {
     printf '\036%s\036 %s\n' "$token" "$*"
@@ -96,7 +97,7 @@ crowbar_once() {
         return 1
     fi
     rm -f "$mark.report" "$mark.reboot"
-    if ! { : >"$mark.report" && ln -s "$mark.report" "$dir/report"; } 2>/dev/null; then
+    if ! { true >"$mark.report" && ln -s "$mark.report" "$dir/report"; } 2>/dev/null; then
         rm -rf "$dir" "$claim"
         crowbar_leave full
     fi
@@ -110,7 +111,7 @@ crowbar_once() {
 crowbar_mark() {
     if [ "$code" -ne 0 ]; then
         rm -f "$mark.reboot" "$mark.report"
-    elif { : >"$mark"; } 2>/dev/null; then
+    elif { true >"$mark"; } 2>/dev/null; then
         crowbar_sync "$mark.report" "$mark" "$crowbar_kept"
         for entry in "$crowbar_kept/done-${once%-*}"-*; do
             case $entry in "$mark" | "$mark.report") ;; *) rm -f "$entry" ;; esac
@@ -157,32 +158,36 @@ crowbar_finish() {
     crowbar_told
 }
 
-# Empties all that is a run's, where nothing is there but what was put there and no process has come that may read it. To
-# remove it is a program of its own: done for eight runs at once, and with the shell. The empty folder is kept for the next.
+# Empties all that is a run's, where nothing is there but what was put there, root's, and no process has come that may read
+# it. To remove it is a program of its own: done for eight runs at once, and with the shell. The empty folder is kept for the
+# next, unless it is somebody else's by now, or a link to another place.
 crowbar_clear() {
     alone= whole=
     if crowbar_is_alone; then alone=yes; fi
-    [ -n "$same" ] || whole=yes
+    [ -n "$same" ] && crowbar_is_own "$dir" || whole=yes
     for entry in "$claim" "$dir"/* "$dir"/.[!.]* "$dir"/..?*; do
-        if [ -L "$entry" ]; then
-            whole=yes
-        elif [ -f "$entry" ]; then
-            case " $claim $put " in
-            *" $entry "* | *" ${entry##*/} "*) ;;
-            *) whole=yes ;;
-            esac
-        elif [ -e "$entry" ]; then
-            whole=yes
-        fi
         [ -z "$whole" ] || break
-        [ ! -e "$entry" ] || { : >"$entry"; } 2>/dev/null || whole=yes
+        [ -e "$entry" ] || [ -L "$entry" ] || continue
+        case " $claim $put " in
+        *" $entry "* | *" ${entry##*/} "*) [ -f "$entry" ] && crowbar_is_own "$entry" || whole=yes ;;
+        *) whole=yes ;;
+        esac
+        [ -n "$whole" ] || { true >"$entry"; } 2>/dev/null || whole=yes
     done
     spent="$spent $claim"
     set -- $spent
     [ -z "$whole" ] && [ "$#" -lt 8 ] || {
-        rm -rf $spent "${dir:?}"/* "$dir"/.[!.]* "$dir"/..?*
+        if crowbar_is_own "$dir"; then
+            rm -rf $spent "${dir:?}"/* "$dir"/.[!.]* "$dir"/..?*
+        else
+            rm -rf $spent "$dir"
+        fi
         spent= put=
     }
+}
+
+crowbar_is_own() {
+    [ ! -L "$1" ] && [ -O "$1" ]
 }
 
 crowbar_told() {

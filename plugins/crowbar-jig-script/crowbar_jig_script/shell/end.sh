@@ -7,7 +7,7 @@ crowbar_stop() {
     crowbar_room
     claim=$crowbar_state/run-$run-$realm mark=$crowbar_kept/done-$once ended=0
     # Said before it is looked for: it either sees this, or is seen.
-    { : >"$crowbar_kept/over-$run-$realm"; } 2>/dev/null
+    { true >"$crowbar_kept/over-$run-$realm"; } 2>/dev/null && said=yes || said=
     if crowbar_holder "$claim"; then
         if ! crowbar_end_holder; then
             printf '\036%s\036 stuck %s\n' "$token" "$boot$members"
@@ -17,7 +17,7 @@ crowbar_stop() {
     fi
     crowbar_newest
     known=begun
-    [ "$newest" -ge "$run" ] || known=never
+    [ "$newest" -ge "$run" ] || [ -z "$said" ] || known=never
     if [ -n "$once" ] && crowbar_is_done; then
         known=done
         crowbar_report_again

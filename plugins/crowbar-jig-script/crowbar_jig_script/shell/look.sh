@@ -6,7 +6,11 @@ crowbar_seek() {
     crowbar_boot
     crowbar_room
     mark=$crowbar_kept/done-$once found=none
-    { : >"$crowbar_kept/over-$run-$realm"; } 2>/dev/null
+    if ! { true >"$crowbar_kept/over-$run-$realm"; } 2>/dev/null; then
+        # It may still begin: then nothing is said.
+        crowbar_newest
+        [ "$newest" -ge "$run" ] || exit 1
+    fi
     # First whether it is still at work, then the mark: what ends between the two is then seen to have ended.
     if crowbar_holder "$crowbar_state/run-$run-$realm"; then
         known=

@@ -49,7 +49,7 @@ crowbar_is_done() {
     [ ! -e "$mark" ] || return 0
     was=
     { read -r was <"$mark.reboot"; } 2>/dev/null
-    [ -n "$was" ] && [ "$was" != "$boot" ] && : >"$mark" && crowbar_sync "$mark" "$crowbar_kept"
+    [ -n "$was" ] && [ "$was" != "$boot" ] && true >"$mark" && crowbar_sync "$mark" "$crowbar_kept"
 }
 
 # What the role had reported when it ended well.
