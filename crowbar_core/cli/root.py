@@ -203,10 +203,15 @@ def _of(command: Command) -> str:
 
 def _whole(error: CrowbarError) -> str:
     """The sentence, and each thing that is wrong in the input with the place where it stands: that alone, where the
-    sentence says the rest.
+    sentence says the rest, and nothing where it names the place, too.
     """
-    said = [(item.pointer, "" if item.detail in error.detail else item.detail) for item in error.errors]
-    lines = [": ".join(filter(None, pair)) if pair[1] else f"(at {pair[0]})" for pair in said if any(pair)]
+    lines = []
+    for item in error.errors:
+        place = item.pointer.lstrip("/?")
+        if item.detail not in error.detail:
+            lines.append(f"{item.pointer}: {item.detail}" if place else item.detail)
+        elif place and place not in error.detail:
+            lines.append(f"(at {item.pointer})")
     return "\n".join([error.detail, *(f"  {line}" for line in lines)])
 
 

@@ -427,7 +427,9 @@ def _parse(item: Field, value: str) -> Any:
         try:
             return item.read(value)
         except (ValueError, KeyError):
-            raise _refused(item.name, f"{item.name} cannot have that value.") from None
+            possible = ", ".join(item.words.values()) if item.words else item.help.rstrip(".")
+            known = f"; it can be {possible}" if possible else ""
+            raise _refused(item.name, f"{item.name} cannot have that value{known}.") from None
     if item.type is bool:
         if value.lower() not in _TRUTH:
             raise _refused(item.name, f"{item.name} is true or false.")

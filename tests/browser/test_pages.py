@@ -26,6 +26,7 @@ EVERY_PAGE = (
     "/events",
     "/audit",
     "/users",
+    "/api/docs",
 )
 
 

@@ -108,6 +108,16 @@ def test_lists_are_filtered_by_what_is_derived_too(api: Api) -> None:
     assert {row["state_name"] for row in api.get("node_roles?state=BLOCKED").get_json()} == {"BLOCKED"}
     assert {row["state_name"] for row in api.get("node_roles?state=2").get_json()} == {"TRANSITION"}
     assert api.get("node_roles?node=web2.rack.example.com&role=web-server").get_json()[0]["id"] == made.node_role
+    for path, possible in (
+        ("nodes?state=RUNS", "NEW, DEAD, IDLE, "),
+        ("node_roles?state=RUNS", "ERROR -1, "),
+        ("node_roles?state_name=RUNS", "ERROR, ACTIVE, "),
+        ("runs?state=fail", "queued, running, cancelling, succeeded, failed, cancelled or lost."),
+    ):
+        refused = api.get(path)
+        assert refused.status_code == 422
+        assert f" cannot have that value; it can be {possible}" in refused.get_json()["detail"]
+    assert [row["id"] for row in api.get("runs?state=QUEUED").get_json()] == [made.run]
     assert len(api.get("nodes?state=TRANSITION&count=true").headers["X-Total-Count"]) == 1
 
 

@@ -92,7 +92,8 @@ def test_power_that_stops_a_node_asks_and_the_gentle_actions_do_not(cluster: Clu
     assert told(losses(cluster.parts, "nodes", node_id, "off"))["Runs under way"] == (
         f"run {run}: site on one.test.example",
     )
-    with pytest.raises(Refused, match="it has none"):
+    said = r"node two\.test\.example can 'off'; it has none\. `crowbar hammers create two\.test\.example KIND`"
+    with pytest.raises(Refused, match=said):
         losses(cluster.parts, "nodes", cluster.nodes["two"], "off")
     with pytest.raises(Refused, match="they can"):
         losses(cluster.parts, "nodes", node_id, "explode {0}")

@@ -200,7 +200,12 @@ def test_a_fault_that_the_sentence_tells_is_not_told_twice(server: Server, run: 
         {"code": "invalid", "detail": said, "errors": [{"pointer": "/group", "detail": said}]},
         422,
     )
-    assert one_sentence(run("nodes", "create", "n1.a.test")) == f"Error: {said}\n  (at /group)\n"
+    assert one_sentence(run("nodes", "create", "n1.a.test")) == f"Error: {said}\n", "it names the place"
+    said = "The value breaks the rule type: string."
+    for noun, pointer, place in (("groups", "/", ""), ("deployments", "/web", "  (at /web)\n")):
+        errors = [{"pointer": pointer, "detail": said}]
+        server.on("POST", f"/api/v2/{noun}", {"code": "invalid", "detail": said, "errors": errors}, 422)
+        assert one_sentence(run(noun, "create", "n1")) == f"Error: {said}\n{place}"
 
 
 def test_wrong_usage_exits_2_and_names_the_help(run: Run) -> None:

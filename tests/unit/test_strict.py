@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import AwareDatetime, BaseModel, Field
 
 from crowbar_core.errors import BadInput
 from crowbar_core.web.api import strict
@@ -67,3 +68,34 @@ def test_a_hundred_levels_are_taken() -> None:
     for _ in range(99):
         (value,) = value
     assert value == []
+
+
+NO_MOMENT = "This is no moment with its offset, for example 2026-12-31T18:00:00+00:00."
+
+
+class Asked(BaseModel):
+    password: str = Field(default="long enough", min_length=8, max_length=16)
+    expires_at: AwareDatetime | None = None
+
+
+@pytest.mark.parametrize(
+    "field,value,said",
+    [
+        ("password", "short", "password: This is too short: 8 characters at least."),
+        ("password", "x" * 17, "password: This is too long: 16 characters at most."),
+        *(
+            ("expires_at", text, f"expires_at: {NO_MOMENT}")
+            for text in ("tomorrow", "2027-01-01", "2027-13-01T00:00:00Z", "2027-01-01T00:00:00")
+        ),
+    ],
+)
+def test_one_thing_that_is_wrong_is_the_sentence_in_words_of_people(field: str, value: str, said: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        strict.model(Asked, {field: value})
+    assert refused.value.detail == said
+
+
+def test_of_several_things_that_are_wrong_each_is_told() -> None:
+    with pytest.raises(BadInput, match="see errors") as refused:
+        strict.model(Asked, {"password": "short", "expires_at": "tomorrow"})
+    assert [item.pointer for item in refused.value.errors] == ["/password", "/expires_at"]

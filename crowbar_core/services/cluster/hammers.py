@@ -172,9 +172,16 @@ def refuse_unable(parts: Parts, node_id: int, action: str) -> None:
     """Raise ``Refused`` when none of the node's hammers can perform ``action``."""
     able = power_actions(parts, node_id)
     if action not in able:
-        node = next((hammer.node.name for _, hammer in _hammers(parts, node_id)), str(node_id))
-        known = f"they can: {', '.join(able)}" if able else "it has none"
-        raise Refused(f"No hammer of node {node} can {action!r}; {known}.")
+        with parts.store.read() as session:
+            node = node_row(session, node_id).name
+            has = bool(hammers.of_node(session, node_id))
+        if able:
+            known = f"they can: {', '.join(able)}."
+        elif has:
+            known = "none of those it has can be used here, and the server's log says why."
+        else:
+            known = f"it has none. `crowbar hammers create {node} KIND` makes one."
+        raise Refused(f"No hammer of node {node} can {action!r}; {known}")
 
 
 def console(parts: Parts, node_id: int, heard: Callable[[bytes], None], stopped: CancelFlag) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
+from crowbar_core.domain.states import RunState
 from crowbar_core.store.listing import Later, Listing
 from crowbar_core.store.listings.fields import field, fields, of_node
 from crowbar_core.store.models import (
@@ -44,9 +45,14 @@ RUNS: Final = Listing(
         *fields(Run, "id", "node_role_id", "node_id", filter=("node_role_id", "node_id")),
         field(_nodes.c.name, "node", filter=True, example="web1.rack2.example.com"),
         field(_roles.c.name, "role", filter=True, example="web-server"),
+        field(
+            _runs.c.state,
+            filter=True,
+            read=lambda text: RunState(text.lower()).value,
+            help=f"{', '.join(list(RunState)[:-1])} or {list(RunState)[-1]}.",
+        ),
         *fields(
             Run,
-            "state",
             "refresh",
             "teardown",
             "pending",
@@ -58,7 +64,7 @@ RUNS: Final = Listing(
             "finished_at",
             "deadline",
             "log_lines",
-            filter=("state", "refresh", "teardown", "pending"),
+            filter=("refresh", "teardown", "pending"),
             sort=("queued_at",),
         ),
     ),

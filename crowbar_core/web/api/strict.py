@@ -234,7 +234,7 @@ def model(kind: type[BaseModel], value: Any) -> BaseModel:
         # In JSON mode, so that moments may be strings while a bool is still no int.
         return kind.model_validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        raise BadInput("The body has fields that cannot be: see errors.", errors=_errors(error, "/")) from None
+        raise _wrong("body", "field", _errors(error, "/")) from None
 
 
 def query(kind: type[BaseModel], values: dict[str, str]) -> BaseModel:
@@ -242,7 +242,7 @@ def query(kind: type[BaseModel], values: dict[str, str]) -> BaseModel:
     try:
         return kind.model_validate_strings(values)
     except ValidationError as error:
-        raise BadInput("The query has parameters that cannot be: see errors.", errors=_errors(error, "?")) from None
+        raise _wrong("query", "parameter", _errors(error, "?")) from None
 
 
 def form(kind: type[BaseModel], values: Mapping[str, str]) -> BaseModel:
@@ -256,9 +256,16 @@ def form(kind: type[BaseModel], values: Mapping[str, str]) -> BaseModel:
         raise BadInput("The form has fields that cannot be.", errors=_errors(error, "/")) from None
 
 
+def _wrong(where: str, what: str, errors: tuple[FieldError, ...]) -> BadInput:
+    """One thing that is wrong is the sentence itself; of several each stands in ``errors``."""
+    if len(errors) == 1 and errors[0].pointer[1:]:
+        return BadInput(f"{errors[0].pointer[1:]}: {errors[0].detail}", errors=errors)
+    return BadInput(f"The {where} has {what}s that cannot be: see errors.", errors=errors)
+
+
 def _errors(error: ValidationError, start: str) -> tuple[FieldError, ...]:
     found = []
-    for item in error.errors(include_url=False, include_context=False, include_input=False)[:20]:
+    for item in error.errors(include_url=False, include_input=False)[:20]:
         place = [_pointed(str(part)) for part in item["loc"]]
         pointer = start + "/".join(place)
         detail = item["msg"].removeprefix("Value error, ")
@@ -268,5 +275,15 @@ def _errors(error: ValidationError, start: str) -> tuple[FieldError, ...]:
             detail = "This field is needed."
         elif item["type"] == "string_pattern_mismatch":
             detail = "This does not have the form that is needed here."
+        elif item["type"] == "string_too_short":
+            detail = f"This is too short: {_letters(item['ctx']['min_length'])} at least."
+        elif item["type"] == "string_too_long":
+            detail = f"This is too long: {_letters(item['ctx']['max_length'])} at most."
+        elif item["type"].startswith(("datetime_", "timezone_")):
+            detail = "This is no moment with its offset, for example 2026-12-31T18:00:00+00:00."
         found.append(FieldError(pointer=pointer, detail=detail))
     return tuple(found)
+
+
+def _letters(count: int) -> str:
+    return f"{count} character{'' if count == 1 else 's'}"
