@@ -38,6 +38,9 @@ def test_a_machine_with_bios_has_its_root_on_lvm(with_image: Path, tmp_path: Pat
         assert on_machine(place, node, "vgs --noheadings -o vg_name,pv_name").split() == ["system", "/dev/vda3"]
         assert int(on_machine(place, node, "findmnt -n -b -o SIZE /")) > 1.7 * (1 << 30)
         assert on_machine(place, node, "systemctl is-system-running") == "running"
+        before = boot_of(place, node)
+        on_machine(place, node, "(sleep 1; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &")
+        awaited(lambda: boot_of(place, node) not in ("", before), lambda: told(place, vm))
 
 
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])
@@ -98,7 +101,12 @@ def install(place: Place, node: str, layout: str) -> str:
 
 def on_disk(place: Place, node: str) -> bool:
     """Whether it is reached."""
+    return boot_of(place, node) != ""
+
+
+def boot_of(place: Place, node: str) -> str:
+    """What tells one start of it from the next; empty while it is not reached."""
     try:
-        return on_machine(place, node, "echo here") == "here"
+        return on_machine(place, node, "cat /proc/sys/kernel/random/boot_id")
     except AssertionError:
-        return False
+        return ""

@@ -29,10 +29,11 @@ serial --unit=0 --speed=115200
 terminal_output console serial
 menuentry "{title}" {{
     search --no-floppy --fs-uuid --set=root $crowbar_root
-    linux /boot/vmlinuz-{kernel} root=UUID=$crowbar_root rw console=tty0 console=ttyS0,115200 quiet
+    linux /boot/vmlinuz-{kernel} root=UUID=$crowbar_root rw console=tty0 console=ttyS0,115200 panic=30 quiet
     initrd /boot/initrd.img-{kernel}
 }}
 """
+"""A start that fails, as with one disk that answers late, is tried again."""
 MDADM = """# Arrays keep their names, whatever this host is called.
 HOMEHOST <ignore>
 MAILADDR root
