@@ -48,7 +48,7 @@ class Settings:
     listen: str = _setting(
         "127.0.0.1:3000", "Where the API and the pages listen: HOST:PORT, or fd://N for an inherited socket."
     )
-    concurrency: int = _setting(10, "How many runs one worker process carries out at a time.")
+    concurrency: int = _setting(20, "How many runs one worker process carries out at a time.")
     trusted_proxies: tuple[str, ...] = _setting(
         ("127.0.0.1", "::1"),
         "Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
