@@ -18,7 +18,7 @@ from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import output, verb
 from crowbar_core.cli.later import later
 from crowbar_core.cli.verbs import read_file
-from crowbar_core.errors import BadInput
+from crowbar_core.errors import BadInput, Refused
 
 yaml = later("yaml")
 MASK = "***"
@@ -137,7 +137,9 @@ def sections(client: Client) -> list[Section]:
 
 
 def held(client: Client, section: Section) -> dict[Key, tuple[int, dict[str, Any]]]:
-    """The objects there are: key in lower case -> id, values by the words of the file."""
+    """The objects there are: key in lower case -> id, values by the words of the file. Raises ``Refused`` for two of
+    one key: a file would have one of them, and nobody would know which.
+    """
     names = {noun: _names(client, noun) for noun in dict.fromkeys(section.refers.values())}
     read = {field: section.shown.get(field, field) for field in (*section.key, *section.fields)}
     query = {**section.where, "fields": ",".join(dict.fromkeys(("id", *read.values())))}
@@ -148,7 +150,14 @@ def held(client: Client, section: Section) -> dict[Key, tuple[int, dict[str, Any
             value = row.get(seen)
             noun = section.refers.get(field)
             values[section.word(field)] = value if noun is None else names[noun].get(value or 0)
-        found[_key(section, values)] = (int(row["id"]), values)
+        key, number = _key(section, values), int(row["id"])
+        if key in found:
+            by = " and ".join(map(section.word, section.key))
+            raise Refused(
+                f"Of {section.noun} both {found[key][0]} and {number} are {'/'.join(key)}, and a file tells them apart by "
+                f"{by} alone: change that of one, and try again."
+            )
+        found[key] = (number, values)
     return found
 
 

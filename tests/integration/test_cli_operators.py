@@ -113,6 +113,20 @@ def test_a_file_that_cannot_be_applied_says_where(live: Live) -> None:
         assert said in live.refused("apply", "-", stdin=text), text
 
 
+def test_two_groups_of_one_name_are_not_exported_as_one(live: Live) -> None:
+    live.done("groups", "create", "twice")
+    second = live.json("groups", "create", "twice", "--category", "rack")["id"]
+    try:
+        for words in (("export",), ("apply", "-")):
+            said = live.refused(*words, stdin="groups: [{name: twice, nodes: []}]")
+            assert f"and {second} are twice, and a file tells them apart by name alone" in said
+    finally:
+        live.done("groups", "update", str(second), "--name", "thrice")
+    exported = live.done("export")
+    assert "- name: twice" in exported
+    assert "- name: thrice" in exported
+
+
 def test_groups_deployments_and_users_are_updated(live: Live) -> None:
     live.done("groups", "create", "old-name", "--category", "rack")
     updated = live.json("groups", "update", "old-name", "--name", "new-name", "--description", "of the test")
