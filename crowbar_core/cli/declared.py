@@ -154,8 +154,8 @@ def held(client: Client, section: Section) -> dict[Key, tuple[int, dict[str, Any
         if key in found:
             by = " and ".join(map(section.word, section.key))
             raise Refused(
-                f"Of {section.noun} both {found[key][0]} and {number} are {'/'.join(key)}, and a file tells them apart by "
-                f"{by} alone: change that of one, and try again."
+                f"Of {section.noun} both {found[key][0]} and {number} are {'/'.join(key)}, and a file tells them apart "
+                f"by {by} alone: change that of one, and try again."
             )
         found[key] = (number, values)
     return found

@@ -147,6 +147,8 @@ def _table(lines: Sequence[Sequence[Cell]], right: Set[int]) -> None:
 def _pick(row: Mapping[str, Any], column: str) -> Any:
     if column == "state" and isinstance(row.get("state"), int) and "state_name" in row:
         return row["state_name"]
+    if column == "deliveries" and isinstance(row.get(column), list):
+        return [f"{one['plugin']} {one['state']}" for one in row[column]]
     return row.get(column)
 
 

@@ -119,6 +119,16 @@ def test_a_table_leaves_out_what_a_moment_has_beyond_its_seconds_and_json_does_n
     assert json.loads(run("users", "list", "--format", "json").stdout) == rows
 
 
+def test_a_table_of_events_names_who_was_told_and_json_tells_the_rest(server: Server, run: Run) -> None:
+    told = [{"plugin": name, "state": state, "error": "No."} for name, state in (("dns", "done"), ("dhcp", "failed"))]
+    event = {"id": 84, "created_at": None, "hook": "on_active", "subject": "node 5", "deliveries": told}
+    server.on("GET", "/api/v2/events", [event])
+    server.on("GET", "/api/v2/events/84", event)
+    assert run("events", "list").stdout.splitlines()[1].split("node 5")[1].strip() == "dns done, dhcp failed"
+    assert json.loads(run("--format", "json", "events", "list").stdout) == [event]
+    assert '"error": "No."' in run("events", "show", "84").stdout
+
+
 def test_a_table_has_a_line_for_each_object_with_its_state_as_glyph_and_word(server: Server, run: Run) -> None:
     server.on("GET", "/api/v2/nodes", NODES)
     result = run("nodes", "list")
