@@ -143,7 +143,7 @@ def held(client: Client, section: Section) -> dict[Key, tuple[int, dict[str, Any
     names = {noun: _names(client, noun) for noun in dict.fromkeys(section.refers.values())}
     read = {field: section.shown.get(field, field) for field in (*section.key, *section.fields)}
     query = {**section.where, "fields": ",".join(dict.fromkeys(("id", *read.values())))}
-    found = {}
+    found: dict[Key, tuple[int, dict[str, Any]]] = {}
     for row in client.rows(section.noun, query=query):
         values = {}
         for field, seen in read.items():
