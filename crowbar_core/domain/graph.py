@@ -379,7 +379,8 @@ class _Planner:
             if role.service and self.node_id not in {self.s.system_nodes.get(one) for one in self.deployments}:
                 raise Refused(
                     f"Role {name} is a service: it goes to the system node of deployment "
-                    f"{self.s.deployment_names[self.home]}, not to {self.node.name}."
+                    f"{self.s.deployment_names[self.home]}, not to {self.node.name}. `crowbar nodes list --system` "
+                    "names it."
                 )
             if self.node.system and not role.service:
                 raise Refused(
