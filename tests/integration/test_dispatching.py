@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -48,6 +49,7 @@ class Work:
         roles = (
             Role(name="nothing"), Role(name="long", jig="python", run=self.wait),
             Role(name="again", jig="python", run=self.again), Role(name="then", jig="python", run=self.wait),
+            Role(name="short", jig="python", run=lambda task: Done()),
         )  # fmt: skip
         return Barclamp(name="work", roles=roles)
 
@@ -224,4 +226,50 @@ def test_outcomes_are_handed_in_though_nothing_can_be_taken_on_with_them(
         wait_until(lambda: count(parts, "long", RunState.SUCCEEDED) == 4, seconds=120, what="all are done")
         assert broken.is_set()
     finally:
+        engine.stop()
+
+
+def patient(engine: Engine, monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
+    """Have outcomes gathered for so long, as after a slow transaction. Returns how many were handed in together."""
+    together: list[int] = []
+    gather = engine.runner._gather
+
+    def slow(pending: list[Any], *, until: float) -> None:
+        gather(pending, until=time.monotonic() + seconds)
+        together.append(len(pending))
+
+    monkeypatch.setattr(engine.runner, "_gather", slow)
+    return together
+
+
+def test_outcomes_of_runs_that_are_under_way_together_are_handed_in_together(
+    parts: Parts, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue_runs(parts, "long", 2)
+    engine = Engine(parts)
+    together = patient(engine, monkeypatch, NEVER)
+    engine.start(sweeper=False)
+    try:
+        wait_until(lambda: len(work.began) == 2, seconds=120, what="both are under way")
+        work.go.set()
+        wait_until(lambda: count(parts, "long", RunState.SUCCEEDED) == 2, seconds=120, what="both are done")
+        assert together[0] == 2
+    finally:
+        engine.stop()
+
+
+def test_short_runs_do_not_wait_for_the_long_one_beside_them(
+    parts: Parts, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(parts)
+    patient(engine, monkeypatch, 2.0)
+    engine.start(sweeper=False)
+    try:
+        queue_runs(parts, "long", 1)
+        wait_until(lambda: work.began, seconds=120, what="the long one is under way")
+        queue_runs(parts, "short", 150)
+        wait_until(lambda: count(parts, "short", State.ACTIVE) == 150, seconds=60, what="the short ones are done")
+        assert count(parts, "long", RunState.SUCCEEDED) == 0
+    finally:
+        work.go.set()
         engine.stop()

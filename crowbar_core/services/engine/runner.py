@@ -62,6 +62,8 @@ class Runner:
         self._takes_next = False
         """Whether this process chooses itself what it takes on."""
         self._at_it = False
+        self._in_vain: set[int] = set()
+        """Runs for whose outcome it was waited while none came."""
 
     # ------------------------------------------------------------ life
 
@@ -303,13 +305,23 @@ class Runner:
                 return
 
     def _gather(self, pending: list[tuple[Job | None, Outcome | None]], *, until: float) -> None:
-        """Take what is there, and what comes until then, as long as there are runs whose outcome may come."""
+        """Take what is there, and what comes until then, as long as there are runs whose outcome may come. Those for
+        which it was waited in vain are waited for no more: a long run would hold up each short one beside it.
+        """
+        ended = {job.run_id for job, _ in pending if job is not None}
+        waited = False
         while len(pending) < BATCH:
-            waiting = len(self._jobs) > len(pending) and not self._stopping.is_set()
+            self._in_vain -= ended
+            awaited = len(self._jobs) - len(self._in_vain) > len(pending) and not self._stopping.is_set()
+            left = max(0.0, until - time.monotonic()) if awaited else 0.0
+            waited = waited or left > 0
             try:
-                pending.append(self._outcomes.get(timeout=max(0.0, until - time.monotonic()) if waiting else 0.0))
+                pending.append(self._outcomes.get(timeout=left))
             except queue.Empty:
+                if waited and len(pending) == 1:
+                    self._in_vain = set(self._jobs) - ended
                 return
+            ended = {job.run_id for job, _ in pending[-1:] if job is not None}
 
     def _hand_in_and_take_on(self, done: Sequence[tuple[Job, Outcome]]) -> None:
         """Hand in outcomes of runs that had a slot each, and have others begin in their place."""
