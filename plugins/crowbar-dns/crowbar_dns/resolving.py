@@ -36,22 +36,25 @@ def remove() -> str:
 
 _SET_UP = """crowbar_main() {{
 set -eu
+changed=
 put() {{
-    printf '%s' "$2" | cmp -s - "$1" && return 1
+    printf '%s' "$2" | cmp -s - "$1" && return 0
     printf '%s' "$2" >"$1.crowbar"
     chmod 644 "$1.crowbar"
-    mv -f "$1.crowbar" "$1"
+    mv -fT "$1.crowbar" "$1"
+    changed=yes
 }}
 if [ -d /run/systemd/system ] && systemctl -q is-active systemd-resolved; then
     mkdir -p {resolved_dir}
-    put {resolved} {resolved_text} && systemctl restart systemd-resolved
+    put {resolved} {resolved_text}
+    [ -z "$changed" ] || systemctl restart systemd-resolved
     echo resolved
     return 0
 fi
 if ! grep -qs 'Written by Crowbar' {conf} && [ ! -e {conf}.before-crowbar ]; then
     if [ -e {conf} ] || [ -L {conf} ]; then mv {conf} {conf}.before-crowbar; fi
 fi
-put {conf} {text} || true
+put {conf} {text}
 echo resolv.conf
 }}
 crowbar_main </dev/null
