@@ -273,3 +273,35 @@ def test_short_runs_do_not_wait_for_the_long_one_beside_them(
     finally:
         work.go.set()
         engine.stop()
+
+
+def test_a_run_that_has_ended_is_not_given_up_while_its_outcome_waits_to_be_handed_in(
+    parts: Parts, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(parts)
+    runner = engine.runner
+    together = patient(engine, monkeypatch, NEVER)
+    engine.start(sweeper=False)
+    try:
+        queue_runs(parts, "long", 1)
+        wait_until(lambda: work.began, seconds=120, what="the long one is under way")
+        queue_runs(parts, "short", 1)
+        short = wait_until(
+            lambda: next((job for job in runner._jobs.values() if job.ended), None),
+            seconds=120,
+            what="its outcome waits",
+        )
+        assert short is not None
+        assert short.role_name == "short"
+        short.begun -= 10 * short.timeout
+        threads = len(runner._threads)
+        runner._give_up_overdue()
+        assert (short.abandoned, len(runner._threads)) == (False, threads)
+        work.go.set()
+        wait_until(lambda: count(parts, "short", State.ACTIVE) == 1, seconds=120, what="it is done")
+        assert together == [2]
+        wait_until(lambda: not runner._jobs, seconds=120, what="nothing is under way")
+        assert runner.room(1000, wait=0.0) == runner.concurrency
+    finally:
+        work.go.set()
+        engine.stop()

@@ -77,6 +77,9 @@ class Job:
     stop_asked: float = 0.0
     timed_out: bool = False
     abandoned: bool = False
+    """Given up: its outcome is handed in without it."""
+    ended: bool = False
+    """Its outcome is handed in by its thread."""
 
 
 class Executor:

@@ -119,9 +119,8 @@ class Runner:
     def _leave_all(self) -> None:
         """This process ends now: say of what is still under way that nobody holds it any more."""
         for job in list(self._jobs.values()):
-            if job.abandoned:
+            if not self._abandon(job):
                 continue
-            job.abandoned = True
             reason = "its worker was stopped while it was under way"
             log.warning("a run is left behind", run=job.run_id, node=job.node.name, role=job.role_name)
             self._outcomes.put((job, self._executor.said(job, "handed back", reason, unsure=job.has_begun)))
@@ -277,7 +276,9 @@ class Runner:
     def _work(self) -> None:
         while (job := self._todo.get()) is not None:
             outcome = self._executor.outcome(job)
-            if job.abandoned:
+            with self._lock:
+                job.ended = not job.abandoned
+            if not job.ended:
                 # A fresh thread has taken this one's place. Nobody waits for the outcome, but what was to be done once
                 # and has been done is remembered all the same.
                 if job.once and outcome.kind == "succeeded":
@@ -473,13 +474,21 @@ class Runner:
                     job.timed_out = True
                     job.cancelled.set()
                 continue
-            job.abandoned = True
+            if not self._abandon(job):
+                continue
             reason = f"timed out after {job.timeout:g} s" if timed_out else "it did not stop when it was told to"
             log.error("a run is given up", run=job.run_id, node=job.node.name, role=job.role_name, reason=reason)
             kind: Kind = "failed" if timed_out else "cancelled"
             said = self._executor.said(job, kind, f"{reason} (its jig goes on in the background)", unsure=job.has_begun)
             self._outcomes.put((job, said))
             self._spawn(self._work, f"worker-for-{job.run_id}")
+
+    def _abandon(self, job: Job) -> bool:
+        """Its thread does not hand in its outcome any more, whoever asks does. Unless that was just done."""
+        with self._lock:
+            mine = not (job.abandoned or job.ended)
+            job.abandoned = job.abandoned or mine
+        return mine
 
     def _jig_times_itself(self, job: Job) -> bool:
         jig = self.parts.registry.jigs.get(job.jig_name)
