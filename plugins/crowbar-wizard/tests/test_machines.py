@@ -22,8 +22,8 @@ MANAGED_CPU, INSTALLED_CPU = 40.0, 110.0
 """Seconds of QEMU's processor time since power-on. On a host with other work 11 to 30, and 52 (BIOS), 47 (BIOS with a
 BMC, which has it boot from its disk), 60 (UEFI with one) and 86 (UEFI over IPv6 alone)."""
 WAITING_CPU = 80.0
-"""To managed where there is IPv6 alone: for its addresses the firmware waits half a minute and iPXE a quarter of one, both
-busily. On a host with other work 38 and 56."""
+"""To managed where there is IPv6 alone: for its addresses the firmware waits half a minute and iPXE a quarter of one,
+both busily. On a host with other work 38 and 56."""
 BOOT_SECONDS = 900.0  # of a busy host; an idle one takes a tenth of it
 
 
