@@ -41,7 +41,9 @@ put() {{
     printf '%s' "$2" | cmp -s - "$1" && return 0
     printf '%s' "$2" >"$1.crowbar"
     chmod 644 "$1.crowbar"
+    sync "$1.crowbar" 2>/dev/null || sync
     mv -fT "$1.crowbar" "$1"
+    sync "${{1%/*}}" 2>/dev/null || sync
     changed=yes
 }}
 if [ -d /run/systemd/system ] && systemctl -q is-active systemd-resolved; then

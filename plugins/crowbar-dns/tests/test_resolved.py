@@ -96,7 +96,7 @@ def _asks(machine: Any, key_file: str, machines: Any) -> None:
         asks()
         assert machine.run("cat /etc/resolv.conf") == "nameserver 127.0.0.53\noptions edns0\n"
         machine.power_cycle()
-        machine.run("until systemctl -q is-active systemd-resolved; do sleep 0.2; done")
+        machine.run(f"until {ASK} {NAME} >/dev/null 2>&1; do sleep 0.2; done")  # its link may not be up yet
         asks()
         bed.unbind("dns-client", NAME)
         settle()
