@@ -14,4 +14,5 @@ while read -r address name; do
     echo "$greeting, $name ($address)"
 done </etc/crowbar-example/members
 
-write_attribute example/kernel "$(uname -r)"
+kernel=$(uname -r)
+write_attribute example/kernel "$kernel"

@@ -2,11 +2,13 @@
 set -eu
 
 mkdir -p /etc/crowbar-example
+greeting=$(read_attribute example/greeting)
+members=$(get_keys example/members)
 count=0
 {
-    printf '%s from %s to:\n' "$(read_attribute example/greeting)" "$CROWBAR_NODE"
-    for number in $(get_keys example/members); do
-        printf '%s\n' "$(read_attribute "example/members/$number/name")"
+    printf '%s from %s to:\n' "$greeting" "$CROWBAR_NODE"
+    for number in $members; do
+        read_attribute "example/members/$number/name"
         count=$((count + 1))
     done
 } >/etc/crowbar-example/report.new

@@ -6,5 +6,6 @@ for word in $(cat /proc/cmdline); do
 done
 case $env in *[!A-Za-z0-9._-]*) env=unknown ;; esac
 write_attribute provisioner/runs "$env"
-write_attribute provisioner/kernel "$(uname -r)"
-echo "it runs from $env, kernel $(uname -r)"
+kernel=$(uname -r)
+write_attribute provisioner/kernel "$kernel"
+echo "it runs from $env, kernel $kernel"
