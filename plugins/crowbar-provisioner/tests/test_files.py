@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -50,8 +51,10 @@ def test_nothing_else_is_there(site: Site) -> None:
         assert (answer.status, b"secret" in answer.body) == (404, False), path
     for method, path in (("POST", "/boot.ipxe"), ("DELETE", "/ipxe"), ("GET", "/v1/register"), ("PUT", "/v1/steps")):
         assert machine.ask(method, path).status == 405, path
-    for body in (b"x" * (600 * 1024), b"", b"{}", b"\xff"):
-        assert machine.ask("POST", "/v1/register", body).status in (413, 422)
+    with contextlib.suppress(ConnectionError):  # it may be refused before it has been sent
+        assert machine.ask("POST", "/v1/register", b"x" * (600 * 1024)).status == 413
+    for body in (b"", b"{}", b"\xff"):
+        assert machine.ask("POST", "/v1/register", body).status == 422
     assert machine.ask("GET", "/ipxe?mac=nonsense").status == 422
     assert machine.ask("GET", "/ipxe").status == 422
     assert machine.ask("GET", "/boot.ipxe", Host="evil\tx").status in (400, 404)
