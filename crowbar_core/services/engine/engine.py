@@ -223,18 +223,18 @@ class Engine:
         scheduler = BackgroundScheduler(
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}, timezone="UTC"
         )
-        scheduler.add_job(self._guarded(self._sweep, "sweep"), "interval", seconds=max(settings.sweep_seconds, 0.05))
+        often = max(settings.sweep_seconds, 0.05)
+        scheduler.add_job(self._guarded(self._sweep, "sweep"), "interval", seconds=often)
         looking = self._guarded(lambda: look_for_marks(self.parts), "look for marks")
-        scheduler.add_job(looking, "interval", seconds=max(settings.sweep_seconds, 0.05))
+        scheduler.add_job(looking, "interval", seconds=often)
         if settings.probe_seconds > 0:
-            probing = self._guarded(lambda: probe_all(self.parts), "probe")
-            scheduler.add_job(probing, "interval", seconds=settings.probe_seconds)
-            for which, name in (
-                (node_fields.never_probed, "first probe"),
-                (node_fields.taken_away, "probe of who restarts"),
+            for which, name, seconds in (
+                (node_fields.to_probe, "probe", settings.probe_seconds),
+                (node_fields.never_probed, "first probe", often),
+                (node_fields.taken_away, "probe of who restarts", often),
             ):
-                soon = self._guarded(partial(probe_all, self.parts, which), name)
-                scheduler.add_job(soon, "interval", seconds=max(settings.sweep_seconds, 0.05))
+                probing = self._guarded(partial(probe_all, self.parts, which), name)
+                scheduler.add_job(probing, "interval", seconds=seconds)
         cleaning = self._guarded(lambda: housekeeping.clean(self.parts), "housekeeping")
         scheduler.add_job(cleaning, "interval", hours=1)
         for barclamp, job in self._register_jobs():

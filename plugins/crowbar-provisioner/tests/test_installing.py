@@ -364,10 +364,6 @@ def test_a_machine_that_stays_away_fails_its_run_with_the_step_and_a_retry_insta
     site: Site, installation: Installation, step: str, why: str
 ) -> None:
     one, machine = installation, installation.machine
-
-    def install() -> None:
-        one.comes_and_is_written()
-
     one.begin()
     if step == "installing":
         machine.power_on()
@@ -375,7 +371,7 @@ def test_a_machine_that_stays_away_fails_its_run_with_the_step_and_a_retry_insta
         one.settle()
         one.says("image", "begun", percent=40)
     elif step == "restarting":
-        install()
+        one.comes_and_is_written()
     assert one.step == step
     site.bed.clock.advance(7200)  # type: ignore[attr-defined]
     one.settle()
@@ -389,7 +385,7 @@ def test_a_machine_that_stays_away_fails_its_run_with_the_step_and_a_retry_insta
     assert site.web.put(f"/api/v2/node_roles/{site.bed.node_role(ROLE, one.name).id}/retry").status_code == 200
     one.settle()
     assert (one.step, len(Bmc.told)) == ("booting", 2)
-    install()
+    one.comes_and_is_written()
     machine.power_on()
     site.bed.change_node(one.name, alive=True)
     one.settle()
