@@ -141,11 +141,22 @@ from_service() { # a piece. $service: for how long, were it on its way while the
 }
 
 compare() { # 0: this peer is clearly faster than the boot service, 1: it is of no use, 2: the disk cannot be written, 3: it is not
-    while from_service || return $?; do
-        [ $written -lt "$disk_size" ] || return 3
+    [ -n "$service" ] || from_service || return $?
+    while [ $written -lt "$disk_size" ]; do
         [ $((writes * CLEARLY)) -le $((service * 100)) ] || return 3 # the disk is what is slow: nobody can be faster
-        most=$((service / 100 + LOOKS))
-        lap
+        look
+        code=$?
+        [ $code = 4 ] || return $code
+        from_service || return $?
+    done
+    return 3
+}
+
+look() { # as compare; 4: it has its first piece not yet. A door that is shut, as it is when it lets in another, is tried again
+    most=$((service / 100 + LOOKS))
+    lap
+    looked=$clock again=1
+    while :; do
         timeout $most wget -q -O - --header "Authorization: Bearer $with" "$at/$id?from=0&count=$PIECE" \
             2>"$notes/peer.log" | dd bs=1M count=$PIECE iflag=count_bytes,fullblock status=none >"$notes/piece"
         b2sum -l 256 "$notes/piece" >/dev/null
@@ -157,10 +168,16 @@ compare() { # 0: this peer is clearly faster than the boot service, 1: it is of 
         [ $lap -lt $((most * 100)) ] || return 3
         said=
         read -r said <"$notes/peer.log"
-        case $said in
-            *' 503 have '*) ;; # not so much yet
-            *) lost='it does not answer, or is slow'; return 1 ;;
-        esac
+        case $said in *' 503 have '*) return 4 ;; esac
+        lost=
+        if [ $((clock - looked)) -ge $((again * 100)) ] && again=$((again + 1)) && gone_on; then
+            lost='it has gone on'
+        elif [ $((clock - looked)) -ge $((most * 100)) ]; then
+            lost='it does not answer, or is slow'
+        fi
+        [ -z "$lost" ] || return 1
+        sleep 0.2
+        lap
     done
 }
 
@@ -181,7 +198,7 @@ from_peer() { # 1: it is given up, 2: the disk cannot be written, 3: the boot se
 }
 
 write_shared() { # from others where that is faster, and what is left from the boot service. $whence: for people. $lasted: seconds
-    written=0 gone='' given_up=0 came_from='' taken=0 gone_why='' clock=0 compared=no
+    written=0 gone='' given_up=0 came_from='' taken=0 gone_why='' clock=0 compared=no service=''
     now
     began=$up until=$((up + seconds))
     [ "$format" = raw ] || find_sums || { write_image; return $?; }
