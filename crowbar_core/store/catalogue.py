@@ -105,6 +105,11 @@ def roles(session: Session, *, barclamp_id: int | None = None, role_id: int | No
     ]
 
 
+def role_names(session: Session) -> list[str]:
+    """For choosing one of them."""
+    return list(session.scalars(select(_roles.c.name).order_by(_roles.c.name_key)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class BindableRole:
     id: int

@@ -23,11 +23,12 @@ from crowbar_core.store.models import (
     Node,
     NodeGroup,
     NodeRole,
+    RoleRow,
     table,
 )
 from crowbar_core.store.selections import in_group, named_like
 
-_nodes, _rows = table(Node), table(NodeRole)
+_nodes, _rows, _roles = table(Node), table(NodeRole), table(RoleRow)
 
 # ---------------------------------------------------------------- nodes
 
@@ -221,14 +222,20 @@ def node_roles_page(
     *,
     after: int = 0,
     state: State | None = None,
+    node: str = "",
+    role: str = "",
     role_id: int | None = None,
     deployment_id: int | None = None,
     limit: int = 100,
 ) -> list[NodeRoleLine]:
-    """By id, those after ``after``."""
+    """By id, those after ``after``. ``node`` is a node's name, its part before a dot, or a pattern of either."""
     where: list[ColumnElement[bool]] = [_rows.c.id > after]
     if state is not None:
         where.append(_rows.c.state == int(state))
+    if node:
+        where.append(named_like(_nodes.c.name, node))
+    if role:
+        where.append(_roles.c.name == role.lower())
     if role_id is not None:
         where.append(_rows.c.role_id == role_id)
     if deployment_id is not None:

@@ -317,6 +317,35 @@ def test_nodes_are_found_and_only_deleted_with_their_name_typed(server: Server, 
         expect(page.locator(".flash")).to_contain_text(said)
 
 
+def test_noderoles_are_found_by_node_and_by_role(server: Server, page: Page) -> None:
+    deployment_id = server.make_nodes("search")
+    for node in NODES:
+        for role in ("stage", "walk"):
+            server.ask(
+                "POST", "node_roles", {"node_id": f"search-{node}", "role_id": role, "deployment_id": deployment_id}
+            )
+    lines = page.locator("#live tbody tr")
+    page.goto("/noderoles")
+    page.get_by_label("Node (web-*)").fill("search-*")
+    page.get_by_label("Role").select_option("walk")
+    page.get_by_label("State").select_option("proposed")
+    page.get_by_role("button", name="Show").click()
+    expect(lines).to_have_count(len(NODES))
+    for node in NODES:
+        expect(lines.filter(has_text=f"search-{node}")).to_have_count(1)
+    expect(page.get_by_label("Role")).to_have_value("walk")
+    page.get_by_label("Node (web-*)").fill(f"search-{NODES[0].partition('.')[0]}")
+    page.get_by_label("Node (web-*)").press("Enter")
+    expect(lines).to_have_count(1)
+    expect(lines).to_contain_text(f"search-{NODES[0]}")
+    page.get_by_label("Node (web-*)").fill("nobody")
+    page.get_by_label("Node (web-*)").press("Enter")
+    expect(page.locator("#live")).to_contain_text("No noderole is like that.")
+    for width in (390, 1280):
+        opens_and_fits(page, "/noderoles?node=search-*&role=walk&state=proposed", width)
+    page.get_by_role("link", name="search-").first.wait_for()
+
+
 @pytest.mark.parametrize("script", [True, False], ids=["with JavaScript", "without"])
 def test_nothing_is_powered_off_or_destroyed_by_clicks_alone(
     server: Server, open_page: Callable[..., Page], script: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from crowbar_core.store import node_pages
 from crowbar_core.store.listing import page
 from crowbar_core.store.models import Node, NodeRole, table
 from crowbar_core.web.api.nouns import ALL, NODES
+from crowbar_core.web.ui import noderoles as ui_noderoles
 from tests.integration.api import PASSWORDS, Api, populate, serving, set_run
 
 NAMES = (
@@ -188,6 +190,65 @@ def test_the_page_of_nodes_shows_groups_and_is_filtered_by_them(api: Api) -> Non
     assert "node-10.a.example" in page
     assert "node-10.b.example" not in page
     assert 'href="/nodes?group=blue"' in page
+
+
+def test_the_page_of_noderoles_is_filtered_by_node_role_and_state_and_each_of_its_pages_is(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ui_noderoles, "LINES_PER_PAGE", 2)
+    for name in NAMES:
+        node = api.made("nodes", {"name": name})
+        for role in ("base", "web-server"):
+            api.made("node_roles", {"node_id": node["id"], "role_id": role})
+    node_roles = table(NodeRole)
+    web = select(table(Node).c.id).where(table(Node).c.name.in_(("web.a.example", "node-2.a.example")))
+    with api.parts.store.write() as session:
+        session.execute(update(node_roles).where(node_roles.c.node_id.in_(web)).values(state=int(State.ACTIVE)))
+
+    def shown(query: str) -> list[tuple[str, str]]:
+        """(node, role) on all pages, as the links to the next one lead."""
+        rows: list[tuple[str, str]] = []
+        following: str | None = f"?{query}"
+        while following:
+            page = api.get(f"/noderoles{following}").get_data(as_text=True)
+            here = re.findall(r'<a href="/noderoles/\d+">([^<]+)</a></th><td class="name"><a [^>]+>([^<]+)</a>', page)
+            assert len(here) <= 2
+            rows += [(node, role) for role, node in here]
+            found = re.search(r'<p class="pager"><a href="([^"]+)">', page)
+            following = html.unescape(found[1]) if found else None
+        return sorted(rows)
+
+    every = {(row["node"], row["role"]) for row in listed(api, "node_roles")}
+    assert len(every) == 2 * len(NAMES)
+    for asked, of_api in (
+        ("role=base", "role=base"),
+        ("role=Web-Server", "role=web-server"),
+        ("node=node-10.a.example", "node=node-10.a.example"),
+        ("node=NODE-10", "match=node-10"),
+        ("node=+node-*+", "match=node-*"),
+        ("node=node-*&role=base", "match=node-*&role=base"),
+        ("role=web-server&state=proposed", "role=web-server&state_name=PROPOSED"),
+        ("node=*.a.example&role=base&state=active", "match=*.a.example&role=base&state_name=ACTIVE"),
+        ("node=*.a.example&deployment=1", "match=*.a.example"),
+        ("node=&role=&state=", ""),
+    ):
+        expected = sorted((row["node"], row["role"]) for row in listed(api, f"node_roles?{of_api}"))
+        assert expected, of_api
+        assert shown(asked) == expected, asked
+    for nobody in ("node=nobody", "role=nothing", "node=web&role=installer", "deployment=2000"):
+        page = api.get(f"/noderoles?{nobody}").get_data(as_text=True)
+        assert 'No noderole is like that. <a href="/noderoles">Show all</a>.' in page, nobody
+    for wrong in ("node=a%00b", "role=a%00b"):
+        assert api.get(f"/noderoles?{wrong}").status_code == 422, wrong
+
+    page = api.get("/noderoles?node=node-*&role=base&state=proposed").get_data(as_text=True)
+    assert 'name="node" type="search" value="node-*"' in page
+    assert "<option selected>base</option>" in page
+    assert '<option value="proposed" selected>' in page
+    counts = re.findall(r'href="(/noderoles[?][^"]+)"', api.get("/roles/base").get_data(as_text=True))
+    assert [html.unescape(one) for one in counts] == [
+        "/noderoles?role=base&state=proposed", "/noderoles?role=base&state=active",
+    ]  # fmt: skip
 
 
 def test_a_list_is_the_text_that_its_rows_would_be(api: Api) -> None:

@@ -12,7 +12,7 @@ from crowbar_core.domain.states import OPEN_RUN_STATES, State
 from crowbar_core.services.cluster import steering
 from crowbar_core.services.values import attributes as values
 from crowbar_core.services.values import drafts
-from crowbar_core.store import boards, node_pages, run_pages
+from crowbar_core.store import boards, catalogue, node_pages, run_pages
 from crowbar_core.web import auth
 from crowbar_core.web.api.nouns import NODE_ROLES
 from crowbar_core.web.api.verbs import CANCEL, Action, buttons
@@ -27,23 +27,28 @@ LINES_PER_PAGE = 200
 def noderoles() -> Response:
     wanted, after = request.args.get("state", "").upper(), request.args.get("after", "0")
     deployment = request.args.get("deployment", "")
+    node, role = request.args.get("node", "")[:255].strip(), request.args.get("role", "")[:255].strip()
     with auth.parts().store.read() as session:
         lines = node_pages.node_roles_page(
             session,
             state=State[wanted] if wanted in State.__members__ else None,
+            node=node,
+            role=role,
             deployment_id=known_id(deployment),
             after=known_id(after) or 0,
             limit=LINES_PER_PAGE + 1,
         )
         deployments = boards.deployment_lines(session)
+        roles = catalogue.role_names(session)
     more = lines[LINES_PER_PAGE - 1].id if len(lines) > LINES_PER_PAGE else None
     return page(
         "noderoles.html",
         live="_noderoles.html",
         node_roles=lines[:LINES_PER_PAGE],
         more=more,
-        filters={"state": wanted, "deployment": deployment},
+        filters={"node": node, "role": role, "state": wanted.lower(), "deployment": deployment},
         deployments=deployments,
+        roles=roles,
     )
 
 
