@@ -93,11 +93,17 @@ class LightMachine:
 
     def _live(self) -> None:
         while not self._over.is_set():
-            with contextlib.suppress(Off, LabError):
+            try:
                 node = self.lab.node(self.name)
                 if node.powered and node.boots != self._booted:
                     self._booted = node.boots
                     self._boot()
+            except Off:
+                pass
+            except LabError as problem:  # its power may have been cut while it was asked for something
+                with contextlib.suppress(Off, LabError):
+                    self._check()
+                    self.problem = f"the lab failed it: {problem}"
             time.sleep(0.1)
 
     def _boot(self) -> None:
@@ -228,7 +234,20 @@ class LightMachine:
             linux.setns(network, linux.CLONE_NEWNET)
         finally:
             os.close(network)
-        return do()
+        answered = threading.Event()
+        threading.Thread(target=self._hang_up_when_off, args=(answered,), daemon=True).start()
+        try:
+            return do()
+        finally:
+            answered.set()
+
+    def _hang_up_when_off(self, answered: threading.Event) -> None:
+        """Nothing tells whoever waits for an answer that its network has gone with its power."""
+        while not answered.wait(0.5):
+            try:
+                self._check()
+            except Off:
+                self.machine.hang_up()
 
     def _gateway(self) -> str:
         return self.lab.nodes[0].ipv4
@@ -415,6 +434,11 @@ class Hall:
             if row["state_name"] != "ACTIVE":
                 lines.append(f"{row['node']} {row['role']} {row['state_name']} {row['status']}")
         return "\n".join(lines)
+
+
+def passed(run: Mapping[str, Any]) -> list[str]:
+    """The steps of its timeline. It waits in "leaving" only where local is not served at once: all have passed that."""
+    return [each["name"] for each in run["timeline"] if each["name"] != "leaving"]
 
 
 def _is_at(machine: LightMachine, moment: str) -> bool:

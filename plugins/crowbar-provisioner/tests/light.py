@@ -92,12 +92,15 @@ class Machine:
     name: str = ""
     disk_key: str = ""
     more: dict[str, Any] = field(default_factory=dict)
+    _client: http.client.HTTPConnection | None = field(default=None, repr=False)
 
     def ask(self, method: str, path: str, body: Any = None, *, token: str | None = None, **headers: str) -> Heard:
-        client = http.client.HTTPConnection(
-            *self.where, timeout=120, source_address=(self.source, 0) if self.source else None
+        client = self._client = http.client.HTTPConnection(
+            *self.where, timeout=30, source_address=(self.source, 0) if self.source else None
         )  # fmt: skip
         try:
+            client.connect()
+            client.sock.settimeout(120)
             raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
             using = self.token if token is None else token
             given = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -108,6 +111,13 @@ class Machine:
             return Heard(answer.status, dict(answer.getheaders()), answer.read())
         finally:
             client.close()
+
+    def hang_up(self) -> None:
+        """Whoever waits for an answer waits no more: ``OSError`` or ``HTTPException``."""
+        wire = self._client.sock if self._client is not None else None
+        if wire is not None:
+            with contextlib.suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)
 
     def power_on(self, *, card: int = 0) -> str:
         """Asks for its script as iPXE does; the token in it is its own from now on."""
