@@ -73,6 +73,23 @@ def test_every_page_opens_and_fits_a_narrow_screen(page: Page) -> None:
             opens_and_fits(page, path, width)
 
 
+def test_no_word_of_the_column_of_actions_is_broken_in_two(server: Server, page: Page) -> None:
+    deployment_id = server.make_nodes("audited")
+    server.ask("PATCH", f"nodes/audited-{NODES[0]}", {"description": "takes room " * 20})
+    server.ask("PUT", f"deployments/{deployment_id}/commit")
+    for width in (390, 1280):
+        opens_and_fits(page, "/audit", width)
+        expect(page.get_by_role("columnheader").nth(3)).to_have_text("What")
+        lines = dict(
+            page.locator("tbody tr > :nth-child(4)").evaluate_all(
+                "cells => cells.map(cell => { const all = document.createRange(); all.selectNodeContents(cell);"
+                " return [cell.innerText, new Set([...all.getClientRects()].map(one => one.top)).size]; })"
+            )
+        )
+        assert {"deployment.create", "deployment.commit", "node.change"} <= lines.keys()
+        assert {action for action, count in lines.items() if count != 1} == set(), width
+
+
 def test_every_page_is_useful_without_javascript(server: Server, open_page: Callable[..., Page]) -> None:
     page = open_page(java_script_enabled=False)
     log_in(page, server)

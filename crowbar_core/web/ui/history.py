@@ -51,7 +51,7 @@ AUDIT_COLUMNS = (
     Column(name="at", label="When", kind="moment"),
     Column(name="actor", label="Who", href="?actor={actor}"),
     Column(name="remote", label="From", kind="code"),
-    Column(name="action", label="What"),
+    Column(name="action", label="What", kind="word"),
     Column(name="subject", label="About", href="?subject={subject}"),
     Column(name="detail", label="Detail", kind="json"),
 )

@@ -21,14 +21,14 @@ from crowbar_core.web import auth
 from crowbar_core.web.api.verbs import Action
 from crowbar_core.web.ui.shell import page
 
-Kind = Literal["text", "number", "moment", "state", "code", "json"]
+Kind = Literal["text", "word", "number", "moment", "state", "code", "json"]
 TEXT_MAX = 255
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """What a table shows of each row: its field ``name``, in the way of its ``kind``: text, number, moment, state, code
-    or json.
+    """What a table shows of each row: its field ``name``, in the way of its ``kind``: text, word (which is never broken
+    in two), number, moment, state, code or json.
 
     ``href`` is where it leads, with fields of the row in braces (``"/nodes/{node_id}"``); an empty value leads nowhere.
     """
