@@ -37,7 +37,7 @@ deployments = noun("deployments", "Named sets of work: proposed, then committed.
 add_list(
     deployments,
     "deployments",
-    ("id", "name", "state", "parent_id", "system", "description"),
+    ("id", "name", out.STATE, "parent_id", "system", "description"),
     what="the deployments",
     order="name",
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from crowbar_core.cli.context import noun
+from crowbar_core.cli.output import Column
 from crowbar_core.cli.verbs import add_list, add_show
 
 events = noun("events", "What happened, and which barclamps were told of it; newest first.")
-add_list(events, "events", ("id", "created_at", "hook", "subject", "deliveries"), what="the events, newest first",
+told = Column("deliveries", lambda row: [f"{one['plugin']} {one['state']}" for one in row.get("deliveries") or ()])
+add_list(events, "events", ("id", "created_at", "hook", "subject", told), what="the events, newest first",
          filters={"hook": "Only those of this hook, as on_active.", "subject": "Only what is about it: 'node 3'."},
          )  # fmt: skip
 add_show(events, "events", what="an event with its deliveries")

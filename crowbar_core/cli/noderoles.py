@@ -21,7 +21,7 @@ from crowbar_core.cli.verbs import add_list, force_option, forced, gone, id_of, 
 from crowbar_core.errors import NotFound
 
 noderoles = noun("noderoles", "Roles bound to nodes, the units of work; named by id or as NODE/ROLE.")
-COLUMNS = ("id", "node", "role", "deployment", "state", "run_state", "cohort", "run_count", "available", "status")
+COLUMNS = ("id", "node", "role", "deployment", out.STATE, "run_state", "cohort", "run_count", "available", "status")
 BULK = ("hold", "release")
 """What is done to many in one request: to all of them, or none."""
 STATES = ("ERROR", "ACTIVE", "TODO", "TRANSITION", "BLOCKED", "PROPOSED")

@@ -279,7 +279,7 @@ def bind_roles(
         out.say(f"Role {row['role']} is bound to node {row['node']}.")
     if len(bound["node_roles"]) > SHOWN:
         out.say(f"{len(bound['node_roles']) - SHOWN} more are bound; {len(bound['created'])} noderoles are new in all.")
-    out.rows(made, ("id", "node", "role", "state", "cohort"), output())
+    out.rows(made, ("id", "node", "role", out.STATE, "cohort"), output())
 
 
 @nodes.verb("probe")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Self
 
 import click
 from rich.cells import cell_len
@@ -58,6 +58,21 @@ class Cell:
     text: str
     colour: str = ""
     bold: bool = False
+
+
+class Column(str):
+    """A column of a table that shows what ``of`` makes of a row; other columns are the name of the field they show."""
+
+    of: Callable[[Mapping[str, Any]], Any]
+
+    def __new__(cls, name: str, of: Callable[[Mapping[str, Any]], Any]) -> Self:
+        made = super().__new__(cls, name)
+        made.of = of
+        return made
+
+
+STATE: Final = Column("state", lambda row: row.get("state_name"))
+"""Of what has its state as a number: the word for it."""
 
 
 def visible(text: str, *, keep: str = "") -> str:
@@ -145,11 +160,7 @@ def _table(lines: Sequence[Sequence[Cell]], right: Set[int]) -> None:
 
 
 def _pick(row: Mapping[str, Any], column: str) -> Any:
-    if column == "state" and isinstance(row.get("state"), int) and "state_name" in row:
-        return row["state_name"]
-    if column == "deliveries" and isinstance(row.get(column), list):
-        return [f"{one['plugin']} {one['state']}" for one in row[column]]
-    return row.get(column)
+    return column.of(row) if isinstance(column, Column) else row.get(column)
 
 
 def _cell(column: str, value: Any) -> Cell:

@@ -129,6 +129,17 @@ def test_a_table_of_events_names_who_was_told_and_json_tells_the_rest(server: Se
     assert '"error": "No."' in run("events", "show", "84").stdout
 
 
+@pytest.mark.parametrize("noun, path", [("noderoles", "node_roles"), ("deployments", "deployments")])
+def test_a_table_says_the_word_for_a_state_that_is_a_number(server: Server, run: Run, noun: str, path: str) -> None:
+    row = {"id": 1, "name": "web", "node": "n1.a.test", "role": "motd", "state": -1, "state_name": "ERROR"}
+    server.on("GET", f"/api/v2/{path}", [row])
+    title, line = run(noun, "list").stdout.splitlines()
+    assert "STATE" in title.split()
+    assert "✕ ERROR" in line
+    assert "-1" not in line
+    assert json.loads(run(noun, "list", "--format", "json").stdout) == [row]
+
+
 def test_a_table_has_a_line_for_each_object_with_its_state_as_glyph_and_word(server: Server, run: Run) -> None:
     server.on("GET", "/api/v2/nodes", NODES)
     result = run("nodes", "list")
