@@ -16,7 +16,8 @@ from crowbar_core import Barclamp, Role, Task, hookimpl
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import deployments
-from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.settings import load_settings
 from crowbar_core.store.models import Deployment, DeploymentRole, Edge, Node, NodeRole, RoleRow, table
 

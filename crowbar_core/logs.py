@@ -10,6 +10,8 @@ import structlog
 
 from crowbar_core.settings import Settings
 
+log = structlog.get_logger("crowbar")
+
 
 def configure(settings: Settings) -> None:
     """Set up structlog and the standard library's logging alike. Tracebacks carry no local variables: those may be

@@ -16,7 +16,8 @@ from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.build import build_parts, spare_the_collector
 from crowbar_core.services.cluster import binding, deployments, nodes
 from crowbar_core.services.engine.engine import Engine
-from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.services.watch import settling
 from crowbar_core.settings import load_settings
 from crowbar_core.store.models import NodeRole, table

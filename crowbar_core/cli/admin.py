@@ -9,7 +9,7 @@ from crowbar_core.cli.local import opened, settings_options
 from crowbar_core.cli.output import say
 from crowbar_core.cli.users import tokens_still_work
 from crowbar_core.services.people import users
-from crowbar_core.services.turns.parts import Actor
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.settings import Settings
 from crowbar_core.store import listing
 from crowbar_core.web.api.nouns import USERS

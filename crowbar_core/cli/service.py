@@ -14,10 +14,10 @@ import click
 from crowbar_core import logs
 from crowbar_core.cli.local import settings_options
 from crowbar_core.cli.output import say
+from crowbar_core.logs import log
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.engine.standing import Standing, service_of
 from crowbar_core.services.engine.supervisor import PATIENCE, TOLD
-from crowbar_core.services.turns.parts import log
 from crowbar_core.services.watch.processes import Presence, tell_problems
 from crowbar_core.services.watch.workers import worker_name
 from crowbar_core.settings import Settings

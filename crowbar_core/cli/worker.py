@@ -12,9 +12,9 @@ import click
 from crowbar_core.cli.local import settings_options
 from crowbar_core.cli.output import say
 from crowbar_core.errors import ConfigError, CrowbarError
+from crowbar_core.logs import log
 from crowbar_core.services.build import build_parts, spare_the_collector
 from crowbar_core.services.engine.runner import Runner
-from crowbar_core.services.turns.parts import log
 from crowbar_core.services.watch.processes import Presence, tell_problems
 from crowbar_core.settings import Settings
 

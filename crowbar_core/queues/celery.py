@@ -14,9 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import structlog
-
 from crowbar_core.errors import ConfigError
+from crowbar_core.logs import log
 from crowbar_core.settings import Settings
 
 try:
@@ -30,7 +29,6 @@ try:
 except ImportError as error:
     raise ConfigError("The queue celery needs more packages: pip install crowbar-core[celery].") from error
 
-log = structlog.get_logger("crowbar")
 
 NAME = "crowbar"
 TASK = "crowbar.ring"

@@ -28,7 +28,6 @@ from typing import Any
 import orjson
 import psycopg2
 import psycopg2.errors
-import structlog
 from flask import Flask
 from sqlalchemy import ColumnElement, Connection, Engine, Integer, bindparam, create_engine, event, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -36,6 +35,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from crowbar_core.errors import ConfigError, Held, Unavailable
+from crowbar_core.logs import log
 from crowbar_core.store.among import among
 from crowbar_core.store.compiled import COMPILED
 from crowbar_core.store.holders import sqlite_writer, who_holds
@@ -49,8 +49,6 @@ from crowbar_core.store.patience import (
     prepare,
     timeouts,
 )
-
-log = structlog.get_logger("crowbar")
 
 Reader = Session | Connection
 """Of what a question can be asked: a transaction of either kind, or a glance."""

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg2.extensions
-import structlog
 
-log = structlog.get_logger("crowbar")
+from crowbar_core.logs import log
 
 CONNECT_SECONDS: Final = 5
 """For a new connection, and for an old one to show that it still works."""

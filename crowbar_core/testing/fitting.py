@@ -22,7 +22,8 @@ from werkzeug.routing import RequestRedirect
 from crowbar_core.cli.context import Call, Noun
 from crowbar_core.errors import CrowbarError, Unavailable
 from crowbar_core.services.people import users
-from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.store.db import Store
 from crowbar_core.store.listing import Listing
 from crowbar_core.testing.wording import near

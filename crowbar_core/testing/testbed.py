@@ -31,7 +31,7 @@ from crowbar_core.services.engine.reactions import Reactions
 from crowbar_core.services.engine.runner import Runner
 from crowbar_core.services.engine.seat import LiveCluster
 from crowbar_core.services.people import users
-from crowbar_core.services.turns.parts import Actor
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.services.values import attributes
 from crowbar_core.services.watch import settling
 from crowbar_core.services.watch.settling import Settled

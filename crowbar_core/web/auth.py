@@ -11,7 +11,8 @@ from crowbar_core.barclamp import Permission
 from crowbar_core.errors import Forbidden, Unauthenticated, Unavailable
 from crowbar_core.services.people import sessions, users
 from crowbar_core.services.people.users import Identity
-from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.web import origin
 from crowbar_core.web.door import Door
 

@@ -18,7 +18,8 @@ from crowbar_core import Attribute, Barclamp, Pending, Role, Task, hookimpl
 from crowbar_core.plugins.entry_points import BARCLAMPS, entries_of
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.people import users
-from crowbar_core.services.turns.parts import SYSTEM, Parts
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import SYSTEM
 from crowbar_core.settings import Settings
 from crowbar_core.store.models import Base, Delivery, Event, Run, RunLog, table
 from crowbar_core.web.app import create_app

@@ -23,7 +23,8 @@ from crowbar_core.services.annealing.claiming import claim
 from crowbar_core.services.annealing.outcomes import Kind, Outcome, finish
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import binding, deployments, nodes, steering
-from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.settings import load_settings
 from crowbar_core.store import models
 from crowbar_core.store import runs as store_runs

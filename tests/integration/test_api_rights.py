@@ -20,7 +20,7 @@ from crowbar_core import Barclamp, hookimpl, requires
 from crowbar_core.errors import ConfigError
 from crowbar_core.services.engine.housekeeping import clean
 from crowbar_core.services.people import users
-from crowbar_core.services.turns.parts import SYSTEM
+from crowbar_core.services.turns.turn import SYSTEM
 from crowbar_core.store.models import BrowserSession, Token
 from crowbar_core.web.app import create_app, permissions
 from tests.integration.api import PASSWORDS, Api, Populated, populate, serving, set_run

@@ -12,7 +12,7 @@ from crowbar_core.barclamp import Attribute, Hammer, Role
 from crowbar_core.services.cluster import deployments, groups, hammers, nodes, steering
 from crowbar_core.services.cluster.binding import unbind
 from crowbar_core.services.people import users
-from crowbar_core.services.turns.parts import Actor
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.services.values import attributes as values
 from tests.integration.cluster import OPERATOR, Cluster, audit_rows
 from tests.integration.conftest import NewCluster

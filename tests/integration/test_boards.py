@@ -16,7 +16,8 @@ from crowbar_core.barclamp import Barclamp, Role, hookimpl
 from crowbar_core.domain.states import NodeState, State, node_state
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import binding, deployments, nodes
-from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.settings import load_settings
 from crowbar_core.store import boards, catalogue, listing, node_pages, run_pages
 from crowbar_core.store.listings.history import AUDITS

@@ -13,7 +13,8 @@ from sqlalchemy import text
 from crowbar_core import Barclamp, NodeRoleView, Role, Schema, hookimpl
 from crowbar_core.errors import BarclampError, Refused
 from crowbar_core.services.cluster import binding, nodes
-from crowbar_core.services.turns.parts import SYSTEM, Parts
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import SYSTEM
 from tests.integration.cluster import open_parts
 
 MIGRATION = """

@@ -16,7 +16,8 @@ from crowbar_core.domain.states import PROPOSED, RunState, State
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import deployments
 from crowbar_core.services.engine.engine import Engine
-from crowbar_core.services.turns.parts import SYSTEM, Parts
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import SYSTEM
 from crowbar_core.settings import load_settings
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.models import Deployment, DeploymentRole, Node, NodeRole, RoleRow, Run, table

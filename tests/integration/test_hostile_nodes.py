@@ -21,7 +21,7 @@ from crowbar_core.errors import BadInput
 from crowbar_core.services.cluster import liveness, nodes, steering
 from crowbar_core.services.data import addresses as service
 from crowbar_core.services.data.addresses import is_own
-from crowbar_core.services.turns.parts import SYSTEM
+from crowbar_core.services.turns.turn import SYSTEM
 from crowbar_core.store.models import RunLog, table
 from tests.integration.api import PASSWORDS, SECRET, Api, populate, serving, set_run
 

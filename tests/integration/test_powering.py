@@ -18,7 +18,7 @@ from crowbar_core.services.cluster import hammers, powering
 from crowbar_core.services.engine.engine import Engine
 from crowbar_core.services.engine.intents import apply_intents
 from crowbar_core.services.engine.seat import LiveCluster
-from crowbar_core.services.turns.parts import Actor
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.store import events
 from crowbar_core.store.models import Audit, HammerRow, PowerOrder, table
 from tests.integration.cluster import OPERATOR, Cluster, everything_at_rest

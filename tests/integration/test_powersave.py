@@ -11,7 +11,7 @@ from crowbar_core import Barclamp, Hammer, Role, hookimpl
 from crowbar_core.domain.states import TODO, NodeState, node_state
 from crowbar_core.services.cluster import hammers, nodes, steering
 from crowbar_core.services.engine.housekeeping import save_power
-from crowbar_core.services.turns.parts import Actor
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.store import boards, counts, node_fields
 from crowbar_core.testing import Testbed, memory_cluster
 

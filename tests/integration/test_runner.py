@@ -20,7 +20,8 @@ from crowbar_core.errors import NodeUnreachable, RunCancelled, Unavailable
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import binding, deployments, nodes, steering
 from crowbar_core.services.engine.engine import Engine
-from crowbar_core.services.turns.parts import SYSTEM, Parts
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import SYSTEM
 from crowbar_core.settings import load_settings
 from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, RunLog, table
 from crowbar_core.testing import BrokenJig, FakeJig

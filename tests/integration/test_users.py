@@ -17,7 +17,8 @@ from crowbar_core.errors import BadInput, CrowbarError, NotFound, Refused, Unaut
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import nodes
 from crowbar_core.services.people import users
-from crowbar_core.services.turns.parts import SYSTEM, Parts
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import SYSTEM
 from crowbar_core.store.models import Audit, Token, User
 from tests.integration.api import settings
 

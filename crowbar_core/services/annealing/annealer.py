@@ -15,7 +15,8 @@ from crowbar_core.services.data.changes import refresh_sysdata
 from crowbar_core.services.data.layers import run_inputs
 from crowbar_core.services.data.made import make_values
 from crowbar_core.services.data.questions import knows_data
-from crowbar_core.services.turns.parts import HOOKS_OF_STATES, Actor, Parts, Turn, open_turn
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import HOOKS_OF_STATES, Actor, Turn, open_turn
 from crowbar_core.store import absences, bindings, halting, moves, noderoles, totals, transitions
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.events import merge_into_waiting

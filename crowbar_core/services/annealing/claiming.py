@@ -15,7 +15,8 @@ from crowbar_core.services.data.layers import run_inputs
 from crowbar_core.services.data.made import make_values
 from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.data.views import node_views
-from crowbar_core.services.turns.parts import Parts, Turn, open_turn
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Turn, open_turn
 from crowbar_core.store import endings, noderoles, steps
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.open_runs import Offered, OpenRun, offered

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from crowbar_core.logs import log
 from crowbar_core.services.annealing import fates
-from crowbar_core.services.turns.parts import Turn, log
+from crowbar_core.services.turns.turn import Turn
 from crowbar_core.store import absences, destructive, halting, noderoles, transitions
 
 

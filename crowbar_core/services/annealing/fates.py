@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from crowbar_core.domain.states import ERROR, TODO, TRANSITION
-from crowbar_core.services.turns.parts import Turn, log
+from crowbar_core.logs import log
+from crowbar_core.services.turns.turn import Turn
 from crowbar_core.store import destructive, halting, moves, noderoles, transitions
 
 

@@ -14,11 +14,13 @@ from crowbar_core.barclamp import Json
 from crowbar_core.domain.attributes import missing
 from crowbar_core.domain.states import ACTIVE, ERROR, TODO, TRANSITION, RunState
 from crowbar_core.domain.steps import step_name
+from crowbar_core.logs import log
 from crowbar_core.services.annealing import fates
 from crowbar_core.services.annealing.annealer import ANNEALER, change
 from crowbar_core.services.data.changes import mark_stale, merge_walls
 from crowbar_core.services.data.layers import node_role_layers
-from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor, Turn
 from crowbar_core.store import destructive, endings, leaving, moves, noderoles, steps, transitions
 from crowbar_core.store.moves import Standing
 from crowbar_core.store.open_runs import OpenRun, open_runs

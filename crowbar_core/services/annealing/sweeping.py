@@ -6,9 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from crowbar_core.logs import log
 from crowbar_core.services.annealing.annealer import PORTION, change
 from crowbar_core.services.annealing.outcomes import Outcome, finish_in_turn
-from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor, Turn
 from crowbar_core.store import leaving, steps
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.runs import Overdue

@@ -22,7 +22,8 @@ from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn
 from crowbar_core.services.cluster.leaving import stay, take_off
 from crowbar_core.services.data.layers import differing_wants
 from crowbar_core.services.data.views import node_role_views, node_views
-from crowbar_core.services.turns.parts import Actor, Parts, Turn, rehearsing
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor, Turn, rehearsing
 from crowbar_core.services.values.whole import set_data_in_turn
 from crowbar_core.store import bindings, moves, transitions, trees
 

@@ -12,7 +12,7 @@ from crowbar_core.services.data.changes import peers_of, refresh_sysdata
 from crowbar_core.services.data.layers import node_role_layers
 from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.data.views import deployment_view, node_role_views
-from crowbar_core.services.turns.parts import Turn
+from crowbar_core.services.turns.turn import Turn
 from crowbar_core.services.values.drafts import note_first_values
 from crowbar_core.store import bindings, moves, transitions
 from crowbar_core.store.models import NodeRole, table

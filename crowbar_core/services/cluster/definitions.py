@@ -19,7 +19,8 @@ from crowbar_core.plugins.order import role_circle
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.cluster.catalogue import synchronise_roles
 from crowbar_core.services.cluster.deployments import drop_deployment_role
-from crowbar_core.services.turns.parts import Actor, Parts, Turn
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor, Turn
 from crowbar_core.store import defined_roles
 
 _NAMED = 5

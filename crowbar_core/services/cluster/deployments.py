@@ -21,8 +21,9 @@ from crowbar_core.services.cluster.removing import remove_in_turn
 from crowbar_core.services.data.changes import record
 from crowbar_core.services.data.layers import has_or_wants
 from crowbar_core.services.data.views import deployment_role_view, deployment_view
-from crowbar_core.services.turns.parts import Actor, Parts, Turn
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.turns.secrets import keep_seals, seal
+from crowbar_core.services.turns.turn import Actor, Turn
 from crowbar_core.services.values.drafts import (
     PROPOSED_LAYER,
     commit_of_deployment_roles,

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from crowbar_core.domain import names
 from crowbar_core.domain.differences import differences
 from crowbar_core.errors import BadInput, FieldError, NotFound, Refused, or_missing
-from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.store import audits, groups, node_fields
 
 CATEGORIES: Final = ("class", "rack", "tag", "ui")

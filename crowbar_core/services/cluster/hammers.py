@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session
 from crowbar_core.barclamp import POWER_ACTIONS, Attribute, CancelFlag, Hammer, Json
 from crowbar_core.domain.attributes import MASK, check_value
 from crowbar_core.errors import CrowbarError, NotFound, Refused, TemporaryError, Unavailable, or_missing, told
+from crowbar_core.logs import log
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.data.views import node_row, node_views
-from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor, Turn
 from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store import hammers
 

@@ -11,20 +11,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-import structlog
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import NodeView
 from crowbar_core.errors import Refused, Veto
+from crowbar_core.logs import log
 from crowbar_core.services.annealing.annealer import cancel
 from crowbar_core.services.cluster.removing import refuse_running, remove_in_turn
 from crowbar_core.services.data.changes import rerun_now
 from crowbar_core.services.data.layers import run_inputs
 from crowbar_core.services.data.views import node_views
-from crowbar_core.services.turns.parts import Parts, TornDown, Turn, rehearsing
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import TornDown, Turn, rehearsing
 from crowbar_core.store import destructive, leaving, node_work
-
-log = structlog.get_logger("crowbar")
 
 
 def take_off(turn: Turn, ids: Collection[int], *, force: bool = False) -> bool:

@@ -11,9 +11,11 @@ from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import NodeView, Probe
 from crowbar_core.errors import CrowbarError
+from crowbar_core.logs import log
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.data.views import node_view, node_views
-from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor, Turn
 from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store import node_fields
 

@@ -19,7 +19,8 @@ from crowbar_core.services.cluster import deployments as deployment_service
 from crowbar_core.services.cluster import nodes as node_service
 from crowbar_core.services.cluster.leaving import tearing_in
 from crowbar_core.services.cluster.planning import rehearse
-from crowbar_core.services.turns.parts import SYSTEM, Parts
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import SYSTEM
 from crowbar_core.store import deployments as stored_deployments
 from crowbar_core.store import losses as found
 from crowbar_core.store import noderoles

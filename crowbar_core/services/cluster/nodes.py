@@ -26,8 +26,9 @@ from crowbar_core.services.cluster.registering import (
 from crowbar_core.services.cluster.removing import remove_in_turn
 from crowbar_core.services.data.changes import record_many
 from crowbar_core.services.data.views import node_row, node_views
-from crowbar_core.services.turns.parts import Actor, Parts, Turn, rehearsing
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.turns.secrets import keep_seals
+from crowbar_core.services.turns.turn import Actor, Turn, rehearsing
 from crowbar_core.services.values.drafts import commit_of_node_roles, commit_of_nodes
 from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store import bindings, destructive, halting, node_fields, node_work, transitions

@@ -27,7 +27,8 @@ from crowbar_core.plugins import Failure
 from crowbar_core.services.data.changes import refresh_sysdata
 from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.data.views import node_role_views
-from crowbar_core.services.turns.parts import Called, Notes, Parts, Rehearsed, Turn, rehearsing
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Called, Notes, Rehearsed, Turn, rehearsing
 from crowbar_core.store import bindings, pictures, plans, transitions
 
 Kind = Literal["teardown", "run", "run again", "refresh", "pass over", "wait"]

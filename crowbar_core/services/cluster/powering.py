@@ -10,11 +10,13 @@ from collections.abc import Callable, Collection
 from datetime import timedelta
 
 from crowbar_core.errors import CrowbarError
+from crowbar_core.logs import log
 from crowbar_core.plugins import CORE
 from crowbar_core.questions import Unanswered
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.cluster import hammers
-from crowbar_core.services.turns.parts import Actor, Parts, Turn, log
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor, Turn
 from crowbar_core.store import events, power_orders
 from crowbar_core.store.power_orders import Order
 

@@ -17,8 +17,9 @@ from crowbar_core.services.cluster.binding import bind_wanted
 from crowbar_core.services.cluster.hammers import insert_hammer
 from crowbar_core.services.data.addresses import keep_claims
 from crowbar_core.services.data.changes import record_many
-from crowbar_core.services.turns.parts import Actor, Parts, Turn
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.turns.secrets import seal
+from crowbar_core.services.turns.turn import Actor, Turn
 from crowbar_core.services.values.nodes import refuse_objections
 from crowbar_core.store import node_fields
 

@@ -8,7 +8,7 @@ from crowbar_core.errors import Refused
 from crowbar_core.services.annealing.annealer import cancel
 from crowbar_core.services.data.changes import mark_stale, peers_of, refresh_sysdata
 from crowbar_core.services.data.views import node_role_views
-from crowbar_core.services.turns.parts import Turn
+from crowbar_core.services.turns.turn import Turn
 from crowbar_core.store import bindings, transitions
 
 

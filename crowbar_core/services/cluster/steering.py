@@ -29,7 +29,8 @@ from crowbar_core.services.annealing.outcomes import Outcome, finish_in_turn
 from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn, propose_in_turn
 from crowbar_core.services.data.changes import refresh_soon, rerun_now, try_failed
 from crowbar_core.services.data.views import node_row
-from crowbar_core.services.turns.parts import Actor, Parts, Turn
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor, Turn
 from crowbar_core.services.values.drafts import commit_of_node_roles
 from crowbar_core.store import (
     bindings,

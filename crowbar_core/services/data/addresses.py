@@ -23,7 +23,8 @@ from crowbar_core.domain import addresses as rules
 from crowbar_core.plugins import Failure, Registry
 from crowbar_core.services.data import questions
 from crowbar_core.services.data.questions import tells_addresses
-from crowbar_core.services.turns.parts import Parts, Turn
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Turn
 from crowbar_core.settings import Settings
 from crowbar_core.store import claims, node_fields
 from crowbar_core.store.db import Store

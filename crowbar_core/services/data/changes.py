@@ -19,8 +19,8 @@ from crowbar_core.services.data.addresses import keep_claims
 from crowbar_core.services.data.layers import NodeRoleLayers, Writes, node_layers, node_role_layers
 from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.data.views import node_role_views
-from crowbar_core.services.turns.parts import Turn
 from crowbar_core.services.turns.secrets import keep_seals, seal
+from crowbar_core.services.turns.turn import Turn
 from crowbar_core.store import halting, moves, refreshing, transitions, values
 from crowbar_core.store import views as rows_of
 from crowbar_core.store.provenance import set_values

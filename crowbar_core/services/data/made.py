@@ -9,8 +9,8 @@ from crowbar_core.barclamp import Attribute, Json
 from crowbar_core.domain.attributes import GENERATED, lookup, place
 from crowbar_core.services.data.changes import follow_values, record_many
 from crowbar_core.services.data.layers import NodeRoleLayers, node_role_layers
-from crowbar_core.services.turns.parts import Turn
 from crowbar_core.services.turns.secrets import seal
+from crowbar_core.services.turns.turn import Turn
 from crowbar_core.store import refreshing
 from crowbar_core.store.bulk import set_json
 from crowbar_core.store.models import DeploymentRole, NodeRole, table

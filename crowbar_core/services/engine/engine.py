@@ -20,6 +20,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from crowbar_core.barclamp import Periodic, serving
 from crowbar_core.errors import CrowbarError, Unavailable, told
+from crowbar_core.logs import log
 from crowbar_core.plugins import CORE
 from crowbar_core.questions import Unanswered
 from crowbar_core.queues.threads import ThreadsQueue
@@ -31,7 +32,7 @@ from crowbar_core.services.engine.marks import look_for_marks
 from crowbar_core.services.engine.reactions import Reactions
 from crowbar_core.services.engine.runner import Runner
 from crowbar_core.services.engine.seat import LiveCluster, named
-from crowbar_core.services.turns.parts import Parts, log
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.watch.health import SWEEPER
 from crowbar_core.services.watch.workers import has_died
 from crowbar_core.store import events, leases, node_fields

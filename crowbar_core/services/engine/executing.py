@@ -25,13 +25,14 @@ from crowbar_core.errors import (
     Unavailable,
     told,
 )
+from crowbar_core.logs import log
 from crowbar_core.plugins import LoadedRole
 from crowbar_core.services.annealing.claiming import Held
 from crowbar_core.services.annealing.outcomes import Kind, Outcome
 from crowbar_core.services.cluster.liveness import look
 from crowbar_core.services.data.layers import Declared
 from crowbar_core.services.engine.run_logs import RunLogBuffer, has_secrets, secret_texts
-from crowbar_core.services.turns.parts import Parts, log
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.turns.secrets import open_secrets
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.catalogue import cluster_id

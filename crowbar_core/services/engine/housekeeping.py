@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from crowbar_core.errors import CrowbarError
+from crowbar_core.logs import log
 from crowbar_core.services.cluster.hammers import power
-from crowbar_core.services.turns.parts import Actor, Parts, log
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.services.watch.processes import SHOWN_DEAD
 from crowbar_core.store import events, history, node_work, power_orders, processes, sessions
 

@@ -31,7 +31,8 @@ from crowbar_core.services.cluster.commits import commit_hooks, commit_in_turn
 from crowbar_core.services.cluster.hammers import set_hammer
 from crowbar_core.services.cluster.powering import order_power
 from crowbar_core.services.cluster.registering import NewNode, register_in_turn
-from crowbar_core.services.turns.parts import Actor, Parts, Turn
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor, Turn
 from crowbar_core.services.values import attributes
 from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store import named, node_fields

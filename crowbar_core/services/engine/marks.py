@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from crowbar_core.barclamp import Done, Jig, NodeView, Task
 from crowbar_core.errors import CrowbarError, NodeUnreachable, TemporaryError
+from crowbar_core.logs import log
 from crowbar_core.services.annealing import fates
 from crowbar_core.services.annealing.annealer import ANNEALER, change
 from crowbar_core.services.cluster import liveness
 from crowbar_core.services.data.changes import merge_walls
 from crowbar_core.services.data.views import node_views
-from crowbar_core.services.turns.parts import Parts, log
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.store import destructive, noderoles
 from crowbar_core.store.catalogue import cluster_id
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from crowbar_core.barclamp import DeploymentRoleView, Intent, NodeView
 from crowbar_core.errors import CrowbarError, told
+from crowbar_core.logs import log
 from crowbar_core.plugins import Implementation
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.data.views import deployment_role_view, node_role_views, node_views, run_views
@@ -21,7 +22,8 @@ from crowbar_core.services.engine.intents import apply_intent
 from crowbar_core.services.engine.lanes import Call, Lane
 from crowbar_core.services.engine.seat import LiveCluster, named
 from crowbar_core.services.turns.looking import look
-from crowbar_core.services.turns.parts import Actor, Parts, log
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.store import events, quarantine
 from crowbar_core.store.events import Waiting
 

@@ -17,13 +17,15 @@ from typing import Any
 from crowbar_core.errors import (
     CrowbarError,
 )
+from crowbar_core.logs import log
 from crowbar_core.services.annealing.annealer import ANNEALER, settle
 from crowbar_core.services.annealing.claiming import Held, take_new, take_on, take_on_in_turn
 from crowbar_core.services.annealing.outcomes import Kind, Outcome, finish_in_turn
 from crowbar_core.services.engine.executing import Executor, Job
 from crowbar_core.services.engine.housekeeping import note_unanswered
 from crowbar_core.services.engine.run_logs import RunLogs
-from crowbar_core.services.turns.parts import Parts, Turn, log, open_turn
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Turn, open_turn
 from crowbar_core.services.watch.workers import worker_name
 from crowbar_core.store import runs as store_runs
 

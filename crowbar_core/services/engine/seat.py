@@ -21,9 +21,10 @@ from crowbar_core.services.data.views import node_role_views, node_view, node_vi
 from crowbar_core.services.engine.intents import apply_intent, apply_intents
 from crowbar_core.services.people import users
 from crowbar_core.services.turns.looking import look
-from crowbar_core.services.turns.parts import Actor, Parts, Turn, open_now, refuse_inside
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.turns.publishing import publish
 from crowbar_core.services.turns.secrets import seal_text, unseal_text
+from crowbar_core.services.turns.turn import Actor, Turn, open_now, refuse_inside
 from crowbar_core.store import named as store_named
 from crowbar_core.store import views as rows_of
 

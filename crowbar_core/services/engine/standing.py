@@ -13,10 +13,11 @@ from datetime import timedelta
 
 from crowbar_core.barclamp import Service, serving
 from crowbar_core.errors import CrowbarError, NotFound, told
+from crowbar_core.logs import log
 from crowbar_core.plugins import Registry
 from crowbar_core.questions import Unanswered
 from crowbar_core.services.engine.seat import LiveCluster, named
-from crowbar_core.services.turns.parts import Parts, log
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.watch.workers import has_died, worker_name
 from crowbar_core.store import events, leases
 

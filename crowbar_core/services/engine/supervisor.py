@@ -16,8 +16,9 @@ import threading
 import time
 
 from crowbar_core.barclamp import Service
+from crowbar_core.logs import log
 from crowbar_core.services.engine.standing import STEADY_SECONDS, note, services
-from crowbar_core.services.turns.parts import Parts, log
+from crowbar_core.services.turns.parts import Parts
 
 TOLD = 70
 """The exit code of a service that has written down itself why it failed."""

@@ -35,7 +35,8 @@ from crowbar_core.services.turns.looking import glance_and_look
 from crowbar_core.store import audits, node_fields, sessions, tokens, users
 
 if TYPE_CHECKING:
-    from crowbar_core.services.turns.parts import Actor, Parts
+    from crowbar_core.services.turns.parts import Parts
+    from crowbar_core.services.turns.turn import Actor
 
 ROLES: Final = ("viewer", "operator", "admin")
 PASSWORD_MIN: Final = 8

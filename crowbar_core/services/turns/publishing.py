@@ -6,7 +6,7 @@ from typing import Any
 
 from crowbar_core.errors import BarclampError
 from crowbar_core.plugins.published import NAME_LENGTH
-from crowbar_core.services.turns.parts import Turn
+from crowbar_core.services.turns.turn import Turn
 
 
 def publish(turn: Turn, hook: str, subject: str, **arguments: Any) -> None:

@@ -19,8 +19,9 @@ from crowbar_core.plugins import LoadedAttribute
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.data.changes import follow_values, record
 from crowbar_core.services.data.layers import NodeRoleLayers, has_or_wants, node_layers, node_role_layers, wanted_layers
-from crowbar_core.services.turns.parts import Actor, Parts, Turn, ValueChange
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.turns.secrets import keep_seals, open_secrets, seal
+from crowbar_core.services.turns.turn import Actor, Turn, ValueChange
 from crowbar_core.services.values.drafts import PROPOSED_LAYER, watch_roles
 from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store import deployment_roles, deployments, node_fields, noderoles, provenance, values

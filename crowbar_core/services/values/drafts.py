@@ -24,7 +24,8 @@ from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.data.changes import follow_values, mark_stale, note_effects, record_many
 from crowbar_core.services.data.layers import node_role_layers, read_sources
 from crowbar_core.services.data.views import deployment_view
-from crowbar_core.services.turns.parts import Actor, Parts, Turn, ValueChange
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor, Turn, ValueChange
 from crowbar_core.services.values.nodes import write_nodes
 from crowbar_core.store import drafts as drafted
 from crowbar_core.store import provenance

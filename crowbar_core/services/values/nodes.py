@@ -14,7 +14,7 @@ from crowbar_core.services.annealing.annealer import cancel
 from crowbar_core.services.annealing.deaths import follow_alive
 from crowbar_core.services.data.changes import watch_nodes
 from crowbar_core.services.data.views import node_views
-from crowbar_core.services.turns.parts import Turn
+from crowbar_core.services.turns.turn import Turn
 from crowbar_core.store import node_fields, node_work
 
 FACTS = frozenset(("alive", "host_keys", "served_bootenv", "switched_off"))

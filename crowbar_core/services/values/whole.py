@@ -10,8 +10,9 @@ from crowbar_core.domain.differences import differences
 from crowbar_core.errors import BadInput, Refused, or_missing
 from crowbar_core.services.annealing.annealer import change
 from crowbar_core.services.data.changes import record
-from crowbar_core.services.turns.parts import Actor, Parts, Turn
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.turns.secrets import keep_seals, seal
+from crowbar_core.services.turns.turn import Actor, Turn
 from crowbar_core.services.values.drafts import PROPOSED_LAYER
 from crowbar_core.store import noderoles
 

@@ -16,8 +16,9 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from crowbar_core.errors import CrowbarError
+from crowbar_core.logs import log
 from crowbar_core.plugins.entry_points import version_of
-from crowbar_core.services.turns.parts import Parts, log
+from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.watch.workers import has_died, worker_name
 from crowbar_core.store import processes as rows
 from crowbar_core.store.db import Store

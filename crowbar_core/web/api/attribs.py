@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from crowbar_core.errors import Forbidden, NotFound
-from crowbar_core.services.turns.parts import rehearsing
+from crowbar_core.services.turns.turn import rehearsing
 from crowbar_core.services.values import attributes as service
 from crowbar_core.services.values.attributes import Value
 from crowbar_core.web.api.collection import found_id, reading, to_change

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from crowbar_core.services.cluster import binding, registering, steering
 from crowbar_core.services.cluster import nodes as service
-from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.web.api.bodies import Reference, resolve, resolve_all
 from crowbar_core.web.api.nodes import ChangedNode, NewNode, asked, registered
 from crowbar_core.web.api.nouns import DEPLOYMENTS, NODE_ROLES, NODES, ROLES

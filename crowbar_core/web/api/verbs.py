@@ -19,7 +19,8 @@ from crowbar_core.services.cluster import binding, groups, hammers, liveness, st
 from crowbar_core.services.cluster import deployments as deployment_service
 from crowbar_core.services.cluster import nodes as node_service
 from crowbar_core.services.people import users as user_service
-from crowbar_core.services.turns.parts import Actor, Parts
+from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.store.listing import Listing
 from crowbar_core.web.api.nouns import DEPLOYMENT_ROLES, DEPLOYMENTS, GROUPS, HAMMERS, NODE_ROLES, NODES, RUNS, USERS
 from crowbar_core.web.api.operation import Body, Force, Query

@@ -22,7 +22,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from crowbar_core.barclamp import NavItem
 from crowbar_core.domain.states import NodeState, State
 from crowbar_core.errors import BadInput, CrowbarError, NotFound
-from crowbar_core.services.turns.parts import Actor
+from crowbar_core.services.turns.turn import Actor
 from crowbar_core.services.watch import settling
 from crowbar_core.services.watch.health import gather
 from crowbar_core.store.listing import ID_MAX
