@@ -24,7 +24,7 @@ from crowbar_dhcp.events import on_node_unbind as on_node_unbind
 from crowbar_dhcp.first_questions import wizard_steps as wizard_steps
 from crowbar_dhcp.pages import PANEL, pages
 from crowbar_dhcp.rest import rest
-from crowbar_dhcp.roles import ROLES
+from crowbar_dhcp.roles import CARDS, ROLES
 
 
 @hookimpl
@@ -35,6 +35,7 @@ def register_barclamp() -> Barclamp:
         requires=("jig-script",),
         after=("network",),
         roles=ROLES,
+        attributes=(CARDS,),
     )
 
 

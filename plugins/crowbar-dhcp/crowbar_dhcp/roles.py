@@ -6,6 +6,7 @@ from typing import Any
 
 from crowbar_core import Attribute, Json, Role
 from crowbar_dhcp import database, own
+from crowbar_dhcp.facts import MACS
 from crowbar_dhcp.services import DATABASE, SERVER, SERVICE
 
 _ADDRESSES: dict[str, Json] = {
@@ -94,3 +95,13 @@ _DATABASE = Role(
     ),
 )  # fmt: skip
 ROLES = (_SERVER, _SERVICE, _DATABASE)
+_CARD: dict[str, Json] = {
+    "type": "string", "pattern": "^[0-9A-Fa-f][02468ACEace]([:-][0-9A-Fa-f]{2}){5}$", "maxLength": 17,
+}  # fmt: skip
+CARDS = Attribute(
+    name=MACS,
+    description="The hardware addresses of the node's cards on the admin network, by which DHCP servers know it before "
+    "it has reported any.",
+    schema={"type": "array", "items": _CARD, "maxItems": 64},
+    map=MACS,
+)

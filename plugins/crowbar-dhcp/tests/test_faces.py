@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import crowbar_dhcp
@@ -19,6 +22,7 @@ from crowbar_core import Barclamp, Json, NodeView, hookimpl
 from crowbar_core.testing import FakeClock, Testbed, check_barclamp
 
 API = "/api/v2"
+HOW_TO = Path(__file__).parents[3].joinpath("docs/how-to/dhcp.md").read_text(encoding="utf-8")
 MAC, PHANTOM = "52:54:00:00:00:01", "system-phantom.internal.local"
 
 
@@ -53,6 +57,24 @@ def bed(fake_clock: FakeClock) -> Iterator[Testbed]:
 
 def test_nothing_is_wrong_with_the_barclamp() -> None:
     assert check_barclamp(crowbar_dhcp) == []
+
+
+def test_a_node_is_known_by_the_cards_that_its_attribute_names(bed: Testbed) -> None:
+    lines = re.findall(r"^crowbar (attribs .*hint-admin-macs.*)$", HOW_TO, re.MULTILINE)
+    assert [line.split()[1] for line in lines] == ["set", "explain"]
+    for line in lines:
+        done = bed.cli(*shlex.split(line.replace("web1.rack2.example.com", "n2.example.test")), user="operator")
+        assert done.exit_code == 0, done.stderr
+    assert "52:54:00:12:34:57" in done.stdout
+    named = ["52:54:00:12:34:56", "52:54:00:12:34:57"]
+    assert bed.value("hint-admin-macs", "n2") == named
+    bed.anneal_until_quiet()
+    assert bed.web().get(f"{API}/dhcp/n2.example.test").json["mac_addrs"] == named
+    for wrong in ('["52:54:00"]', '["01:00:5e:00:00:01"]', '"52:54:00:12:34:56"'):
+        refused = bed.cli("attribs", "set", "hint-admin-macs", wrong, "--node", "n2.example.test", "--now")
+        assert refused.exit_code != 0, wrong
+        assert "hint-admin-macs" in refused.stderr
+    assert bed.value("hint-admin-macs", "n2") == named
 
 
 def test_what_a_node_is_told_and_why_is_shown_everywhere(bed: Testbed) -> None:
