@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
+
 from crowbar_core.errors import ConfigError
 
 DEFAULT_URL = "http://127.0.0.1:3000"
@@ -70,7 +72,7 @@ def profile_name(flags: Mapping[str, Any], environ: Mapping[str, str], tree: Map
 
 
 def resolve(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Target:
-    """Put flags, environment and profile together. Raises ``ConfigError``.
+    """Put flags, environment and profile together. Raises ``ConfigError``, and ``UsageError`` for a file that is none.
 
     Who asks is decided by the first of the three that names a token or a user. A profile's credentials are sent only to
     the profile's own server: naming another one with ``--url`` must not hand them to it.
@@ -103,9 +105,7 @@ def resolve(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Target:
     if not token and user and levels[0]["password"]:
         password = str(levels[0]["password"])
     insecure = flags.get("insecure") or (url == home and profile.get("insecure"))
-    ca_file = str(
-        flags.get("ca_file") or environ.get("CROWBAR_CA_FILE") or (profile.get("ca_file") if url == home else "") or ""
-    )
+    ca_file = "" if insecure else _authorities(flags, environ, profile if url == home else {}, name)
     return Target(
         url=url,
         token=token,
@@ -114,6 +114,19 @@ def resolve(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Target:
         profile=name,
         verify=False if insecure else (ca_file or True),
     )
+
+
+def _authorities(flags: Mapping[str, Any], environ: Mapping[str, str], profile: Mapping[str, Any], name: str) -> str:
+    """The file of authorities to trust, if one is named: whether the server's address needs it or not, it is there."""
+    named = {
+        "--ca-file": flags.get("ca_file"),
+        "CROWBAR_CA_FILE": environ.get("CROWBAR_CA_FILE"),
+        f"ca_file of profile {name}": profile.get("ca_file"),
+    }
+    said, path = next(((said, str(path)) for said, path in named.items() if path), ("", ""))
+    if path and (not os.path.exists(path) or os.path.isdir(path)):
+        raise click.UsageError(f"{said} names {path}, which is no file: name one with the authorities to trust.")
+    return path
 
 
 def save_profile(path: Path, name: str, entry: Mapping[str, Any], *, if_free: bool = False) -> bool:

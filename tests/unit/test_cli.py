@@ -906,3 +906,26 @@ def test_every_rest_command_takes_the_shared_options() -> None:
             if not isinstance(command, click.Group) and name != "completion":
                 known = {flag for parameter in command.params for flag in parameter.opts}
                 assert {"--format", "--url", "--token", "--profile", "--debug"} <= known, path
+
+
+def test_a_file_of_authorities_that_is_not_there_is_refused_over_plain_http_too(
+    server: Server, run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.on("GET", "/api/v2/nodes", NODES)
+    there, missing = home / "there.pem", home / "missing.pem"
+    there.write_text("")
+    refused = "which is no file: name one with the authorities to trust. Try `crowbar nodes list --help`.\n"
+    for path in (missing, home):
+        result = run("nodes", "list", "--ca-file", str(path))
+        assert (result.exit_code, result.stderr) == (2, f"Error: --ca-file names {path}, {refused}")
+    monkeypatch.setenv("CROWBAR_CA_FILE", str(missing))
+    result = run("nodes", "list")
+    assert (result.exit_code, result.stderr) == (2, f"Error: CROWBAR_CA_FILE names {missing}, {refused}")
+    assert server.requests() == []
+    assert run("nodes", "list", "--ca-file", str(there)).exit_code == 0, "the option comes before the environment"
+    assert run("nodes", "list", "--insecure").exit_code == 0, "it would trust anyone"
+    monkeypatch.delenv("CROWBAR_CA_FILE")
+    (home / "config.toml").write_text(f'[profiles.default]\nurl = "{server.url}"\nca_file = "{missing}"\n')
+    monkeypatch.setenv("CROWBAR_CLI_CONFIG", str(home / "config.toml"))
+    result = run("nodes", "list")
+    assert (result.exit_code, result.stderr) == (2, f"Error: ca_file of profile default names {missing}, {refused}")
