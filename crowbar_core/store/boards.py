@@ -1,8 +1,8 @@
-"""Counts, deployments, and grids of nodes and roles, as the pages show them: a constant number of statements each."""
+"""Counts, and grids of nodes and roles, as the pages show them: a constant number of statements each."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +13,6 @@ from crowbar_core.domain.names import natural
 from crowbar_core.domain.states import OPEN_RUN_STATES, RANKED, NodeState, RunState, State
 from crowbar_core.store.listings.nodes import rank
 from crowbar_core.store.models import (
-    Deployment,
     DeploymentRole,
     Node,
     NodeRole,
@@ -72,41 +71,7 @@ def open_run_counts(session: Session) -> Mapping[str, int]:
     return dict(session.execute(query).all())
 
 
-# ---------------------------------------------------------------- deployments and boards
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeploymentLine:
-    id: int
-    name: str
-    description: str
-    system: bool
-    committed: bool
-    parent_id: int | None
-    nodes: int
-    states: Mapping[State, int]
-
-
-def deployment_lines(session: Session) -> list[DeploymentLine]:
-    """All deployments by name, with how many nodes live in each and its noderoles by state."""
-    rows = session.execute(
-        select(
-            Deployment.id,
-            Deployment.name,
-            Deployment.description,
-            Deployment.system,
-            Deployment.committed,
-            Deployment.parent_id,
-        ).order_by(Deployment.name_key)
-    ).all()
-    here = select(Node.deployment_id, func.count()).where(Node.system.is_(False)).group_by(Node.deployment_id)
-    nodes = dict(session.execute(here).all())
-    states: dict[int, dict[State, int]] = defaultdict(dict)
-    for deployment_id, state, count in session.execute(
-        select(NodeRole.deployment_id, NodeRole.state, func.count()).group_by(NodeRole.deployment_id, NodeRole.state)
-    ):
-        states[deployment_id][State(state)] = count
-    return [DeploymentLine(**row._mapping, nodes=nodes.get(row.id, 0), states=states[row.id]) for row in rows]
+# ---------------------------------------------------------------- boards
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,12 +122,8 @@ class BindableRole:
 
 def bindable_roles(session: Session) -> list[BindableRole]:
     """What an operator may put on a node: ready, and neither abstract nor drawn in only by others."""
-    query = (
-        select(RoleRow.id, RoleRow.name, RoleRow.description, RoleRow.milestone, RoleRow.cluster, RoleRow.destructive)
-        .where(RoleRow.ready.is_(True), RoleRow.abstract.is_(False), RoleRow.library.is_(False))
-        .order_by(RoleRow.name_key)
-    )
-    return [BindableRole(**row._mapping) for row in session.execute(query)]
+    where = (_roles.c.ready.is_(True), _roles.c.abstract.is_(False), _roles.c.library.is_(False))
+    return lines(session, ROLES, BindableRole, where=where, order=(_roles.c.name_key,))
 
 
 @dataclass(frozen=True, kw_only=True)

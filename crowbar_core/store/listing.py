@@ -163,7 +163,7 @@ def page(
     Raises ``BadInput`` for filters, columns, fields or a position that cannot be.
     """
     wanted, statement = _asked(listing, tuple(fields), dumps is not None)
-    conditions = [*where, *(_condition(listing, name, value) for name, value in (filters or {}).items())]
+    conditions = _conditions(listing, filters, where)
     column, descending, by = _order(listing, sort)
     total = None
     if count:
@@ -210,17 +210,17 @@ def one(
 
 
 def lines(
-    session: Session, listing: Listing, kind: type[T], *, where: Sequence[ColumnElement[bool]] = (),
+    session: Session, listing: Listing, kind: type[T], *, filters: Mapping[str, str] | None = None, where: Where = (),
     order: Sequence[ColumnElement[Any]] = (), limit: int | None = None,
 ) -> list[T]:  # fmt: skip
     """Objects of a listing for pages: ``kind`` is a dataclass whose fields are fields of the listing (enumerations are
-    made of what it shows), but for those that have a default and that the listing does not know. By key, unless
-    ``order`` says otherwise.
+    made of what it shows), but for those that have a default and that the listing does not know. Filtered as the API's
+    lists are; by key, unless ``order`` says otherwise.
     """
     made = {name: hint for name, hint in _hints(kind).items() if isinstance(hint, type) and issubclass(hint, Enum)}
     asked = [one.name for one in dataclasses.fields(kind) if not _own(one) or listing.field(one.name) is not None]
     wanted = _wanted(listing, asked, whole=True)
-    statement = _select(listing, wanted).where(*where)
+    statement = _select(listing, wanted).where(*_conditions(listing, filters, where))
     statement = statement.order_by(*(order or (listing.key.desc() if listing.newest_first else listing.key,)))
     rows = _render(session, wanted, session.execute(statement.limit(limit)).all())
     for name, enumeration in made.items():
@@ -401,6 +401,12 @@ def _values(session: Session, wanted: Sequence[Field | Later], found: Sequence[A
 
 def _refused(parameter: str, detail: str) -> BadInput:
     return BadInput(detail, errors=(FieldError(pointer=f"?{parameter}", detail=detail),))
+
+
+def _conditions(
+    listing: Listing, filters: Mapping[str, str | Sequence[str]] | None, where: Where
+) -> list[ColumnElement[bool]]:
+    return [*where, *(_condition(listing, name, value) for name, value in (filters or {}).items())]
 
 
 def _condition(listing: Listing, name: str, value: str | Sequence[str]) -> ColumnElement[bool]:

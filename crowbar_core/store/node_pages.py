@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from crowbar_core.domain.names import natural
-from crowbar_core.domain.states import RANKED, NodeState, RunState, State
+from crowbar_core.domain.states import NodeState, RunState, State
 from crowbar_core.store.listing import lines
 from crowbar_core.store.listings.noderoles import NODE_ROLES
-from crowbar_core.store.listings.nodes import NODES, rank_of_node
+from crowbar_core.store.listings.nodes import NODES
 from crowbar_core.store.models import (
     Edge,
     Group,
@@ -23,12 +23,10 @@ from crowbar_core.store.models import (
     Node,
     NodeGroup,
     NodeRole,
-    RoleRow,
     table,
 )
-from crowbar_core.store.selections import in_group, named_like
 
-_nodes, _rows, _roles = table(Node), table(NodeRole), table(RoleRow)
+_nodes, _rows = table(Node), table(NodeRole)
 
 # ---------------------------------------------------------------- nodes
 
@@ -69,13 +67,17 @@ def nodes_page(
     """Nodes by name, those after the name ``after``. ``search`` is a part of name or description, or a pattern of
     the name with * or ?; ``group`` is a group's name.
     """
-    where: list[ColumnElement[bool]] = [] if system else [Node.system.is_(False)]
-    if after:
-        where.append(Node.name_key > natural(after))
-    if group:
-        where.append(in_group(_nodes.c.id, group))
+    filters = _given(
+        system=None if system else False,
+        group=group or None,
+        deployment_id=deployment_id,
+        alive=alive,
+        available=available,
+        state=state,
+    )
+    where: list[ColumnElement[bool]] = [Node.name_key > natural(after)] if after else []
     if "*" in search or "?" in search:
-        where.append(named_like(_nodes.c.name, search))
+        filters["match"] = search
     elif search:
         where.append(
             or_(
@@ -83,20 +85,23 @@ def nodes_page(
                 func.lower(Node.description).contains(search.lower(), autoescape=True),
             )
         )
-    if deployment_id is not None:
-        where.append(Node.deployment_id == deployment_id)
-    if alive is not None:
-        where.append(Node.alive.is_(alive))
-    if available is not None:
-        where.append(Node.available.is_(available))
-    if state is not None:
-        where.append(rank_of_node() == RANKED.index(state))
-    return node_lines(session, where=where, limit=limit)
+    return node_lines(session, filters=filters, where=where, limit=limit)
 
 
-def node_lines(session: Session, *, where: Sequence[ColumnElement[bool]], limit: int) -> list[NodeLine]:
+def _given(**values: object) -> dict[str, str]:
+    """Filters as the API takes them, of what was asked for."""
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def node_lines(
+    session: Session,
+    *,
+    filters: Mapping[str, str] | None = None,
+    where: Sequence[ColumnElement[bool]],
+    limit: int,
+) -> list[NodeLine]:
     """Nodes by name, each with its noderoles by state."""
-    found = lines(session, NODES, NodeLine, where=where, order=(_nodes.c.name_key,), limit=limit)
+    found = lines(session, NODES, NodeLine, filters=filters, where=where, order=(_nodes.c.name_key,), limit=limit)
     states = states_of_nodes(session, [one.id for one in found])
     return [replace(one, states=states[one.id]) for one in found]
 
@@ -229,18 +234,10 @@ def node_roles_page(
     limit: int = 100,
 ) -> list[NodeRoleLine]:
     """By id, those after ``after``. ``node`` is a node's name, its part before a dot, or a pattern of either."""
-    where: list[ColumnElement[bool]] = [_rows.c.id > after]
-    if state is not None:
-        where.append(_rows.c.state == int(state))
-    if node:
-        where.append(named_like(_nodes.c.name, node))
-    if role:
-        where.append(_roles.c.name == role.lower())
-    if role_id is not None:
-        where.append(_rows.c.role_id == role_id)
-    if deployment_id is not None:
-        where.append(_rows.c.deployment_id == deployment_id)
-    return lines(session, NODE_ROLES, NodeRoleLine, where=where, limit=limit)
+    filters = _given(
+        state=state, match=node or None, role=role.lower() or None, role_id=role_id, deployment_id=deployment_id
+    )
+    return lines(session, NODE_ROLES, NodeRoleLine, filters=filters, where=(_rows.c.id > after,), limit=limit)
 
 
 def parents(session: Session, node_role_id: int, *, limit: int = 200) -> list[NodeRoleLine]:

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, insert, select, update
+from sqlalchemy import Connection, event, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Barclamp, Role, hookimpl
-from crowbar_core.domain.states import NodeState, State, node_state
+from crowbar_core.domain.states import NodeState, State, deployment_state, node_state
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import binding, deployments, nodes
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.turns.turn import Actor
 from crowbar_core.settings import load_settings
-from crowbar_core.store import boards, catalogue, listing, node_pages, run_pages
+from crowbar_core.store import boards, catalogue, deployment_pages, listing, node_pages, run_pages
 from crowbar_core.store.listings.history import AUDITS
-from crowbar_core.store.models import Node, NodeRole, RoleRow, Run, RunLog, table
+from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, RunLog, table
 
 ROLES = ("base", "middle", "top")
 ADMIN = Actor("admin")
@@ -155,6 +155,29 @@ def test_counts_agree_with_the_states_of_each_node(parts: Parts) -> None:
             assert {one.state for one in found} <= {wanted}
 
 
+def test_a_deployment_says_of_its_state_what_follows_from_its_noderoles(parts: Parts) -> None:
+    fill(parts, 1, 1)
+    fill(parts, 1, 2)
+    deployments.create_deployment(parts, ADMIN, name="empty")
+    seen = set()
+    for committed in (False, True):
+        for state in (State.ACTIVE, State.TODO, State.PROPOSED, State.ERROR):
+            with parts.store.write() as session:
+                session.execute(update(Deployment).where(~Deployment.system).values(committed=committed))
+                session.execute(update(NodeRole).values(state=int(State.ACTIVE), blockers=0))
+                first = select(func.min(NodeRole.id)).scalar_subquery()
+                session.execute(update(NodeRole).where(NodeRole.id == first).values(state=int(state)))
+            with parts.store.read() as session:
+                lines = deployment_pages.deployment_lines(session)
+            assert {one.name: one.committed for one in lines if not one.system} == dict.fromkeys(
+                ("d1", "d2", "empty"), committed
+            )
+            for one in lines:
+                assert one.state is deployment_state(one.committed, one.states), one
+                seen.add(one.state.name)
+    assert seen == {"PROPOSED", "ERROR", "COMMITTED", "ACTIVE"}
+
+
 def test_pages_of_nodes_join_without_gap_or_repeat(parts: Parts) -> None:
     fill(parts, 7)
     seen: list[str] = []
@@ -205,7 +228,7 @@ QUESTIONS: tuple[tuple[str, Callable[[Session, int], object]], ...] = (
     ("node_counts", lambda session, _: boards.node_counts(session)),
     ("nodes_page", lambda session, _: node_pages.nodes_page(session)),
     ("failures", lambda session, _: run_pages.failures(session)),
-    ("deployment_lines", lambda session, _: boards.deployment_lines(session)),
+    ("deployment_lines", lambda session, _: deployment_pages.deployment_lines(session)),
     ("board", boards.board),
     ("grid", lambda session, _: boards.grid(session)),
     ("runs_page", lambda session, _: run_pages.runs_page(session)),

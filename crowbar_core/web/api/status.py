@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from crowbar_core.domain.states import OPEN_RUN_STATES, NodeState
 from crowbar_core.services.data.views import node_views
-from crowbar_core.store import bindings, boards, groups, leases
+from crowbar_core.store import bindings, boards, deployment_pages, groups, leases
 from crowbar_core.store.counts import at_work, backlog, by_name, oldest_queued
 from crowbar_core.web.api.operation import api
 from crowbar_core.web.api.routes import outside, v2
@@ -31,7 +31,7 @@ def _nodes() -> dict[str, Any]:
 
 def _deployments() -> list[dict[str, Any]]:
     with parts().store.read() as session:
-        lines = boards.deployment_lines(session)
+        lines = deployment_pages.deployment_lines(session)
     return [
         {
             "id": line.id,

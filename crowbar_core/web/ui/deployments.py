@@ -8,13 +8,13 @@ from flask import Response, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import DeploymentView, requires
-from crowbar_core.domain.states import DeploymentState, State, deployment_state
+from crowbar_core.domain.states import State
 from crowbar_core.services.cluster import binding, losses
 from crowbar_core.services.cluster import deployments as service
 from crowbar_core.services.cluster import nodes as node_service
 from crowbar_core.services.values import attributes as values
 from crowbar_core.services.values import drafts
-from crowbar_core.store import boards, catalogue, node_pages
+from crowbar_core.store import boards, catalogue, deployment_pages, node_pages
 from crowbar_core.web import auth
 from crowbar_core.web.api.nouns import DEPLOYMENTS
 from crowbar_core.web.api.verbs import buttons
@@ -28,22 +28,17 @@ NODES_PER_PAGE = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Branch:
-    line: boards.DeploymentLine
-    state: DeploymentState
+    line: deployment_pages.DeploymentLine
     children: tuple[Branch, ...]
 
 
-def tree(lines: list[boards.DeploymentLine], parent_id: int | None = None) -> tuple[Branch, ...]:
-    below: dict[int | None, list[boards.DeploymentLine]] = {}
+def tree(lines: list[deployment_pages.DeploymentLine], parent_id: int | None = None) -> tuple[Branch, ...]:
+    below: dict[int | None, list[deployment_pages.DeploymentLine]] = {}
     for line in lines:
         below.setdefault(line.parent_id, []).append(line)
 
-    def branch(line: boards.DeploymentLine) -> Branch:
-        return Branch(
-            line=line,
-            state=deployment_state(line.committed, line.states),
-            children=tuple(branch(child) for child in below.get(line.id, ())),
-        )
+    def branch(line: deployment_pages.DeploymentLine) -> Branch:
+        return Branch(line=line, children=tuple(branch(child) for child in below.get(line.id, ())))
 
     return tuple(branch(line) for line in below.get(parent_id, ()))
 
@@ -52,7 +47,7 @@ def tree(lines: list[boards.DeploymentLine], parent_id: int | None = None) -> tu
 @requires("viewer")
 def deployments() -> Response:
     with auth.parts().store.read() as session:
-        lines = boards.deployment_lines(session)
+        lines = deployment_pages.deployment_lines(session)
     return page("deployments.html", live="_deployments.html", tree=tree(lines), deployments=lines)
 
 
@@ -78,9 +73,9 @@ def create_deployment() -> BaseResponse:
     return redirect(f"/deployments/{made[0]}", code=303) if made else answer
 
 
-def _line(reference: str | int) -> tuple[boards.DeploymentLine, list[boards.DeploymentLine]]:
+def _line(reference: str | int) -> tuple[deployment_pages.DeploymentLine, list[deployment_pages.DeploymentLine]]:
     with auth.parts().store.read() as session:
-        lines = boards.deployment_lines(session)
+        lines = deployment_pages.deployment_lines(session)
     wanted = str(reference).lower()
     line = next((one for one in lines if str(one.id) == wanted or one.name.lower() == wanted), None)
     return found(line, f"deployment {str(reference)[:255]}", "/deployments"), lines
@@ -106,7 +101,7 @@ def board(reference: str) -> Response:
         "board.html",
         live="_board.html",
         deployment=line,
-        state=deployment_state(line.committed, line.states),
+        state=line.state,
         parent=parent,
         children=[one for one in lines if one.parent_id == line.id],
         grid=grid,

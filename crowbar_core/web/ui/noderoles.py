@@ -12,7 +12,7 @@ from crowbar_core.domain.states import OPEN_RUN_STATES, State
 from crowbar_core.services.cluster import steering
 from crowbar_core.services.values import attributes as values
 from crowbar_core.services.values import drafts
-from crowbar_core.store import boards, catalogue, node_pages, run_pages
+from crowbar_core.store import catalogue, deployment_pages, node_pages, run_pages
 from crowbar_core.web import auth
 from crowbar_core.web.api.nouns import NODE_ROLES
 from crowbar_core.web.api.verbs import CANCEL, Action, buttons
@@ -38,7 +38,7 @@ def noderoles() -> Response:
             after=known_id(after) or 0,
             limit=LINES_PER_PAGE + 1,
         )
-        deployments = boards.deployment_lines(session)
+        deployments = deployment_pages.deployment_lines(session)
         roles = catalogue.role_names(session)
     more = lines[LINES_PER_PAGE - 1].id if len(lines) > LINES_PER_PAGE else None
     return page(

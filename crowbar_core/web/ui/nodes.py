@@ -18,7 +18,7 @@ from crowbar_core.services.data.addresses import claims_of
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.values import attributes as values
 from crowbar_core.services.values import drafts
-from crowbar_core.store import boards, catalogue, node_pages, run_pages
+from crowbar_core.store import catalogue, deployment_pages, node_pages, run_pages
 from crowbar_core.web import auth
 from crowbar_core.web.api.nouns import NODES
 from crowbar_core.web.api.verbs import Action, buttons, power
@@ -53,7 +53,7 @@ def nodes() -> Response:
         groups = node_pages.group_names(session)
         shown = [line.id for line in lines[:NODES_PER_PAGE]]
         addresses = views.node_views(auth.parts().registry, session, auth.parts().store, shown)
-        deployments = boards.deployment_lines(session)
+        deployments = deployment_pages.deployment_lines(session)
     more = lines[NODES_PER_PAGE - 1].name if len(lines) > NODES_PER_PAGE else ""
     return page(
         "nodes.html",
@@ -96,7 +96,7 @@ def node(reference: str) -> Response:
             "node_roles": node_pages.node_roles_of_node(session, line.id),
             "runs": run_pages.runs_of(session, node_id=line.id, limit=15),
             "roles": catalogue.bindable_roles(session),
-            "deployments": boards.deployment_lines(session),
+            "deployments": deployment_pages.deployment_lines(session),
             "view": views.node_views(parts.registry, session, parts.store, [line.id])[line.id],
             "claims": claims_of(session, parts.store, parts.settings, [line.id]).get(line.id, ()),
         }
