@@ -26,6 +26,7 @@ from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.turns.turn import Actor
 from crowbar_core.store.db import Store
 from crowbar_core.store.listing import Listing
+from crowbar_core.store.own_tables import Database
 from crowbar_core.testing.wording import near
 from crowbar_core.web.api.operation import Operation
 from crowbar_core.web.app import permissions
@@ -73,8 +74,9 @@ def _described(package: str) -> Iterator[tuple[str, TableClause, bool]]:
                 kind = type(value)  # asked of proxies, which are nothing just now, isinstance and getattr may raise
                 if issubclass(kind, Listing):
                     yield from ((name, one, True) for one in _tables_in(value.source))
-                elif issubclass(kind, MetaData):
-                    yield from ((name, one, False) for one in value.tables.values())
+                elif issubclass(kind, MetaData | Database):
+                    described = value if issubclass(kind, MetaData) else value.metadata
+                    yield from ((name, one, False) for one in described.tables.values())
                 else:
                     table = vars(value).get("__table__") if issubclass(kind, type) else value
                     if issubclass(type(table), Table):

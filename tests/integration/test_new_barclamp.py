@@ -111,7 +111,7 @@ def test_table_path_page_command_and_titles_follow_the_noun(made: Path) -> None:
     assert '"data_base_power_switches"' in (package / "migrations/versions/0001_power_switches.py").read_text()
     table = (package / "power_switches.py").read_text()
     assert 'noun="power switch",\n    plural="power_switches"' in table
-    assert "power_switches = Table(" in table
+    assert "power_switches = db.Table(" in table
     assert "class NewPowerSwitch(Body)" in (package / "rest.py").read_text()
     assert 'power_switches = noun("power-switches", "Power switches.")' in (package / "commands.py").read_text()
     assert 'NavItem(label="Power switches", url="/power-switches")' in (package / "__init__.py").read_text()

@@ -22,7 +22,7 @@ from crowbar_core.store.models.processes import Lease, Meta, PeriodicJob, Proces
 from crowbar_core.store.models.runs import OPEN_RUNS, Run, RunLog, RunStep, RunTotal
 
 CORE_TABLES = dict(Base.metadata.tables)
-"""The core's own, by name: barclamps put theirs into the same metadata, after these."""
+"""The core's own, by name. Those of barclamps are in metadata of theirs (``store/own_tables.py``)."""
 
 __all__ = [
     "CORE_TABLES",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,17 @@ DataOrNothing = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "
 """A JSON value, in which None is the absence of one."""
 
 
+ANNOTATIONS: Mapping[Any, Any] = {
+    datetime: UtcDateTime(),
+    dict[str, Any]: Data,
+    list[str]: Data,
+    str: Text(),
+    bool: Boolean(),
+    float: Double(),
+}
+"""What the types of a model's fields are in the database."""
+
+
 class Base(DeclarativeBase):
     registry = registry(
         metadata=MetaData(
@@ -71,14 +82,7 @@ class Base(DeclarativeBase):
                 "pk": "pk_%(table_name)s",
             }
         ),
-        type_annotation_map={
-            datetime: UtcDateTime(),
-            dict[str, Any]: Data,
-            list[str]: Data,
-            str: Text(),
-            bool: Boolean(),
-            float: Double(),
-        },
+        type_annotation_map=ANNOTATIONS,
     )
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Integer, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, Integer, String, Text
 
-from crowbar_core.tables import JsonType, UtcDateTime
+from crowbar_core.tables import Database, JsonType, UtcDateTime
 
-_metadata = MetaData()
+db = Database()
 
-subnets = Table(
-    "dhcp_subnets", _metadata, Column("id", Integer, primary_key=True), Column("subnet", String(43), nullable=False)
+subnets = db.Table(
+    "dhcp_subnets", Column("id", Integer, primary_key=True), Column("subnet", String(43), nullable=False)
 )
-services = Table(
+services = db.Table(
     "dhcp_services",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("node_role_id", Integer, nullable=False),
     Column("name", String(255), nullable=False),
@@ -31,9 +30,8 @@ services = Table(
     Column("faults", Integer, nullable=False),
     Column("again_at", UtcDateTime),
 )
-hosts = Table(
+hosts = db.Table(
     "dhcp_hosts",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("mac_addrs", JsonType, nullable=False),
     Column("v4addr", String(15), nullable=False),
@@ -44,27 +42,22 @@ hosts = Table(
     Column("why", Text, nullable=False),
     Column("domain", String(255), nullable=False),
 )
-marks = Table(
-    "dhcp_marks", _metadata, Column("id", Integer, primary_key=True), Column("node_id", Integer, nullable=False)
-)
-told = Table(
+marks = db.Table("dhcp_marks", Column("id", Integer, primary_key=True), Column("node_id", Integer, nullable=False))
+told = db.Table(
     "dhcp_told",
-    _metadata,
     Column("node_id", Integer, primary_key=True),
     Column("mac", String(17), primary_key=True),
     Column("boot", String(10), nullable=False),
     Column("sum", String(64), nullable=False),
 )
-state = Table(
+state = db.Table(
     "dhcp_state",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("base", String(64), nullable=False),
     Column("boots", JsonType, nullable=False),
 )
-foreign = Table(
+foreign = db.Table(
     "dhcp_foreign",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("node_id", Integer, nullable=False),
     Column("card", String(64), nullable=False),
@@ -74,9 +67,8 @@ foreign = Table(
     Column("network", String(255), nullable=False),
     Column("since", UtcDateTime, nullable=False),
 )
-faults = Table(
+faults = db.Table(
     "dhcp_faults",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("node_id", Integer),
     Column("on", String(8), nullable=False),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Integer, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, Integer, String, Text
 
-from crowbar_core.tables import JsonType, UtcDateTime
+from crowbar_core.tables import Database, JsonType, UtcDateTime
 
-_metadata = MetaData()
+db = Database()
 
 
 def _record() -> list[Column[object]]:
@@ -18,9 +18,8 @@ def _record() -> list[Column[object]]:
     ]
 
 
-filters = Table(
+filters = db.Table(
     "dns_filters",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("name", String(64), nullable=False),
     Column("matcher", Text, nullable=False),
@@ -28,18 +27,16 @@ filters = Table(
     Column("priority", Integer, nullable=False),
     Column("ttl", Integer, nullable=False),
 )
-entries = Table(
+entries = db.Table(
     "dns_entries",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("node_id", Integer, nullable=False),
     Column("filter_id", Integer),
     *_record(),
     Column("problem", Text, nullable=False),
 )
-services = Table(
+services = db.Table(
     "dns_services",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("node_role_id", Integer, nullable=False),
     Column("name", String(255), nullable=False),
@@ -60,9 +57,8 @@ services = Table(
     Column("faults", Integer, nullable=False),
     Column("again_at", UtcDateTime),
 )
-served = Table(
+served = db.Table(
     "dns_served",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("service_id", Integer, nullable=False),
     *_record(),
@@ -70,7 +66,7 @@ served = Table(
     Column("gone_at", UtcDateTime),
     Column("problem", Text, nullable=False),
 )
-changed_nodes = Table("dns_changed_nodes", _metadata, Column("node_id", Integer, primary_key=True))
-installation = Table(
-    "dns_installation", _metadata, Column("id", Integer, primary_key=True), Column("owner", String(32), nullable=False)
+changed_nodes = db.Table("dns_changed_nodes", Column("node_id", Integer, primary_key=True))
+installation = db.Table(
+    "dns_installation", Column("id", Integer, primary_key=True), Column("owner", String(32), nullable=False)
 )

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from sqlalchemy import Column, Integer, MetaData, String, Table, Text, select
+from sqlalchemy import Column, Integer, String, Text, select
 
 from crowbar_core import BadInput, cluster, setting
-from crowbar_core.tables import UtcDateTime
+from crowbar_core.tables import Database, UtcDateTime
 
 ADDRESS, HOSTS = "example-address", "example-hosts"
 
-held = Table(
+db = Database()
+held = db.Table(
     "example_addresses_held",
-    MetaData(),
     Column("node_id", Integer, primary_key=True),
     Column("address", String(15), nullable=False),
     Column("use", String(20), nullable=False),

@@ -6,15 +6,16 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Date, Integer, MetaData, String, Table, Text, delete, insert, select, update
+from sqlalchemy import Boolean, Column, Date, Integer, String, Text, delete, insert, select, update
 
 from crowbar_core import NodeView, NotFound, cluster
 from crowbar_core.rest import NODES, Listing, field, fields, resolve
+from crowbar_core.tables import Database
 
 nodes = NODES.source
-assets = Table(
+db = Database()
+assets = db.Table(
     "inventory_assets",
-    MetaData(),
     Column("id", Integer, primary_key=True),
     Column("name", String(64), nullable=False),
     Column("node_id", Integer),

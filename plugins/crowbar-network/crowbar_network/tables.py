@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Integer, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, Integer, String, Text
 
-from crowbar_core.tables import JsonType, UtcDateTime
+from crowbar_core.tables import Database, JsonType, UtcDateTime
 
-_metadata = MetaData()
+db = Database()
 
 
 def _layers() -> list[Column[object]]:
@@ -20,16 +20,14 @@ def _layers() -> list[Column[object]]:
     ]
 
 
-installation = Table(
+installation = db.Table(
     "network_installation",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("ula", String(40), nullable=False),
     Column("secret", Text, nullable=False),
 )
-networks = Table(
+networks = db.Table(
     "network_networks",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("name", String(56), nullable=False),
     Column("description", Text, nullable=False),
@@ -48,9 +46,8 @@ networks = Table(
     Column("order", Integer, nullable=False),
     Column("draft", JsonType, nullable=False, default=dict),
 )
-ranges = Table(
+ranges = db.Table(
     "network_ranges",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("network_id", Integer, nullable=False),
     Column("name", String(64), nullable=False),
@@ -61,16 +58,14 @@ ranges = Table(
     *_layers(),
     Column("draft", JsonType, nullable=False, default=dict),
 )
-gaps = Table(
+gaps = db.Table(
     "network_gaps",
-    _metadata,
     Column("range_id", Integer, primary_key=True),
     Column("first", String(33), primary_key=True),
     Column("last", String(33), nullable=False),
 )
-routers = Table(
+routers = db.Table(
     "network_routers",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("network_id", Integer, nullable=False),
     Column("address", String(33), nullable=False),
@@ -79,9 +74,8 @@ routers = Table(
     Column("draft", JsonType, nullable=False, default=dict),
     Column("standing", String(8), nullable=False, default=""),
 )
-allocations = Table(
+allocations = db.Table(
     "network_allocations",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("network_id", Integer, nullable=False),
     Column("range_id", Integer, nullable=False),
@@ -91,18 +85,16 @@ allocations = Table(
     Column("address", String(33), nullable=False),
     Column("prefix", Integer, nullable=False),
 )
-drifts = Table(
+drifts = db.Table(
     "network_drifts",
-    _metadata,
     Column("node_id", Integer, primary_key=True),
     Column("seen_at", UtcDateTime, nullable=False),
     Column("said", JsonType, nullable=False),
     Column("problem", Text, nullable=False),
     Column("proposed", JsonType, nullable=False, default=dict),
 )
-checks = Table(
+checks = db.Table(
     "network_checks",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("state", String(16), nullable=False),
     Column("networks", JsonType, nullable=False),
@@ -113,15 +105,13 @@ checks = Table(
     Column("findings", JsonType, nullable=False),
     Column("unheard", JsonType, nullable=False),
 )
-accepted_wires = Table(
+accepted_wires = db.Table(
     "network_accepted_wires",
-    _metadata,
     Column("node_id", Integer, primary_key=True),
     Column("places", JsonType, nullable=False),
 )
-interface_maps = Table(
+interface_maps = db.Table(
     "network_interface_maps",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("pattern", String(200), nullable=False),
     Column("buses", Text, nullable=False),

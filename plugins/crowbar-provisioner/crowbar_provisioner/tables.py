@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Text
 
-from crowbar_core.tables import JsonType, UtcDateTime
+from crowbar_core.tables import Database, JsonType, UtcDateTime
 
-_metadata = MetaData()
+db = Database()
 
 
 def _key() -> Column[int]:
     return Column("id", Integer, primary_key=True)
 
 
-machines = Table(
+machines = db.Table(
     "provisioner_machines",
-    _metadata,
     _key(),
     Column("node_id", Integer, nullable=False),
     Column("uuid", String(36), nullable=False),
@@ -38,15 +37,13 @@ machines = Table(
     Column("first_seen", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime, nullable=False),
 )
-macs = Table(
+macs = db.Table(
     "provisioner_macs",
-    _metadata,
     Column("mac", String(17), primary_key=True),
     Column("machine_id", Integer, nullable=False),
 )
-boots = Table(
+boots = db.Table(
     "provisioner_boots",
-    _metadata,
     _key(),
     Column("token_hash", String(64), nullable=False),
     Column("machine_id", Integer),
@@ -63,18 +60,16 @@ boots = Table(
     Column("revoked", Boolean, nullable=False),
     Column("report", JsonType, nullable=False),
 )
-happenings = Table(
+happenings = db.Table(
     "provisioner_happenings",
-    _metadata,
     _key(),
     Column("machine_id", Integer, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Column("what", String(64), nullable=False),
     Column("detail", String(500), nullable=False),
 )
-erasures = Table(
+erasures = db.Table(
     "provisioner_erasures",
-    _metadata,
     _key(),
     Column("run_id", Integer, nullable=False),
     Column("work", String(43), nullable=False),
@@ -97,9 +92,8 @@ erasures = Table(
     Column("signature", String(100), nullable=False),
     Column("public_key", String(100), nullable=False),
 )
-burn_ins = Table(
+burn_ins = db.Table(
     "provisioner_burn_ins",
-    _metadata,
     _key(),
     Column("run_id", Integer, nullable=False),
     Column("work", String(43), nullable=False),
@@ -118,15 +112,13 @@ burn_ins = Table(
     Column("begun_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
 )
-signing_keys = Table(
+signing_keys = db.Table(
     "provisioner_signing_keys",
-    _metadata,
     _key(),
     Column("sealed", Text, nullable=False),
 )
-joins = Table(
+joins = db.Table(
     "provisioner_joins",
-    _metadata,
     _key(),
     Column("token_hash", String(64), nullable=False),
     Column("name", String(255), nullable=False),
@@ -135,18 +127,16 @@ joins = Table(
     Column("ends_at", UtcDateTime, nullable=False),
     Column("machine_id", Integer),
 )
-rules = Table(
+rules = db.Table(
     "provisioner_rules",
-    _metadata,
     _key(),
     Column("name", String(64), nullable=False),
     Column("subnet", String(43), nullable=False),
     Column("mac_prefix", String(17), nullable=False),
     Column("serials", JsonType, nullable=False),
 )
-installs = Table(
+installs = db.Table(
     "provisioner_installs",
-    _metadata,
     _key(),
     Column("node_id", Integer, nullable=False),
     Column("run_id", Integer, nullable=False),
@@ -165,9 +155,8 @@ installs = Table(
     Column("begun_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
 )
-copies = Table(
+copies = db.Table(
     "provisioner_copies",
-    _metadata,
     _key(),
     Column("install_id", Integer, nullable=False),
     Column("boot_id", Integer, nullable=False),
@@ -179,9 +168,8 @@ copies = Table(
     Column("heard_at", UtcDateTime, nullable=False),
     Column("came", String(500), nullable=False),
 )
-rescues = Table(
+rescues = db.Table(
     "provisioner_rescues",
-    _metadata,
     Column("node_id", Integer, primary_key=True),
     Column("state", String(16), nullable=False),
     Column("bootenv", String(64), nullable=False),
@@ -189,42 +177,37 @@ rescues = Table(
     Column("available", Boolean, nullable=False),
     Column("since", UtcDateTime, nullable=False),
 )
-powers = Table(
+powers = db.Table(
     "provisioner_powers",
-    _metadata,
     Column("node_id", Integer, primary_key=True),
     Column("state", String(8), nullable=False),
     Column("problem", String(500), nullable=False),
     Column("read_at", UtcDateTime, nullable=False),
 )
-sleeps = Table(
+sleeps = db.Table(
     "provisioner_sleeps",
-    _metadata,
     Column("node_id", Integer, primary_key=True),
     Column("asleep", Boolean, nullable=False),
     Column("since", UtcDateTime, nullable=False),
     Column("runs", Integer, nullable=False),
 )
-consoles = Table(
+consoles = db.Table(
     "provisioner_consoles",
-    _metadata,
     Column("node_id", Integer, primary_key=True),
     Column("heard_from", String(16), primary_key=True),
     Column("lines", JsonType, nullable=False),
     Column("at", UtcDateTime, nullable=False),
 )
-servers = Table(
+servers = db.Table(
     "provisioner_servers",
-    _metadata,
     _key(),
     Column("node_role_id", Integer, nullable=False),
     Column("addresses", JsonType, nullable=False),
     Column("port", Integer, nullable=False),
     Column("scripts", JsonType, nullable=False),
 )
-defaults = Table(
+defaults = db.Table(
     "provisioner_defaults",
-    _metadata,
     _key(),
     Column("os", String(64), nullable=False),
     Column("keys", JsonType, nullable=False),

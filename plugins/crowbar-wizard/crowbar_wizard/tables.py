@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Integer, MetaData, String, Table
+from sqlalchemy import Boolean, Column, Integer, String
 
-from crowbar_core.tables import JsonType, UtcDateTime
+from crowbar_core.tables import Database, JsonType, UtcDateTime
 
-_metadata = MetaData()
+db = Database()
 
-answers = Table(
+answers = db.Table(
     "wizard_answers",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("step", String(64), nullable=False),
     Column("skipped", Boolean, nullable=False),
@@ -18,9 +17,8 @@ answers = Table(
     Column("answered_at", UtcDateTime, nullable=False),
 )
 """``answers``: field -> text; what is secret is encrypted."""
-end = Table(
+end = db.Table(
     "wizard_end",
-    _metadata,
     Column("id", Integer, primary_key=True),
     Column("lines", JsonType, nullable=False),
     Column("machine", String(255), nullable=False),
