@@ -16,6 +16,8 @@ from crowbar_core.errors import BadInput, FieldError
 
 SECRET = "$secret"
 """A secret rests in a tree as ``{"$secret": "<ciphertext>"}``."""
+DIFFERING = "$differing"
+"""Where the input of a run says what several parents say that differ: attribute -> list of ``{"node", "value"}``."""
 MASK = "***"
 MAX_VALUE_BYTES = 1_000_000
 MAX_DEPTH = 64
@@ -258,6 +260,27 @@ def check_given(role: str, own: Iterable[Attribute], wanted: Iterable[tuple[Attr
                 check_value(attribute, each)
         if needed and (not found or (gathered and not value)):
             raise BadInput(f"Role {role} is given no value of {attribute.name}, which must have one.")
+
+
+def differing(role: str, attribute: Attribute, owner: str, said: Sequence[tuple[str, Json]]) -> str | None:
+    """What is wrong with one value that a role wants of several parents (node, value; secrets in the clear); None: they
+    agree.
+    """
+    if all(value == said[0][1] for _, value in said):
+        return None
+    if attribute.secret:
+        told = f"{_all_of([node for node, _ in said])} have different values"
+    else:
+        told = _all_of([f"{node} has {json.dumps(value, default=str)[:100]}" for node, value in said])
+    return (
+        f"Role {role} wants {attribute.name} of role {owner}, of which {told}. Give them one value, or let the role "
+        f'want all of them: Want("{attribute.name}", gather=True).'
+    )
+
+
+def _all_of(texts: Sequence[str]) -> str:
+    shown = list(texts[:10]) if len(texts) <= 10 else [*texts[:9], f"{len(texts) - 9} others"]
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def missing(attributes: Iterable[Attribute], layers: Sequence[Layer], *, writable: bool) -> list[str]:

@@ -370,7 +370,8 @@ def test_a_wanted_value_comes_from_the_parent_on_the_same_node(new_cluster: NewC
     c.anneal()
     given = {row.node_role_id: row.input for row in c.rows(select(runs.c.node_role_id, runs.c.input))}
     assert given[here] == {"size": 2}
-    assert given[elsewhere] == {"size": 1}, "the oldest, where none is nearer"
+    said = [{"node": f"{name}.test.example", "value": number} for number, name in enumerate(("old", "here"), 1)]
+    assert given[elsewhere] == {"size": 1, "$differing": {"size": said}}, "where none is nearer, it is not settled"
 
 
 def test_a_changed_value_does_not_undo_what_is_destroyed_once(new_cluster: NewCluster) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Json, Role
+from crowbar_core.domain import attributes as rules
 from crowbar_core.domain import graph
 from crowbar_core.domain.graph import Bound, Ref, Situation, Target, Wanted
 from crowbar_core.errors import NotFound, Refused
@@ -23,6 +24,7 @@ from crowbar_core.services.cluster.leaving import stay, take_off
 from crowbar_core.services.data.layers import differing_wants
 from crowbar_core.services.data.views import node_role_views, node_views
 from crowbar_core.services.turns.parts import Parts
+from crowbar_core.services.turns.secrets import open_secrets
 from crowbar_core.services.turns.turn import Actor, Turn, rehearsing
 from crowbar_core.services.values.whole import set_data_in_turn
 from crowbar_core.store import bindings, moves, transitions, trees
@@ -260,13 +262,12 @@ def _refuse_differing(turn: Turn, situation: Situation, new: Collection[tuple[in
         return
     whose = {ref: (node, role) for ref, node, role in asking}
     for ref, differing in differing_wants(turn.registry, turn.session, turn.store, asking).items():
-        attribute, owner, of = differing[0]
         node, role = whose[ref]
-        name = bindings.targets(turn.session, turn.store, [node])[node].name
-        raise Refused(
-            f"Role {role} on {name} wants {attribute} of role {owner}, for which {', '.join(of[:10])} have different "
-            f'values. Give them one value, or let the role want all of them: Want("{attribute}", gather=True).'
-        )
+        for attribute, owner, said in differing:
+            values = [(one.parent.node, open_secrets(turn.parts.cipher, one.value)) for one in said]
+            if wrong := rules.differing(role, attribute, owner, values):
+                name = bindings.targets(turn.session, turn.store, [node])[node].name
+                raise Refused(f"Role {role} cannot be bound to {name}. {wrong}")
 
 
 def _wants_of_clusters(turn: Turn, role: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import Attribute, Json, Want
-from crowbar_core.domain.attributes import Layer, place, resolve, resolve_tree
+from crowbar_core.domain.attributes import DIFFERING, Layer, place, resolve, resolve_tree
 from crowbar_core.domain.states import PROPOSED
 from crowbar_core.plugins import LoadedAttribute, Registry
 from crowbar_core.store import node_fields, trees, values
@@ -143,21 +143,25 @@ class Sources:
         layers, says = self.layers, self.declared[role]
         tree: dict[str, Json] = {"hints": self.hints[node]} if node in self.hints else {}
         parents = self.parents.get(ref, {})
+        differing: dict[str, Json] = {}
         for attribute, owner in says.of_parents:
-            for parent in parents.get(owner, ())[:1]:
-                tree = _put(tree, attribute, (*layers[parent.id].layers, *layers[ref].given))
+            said = _said(attribute, parents.get(owner, ()), layers, layers[ref])
+            for one in said[:1]:
+                tree = place(tree, attribute.path, one.value)
+            if len(said) > 1:
+                differing[attribute.name] = [{"node": one.parent.node, "value": one.value} for one in said]
         for attribute, owner in says.gathered:
-            said = [
+            each = [
                 (parent.node, *resolve(attribute, (*layers[parent.id].layers, *layers[ref].given)))
                 for parent in sorted(parents.get(owner, ()), key=lambda one: one.node)
             ]
-            found: Json = [{"node": name, "value": value} for name, is_set, value in said if is_set]
+            found: Json = [{"node": name, "value": value} for name, is_set, value in each if is_set]
             tree = place(tree, attribute.path, found)
         for attribute in says.of_node:
             tree = _put(tree, attribute, _on_node(self.of_nodes[node], layers[ref]))
         for attribute in says.own:
             tree = _put(tree, attribute, layers[ref].layers)
-        return tree
+        return {**tree, DIFFERING: differing} if differing else tree
 
 
 def read_sources(
@@ -188,18 +192,18 @@ def wanted_layers(
     registry: Registry, session: Session, store: Store, asker: NodeRoleLayers, wanted: LoadedAttribute
 ) -> list[tuple[Layer, ...]]:
     """The layers behind an attribute that a noderole's role wants: its owner's, and what its own deployments say. Of
-    one that is gathered, those of each parent, by node.
+    one that is gathered, those of each parent, by node; of one that is not, of each that says something else.
     """
     if wanted.role is None:
         return [_on_node(node_layers(session, store, [asker.node_id])[asker.node_id], asker)]
     declared = Declared.of(registry, asker.role)
     parents = _wanted_parents(session, store, [(asker.id, asker.node_id, asker.role)], {asker.role: declared})
     those: Sequence[Parent] = parents.get(asker.id, {}).get(wanted.role, ())
+    layers = node_role_layers(registry, session, store, [one.id for one in those])
     if any(attribute.name == wanted.attribute.name for attribute, _ in declared.gathered):
         those = sorted(those, key=lambda one: one.node)
     else:
-        those = those[:1]
-    layers = node_role_layers(registry, session, store, [one.id for one in those])
+        those = [one.parent for one in _said(wanted.attribute, those, layers, asker)] or those[:1]
     return [(*layers[one.id].layers, *asker.given) for one in those] or [asker.given]
 
 
@@ -288,31 +292,49 @@ def _wanted_parents(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a parent says of a wanted attribute."""
+
+    parent: Parent
+    value: Json
+
+
+def _said(
+    attribute: Attribute, parents: Sequence[Parent], layers: Mapping[int, NodeRoleLayers], asker: NodeRoleLayers
+) -> list[Said]:
+    """What parents say of an attribute: the one on the asker's node alone, if there is one; else those that have a
+    value, and of those that have the same one the first. More than one: they differ.
+    """
+    if parents and layers[parents[0].id].node_id == asker.node_id:
+        parents = parents[:1]
+    said: list[Said] = []
+    for one in parents:
+        is_set, value = resolve(attribute, (*layers[one.id].layers, *asker.given))
+        if is_set and all(value != other.value for other in said):
+            said.append(Said(one, value))
+    return said
+
+
 def differing_wants(
     registry: Registry, session: Session, store: Store, wanted: Sequence[tuple[int, int, str]]
-) -> dict[int, list[tuple[str, str, list[str]]]]:
+) -> dict[int, list[tuple[Attribute, str, list[Said]]]]:
     """Of these (noderole id, node id, role): what they want of several parents, none of them on their own node, whose
-    values differ, as (attribute, owner role, nodes of the parents). Proposed parents and values count.
+    values differ, as (attribute, owner role, what they say; secrets encrypted). Proposed parents and values count.
     """
     declared = {role: Declared.of(registry, role) for role in {role for _, _, role in wanted}}
     asking = [one for one in wanted if declared[one[2]].of_parents]
-    found = _wanted_parents(session, store, asking, declared, proposed=True)
-    home = {ref: node for ref, node, _ in asking}
     several: dict[int, dict[str, list[Parent]]] = {
-        ref: {owner: those for owner, those in by_owner.items() if len(those) > 1} for ref, by_owner in found.items()
+        ref: {owner: those for owner, those in by_owner.items() if len(those) > 1}
+        for ref, by_owner in _wanted_parents(session, store, asking, declared, proposed=True).items()
     }
-    layers = node_role_layers(
-        registry, session, store, {one.id for by in several.values() for those in by.values() for one in those}
-    )
-    differing: dict[int, list[tuple[str, str, list[str]]]] = {}
+    giving = {one.id for by_owner in several.values() for those in by_owner.values() for one in those}
+    layers = node_role_layers(registry, session, store, giving | {ref for ref, those in several.items() if those})
+    differing: dict[int, list[tuple[Attribute, str, list[Said]]]] = {}
     for ref, _, role in asking:
         for attribute, owner in declared[role].of_parents:
-            those = several.get(ref, {}).get(owner, [])
-            if not those or layers[those[0].id].node_id == home[ref]:
-                continue
-            said = {one.node: resolve(attribute, layers[one.id].layers) for one in those}
-            values = [value for is_set, value in said.values() if is_set]
-            if any(value != values[0] for value in values):
-                names = sorted(name for name, (is_set, _) in said.items() if is_set)
-                differing.setdefault(ref, []).append((attribute.name, owner, names))
+            if those := several.get(ref, {}).get(owner):
+                said = _said(attribute, those, layers, layers[ref])
+                if len(said) > 1:
+                    differing.setdefault(ref, []).append((attribute, owner, said))
     return differing

@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 
 from crowbar_core.barclamp import Done, Jig, Json, NodeView, Pending, Role, Task
-from crowbar_core.domain.attributes import check_given, check_report_size
+from crowbar_core.domain import attributes as rules
+from crowbar_core.domain.attributes import DIFFERING, check_given, check_report_size
 from crowbar_core.errors import (
     BadInput,
     CrowbarError,
@@ -161,9 +162,11 @@ class Executor:
         if job.cancelled.is_set():
             raise RunCancelled("cancelled before it began")
         address = self._alive_address(job, jig) if jig.touches_node else None
-        task = self._task(job, job.role, address)
+        data = self._opened(job)
+        differing = data.pop(DIFFERING, {})
         if not (job.teardown or job.step is not None):
-            self._check_given(job, task.data)
+            self._check_given(job, data, differing)
+        task = self._task(job, job.role, address, data)
         result = None
         others = registry.implementations("jig_run", role=job.role_name)
         if others or not (jig.begins or jig.does_nothing):
@@ -220,12 +223,16 @@ class Executor:
             job.cancelled.set()
             raise RunCancelled(f"run {job.run_id} is no longer this worker's: nothing was begun")
 
-    def _task(self, job: Job, loaded: LoadedRole, address: str | None) -> Task:
-        role: Role = loaded.role
-        data = job.input
-        if data and has_secrets(data):
+    def _opened(self, job: Job) -> dict[str, Json]:
+        """What the run was given, with its secrets in the clear; they appear in no log from now on."""
+        data = dict(job.input or {})
+        if has_secrets(data):
             data = open_secrets(self.parts.cipher, data)
             job.log.secrets = tuple(sorted(secret_texts(job.input, data), key=len, reverse=True))
+        return data
+
+    def _task(self, job: Job, loaded: LoadedRole, address: str | None, data: Mapping[str, Json]) -> Task:
+        role: Role = loaded.role
         return Task(
             run_id=job.run_id, node_role_id=job.node_role_id, attempt=job.attempt, node=job.node, address=address,
             role=role, barclamp=loaded.barclamp, package=loaded.package, deployment=job.deployment, data=data,
@@ -234,13 +241,17 @@ class Executor:
             installation=self._installation, begin=partial(self._begin, job), step=job.step, overdue=job.overdue,
         )  # fmt: skip
 
-    def _check_given(self, job: Job, given: Mapping[str, Json]) -> None:
+    def _check_given(self, job: Job, given: Mapping[str, Json], differing: Mapping[str, Json]) -> None:
         """The last look at the values before anything is touched: the sources together, or a schema that is newer than
-        they are, may have made of them what the role cannot work with.
+        they are, may have made of them what the role cannot work with; parents may have come to differ.
         """
         declared = Declared.of(self.parts.registry, job.role_name)
         try:
             check_given(job.role_name, declared.own, declared.wanted, given)
+            for attribute, owner in declared.of_parents:
+                said = [(one["node"], one["value"]) for one in differing.get(attribute.name, ())]
+                if said and (wrong := rules.differing(job.role_name, attribute, owner, said)):
+                    raise BadInput(wrong)
         except BadInput as error:
             raise PermanentError(
                 f"Nothing was begun. {error.detail} Where it comes from: "
