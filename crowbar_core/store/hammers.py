@@ -24,9 +24,9 @@ def of_name(session: Session, node_id: int, name: str) -> Any:
 
 
 def of_id(session: Session, hammer_id: int) -> Any:
-    """(name, node_id, config), or None."""
+    """(name, node_id, priority, config), or None."""
     return session.execute(
-        select(hammers.c.name, hammers.c.node_id, hammers.c.config).where(hammers.c.id == hammer_id)
+        select(hammers.c.name, hammers.c.node_id, hammers.c.priority, hammers.c.config).where(hammers.c.id == hammer_id)
     ).one_or_none()
 
 

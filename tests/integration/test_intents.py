@@ -185,6 +185,10 @@ def test_set_hammer_gives_a_node_a_hammer_or_changes_it(bed: Testbed) -> None:
     assert len(audits(bed, "hammer.set")) == 1, "the same again does nothing"
     bed.apply(SetHammer(node=N1, name="lamp", config={"address": "b"}, priority=3))
     assert power() == "b is on"
+    rows = bed.web().get("/api/v2/audits?action=hammer.set").get_json()
+    assert [row["detail"]["changed"] for row in rows if row["detail"]["changed"]["priority"]["old"] == 0] == [
+        {"priority": {"old": 0, "new": 3}, "config/address": {"old": "***", "new": "***"}}
+    ]
     with pytest.raises(BadInput, match="needs an address"):
         bed.apply(SetHammer(node=N1, name="lamp", config={}))
     with pytest.raises(NotFound, match="No installed package brings a hammer 'torch'"):

@@ -21,7 +21,7 @@ from crowbar_core.services.engine.seat import LiveCluster
 from crowbar_core.services.turns.turn import Actor
 from crowbar_core.store import events
 from crowbar_core.store.models import Audit, HammerRow, PowerOrder, table
-from tests.integration.cluster import OPERATOR, Cluster, everything_at_rest
+from tests.integration.cluster import OPERATOR, Cluster, audit_rows, everything_at_rest
 from tests.integration.conftest import NewCluster
 from tests.services import wait_until
 
@@ -251,6 +251,23 @@ def test_a_hammer_is_changed_key_by_key_and_a_masked_secret_stays(c: Cluster) ->
     with pytest.raises(BadInput):
         hammers.change_hammer(c.parts, OPERATOR, ref, config={"address": None})
     assert ("hammer.change", f"node {NAME}", OPERATOR.name) in c.audited()
+
+
+def test_the_audit_says_what_a_hammer_was_and_is_but_of_a_secret_only_that_it_changed(c: Cluster) -> None:
+    ref = {row.name: row.id for row in c.rows(select(hammer_rows.c.id, hammer_rows.c.name))}
+    more: dict[str, Json] = {"address": "192.0.2.9", "password": "an0ther-one"}
+    hammers.change_hammer(c.parts, OPERATOR, ref["bmc"], priority=7, config=more)
+    hammers.change_hammer(c.parts, OPERATOR, ref["bmc"], config={"address": "192.0.2.9", "password": MASK})
+    hammers.change_hammer(c.parts, OPERATOR, ref["ssh"], config={"x": "hush-hush"})
+    rows = c.rows(select(audit_rows.c.detail).where(audit_rows.c.action == "hammer.change").order_by(audit_rows.c.id))
+    first, same, unknown = (row.detail for row in rows)
+    assert first["changed"]["priority"]["new"] == 7
+    assert first["changed"]["config/address"] == {"old": "192.0.2.7", "new": "192.0.2.9"}
+    assert first["changed"]["config/password"] == {"old": MASK, "new": MASK}
+    assert same["changed"] == {}
+    assert unknown["changed"] == {"config/x": {"old": MASK, "new": MASK}}, "nothing says that it is no secret"
+    for secret in (PASSWORD, "an0ther-one", "hush-hush"):
+        assert secret not in str((first, same, unknown))
 
 
 # ---------------------------------------------------------------- consoles

@@ -10,7 +10,8 @@ import orjson
 from sqlalchemy.orm import Session
 
 from crowbar_core.barclamp import POWER_ACTIONS, Attribute, CancelFlag, Hammer, Json
-from crowbar_core.domain.attributes import MASK, check_value
+from crowbar_core.domain.attributes import MASK, SECRET, check_value
+from crowbar_core.domain.differences import differences
 from crowbar_core.errors import CrowbarError, NotFound, Refused, TemporaryError, Unavailable, or_missing, told
 from crowbar_core.logs import log
 from crowbar_core.services.annealing.annealer import change
@@ -50,14 +51,17 @@ def set_hammer(turn: Turn, node_id: int, name: str, priority: int, config: Mappi
     nothing.
     """
     there = hammers.of_name(turn.session, node_id, name)
+    was: dict[str, Any] = {}
     if there is None:
         insert_hammer(turn, node_id, name, priority, config)
-    elif (there.priority, _decrypted(turn.parts, there.config)) == (priority, dict(config)):
-        return
     else:
+        was = {"priority": there.priority, "config": _decrypted(turn.parts, there.config)}
+        if was == {"priority": priority, "config": dict(config)}:
+            return
         _check(turn.parts, name, config)
         hammers.change(turn.session, there.id, priority=priority, config=_encrypted(turn.parts, config))
-    turn.audit("hammer.set", f"node {node_row(turn.session, node_id).name}", hammer=name)
+    changed = _changed(turn.parts, name, was, {"priority": priority, "config": dict(config)})
+    turn.audit("hammer.set", f"node {node_row(turn.session, node_id).name}", hammer=name, changed=changed)
 
 
 def change_hammer(
@@ -70,16 +74,30 @@ def change_hammer(
     with change(parts, actor) as turn:
         row = or_missing(hammers.of_id(turn.session, hammer_id), "hammer", hammer_id)
         values: dict[str, Any] = {} if priority is None else {"priority": priority}
+        changed = _changed(parts, row.name, {"priority": row.priority}, values)
         if config:
             old = _decrypted(parts, row.config)
             given = {key: value for key, value in config.items() if not (value == MASK and key in old)}
             new = {key: value for key, value in {**old, **given}.items() if value is not None}
             _check(parts, row.name, new)
             values["config"] = _encrypted(parts, new)
+            changed |= _changed(parts, row.name, {"config": old}, {"config": new})
         if values:
             hammers.change(turn.session, hammer_id, **values)
-        named = sorted({"priority"} & values.keys() | set(config or {}))
-        turn.audit("hammer.change", f"node {node_row(turn.session, row.node_id).name}", hammer=row.name, changed=named)
+        node = node_row(turn.session, row.node_id).name
+        turn.audit("hammer.change", f"node {node}", hammer=row.name, changed=changed)
+
+
+def _changed(parts: Parts, name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, dict[str, Json]]:
+    """What the audit trail says of a change: of what may be secret in a configuration only that it changed."""
+    open_ = _open_keys(parts, name)
+
+    def told_of(values: Mapping[str, Any]) -> Mapping[str, Any]:
+        config = values.get("config", {})
+        sealed = {key: value if key in open_ else {SECRET: value} for key, value in config.items()}
+        return {**values, "config": sealed} if config else values
+
+    return differences(told_of(old), told_of(new))
 
 
 def _check(parts: Parts, name: str, config: Mapping[str, Json]) -> None:
@@ -98,11 +116,16 @@ def shown_configs(parts: Parts, session: Session, hammer_ids: Collection[int]) -
     """Hammer id -> its configuration, with its secrets masked; all of it where nothing says what is secret."""
     found: dict[int, dict[str, Json]] = {}
     for row in hammers.configs(session, parts.store, hammer_ids):
-        known = parts.registry.hammer_schema(row.name).get("properties", {})
-        open_ = {key for key, rule in known.items() if isinstance(rule, Mapping) and not rule.get("writeOnly")}
+        open_ = _open_keys(parts, row.name)
         config = _decrypted(parts, row.config)
         found[row.id] = {key: value if key in open_ else MASK for key, value in config.items()}
     return found
+
+
+def _open_keys(parts: Parts, name: str) -> set[str]:
+    """Those of a hammer's configuration that its schema says are no secret."""
+    known = parts.registry.hammer_schema(name).get("properties", {})
+    return {key for key, rule in known.items() if isinstance(rule, Mapping) and not rule.get("writeOnly")}
 
 
 def _decrypted(parts: Parts, config: str) -> dict[str, Json]:
