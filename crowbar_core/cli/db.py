@@ -10,9 +10,10 @@ from crowbar_core.cli.confirm import ask_name, yes_option
 from crowbar_core.cli.context import output
 from crowbar_core.cli.errors import FAILED
 from crowbar_core.cli.local import opened, settings_options
-from crowbar_core.errors import BarclampError
+from crowbar_core.errors import BarclampError, Refused
 from crowbar_core.services.build import open_store
 from crowbar_core.services.people import users
+from crowbar_core.services.watch.processes import processes
 from crowbar_core.settings import Settings
 from crowbar_core.store import migrate
 from crowbar_core.store import runs as store_runs
@@ -76,9 +77,16 @@ def restored(settings: Settings) -> None:
     """Say that the database was put back from a backup, before anything is started on it.
 
     Nodes remember the newest run that they have seen, and refuse older ones. So the numbers of runs go on far beyond
-    all that were given since the backup was made.
+    all that were given since the backup was made. Refused while Crowbar is at work on the database.
     """
     with opened(settings) as parts, parts.store.write() as session:
+        alive = [one.seen for one in processes(session, parts.store) if one.alive]
+        if alive:
+            names = ", ".join(f"{'+'.join(one.kinds)} (process {one.pid} on {one.host})" for one in alive)
+            raise Refused(
+                f"Crowbar is at work on this database: {names}; stop it and say this again, "
+                "half a minute later if it died."
+            )
         number = store_runs.skip_numbers(session, parts.store, RESTORED)
     out.say(f"The next run will have the number {number}.")
 

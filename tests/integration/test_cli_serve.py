@@ -131,6 +131,20 @@ def test_sigterm_ends_all_of_it_in_good_order(start: Starter) -> None:
     assert "Traceback" not in process.said()
 
 
+def test_a_database_is_not_said_to_be_restored_while_a_server_is_at_work_on_it(start: Starter) -> None:
+    server = start.serve()
+    refused = start("db", "restored")
+    assert refused.wait() == 1, refused.said()
+    (line,) = [line for line in refused.said().splitlines() if line.startswith("Error: ")]
+    assert line.startswith("Error: Crowbar is at work on this database: ")
+    assert f"(process {server.worker()} on {socket.gethostname()}); stop it and say this again" in line
+    server.popen.send_signal(signal.SIGTERM)
+    assert server.wait() == 0
+    done = start("db", "restored")
+    assert done.wait() == 0, done.said()
+    assert "The next run will have the number 1000001." in done.said()
+
+
 def test_ctrl_c_ends_it_like_sigterm(start: Starter) -> None:
     process = start.serve()
     worker = process.worker()
