@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
+from crowbar_core import Hammer, SetHammer, TemporaryError
+from crowbar_core.testing import Testbed
 from tests.integration.live import Live, live_server
 
 NODES = ("node-10.ops.test", "node-2.ops.test", "web-1.ops.test")
@@ -182,6 +185,39 @@ def test_who_is_meant_has_to_be_said(live: Live) -> None:
     result = live.run("nodes", "power", "on", "--group", "red")
     assert result.exit_code == 1
     assert "on failed for 2 of 2 nodes: node-2.ops.test, web-1.ops.test." in result.stderr
+
+
+class Lever(Hammer):
+    """That of some nodes is stuck."""
+
+    def actions(self) -> tuple[str, ...]:
+        return ("on",)
+
+    def perform(self, action: str) -> str:
+        if self.config["stuck"]:
+            raise TemporaryError("the lever is stuck")
+        return f"{self.node.name} is on"
+
+
+def test_a_node_whose_hammer_fails_does_not_keep_the_others_from_being_powered() -> None:
+    with Testbed(hammers={"lever": Lever}) as bed:
+        for at, stuck in enumerate((False, True, False, True)):
+            bed.add_node(f"n{at}.ops.test")
+            bed.apply(SetHammer(node=f"n{at}.ops.test", name="lever", config={"stuck": stuck}))
+        some = bed.cli("nodes", "power", "on", "--match", "n?.ops.test", "--format", "json")
+        assert some.exit_code == 1
+        said = some.stderr.splitlines()
+        assert said[1:5] == [
+            "n0.ops.test: n0.ops.test is on", "n1.ops.test: lever: the lever is stuck",
+            "n2.ops.test: n2.ops.test is on", "n3.ops.test: lever: the lever is stuck",
+        ]  # fmt: skip
+        assert said[-1] == "Error: on failed for 2 of 4 nodes: n1.ops.test, n3.ops.test."
+        listed = some.stdout[some.stdout.index("[\n") :]  # the server's log stands before it
+        assert [row["node"] for row in json.loads(listed)] == ["n0.ops.test", "n2.ops.test"]
+        good = bed.cli("nodes", "power", "n0.ops.test", "n2.ops.test", "on")
+        assert (good.exit_code, good.stderr.splitlines()) == (0, [said[1], said[3]])
+        last = bed.cli("nodes", "power", "n3.ops.test", "n2.ops.test", "on")
+        assert (last.exit_code, last.stderr.splitlines()[:2]) == (1, [said[4], said[3]])
 
 
 def test_events_audits_and_jigs_are_listed_and_shown(live: Live) -> None:

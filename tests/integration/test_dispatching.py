@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +27,7 @@ from tests.services import wait_until
 
 QUEUED_ELSEWHERE = 2300
 NEVER = 3600.0
+DELAY = 0.2
 
 
 class Work:
@@ -42,7 +45,7 @@ class Work:
     def again(self, task: Task) -> Done:
         self.began.append(task.run_id)
         if len(self.began) < 3:
-            raise TemporaryError("not yet", delay=0.2)
+            raise TemporaryError("not yet", delay=DELAY)
         return Done()
 
     @hookimpl
@@ -150,14 +153,22 @@ def test_what_does_nothing_does_not_wait_behind_what_takes_long(parts: Parts, wo
         assert engine.stop()
 
 
-def test_a_short_delay_is_over_when_it_is_over_and_not_when_the_sweep_comes(parts: Parts, work: Work) -> None:
-    """The sweep never comes here."""
+def test_a_short_delay_is_over_when_it_is_over_and_not_when_somebody_looks_again(
+    parts: Parts, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep never comes here, nor does anybody look who has not slept for as long as the delay."""
+    monkeypatch.setattr("crowbar_core.services.engine.engine.LOOK_SECONDS", NEVER)
     engine = Engine(parts)
     engine.start()
     try:
+        wait_until(lambda: engine.leading, seconds=120, what="it leads")
         queue_runs(parts, "again", 1)
         wait_until(lambda: count(parts, "again", State.ACTIVE) > 0, seconds=120, what="it was tried again, twice")
         assert len(work.began) == 3
+        with parts.store.read() as session:
+            spans = session.execute(select(table(Run).c.started_at, table(Run).c.finished_at).order_by(Run.id)).all()
+        for (_, ended), (begun, _) in pairwise(spans):
+            assert begun - ended >= timedelta(seconds=DELAY)
     finally:
         assert engine.stop()
 

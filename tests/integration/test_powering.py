@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from sqlalchemy import select, update
 
-from crowbar_core import CancelFlag, Json, Power, Rerun, Role, TemporaryError
+from crowbar_core import CancelFlag, Json, NodeView, Power, Rerun, Role, TemporaryError
 from crowbar_core.barclamp import Hammer
 from crowbar_core.domain.attributes import MASK
 from crowbar_core.errors import BadInput, NotFound, Refused
@@ -43,6 +43,7 @@ class Bmc(Hammer):
     said: ClassVar[list[tuple[str, str, str]]] = []
     fails: ClassVar[dict[str, Exception]] = {}
     held: ClassVar[threading.Event] = threading.Event()
+    heard: ClassVar[list[str]] = []
     kind = "bmc"
 
     def actions(self) -> tuple[str, ...]:
@@ -53,7 +54,7 @@ class Bmc(Hammer):
         if self.kind in self.fails:
             raise self.fails[self.kind]
         if action == "on":
-            assert self.held.wait(60)
+            assert self.held.wait(180)
         return f"{action} by {self.kind}"
 
 
@@ -62,11 +63,16 @@ class Ssh(Bmc):
     kind = "ssh"
 
 
+def on_node_create(node: NodeView) -> None:
+    Bmc.heard.append(node.name)
+
+
 @pytest.fixture
 def c(new_cluster: NewCluster) -> Iterator[Cluster]:
-    cluster = new_cluster(Role(name="r"))
+    cluster = new_cluster(Role(name="r"), hooks={"on_node_create": on_node_create})
     cluster.parts.registry._hammers.update({"bmc": Bmc, "ssh": Ssh})
     Bmc.said.clear()
+    Bmc.heard.clear()
     Bmc.fails.clear()
     Bmc.held.set()
     cluster.node("n")
@@ -178,6 +184,8 @@ def test_a_slow_hammer_holds_up_neither_events_nor_other_nodes(new_cluster: NewC
     try:
         order(c, "on")
         wait_until(lambda: Bmc.said, seconds=60, what="the slow one is at work")
+        c.node("made-meanwhile")
+        wait_until(lambda: "made-meanwhile.test.example" in Bmc.heard, seconds=60, what="its event is delivered")
         apply_intents(c.parts, SOMEBODY, [Power(node="o.test.example", action="reset")])
         wait_until(lambda: ("bmc", "o.test.example", "reset") in Bmc.said, seconds=60, what="the other is powered")
         assert c.rows(select(orders.c.finished_at).where(orders.c.action == "on"))[0].finished_at is None
