@@ -360,6 +360,59 @@ def test_a_hook_has_an_implementation_in_plugins() -> None:
     assert not missing, f"no package under plugins/ implements {', '.join(sorted(missing))}"
 
 
+KITS = (
+    "crowbar_core",
+    *(f"crowbar_core.{kit}" for kit in ("client", "commands", "pages", "rest", "tables", "testing")),
+)
+OF_THE_CORE = {
+    "client": ("resolve",),
+    "commands": (
+        "Filters", "ask", "id_of", "names_of", "read_file", "read_json", "read_value", "verb", "wait_option",
+    ),
+    "pages": ("Rows", "field", "form_value", "found", "number"),
+    "rest": (
+        "Choice", "GROUPS", "NODE_ROLES", "ROLES", "RUNS", "Where", "checked", "match", "sample", "to_change",
+    ),
+}  # fmt: skip
+"""The core's own commands, pages and API are made with these; no package here has needed them."""
+NO_PACKAGE_USES: Mapping[str, str] = {
+    **{f"crowbar_core.{kit}.{name}": "the core itself does" for kit, names in OF_THE_CORE.items() for name in names},
+    "crowbar_core.CreateNode": "machines here register in a request, where change.create_node answers with the node",
+    "crowbar_core.POWER_ACTIONS": "the names that hammers may use; a hammer writes out those that it has",
+    "crowbar_core.Require": "of all required roles here, none must be on another node",
+    "crowbar_core.Rerun": "what runs anew here is refreshed, or runs anew as its values change",
+    "crowbar_core.__version__": "for people",
+    "crowbar_core.testing.BrokenJig": "jigs here are tried on nodes that really break",
+    "crowbar_core.testing.NotQuiet": "raised where a testbed does not come to rest: seen by people",
+    "crowbar_core.testing.check_package": "`crowbar barclamps check` calls it",
+    "crowbar_core.testing.memory_cluster": "the core's own tests keep their thousands of clusters with it",
+}
+
+
+def used_in(*patterns: str) -> set[str]:
+    """Public names, with their modules, that are imported from the core or read of its imported modules."""
+    found = set[str]()
+    for path in sorted(path for pattern in patterns for path in ROOT.glob(pattern)):
+        code = ast.parse(path.read_text(encoding="utf-8"))
+        modules: dict[str, str] = {}
+        for item in ast.walk(code):
+            if isinstance(item, ast.ImportFrom) and item.module in KITS:
+                found |= {f"{item.module}.{name.name}" for name in item.names}
+                modules |= {name.asname or name.name: f"{item.module}.{name.name}" for name in item.names}
+        for item in ast.walk(code):
+            if isinstance(item, ast.Attribute) and isinstance(item.value, ast.Name) and item.value.id in modules:
+                found.add(f"{modules[item.value.id]}.{item.attr}")
+    return found
+
+
+def test_each_public_name_has_a_user_in_plugins() -> None:
+    """Intents, kits and the rest. What a package's tests use counts for the kit of tests alone."""
+    used = used_in("plugins/*/crowbar_*/**/*.py")
+    used |= {name for name in used_in("plugins/*/tests/**/*.py") if name.startswith("crowbar_core.testing.")}
+    public = {f"{kit}.{name}" for kit in KITS for name in importlib.import_module(kit).__all__}
+    assert public - used == set(NO_PACKAGE_USES)
+
+
 def test_a_hook_has_a_test_named_after_it() -> None:
     tests = {item.name for _, item in defined_under("tests/**/test_*.py", "plugins/*/tests/**/test_*.py")}
     named = {hook for hook in all_hooks() if any(is_named_after(test, hook) for test in tests)}
