@@ -4,9 +4,14 @@ import ast
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+import crowbar_core
+from crowbar_core.cli.new_barclamp import make_barclamp
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -57,13 +62,58 @@ def imported_modules(path: Path) -> set[str]:
     return found
 
 
+def names_of_the_core(path: Path) -> set[str]:
+    """What a file takes from ``crowbar_core`` that its public names are not: a module, as a rule."""
+    taken = {
+        alias.name
+        for item in ast.walk(ast.parse(path.read_text(), path))
+        if isinstance(item, ast.ImportFrom) and item.module == "crowbar_core"
+        for alias in item.names
+    }
+    return taken - set(crowbar_core.__all__)
+
+
+KITS = {f"crowbar_core.{name}" for name in ("client", "commands", "pages", "rest", "tables", "testing")}
+
+
+def insides(paths: Iterable[Path], public: set[str] = KITS) -> dict[str, list[str]]:
+    """What these files import of the core's that is not public."""
+    found = {}
+    for path in paths:
+        hidden = {name for name in imported_modules(path) if name.startswith("crowbar_core.")} - public
+        hidden |= {f"crowbar_core.{name}" for name in names_of_the_core(path)} - public
+        if hidden:
+            found[path.name] = sorted(hidden)
+    return found
+
+
 @pytest.mark.parametrize("plugin", sorted(path.name for path in ROOT.glob("plugins/*/")))
 def test_the_tests_of_a_barclamp_use_public_names_only(plugin: str) -> None:
-    for path in ROOT.glob(f"plugins/{plugin}/tests/**/*.py"):
-        insides = {name for name in imported_modules(path) if name.startswith("crowbar_core.")} - {
-            "crowbar_core.client", "crowbar_core.tables", "crowbar_core.testing",
-        }  # fmt: skip
-        assert not insides, f"{path.relative_to(ROOT)} imports {', '.join(sorted(insides))}"
+    public = {"crowbar_core.client", "crowbar_core.tables", "crowbar_core.testing"}
+    assert insides(ROOT.glob(f"plugins/{plugin}/tests/**/*.py"), public) == {}
+
+
+def test_the_barclamps_of_the_tests_use_public_names_only() -> None:
+    paths = [ROOT / "tests/integration/cellar.py", ROOT / "tests/integration/taster.py"]
+    packages = [*ROOT.glob("tests/acceptance/barclamp/*/")]
+    assert {path.name for path in packages} >= {"crowbar_faults", "crowbar_installing"}
+    assert insides([*paths, *(one for package in packages for one in package.rglob("*.py"))]) == {}
+
+
+@pytest.mark.parametrize("more", [{}, {"resource": True}], ids=["a role", "a resource"])
+def test_a_new_barclamp_uses_public_names_only(more: dict[str, Any], tmp_path: Path) -> None:
+    made = [*make_barclamp("mine", tmp_path, **more).rglob("*.py")]
+    assert len(made) >= 2
+    assert insides(made) == {}
+
+
+def test_what_is_not_public_is_found_however_it_is_imported(tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden.py"
+    hidden.write_text(
+        "import crowbar_core.store\nfrom crowbar_core.errors import Refused\n"
+        "from crowbar_core import Role, rest, services\n"
+    )
+    assert insides([hidden]) == {"hidden.py": ["crowbar_core.errors", "crowbar_core.services", "crowbar_core.store"]}
 
 
 def test_every_dependency_says_what_it_is_for() -> None:

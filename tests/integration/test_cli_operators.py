@@ -244,9 +244,9 @@ def test_the_objects_of_a_barclamp_are_made_listed_declared_and_destroyed_as_the
     assert listed == [("S-1", "web-1.ops.test", True), ("S-2", "node-2.ops.test", False)]
     assert live.json("assets", "update", "S-2", "--warranty-until", "2099-01-01")["covered"] is True
     assert "warranty_until: '2099-01-01'" in live.done("export")
-    assert "A name is a letter" in live.refused("assets", "create", "7")
+    assert "may not be digits alone" in live.refused("assets", "create", "7")
     unasked = live.run("assets", "destroy", "S-1")
     assert (unasked.exit_code, "give --yes" in unasked.stderr) == (2, True)
-    assert "Its place and its warranty are forgotten." in unasked.stderr
+    assert "Its place and warranty are forgotten." in unasked.stderr
     live.done("assets", "destroy", "S-1", "S-2", "--yes")
     assert live.json("assets", "list") == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import crowbar_example_inventory
@@ -110,5 +111,13 @@ def test_a_warranty_that_ends_is_noted_once(bed: Testbed, web: Any) -> None:
     assert names(web.get(f"{ASSETS}?covered=false")) == ["S-1"]
     admin: Any = bed.web("admin")
     said = [one["action"] for one in admin.get("/api/v2/audits").json]
-    assert said.count("asset.expired") == 1
-    assert "1 asset is out of warranty" in web.get("/").text
+    assert said.count("asset.warranty") == 1
+    assert web.patch(f"{ASSETS}/S-1", json={"warranty_until": None}).json["covered"] is True
+
+
+def test_it_is_less_than_250_lines() -> None:
+    """All of it but its tests, also what is blank or a comment."""
+    package = Path(crowbar_example_inventory.__file__).parent
+    files = [one for one in package.rglob("*") if one.is_file() and one.suffix != ".pyc"]
+    assert {"__init__.py", "commands.py", "pages.py", "stock.py", "0001_assets.py"} <= {one.name for one in files}
+    assert sum(one.read_text().count("\n") for one in files) < 250

@@ -7,7 +7,6 @@ OPTIONS = (
     Given(name="place", help="Where it stands."),
     Given(name="warranty_until", help="The day on which its warranty ends, as 2026-01-31."),
 )
-
 assets = noun("assets", "Machines as the inventory knows them.")
 add_list(assets, "assets", ("id", "name", "node", "place", "warranty_until", "covered"), what="the assets")
 add_show(assets, "assets", what="an asset")

@@ -1,106 +1,121 @@
-"""Assets: their table, what one looks like, and changing them."""
+"""Assets: their table, the resource, whether a warranty holds, and a service that says where one stands."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Date, Integer, String, Text, delete, insert, select, update
+import sqlalchemy as sa
+from flask import Blueprint
 
-from crowbar_core import NodeView, NotFound, cluster
-from crowbar_core.rest import NODES, Listing, field, fields, resolve
+from crowbar_core import CancelFlag, Change, NotFound, cluster, setting
+from crowbar_core import rest as kit
 from crowbar_core.tables import Database
 
-nodes = NODES.source
-db = Database()
-assets = db.Table(
+rest = Blueprint("inventory_rest", __name__, url_prefix="/api/v2")
+nodes = kit.NODES.source
+assets = Database().Table(
     "inventory_assets",
-    Column("id", Integer, primary_key=True),
-    Column("name", String(64), nullable=False),
-    Column("node_id", Integer),
-    Column("place", Text, nullable=False),
-    Column("warranty_until", Date),
-    Column("covered", Boolean, nullable=False),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("node_id", sa.Integer),
+    sa.Column("place", sa.Text, nullable=False),
+    sa.Column("warranty_until", sa.Date),
+    sa.Column("covered", sa.Boolean, nullable=False),
 )
-
-ASSETS = Listing(
+ASSETS = kit.Listing(
     noun="asset",
     plural="assets",
     source=assets.outerjoin(nodes, nodes.c.id == assets.c.node_id),
     key=assets.c.id,
     name=assets.c.name,
     fields=(
-        *fields(assets, "id", "name", "place", "node_id", filter=("name", "place", "node_id"), sort=("name",)),
-        field(nodes.c.name, "node", filter=True, nullable=True, example="web1.rack2.example.com"),
-        *fields(assets, "warranty_until", "covered", filter=("covered",)),
+        *kit.fields(assets, "id", "name", "place", "node_id", filter=("name", "place", "node_id"), sort=("name",)),
+        kit.field(nodes.c.name, "node", filter=True, nullable=True, example="web1.rack2.example.com"),
+        *kit.fields(assets, "warranty_until", "covered", filter=("covered",)),
     ),
 )
 
 
-def values_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a body as columns: a node's name becomes its id. Raises ``BadInput`` when there is no such node."""
-    values = dict(given)
-    if values.get("node_id") is not None:
-        values["node_id"] = resolve(NODES, values["node_id"], "node_id")
-    return values
+class NewAsset(kit.Body):
+    name: kit.Name
+    node_id: kit.Reference | None = None
+    place: kit.Description = ""
+    warranty_until: date | None = None
 
 
-def create(given: Mapping[str, Any]) -> int:
-    """Put an asset into the inventory; returns its id. A name that is there already is refused."""
-    values = {"place": "", **values_of(given)}
+class ChangedAsset(NewAsset):
+    name: kit.Name = ""
+
+
+kit.reading(rest, ASSETS, parameter="asset")
+
+
+@kit.creating(rest, ASSETS, summary="Put an asset into the inventory", body=NewAsset)
+def create(body: NewAsset) -> int:
     with cluster().change() as change:
-        covered = _covered(values.get("warranty_until"), change.now.date())
-        made: int = change.session.scalar(insert(assets).values(**values, covered=covered).returning(assets.c.id))
-        change.audit("asset.create", f"asset {values['name']}")
+        made: int = change.session.scalar(sa.insert(assets).values(**columns(body)).returning(assets.c.id))
+        change.audit("asset.create", f"asset {body.name}")
+        settle(change)
     return made
 
 
-def alter(key: int, given: Mapping[str, Any]) -> None:
-    """Set these fields of an asset. Raises ``NotFound``."""
-    values = values_of(given)
+@kit.changing(rest, ASSETS, parameter="asset", summary="Change an asset", body=ChangedAsset)
+def alter(key: int, body: ChangedAsset) -> None:
+    values = columns(body)
     with cluster().change() as change:
-        change.audit("asset.change", f"asset {_called(change.session, key)}", fields=sorted(values))
-        if "warranty_until" in values:
-            values["covered"] = _covered(values["warranty_until"], change.now.date())
+        change.audit("asset.change", called(change, key), fields=sorted(values))
         if values:
-            change.session.execute(update(assets).where(assets.c.id == key).values(**values))
+            change.session.execute(sa.update(assets).where(assets.c.id == key).values(**values))
+        settle(change)
 
 
+@kit.deleting(rest, ASSETS, parameter="asset", summary="Remove an asset", asks="Its place and warranty are forgotten.")
 def remove(key: int) -> None:
     with cluster().change() as change:
-        change.audit("asset.delete", f"asset {_called(change.session, key)}")
-        change.session.execute(delete(assets).where(assets.c.id == key))
+        change.audit("asset.delete", called(change, key))
+        change.session.execute(sa.delete(assets).where(assets.c.id == key))
 
 
-def take_in(there: Iterable[NodeView]) -> None:
-    """Make an asset of each machine that is none. Those whose node or name is known are left alone."""
+def columns(body: NewAsset) -> dict[str, Any]:
+    if body.node_id is None:
+        return kit.given(body)
+    return {**kit.given(body), "node_id": kit.resolve(kit.NODES, body.node_id, "node_id")}
+
+
+def called(change: Change, key: int) -> str:
+    if name := change.session.scalar(sa.select(assets.c.name).where(assets.c.id == key)):
+        return f"asset {name}"
+    raise NotFound(f"There is no asset {key}.")
+
+
+def settle(change: Change) -> None:
+    """Mark the assets whose warranty has ended, and those whose warranty holds again."""
+    holds = sa.or_(assets.c.warranty_until.is_(None), assets.c.warranty_until >= change.now.date())
+    marked = sa.update(assets).where(assets.c.covered != holds).values(covered=holds)
+    for name, covered in change.session.execute(marked.returning(assets.c.name, assets.c.covered)).all():
+        change.audit("asset.warranty", f"asset {name}", covered=covered)
+
+
+def note_warranties() -> None:
     with cluster().change() as change:
-        known = change.session.execute(select(assets.c.name, assets.c.node_id)).all()
-        names, ids = {row.name for row in known}, {row.node_id for row in known}
-        for node in there:
-            name = f"node-{node.name.replace('.', '-')}"[:64]
-            if not (node.system or node.id in ids or name in names):
-                change.session.execute(insert(assets).values(name=name, node_id=node.id, place="", covered=True))
-                change.audit("asset.create", f"asset {name}")
-                names.add(name)
+        settle(change)
 
 
-def note_expired() -> None:
-    """Mark the assets whose warranty has ended. Called again and again: what is marked already is left alone."""
-    with cluster().change() as change:
-        ended = assets.c.warranty_until < change.now.date()
-        marked = update(assets).where(assets.c.covered, ended).values(covered=False).returning(assets.c.name)
-        for name in change.session.scalars(marked).all():
-            change.audit("asset.expired", f"asset {name}")
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    port: int = setting(0, "The port of this machine where who sends an asset's name is told its place. 0: none.")
+    seconds: float = setting(3600.0, "How long it is from one look at all warranties to the next, in seconds.")
 
 
-def _covered(until: date | None, today: date) -> bool:
-    return until is None or until >= today
-
-
-def _called(session: Any, key: int) -> str:
-    name: str | None = session.scalar(select(assets.c.name).where(assets.c.id == key))
-    if name is None:
-        raise NotFound(f"There is no asset {key}.")
-    return name
+def answer(stopped: CancelFlag) -> None:
+    with socket.create_server(("127.0.0.1", cluster().settings(Settings).port)) as desk:
+        desk.settimeout(0.2)
+        while not stopped.is_set():
+            with suppress(OSError), desk.accept()[0] as line:  # nobody asks, or who asked is gone
+                line.settimeout(5)
+                name = line.recv(80).decode(errors="replace").strip()
+                with cluster().read() as session:
+                    place = session.scalar(sa.select(assets.c.place).where(assets.c.name == name))
+                line.sendall(f"{name}: {'no such asset' if place is None else place}\n".encode())

@@ -18,8 +18,20 @@ from pathlib import Path
 
 from crowbar_jig_script.settings import Settings
 
-from crowbar_core import Attribute, Barclamp, CancelFlag, Done, NodeRoleView, Role, Service, Task, cluster, hookimpl
-from crowbar_core.errors import RunCancelled, TemporaryError
+from crowbar_core import (
+    Attribute,
+    Barclamp,
+    CancelFlag,
+    Done,
+    NodeRoleView,
+    Role,
+    RunCancelled,
+    Service,
+    Task,
+    TemporaryError,
+    cluster,
+    hookimpl,
+)
 
 ROOM = Path(os.environ["FAULTS_ROOM"])
 

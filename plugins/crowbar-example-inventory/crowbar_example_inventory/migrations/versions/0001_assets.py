@@ -1,5 +1,3 @@
-"""The table of assets."""
-
 import sqlalchemy as sa
 from alembic import op
 
