@@ -111,7 +111,10 @@ def test_a_script_that_was_cut_off_in_the_middle_is_interrupted_and_has_no_mark(
 
 
 @pytest.mark.parametrize("way", ["cancelled", "late"])
-def test_a_script_that_ends_well_although_it_was_told_to_stop_has_succeeded(site: Site, once: str, way: str) -> None:
+def test_a_script_that_ends_well_although_it_was_told_to_stop_has_succeeded(
+    sites: Callable[..., Site], once: str, way: str
+) -> None:
+    site = sites(kill_grace=30.0 if way == "cancelled" else 1.0)
     script = f"trap '' TERM\n{WITNESS}echo on\nwhile [ ! -e /root/go ]; do sleep 0.05; done"
     started = site.start(script, once=once, timeout=60.0 if way == "cancelled" else 2.0)
     eventually(lambda: started.out)
