@@ -38,6 +38,7 @@ ID_MAX: Final = 2**31 - 1
 
 Where = Sequence[ColumnElement[bool]]
 """Conditions, all of which have to hold."""
+Filters = Mapping[str, str | Sequence[str]] | None
 
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
 
@@ -153,8 +154,8 @@ class Page:
 
 
 def page(
-    session: Session, listing: Listing, *, filters: Mapping[str, str | Sequence[str]] | None = None, where: Where = (),
-    sort: str = "", after: str = "", limit: int = LIMIT_DEFAULT, fields: Sequence[str] = (), count: bool = False,
+    session: Session, listing: Listing, *, filters: Filters = None, where: Where = (), sort: str = "", after: str = "",
+    limit: int = LIMIT_DEFAULT, fields: Sequence[str] = (), count: bool = False,
     dumps: Callable[[Any], bytes] | None = None,
 ) -> Page:  # fmt: skip
     """A page of a list; of several values for one filter any will do. With ``dumps`` it comes as text: the database
@@ -195,12 +196,7 @@ def page(
 
 
 def one(
-    session: Session,
-    listing: Listing,
-    ref: str | int,
-    *,
-    where: Where = (),
-    fields: Sequence[str] = (),
+    session: Session, listing: Listing, ref: str | int, *, where: Where = (), fields: Sequence[str] = ()
 ) -> dict[str, Any]:
     """One object by its id or name, with all its fields. Raises ``NotFound``, which names what was looked for."""
     wanted = _wanted(listing, fields, whole=True)
@@ -210,7 +206,7 @@ def one(
 
 
 def lines(
-    session: Session, listing: Listing, kind: type[T], *, filters: Mapping[str, str] | None = None, where: Where = (),
+    session: Session, listing: Listing, kind: type[T], *, filters: Filters = None, where: Where = (),
     order: Sequence[ColumnElement[Any]] = (), limit: int | None = None,
 ) -> list[T]:  # fmt: skip
     """Objects of a listing for pages: ``kind`` is a dataclass whose fields are fields of the listing (enumerations are
@@ -403,9 +399,7 @@ def _refused(parameter: str, detail: str) -> BadInput:
     return BadInput(detail, errors=(FieldError(pointer=f"?{parameter}", detail=detail),))
 
 
-def _conditions(
-    listing: Listing, filters: Mapping[str, str | Sequence[str]] | None, where: Where
-) -> list[ColumnElement[bool]]:
+def _conditions(listing: Listing, filters: Filters, where: Where) -> list[ColumnElement[bool]]:
     return [*where, *(_condition(listing, name, value) for name, value in (filters or {}).items())]
 
 

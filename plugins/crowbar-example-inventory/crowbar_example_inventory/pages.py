@@ -29,9 +29,7 @@ INPUTS = (
 @pages.get("/assets")
 @requires("viewer")
 def listed() -> Response:
-    add = Form(
-        title="Add an asset", url="/assets", inputs=INPUTS, api="POST /api/v2/assets", cli="crowbar assets create"
-    )
+    add = Form(title="New asset", url="/assets", inputs=INPUTS, api="POST /api/v2/assets", cli="crowbar assets create")
     return list_page("Assets", rows(ASSETS, filters=("name", "place")), COLUMNS, filters=INPUTS[:2], forms=(add,))
 
 

@@ -79,9 +79,8 @@ def remove(key: int) -> None:
 
 
 def columns(body: NewAsset) -> dict[str, Any]:
-    if body.node_id is None:
-        return kit.given(body)
-    return {**kit.given(body), "node_id": kit.resolve(kit.NODES, body.node_id, "node_id")}
+    node = {} if body.node_id is None else {"node_id": kit.resolve(kit.NODES, body.node_id, "node_id")}
+    return {**kit.given(body), **node}
 
 
 def called(change: Change, key: int) -> str:

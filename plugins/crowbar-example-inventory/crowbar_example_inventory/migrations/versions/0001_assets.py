@@ -1,3 +1,5 @@
+"""The table of assets."""
+
 import sqlalchemy as sa
 from alembic import op
 
