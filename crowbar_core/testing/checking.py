@@ -125,7 +125,6 @@ class _Checker:
             self._jigs(definition, registry)
             self.problems.extend(wrong_scripts(definition, one.package, _told(definition, registry)))
             commands = self._commands()
-            self._periodic(registry, definition.name)
             self._on_a_core(plugin, definition, settings, commands)
 
     def _import(self, name: str) -> Any:
@@ -367,6 +366,7 @@ class _Checker:
                         "or SET NULL."
                     )
                 app, endpoints = self._pages(parts, definition.name)
+                self._periodic(parts.registry, definition.name)
                 self._services(parts.registry, definition.name)
                 self._fits(app, parts, plugin, definition.name, endpoints, commands)
         finally:
