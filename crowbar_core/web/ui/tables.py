@@ -5,7 +5,7 @@ and command line.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from string import Formatter
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
@@ -165,8 +165,9 @@ def list_page(
     for name in (name for column in columns for name in column.names) if shown.names else ():
         if name not in shown.names and "*" not in shown.names:
             raise _no_field(name, shown.names)
+    asked = [replace(one, required=False) for one in filters]  # of an input that a form needs, too
     return page(
-        "list.html", title=title, rows=shown, columns=columns, sub=sub, filters=filters, forms=forms, empty=empty,
+        "list.html", title=title, rows=shown, columns=columns, sub=sub, filters=asked, forms=forms, empty=empty,
         **context,
     )  # fmt: skip
 

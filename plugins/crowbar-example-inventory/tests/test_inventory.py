@@ -66,6 +66,7 @@ def test_assets_are_listed_and_added_on_a_page(crowbar: Testbed) -> None:
     assert "begins with a letter or digit" in person.send("/assets", name="-7")
     page = person.open("/assets?place=rack+2")
     assert "2001-02-03" in page
+    assert page.count(" required ") == 1, "the form to add needs a name, the one to filter does not"
     assert "n1.example.test</a>" in page
     assert "<code>POST /api/v2/assets" in page
     assert "2001-02-03" not in person.open("/assets?place=elsewhere")
