@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         requires,
         setting,
     )
+    from crowbar_core.domain.differences import differences
     from crowbar_core.errors import (
         BadInput,
         ConfigError,
@@ -147,6 +148,7 @@ __all__ = [
     "Want",
     "__version__",
     "cluster",
+    "differences",
     "hookimpl",
     "hookspec",
     "requires",
@@ -156,10 +158,11 @@ __all__ = [
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """The first of the names to be asked for brings them all."""
+        """The first name of a module to be asked for brings them all."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        for module in ("crowbar_core.errors", "crowbar_core.barclamp"):
-            loaded = vars(importlib.import_module(module))
-            globals().update({public: loaded[public] for public in __all__ if public in loaded})
+        for module in ("crowbar_core.errors", "crowbar_core.barclamp", "crowbar_core.domain.differences"):
+            if name not in globals():
+                loaded = vars(importlib.import_module(module))
+                globals().update({public: loaded[public] for public in __all__ if public in loaded})
         return globals()[name]

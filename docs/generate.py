@@ -286,8 +286,8 @@ def vocabulary_page() -> str:
             parts.append(table(("method", ""), [row for row in rows if not row[0].startswith("`__")]))
             if rows := _fields_of(item):
                 parts.append(table(("attribute of the class", "type", "default", ""), rows))
-    for name in ("hookimpl", "requires", "setting", "cluster"):
-        function = getattr(barclamp, name)
+    for name in ("hookimpl", "requires", "setting", "cluster", "differences"):
+        function = getattr(crowbar_core, name)
         signature = _short_types(re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(function))))
         parts.append(f"## {name}\n\n```text\n{name}{signature}\n```\n\n{_with_code(function.__doc__ or '')}\n")
     actions = table(("action", ""), [(code(name), what) for name, what in barclamp.POWER_ACTIONS.items()])

@@ -36,7 +36,9 @@ class Change(Protocol):
         """
 
     def audit(self, action: str, subject: str, /, **detail: Any) -> None:
-        """Write a line of the audit trail, as ``"network.change"``, ``"network admin"``. ``detail`` is JSON."""
+        """Write a line of the audit trail, as ``"network.change"``, ``"network admin"``. ``detail`` is JSON;
+        of a change it has ``changed=differences(old, new)``.
+        """
 
     def create_node(
         self, name: str, *, description: str = "", admin: bool = False, deployment: str | None = None,

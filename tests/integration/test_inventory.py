@@ -113,6 +113,8 @@ def test_a_warranty_that_ends_is_noted_once(bed: Testbed, web: Any) -> None:
     said = [one["action"] for one in admin.get("/api/v2/audits").json]
     assert said.count("asset.warranty") == 1
     assert web.patch(f"{ASSETS}/S-1", json={"warranty_until": None}).json["covered"] is True
+    [told] = [one["detail"]["changed"] for one in admin.get("/api/v2/audits?action=asset.change").json]
+    assert told == {"warranty_until": {"old": until.isoformat(), "new": None}}
 
 
 def test_it_is_less_than_250_lines() -> None:

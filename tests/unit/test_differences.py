@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from crowbar_core.domain.differences import LONGEST, MOST, differences
 
 
@@ -36,3 +38,8 @@ def test_long_values_and_many_changes_are_cut() -> None:
     many = differences({"tree": {}}, {"tree": {f"k{number}": number for number in range(MOST + 9)}})
     assert len(many) == MOST + 1
     assert "..." in many
+
+
+def test_what_json_does_not_know_is_told_as_text() -> None:
+    told = differences({"until": date(2026, 1, 31)}, {"until": date(2027, 1, 31)})
+    assert told == {"until": {"old": "2026-01-31", "new": "2027-01-31"}}

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Blueprint
 
-from crowbar_core import CancelFlag, Change, NotFound, cluster, setting
+from crowbar_core import CancelFlag, Change, NotFound, cluster, differences, setting
 from crowbar_core import rest as kit
 from crowbar_core.tables import Database
 
@@ -65,7 +65,8 @@ def create(body: NewAsset) -> int:
 def alter(key: int, body: ChangedAsset) -> None:
     values = columns(body)
     with cluster().change() as change:
-        change.audit("asset.change", called(change, key), fields=sorted(values))
+        was = found(change, key)
+        change.audit("asset.change", f"asset {was.name}", changed=differences(was._mapping, values))
         if values:
             change.session.execute(sa.update(assets).where(assets.c.id == key).values(**values))
         settle(change)
@@ -74,7 +75,7 @@ def alter(key: int, body: ChangedAsset) -> None:
 @kit.deleting(rest, ASSETS, parameter="asset", summary="Remove an asset", asks="Its place and warranty are forgotten.")
 def remove(key: int) -> None:
     with cluster().change() as change:
-        change.audit("asset.delete", called(change, key))
+        change.audit("asset.delete", f"asset {found(change, key).name}")
         change.session.execute(sa.delete(assets).where(assets.c.id == key))
 
 
@@ -83,9 +84,9 @@ def columns(body: NewAsset) -> dict[str, Any]:
     return {**kit.given(body), **node}
 
 
-def called(change: Change, key: int) -> str:
-    if name := change.session.scalar(sa.select(assets.c.name).where(assets.c.id == key)):
-        return f"asset {name}"
+def found(change: Change, key: int) -> Any:
+    if row := change.session.execute(sa.select(assets).where(assets.c.id == key)).first():
+        return row
     raise NotFound(f"There is no asset {key}.")
 
 

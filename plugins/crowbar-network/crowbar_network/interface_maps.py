@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
-from crowbar_core import Change, NotFound, Refused
+from crowbar_core import Change, NotFound, Refused, differences
 from crowbar_network.errors import bad
 from crowbar_network.remapping import follow
 from crowbar_network.resolving import map_rows
@@ -51,7 +51,7 @@ def alter(change: Change, key: int, values: Mapping[str, Any]) -> None:
         was = map_rows(change.session)
         change.session.execute(update(interface_maps).where(interface_maps.c.id == key).values(**new))
         follow(change, was)
-    change.audit("interface_map.change", f"interface map {now.pattern}", fields=sorted(values))
+    change.audit("interface_map.change", f"interface map {now.pattern}", changed=differences(now._mapping, new))
 
 
 def remove(change: Change, key: int) -> None:

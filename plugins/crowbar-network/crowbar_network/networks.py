@@ -13,7 +13,7 @@ from typing import Any
 import netaddr
 from sqlalchemy import delete, func, insert, select, update
 
-from crowbar_core import Attribute, Change, DefineRole, Refused, RemoveRole, Role
+from crowbar_core import Attribute, Change, DefineRole, Refused, RemoveRole, Role, differences
 from crowbar_core.tables import deployments, node_roles, nodes
 from crowbar_core.tables import roles as role_rows
 from crowbar_network import drafts, holders
@@ -93,16 +93,16 @@ def alter(change: Change, key: int, values: Mapping[str, Any], *, at_once: bool 
         if new:
             session.execute(update(networks).where(networks.c.id == key).values(**drafts.settled(now, new)))
             forget(session)
-        change.audit("network.change", f"network {now.name}", fields=sorted(values))
+        change.audit("network.change", f"network {now.name}", changed=differences(now._mapping, new))
         tell_changed(change, key, run=bool(later))
         return
     check_layers({**drafts.proposed(now), **later})
     drafts.put_off(session, networks, now, later)
-    change.audit("network.draft", f"network {now.name}", fields=sorted(later))
+    change.audit("network.draft", f"network {now.name}", changed=differences(drafts.proposed(now), later))
     if new:
         session.execute(update(networks).where(networks.c.id == key).values(**new))
         forget(session)
-        change.audit("network.change", f"network {now.name}", fields=sorted(new))
+        change.audit("network.change", f"network {now.name}", changed=differences(now._mapping, new))
         tell_changed(change, key)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import netaddr
 from sqlalchemy import delete, insert, select, update
 
-from crowbar_core import Change, NotFound, Refused
+from crowbar_core import Change, NotFound, Refused, differences
 from crowbar_network import drafts, holders, pool
 from crowbar_network.addressing import Span, key_of, of_key, router, span
 from crowbar_network.checks import LAYERS, V6_MTU, check_layers
@@ -73,13 +73,16 @@ def alter_range(change: Change, range_id: int, values: Mapping[str, Any], *, at_
     if put_off:
         drafts.put_off(session, ranges, now, layers)
         new = {name: value for name, value in new.items() if name not in layers}
-        change.audit("network_range.draft", f"network {network.name}", range=now.name, fields=sorted(layers))
+        changed = differences(drafts.proposed(now), layers)
+        change.audit("network_range.draft", f"network {network.name}", range=now.name, changed=changed)
     if new:
         written = new if put_off else drafts.settled(now, new)
         session.execute(update(ranges).where(ranges.c.id == range_id).values(**written))
         forget(session)
     if new or not put_off:
-        change.audit("network_range.change", f"network {network.name}", range=now.name, fields=sorted(new))
+        was, will = ({"first": one.cidr(one.first), "last": one.cidr(one.last)} for one in (old, wanted))
+        changed = differences({**now._mapping, **was}, new | (will if wanted != old else {}))
+        change.audit("network_range.change", f"network {network.name}", range=now.name, changed=changed)
         tell_changed(change, now.network_id, run=bool(layers) and not put_off)
 
 

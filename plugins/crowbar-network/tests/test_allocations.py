@@ -120,6 +120,25 @@ def held(web: Any, name: str) -> dict[str, str]:
     return {one["node"] or one["reserved_for"]: one["ip"] for one in web.get(f"{API}/networks/{name}/allocations").json}
 
 
+def test_the_audit_trail_has_what_was_and_what_is_of_networks_ranges_and_interface_maps(bed: Testbed, web: Any) -> None:
+    made = network(web, "noted", "10.60.0.1/24", "10.60.0.9/24", description="one")
+    buses = {"pattern": "noted*", "buses": ["0000:02", "0000:01"]}
+    assert web.post(f"{API}/interface_maps", json=buses).status_code == 201
+    [its] = [one for one in web.get(f"{API}/interface_maps").json if one["pattern"] == buses["pattern"]]
+    for place, values in (
+        ("networks/noted", {"description": "two"}),
+        (f"network_ranges/{made['ranges'][0]['id']}", {"last": "10.60.0.19/24"}),
+        (f"interface_maps/{its['id']}", {"pattern": "told*"}),
+    ):
+        answer = web.patch(f"{API}/{place}", json=values)
+        assert answer.status_code == 200, answer.json
+    lines = bed.web("admin").get(f"{API}/audits?limit=100").json
+    told = {one["action"]: one["detail"]["changed"] for one in reversed(lines) if one["action"].endswith(".change")}
+    assert told["network.change"] == {"description": {"old": "one", "new": "two"}}
+    assert told["network_range.change"] == {"last": {"old": "10.60.0.9/24", "new": "10.60.0.19/24"}}
+    assert told["interface_map.change"] == {"pattern": {"old": "noted*", "new": "told*"}}
+
+
 # ---------------------------------------------------------------- going
 
 

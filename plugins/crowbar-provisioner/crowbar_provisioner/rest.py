@@ -13,7 +13,7 @@ from flask import Blueprint
 from pydantic import AfterValidator, Field
 from sqlalchemy import delete, insert, select, update
 
-from crowbar_core import Change, NotFound, Refused, cluster
+from crowbar_core import Change, NotFound, Refused, cluster, differences
 from crowbar_core.rest import (
     NODES,
     Answer,
@@ -288,7 +288,7 @@ def change_rule(key: int, body: ChangedRule) -> None:
         values = given(body)
         _says_something({**row._mapping, **values})
         change.session.execute(update(rules).where(rules.c.id == key).values(**values))
-        change.audit("accept_rule.change", f"accept rule {row.name}", fields=sorted(values))
+        change.audit("accept_rule.change", f"accept rule {row.name}", changed=differences(row._mapping, values))
 
 
 @deleting(

@@ -126,6 +126,9 @@ def test_rules_accept_by_subnet_by_mac_and_by_serial_number(site: Site) -> None:
             {"name": "x", "serials": [""]}, {"subnet": "10.0.0.0/8"}, {"name": "rack", "subnet": "10.0.0.0/8"},
         ):  # fmt: skip
             assert site.web.post("/api/v2/accept_rules", json=wrong).status_code in (409, 422), wrong
+        assert site.web.patch("/api/v2/accept_rules/rack", json={"subnet": "127.8.0.0/16"}).status_code == 200
+        [told] = site.web.get("/api/v2/audits?action=accept_rule.change").json
+        assert told["detail"]["changed"] == {"subnet": {"old": "127.9.0.0/16", "new": "127.8.0.0/16"}}
     finally:
         for rule in rules:
             assert site.web.delete(f"/api/v2/accept_rules/{rule['name']}").status_code == 204
