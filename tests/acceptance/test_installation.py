@@ -29,8 +29,8 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def site(lab: Lab, tmp_path: Path) -> Iterator[Site]:
-    with installed(tmp_path / "crowbar", lab=lab, probe_seconds=0.5, kill_grace=10) as one:
+def site(lab: Lab, tmp_path: Path, database_url: str) -> Iterator[Site]:
+    with installed(tmp_path / "crowbar", lab=lab, database_url=database_url, probe_seconds=0.5, kill_grace=10) as one:
         points = one.home / "site" / "crowbar_faults-1.0.dist-info" / "entry_points.txt"
         points.write_text(
             points.read_text().replace("[crowbar.jigs]", "installing = crowbar_installing\n[crowbar.jigs]")
