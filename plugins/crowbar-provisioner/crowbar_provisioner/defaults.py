@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from crowbar_core import BadInput, Change
+from crowbar_core import BadInput, Change, differences
 from crowbar_provisioner.answers.facts import check_key
 from crowbar_provisioner.tables import defaults
 
@@ -42,5 +42,6 @@ def put(change: Change, *, os: str | None = None, keys: Sequence[str] | None = N
     change.session.execute(
         insert(defaults).values(id=1, **values) if there is None else update(defaults).values(**values)
     )
-    change.audit("os_defaults.change", "defaults of installations", os=values["os"], keys=len(values["keys"]))
+    was = {"os": known.os, "keys": list(known.keys)}
+    change.audit("os_defaults.change", "defaults of installations", changed=differences(was, values))
     return get(change.session)

@@ -154,6 +154,8 @@ def test_what_is_installed_and_who_is_let_in_where_nothing_else_is_said(site: Si
     done = site.bed.cli("oses", "defaults", "--os", "rocky-9", "--key", key, "--key", key)
     assert (done.exit_code, key in done.stdout) == (0, True), done.stderr
     assert web.get("/api/v2/os_defaults").json == {"os": "rocky-9", "keys": [key]}
+    told = web.get("/api/v2/audits?action=os_defaults.change").json[0]["detail"]["changed"]
+    assert told == {"os": {"old": "debian-12", "new": "rocky-9"}, "keys": {"old": [], "new": [key]}}
     for body, status in (
         ({"os": "windows"}, 404),
         ({"keys": ["x"]}, 422),
