@@ -279,11 +279,11 @@ def test_one_that_is_no_use_is_given_up_and_the_next_one_asked(
 
 
 @pytest.mark.parametrize("bad", ["absent", "late-short"])
-def test_one_that_cannot_be_compared_is_given_up_while_the_boot_service_goes_on(
+def test_one_that_cannot_be_compared_is_given_up_and_the_next_needs_no_other_piece_of_the_boot_service(
     server: Server, tmp_path: Path, bad: str
 ) -> None:
     server.peers = [bad, "good"]
-    told = f"3 MiB from good, 16 MiB from the boot service; {bad} was given up: it does not answer, or is slow"
+    told = f"11 MiB from good, 8 MiB from the boot service; {bad} was given up: it does not answer, or is slow"
     assert written(server, tmp_path) == told
 
 
