@@ -71,22 +71,28 @@ gone_on() { # whether the boot service names another than $peer by now, or itsel
     peer=$had whom=$its_name
 }
 
+ask_it() { # ask_it SECONDS FROM COUNT: that piece to $notes/piece; fails where it did not come whole, and $said says why
+    timeout "$1" wget -q -O - --header "Authorization: Bearer $with" "$at/$id?from=$2&count=$3" 2>"$notes/peer.log" |
+        dd bs=1M count="$3" iflag=count_bytes,fullblock status=none >"$notes/piece"
+    said=
+    read -r said <"$notes/peer.log"
+    [ "$(stat -c %s "$notes/piece")" = "$3" ]
+}
+
 take() { # take COUNT: the piece at $written to $notes/piece; fails where it is not to be had, and $lost says why
     now
     begun=$up heard=$up moved=$up seen='' again=1
     look_up
     while :; do
-        timeout $SLOW wget -q -O - --header "Authorization: Bearer $with" "$at/$id?from=$written&count=$1" \
-            2>"$notes/peer.log" | dd bs=1M count="$1" iflag=count_bytes,fullblock status=none >"$notes/piece"
+        ask_it $SLOW $written "$1"
+        code=$?
         now
-        if [ "$(stat -c %s "$notes/piece")" = "$1" ]; then
+        if [ $code = 0 ]; then
             sum=$(b2sum -l 256 "$notes/piece")
             [ "${sum%% *}" != "$wanted" ] || return 0
             lost='it sent other bytes'
             return 1
         fi
-        said=
-        read -r said <"$notes/peer.log"
         case $said in
             *' 503 have '*)
                 heard=$up
@@ -157,17 +163,15 @@ look() { # as compare; 4: it has its first piece not yet. A door that is shut, a
     lap
     looked=$clock again=1
     while :; do
-        timeout $most wget -q -O - --header "Authorization: Bearer $with" "$at/$id?from=0&count=$PIECE" \
-            2>"$notes/peer.log" | dd bs=1M count=$PIECE iflag=count_bytes,fullblock status=none >"$notes/piece"
+        ask_it $most 0 $PIECE
+        code=$?
         b2sum -l 256 "$notes/piece" >/dev/null
         lap
-        if [ "$(stat -c %s "$notes/piece")" = $PIECE ]; then
+        if [ $code = 0 ]; then
             [ $(((lap + writes) * CLEARLY)) -le $((service * 100)) ] || return 3
             return 0
         fi
         [ $lap -lt $((most * 100)) ] || return 3
-        said=
-        read -r said <"$notes/peer.log"
         case $said in *' 503 have '*) return 4 ;; esac
         lost=
         if [ $((clock - looked)) -ge $((again * 100)) ] && again=$((again + 1)) && gone_on; then
