@@ -77,8 +77,10 @@ def test_one_whose_power_is_cut_comes_from_its_disk_by_its_firmware(site: Hall) 
 def impatient(site: Hall) -> Iterator[None]:
     """Who does not come by kexec is reset after half a minute. Elsewhere a busy host may take longer."""
     restart_with(site, {"PLUGINS__PROVISIONER__BOOT_MINUTES": "0.6"})
-    yield
-    restart_with(site, {})
+    try:
+        yield
+    finally:
+        restart_with(site, {})
 
 
 def restart_with(site: Hall, settings: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ from crowbar_core.testing import PostgresServer
 from .hall import DONE, Hall, LightMachine, hall, passed
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("hall")]
-STEPS = ["serving", "booting", "installing", "restarting"]
+STEPS = ["serving", "booting", "installing", "leaving", "restarting"]
 OF_MOMENT = {"script": "booting", "register": "booting", "restart": "restarting", "local": "restarting"}
 """The step of its run in which the machine halts; else installing."""
 
