@@ -42,5 +42,7 @@ def _is_tree(value: Any) -> bool:
 def _shown(value: Any) -> Json:
     safe: Json = masked(value)
     text = json.dumps(safe, ensure_ascii=False, default=str)
+    if len(text) > LONGEST:
+        return f"{text[:LONGEST]}... ({len(text):,} characters)"
     known: Json = json.loads(text)  # a day, or whatever else JSON does not know, is a text
-    return known if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text):,} characters)"
+    return known

@@ -179,6 +179,11 @@ class Site:
 
     # ------------------------------------------------------------ the API
 
+    @property
+    def as_admin(self) -> dict[str, str]:
+        """What the environment of a command says that asks this server."""
+        return {"CROWBAR_URL": self.url, "CROWBAR_USER": "admin", "CROWBAR_PASSWORD": self.password}
+
     def request(
         self, method: str, path: str, body: Any = None, *, url: str = "", seconds: float = 60, **query: Any
     ) -> requests.Response:

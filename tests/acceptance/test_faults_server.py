@@ -186,8 +186,7 @@ def test_a_hook_that_hangs_for_ever_is_quarantined_until_an_operator_says_so(sit
 
 
 def crowbar(site: Site, *args: str) -> Result:
-    environ = {"CROWBAR_URL": site.url, "CROWBAR_USER": "admin", "CROWBAR_PASSWORD": site.password}
-    return CliRunner().invoke(root, args, env=environ)
+    return CliRunner().invoke(root, args, env=site.as_admin)
 
 
 @pytest.mark.slow

@@ -89,10 +89,7 @@ def test_an_installation_is_done_once_whatever_dies_in_each_of_its_steps(site: S
     timeline = site.ask("GET", f"runs/{run}")["timeline"]
     assert tuple(one["name"] for one in timeline) == STEPS
     assert all(one["at"] and one["ended_at"] and one["reason"] for one in timeline)
-    said = CliRunner().invoke(
-        root, ["runs", "show", str(run)],
-        env={"CROWBAR_URL": site.url, "CROWBAR_USER": "admin", "CROWBAR_PASSWORD": site.password, "COLUMNS": "200"},
-    ).stdout  # fmt: skip
+    said = CliRunner().invoke(root, ["runs", "show", str(run)], env={**site.as_admin, "COLUMNS": "200"}).stdout
     assert all(step in said for step in STEPS), said
     assert journal(lab, node) == ["look", "look", "joined"], "on the new system it was discovered again, then went on"
     assert journal(lab, other) == ["look"], "nobody disturbed the other node"

@@ -24,9 +24,8 @@ NODE = "n1.example.test"
 
 def crowbar(site: Site, *words: str) -> Any:
     """What `crowbar WORDS --format json` prints, as an operator types it."""
-    known = {"CROWBAR_URL": site.url, "CROWBAR_USER": "admin", "CROWBAR_PASSWORD": site.password}
     line = [sys.executable, "-m", "crowbar_core.cli", *words, "--format", "json"]
-    done = subprocess.run(line, env={**os.environ, **known}, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(line, env={**os.environ, **site.as_admin}, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout or "null")
 
