@@ -1,8 +1,6 @@
 """Real servers for tests and benchmarks: PostgreSQL (from ``crowbar_core.testing``), Redis and nginx."""
 
-import os
 import socket
-from pathlib import Path
 
 import redis
 from redis.backoff import NoBackoff
@@ -19,12 +17,7 @@ from crowbar_core.testing.servers import find_program as find_program
 from crowbar_core.testing.servers import free_port as free_port
 from crowbar_core.testing.servers import has_user as has_user
 from crowbar_core.testing.servers import remove_leftovers as remove_leftovers
-from crowbar_core.testing.servers import wait_until as wait_until
-
-
-def python_path(*places: Path) -> str:
-    """PYTHONPATH for a process that is to find modules in ``places`` too: what stands there already still counts."""
-    return os.pathsep.join([*map(str, places), *filter(None, [os.environ.get("PYTHONPATH")])])
+from crowbar_core.testing.waiting import wait_until as wait_until
 
 
 class RedisServer(Service):

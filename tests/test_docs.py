@@ -30,6 +30,7 @@ from crowbar_core.settings import Settings
 from crowbar_core.testing import check_barclamp
 from crowbar_core.web.api.openapi import document
 from crowbar_core.web.app import create_app
+from tests import public_names
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -360,10 +361,7 @@ def test_a_hook_has_an_implementation_in_plugins() -> None:
     assert not missing, f"no package under plugins/ implements {', '.join(sorted(missing))}"
 
 
-KITS = (
-    "crowbar_core",
-    *(f"crowbar_core.{kit}" for kit in ("client", "commands", "pages", "rest", "tables", "testing")),
-)
+KITS = ("crowbar_core", *sorted(public_names.KITS))
 OF_THE_CORE = {
     "client": ("resolve",),
     "commands": (

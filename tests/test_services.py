@@ -267,7 +267,7 @@ def test_waiting_ends_when_the_answer_comes_or_time_is_up() -> None:
     event = threading.Event()
     threading.Timer(0.1, event.set).start()
     assert wait_until(event.is_set, seconds=120, what="the event")
-    with pytest.raises(ServiceError, match=r"the moon: not within 0.05 s"):
+    with pytest.raises(AssertionError, match=r"the moon: not within 0.05 s"):
         wait_until(lambda: False, seconds=0.05, what="the moon")
 
 

@@ -1,17 +1,15 @@
 """What can be said of the code without running it, as tests, so that one summary tells it all."""
 
-import ast
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import crowbar_core
 from crowbar_core.cli.new_barclamp import make_barclamp
+from tests.public_names import insides, reached
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -52,52 +50,32 @@ def test_import_linter_watches_every_package_of_the_checkout() -> None:
     assert plugins == set(by_name["Barclamps do not import each other"]["modules"])
 
 
-def imported_modules(path: Path) -> set[str]:
-    found = set()
-    for item in ast.walk(ast.parse(path.read_text(), path)):
-        if isinstance(item, ast.Import):
-            found |= {alias.name for alias in item.names}
-        elif isinstance(item, ast.ImportFrom) and item.module:
-            found.add(item.module)
-    return found
-
-
-def names_of_the_core(path: Path) -> set[str]:
-    """What a file takes from ``crowbar_core`` that its public names are not: a module, as a rule."""
-    taken = {
-        alias.name
-        for item in ast.walk(ast.parse(path.read_text(), path))
-        if isinstance(item, ast.ImportFrom) and item.module == "crowbar_core"
-        for alias in item.names
-    }
-    return taken - set(crowbar_core.__all__)
-
-
-KITS = {f"crowbar_core.{name}" for name in ("client", "commands", "pages", "rest", "tables", "testing")}
-
-
-def insides(paths: Iterable[Path], public: set[str] = KITS) -> dict[str, list[str]]:
-    """What these files import of the core's that is not public."""
-    found = {}
-    for path in paths:
-        hidden = {name for name in imported_modules(path) if name.startswith("crowbar_core.")} - public
-        hidden |= {f"crowbar_core.{name}" for name in names_of_the_core(path)} - public
-        if hidden:
-            found[path.name] = sorted(hidden)
-    return found
-
-
 @pytest.mark.parametrize("plugin", sorted(path.name for path in ROOT.glob("plugins/*/")))
 def test_the_tests_of_a_barclamp_use_public_names_only(plugin: str) -> None:
-    public = {"crowbar_core.client", "crowbar_core.tables", "crowbar_core.testing"}
+    public = frozenset({"crowbar_core.client", "crowbar_core.tables", "crowbar_core.testing"})
     assert insides(ROOT.glob(f"plugins/{plugin}/tests/**/*.py"), public) == {}
 
 
-def test_the_barclamps_of_the_tests_use_public_names_only() -> None:
-    paths = [ROOT / "tests/integration/cellar.py", ROOT / "tests/integration/taster.py"]
+SCENARIOS = (
+    "acceptance/test_installation.py",
+    "acceptance/test_services.py",
+    "acceptance/test_small_barclamp.py",
+    "integration/test_a_thousand_nodes.py",
+    "integration/test_inventory.py",
+    "integration/test_other_processes.py",
+    "integration/test_self_registration.py",
+)
+"""What is promised to authors, played as an author would."""
+
+
+def test_scenarios_and_their_barclamps_use_public_names_only() -> None:
+    used = reached(ROOT / "tests" / name for name in SCENARIOS)
+    assert {path.name for path in used} >= {"processes.py", "elsewhere.py", "outside.py", "taster.py"}
+    used.add(ROOT / "tests/integration/cellar.py")
     packages = [*ROOT.glob("tests/acceptance/barclamp/*/")]
     assert {path.name for path in packages} >= {"crowbar_faults", "crowbar_installing"}
-    assert insides([*paths, *(one for package in packages for one in package.rglob("*.py"))]) == {}
+    used |= {path for package in packages for path in package.rglob("*.py")}
+    assert insides(used) == {}
 
 
 @pytest.mark.parametrize("more", [{}, {"resource": True}], ids=["a role", "a resource"])
@@ -114,6 +92,12 @@ def test_what_is_not_public_is_found_however_it_is_imported(tmp_path: Path) -> N
         "from crowbar_core import Role, rest, services\n"
     )
     assert insides([hidden]) == {"hidden.py": ["crowbar_core.errors", "crowbar_core.services", "crowbar_core.store"]}
+
+
+def test_what_a_test_reaches_through_others_is_found(tmp_path: Path) -> None:
+    test = tmp_path / "test_it.py"
+    test.write_text("from tests.acceptance import processes\nfrom tests.services import RedisServer\n")
+    assert {path.name for path in reached([test])} == {"test_it.py", "processes.py", "outside.py", "services.py"}
 
 
 def test_every_dependency_says_what_it_is_for() -> None:

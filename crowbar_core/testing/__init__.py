@@ -12,6 +12,7 @@ from crowbar_core.testing.clock import FakeClock
 from crowbar_core.testing.jigs import BrokenJig, FakeJig
 from crowbar_core.testing.servers import PostgresServer, free_port
 from crowbar_core.testing.testbed import Testbed, memory_cluster
+from crowbar_core.testing.waiting import wait_until
 
 __all__ = [
     "BrokenJig",
@@ -25,4 +26,5 @@ __all__ = [
     "check_package",
     "free_port",
     "memory_cluster",
+    "wait_until",
 ]

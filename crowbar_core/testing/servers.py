@@ -19,7 +19,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +27,8 @@ from typing import IO, Self, TypeVar
 
 import psycopg2
 from psycopg2 import sql
+
+from crowbar_core.testing.waiting import wait_until
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
@@ -78,17 +79,6 @@ def free_port(address: str = "127.0.0.1") -> int:
                 continue
         return port
     raise ServiceError(f"no port of {address} from {first} to {first_given - 1} is free: stop some servers there")
-
-
-def wait_until(question: Callable[[], T], *, seconds: float, what: str, pause: float = 0.02) -> T:
-    """The first true answer to `question`; ServiceError naming `what` when none came in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        if answer := question():
-            return answer
-        if time.monotonic() > deadline:
-            raise ServiceError(f"{what}: not within {seconds:g} s")
-        time.sleep(pause)
 
 
 class Service:
@@ -146,7 +136,7 @@ class Service:
             process = self._launch()
             try:
                 wait_until(self._answers_or_ended, seconds=START_SECONDS, what=f"{self.name} answers")
-            except ServiceError as error:
+            except AssertionError as error:
                 self.kill()
                 raise ServiceError(f"{error}\n{self.log_tail()}") from error
             if process.poll() is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -19,8 +20,8 @@ from typing import Any
 import requests
 from crowbar_lab.lab import Lab
 
-from tests.integration.cluster import installed_barclamps
-from tests.services import find_program, python_path, wait_until
+from crowbar_core.testing import wait_until
+from tests.outside import installed_barclamps, python_path
 
 BARCLAMP = Path(__file__).parent / "barclamp"
 START_SECONDS = 120.0
@@ -148,7 +149,7 @@ class Site:
         if self.lab is not None:
             command = self.lab.enter(command)
         # Should the tests be killed with -9, nothing of this may stay behind.
-        command = [find_program("setpriv"), "--pdeathsig=KILL", "--", *command]
+        command = ["setpriv", "--pdeathsig=KILL", "--", *command]
         with log_path.open("wb") as log, socket.create_server(("127.0.0.1", 0)) as door:
             # Opened here: from another network namespace, the server's own loopback could not be reached.
             if self.lab is not None:
@@ -177,12 +178,26 @@ class Site:
         for process in self.processes:
             process.kill()
 
-    # ------------------------------------------------------------ the API
+    # ------------------------------------------------------------ the command line
 
     @property
     def as_admin(self) -> dict[str, str]:
         """What the environment of a command says that asks this server."""
         return {"CROWBAR_URL": self.url, "CROWBAR_USER": "admin", "CROWBAR_PASSWORD": self.password}
+
+    def typed(self, *words: str) -> str:
+        """What `crowbar WORDS` prints, as an operator types it on a wide screen."""
+        line = [sys.executable, "-m", "crowbar_core.cli", *words]
+        environment = {**os.environ, **self.as_admin, "COLUMNS": "200"}
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def crowbar(self, *words: str) -> Any:
+        """What a script reads of it."""
+        return json.loads(self.typed(*words, "--format", "json") or "null")
+
+    # ------------------------------------------------------------ the API
 
     def request(
         self, method: str, path: str, body: Any = None, *, url: str = "", seconds: float = 60, **query: Any

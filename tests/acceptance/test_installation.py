@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from crowbar_lab.lab import Lab
 from crowbar_lab.registration import register
 
-from crowbar_core.cli.root import root
 from crowbar_core.client import Target
 from tests.acceptance.processes import Site, installed
 
@@ -89,7 +87,7 @@ def test_an_installation_is_done_once_whatever_dies_in_each_of_its_steps(site: S
     timeline = site.ask("GET", f"runs/{run}")["timeline"]
     assert tuple(one["name"] for one in timeline) == STEPS
     assert all(one["at"] and one["ended_at"] and one["reason"] for one in timeline)
-    said = CliRunner().invoke(root, ["runs", "show", str(run)], env={**site.as_admin, "COLUMNS": "200"}).stdout
+    said = site.typed("runs", "show", str(run))
     assert all(step in said for step in STEPS), said
     assert journal(lab, node) == ["look", "look", "joined"], "on the new system it was discovered again, then went on"
     assert journal(lab, other) == ["look"], "nobody disturbed the other node"

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import requests
 from sqlalchemy import create_engine, text
 
 from crowbar_core.testing import free_port
 from tests.acceptance.processes import Site, installed
-from tests.integration.cluster import installed_barclamps
+from tests.outside import installed_barclamps
 
 NODE = "n1.example.test"
-
-
-def crowbar(site: Site, *words: str) -> Any:
-    """What `crowbar WORDS --format json` prints, as an operator types it."""
-    line = [sys.executable, "-m", "crowbar_core.cli", *words, "--format", "json"]
-    done = subprocess.run(line, env={**os.environ, **site.as_admin}, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout or "null")
 
 
 def page(site: Site, path: str) -> str:
@@ -58,10 +46,10 @@ def test_a_small_barclamp_has_all_the_parts_and_they_are_at_work(tmp_path: Path,
         site.start("serve", disabled_barclamps=others)
         site.ask("POST", "nodes", {"name": NODE})
         # the command makes one, the resource shows and changes it
-        made = crowbar(site, "assets", "create", "S-1", "--node", NODE, "--place", "rack 2")
+        made = site.crowbar("assets", "create", "S-1", "--node", NODE, "--place", "rack 2")
         assert site.ask("GET", "assets/S-1") == made
         assert site.ask("PATCH", f"assets/{made['id']}", {"place": "rack 3"})["place"] == "rack 3"
-        assert [one["place"] for one in crowbar(site, "assets", "list")] == ["rack 3"]
+        assert [one["place"] for one in site.crowbar("assets", "list")] == ["rack 3"]
         assert [one["action"] for one in site.all("audits") if one["subject"] == "asset S-1"] == [
             "asset.change", "asset.create",
         ]  # fmt: skip
@@ -80,6 +68,6 @@ def test_a_small_barclamp_has_all_the_parts_and_they_are_at_work(tmp_path: Path,
             connection.execute(text("UPDATE inventory_assets SET warranty_until = '2001-02-03'"))
         engine.dispose()
         site.wait(lambda: site.ask("GET", "assets", covered="false"), "the job notes it")
-        assert crowbar(site, "assets", "show", "S-1")["covered"] is False
-        crowbar(site, "assets", "destroy", "S-1", "--yes")
+        assert site.crowbar("assets", "show", "S-1")["covered"] is False
+        site.crowbar("assets", "destroy", "S-1", "--yes")
         assert site.all("assets") == []

@@ -17,7 +17,8 @@ import pytest
 import requests
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from tests.services import find_program, free_port, python_path, wait_until
+from tests.outside import python_path
+from tests.services import find_program, free_port, wait_until
 
 FLAGS = (
     "--headless",

@@ -17,8 +17,6 @@ from sqlalchemy.orm import Session
 from crowbar_core.barclamp import Attribute, Barclamp, Role, hookimpl
 from crowbar_core.domain import annealing
 from crowbar_core.domain.states import NEEDS_PARENTS_ACTIVE, PROPOSED, TODO, TRANSITION, RunState, State
-from crowbar_core.plugins import BARCLAMPS
-from crowbar_core.plugins.entry_points import entries_of
 from crowbar_core.services.annealing.claiming import claim
 from crowbar_core.services.annealing.outcomes import Kind, Outcome, finish
 from crowbar_core.services.build import build_parts
@@ -29,6 +27,7 @@ from crowbar_core.settings import load_settings
 from crowbar_core.store import models
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.models import table
+from tests.outside import installed_barclamps
 from tests.services import PostgresServer, database_name
 
 OPERATOR = Actor("operator")
@@ -66,11 +65,6 @@ class Plugin:
     @hookimpl
     def register_barclamp(self) -> Barclamp:
         return self._definition
-
-
-def installed_barclamps() -> tuple[str, ...]:
-    """Whatever else is installed here must not take part in these tests."""
-    return tuple(sorted({entry.name for entry in entries_of(BARCLAMPS)}))
 
 
 def open_parts(

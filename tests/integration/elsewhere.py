@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import crowbar_core
-from crowbar_core.errors import CrowbarError
+from crowbar_core import CrowbarError
 from crowbar_core.testing import Testbed
 
 ROOT = Path(__file__).parent.parent.parent

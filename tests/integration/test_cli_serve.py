@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.services import free_port, python_path, wait_until
+from tests.outside import python_path
+from tests.services import free_port, wait_until
 
 SECONDS = 120.0
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.integration.cluster import installed_barclamps
-from tests.services import free_port, python_path, wait_until
+from tests.outside import installed_barclamps, python_path
+from tests.services import free_port, wait_until
 
 BARCLAMP = """
 import os, time

@@ -16,7 +16,8 @@ import pytest
 from crowbar_core.cli.new_barclamp import make_barclamp
 from crowbar_core.errors import BadInput, CrowbarError, Refused
 from crowbar_core.testing import check_barclamp, check_package
-from tests.services import python_path
+from tests.outside import python_path
+from tests.public_names import insides
 
 CROWBAR = [sys.executable, "-m", "crowbar_core.cli"]
 
@@ -61,6 +62,9 @@ def test_the_tests_of_a_new_barclamp_pass_at_once(made: Path, tmp_path: Path) ->
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-input", "--disable-pip-version-check"]
     installed = run(sys.executable, "-m", "pip", "install", *options, "--target", site, ".", cwd=made)
     assert installed.returncode == 0, installed.stderr
+    files = [*site.rglob("crowbar_data_base/**/*.py"), *made.rglob("tests/*.py")]
+    assert {"__init__.py", "test_data_base.py"} <= {path.name for path in files}
+    assert insides(files) == {}, "an author outside the checkout has public names alone"
     tested = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=made, path=site)
     assert tested.returncode == 0, tested.stdout
     assert "4 passed" in tested.stdout

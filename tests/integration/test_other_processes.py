@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from crowbar_core.testing import wait_until
 from tests.integration import taster
 from tests.integration.elsewhere import Elsewhere
-from tests.services import wait_until
 
 CELLAR, TASTER = "tests.integration.cellar", "tests.integration.taster"
 

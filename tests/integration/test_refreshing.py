@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
-from crowbar_core import Barclamp, Intent, NodeView, Refresh, TemporaryError, hookimpl
+from crowbar_core import Barclamp, Refresh, TemporaryError, hookimpl
 from crowbar_core.barclamp import Attribute, Role
 from crowbar_core.errors import NotFound
 from crowbar_core.services.annealing.sweeping import try_delayed
-from crowbar_core.services.cluster import registering, steering
+from crowbar_core.services.cluster import steering
 from crowbar_core.services.engine.intents import apply_intents
 from crowbar_core.services.values import attributes
 from crowbar_core.services.watch import health
-from crowbar_core.testing import FakeClock, FakeJig, Testbed
+from crowbar_core.testing import FakeJig, Testbed
 from tests.integration.cluster import OPERATOR, Cluster, check_invariants, check_rest, run_rows
 from tests.integration.conftest import NewCluster
 
@@ -241,18 +241,6 @@ def test_what_was_put_in_error_by_hand_or_may_destroy_something_stays_in_error(n
     assert c.states(once) == ["ERROR"]
 
 
-class Registrar:
-    """A barclamp whose database follows every node, on the machine that has it."""
-
-    @hookimpl
-    def register_barclamp(self) -> Barclamp:
-        return Barclamp(name="registrar", roles=(Role(name="db", jig="fake", gather=10.0, on_change="refresh"),))
-
-    @hookimpl
-    def on_node_create(self, node: NodeView) -> list[Intent]:
-        return [] if node.admin else [Refresh(role="db")]
-
-
 def test_a_run_that_waited_while_it_was_asked_for_again_begins_with_what_barclamps_know_then(
     ready_database: str,
 ) -> None:
@@ -275,30 +263,6 @@ def test_a_run_that_waited_while_it_was_asked_for_again_begins_with_what_barclam
         crowbar.apply(Refresh(role="db"))
         crowbar.anneal_until_quiet()
         assert [task.data for task in jig.ran("db")] == [{"port": 2}]
-
-
-class TickingClock(FakeClock):
-    """Two milliseconds pass whenever somebody asks for the time."""
-
-    def __call__(self) -> datetime:
-        self.now += timedelta(milliseconds=2)
-        return self.now
-
-
-def test_a_thousand_nodes_created_in_one_call_cause_at_most_five_refreshes(ready_database: str) -> None:
-    jig = FakeJig()
-    with Testbed(Registrar(), jig=jig, clock=TickingClock(), database_url=ready_database) as crowbar:
-        crowbar.add_node("admin", admin=True)
-        crowbar.bind("db", "admin")
-        crowbar.commit()
-        crowbar.anneal_until_quiet()
-        registering.create_nodes(
-            crowbar.parts, crowbar.actor, [registering.NewNode(name=f"n{n}.example.test") for n in range(1000)]
-        )
-        crowbar.anneal_until_quiet()
-        assert 1 <= len([task for task in jig.ran("db") if task.refresh]) <= 5
-        assert crowbar.state("db", "admin") == "ACTIVE"
-        assert crowbar.hook_failures() == []
 
 
 def test_in_a_testbed_what_fails_for_ever_is_left_to_itself(ready_database: str) -> None:

@@ -10,9 +10,7 @@ import pytest
 from flask import Blueprint, jsonify, request
 from flask.testing import FlaskClient
 
-from crowbar_core import Barclamp, NodeView, Probe, Role, SetAttribute, cluster, hookimpl, requires
-from crowbar_core.barclamp import Attribute
-from crowbar_core.services.cluster import liveness
+from crowbar_core import Attribute, Barclamp, NodeView, Probe, Role, SetAttribute, cluster, hookimpl, requires
 from crowbar_core.testing import FakeClock, Testbed
 
 OLD, NEW = "ssh-ed25519 AAAAoldkey", "ssh-ed25519 AAAAnewkey"
@@ -97,8 +95,10 @@ def bring(client: FlaskClient, key: str, token: dict[str, str]) -> int:
     return client.put(f"/api/v2/nodes/{N}/host_keys", json={"host_keys": [key]}, headers=token).status_code
 
 
-def probe(bed: Testbed) -> None:
-    liveness.probe(bed.parts, bed.node("s1").id)
+def probed(operator: FlaskClient) -> bool:
+    """Whether it is alive, found out now."""
+    alive: bool = operator.put(f"/api/v2/nodes/{N}/probe").get_json()["alive"]
+    return alive
 
 
 def ordinary(operator: FlaskClient) -> dict[str, str]:
@@ -131,7 +131,7 @@ def test_a_node_that_registers_itself_goes_on_under_the_new_host_key_that_its_bo
     assert bring(anonymous, NEW, second) == 200
     boots.shown[N] = NEW
     # It stays alive, and its work goes on.
-    probe(bed)
+    assert probed(operator)
     assert bed.node("s1").alive
     bed.apply(SetAttribute(node=N, attribute="found-version", value=2))
     bed.anneal_until_quiet()
@@ -152,7 +152,7 @@ def test_a_key_that_nobody_vouched_for_is_the_nodes_death(
     ).get_json()
     assert answer["code"] == "conflict"
     assert re.match("Other host keys are known for node s1", answer["detail"])
-    probe(bed)
+    assert not probed(operator)
     assert not bed.node("s1").alive
 
 

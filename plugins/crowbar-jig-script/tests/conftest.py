@@ -43,15 +43,6 @@ RUNS = itertools.count(1)
 """The numbers of runs: a node refuses one that is lower than what it has seen."""
 
 
-def eventually(what: Callable[[], Any], *, within: float = 60.0) -> Any:
-    """The first true answer; waits on the condition, never for a fixed time."""
-    deadline = time.monotonic() + within
-    while not (answer := what()):
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.02)
-    return answer
-
-
 class Log:
     """What a run wrote, with the time of each line."""
 

@@ -13,8 +13,9 @@ from crowbar_jig_script.ping import ping
 from crowbar_jig_script.probe import probe
 
 from crowbar_core import ConfigError, CrowbarError, NodeUnreachable, NodeView, PermanentError, Probe
+from crowbar_core.testing import wait_until
 
-from .conftest import Site, eventually
+from .conftest import Site
 
 pytestmark = pytest.mark.lab
 
@@ -59,7 +60,7 @@ def test_a_connection_whose_server_hangs_does_not_count(sites: Callable[..., Sit
     assert probed(site).alive
     first = site.jig.connections.kept(site.name, site.node.ipv4).session
     site.run(f'{OWN_SSHD}; setsid sh -c "sleep 0.2; kill -STOP $sshd" </dev/null >/dev/null 2>&1 &')
-    eventually(lambda: "T" in site.on_node("ps -o stat= -C sshd"))
+    wait_until(lambda: "T" in site.on_node("ps -o stat= -C sshd"))
     assert probed(site).alive, "a fresh login works"
     assert site.jig.connections.kept(site.name, site.node.ipv4).session is not first
     site.on_node("pkill -CONT sshd")

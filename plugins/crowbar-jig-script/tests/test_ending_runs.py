@@ -13,8 +13,9 @@ import pytest
 from crowbar_jig_script.probe import probe
 
 from crowbar_core import NodeUnreachable, Probe, RunCancelled, RunTimeout, TemporaryError
+from crowbar_core.testing import wait_until
 
-from .conftest import RUNS, Site, eventually
+from .conftest import RUNS, Site
 
 pytestmark = pytest.mark.lab
 
@@ -38,7 +39,7 @@ def test_a_timeout_ends_the_script_with_its_children_and_theirs(site: Site) -> N
 
 def test_cancelling_ends_the_script_with_its_children_and_theirs(site: Site) -> None:
     started = site.start(FAMILY)
-    eventually(lambda: started.out == ["on"])
+    wait_until(lambda: started.out == ["on"])
     started.cancelled.set()
     assert isinstance(started.error(), RunCancelled)
     assert site.running(MARK) == []
@@ -47,7 +48,7 @@ def test_cancelling_ends_the_script_with_its_children_and_theirs(site: Site) -> 
 
 def test_a_script_may_tidy_up_when_it_is_told_to_stop(site: Site) -> None:
     started = site.start("trap 'echo tidying; exit 0' TERM; echo on; while :; do sleep 0.1; done")
-    eventually(lambda: started.out)
+    wait_until(lambda: started.out)
     started.cancelled.set()
     assert isinstance(started.error(), RunCancelled)
     assert started.out == ["on", "tidying"]
@@ -144,7 +145,7 @@ def test_a_run_whose_connection_breaks_is_ended_over_a_new_one(site: Site) -> No
 def test_a_node_that_is_switched_off_during_a_run_is_unreachable(sites: Callable[..., Site]) -> None:
     site = sites(node=2, lost_after=2.0, connect_timeout=5.0)
     started = site.start("echo on; sleep 632")
-    eventually(lambda: started.out)
+    wait_until(lambda: started.out)
     site.lab.power(site.name, "off")
     try:
         problem = started.error()
@@ -158,7 +159,7 @@ def test_a_node_that_is_switched_off_during_a_run_is_unreachable(sites: Callable
 def test_a_node_that_reboots_during_a_run_has_interrupted_it(sites: Callable[..., Site]) -> None:
     site = sites(node=2, lost_after=3.0)
     started = site.start("echo on; sleep 633")
-    eventually(lambda: started.out)
+    wait_until(lambda: started.out)
     site.lab.power(site.name, "reset")
     problem = started.error()
     assert isinstance(problem, TemporaryError)
@@ -169,7 +170,7 @@ def test_a_node_that_reboots_during_a_run_has_interrupted_it(sites: Callable[...
 def test_a_role_that_announces_its_reboot_is_done_when_the_node_goes_down(sites: Callable[..., Site]) -> None:
     site = sites(node=2, lost_after=3.0)
     started = site.start({"1.sh": "write_attribute kernel new", "2.sh": "announce_reboot; echo on; sleep 634"})
-    eventually(lambda: started.out)
+    wait_until(lambda: started.out)
     site.lab.power(site.name, "reset")
     assert started.result().wall == {"kernel": "new"}
     assert "only the last script" in site.run({"1.sh": "announce_reboot || true", "2.sh": "true"}).log.of("stderr")[0]
@@ -185,12 +186,12 @@ def test_a_server_without_sessions_of_their_own_and_one_that_allows_but_one_will
         site.on_node(f"[ -e {host_key} ] || ssh-keygen -q -t ed25519 -N '' -f {host_key}")
         site.on_node(f"[ -e {host_key}_dropbear ] || dropbearkey -t ed25519 -f {host_key}_dropbear")
         site.on_node(f"setsid {server} </dev/null >/tmp/server.log 2>&1 &")
-        connected = eventually(partial(_probe, site))
+        connected = wait_until(partial(_probe, site))
         view = site.view(host_keys=connected.host_keys)
         try:
             assert site.run("echo on", node=view).out == ["on"]
             started = site.start(FAMILY, node=view)
-            eventually(partial(getattr, started, "out"))
+            wait_until(partial(getattr, started, "out"))
             started.cancelled.set()
             assert isinstance(started.error(), RunCancelled)
             assert site.running(MARK) == []

@@ -10,9 +10,9 @@ from crowbar_jig_script.hammer import SshHammer
 from crowbar_jig_script.settings import Settings
 
 from crowbar_core import NodeUnreachable, NodeView, Refused
-from crowbar_core.testing import Testbed
+from crowbar_core.testing import Testbed, wait_until
 
-from .conftest import Site, eventually
+from .conftest import Site
 
 
 def perform(node: NodeView, action: str, settings: Settings) -> str:
@@ -38,7 +38,7 @@ def programs(site: Site) -> None:
 def test_a_node_restarts_or_shuts_down_through_its_own_system(site: Site, action: str, program: str) -> None:
     programs(site)
     assert perform(site.view(), action, site.jig.connections.settings) == f"{program} is under way"
-    eventually(lambda: site.on_node("cat /tmp/called") == f"{program}\n", within=30.0)
+    wait_until(lambda: site.on_node("cat /tmp/called") == f"{program}\n", seconds=30.0)
 
 
 def test_a_node_without_an_address_is_out_of_reach() -> None:

@@ -12,8 +12,9 @@ from crowbar_jig_script.scripts import find_scripts
 from crowbar_lab.testing import inside
 
 from crowbar_core import Done, Interrupted, NodeUnreachable, PermanentError, RunCancelled, RunTimeout, TemporaryError
+from crowbar_core.testing import wait_until
 
-from .conftest import RUNS, Site, eventually
+from .conftest import RUNS, Site
 
 pytestmark = pytest.mark.lab
 
@@ -117,10 +118,10 @@ def test_a_script_that_ends_well_although_it_was_told_to_stop_has_succeeded(
     site = sites(kill_grace=30.0 if way == "cancelled" else 1.0)
     script = f"trap '' TERM\n{WITNESS}echo on\nwhile [ ! -e /root/go ]; do sleep 0.05; done"
     started = site.start(script, once=once, timeout=60.0 if way == "cancelled" else 2.0)
-    eventually(lambda: started.out)
+    wait_until(lambda: started.out)
     if way == "cancelled":
         started.cancelled.set()
-    eventually(lambda: site.on_node("sleep 0.2; touch /root/go; echo x"))
+    wait_until(lambda: site.on_node("sleep 0.2; touch /root/go; echo x"))
     if way == "cancelled":
         assert isinstance(started.result(), Done)
     else:
@@ -131,7 +132,7 @@ def test_a_script_that_ends_well_although_it_was_told_to_stop_has_succeeded(
 def test_of_two_scripts_the_second_is_not_begun_when_the_first_was_told_to_stop(site: Site, once: str) -> None:
     scripts = {"1.sh": "trap 'exit 0' TERM\necho on\nwhile :; do sleep 0.05; done", "2.sh": WITNESS}
     started = site.start(scripts, once=once)
-    eventually(lambda: started.out)
+    wait_until(lambda: started.out)
     started.cancelled.set()
     assert isinstance(started.error(), RunCancelled)
     assert ledger(site) == []
@@ -142,7 +143,7 @@ def test_a_reboot_that_was_announced_marks_success_when_it_has_happened(sites: C
     site, once = sites(node=2, lost_after=3.0), secrets.token_hex(16)
     script = "write_attribute kernel new; announce_reboot; echo on; sleep 636"
     started = site.start(script, once=once, run_id=(number := next(RUNS)))
-    eventually(lambda: started.out)
+    wait_until(lambda: started.out)
     with pytest.raises(TemporaryError, match="still at work"):
         looked(site, once, number)
     site.lab.power(site.name, "reset")
@@ -153,7 +154,7 @@ def test_a_reboot_that_was_announced_marks_success_when_it_has_happened(sites: C
 def test_a_reboot_that_was_announced_and_then_cut_off_marks_nothing(sites: Callable[..., Site]) -> None:
     site, once = sites(node=2, lost_after=3.0), secrets.token_hex(16)
     started = site.start("announce_reboot; echo on; sleep 637", once=once, run_id=(number := next(RUNS)))
-    eventually(lambda: started.out)
+    wait_until(lambda: started.out)
     started.cancelled.set()
     assert isinstance(started.error(), RunCancelled)
     site.lab.power(site.name, "reset")
@@ -167,7 +168,7 @@ def test_to_look_runs_nothing_and_tells_what_is_still_at_work_from_what_is_done(
     number = next(RUNS)
     script = f"{WITNESS}write_attribute a b\necho on\nwhile [ ! -e /root/go ]; do sleep 0.05; done"
     started = site.start(script, once=once, run_id=number)
-    eventually(lambda: started.out)
+    wait_until(lambda: started.out)
     with pytest.raises(TemporaryError, match="still at work"):
         looked(site, once, number)
     site.on_node("touch /root/go")
@@ -217,7 +218,7 @@ WAITS = WITNESS + "echo on\nwhile [ ! -e /root/go ]; do sleep 0.05; done"
 def test_where_the_disk_is_full_a_run_can_still_be_ended_and_its_end_is_told(site: Site, once: str) -> None:
     site.run("true")
     started = site.start("echo on; sleep 638", once=once, run_id=(number := next(RUNS)))
-    eventually(lambda: started.out)
+    wait_until(lambda: started.out)
     with full(site):
         with pytest.raises(TemporaryError, match="still at work"):
             looked(site, once, number)
@@ -233,7 +234,7 @@ def test_where_the_disk_is_full_a_run_can_still_be_ended_and_its_end_is_told(sit
 
 def test_a_success_that_cannot_be_marked_counts_and_the_log_says_so(site: Site, once: str) -> None:
     started = site.start(WAITS, once=once)
-    eventually(lambda: started.out)
+    wait_until(lambda: started.out)
     with full(site):
         site.on_node("touch /root/go")
         assert started.result() == Done(wall={})
@@ -269,7 +270,7 @@ def test_an_older_run_is_refused_after_a_newer_one_has_begun_and_nothing_is_touc
 def test_an_older_run_neither_ends_nor_disturbs_a_newer_one_that_is_at_work(site: Site, once: str) -> None:
     older, newer = next(RUNS), next(RUNS)
     started = site.start("echo on; while [ ! -e /root/go ]; do sleep 0.05; done; echo whole", run_id=newer)
-    eventually(lambda: started.out)
+    wait_until(lambda: started.out)
     assert "refuses run" in site.fail({"10-only.sh": WITNESS}, run_id=older).detail
     site.on_node("touch /root/go")
     started.result()

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from crowbar_core import PermanentError, TemporaryError
+from crowbar_core.testing import wait_until
 
-from .conftest import RUNS, Log, Site, eventually
+from .conftest import RUNS, Log, Site
 
 pytestmark = pytest.mark.lab
 
@@ -45,7 +46,7 @@ def test_both_streams_arrive_line_by_line_while_the_script_runs(site: Site) -> N
     ran = site.start(
         "echo out; echo err >&2; printf partial; while [ ! -e /tmp/go ]; do sleep 0.05; done; rm /tmp/go; exit 0"
     )
-    eventually(lambda: ran.out == ["out"] and ran.log.of("stderr") == ["err"])
+    wait_until(lambda: ran.out == ["out"] and ran.log.of("stderr") == ["err"])
     assert not ran.outcome.done()
     site.on_node("touch /tmp/go")
     ran.result()
@@ -263,7 +264,7 @@ def test_any_of_the_usual_shells_will_do(sites: Callable[..., Site], shell: str)
         assert site.run(copy, data={"nasty": NASTY}).result().wall == {"out": NASTY}
         assert "exited with 4" in site.fail("exit 4").detail
         started = site.start("trap '' TERM; echo on; sh -c 'sleep 612; true' & sleep 613")
-        eventually(lambda: started.out)
+        wait_until(lambda: started.out)
         started.cancelled.set()
         assert "was cancelled" in started.error().detail
         assert site.running("sleep 61[23]") == []

@@ -15,8 +15,9 @@ from crowbar_jig_script.standby import NO_SETSID, Standby
 from crowbar_lab.testing import inside
 
 from crowbar_core import PermanentError
+from crowbar_core.testing import wait_until
 
-from .conftest import RUNS, Site, eventually
+from .conftest import RUNS, Site
 
 WHO = "read -r standby _ _ _ _ session _ </proc/$PPID/stat; echo $standby $session"
 """The shell that stands by, and the session of the run."""
@@ -55,7 +56,7 @@ def test_a_run_is_not_joined_by_what_an_earlier_one_left_behind(site: Site) -> N
         assert site.run(WHO).out[0] != before, left
         site.fail("exit 3")
         started = site.start("sleep 643")
-        eventually(lambda: site.on_node("pgrep -f 'sleep 64[3]'"))
+        wait_until(lambda: site.on_node("pgrep -f 'sleep 64[3]'"))
         started.cancelled.set()
         started.error()
         assert site.on_node("pgrep -f 'sleep 64[12]'").split(), left
@@ -78,7 +79,7 @@ def test_what_stays_in_the_background_writes_into_no_other_run(site: Site) -> No
     try:
         started = site.start("touch /tmp/speak; while [ ! -e /tmp/spoke ]; do sleep 0.05; done; echo mine")
         # The channel of the old run is closed, so that what writes to it ends, and never comes to its last deed.
-        eventually(lambda: site.on_node("sleep 0.3; touch /tmp/spoke; echo x"))
+        wait_until(lambda: site.on_node("sleep 0.3; touch /tmp/spoke; echo x"))
         started.result()
         assert started.out == ["mine"]
     finally:
@@ -90,7 +91,7 @@ def test_a_shell_that_was_killed_while_it_stood_by_is_replaced_on_the_same_conne
     standby = site.run(WHO).out[0].split()[0]
     logins = site.jig.connections.logins
     site.on_node(f"kill -9 {standby}")
-    eventually(lambda: (shell := stands_by(site)) is not None and not shell.usable)
+    wait_until(lambda: (shell := stands_by(site)) is not None and not shell.usable)
     assert site.run(WHO).out[0].split()[0] != standby
     assert site.jig.connections.logins == logins
 
@@ -124,8 +125,8 @@ def test_nothing_waits_on_the_node_once_the_connection_is_closed(site: Site) -> 
         site.run("true")
     assert emptied(site)
     site.jig.close()
-    eventually(lambda: not site.on_node(f"ls -d /proc/{standby} 2>/dev/null"))
-    eventually(lambda: not site.on_node(f"ls -d /run/crowbar/shell-{standby}-* 2>/dev/null"))
+    wait_until(lambda: not site.on_node(f"ls -d /proc/{standby} 2>/dev/null"))
+    wait_until(lambda: not site.on_node(f"ls -d /run/crowbar/shell-{standby}-* 2>/dev/null"))
     assert site.remains() == []
     assert emptied(site) == []
 
@@ -193,7 +194,7 @@ def test_a_service_that_still_reads_its_script_reads_it_to_its_end(site: Site) -
         f'[ "${{1-}}" = serve ] || {{ setsid sh "$0" serve </dev/null >/dev/null 2>&1 & sleep 0.3; exit 0; }}\n'
         f"sleep 1\n{filler}\necho served >/root/served"
     )
-    eventually(lambda: site.on_node("cat /root/served 2>/dev/null") == "served\n")
+    wait_until(lambda: site.on_node("cat /root/served 2>/dev/null") == "served\n")
 
 
 @pytest.mark.lab

@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,9 @@ from crowbar_lab.hammer import LabHammer
 from crowbar_lab.host import find_tool
 from crowbar_lab.lab import Lab, LabNode
 
+from crowbar_core.testing import wait_until
+
 pytestmark = pytest.mark.lab
-
-
-def wait_for(question: Callable[[], bool], *, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not question():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
 
 
 def on(lab: Lab, node: str, script: str) -> str:
@@ -296,7 +290,7 @@ def test_a_nodes_console_needs_no_network_and_is_the_nodes_own(lab: Lab, node: L
 
 def test_an_orphan_on_a_node_is_reaped(lab: Lab, node: LabNode) -> None:
     on(lab, node.name, "setsid sh -c 'sleep 0.1 & exit' </dev/null >/dev/null 2>&1; true")
-    wait_for(lambda: "sleep" not in on(lab, node.name, "ps -eo comm="))
+    wait_until(lambda: "sleep" not in on(lab, node.name, "ps -eo comm="))
     assert "defunct" not in on(lab, node.name, "ps -ef")
 
 
@@ -369,8 +363,8 @@ def test_a_node_whose_root_reboots_it_comes_back_by_itself(state_dir: Path) -> N
     with Lab.create("reboot", nodes=1, state_dir=state_dir) as lab:
         reboot = "python3 -c 'import ctypes; ctypes.CDLL(None).reboot(0x01234567)'"
         lab.exec(lab.ssh("admin", [reboot]), capture_output=True, timeout=30)
-        wait_for(lambda: lab.node("admin").boots == 2 and lab.node("admin").powered)
-        wait_for(lambda: lab.exec(lab.ssh("admin", ["true"]), capture_output=True).returncode == 0)
+        wait_until(lambda: lab.node("admin").boots == 2 and lab.node("admin").powered)
+        wait_until(lambda: lab.exec(lab.ssh("admin", ["true"]), capture_output=True).returncode == 0)
 
 
 def test_a_node_killed_from_outside_is_seen_to_be_off(state_dir: Path) -> None:
@@ -378,7 +372,7 @@ def test_a_node_killed_from_outside_is_seen_to_be_off(state_dir: Path) -> None:
         pid = lab.node("admin").pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: lab.power("admin", "status") == "off")
+        wait_until(lambda: lab.power("admin", "status") == "off")
         assert lab.power("admin", "on") == "on"
         on(lab, "admin", "true")
 
@@ -489,7 +483,7 @@ def test_a_server_in_the_labs_namespace_is_reached_by_the_nodes(lab: Lab, node: 
     )
     try:
         fetch = "python3 -c \"import urllib.request as u; print(u.urlopen('http://{}:8000/', timeout=60).status)\""
-        wait_for(lambda: lab.exec(["ss", "-Hltn", "sport = :8000"], capture_output=True).stdout != b"")
+        wait_until(lambda: lab.exec(["ss", "-Hltn", "sport = :8000"], capture_output=True).stdout != b"")
         assert on(lab, node.name, fetch.format("10.77.0.1")) == "200\n"
         assert on(lab, node.name, fetch.format("[fd00:77::1]")) == "200\n"
     finally:
@@ -535,8 +529,8 @@ def test_down_ends_what_was_started_in_the_labs_namespace(state_dir: Path, held:
     assert stubborn.stdout is not None
     stubborn.stdout.readline()
     unmarked = subprocess.Popen([find_tool("nsenter", "util-linux"), f"--net={lab.namespace}", "sleep", "4325"])
-    wait_for(lambda: os.readlink(f"/proc/{unmarked.pid}/ns/net") in spaces)
-    wait_for(lambda: os.readlink(f"/proc/{polite.pid}/ns/net") in spaces)
+    wait_until(lambda: os.readlink(f"/proc/{unmarked.pid}/ns/net") in spaces)
+    wait_until(lambda: os.readlink(f"/proc/{polite.pid}/ns/net") in spaces)
     lab.destroy()
     assert [process.wait(timeout=60) for process in (polite, unmarked, stubborn)] == [-15, -15, -9]
     stubborn.stdout.close()
@@ -547,10 +541,10 @@ def test_down_works_when_the_keeper_was_killed(state_dir: Path, held: Held) -> N
     lab = Lab.create("beheaded", nodes=2, state_dir=state_dir)
     spaces = held.spaces_of(lab)
     guest = lab.popen(["sleep", "4326"])
-    wait_for(lambda: os.readlink(f"/proc/{guest.pid}/ns/net") in spaces)
+    wait_until(lambda: os.readlink(f"/proc/{guest.pid}/ns/net") in spaces)
     keeper = lab.describe()["keeper"]
     os.kill(keeper, signal.SIGKILL)
-    wait_for(lambda: linux.started(keeper) is None)
+    wait_until(lambda: linux.started(keeper) is None)
     with pytest.raises(LabNotFound, match="does not run any more"):
         Lab.load("beheaded", state_dir=state_dir)
     assert Lab.remove("beheaded", state_dir=state_dir)
@@ -569,7 +563,7 @@ def test_a_lab_with_an_owner_ends_when_that_is_killed(state_dir: Path, held: Hel
         lab = Lab.load("owned", state_dir=state_dir)
         spaces, keeper = held.spaces_of(lab), lab.describe()["keeper"]
         owner.kill()
-    wait_for(lambda: linux.started(keeper) is None)
+    wait_until(lambda: linux.started(keeper) is None)
     with pytest.raises(LabNotFound, match="does not run any more"):
         Lab.load("owned", state_dir=state_dir)
     assert Lab.remove("owned", state_dir=state_dir)
@@ -580,7 +574,7 @@ def test_remains_of_a_dead_lab_do_not_stand_in_the_way_of_a_new_one(state_dir: P
     lab = Lab.create("again", nodes=1, state_dir=state_dir)
     keeper = lab.describe()["keeper"]
     os.kill(keeper, signal.SIGKILL)
-    wait_for(lambda: linux.started(keeper) is None)
+    wait_until(lambda: linux.started(keeper) is None)
     with Lab.create("again", nodes=1, state_dir=state_dir) as lab:
         on(lab, "admin", "true")
 

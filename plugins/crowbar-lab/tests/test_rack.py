@@ -6,8 +6,7 @@ import json
 import os
 import re
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,12 @@ from crowbar_lab.hammer import LabHammer
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import rack_fixture
 
+from crowbar_core.testing import wait_until
+
 pytestmark = pytest.mark.lab
 
 rack = rack_fixture(nodes=3, cards=3)
 AS_MADE: dict[str, Any] = {"vlan": 1, "tagged": [], "lacp": 0, "mtu": 1500}
-
-
-def wait_for(question: Callable[[], bool], *, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not question():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.1)
 
 
 def on(lab: Lab, node: str, script: str) -> str:
@@ -128,7 +122,7 @@ def test_power_off_loses_run_and_links_and_keeps_etc(rack: Lab) -> None:
 def test_a_node_that_reboots_itself_is_seen_to(rack: Lab) -> None:
     boots = rack.node("node-2").boots
     rack.exec(rack.ssh("node-2", ["reboot -f"]), capture_output=True, timeout=60)
-    wait_for(lambda: rack.node("node-2").boots == boots + 1 and rack.node("node-2").powered)
+    wait_until(lambda: rack.node("node-2").boots == boots + 1 and rack.node("node-2").powered)
 
 
 def test_a_node_that_is_added_later_has_its_cards_and_the_hammer_powers_it(rack: Lab) -> None:
@@ -216,18 +210,18 @@ def test_a_pulled_cable_takes_the_carrier_and_a_bond_goes_on_over_the_other(card
         "for nic in eth1 eth2; do ip link set $nic master bond0; done",
     )
     addressed(cards, "node-1", "bond0")
-    wait_for(lambda: pings(cards, "node-1", other) and pings(cards, "node-1", "fd09::2"))
+    wait_until(lambda: pings(cards, "node-1", other) and pings(cards, "node-1", "fd09::2"))
     active = at(cards, "node-1", "cat /sys/class/net/bond0/bonding/active_slave").strip()
     cards.cable("node-1", active, up=False)
     assert carrier(cards, "node-1", active) == "0"
-    wait_for(lambda: pings(cards, "node-1", other))
+    wait_until(lambda: pings(cards, "node-1", other))
     assert at(cards, "node-1", "cat /sys/class/net/bond0/bonding/active_slave").strip() != active
     cards.cable("node-1", "eth1", up=False)
     cards.cable("node-1", "eth2", up=False)
     assert carrier(cards, "node-1", "bond0") == "0"
     assert not pings(cards, "node-1", other)
     cards.cable("node-1", active, up=True)
-    wait_for(lambda: pings(cards, "node-1", other))
+    wait_until(lambda: pings(cards, "node-1", other))
 
 
 def test_a_port_lets_its_vlans_through_and_no_other(cards: Lab) -> None:
@@ -235,7 +229,7 @@ def test_a_port_lets_its_vlans_through_and_no_other(cards: Lab) -> None:
         cards.port(node, "eth1", vlan=0, tagged=[100, 200])
         at(cards, node, "ip link add link eth1 name eth1.100 type vlan id 100; ip link set eth1 up")
         addressed(cards, node, "eth1.100")
-    wait_for(lambda: pings(cards, "node-1", "10.9.0.2") and pings(cards, "node-1", "fd09::2"))
+    wait_until(lambda: pings(cards, "node-1", "10.9.0.2") and pings(cards, "node-1", "fd09::2"))
     learnt = cards.run_in_switch(["bridge", "fdb", "show", "dynamic"], check=True).stdout
     assert f"{cards.node('node-2').cards[0]['mac']} dev n2-eth1 vlan 100 master sw0" in learnt
     cards.port("node-2", "eth1", tagged=[200])
@@ -244,7 +238,7 @@ def test_a_port_lets_its_vlans_through_and_no_other(cards: Lab) -> None:
     cards.port("node-2", "eth1", vlan=100, tagged=[])
     at(cards, "node-2", "ip link del eth1.100")
     addressed(cards, "node-2", "eth1")
-    wait_for(lambda: pings(cards, "node-1", "10.9.0.2"))
+    wait_until(lambda: pings(cards, "node-1", "10.9.0.2"))
 
 
 def test_a_bond_finds_its_lacp_partner_where_the_ports_are_a_group_and_nowhere_else(cards: Lab) -> None:
@@ -265,16 +259,16 @@ def test_a_bond_finds_its_lacp_partner_where_the_ports_are_a_group_and_nowhere_e
     assert aggregate() == (False, 1)
     for nic in ("eth1", "eth2"):
         cards.port("node-1", nic, lacp=True)
-    wait_for(lambda: aggregate() == (True, 2))
-    wait_for(lambda: pings(cards, "node-1", other))
+    wait_until(lambda: aggregate() == (True, 2))
+    wait_until(lambda: pings(cards, "node-1", other))
     # What is set at one port of the group holds for the other.
     cards.port("node-1", "eth2", vlan=300)
     assert [card["vlan"] for card in cards.node("node-1").cards] == [300, 300, 1]
     assert not pings(cards, "node-1", other)
     cards.port("node-2", "eth1", vlan=300)
-    wait_for(lambda: pings(cards, "node-1", other))
+    wait_until(lambda: pings(cards, "node-1", other))
     cards.cable("node-1", "eth1", up=False)
-    wait_for(lambda: aggregate() == (True, 1) and pings(cards, "node-1", other))
+    wait_until(lambda: aggregate() == (True, 1) and pings(cards, "node-1", other))
     cards.port("node-1", "eth1", lacp=False)
     cards.port("node-1", "eth2", lacp=False)
     assert "lacp" not in cards.run_in_switch(["ip", "-br", "link"], check=True).stdout
@@ -285,7 +279,7 @@ def test_frames_larger_than_a_ports_mtu_are_dropped(cards: Lab) -> None:
         at(cards, node, "ip link set eth1 mtu 9000")
         addressed(cards, node, "eth1")
     full = "-M do -s 8972"
-    wait_for(lambda: pings(cards, "node-1", "10.9.0.2"))
+    wait_until(lambda: pings(cards, "node-1", "10.9.0.2"))
     assert not pings(cards, "node-1", "10.9.0.2", full)
     cards.port("node-1", "eth1", mtu=9000)
     assert not pings(cards, "node-1", "10.9.0.2", full)
@@ -296,7 +290,7 @@ def test_frames_larger_than_a_ports_mtu_are_dropped(cards: Lab) -> None:
 def test_no_frame_is_larger_than_a_wire_would_have_it(cards: Lab) -> None:
     for node in ("node-1", "node-2"):
         addressed(cards, node, "eth1")
-    wait_for(lambda: pings(cards, "node-1", "10.9.0.2"))
+    wait_until(lambda: pings(cards, "node-1", "10.9.0.2"))
 
     def seen() -> tuple[int, int]:
         told = cards.run_in_switch(["ip", "-j", "-s", "link", "show", "dev", "n1-eth1"], check=True).stdout
@@ -314,7 +308,7 @@ def test_a_switch_whose_mtu_is_too_small_lets_a_connection_begin_and_hang(cards:
     for node in ("node-1", "node-2"):
         addressed(cards, node, "eth1")
     keys = "ssh-keyscan -T 5 -t ed25519 10.9.0.2 2>/dev/null | wc -l"
-    wait_for(lambda: pings(cards, "node-1", "10.9.0.2"))
+    wait_until(lambda: pings(cards, "node-1", "10.9.0.2"))
     assert at(cards, "node-1", keys) == "1\n"
     cards.port("node-2", "eth1", mtu=1280)
     assert pings(cards, "node-1", "10.9.0.2")
@@ -423,8 +417,8 @@ def test_when_its_kernel_is_killed_the_lab_has_ended_and_down_clears_it(tmp_path
         keeper, kernel = lab.describe()["keeper"], kernel_of(lab)
         inside = os.stat(f"/proc/{keeper}/ns/pid").st_ino
         os.kill(kernel, signal.SIGKILL)
-        wait_for(lambda: linux.started(keeper) is None)
-        wait_for(lambda: processes_in(inside) == [])
+        wait_until(lambda: linux.started(keeper) is None)
+        wait_until(lambda: processes_in(inside) == [])
         with pytest.raises(LabNotFound, match="does not run any more"):
             Lab.load("killed", state_dir=tmp_path)
         assert "The kernel of the rack has ended" in (lab.directory / "keeper.log").read_text()
@@ -436,7 +430,7 @@ def test_when_its_kernel_panics_the_lab_ends_and_says_why(tmp_path: Path) -> Non
         crash = "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger"
         with pytest.raises(LabError, match="ended while it was asked"):
             lab.run_in_switch(["sh", "-c", crash])
-        wait_for(lambda: "Kernel panic - not syncing: sysrq" in (lab.directory / "keeper.log").read_text())
+        wait_until(lambda: "Kernel panic - not syncing: sysrq" in (lab.directory / "keeper.log").read_text())
 
 
 def test_when_its_keeper_is_killed_the_kernel_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,7 +442,7 @@ def test_when_its_keeper_is_killed_the_kernel_goes_too(tmp_path: Path, monkeypat
         inside = os.stat(f"/proc/{keeper}/ns/pid").st_ino
         assert processes_in(inside) != []
         os.kill(keeper, signal.SIGKILL)
-        wait_for(lambda: processes_in(inside) == [])
+        wait_until(lambda: processes_in(inside) == [])
         assert str(tmp_path) not in Path("/proc/mounts").read_text()
     assert list(tmp_path.iterdir()) == []
 

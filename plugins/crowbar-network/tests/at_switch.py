@@ -6,8 +6,7 @@ import contextlib
 import itertools
 import re
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import crowbar_jig_script
@@ -37,13 +36,6 @@ RUNS = itertools.count(1)
 PAUSE = 0.05
 """Seconds from one of the packets of ``pinged`` to the next."""
 LOCKED_OUT = "no new connection to an admin address"
-
-
-def eventually(what: Callable[[], Any], *, within: float = 60.0) -> None:
-    deadline = time.monotonic() + within
-    while not what():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.2)
 
 
 class Site:

@@ -13,6 +13,8 @@ import pytest
 from crowbar_lab.lab import Lab
 from crowbar_lab.testing import rack_fixture
 
+from crowbar_core.testing import wait_until
+
 from .at_switch import (
     MODES,
     NODE,
@@ -23,7 +25,6 @@ from .at_switch import (
     answer_in_vlans,
     answering,
     cards_of,
-    eventually,
     network,
     pinged,
     set_ports,
@@ -59,7 +60,7 @@ def test_traffic_passes(rack: Lab, site: Site, bridge: str, families: str) -> No
     here = {pair: vlan_of(stacked, pair) for pair, stacked in there.items()}
     everywhere = [*(f"10.{one}.0.1" for one in VLANS), *(f"fd00:{one}::1" for one in VLANS)]
     expected = {text.partition("/")[0] for one in wanted.values() for text in one["addresses"]}
-    eventually(lambda: answering(rack, everywhere) == expected)
+    wait_until(lambda: answering(rack, everywhere) == expected)
 
     learnt = rack.run_in_switch(["bridge", "fdb", "show", "br", "sw0", "dynamic"], check=True).stdout
     bonds, names = itertools.count(), set()
@@ -76,11 +77,11 @@ def test_traffic_passes(rack: Lab, site: Site, bridge: str, families: str) -> No
     at_bonds = [text.partition("/")[0] for pair in bundled for text in wanted[pair]["addresses"]]
     partners = sum(wanted[pair]["team_mode"] == MODES["802.3ad"] for pair in bundled)
     for lost in (0, 1):  # without the second, the first must have come back
-        eventually(lambda: whole(rack, partners))
+        wait_until(lambda: whole(rack, partners))
         with pinged(rack, at_bonds) as silent:
             for pair in bundled:
                 rack.cable(NODE, cards_of(pair)[lost], up=False)
-            eventually(lambda: answering(rack, expected) == expected)
+            wait_until(lambda: answering(rack, expected) == expected)
         print({address: round(seconds, 2) for address, seconds in silent.items()})
         assert max(silent.values()) <= MOST_LOST, silent
         for pair in bundled:

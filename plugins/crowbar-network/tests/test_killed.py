@@ -14,8 +14,9 @@ from crowbar_lab import server
 from crowbar_lab.lab import Lab
 
 from crowbar_core.client import Client, Target
+from crowbar_core.testing import wait_until
 
-from .test_on_nodes import eventually, interfaces, reaches
+from .test_on_nodes import interfaces, reaches
 
 pytestmark = pytest.mark.lab
 
@@ -54,17 +55,17 @@ def test_a_server_that_is_killed_while_a_change_is_tried_leaves_the_node_as_it_w
         before = interfaces(lab, node)
         api.post("node_roles", body={"node_id": node, "role_id": "network-lab"})
         api.put("nodes", node, "commit")
-        eventually(lambda: state_of(lab, node) == "tried", within=60)
+        wait_until(lambda: state_of(lab, node) == "tried", seconds=60)
         assert "br-lab" in interfaces_at_console(lab, node)
         os.killpg(process.pid, signal.SIGKILL)
-    eventually(lambda: state_of(lab, node) == "back" and reaches(lab, node), within=60)
+    wait_until(lambda: state_of(lab, node) == "back" and reaches(lab, node), seconds=60)
     assert interfaces(lab, node) == before
     with begun(lab, tmp_path, password) as (api, process):
         [router] = api.rows("network_routers")
         api.delete("network_routers", router["id"])
-        eventually(lambda: role_state(api) == "ERROR", within=120)  # tried again, it says what is wrong
+        wait_until(lambda: role_state(api) == "ERROR", seconds=120)  # tried again, it says what is wrong
         api.put("networks", "lab", "commit")
-        eventually(lambda: role_state(api) == "ACTIVE", within=120)
+        wait_until(lambda: role_state(api) == "ACTIVE", seconds=120)
     assert f"br-lab UP {known.ipv4}/16" in interfaces(lab, node)
 
 

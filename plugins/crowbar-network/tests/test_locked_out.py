@@ -11,6 +11,7 @@ from crowbar_lab.testing import rack_fixture
 from crowbar_network import program
 
 from crowbar_core import PermanentError
+from crowbar_core.testing import wait_until
 
 from .at_switch import (
     LOCKED_OUT,
@@ -18,7 +19,6 @@ from .at_switch import (
     Site,
     answer_in_vlans,
     answering,
-    eventually,
     network,
     set_ports,
     site_of,
@@ -111,9 +111,9 @@ def cut_power(rack: Lab, led_back: LedBack, times: int) -> None:
                           timeout=60)  # fmt: skip
         word, uptime = begun.stdout.splitlines()
         assert word == "begun", begun.stderr
-        eventually(lambda: not answering(rack, [there]))
+        wait_until(lambda: not answering(rack, [there]))
         rack.power(NODE, "reset")
-        eventually(lambda: interfaces(rack) == before)
+        wait_until(lambda: interfaces(rack) == before)
         now = rack.console(NODE, ["cat", "/proc/uptime"], check=True).stdout
         led_back(Back(seconds=float(now.split()[0]) - float(uptime.split()[0]), kind=POWER_CUT))
 
@@ -156,7 +156,7 @@ def test_what_was_wrong_with_another_network_before_does_not_lead_a_change_back(
     assert f"warning: as before the change: router {gone} of network data does not answer on eth1" in site.log
     rack.cable(NODE, "eth1", up=False)
     try:
-        eventually(lambda: "NO-CARRIER" in rack.console(NODE, ["ip", "link", "show", "eth1"], check=True).stdout)
+        wait_until(lambda: "NO-CARRIER" in rack.console(NODE, ["ip", "link", "show", "eth1"], check=True).stdout)
         site.configure({**dead, "active": True}, {**changed, "mtu": 1400}, role="new")
         assert "warning: as before the change: eth1 has no carrier" in site.log
     finally:

@@ -21,8 +21,9 @@ from crowbar_network.state import State
 from crowbar_network.wanted import Config, on_machine
 
 from crowbar_core import NodeView, PermanentError
+from crowbar_core.testing import wait_until
 
-from .at_switch import LOCKED_OUT, Site, eventually, network, site_of
+from .at_switch import LOCKED_OUT, Site, network, site_of
 from .conftest import WRITERS, Back, often
 from .machine import ADDRESS, ADDRESS6, NAME, Machine, started
 
@@ -198,7 +199,7 @@ def cut_power(machine: Machine, site: Site, networks: list[dict[str, Any]]) -> f
                          trial=program.Trial())  # fmt: skip
     machine.lab.exec(machine.command("sh -s"), input=text, text=True, capture_output=True, timeout=60)
     asked = ["ping", "-n", "-c1", "-W2", ADDRESS]
-    eventually(lambda: machine.lab.exec(asked, capture_output=True).returncode != 0)
+    wait_until(lambda: machine.lab.exec(asked, capture_output=True).returncode != 0)
     machine.power_cycle()
     settled(machine, site, networks)
     return float(machine.run("cat /proc/uptime").split()[0])

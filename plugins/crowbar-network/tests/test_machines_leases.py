@@ -16,8 +16,9 @@ from crowbar_lab.testing import inside
 from crowbar_network.listening import LLDPD
 
 from crowbar_core import Done, NodeView, PermanentError, Role, Task
+from crowbar_core.testing import wait_until
 
-from .at_switch import RUNS, Site, eventually, network, site_of
+from .at_switch import RUNS, Site, network, site_of
 from .machine import ADDRESS, ADDRESS6, NAME, Machine, started
 from .test_machines import FIRST
 
@@ -82,13 +83,13 @@ def asking(machine: Machine, process: str) -> str:
 def test_a_lease_becomes_an_address_that_stays_whoever_holds_it(machine: Machine, site: Site, client: str) -> None:
     begin, process = CLIENTS[client]
     machine.run(f"ip addr flush dev eth1; ip link set eth1 up; {begin}")
-    eventually(lambda: leased(machine), within=120)
+    wait_until(lambda: leased(machine), seconds=120)
     assert asking(machine, process)
     here: dict[str, Any] = {"addresses": [f"{LEASED}/24"], "writer": "networkd"}
     broken = network(addresses=here["addresses"], routers=[("10.101.0.77", 1)])
     with pytest.raises(PermanentError, match=r"10\.101\.0\.77 of network data does not answer"):
         site.configure(broken, writer=here["writer"])
-    eventually(lambda: leased(machine) and bool(asking(machine, process)), within=120)
+    wait_until(lambda: leased(machine) and bool(asking(machine, process)), seconds=120)
 
     done = site.configure(network(addresses=here["addresses"]), writer=here["writer"])
     assert f"{LEASED}/24" in str(done.wall)
@@ -122,7 +123,7 @@ def test_lldp_runs_as_a_service_and_hears_the_switch(machine: Machine, site: Sit
         return inside(site.lab, run)
 
     wires: dict[str, Any] = {}
-    eventually(lambda: wires.update({one["nic"]: one for one in listens()}) or wires["eth1"].get("port"), within=240)
+    wait_until(lambda: wires.update({one["nic"]: one for one in listens()}) or wires["eth1"].get("port"), seconds=240)
     assert machine.run("systemctl is-active lldpd; systemctl is-enabled lldpd") == "active\nenabled\n"
     assert wires["eth1"]["port"] == "p1", wires
     assert not wires["eth0"].get("port"), wires

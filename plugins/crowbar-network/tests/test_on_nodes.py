@@ -6,8 +6,7 @@ import json
 import os
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from crowbar_network import program
 from crowbar_network.jig import NetworkJig, look
 
 from crowbar_core import Refresh
-from crowbar_core.testing import Testbed
+from crowbar_core.testing import Testbed, wait_until
 
 pytestmark = pytest.mark.lab
 
@@ -300,7 +299,7 @@ def dhcp(lab: Lab, node: str, tmp_path: Path) -> Iterator[str]:
         on_node(
             lab, node, "setsid busybox udhcpc -b -i eth0 -p /run/udhcpc.pid -s /etc/leased </dev/null >/dev/null 2>&1 &"
         )
-        eventually(lambda: leased(lab, node))
+        wait_until(lambda: leased(lab, node))
         yield "kill -0 $(cat /run/udhcpc.pid) 2>/dev/null && echo runs || echo ended"
     finally:
         server.kill()
@@ -343,9 +342,9 @@ def test_a_client_of_dhcp_runs_again_when_its_card_is_led_back(lab: Lab, node: s
 
     client = on_node(lab, node, "cat /run/udhcpc.pid")
     inside(lab, work)
-    eventually(lambda: on_node(lab, node, dhcp) == "runs\n")
+    wait_until(lambda: on_node(lab, node, dhcp) == "runs\n")
     assert on_node(lab, node, "cat /run/udhcpc.pid") != client
-    eventually(lambda: leased(lab, node))
+    wait_until(lambda: leased(lab, node))
     assert "br-lab" not in interfaces(lab, node)
 
 
@@ -371,7 +370,7 @@ def test_a_change_that_nobody_follows_is_led_back_by_the_node(lab: Lab, node: st
     before = interfaces(lab, node)
     begin_alone(lab, node, limit=3)
     state = f"/run/crowbar-network/{CHANGE}/state"
-    eventually(lambda: reaches(lab, node) and on_node(lab, node, f"cat {state}") == "back\n")
+    wait_until(lambda: reaches(lab, node) and on_node(lab, node, f"cat {state}") == "back\n")
     assert interfaces(lab, node) == before
     assert "nobody said" in on_node(lab, node, f"cat /run/crowbar-network/{CHANGE}/reason")
 
@@ -380,7 +379,7 @@ def test_a_network_tool_that_takes_most_of_the_time_ends_the_change(lab: Lab, no
     before = interfaces(lab, node)
     begin_alone(lab, node, limit=16, moves=False, tool="sleep 60")
     here = f"/run/crowbar-network/{CHANGE}"
-    eventually(lambda: on_node(lab, node, f"cat {here}/state") == "back\n")
+    wait_until(lambda: on_node(lab, node, f"cat {here}/state") == "back\n")
     assert interfaces(lab, node) == before
     assert on_node(lab, node, f"cat {here}/reason").strip() == (
         "the network tool has not done within 12 s what it was told"
@@ -395,7 +394,7 @@ def test_only_a_connection_that_was_made_after_the_change_was_tried_proves_anyth
             view, address = site.bed.node(node), lab.node(node).ipv4
             assert not look(old, view, address).proven
             begin_alone(lab, node, limit=60, moves=False)
-            eventually(lambda: on_node(lab, node, f"cat /run/crowbar-network/{CHANGE}/state") == "tried\n")
+            wait_until(lambda: on_node(lab, node, f"cat /run/crowbar-network/{CHANGE}/state") == "tried\n")
             for remote, proven in ((old, False), (new, True)):
                 state = look(remote, view, address)
                 assert (state.busy, state.proven) == (True, proven)
@@ -416,15 +415,15 @@ def test_a_slow_node_waits_longer_when_it_is_told_to_but_not_for_ever(lab: Lab, 
         asked = lab.exec(lab.ssh(node, ["sh -s"]), input=text, capture_output=True, text=True, timeout=60)
         return asked.returncode, asked.stdout
 
-    eventually(lambda: told(25) == (0, "longer\n"), within=15)
+    wait_until(lambda: told(25) == (0, "longer\n"), seconds=15)
     assert int(on_node(lab, node, f"cat {end}")) == first + 2500
     assert told(15) == (0, "longer\n")
     assert told(1) == (3, "")
     assert int(on_node(lab, node, f"cat {end}")) == first + 4000
-    eventually(lambda: float(on_node(lab, node, "cat /proc/uptime").split()[0]) > first / 100 + 1)
+    wait_until(lambda: float(on_node(lab, node, "cat /proc/uptime").split()[0]) > first / 100 + 1)
     assert on_node(lab, node, f"cat /run/crowbar-network/{CHANGE}/state") == "tried\n"
     on_node(lab, node, f"echo enough >/run/crowbar-network/{CHANGE}/back")
-    eventually(lambda: on_node(lab, node, f"cat /run/crowbar-network/{CHANGE}/state") == "back\n")
+    wait_until(lambda: on_node(lab, node, f"cat /run/crowbar-network/{CHANGE}/state") == "back\n")
     assert told(1) == (3, "")
 
 
@@ -442,7 +441,7 @@ def test_a_switch_that_was_killed_is_finished_by_the_next_change(lab: Lab, node:
     text = program.begin(CHANGE, limit=60, forward=forward, backward=backward, trial=program.Trial())
     run = lambda text: lab.exec(lab.ssh(node, ["sh -s"]), input=text, capture_output=True, text=True, timeout=60)  # noqa: E731
     assert run(text).stdout == "begun\n"
-    eventually(lambda: "br-x" in on_node(lab, node, "ip -br link"))
+    wait_until(lambda: "br-x" in on_node(lab, node, "ip -br link"))
     other = program.begin("f" * 16, limit=60, forward=[], backward=[], trial=program.Trial())
     assert (run(other).returncode, run(other).stdout) == (75, "busy\n")
     on_node(lab, node, f"kill -9 $(cat /run/crowbar-network/{CHANGE}/pid)")
@@ -453,10 +452,3 @@ def test_a_switch_that_was_killed_is_finished_by_the_next_change(lab: Lab, node:
 
 def reaches(lab: Lab, node: str) -> bool:
     return lab.exec(lab.ssh(node, ["true"]), capture_output=True, timeout=60).returncode == 0
-
-
-def eventually(what: Callable[[], Any], *, within: float = 60.0) -> None:
-    deadline = time.monotonic() + within
-    while not what():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.2)

@@ -6,7 +6,7 @@ import contextvars
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from crowbar_provisioner.consoles import listening
 from crowbar_provisioner.consoles.tail import KEPT_BYTES, LONGEST, MOST_LINES, Tail, lines_of
 
 from crowbar_core import SetHammer
+from crowbar_core.testing import wait_until
 
 from .conftest import Bmc, Site
 from .light import Machine
@@ -136,13 +137,6 @@ def heard(site: Site, name: str) -> list[dict[str, Any]]:
     return found
 
 
-def until(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + 120
-    while not what():
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.05)
-
-
 def fail(site: Site, one: Installation) -> str:
     site.bed.clock.advance(2 * 3600)  # type: ignore[attr-defined]
     one.settle()
@@ -153,7 +147,7 @@ def fail(site: Site, one: Installation) -> str:
 def test_what_the_console_says_is_shown_and_the_failure_of_a_step_ends_with_it(site: Site, one: Installation) -> None:
     Bmc.writes.append(f"iPXE 1.21\r\nhttp://10.0.0.1/b/{TOKEN}/vmlinuz... Connection timed out\r\n".encode())
     Bmc.writes.append(b"<script>alert(1)</script>\n\x1b[31mNo bootable device.\n")
-    until(lambda: len(heard(site, one.name)) == 1 and len(heard(site, one.name)[0]["lines"]) == 4)
+    wait_until(lambda: len(heard(site, one.name)) == 1 and len(heard(site, one.name)[0]["lines"]) == 4)
     lines = [
         "iPXE 1.21", "http://10.0.0.1/b/***/vmlinuz... Connection timed out", "<script>alert(1)</script>",
         "No bootable device.",
@@ -191,7 +185,7 @@ def test_what_a_machine_sends_itself_is_kept_and_told_of(site: Site, one: Instal
 
 def test_what_was_said_before_an_installation_is_none_of_its_end(site: Site, one: Installation) -> None:
     Bmc.writes.append(b"an old line\n")
-    until(lambda: len(heard(site, one.name)) == 1)
+    wait_until(lambda: len(heard(site, one.name)) == 1)
     fail(site, one)
     assert "an old line" in site.bed.why("provisioner-os-install", one.name)
     Bmc.writes.clear()
@@ -234,13 +228,13 @@ def test_nothing_is_kept_of_a_boot_that_is_not_the_machines_own(site: Site, one:
 
 def test_it_is_listened_to_as_long_as_something_is_under_way(site: Site, one: Installation) -> None:
     Bmc.writes.append(b"begins\n")
-    until(lambda: len(heard(site, one.name)) == 1)
+    wait_until(lambda: len(heard(site, one.name)) == 1)
     fail(site, one)
     before = heard(site, one.name)
     # Its boot is still expected, for a while; then nobody listens any more.
     with site.bed.change() as change:
         change.session.execute(listening.machines.update().values(expected_until=None))
-    until(lambda: f"console {one.name}" not in {thread.name for thread in threading.enumerate()})
+    wait_until(lambda: f"console {one.name}" not in {thread.name for thread in threading.enumerate()})
     Bmc.writes.append(b"long afterwards\n")
     time.sleep(1)
     assert heard(site, one.name) == before
@@ -262,7 +256,7 @@ def test_a_real_machine_is_heard_by_its_bmc(site: Site, tmp_path: Path, monkeypa
                 vm.power("reset")
                 if ear.stopped.wait(10) or ear.tail.lines():
                     break
-            until(lambda: any(line.startswith("iPXE") for line in ear.tail.lines()))  # noqa: B023
+            wait_until(lambda: any(line.startswith("iPXE") for line in ear.tail.lines()))  # noqa: B023
             ear.stopped.set()
             ear.thread.join(60)
             assert not ear.thread.is_alive()
