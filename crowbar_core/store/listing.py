@@ -19,13 +19,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
 import orjson
-from sqlalchemy import JSON, ColumnElement, FromClause, Select, case, false, func, or_, select, tuple_
+from sqlalchemy import JSON, ColumnElement, FromClause, Select, case, false, func, or_, select, tuple_, type_coerce
 from sqlalchemy.orm import Session
 
-from crowbar_core.domain.attributes import SECRET, masked
+from crowbar_core.domain.attributes import masked
 from crowbar_core.errors import BadInput, FieldError, NotFound, Refused
 from crowbar_core.store.bulk import portions
-from crowbar_core.store.quoted import can_be_quoted, members
+from crowbar_core.store.quoted import Word, always, can_be_quoted, members, veiled
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -60,7 +60,7 @@ class Field:
     show: Callable[[Any], Any] | None = None
     read: Callable[[str], Any] | None = None
     words: Mapping[int, str] | None = None
-    """What the API says instead of the numbers that the column has."""
+    """What the API says instead of the numbers that the column has: a word for each of them."""
     order: ColumnElement[Any] | None = None
     """What it is sorted by, of the same type; the column itself unless said."""
     example: Any = None
@@ -72,7 +72,11 @@ class Field:
 
     @property
     def said(self) -> ColumnElement[Any]:
-        return self.column if self.words is None else case(dict(self.words), value=self.column)
+        if self.words is None:
+            return self.column
+        word = case(dict(self.words), value=self.column)
+        plain = not self.nullable and all(said.isidentifier() for said in self.words.values())
+        return type_coerce(word, Word()) if plain else word
 
     @property
     def is_quoted(self) -> bool:
@@ -317,20 +321,13 @@ class _Stretch(Field):
 
     trees: tuple[str, ...]
 
-    def veiled(self, text: str) -> str:
-        """Secrets are told by their key, which might be written with escapes."""
-        if not (SECRET in text or "\\" in text):
-            return text
-        held = orjson.loads("{" + text + "}")
-        held.update((name, masked(held[name])) for name in self.trees)
-        return orjson.dumps(held).decode()[1:-1]
-
 
 def _stretches(wanted: Sequence[Field | Later]) -> list[Field | Later]:
     found: list[Field | Later] = []
     for alike, items in groupby(wanted, lambda item: isinstance(item, Field) and item.is_quoted):
         if alike:
-            columns = [(item.name, item.said) for item in items if isinstance(item, Field)]
+            those = [item for item in items if isinstance(item, Field)]
+            columns = [(item.name, item.said if item.nullable else always(item.said)) for item in those]
             trees = tuple(name for name, column in columns if isinstance(column.type, JSON))
             found.append(_Stretch(name=columns[0][0], column=members(columns), type=str, trees=trees))
         else:
@@ -386,9 +383,10 @@ def _values(session: Session, wanted: Sequence[Field | Later], found: Sequence[A
             fetched = item.fetch(session, mine) if mine else {}
             values.append([fetched.get(key, item.missing) for key in keys] if fetched else [item.missing] * len(keys))
         else:
-            column = next(of_fields)
-            show = (item.veiled if item.trees else None) if isinstance(item, _Stretch) else item.show
-            values.append(column if show is None else [show(value) for value in column])
+            column: Sequence[Any] = next(of_fields)
+            if isinstance(item, _Stretch):
+                column = veiled(column, item.trees)
+            values.append(column if item.show is None else [item.show(value) for value in column])
     return values
 
 

@@ -7,28 +7,67 @@ from functools import reduce
 from operator import add
 from typing import Any, Final
 
-from sqlalchemy import JSON, Boolean, ColumnElement, Enum, Integer, String, Text, literal
+import orjson
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    ColumnElement,
+    Enum,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    literal,
+    type_coerce,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from crowbar_core.domain.attributes import SECRET, masked
 from crowbar_core.store.models import UtcDateTime
 
 _MOST: Final = 60
 """Members at once: PostgreSQL takes 100 arguments, SQLite 127."""
-_SQLITE = {
+
+
+class Word(TypeDecorator[str]):
+    """Text without a character that JSON would escape, never NULL: it needs but quotes around it."""
+
+    impl = Text
+    cache_ok = True
+
+
+class _Moment(UtcDateTime):
+    """Never NULL."""
+
+    cache_ok = True
+
+
+_FORMS: dict[type | None, str] = {Word: '"%s"', _Moment: '"%s+00:00"'}
+"""What the values of these types stand in; all others come as they are to be."""
+_OF_SQLITE: Final = "replace(CASE WHEN instr({0}, '.000000') THEN replace({0}, '.000000', '') ELSE {0} END, ' ', 'T')"
+_OF_POSTGRESQL: Final = "replace(to_char(({}) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US'), '.000000', '')"
+"""Moments, without their zone."""
+_SQLITE: dict[type, str] = {
+    Word: "{}",
+    _Moment: _OF_SQLITE,
     Boolean: "CASE {} WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE 'null' END",
     Integer: "coalesce({}, 'null')",
+    Column: "CASE {0} WHEN '' THEN '\"\"' ELSE json_quote({0}) END",
     String: "json_quote({})",
     JSON: "coalesce({}, 'null')",
-    UtcDateTime: "coalesce('\"' || replace(replace({}, ' ', 'T'), '.000000', '') || '+00:00\"', 'null')",
+    UtcDateTime: f"coalesce('\"' || {_OF_SQLITE} || '+00:00\"', 'null')",
 }
-_POSTGRESQL = {
+_POSTGRESQL: dict[type, str] = {
+    Word: "{}",
+    _Moment: _OF_POSTGRESQL,
     Boolean: "coalesce(({})::text, 'null')",
     Integer: "coalesce(({})::text, 'null')",
+    Column: "coalesce(to_json({})::text, 'null')",
     String: "coalesce(to_json(({})::text)::text, 'null')",
     JSON: "coalesce(({})::text, 'null')",
-    UtcDateTime: "coalesce('\"' || replace(to_char(({}) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US'),"
-    " '.000000', '') || '+00:00\"', 'null')",
+    UtcDateTime: f"coalesce('\"' || {_OF_POSTGRESQL} || '+00:00\"', 'null')",
 }
 
 
@@ -47,9 +86,30 @@ def members(columns: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[
     parts: list[ColumnElement[str]] = []
     for start in range(0, len(columns), _MOST):
         portion = columns[start : start + _MOST]
-        form = ",".join(f'"{name}":%s' for name, _ in portion)
+        form = ",".join(f'"{name}":{_FORMS.get(_kind(column), "%s")}' for name, column in portion)
         parts.append(Members(literal(f",{form}" if start else form), *(column for _, column in portion)))
     return reduce(add, parts)
+
+
+def always(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The same column, which is never NULL: a moment is written sooner then."""
+    return type_coerce(column, _Moment()) if isinstance(column.type, UtcDateTime) else column
+
+
+def veiled(found: Sequence[str], trees: Sequence[str]) -> Sequence[str]:
+    """Members of many objects, with the secrets in these of them masked. Secrets are told by their key, which might be
+    written with escapes.
+    """
+    everything = "".join(found)
+    if not trees or not (SECRET[0] in everything or "\\" in everything):
+        return found
+    return [_veiled(text, trees) if SECRET in text or "\\" in text else text for text in found]
+
+
+def _veiled(text: str, trees: Sequence[str]) -> str:
+    held = orjson.loads("{" + text + "}")
+    held.update((name, masked(held[name])) for name in trees)
+    return orjson.dumps(held).decode()[1:-1]
 
 
 def can_be_quoted(column: ColumnElement[Any]) -> bool:
@@ -60,6 +120,8 @@ def can_be_quoted(column: ColumnElement[Any]) -> bool:
 def _kind(column: ColumnElement[Any]) -> type | None:
     if isinstance(column.type, Enum):
         return None
+    if isinstance(column, Column) and isinstance(column.type, String):
+        return Column  # a text that is not worked out: to name it twice costs nothing
     return next((kind for kind in _SQLITE if isinstance(column.type, kind)), None)
 
 

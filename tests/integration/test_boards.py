@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from sqlalchemy import Connection, event, func, insert, select, update
 from sqlalchemy.orm import Session
@@ -21,10 +23,12 @@ from crowbar_core.services.turns.turn import Actor
 from crowbar_core.settings import load_settings
 from crowbar_core.store import boards, catalogue, deployment_pages, listing, node_pages, run_pages
 from crowbar_core.store.listings.history import AUDITS
+from crowbar_core.store.listings.nodes import NODES
 from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, RunLog, table
 
 ROLES = ("base", "middle", "top")
 ADMIN = Actor("admin")
+FLAGS = (False, True)
 
 
 class Shelf:
@@ -153,6 +157,37 @@ def test_counts_agree_with_the_states_of_each_node(parts: Parts) -> None:
             found = node_pages.nodes_page(session, state=wanted)
             assert [one.name for one in found] == sorted(n for n, each in truth.items() if node_state(each) == wanted)
             assert {one.state for one in found} <= {wanted}
+
+
+def test_the_database_works_out_every_state_of_a_node_as_it_is_defined(parts: Parts) -> None:
+    """Every set of states that its noderoles can have, alive or not, seen alive before or not, powered off or not."""
+    sets = [those for count in range(len(State) + 1) for those in combinations(State, count)]
+    expected: dict[str, NodeState] = {}
+    with parts.store.write() as session:
+        root = session.scalars(select(Deployment.id).where(Deployment.system)).one()
+        roles = session.scalars(select(RoleRow.id).order_by(RoleRow.id).limit(len(State))).all()
+        now = parts.store.now(session)
+        for those, alive, was_alive, off in product(sets, FLAGS, FLAGS, FLAGS):
+            name = f"n{len(expected):03}.shelf.example"
+            expected[name] = node_state(those, alive=alive, was_alive=was_alive, switched_off=off)
+            life = {"alive": alive, "alive_at": now if was_alive else None, "switched_off": off}
+            made = insert(table(Node)).values(name=name, deployment_id=root, **life).returning(table(Node).c.id)
+            node_id = session.execute(made).scalar_one()
+            bound = [
+                {"node_id": node_id, "role_id": role, "deployment_id": root, "state": int(state),
+                 "blockers": int(state is State.BLOCKED)}
+                for role, state in zip(roles, those, strict=False)
+            ]  # fmt: skip
+            if bound:
+                session.execute(insert(table(NodeRole)), bound)
+    assert len(expected) == 2**6 * 2**3
+    assert set(expected.values()) == set(NodeState)
+    with parts.store.read() as session:
+        asked: dict[str, Any] = {"filters": {"system": "false"}, "fields": ("name", "state"), "limit": len(expected)}
+        rows = listing.page(session, NODES, **asked).rows
+        assert {row["name"]: row["state"] for row in rows} == expected
+        assert orjson.loads(listing.page(session, NODES, dumps=orjson.dumps, **asked).text) == rows
+        assert boards.node_counts(session).states == Counter(expected.values())
 
 
 def test_a_deployment_says_of_its_state_what_follows_from_its_noderoles(parts: Parts) -> None:

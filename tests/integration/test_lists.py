@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlalchemy import insert, select, text, update
 from crowbar_core.domain.names import natural
 from crowbar_core.domain.states import State
 from crowbar_core.store import node_pages
-from crowbar_core.store.listing import page
+from crowbar_core.store.listing import Field, Listing, page
 from crowbar_core.store.models import Node, NodeRole, table
 from crowbar_core.web.api.nouns import ALL, NODES
 from crowbar_core.web.ui import noderoles as ui_noderoles
@@ -270,6 +271,36 @@ def test_a_list_is_the_text_that_its_rows_would_be(api: Api) -> None:
             assert orjson.loads(written) == orjson.loads(orjson.dumps(rows)), listing.noun
             assert "gAAAA" not in written
     assert {row["state"] for row in listed(api, "nodes?match=odd*")} == {"NEW", "DEAD", "IDLE"}
+
+
+def test_words_and_moments_that_are_always_there_are_written_as_their_rows_would_be(api: Api) -> None:
+    nodes = table(Node)
+    orders = {1: "plain", 2: 'a "quoted"\\ one'}
+    listing = Listing(
+        noun="odd",
+        plural="odds",
+        source=nodes,
+        key=nodes.c.id,
+        fields=(
+            Field(name="plain", column=nodes.c.order, type=str, words={1: "plain", 2: "other"}),
+            Field(name="odd", column=nodes.c.order, type=str, words=orders),
+            Field(name="either", column=nodes.c.target_role_id, type=str, words={1: "one"}, nullable=True),
+            Field(name="made", column=nodes.c.created_at, type=datetime),
+            Field(name="seen", column=nodes.c.alive_at, type=datetime, nullable=True),
+        ),
+    )
+    moments = (datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 2, 3, 4, 5, 60, tzinfo=UTC))
+    with api.parts.store.write() as session:
+        for number, (order, at, role) in enumerate(product(orders, moments, (None, 1))):
+            values = {"name": f"n{number}", "order": order, "deployment_id": 1, "target_role_id": role}
+            session.execute(insert(nodes).values(**values, created_at=at, alive_at=at if role else None))
+    ours = (nodes.c.name.like("n_"),)
+    with api.parts.store.read() as session:
+        rows = page(session, listing, where=ours).rows
+        written = page(session, listing, where=ours, dumps=orjson.dumps).text
+    assert len(rows) == len(orders) * len(moments) * 2
+    assert {row["odd"] for row in rows} == set(orders.values())
+    assert written == orjson.dumps(rows).decode()
 
 
 def test_what_is_said_of_several_roles_of_a_node_is_said_once(api: Api) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, Integer, case, func, literal_column, select, type_coerce
 from sqlalchemy.orm import Session
 
-from crowbar_core.domain.states import ACTIVE, BLOCKED, RANKED, SHOWN_AS, TODO, NodeState
+from crowbar_core.domain.states import RANKED, SHOWN_AS, NodeState
 from crowbar_core.store.listing import Later, Listing
 from crowbar_core.store.listings.fields import derived, field, fields, of_node
 from crowbar_core.store.models import (
@@ -19,22 +19,32 @@ from crowbar_core.store.models import (
     NodeRole,
     table,
 )
+from crowbar_core.store.quoted import Word
 
 _nodes, _node_groups, _groups, _deployments = table(Node), table(NodeGroup), table(Group), table(Deployment)
 
 
 def rank() -> ColumnElement[int]:
     """Of a node and the noderoles that are grouped with it: the place of its state in ``RANKED``."""
-    idle, new, dead, off = (
-        RANKED.index(state) for state in (NodeState.IDLE, NodeState.NEW, NodeState.DEAD, NodeState.OFF)
+    said = {_number(state): _place(shown) for state, shown in SHOWN_AS.items()}
+    most = func.max(case(said, value=NodeRole.state))
+    off = _place(NodeState.OFF)
+    return case(
+        (Node.alive, func.coalesce(most, _place(NodeState.IDLE))),
+        (Node.switched_off, case((most > off, most), else_=off)),
+        (most > _place(NodeState.ACTIVE), most),
+        (Node.alive_at.is_(None), _place(NodeState.NEW)),
+        else_=_place(NodeState.DEAD),
     )
-    life = case((Node.alive, idle), (Node.switched_off, off), (Node.alive_at.is_(None), new), else_=dead)
-    said: dict[int, Any] = {int(state): RANKED.index(shown) for state, shown in SHOWN_AS.items()}
-    active = case((Node.alive, said.pop(int(ACTIVE))), else_=life)
-    for state in (TODO, BLOCKED):
-        said[state] = case((Node.switched_off & ~Node.alive, off), else_=said[state])
-    work = case(said, value=NodeRole.state, else_=case((NodeRole.state == int(ACTIVE), active), else_=life))
-    return func.coalesce(func.max(work), life)
+
+
+def _place(state: NodeState) -> ColumnElement[int]:
+    return _number(RANKED.index(state))
+
+
+def _number(value: int) -> ColumnElement[int]:
+    """No parameter: so SQLite sees that a maximum named several times is one, and works it out once."""
+    return literal_column(str(int(value)), Integer)
 
 
 def rank_of_node() -> ColumnElement[int]:
@@ -44,8 +54,9 @@ def rank_of_node() -> ColumnElement[int]:
 
 _node_rank = rank_of_node()
 _deployment = select(_deployments.c.name).where(_deployments.c.id == _nodes.c.deployment_id).scalar_subquery()
-_node_life = case(
-    (_nodes.c.alive, "alive"), (_nodes.c.switched_off, "off"), (_nodes.c.alive_at.is_(None), "new"), else_="dead"
+_node_life = type_coerce(
+    case((_nodes.c.alive, "alive"), (_nodes.c.switched_off, "off"), (_nodes.c.alive_at.is_(None), "new"), else_="dead"),
+    Word(),
 )
 
 
