@@ -15,6 +15,7 @@ from sqlalchemy import func, insert, select
 
 from crowbar_core import Barclamp, Done, Role, Task, TemporaryError, hookimpl
 from crowbar_core.domain.states import PROPOSED, RunState, State
+from crowbar_core.services.annealing.annealer import cancel, change
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.cluster import deployments
 from crowbar_core.services.engine.engine import Engine
@@ -314,6 +315,88 @@ def test_a_run_that_has_ended_is_not_given_up_while_its_outcome_waits_to_be_hand
         assert together == [2]
         wait_until(lambda: not runner._jobs, seconds=120, what="nothing is under way")
         assert runner.room(1000, wait=0.0) == runner.concurrency
+    finally:
+        work.go.set()
+        engine.stop()
+
+
+def after_short_ones(parts: Parts, work: Work) -> Engine:
+    """One that has just carried out short runs, and has gone on to long ones: two under way, two taken on ahead."""
+    engine = Engine(parts)
+    queue_runs(parts, "short", 6, then="long")
+    engine.start(sweeper=False)
+    wait_until(lambda: len(work.began) == 2 and engine.runner.busy == 4, seconds=120, what="two wait for a thread")
+    return engine
+
+
+def test_where_runs_are_short_the_next_ones_are_taken_on_ahead_and_handed_back_when_no_thread_comes_free(
+    parts: Parts, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crowbar_core.services.engine.runner.LONGEST_WAIT", NEVER)
+    engine = after_short_ones(parts, work)
+    try:
+        assert engine.runner.room(1000, wait=0.0) == 0
+        monkeypatch.setattr("crowbar_core.services.engine.runner.LONGEST_WAIT", 0.5)
+        wait_until(lambda: engine.runner.busy == 2, seconds=120, what="what waits is anybody's again")
+        with parts.store.read() as session:
+            back = session.execute(
+                select(Run.exit_reason, NodeRole.attempts, NodeRole.state)
+                .join(NodeRole, NodeRole.id == Run.node_role_id)
+                .where(Run.state == str(RunState.CANCELLED))
+            ).all()
+        assert [(row.attempts, row.state) for row in back] == [(1, State.TRANSITION)] * 2
+        assert all("busy" in row.exit_reason for row in back)
+        assert len(work.began) == 2, "none of them has begun"
+        work.go.set()
+        wait_until(lambda: count(parts, "long", RunState.SUCCEEDED) == 6, seconds=120, what="all are done")
+        assert len(work.began) == len(set(work.began)) == 6, "each once"
+    finally:
+        work.go.set()
+        engine.stop()
+
+
+def test_what_was_taken_on_ahead_can_be_cancelled_while_all_threads_are_at_work(
+    parts: Parts, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = after_short_ones(parts, work)
+    try:
+        waiting = {job.run_id: job for job in engine.runner._jobs.values() if not job.begun}
+        with change(parts, SYSTEM) as turn:
+            cancel(turn, [job.node_role_id for job in waiting.values()], "enough")
+        wait_until(lambda: count(parts, "long", RunState.CANCELLED) == 2, seconds=120, what="they are cancelled")
+        assert len(work.began) == 2
+    finally:
+        work.go.set()
+        engine.stop()
+
+
+def test_a_stop_hands_back_at_once_what_waits_for_a_thread(
+    parts: Parts, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crowbar_core.services.engine.runner.LONGEST_WAIT", NEVER)
+    engine = after_short_ones(parts, work)
+    stopping = threading.Thread(target=engine.stop, daemon=True)
+    try:
+        stopping.start()
+        wait_until(lambda: engine.runner.busy == 2, seconds=20, what="what waits is anybody's again")
+        assert len(work.began) == 2
+    finally:
+        work.go.set()
+        stopping.join(60)
+    assert len(work.began) == 2, "nothing begins any more"
+
+
+def test_where_runs_take_long_none_is_taken_on_ahead(parts: Parts, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crowbar_core.services.engine.runner.SHORT_SECONDS", 0.0)
+    queue_runs(parts, "short", 6, then="long")
+    engine = Engine(parts)
+    engine.start(sweeper=False)
+    try:
+        wait_until(lambda: len(work.began) == 2, seconds=120, what="two are under way")
+        assert not engine.runner._slots.ahead
+        assert engine.runner.busy == 2
+        work.go.set()
+        wait_until(lambda: count(parts, "long", State.ACTIVE) == 6, seconds=120, what="all are done")
     finally:
         work.go.set()
         engine.stop()

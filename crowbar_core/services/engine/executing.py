@@ -76,6 +76,8 @@ class Job:
     """It may not begin any more: its worker stops."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     begun: float = 0.0
+    took: float = 0.0
+    """Seconds, once it is over."""
     stop_asked: float = 0.0
     timed_out: bool = False
     abandoned: bool = False
@@ -117,7 +119,7 @@ class Executor:
 
     def outcome(self, job: Job) -> Outcome:
         """Carry out one run. Never raises: this is where anything that a jig does wrong stops."""
-        job.begun = time.monotonic()
+        job.begun = job.begun or time.monotonic()
         try:
             return self._carry_out(job)
         except NodeUnreachable as error:

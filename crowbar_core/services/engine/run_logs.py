@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from crowbar_core.barclamp import Json
 from crowbar_core.domain.attributes import MASK, SECRET
+from crowbar_core.errors import CrowbarError
+from crowbar_core.logs import log
 from crowbar_core.store import runs as store_runs
 from crowbar_core.store.db import Store
 
@@ -83,6 +85,15 @@ class RunLogs:
             if rows:
                 with self._store.write(graph=False) as session:
                     store_runs.append_log(session, self._store, rows, counts)
+
+    def try_to_write(self, logs: Sequence[RunLogBuffer]) -> None:
+        """The same where the next time is soon enough: never raises."""
+        try:
+            self.write(logs)
+        except CrowbarError as error:
+            log.warning("writing logs failed; they are kept", error=error.detail)
+        except Exception:  # noqa: BLE001  an edge: what goes wrong is told, and the thread goes on
+            log.exception("writing logs failed")
 
     @contextmanager
     def lines_of(self, logs: Sequence[RunLogBuffer]) -> Iterator[tuple[list[dict[str, Any]], dict[int, int]]]:

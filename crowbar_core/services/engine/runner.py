@@ -14,9 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
-from crowbar_core.errors import (
-    CrowbarError,
-)
+from crowbar_core.errors import CrowbarError
 from crowbar_core.logs import log
 from crowbar_core.services.annealing.annealer import ANNEALER, settle
 from crowbar_core.services.annealing.claiming import Held, take_new, take_on, take_on_in_turn
@@ -24,18 +22,22 @@ from crowbar_core.services.annealing.outcomes import Kind, Outcome, finish_in_tu
 from crowbar_core.services.engine.executing import Executor, Job
 from crowbar_core.services.engine.housekeeping import note_unanswered
 from crowbar_core.services.engine.run_logs import RunLogs
+from crowbar_core.services.engine.slots import Slots
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.turns.turn import Turn, open_turn
 from crowbar_core.services.watch.workers import worker_name
 from crowbar_core.store import runs as store_runs
 
 BATCH = 500
-MAX_DEADLINE = 10 * 365 * 86400.0
 FLUSH_SECONDS = 0.25
 GATHER_SECONDS = 0.05
 LOOK_SECONDS = 0.1
 """How often it is looked for room that came without an outcome."""
 MANY_LINES = 1000
+SHORT_SECONDS = 0.25
+"""Where runs are over within this, others are taken on ahead."""
+LONGEST_WAIT = 1.0
+"""Seconds after which a run that was taken on ahead, and has found no thread, is handed back."""
 _LAST_WORDS = 1.0
 _BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -52,7 +54,7 @@ class Runner:
         self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[tuple[Job | None, Outcome | None]] = queue.SimpleQueue()
         """Each with the slot that its run had."""
-        self._slots = threading.Semaphore(self.concurrency)
+        self._slots = Slots(self.concurrency)
         self._stopping = threading.Event()
         self._executor = Executor(parts, self.worker)
         self._threads: list[threading.Thread] = []
@@ -89,6 +91,7 @@ class Runner:
         its noderole's fate is unknown until its mark is found on the node, or an operator decides.
         """
         self._stopping.set()
+        self._hand_back_waiting(0.0)
         deadline = time.monotonic() + timeout
         ending = max(timeout / 4, timeout - self.parts.settings.kill_grace - 3 * _LAST_WORDS)
         self._until_quiet(deadline - timeout + ending)
@@ -216,14 +219,13 @@ class Runner:
         return [left for run_id in run_ids for left in self.execute([run_id])]
 
     def _take_on(self, run_ids: Sequence[int]) -> Sequence[int]:
-        room = self._take_slots(len(run_ids))
+        room = self._slots.take(len(run_ids))
         held: Sequence[Held] = ()
         try:
             taken = take_on(self.parts, run_ids, self.worker, room=room, passes=self._passes)
             held = taken.held
         finally:
-            if room > len(held):
-                self._slots.release(room - len(held))
+            self._slots.give_back(room - len(held))
         self._begin(held)
         return taken.left
 
@@ -233,8 +235,7 @@ class Runner:
         try:
             jobs = self._load(held)
         finally:
-            if len(held) > len(jobs):
-                self._slots.release(len(held) - len(jobs))
+            self._slots.give_back(len(held) - len(jobs))
         for job in jobs:
             self._todo.put(job)
 
@@ -245,18 +246,8 @@ class Runner:
         self._hand_in(list(zip(jobs, outcomes, strict=True)))
 
     def room(self, most: int, *, wait: float) -> int:
-        """How many worker threads are free, counted up to ``most``; waits ``wait`` seconds for the first one."""
-        free = self._take_slots(most, wait=wait)
-        if free:
-            self._slots.release(free)
-        return free
-
-    def _take_slots(self, most: int, *, wait: float = 0.0) -> int:
-        got = self._slots.acquire(timeout=wait) if wait else self._slots.acquire(blocking=False)
-        taken = int(got)
-        while got and taken < most and self._slots.acquire(blocking=False):
-            taken += 1
-        return taken
+        """For how many runs there is room, counted up to ``most``; waits ``wait`` seconds for the first one."""
+        return min(most, self._slots.free(wait=wait))
 
     def _passes(self, jig_name: str) -> bool:
         registry = self.parts.registry
@@ -277,8 +268,13 @@ class Runner:
 
     def _work(self) -> None:
         while (job := self._todo.get()) is not None:
+            with self._lock:
+                if job.abandoned:  # it has waited for this thread for too long
+                    continue
+                job.begun = time.monotonic()
             outcome = self._executor.outcome(job)
             with self._lock:
+                job.took = time.monotonic() - job.begun
                 job.ended = not job.abandoned
             if not job.ended:
                 # A fresh thread has taken this one's place. Nobody waits for the outcome, but what was to be done once
@@ -329,17 +325,18 @@ class Runner:
     def _hand_in_and_take_on(self, done: Sequence[tuple[Job, Outcome]]) -> None:
         """Hand in outcomes of runs that had a slot each, and have others begin in their place."""
         takes = self._takes_next and not self._stopping.is_set()
-        room = len(done) + self._take_slots(self.concurrency) if takes else 0
-        if not takes:
-            self._slots.release(len(done))
+        self._slots.ahead = takes and all(job.begun and job.took < SHORT_SECONDS for job, _ in done)
+        self._slots.give_back(len(done))
+        room = self._slots.take(BATCH) if takes else 0
         held = self._hand_in(done, room=room)
-        if room > len(held):
-            self._slots.release(room - len(held))
+        self._slots.give_back(room - len(held))
         if held:
             try:
                 self._begin(held)
             except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
                 log.exception("runs were taken on and could not be begun; their leases will end", runs=len(held))
+        elif not self._jobs:
+            self._slots.ahead = False  # what comes next may take long
 
     @property
     def _handing_in(self) -> bool:
@@ -392,12 +389,7 @@ class Runner:
         """Write what has waited for so many seconds: the lines of a run that ends soon come with its outcome."""
         with self._lock:
             logs = [job.log for job in self._jobs.values() if job.log.waits(waited)]
-        try:
-            self._logs.write(logs)
-        except CrowbarError as error:
-            log.warning("writing logs failed; they are kept", error=error.detail)
-        except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
-            log.exception("writing logs failed")
+        self._logs.try_to_write(logs)
 
     def _finish(self, done: Sequence[tuple[Job, Outcome]], *, room: int) -> Sequence[Held]:
         """The last lines of these runs and their outcomes, in one transaction; and what begins next. Returns that."""
@@ -455,6 +447,7 @@ class Runner:
             except Exception:  # noqa: BLE001  the runner is an edge: what goes wrong is told, and the thread goes on
                 log.exception("watching runs failed")
             self._give_up_overdue()
+            self._hand_back_waiting(LONGEST_WAIT)
 
     def _renew(self, ids: Sequence[int]) -> None:
         store = self.parts.store
@@ -485,10 +478,20 @@ class Runner:
             self._outcomes.put((job, said))
             self._spawn(self._work, f"worker-for-{job.run_id}")
 
-    def _abandon(self, job: Job) -> bool:
-        """Its thread does not hand in its outcome any more, whoever asks does. Unless that was just done."""
+    def _hand_back_waiting(self, older: float) -> None:
+        """What was taken on more than so many seconds ago, and has found no thread, is anybody's again."""
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        for job in list(self._jobs.values()):
+            if now - job.at >= older and self._abandon(job, waiting=True):
+                said = self._executor.said(job, "handed back", "all threads of its worker were busy")
+                self._outcomes.put((job, said))
+
+    def _abandon(self, job: Job, *, waiting: bool = False) -> bool:
+        """Its thread does not hand in its outcome any more, whoever asks does. Unless that was just done, or, of one
+        that is ``waiting``, it has begun.
+        """
         with self._lock:
-            mine = not (job.abandoned or job.ended)
+            mine = not (job.abandoned or job.ended or (waiting and job.begun))
             job.abandoned = job.abandoned or mine
         return mine
 
