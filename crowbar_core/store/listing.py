@@ -19,13 +19,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
 import orjson
-from sqlalchemy import JSON, ColumnElement, FromClause, Select, case, false, func, or_, select, tuple_, type_coerce
+from sqlalchemy import JSON, ColumnElement, FromClause, Select, case, false, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from crowbar_core.domain.attributes import masked
 from crowbar_core.errors import BadInput, FieldError, NotFound, Refused
 from crowbar_core.store.bulk import portions
-from crowbar_core.store.quoted import Word, always, can_be_quoted, members, veiled
+from crowbar_core.store.quoted import always, can_be_quoted, members, veiled, worded
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -74,9 +74,8 @@ class Field:
     def said(self) -> ColumnElement[Any]:
         if self.words is None:
             return self.column
-        word = case(dict(self.words), value=self.column)
-        plain = not self.nullable and all(said.isidentifier() for said in self.words.values())
-        return type_coerce(word, Word()) if plain else word
+        plain = not self.nullable and all(word.isidentifier() for word in self.words.values())
+        return worded(self.column, self.words) if plain else case(dict(self.words), value=self.column)
 
     @property
     def is_quoted(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
 from typing import Any, Final
@@ -18,7 +18,9 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    case,
     literal,
+    literal_column,
     type_coerce,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -89,6 +91,14 @@ def members(columns: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[
         form = ",".join(f'"{name}":{_FORMS.get(_kind(column), "%s")}' for name, column in portion)
         parts.append(Members(literal(f",{form}" if start else form), *(column for _, column in portion)))
     return reduce(add, parts)
+
+
+def worded(column: ColumnElement[int], words: Mapping[int, str]) -> ColumnElement[str]:
+    """These words instead of the numbers that the column has. Literals, as SQLite looks at a parameter for each row."""
+    said: dict[Any, Any] = {
+        literal_column(str(int(number))): literal_column(f"'{word}'") for number, word in words.items()
+    }
+    return type_coerce(case(said, value=column), Word())
 
 
 def always(column: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -273,3 +273,7 @@ def test_a_noderole_whose_run_nobody_has_begun_says_that_it_is_queued(api: Api) 
     set_run(api, made.run, state="running", started_at=datetime.now(UTC), worker="w")
     run = api.get(f"runs/{made.run}").get_json()
     assert api.get(f"node_roles/{run['node_role_id']}").get_json()["run_state"] == "running"
+    of_node = api.get(f"node_roles?node_id={run['node_id']}").get_json()
+    assert {one["run_state"] for one in of_node if one["id"] != run["node_role_id"]} == {None}
+    set_run(api, made.run, state="succeeded", finished_at=datetime.now(UTC))
+    assert {one["run_state"] for one in api.get(f"node_roles?node_id={run['node_id']}").get_json()} == {None}

@@ -12,6 +12,7 @@ from crowbar_core.domain.states import State
 from crowbar_core.store.listing import Later, Listing
 from crowbar_core.store.listings.fields import derived, field, fields, of_node
 from crowbar_core.store.models import (
+    OPEN_RUNS,
     Deployment,
     Node,
     NodeRole,
@@ -33,10 +34,10 @@ _node_error = exists(
 )
 
 
-_own = _runs.alias("own")
+# By the index of open runs, of which a node has one at most: a noderole may have very many runs.
 _run_state = (
-    select(func.max(_own.c.state))
-    .where(_own.c.node_role_id == _node_roles.c.id, _own.c.finished_at.is_(None))
+    select(_runs.c.state)
+    .where(_runs.c.node_id == _node_roles.c.node_id, OPEN_RUNS, _runs.c.node_role_id == _node_roles.c.id)
     .correlate(_node_roles)
     .scalar_subquery()
 )
