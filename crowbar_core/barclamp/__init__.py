@@ -3,7 +3,7 @@
 Standard library and pluggy only, so that importing ``crowbar_core`` costs a barclamp's tests nothing.
 """
 
-from crowbar_core.barclamp.declared import Attribute, Barclamp, Require, Role, Want
+from crowbar_core.barclamp.declared import Attribute, Barclamp, Hint, Require, Role, Want
 from crowbar_core.barclamp.extensions import Extensions
 from crowbar_core.barclamp.extras import (
     Declared,
@@ -69,6 +69,7 @@ __all__ = [
     "Done",
     "Extensions",
     "Hammer",
+    "Hint",
     "Intent",
     "Jig",
     "Json",

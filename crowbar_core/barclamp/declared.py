@@ -149,6 +149,26 @@ FLAGS: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hint:
+    """The name of a hint on nodes by which a barclamp is told their addresses of a network: ``of`` a family, or of
+    cards.
+
+    What is given where a node is registered (`--ip`, `--mac`) is written there. One of an IP address is checked
+    wherever it is written, and the node has that address before any that only reports it. With ``network="*"`` it is
+    for each network, whose name stands for the ``*`` in ``name``: ``Hint(name="home-in-*", of="ipv4",
+    network="*")``. The value of one of ``macs`` is a list.
+    """
+
+    name: str
+    of: Literal["ipv4", "ipv6", "macs"]
+    network: str = "admin"
+
+    def __post_init__(self) -> None:
+        if self.name.count("*") != (self.network == "*"):
+            raise ValueError(f"The hint {self.name} has one * if its network is *, and else none.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Barclamp:
     """What ``register_barclamp`` returns: the roles and attributes that a package brings.
 
@@ -156,7 +176,8 @@ class Barclamp:
     does the same for those that need not be installed. ``defines`` are the names, or patterns of names
     (``"network-*"``), of the roles that it may define at run time. ``settings`` is a dataclass whose fields are made
     with ``setting``: what the table ``[plugins.NAME]`` may hold. The core reads and checks it;
-    ``cluster().settings(KIND)`` has the values, and the package's jigs are made with them.
+    ``cluster().settings(KIND)`` has the values, and the package's jigs are made with them. ``hints`` are those by which
+    it is told addresses of nodes.
     """
 
     name: str
@@ -167,3 +188,4 @@ class Barclamp:
     settings: type | None = None
     roles: tuple[Role, ...] = ()
     attributes: tuple[Attribute, ...] = ()
+    hints: tuple[Hint, ...] = ()

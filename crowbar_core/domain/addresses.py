@@ -8,14 +8,19 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from crowbar_core.barclamp import Json
+from crowbar_core.barclamp import Hint, Json
 from crowbar_core.errors import BadInput, FieldError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _LONGEST: Final = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128")
-_HINT: Final = re.compile(r"hint-.+-v[46]addr", re.ASCII)
 _ZEROS: Final = re.compile(r"[0-9.]*\b0[0-9]", re.ASCII)
+_BY_NETWORK: Final = "crowbar-network does, and crowbar-jig-script on the network admin"
+_READERS: Final = {
+    "ipv4": ("IPv4 addresses", _BY_NETWORK), "ipv6": ("IPv6 addresses", _BY_NETWORK),
+    "macs": ("MAC addresses", "crowbar-dhcp does"),
+}  # fmt: skip
+"""What hints say -> in words, and the packages of this project that read them."""
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
 
 
@@ -110,11 +115,6 @@ def never_reported(address: Address) -> str:
     return "loopback" if address.is_loopback else no_node_has(address)
 
 
-def hinted(hint: Mapping[str, Json]) -> list[str]:
-    """The addresses that an operator gave a node, on any network, without prefix length; what is none is left out."""
-    return _readable(value for key, value in hint.items() if _HINT.fullmatch(key))
-
-
 def reported(discovery: Mapping[str, Json]) -> list[str]:
     """The addresses that a node reported of itself, without prefix length; what is none is left out."""
     listed = discovery.get("addresses")
@@ -131,23 +131,49 @@ def _readable(values: Iterable[Json]) -> list[str]:
     return list(found)
 
 
-def as_hint(address: str, *, network: str = "admin") -> dict[str, Json]:
-    """The hint that gives a node an address on a network: ``hint-admin-v4addr``, or ``-v6addr``."""
-    version = ipaddress.ip_interface(parse_interface(address)).version
-    return {f"hint-{network}-v{version}addr": address}
+class Hints:
+    """The hints by which barclamps are told addresses of nodes, as they declare them."""
 
+    def __init__(self, declared: Iterable[Hint]) -> None:
+        self._declared = tuple(declared)
+        names = [".+".join(map(re.escape, one.name.split("*"))) for one in self._declared if one.of != "macs"]
+        self._addresses = re.compile("|".join(names) or r"(?!)", re.ASCII)
 
-def check_hint(hint: Mapping[str, Json]) -> None:
-    """Raise ``BadInput`` when an address that is hinted is none, or no machine can have it."""
-    for key, value in hint.items():
-        if not _HINT.fullmatch(key):
-            continue
-        try:
-            text = parse_interface(value)
-        except ValueError as error:
-            raise _bad_hint(key, str(error)) from None
-        if kind := no_node_has(ipaddress.ip_interface(text).ip):
-            raise _bad_hint(key, f"It is {kind}: no node can have it for itself.")
+    def addresses(self, hint: Mapping[str, Json]) -> list[str]:
+        """Those that an operator gave a node, on any network, without prefix length; what is none is left out."""
+        return _readable(value for key, value in hint.items() if self._addresses.fullmatch(key))
+
+    def check(self, hint: Mapping[str, Json]) -> None:
+        """Raise ``BadInput`` when an address that is hinted is none, or no machine can have it."""
+        for key, value in hint.items():
+            if not self._addresses.fullmatch(key):
+                continue
+            try:
+                text = parse_interface(value)
+            except ValueError as error:
+                raise _bad_hint(key, str(error)) from None
+            if kind := no_node_has(ipaddress.ip_interface(text).ip):
+                raise _bad_hint(key, f"It is {kind}: no node can have it for itself.")
+
+    def of_address(self, address: str, *, network: str = "admin") -> dict[str, Json]:
+        """The hint that gives a node an address on a network. Raises ``BadInput`` when no barclamp would read it."""
+        version = ipaddress.ip_interface(parse_interface(address)).version
+        return self._named("ip", f"ipv{version}", address, network)
+
+    def of_mac(self, mac: str) -> dict[str, Json]:
+        """The same with the address of its card on the admin network."""
+        return self._named("mac", "macs", [mac], "admin")
+
+    def _named(self, field: str, of: str, value: Json, network: str) -> dict[str, Json]:
+        said = [one for one in self._declared if one.of == of and one.network in (network, "*")]
+        if not said:
+            what, brought_by = _READERS[of]
+            detail = (
+                f"No barclamp that is installed reads hints of {what} of nodes on the network {network} ({brought_by})."
+                f" Install one that does, or leave {field} out."
+            )
+            raise BadInput(detail, errors=(FieldError(pointer=f"/{field}", detail=detail),))
+        return {one.name.replace("*", network): value for one in said}
 
 
 def _bad_hint(key: str, detail: str) -> BadInput:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from crowbar_core.barclamp import PROJECT, Attribute, Declared, Hammer, Jig, Json, NavItem, Panel, Problem, Schema
+from crowbar_core.domain.addresses import Hints
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound, told
 from crowbar_core.plugins.defined import Pictures, picture
 from crowbar_core.plugins.entry_points import HAMMERS, JIGS, classes, distribution_of, entries_of
@@ -80,6 +81,8 @@ class Registry:
     def _declare(self) -> None:
         self.declared_roles: Mapping[str, LoadedRole] = _roles(self.barclamps)
         self._declared_attributes = _attributes(self.barclamps)
+        definitions = (one.definition for one in self.barclamps if one.state == "loaded")
+        self.hints = Hints(hint for one in definitions if one is not None for hint in one.hints)
         self.pictures = Pictures(picture(-1, self.declared_roles, self._declared_attributes, ()))
 
     @property

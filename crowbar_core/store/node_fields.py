@@ -24,6 +24,10 @@ def rows_of(session: Session, store: Store, ids: Collection[int]) -> dict[int, A
     return {row.id: row for row in session.execute(select(nodes).where(store.ids(nodes.c.id, ids)))}
 
 
+def every(session: Session) -> list[int]:
+    return list(session.scalars(select(nodes.c.id).where(~nodes.c.system)))
+
+
 def said(session: Session, store: Store, ids: Collection[int]) -> list[Any]:
     """What these nodes reported, and what operators say of them: (id, discovery, hint)."""
     return list(

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import insert, select, update
 from werkzeug.test import TestResponse
 
-from crowbar_core import Attribute, Barclamp, Pending, Role, Task, hookimpl
+from crowbar_core import Attribute, Barclamp, Hint, Pending, Role, Task, hookimpl
 from crowbar_core.plugins.entry_points import BARCLAMPS, entries_of
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.people import users
@@ -54,6 +54,11 @@ class Trial:
                 Role(name="idea", abstract=True),
             ),
             attributes=(Attribute(name="rack-unit", schema={"type": "integer"}, map="rack/unit"),),
+            hints=(
+                Hint(name="hint-*-v4addr", of="ipv4", network="*"),
+                Hint(name="hint-admin-v6addr", of="ipv6"),
+                Hint(name="hint-admin-macs", of="macs"),
+            ),
         )
 
 

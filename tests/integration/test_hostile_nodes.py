@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import insert
 
-from crowbar_core import Barclamp, NodeView, Probe, hookimpl
+from crowbar_core import Barclamp, Hint, NodeView, Probe, hookimpl
 from crowbar_core.cli.output import visible
 from crowbar_core.domain import reports
 from crowbar_core.errors import BadInput
@@ -37,7 +37,8 @@ class Gullible:
 
     @hookimpl
     def register_barclamp(self) -> Barclamp:
-        return Barclamp(name="gullible")
+        families: tuple[Literal["ipv4", "ipv6"], ...] = ("ipv4", "ipv6")
+        return Barclamp(name="gullible", hints=tuple(Hint(name=f"hint-admin-v{of[-1]}addr", of=of) for of in families))
 
     @hookimpl
     def node_addresses(self, node: NodeView) -> Iterable[Any]:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from crowbar_core.barclamp import Attribute, Role
 from crowbar_core.barclamp.declared import FLAGS
 from crowbar_core.plugins import LoadedBarclamp, Registry
+from crowbar_core.services.data.addresses import keep_claims
 from crowbar_core.services.turns.looking import look
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.store import deployments, events, installed, node_fields
@@ -28,7 +29,10 @@ def synchronise(parts: Parts) -> None:
     registry = parts.registry
     with parts.store.write() as session:
         now = parts.store.now(session)
-        _tell_installed(session, registry, now, _synchronise_barclamps(session, registry, now))
+        fresh, gone = _synchronise_barclamps(session, registry, now)
+        _tell_installed(session, registry, now, fresh)
+        if fresh or gone:  # they may read other hints
+            keep_claims(registry, session, parts.store, now, node_fields.every(session))
         _synchronise_jigs(session, registry)
         look(registry, session)
         synchronise_roles(session, registry, now)
@@ -36,11 +40,11 @@ def synchronise(parts: Parts) -> None:
         events.forget_unanswered(session)
 
 
-def _synchronise_barclamps(session: Session, registry: Registry, now: Any) -> set[str]:
-    """Returns the barclamps that are loaded now and were not before."""
+def _synchronise_barclamps(session: Session, registry: Registry, now: Any) -> tuple[set[str], set[str]]:
+    """Returns the barclamps that are loaded now and were not before, and those that were and are not."""
     there = installed.rows(session, BARCLAMPS)
-    fresh = {one.name for one in registry.barclamps if one.state == "loaded"}
-    fresh -= {name for name, row in there.items() if row.state == "loaded"}
+    loaded = {one.name for one in registry.barclamps if one.state == "loaded"}
+    before = {name for name, row in there.items() if row.state == "loaded"}
     for one in registry.barclamps:
         values = _barclamp_values(one)
         if (row := there.pop(one.name, None)) is None:
@@ -50,7 +54,7 @@ def _synchronise_barclamps(session: Session, registry: Registry, now: Any) -> se
     gone = [name for name, row in there.items() if row.state != "missing"]
     missing = {"state": "missing", "error": "It is not installed (any more)."}
     installed.change(session, BARCLAMPS, gone, updated_at=now, **missing)
-    return fresh
+    return loaded - before, before - loaded
 
 
 def _tell_installed(session: Session, registry: Registry, now: Any, fresh: Collection[str]) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from crowbar_core.barclamp import Json
 from crowbar_core.domain import names
-from crowbar_core.domain.addresses import check_hint
 from crowbar_core.domain.attributes import check_size, check_value, lookup, place
 from crowbar_core.domain.reports import check_report
 from crowbar_core.errors import NotFound, Refused
@@ -91,7 +90,7 @@ def create_in_turn(turn: Turn, new: Sequence[NewNode]) -> list[int]:
         ],
     )  # fmt: skip
     made = list(zip(ids, new, strict=True))
-    keep_claims(turn, ids)
+    keep_claims(turn.registry, turn.session, turn.store, turn.now, ids)
     refuse_objections(turn, ids)
     record_many(
         turn,
@@ -134,7 +133,7 @@ def _refuse_taken(turn: Turn, new: Sequence[NewNode]) -> None:
 
 def checked_hint(parts: Parts, hint: Mapping[str, Json]) -> dict[str, Json]:
     """An operator's wishes for a node, with secrets sealed. Raises ``BadInput``."""
-    check_hint(hint)
+    parts.registry.hints.check(hint)
     return _sealed(parts, hint)
 
 

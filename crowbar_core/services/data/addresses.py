@@ -24,7 +24,6 @@ from crowbar_core.plugins import Failure, Registry
 from crowbar_core.services.data import questions
 from crowbar_core.services.data.questions import tells_addresses
 from crowbar_core.services.turns.parts import Parts
-from crowbar_core.services.turns.turn import Turn
 from crowbar_core.settings import Settings
 from crowbar_core.store import claims, node_fields
 from crowbar_core.store.db import Store
@@ -48,26 +47,27 @@ class Claim:
     refused: str = ""
 
 
-def keep_claims(turn: Turn, node_ids: Collection[int]) -> None:
+def keep_claims(registry: Registry, session: Session, store: Store, now: datetime, node_ids: Collection[int]) -> None:
     """Bring these nodes' claims in line with their hints and reports. A claim that stays keeps its age."""
-    rows = node_fields.said(turn.session, turn.store, node_ids)
-    there = claims.kept(turn.session, turn.store, node_ids)
+    rows = node_fields.said(session, store, node_ids)
+    there = claims.kept(session, store, node_ids)
     gone: list[tuple[int, str]] = []
     moved: dict[str, list[tuple[int, str]]] = defaultdict(list)
     new: list[dict[str, Any]] = []
     for row in rows:
-        wanted = dict.fromkeys(rules.reported(row.discovery), "report") | dict.fromkeys(rules.hinted(row.hint), "hint")
+        wanted = dict.fromkeys(rules.reported(row.discovery), "report")
+        wanted |= dict.fromkeys(registry.hints.addresses(row.hint), "hint")
         old = there.get(row.id, {})
         gone += [(row.id, address) for address in old if address not in wanted]
         for address, source in wanted.items():
             if address not in old:
-                new.append({"node_id": row.id, "address": address, "source": source, "since": turn.now})
+                new.append({"node_id": row.id, "address": address, "source": source, "since": now})
             elif old[address] != source:
                 moved[source].append((row.id, address))
-    claims.remove(turn.session, gone)
+    claims.remove(session, gone)
     for source, ones in moved.items():
-        claims.move(turn.session, turn.now, ones, source)
-    claims.add(turn.session, new)
+        claims.move(session, now, ones, source)
+    claims.add(session, new)
 
 
 def claims_for_views(

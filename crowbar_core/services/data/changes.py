@@ -65,7 +65,7 @@ def watch_nodes(turn: Turn, node_ids: Collection[int]) -> Iterator[None]:
     attributes = [one.attribute for one in turn.registry.attributes.values() if one.role is None]
     before = _node_trees(turn, node_ids, attributes)
     yield
-    keep_claims(turn, node_ids)
+    keep_claims(turn.registry, turn.session, turn.store, turn.now, node_ids)
     after = _node_trees(turn, node_ids, attributes)
     for node_id, tree in after.items():
         changed = rules.changed_attributes(attributes, before.get(node_id, {}), tree)

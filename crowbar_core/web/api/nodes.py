@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from crowbar_core.domain.addresses import as_hint, parse_mac, parse_own_interface
+from crowbar_core.domain.addresses import parse_mac, parse_own_interface
 from crowbar_core.services.cluster import hammers, liveness, registering, steering
 from crowbar_core.services.cluster import nodes as service
 from crowbar_core.services.data import addresses
@@ -93,11 +93,11 @@ def create_node(body: NewNode) -> int:
 
 def registered(body: NewNode, deployment_id: int | None) -> registering.NewNode:
     """What a body says of a node to be registered."""
-    hint = dict(body.hint)
+    hint, hints = dict(body.hint), parts().registry.hints
     if body.ip is not None:
-        hint |= as_hint(body.ip, network=body.network)
+        hint |= hints.of_address(body.ip, network=body.network)
     if body.mac is not None:
-        hint["hint-admin-macs"] = [body.mac]
+        hint |= hints.of_mac(body.mac)
     return registering.NewNode(
         name=body.name,
         description=body.description,

@@ -8,7 +8,6 @@ from flask import Response, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
-from crowbar_core.domain.addresses import as_hint
 from crowbar_core.domain.states import NodeState
 from crowbar_core.errors import BadInput, CrowbarError
 from crowbar_core.services.cluster import binding, hammers, steering
@@ -73,7 +72,7 @@ def create_node() -> BaseResponse:
     def work() -> int:
         ip = request.form.get("ip", "").strip()
         try:
-            hint = as_hint(ip) if ip else None
+            hint = auth.parts().registry.hints.of_address(ip) if ip else None
         except ValueError as error:
             raise BadInput(str(error)) from None
         return service.create_node(

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from flask import Blueprint
 
-from crowbar_core import Barclamp, NavItem, Panel, Periodic, Problem, Schema, hookimpl
+from crowbar_core import Barclamp, Hint, NavItem, Panel, Periodic, Problem, Schema, hookimpl
 from crowbar_dhcp import database, foreign, hooks
 from crowbar_dhcp.events import data_of as data_of
 from crowbar_dhcp.events import on_active as on_active
@@ -36,6 +36,7 @@ def register_barclamp() -> Barclamp:
         after=("network",),
         roles=ROLES,
         attributes=(CARDS,),
+        hints=(Hint(name=CARDS.name, of="macs"),),
     )
 
 

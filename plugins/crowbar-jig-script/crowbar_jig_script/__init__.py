@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from crowbar_core import Attribute, Barclamp, NodeView, Probe, cluster, hookimpl
+from crowbar_core import Attribute, Barclamp, Hint, NodeView, Probe, cluster, hookimpl
 from crowbar_jig_script.connections import connections_for
 from crowbar_jig_script.first_questions import on_wizard_end as on_wizard_end
 from crowbar_jig_script.first_questions import wizard_steps as wizard_steps
@@ -29,6 +29,7 @@ def register_barclamp() -> Barclamp:
         help="Probes nodes by ping and SSH, and runs the shell scripts of roles on them as root.",
         settings=Settings,
         attributes=ADDRESSES,
+        hints=(Hint(name="hint-admin-v4addr", of="ipv4"), Hint(name="hint-admin-v6addr", of="ipv6")),
     )
 
 

@@ -26,10 +26,10 @@ def _register_node(api: Client, lab: Lab, node: LabNode) -> bool:
     except ApiError as error:
         if error.answer != 404:
             raise
-        body = {"name": node.name, "admin": node.admin, "ip": node.ipv4, "mac": node.mac, "host_keys": [node.host_key]}
-        # One request, so that a node is never without its power; its second address is a hint as the first one is.
-        more = {"hint": {"hint-admin-v6addr": node.ipv6}, "hammers": [hammer], "available": True}
-        api.post("nodes", body=body | more)
+        body = {"name": node.name, "admin": node.admin, "host_keys": [node.host_key]}
+        # One request, so that a node is never without its power; hints, so that nobody must be there who reads them.
+        hint = {"hint-admin-v4addr": node.ipv4, "hint-admin-v6addr": node.ipv6, "hint-admin-macs": [node.mac]}
+        api.post("nodes", body=body | {"hint": hint, "hammers": [hammer], "available": True})
         return True
     # A lab made anew has the same names and addresses, and other host keys.
     api.patch("nodes", node.name, body={"host_keys": [node.host_key]})

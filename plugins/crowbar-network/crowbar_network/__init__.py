@@ -22,7 +22,7 @@ from crowbar_core import (
     cluster,
     hookimpl,
 )
-from crowbar_network import checking, draft_pages, drift, hooks, listening, map_forms, networks, plans, serving
+from crowbar_network import checking, draft_pages, drift, hints, hooks, listening, map_forms, networks, plans, serving
 from crowbar_network.answering import network_addresses as network_addresses
 from crowbar_network.answering import network_subnets as network_subnets
 from crowbar_network.declaring import register_declared as register_declared
@@ -88,6 +88,7 @@ def register_barclamp() -> Barclamp:
         requires=("jig-script",),
         roles=(BASE, NICS, SERVER, listening.ROLE),
         defines=("network-*",),
+        hints=hints.DECLARED,
         settings=Settings,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import netaddr
 from sqlalchemy import select
 
-from crowbar_core import BadInput, NodeView, Refused
+from crowbar_core import BadInput, Hint, NodeView, Refused
 from crowbar_core.tables import nodes
 from crowbar_network import holders, pool
 from crowbar_network.addressing import key_of, of_key, parse_address, parse_interface
@@ -57,6 +57,12 @@ def hint_name(network: str, version: int) -> str:
     nodes, by `crowbar attribs set`.
     """
     return f"hint-{network}-v{version}addr"
+
+
+DECLARED = (
+    Hint(name=hint_name("*", 4), of="ipv4", network="*"),
+    Hint(name=hint_name("*", 6), of="ipv6", network="*"),
+)
 
 
 def hint_of(node: NodeView, network: str, version: int) -> str | None:

@@ -7,11 +7,14 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from alembic import op
 
-from crowbar_core.domain.addresses import hinted, reported
+from crowbar_core.barclamp import Hint
+from crowbar_core.domain.addresses import Hints, reported
 from crowbar_core.store.models import Data, UtcDateTime
 
 revision = "0004"
 down_revision = "0003"
+
+HINTS = Hints(Hint(name=f"hint-*-v{version}addr", of="ipv4", network="*") for version in (4, 6))
 
 
 def upgrade() -> None:
@@ -34,7 +37,7 @@ def upgrade() -> None:
         dict(zip(names, (row.id, address, source), strict=True)) | {"since": now}
         for row in op.get_bind().execute(sa.select(nodes))
         for address, source in (
-            dict.fromkeys(reported(row.discovery), "report") | dict.fromkeys(hinted(row.hint), "hint")
+            dict.fromkeys(reported(row.discovery), "report") | dict.fromkeys(HINTS.addresses(row.hint), "hint")
         ).items()
     ]
     if rows:
