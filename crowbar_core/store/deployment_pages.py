@@ -30,6 +30,17 @@ class DeploymentLine:
     states: Mapping[State, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeploymentName:
+    id: int
+    name: str
+
+
+def deployment_names(session: Session) -> list[DeploymentName]:
+    """All deployments by name, to choose one of: nothing is counted."""
+    return lines(session, DEPLOYMENTS, DeploymentName, order=(_deployments.c.name_key,))
+
+
 def deployment_lines(session: Session) -> list[DeploymentLine]:
     """All deployments by name, with how many nodes live in each and its noderoles by state."""
     here = select(Node.deployment_id, func.count()).where(Node.system.is_(False)).group_by(Node.deployment_id)

@@ -259,6 +259,16 @@ def test_a_board_shows_every_cell_once_in_the_order_of_the_work(parts: Parts) ->
     assert second.more_after == ""
 
 
+def test_deployments_to_choose_from_are_read_by_name_alone(parts: Parts) -> None:
+    fill(parts, 1, first=2)
+    with counted(parts) as (session, said):
+        found = deployment_pages.deployment_names(session)
+        lines = deployment_pages.deployment_lines(session)
+    assert [(one.id, one.name) for one in found] == [(one.id, one.name) for one in lines]
+    assert "d2" in {one.name for one in found}
+    assert "node" not in said[0]
+
+
 QUESTIONS: tuple[tuple[str, Callable[[Session, int], object]], ...] = (
     ("node_counts", lambda session, _: boards.node_counts(session)),
     ("nodes_page", lambda session, _: node_pages.nodes_page(session)),

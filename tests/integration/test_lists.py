@@ -236,9 +236,12 @@ def test_the_page_of_noderoles_is_filtered_by_node_role_and_state_and_each_of_it
         expected = sorted((row["node"], row["role"]) for row in listed(api, f"node_roles?{of_api}"))
         assert expected, of_api
         assert shown(asked) == expected, asked
-    for nobody in ("node=nobody", "role=nothing", "node=web&role=installer", "deployment=2000"):
+    for nobody in ("node=nobody", "role=nothing", "node=web&role=installer", "deployment=2000", "deployment=abc"):
         page = api.get(f"/noderoles?{nobody}").get_data(as_text=True)
         assert 'No noderole is like that. <a href="/noderoles">Show all</a>.' in page, nobody
+    for nowhere in ("2000", "abc", "9" * 12):
+        page = api.get(f"/nodes?deployment={nowhere}").get_data(as_text=True)
+        assert 'No node is like that. <a href="/nodes">Show all</a>.' in page, nowhere
     for wrong in ("node=a%00b", "role=a%00b"):
         assert api.get(f"/noderoles?{wrong}").status_code == 422, wrong
 

@@ -17,7 +17,7 @@ from crowbar_core.web import auth
 from crowbar_core.web.api.nouns import NODE_ROLES
 from crowbar_core.web.api.verbs import CANCEL, Action, buttons
 from crowbar_core.web.ui.plans import act_drafts
-from crowbar_core.web.ui.shell import found, known_id, page, ui
+from crowbar_core.web.ui.shell import filter_id, found, known_id, page, ui
 
 LINES_PER_PAGE = 200
 
@@ -26,19 +26,18 @@ LINES_PER_PAGE = 200
 @requires("viewer")
 def noderoles() -> Response:
     wanted, after = request.args.get("state", "").upper(), request.args.get("after", "0")
-    deployment = request.args.get("deployment", "")
-    node, role = request.args.get("node", "")[:255].strip(), request.args.get("role", "")[:255].strip()
+    node, role, deployment = (request.args.get(name, "")[:255].strip() for name in ("node", "role", "deployment"))
     with auth.parts().store.read() as session:
         lines = node_pages.node_roles_page(
             session,
             state=State[wanted] if wanted in State.__members__ else None,
             node=node,
             role=role,
-            deployment_id=known_id(deployment),
+            deployment_id=filter_id("deployment"),
             after=known_id(after) or 0,
             limit=LINES_PER_PAGE + 1,
         )
-        deployments = deployment_pages.deployment_lines(session)
+        deployments = deployment_pages.deployment_names(session)
         roles = catalogue.role_names(session)
     more = lines[LINES_PER_PAGE - 1].id if len(lines) > LINES_PER_PAGE else None
     return page(

@@ -23,7 +23,7 @@ from crowbar_core.web.api.nouns import NODES
 from crowbar_core.web.api.verbs import Action, buttons, power
 from crowbar_core.web.ui.panels import panels
 from crowbar_core.web.ui.plans import act_drafts, act_planned
-from crowbar_core.web.ui.shell import act, actor, field, found, known_id, number, page, ui
+from crowbar_core.web.ui.shell import act, actor, field, filter_id, found, known_id, number, page, ui
 
 NODES_PER_PAGE = 100
 FILTERS = ("q", "state", "deployment", "group", "alive", "available", "system")
@@ -34,7 +34,6 @@ YES_NO = {"yes": True, "no": False}
 @requires("viewer")
 def nodes() -> Response:
     wanted = request.args.get("state", "").upper()
-    deployment = request.args.get("deployment", "")
     filters = {name: request.args.get(name, "")[:255] for name in FILTERS}
     with auth.parts().store.read() as session:
         lines = node_pages.nodes_page(
@@ -42,7 +41,7 @@ def nodes() -> Response:
             after=request.args.get("after", "")[:255],
             search=filters["q"].strip(),
             state=NodeState(wanted) if wanted in NodeState.__members__ else None,
-            deployment_id=known_id(deployment),
+            deployment_id=filter_id("deployment"),
             alive=YES_NO.get(filters["alive"]),
             available=YES_NO.get(filters["available"]),
             system=filters["system"] == "yes",
@@ -52,7 +51,7 @@ def nodes() -> Response:
         groups = node_pages.group_names(session)
         shown = [line.id for line in lines[:NODES_PER_PAGE]]
         addresses = views.node_views(auth.parts().registry, session, auth.parts().store, shown)
-        deployments = deployment_pages.deployment_lines(session)
+        deployments = deployment_pages.deployment_names(session)
     more = lines[NODES_PER_PAGE - 1].name if len(lines) > NODES_PER_PAGE else ""
     return page(
         "nodes.html",
@@ -95,7 +94,7 @@ def node(reference: str) -> Response:
             "node_roles": node_pages.node_roles_of_node(session, line.id),
             "runs": run_pages.runs_of(session, node_id=line.id, limit=15),
             "roles": catalogue.bindable_roles(session),
-            "deployments": deployment_pages.deployment_lines(session),
+            "deployments": deployment_pages.deployment_names(session),
             "view": views.node_views(parts.registry, session, parts.store, [line.id])[line.id],
             "claims": claims_of(session, parts.store, parts.settings, [line.id]).get(line.id, ()),
         }

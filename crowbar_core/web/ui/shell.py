@@ -323,6 +323,12 @@ def known_id(text: str) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) and int(text) <= ID_MAX else None
 
 
+def filter_id(name: str) -> int | None:
+    """The id that a list is to be filtered by; 0, which nothing has, for whatever is no id; None where none is said."""
+    text = request.args.get(name, "")
+    return (known_id(text) or 0) if text else None
+
+
 def before_id() -> int | None:
     """The key to page on from; whatever is no number is the first page."""
     return known_id(request.args.get("before", ""))
