@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from crowbar_core import Barclamp, Done, NodeView, Probe, Role, Task, hookimpl
+from crowbar_core import Attribute, Barclamp, Done, NodeView, Probe, Role, Task, hookimpl
 from crowbar_core.barclamp import Jig
 from crowbar_core.domain.states import State
 from crowbar_core.errors import NodeUnreachable, RunCancelled, Unavailable
@@ -22,12 +22,14 @@ from crowbar_core.services.cluster import binding, deployments, nodes, steering
 from crowbar_core.services.engine.engine import Engine
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.services.turns.turn import SYSTEM
+from crowbar_core.services.values import attributes as values
 from crowbar_core.settings import load_settings
 from crowbar_core.store.models import Deployment, Node, NodeRole, RoleRow, Run, RunLog, table
 from crowbar_core.testing import BrokenJig, FakeJig
 from tests.services import wait_until
 
 NEVER = 3600.0
+RACK = Attribute(name="rack", schema={"type": "string"}, required=True)
 runs, node_roles, node_rows, run_logs = table(Run), table(NodeRole), table(Node), table(RunLog)
 
 
@@ -70,17 +72,21 @@ class Site:
         finally:
             made.stop(timeout=60.0)
 
-    def work(self, *names: str) -> list[int]:
-        """Nodes of these names with the role ``work``, committed; the noderoles in this order."""
+    def work(self, *names: str, role: str = "work") -> list[int]:
+        """Nodes of these names with the role, committed; the noderoles in this order."""
         refs = []
         with self.parts.store.read() as session:
-            role = session.scalars(select(RoleRow.id).where(RoleRow.name == "work")).one()
-            root = session.scalars(select(Deployment.id).where(Deployment.system)).one()
+            role_id = session.scalars(select(RoleRow.id).where(RoleRow.name == role)).one()
         for name in names:
             node = nodes.create_node(self.parts, SYSTEM, name=f"{name}.test.example", alive=True, available=True)
-            refs.append(binding.bind(self.parts, SYSTEM, node_id=node, role_id=role).node_role_id)
-        deployments.commit(self.parts, SYSTEM, root)
+            refs.append(binding.bind(self.parts, SYSTEM, node_id=node, role_id=role_id).node_role_id)
+        self.commit()
         return refs
+
+    def commit(self) -> None:
+        with self.parts.store.read() as session:
+            root = session.scalars(select(Deployment.id).where(Deployment.system)).one()
+        deployments.commit(self.parts, SYSTEM, root)
 
     def one(self, statement: Any) -> Any:
         with self.parts.store.read() as session:
@@ -108,14 +114,14 @@ def opened(ready_database: str, tmp_path: Path) -> Iterator[Open]:
 
     def open_(
         jig: Jig, *, probe: Callable[[NodeView], Probe] | None = None, timeout: float | None = None,
-        destructive: bool = False, **settings: Any,
+        destructive: bool = False, more: tuple[Role, ...] = (), **settings: Any,
     ) -> Site:  # fmt: skip
         work = Role(name="work", jig="jig", timeout=timeout, destructive=destructive)
 
         class Work:
             @hookimpl
             def register_barclamp(self) -> Barclamp:
-                return Barclamp(name="work", roles=(work,))
+                return Barclamp(name="work", roles=(work, *more), attributes=(RACK,))
 
             if probe is not None:
 
@@ -138,6 +144,28 @@ def opened(ready_database: str, tmp_path: Path) -> Iterator[Open]:
     yield open_
     for parts in made:
         parts.close()
+
+
+# ---------------------------------------------------------------- what does nothing
+
+
+def test_a_role_that_does_nothing_looks_at_the_values_it_is_given_all_the_same(opened: Open) -> None:
+    goal, done = Role(name="goal", milestone=True, wants=("rack",)), Role(name="done", milestone=True)
+    address = Attribute(name="address", schema={"type": "string"})
+    server = Role(name="server", cluster=True, attributes=(address,))
+    user = Role(name="user", requires=("server",), wants=("address",))
+    site = opened(FakeJig(), more=(goal, done, server, user))
+    with site.engine():
+        (free,), (needy,) = site.work("a", role="done"), site.work("b", role="goal")
+        servers, (asks,) = site.work("c", "d", role="server"), site.work("e", role="user")
+        site.comes_to(free, State.ACTIVE)
+        site.comes_to(needy, State.ERROR)
+        assert site.status(needy).startswith("Nothing was begun. Role goal is given no value of rack")
+        site.comes_to(asks, State.ACTIVE)
+        for ref, value in zip(servers, ("10.0.0.1", "10.0.0.2"), strict=True):
+            values.set_value(site.parts, SYSTEM, attribute="address", value=value, node_role_id=ref, now=True)
+        site.comes_to(asks, State.ERROR)
+        assert "wants address of role server, of which c.test.example has" in site.status(asks)
 
 
 # ---------------------------------------------------------------- leases

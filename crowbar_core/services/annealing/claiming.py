@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from crowbar_core.barclamp import NodeView
+from crowbar_core.plugins import Registry
 from crowbar_core.services.annealing.annealer import ANNEALER, settle
 from crowbar_core.services.annealing.outcomes import succeed
 from crowbar_core.services.data.changes import refresh_sysdata
@@ -53,7 +54,8 @@ def claim(parts: Parts, run_ids: Collection[int], worker: str) -> Sequence[int]:
 def take_on(
     parts: Parts, run_ids: Collection[int], worker: str, *, room: int, passes: Callable[[str], bool] = lambda jig: False
 ) -> Taken:
-    """Take at most ``room`` of these runs for ``worker``, and end those whose jig ``passes``, all in one transaction.
+    """Take at most ``room`` of these runs for ``worker``, and end those whose jig ``passes`` and that look at no
+    values, all in one transaction.
 
     Input that has changed since a run was made is taken afresh, and barclamps are asked for theirs again.
     """
@@ -74,7 +76,9 @@ def take_on_in_turn(
     """The same in the middle of a turn. Also says whether there is anything to settle now."""
     free = [run for run in offered(turn.session, turn.store, run_ids) if run.free]
     queued = _asked_again(turn, free)
-    passing = [run for run in queued if not run.in_steps and passes(run.jig)]
+    passing = [
+        run for run in queued if not run.in_steps and passes(run.jig) and not _looks_at_values(turn.registry, run.role)
+    ]
     over = {run.id for run in passing}
     others = [run for run in queued if run.id not in over]
     # What a run in steps was given at first it keeps to its end; then it runs once more.
@@ -132,6 +136,12 @@ def _renew_inputs(turn: Turn, stale: Sequence[OpenRun]) -> None:
     for run in stale:
         endings.give(turn.session, run.id, fresh.get(run.node_role_id, {}))
     noderoles.note_many(turn.session, turn.store, [run.node_role_id for run in stale], rerun=False)
+
+
+def _looks_at_values(registry: Registry, role: str) -> bool:
+    """Whether it wants values, or must have some: then a worker looks at what it is given, though nothing is done."""
+    loaded = registry.roles.get(role)
+    return loaded is not None and bool(loaded.role.wants or any(one.required for one in loaded.role.attributes))
 
 
 def _pass_through(turn: Turn, passing: Sequence[OpenRun], worker: str) -> None:
