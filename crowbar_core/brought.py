@@ -5,6 +5,7 @@ Their names are known without importing anything of theirs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -72,6 +73,11 @@ def commands(*, taken: Iterable[str] = (), disabled: Collection[str] = ()) -> tu
 def commands_beside(barclamp: EntryPoint) -> list[EntryPoint]:
     """The commands that the package of an installed barclamp brings."""
     return [entry for entry in entry_points(group=COMMANDS) if _package(entry) == _package(barclamp)]
+
+
+def plain(distribution: str) -> str:
+    """The name of a distribution in the one form that all its spellings have."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _packages_of(disabled: Collection[str]) -> frozenset[str]:

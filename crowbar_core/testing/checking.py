@@ -35,10 +35,11 @@ from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.settings import Settings, load_settings
 from crowbar_core.store import published
+from crowbar_core.testing.clashes import beside_others, blueprint_of_another, commands_of_others, names_of_others
 from crowbar_core.testing.fitting import wrong_answers, wrong_commands, wrong_tables
 from crowbar_core.testing.scripts import wrong_scripts
 from crowbar_core.testing.wording import last_sentence, near
-from crowbar_core.web.app import Taken, add_blueprint, create_app, permissions
+from crowbar_core.web.app import add_blueprint, create_app, permissions
 
 _HOOKS = frozenset(name for name, _ in inspect.getmembers(hookspecs, inspect.isfunction) if name[0] != "_")
 
@@ -80,7 +81,10 @@ def check_package(directory: Path, *, taken_commands: Collection[str] = ()) -> d
     found: dict[str, list[Problem]] = {}
     for name, target in entries.items():
         entry = EntryPoint(name, target, plugins.BARCLAMPS)
-        checker = _Checker(taken_commands, entry=entry, commands=commands, needs=project.get("dependencies", ()))
+        checker = _Checker(
+            taken_commands, entry=entry, commands=commands, needs=project.get("dependencies", ()),
+            package=str(project.get("name", "")),
+        )  # fmt: skip
         checker.check(name)
         found[name] = sorted(checker.problems, key=lambda problem: problem.severity)
     return found
@@ -89,13 +93,14 @@ def check_package(directory: Path, *, taken_commands: Collection[str] = ()) -> d
 class _Checker:
     def __init__(
         self, taken_commands: Collection[str], *, entry: EntryPoint | None = None,
-        commands: Iterable[EntryPoint] = (), needs: Iterable[str] = (),
+        commands: Iterable[EntryPoint] = (), needs: Iterable[str] = (), package: str = "",
     ) -> None:  # fmt: skip
         self.problems: list[Problem] = []
         self.taken_commands = frozenset(taken_commands)
         self.entry = entry
         self.commands = tuple(commands)
         self.needs = tuple(needs)
+        self.package = package
 
     def error(self, detail: str) -> None:
         self.problems.append(Problem(detail=detail))
@@ -282,7 +287,7 @@ class _Checker:
         if home is None or home in (plugins.CORE, *dependencies):
             return
         distribution = next(one.distribution for one in registry.barclamps if one.name == home)
-        if _plain(distribution) not in dependencies:
+        if brought.plain(distribution) not in dependencies:
             self.warn(
                 f"Role {role.name} {relation} {name} of the barclamp {home}: "
                 f"name {distribution} among the dependencies of the package."
@@ -291,10 +296,10 @@ class _Checker:
     def _dependencies(self, registry: Registry, definition: Barclamp) -> frozenset[str]:
         """Barclamps that it needs by name, and distributions that its own depends on."""
         found = {definition.name, *definition.requires}
-        found |= {_plain(re.split(r"[^A-Za-z0-9._-]", need)[0]) for need in self.needs}
+        found |= {brought.plain(re.split(r"[^A-Za-z0-9._-]", need)[0]) for need in self.needs}
         for entry in importlib.metadata.entry_points(group=plugins.BARCLAMPS):
             if entry.name == definition.name and entry.dist is not None:
-                found |= {_plain(re.split(r"[^A-Za-z0-9._-]", need)[0]) for need in entry.dist.requires or ()}
+                found |= {brought.plain(re.split(r"[^A-Za-z0-9._-]", need)[0]) for need in entry.dist.requires or ()}
         return frozenset(found)
 
     def _jigs(self, definition: Barclamp, registry: Registry) -> None:
@@ -331,6 +336,8 @@ class _Checker:
                 self.error(error.detail)
             if entry.name in self.taken_commands:
                 self.error(f"It brings a command {entry.name!r}, which crowbar has already.")
+        for said in commands_of_others(self.commands, self.package or package):
+            self.error(said)
         return found
 
     def _periodic(self, registry: Registry, barclamp: str) -> None:
@@ -368,6 +375,8 @@ class _Checker:
                 app, endpoints = self._pages(parts, definition.name)
                 self._periodic(parts.registry, definition.name)
                 self._services(parts.registry, definition.name)
+                for said in names_of_others(parts.registry, definition.name):
+                    self.error(said)
                 self._fits(app, parts, plugin, definition.name, endpoints, commands)
         finally:
             parts.close()
@@ -389,9 +398,12 @@ class _Checker:
         """Returns the application, and the endpoints of its own."""
         blueprints = self._answers(parts.registry, "register_blueprints", barclamp)
         app = create_app(parts.settings, parts=parts, barclamps=False)
-        core = list(app.url_map.iter_rules())
-        taken = Taken(core)
+        known = {rule.endpoint for rule in app.url_map.iter_rules()}
+        taken, names = beside_others(parts.registry, barclamp, app)
         for blueprint in blueprints:
+            if isinstance(blueprint, Blueprint) and (said := blueprint_of_another(blueprint, barclamp, names)):
+                self.error(said)
+                continue
             try:
                 add_blueprint(app, barclamp, blueprint, taken)
             except CrowbarError as error:
@@ -403,7 +415,6 @@ class _Checker:
                         app.jinja_env.get_template(name)
                     except TemplateError as error:
                         self.error(f"The template {name} cannot be read: {error}.")
-        known = {rule.endpoint for rule in core}
         own = list(dict.fromkeys(rule.endpoint for rule in app.url_map.iter_rules() if rule.endpoint not in known))
         for endpoint in own:
             try:
@@ -462,10 +473,6 @@ def _repeated(names: Iterable[str]) -> list[tuple[str, int]]:
 
 def _is_part(missing: str | None, name: str) -> bool:
     return missing is not None and (name == missing or name.startswith(f"{missing}."))
-
-
-def _plain(distribution: str) -> str:
-    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _where(error: BaseException) -> str:

@@ -7,7 +7,6 @@ import hmac
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from functools import cached_property
 from typing import Any, Final
 
 import orjson
@@ -110,16 +109,17 @@ def session_key(parts: Parts) -> bytes:
 def _register(app: Flask, parts: Parts, *, barclamps: bool) -> None:
     for blueprint in (v2, outside, ui):
         app.register_blueprint(blueprint)
-    core = Taken(list(app.url_map.iter_rules()))
+    taken = Taken(list(app.url_map.iter_rules()))
     for barclamp, blueprints in parts.registry.blueprints() if barclamps else ():
         try:
             # First on an application that nobody asks: what cannot be must not be there by half.
             trial = Flask(__name__, static_folder=None, template_folder=None)
             for blueprint in blueprints:
-                add_blueprint(trial, barclamp.name, blueprint, core)
+                add_blueprint(trial, barclamp.name, blueprint, taken)
             permissions(trial)
             for blueprint in blueprints:
                 _add(app, barclamp.name, blueprint)
+            taken.add(f"barclamp {barclamp.name}", list(trial.url_map.iter_rules()))
         except CrowbarError as error:
             parts.registry.note_unregistered(barclamp.name, "register_blueprints", error.detail)
         except (Exception, SystemExit) as error:  # noqa: BLE001  adding a blueprint runs a barclamp's code
@@ -128,46 +128,47 @@ def _register(app: Flask, parts: Parts, *, barclamps: bool) -> None:
 
 
 class Taken:
-    """The addresses that the core answers for."""
+    """The addresses that somebody answers for already: the core, and barclamps that were added before."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self._rules = rules
+    def __init__(self, core: Sequence[Rule]) -> None:
+        self._map = Map()
+        self._examples: list[tuple[str, str]] = []
+        self._owners: dict[str, str] = {}
+        self.add("the core", core)
 
-    @cached_property
-    def _map(self) -> Map:
-        return _map_of(self._rules)
+    def add(self, owner: str, rules: Sequence[Rule]) -> None:
+        for rule in rules:
+            self._map.add(rule.empty())
+            self._examples.append((rule.rule, _example(rule)))
+            self._owners.setdefault(rule.rule, owner)
 
-    @cached_property
-    def _examples(self) -> list[tuple[str, str]]:
-        return [(rule.rule, _example(rule)) for rule in self._rules]
-
-    def met_by(self, rules: Sequence[Rule]) -> tuple[str, str] | None:
-        """The first of these rules that would answer for one of the core's addresses, or the other way round, and the
-        core's own.
+    def met_by(self, rules: Sequence[Rule]) -> tuple[str, str, str] | None:
+        """The first of these rules that would answer for an address that is taken, or the other way round, that which
+        it meets, and whose that is.
         """
         for rule in rules:
             if (met := _matching(self._map, _example(rule))) is not None:
-                return rule.rule, met
+                return rule.rule, met, self._owners.get(met, "another")
         theirs = _map_of(rules)
-        for core, example in self._examples:
+        for known, example in self._examples:
             if (met := _matching(theirs, example)) is not None:
-                return met, core
+                return met, known, self._owners[known]
         return None
 
 
-def add_blueprint(app: Flask, barclamp: str, blueprint: Any, core: Taken) -> None:
-    """Add a barclamp's blueprint. Raises ``BarclampError`` when it is none, or answers for what is ``core``'s."""
+def add_blueprint(app: Flask, barclamp: str, blueprint: Any, taken: Taken) -> None:
+    """Add a barclamp's blueprint. Raises ``BarclampError`` when it is none, or answers for what is another's."""
     if not isinstance(blueprint, Blueprint):
         raise BarclampError(
             f"register_blueprints of barclamp {barclamp} returned something that is no Flask Blueprint."
         )
     known = {id(rule) for rule in app.url_map.iter_rules()}
     _add(app, barclamp, blueprint)
-    met = core.met_by([rule for rule in app.url_map.iter_rules() if id(rule) not in known])
+    met = taken.met_by([rule for rule in app.url_map.iter_rules() if id(rule) not in known])
     if met is not None:
         raise BarclampError(
-            f"Barclamp {barclamp} has a route {met[0]}, which overlaps with the core's {met[1]}: give its blueprint "
-            f"another url_prefix, for example /{barclamp} or /api/v2/{barclamp}."
+            f"Barclamp {barclamp} has a route {met[0]}, which overlaps with {met[2]}'s {met[1]}: give its blueprint "
+            f"another url_prefix, or its resource another plural, for example /{barclamp} or /api/v2/{barclamp}."
         )
 
 
@@ -211,9 +212,11 @@ def _matching(rules: Map, path: str) -> str | None:
         try:
             found, _ = adapter.match(path, method=method, return_rule=True)
         except RequestRedirect:
-            return path
-        except (NotFound, MethodNotAllowed):
+            return path if path.endswith("/") else _matching(rules, f"{path}/")
+        except MethodNotAllowed:
             continue
+        except NotFound:
+            return None
         return found.rule
     return None
 

@@ -387,6 +387,25 @@ def test_of_two_barclamps_with_blueprints_of_one_name_the_second_is_named(site: 
     assert "The pages of barclamp second cannot be added: The name 'pages' is already registered" in problem.detail
 
 
+def test_of_two_barclamps_with_one_address_the_second_is_left_out_and_named(site: Site) -> None:
+    blueprint = PAGES.replace('"pages"', '"{0}"')
+    route = '\n    @pages.get("{1}")\n    @requires("public")\n    def {0}(): return "{0}"\n'
+    site.install("first", more=(blueprint + route).format("first", "/boxes"))
+    site.install("second", more=(blueprint + route).format("second", "/own") + route.format("x", "/boxes"))
+    site.install("third", more=(blueprint + route).format("third", "/boxes-of-mine"))
+    with Testbed(installed=True) as bed:
+        client = create_app(bed.parts.settings, parts=bed.parts).test_client()
+        (problem,) = bed.parts.registry.problems()
+        answers = [client.get(path) for path in ("/boxes", "/own", "/boxes-of-mine")]
+    assert [(one.status_code, one.text) for one in answers if one.status_code == 200] == [
+        (200, "first"),
+        (200, "third"),
+    ]
+    assert answers[1].status_code == 404
+    assert "Barclamp second has a route /boxes, which overlaps with barclamp first's /boxes" in problem.detail
+    assert "disabled_barclamps" in problem.detail
+
+
 def test_a_register_hook_that_raises_takes_nothing_else_along(site: Site) -> None:
     site.install(
         "broken",
