@@ -323,6 +323,61 @@ def test_a_barclamp_that_does_not_load_is_one_line_in_the_log_at_the_start(start
     assert "1 installed package did not load" in health.json()["detail"]
 
 
+TALKER = """
+import logging
+from crowbar_core import Barclamp, Periodic, Service, hookimpl
+
+log = logging.getLogger(__name__ + ".deep")
+
+@hookimpl
+def register_barclamp():
+    return Barclamp(name="talker")
+
+@hookimpl
+def register_services():
+    return [Service(name="talker", run=serve)]
+
+@hookimpl
+def register_periodic():
+    return [Periodic(name="talk", seconds=1, run=job)]
+
+def serve(stopped):
+    log.info("a service says %s", "this")
+    logging.getLogger("somebody.else").info("a library says this")
+    stopped.wait()
+
+def job():
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        log.warning("a job says this", exc_info=True, extra={"rack": "r7"})
+    logging.getLogger("somebody.else").info("a library says this")
+"""
+
+
+def test_what_jobs_and_services_of_barclamps_log_is_in_the_servers_log(start: Starter) -> None:
+    site = start.directory / "site"
+    info = site / "talker-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "talker.py").write_text(TALKER)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: talker\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[crowbar.barclamps]\ntalker = talker\n")
+    environ = {"PYTHONPATH": python_path(site), "CROWBAR_LOG_FORMAT": "json"}
+    process = start("serve", "--listen", f"127.0.0.1:{start.port}", environ=environ)
+    start.ready(process)
+    wait_until(
+        lambda: all(one in process.said() for one in ("a service says this", "a job says this")),
+        seconds=SECONDS, what="both are said",
+    )  # fmt: skip
+    lines = [json.loads(line) for line in process.said().splitlines() if '"logger": "talker.deep"' in line]
+    found = {line["event"]: line for line in lines}
+    assert found["a service says this"]["level"] == "info"
+    job = found["a job says this"]
+    assert (job["level"], job["rack"]) == ("warning", "r7")
+    assert "ZeroDivisionError" in job["exception"]
+    assert "a library" not in process.said()
+
+
 def test_the_database_is_made_checked_and_asked_for_what_is_not_there(start: Starter) -> None:
     check = start("db", "check")
     assert check.wait() == 1
