@@ -2,6 +2,9 @@
 
 ``networks = noun("networks", "Networks.")``, then ``add_list(networks, "networks", columns, what="the networks")`` and
 so on; name it as an entry point of the group `crowbar.commands`. Importing this loads neither Flask nor SQLAlchemy.
+
+A command runs where an operator is, without the database: ``cluster()`` does not answer in it. It asks the server, with
+``connect()``.
 """
 
 from crowbar_core.cli.confirm import ask, ask_name, yes_option

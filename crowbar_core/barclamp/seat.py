@@ -124,13 +124,16 @@ _cluster: ContextVar[Cluster] = ContextVar("crowbar_cluster")
 
 
 def cluster() -> Cluster:
-    """The cluster that the current hook, run, request, job or service belongs to. Raises ``LookupError`` outside."""
+    """The cluster that the current hook, run, request, job or service belongs to. Raises ``LookupError`` outside: in a
+    command, too, which asks the server instead (``connect()`` of ``crowbar_core.commands``).
+    """
     try:
         return _cluster.get()
     except LookupError:
         raise LookupError(
             "There is no cluster here: cluster() answers in hooks, runs, requests, periodic jobs and services, in the "
-            "thread in which they are called. A command of the command line asks the API."
+            "thread in which they are called. A command runs where an operator is, without the database: it asks the "
+            "server, with connect() of crowbar_core.commands."
         ) from None
 
 

@@ -164,7 +164,8 @@ class Root(click.Group):
             return self._complain(FAILED, error.format_message(), error, state)
         except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the operator gets a sentence
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            hint = "" if state.debug else " This is a fault of Crowbar's: please report it with what --debug shows."
+            at_fault = "Crowbar's, or of the package that brings the command"
+            hint = "" if state.debug else f" This is a fault of {at_fault}: please report it with what --debug shows."
             return self._complain(FAILED, f"Something unexpected happened ({what.rstrip('.')}).{hint}", error, state)
 
     def _complain(self, code: int, text: str, error: BaseException, state: Shared) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextvars import Context
 from pathlib import Path
 from wsgiref.types import WSGIApplication
 
@@ -32,7 +33,8 @@ class CommandLine:
         """Nothing that is exported in the caller's shell counts."""
         unset = dict.fromkeys(name for name in os.environ if name.startswith(("CROWBAR_", "XDG_")))
         environ = {**unset, **self._environ, "CROWBAR_TOKEN": token}
-        return CliRunner().invoke(root, args, input=stdin, env=environ, prog_name="crowbar")
+        # In a context of its own: elsewhere, no cluster() answers in a command.
+        return Context().run(CliRunner().invoke, root, args, input=stdin, env=environ, prog_name="crowbar")
 
     def close(self) -> None:
         self._server.shutdown()

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from crowbar_core.cli.root import COMMANDS, root
+from crowbar_core.testing import Testbed
 
 WHISTLE = """
 import click
@@ -71,6 +72,28 @@ def test_a_command_is_imported_when_it_is_called_and_its_noise_is_no_output(inst
     assert (done.exit_code, done.stdout) == (0, "tweet\n")
     assert "Whistle a tune." in crowbar("whistle", "--help").stdout
     assert "dist_b" not in sys.modules
+
+
+LOOKING = """
+import click
+from crowbar_core import cluster
+@click.command("whistle")
+def whistle():
+    click.echo(len(cluster().nodes()))
+"""
+NO_CLUSTER = (
+    "A command runs where an operator is, without the database: it asks the server, with connect() of "
+    "crowbar_core.commands). This is a fault of Crowbar's, or of the package that brings the command: "
+)
+
+
+def test_in_a_command_no_cluster_answers_and_the_way_out_is_said(install: Install, tmp_path: Path) -> None:
+    install("dist-a", LOOKING, commands="whistle = dist_a:whistle")
+    done = crowbar("whistle")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert NO_CLUSTER in done.stderr
+    with Testbed(data_dir=str(tmp_path)) as bed, bed.serving():
+        assert bed.cli("whistle").stderr == done.stderr, "where a test would have one, it does not answer either"
 
 
 @pytest.mark.parametrize(
