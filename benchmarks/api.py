@@ -25,6 +25,7 @@ from flask.testing import FlaskClient
 from benchmarks.cluster import OPERATOR, cluster, load
 from crowbar_core.cli.client import PAGE
 from crowbar_core.services.annealing.sweeping import sweep
+from crowbar_core.services.build import spare_the_collector
 from crowbar_core.services.people import users
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.web.app import create_app
@@ -40,6 +41,7 @@ def client_of(parts: Parts) -> FlaskClient:
     app = create_app(parts.settings, parts=parts)
     user_id = users.create_user(parts, OPERATOR, name="bench", password=secrets.token_urlsafe(16), role="operator")
     client = app.test_client()
+    spare_the_collector()  # as crowbar serve does
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {users.create_token(parts, OPERATOR, user_id=user_id)}"
     return client
 

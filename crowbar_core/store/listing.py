@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from crowbar_core.domain.attributes import masked
 from crowbar_core.errors import BadInput, FieldError, NotFound, Refused
 from crowbar_core.store.bulk import portions
-from crowbar_core.store.quoted import always, can_be_quoted, members, veiled, worded
+from crowbar_core.store.quoted import always, can_be_quoted, fetched, members, veiled, worded
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -187,12 +187,14 @@ def page(
         ends = (column.by, listing.key)
         statement = statement.order_by(*(end.desc() if descending else end for end in ends))
     # Past the ORM, which would look at each row once more.
-    found = session.connection().execute(statement.limit(limit + 1)).all()
+    result = session.connection().execute(statement.limit(limit + 1))
+    is_written = column is None and not any(type(item) is Field for item in wanted)
+    found = fetched(result) if is_written else result.all()
     more, found = len(found) > limit, found[:limit]
     following = None
     if more:
         last = found[-1]
-        following = str(last._key) if column is None else _cursor(by, last._sort, last._key)
+        following = str(last[0]) if column is None else _cursor(by, last[-1], last[0])
     if dumps is not None:
         return Page(rows=[], text=_written(session, wanted, found, dumps), after=following, total=total)
     return Page(rows=_render(session, wanted, found), after=following, total=total)
