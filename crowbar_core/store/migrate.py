@@ -125,7 +125,7 @@ def purge(store: Store, barclamp: str) -> list[str]:
         connection = session.connection()
         looking = inspect(connection)
         there = looking.get_table_names()
-        gone = _tables_of(barclamp, there)
+        gone = tables_of(barclamp, there)
         if not gone:
             raise NotFound(f"The database holds no tables of a barclamp {barclamp!r}.")
         for name in sorted(set(there) - set(gone)):
@@ -142,7 +142,7 @@ def purge(store: Store, barclamp: str) -> list[str]:
     return sorted(gone)
 
 
-def _tables_of(barclamp: str, there: Sequence[str]) -> list[str]:
+def tables_of(barclamp: str, there: Sequence[str]) -> list[str]:
     """``net_extra_hosts`` is a table of ``net-extra`` where that has tables, and one of ``net`` where it has none."""
     versions = version_table("")
     prefixes = {name.removeprefix(versions) + "_" for name in there if name.startswith(versions)}

@@ -31,11 +31,11 @@ from crowbar_core.errors import BadInput, BarclampError, CrowbarError
 from crowbar_core.plugins import LoadedBarclamp, Registry
 from crowbar_core.plugins.loaded import names_match
 from crowbar_core.services.build import build_parts
-from crowbar_core.services.data.questions import knows_data
 from crowbar_core.services.turns.parts import Parts
 from crowbar_core.settings import Settings, load_settings
 from crowbar_core.store import published
 from crowbar_core.testing.clashes import beside_others, blueprint_of_another, commands_of_others, names_of_others
+from crowbar_core.testing.columns import wrong_bodies, wrong_columns
 from crowbar_core.testing.fitting import wrong_answers, wrong_commands, wrong_tables
 from crowbar_core.testing.scripts import wrong_scripts
 from crowbar_core.testing.wording import last_sentence, near
@@ -388,7 +388,10 @@ class _Checker:
         """As far as nothing else is wrong: a table that is not there would be told again by each page that reads it."""
         package = (plugin.__package__ or plugin.__name__) if isinstance(plugin, ModuleType) else None
         wrong = list(wrong_tables(package, barclamp, parts.store)) if package else []
+        if package:
+            self.problems.extend(wrong_columns(package, parts.registry.plugins, parts.store))
         if not any(one.severity == "error" for one in self.problems):
+            self.problems.extend(wrong_bodies(app, endpoints))
             wrong += wrong_commands(commands, app, cache(lambda: create_app(parts.settings, parts=parts)))
             wrong += wrong_answers(app, parts, endpoints) if not wrong else ()
         for detail in wrong:
@@ -438,14 +441,13 @@ class _Checker:
 
 
 def _told(definition: Barclamp, registry: Registry) -> dict[str, list[tuple[str, ...]]]:
-    """Role -> where in its data something can be, as far as that is declared. Not of those whose data a hook makes."""
+    """Role -> where in its data something can be; also what a hook answers is taken at declared paths alone."""
     return {
         role.name: [
             *(one.path for one in role.attributes),
             *(registry.attributes[name].attribute.path for name in role.wants if name in registry.attributes),
         ]
         for role in definition.roles
-        if not knows_data(registry, role.name)
     }
 
 

@@ -47,7 +47,7 @@ def wrong_tables(package: str, barclamp: str, store: Store) -> Iterator[str]:
         columns = {name: {one["name"] for one in looking.get_columns(name)} for name in there}
     mine = barclamp.replace("-", "_")
     said: dict[tuple[str, str], str] = {}  # once, however many modules have it
-    for module, table, listed in _described(package):
+    for module, table, listed in described(package):
         name = table.name
         if table.schema is not None or vars(table).get("_prefixes"):
             continue  # somebody else's, or one that is made for the moment
@@ -66,7 +66,7 @@ def wrong_tables(package: str, barclamp: str, store: Store) -> Iterator[str]:
     yield from said.values()
 
 
-def _described(package: str) -> Iterator[tuple[str, TableClause, bool]]:
+def described(package: str) -> Iterator[tuple[str, TableClause, bool]]:
     """(module, table, whether a listing reads it) of what stands in the modules of a package that are loaded."""
     for name, module in sorted(sys.modules.items()):
         if isinstance(module, ModuleType) and (name == package or name.startswith(f"{package}.")):

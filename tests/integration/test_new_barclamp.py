@@ -269,9 +269,55 @@ def test_check_says_which_parts_of_a_resource_do_not_fit(made: Path) -> None:
     ]
 
 
-def test_check_says_what_a_script_asks_for_and_nobody_declared(made: Path) -> None:
+@pytest.mark.parametrize("made", [RESOURCE], indirect=True)
+def test_check_says_where_a_table_is_described_otherwise_than_it_is_made(made: Path) -> None:
+    package = made / "crowbar_data_base"
+    table, migration = package / "items.py", package / "migrations/versions/0001_items.py"
+    table.write_text(
+        table.read_text()
+        .replace('Column("name", String(64)', 'Column("name", Integer')
+        .replace('Column("node_id", Integer)', 'Column("node_id", Integer, nullable=False)')
+        .replace(
+            "db = Database()\n",
+            'db = Database()\nother = db.Table("labels", Column("id", Integer, primary_key=True))\n',
+        )
+    )
+    made_so = 'nullable=False, server_default=""),\n'
+    migration.write_text(
+        migration.read_text().replace(made_so, f'{made_so}        sa.Column("depth", sa.Float, nullable=False),\n')
+        + '    op.create_table("labels", sa.Column("id", sa.Integer, primary_key=True))\n'
+    )
+    assert [(one.severity, one.detail) for one in check_package(made)["data-base"]] == [
+        ("error", "crowbar_data_base.items describes the column name of the table data_base_items as Integer(); the "
+         "migrations make it VARCHAR(length=64)."),
+        ("warning", "The table labels, which crowbar_data_base.items describes, begins with the name of no barclamp "
+         "and _, so that `crowbar db purge` would leave it: name it so."),
+        ("warning", "crowbar_data_base.items says that the column node_id of the table data_base_items must be filled "
+         "(nullable=False); as the migrations make it, it may be empty (nullable)."),
+        ("warning", "The migrations make a column depth of the table data_base_items that must be filled and has no "
+         "default; crowbar_data_base.items describes none."),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("made", [RESOURCE], indirect=True)
+def test_check_says_which_field_of_a_body_does_not_fit_its_column(made: Path) -> None:
+    rest = made / "crowbar_data_base/rest.py"
+    rest.write_text(rest.read_text().replace("node_id: Reference |", "node_id: str |"))
+    (problem,) = check_package(made)["data-base"]
+    assert (problem.severity, problem.detail) == (
+        "warning",
+        "NewItem takes node_id as str, and the column node_id of data_base_items is Integer(): what it takes, it must "
+        "not give that as it is.",
+    )
+
+
+@pytest.mark.parametrize("hook", ["", "data_of", "node_role_data"])
+def test_check_says_what_a_script_asks_for_and_nobody_declared(made: Path, hook: str) -> None:
     script = made / "crowbar_data_base/scripts/data-base-hello/10-hello.sh"
     script.write_text(script.read_text() + '[ -z "$(read_attribute data-base/greting)" ] || fail "no greeting"\n')
+    if hook:  # which can answer nothing else than what is declared
+        module = made / "crowbar_data_base/__init__.py"
+        module.write_text(f"{module.read_text()}\n\n@hookimpl\ndef {hook}():\n    return {{}}\n")
     (problem,) = check_package(made)["data-base"]
     assert (problem.severity, problem.detail) == (
         "warning",
