@@ -19,7 +19,16 @@ GROUPS = ("crowbar.barclamps", "crowbar.jigs", "crowbar.hammers", "crowbar.comma
 
 
 class _StandardError(logging.Handler):
-    """Writes to whatever standard error is at the time."""
+    """Writes to whatever standard error is at the time: what ``packages`` say from ``own`` on, and others from
+    ``others`` on, whatever levels these give their loggers.
+    """
+
+    packages: frozenset[str] = frozenset()
+    own = others = logging.WARNING
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        least = self.own if record.name.partition(".")[0] in self.packages else self.others
+        return record.levelno >= least
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -56,17 +65,26 @@ def configure(settings: Settings) -> None:
     )
     _handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder(), _unformatted],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
+    _handler.packages = _packages()
+    _handler.own, _handler.others = level, max(level, logging.WARNING)  # libraries tell of all they do
     logging.root.addHandler(_handler)
-    logging.root.setLevel(max(level, logging.WARNING))  # libraries tell of all they do
-    for package in ("crowbar", *_packages()):
+    logging.root.setLevel(_handler.others)
+    for package in _handler.packages:
         logging.getLogger(package).setLevel(level)
 
 
-def _packages() -> set[str]:
-    """The packages that bring barclamps, jigs, hammers and commands, none of which is imported for that."""
+def _unformatted(_logger: Any, _method: str, said: Any) -> Any:
+    """Without what another handler's formatter has left at the record."""
+    for name in ("message", "asctime"):
+        said.pop(name, None)
+    return said
+
+
+def _packages() -> frozenset[str]:
+    """``crowbar``, and the packages that bring barclamps, jigs, hammers and commands; none is imported for that."""
     found = entry_points()
-    return {entry.module.partition(".")[0] for group in GROUPS for entry in found.select(group=group)}
+    return frozenset({"crowbar", *(e.module.partition(".")[0] for group in GROUPS for e in found.select(group=group))})

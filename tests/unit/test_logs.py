@@ -16,6 +16,7 @@ from crowbar_core.settings import Settings
 
 logs.configure(Settings(log_level="error"))
 logs.configure(Settings(log_level=sys.argv[1]))  # as in a process that is told its settings once more
+logging.getLogger("paramiko").setLevel("DEBUG")  # as libraries do of themselves
 for name in ("racks.std", "crowbar.racks", "paramiko.transport"):
     for level in ("debug", "info", "warning"):
         getattr(logging.getLogger(name), level)("%s of %s", level, name)
