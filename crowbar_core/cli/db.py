@@ -15,7 +15,7 @@ from crowbar_core.services.build import open_store
 from crowbar_core.services.people import users
 from crowbar_core.services.watch.processes import processes
 from crowbar_core.settings import Settings
-from crowbar_core.store import migrate
+from crowbar_core.store import events, migrate, quarantine
 from crowbar_core.store import runs as store_runs
 
 RESTORED = 1_000_000
@@ -96,13 +96,19 @@ def restored(settings: Settings) -> None:
 @yes_option
 @settings_options
 def purge(settings: Settings, barclamp: str, yes: bool) -> None:
-    """Remove all that a BARCLAMP keeps in the database: its own tables, for good."""
+    """Remove all that a BARCLAMP keeps in the database: its own tables, for good, and what its hooks failed in."""
     if not yes:
         out.say(f"The tables of barclamp {barclamp} go with all that is in them.")
         ask_name(barclamp, f"purge barclamp {barclamp}")
     store = open_store(settings)
     try:
-        gone = migrate.purge(store, barclamp)
+        gone, hooks = migrate.purge(store, barclamp), 0
+        if barclamp != migrate.CORE:
+            with store.write() as session:
+                hooks = events.forget_plugin(session, barclamp)
+                quarantine.lift(session, [barclamp])
     finally:
         store.close()
     out.say(f"Removed: {', '.join(gone)}.")
+    if hooks:
+        out.say(f"{hooks} hooks of it that had failed, or waited to be called, are dismissed.")

@@ -1,4 +1,4 @@
-"""`crowbar hooks`: what barclamps were told, what of it failed, and having it tried again."""
+"""`crowbar hooks`: what barclamps were told, what of it failed, having it tried again, and being rid of it."""
 
 from __future__ import annotations
 
@@ -37,11 +37,32 @@ def retry(numbers: tuple[int, ...], barclamp: str | None) -> None:
         raise click.UsageError("Name the hooks by their numbers (see: crowbar hooks list), or a --barclamp.")
     client = connect()
     if barclamp is not None:
-        count = client.post("barclamps", barclamp, "retry")["retried"]
-        out.say(f"Barclamp {barclamp} is called again; {count} of its failed hooks are tried again.")
+        done = client.post("barclamps", barclamp, "retry")
+        out.say(f"Barclamp {barclamp} is called again; {done['retried']} of its failed hooks are tried again.")
+        if done["gone"]:
+            out.say(
+                f"{done['gone']} are not: it has no such hook any more. "
+                f"To be rid of them: crowbar hooks dismiss --barclamp {barclamp}."
+            )
     for number in numbers:
         client.post("events", "deliveries", number, "retry")
         out.say(f"Hook {number} is tried again.")
+
+
+@hooks.verb("dismiss")
+@click.argument("numbers", metavar="ID...", nargs=-1, type=click.IntRange(min=1))
+@click.option("--barclamp", metavar="NAME", help="All of this barclamp, which need not be installed any more.")
+def dismiss(numbers: tuple[int, ...], barclamp: str | None) -> None:
+    """Give up failed hooks, those with these numbers or all of a barclamp: they are not called, and shown no longer."""
+    if bool(numbers) == (barclamp is not None):
+        raise click.UsageError("Name the hooks by their numbers (see: crowbar hooks list), or a --barclamp.")
+    client = connect()
+    if barclamp is not None:
+        count = client.post("barclamps", barclamp, "dismiss")["dismissed"]
+        out.say(f"{count} failed hooks of barclamp {barclamp} are dismissed.")
+    for number in numbers:
+        client.post("events", "deliveries", number, "dismiss")
+        out.say(f"Hook {number} is dismissed.")
 
 
 @hooks.verb("jobs")

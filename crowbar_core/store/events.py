@@ -223,6 +223,24 @@ def retry_failed(session: Session, delivery_ids: Iterable[int]) -> int:
     return int(changed.rowcount)  # type: ignore[attr-defined]
 
 
+def dismiss(session: Session, delivery_ids: Iterable[int]) -> None:
+    """Failed deliveries that nobody wants to be tried again."""
+    session.execute(delete(deliveries).where(deliveries.c.id.in_(list(delivery_ids)), deliveries.c.state == "failed"))
+
+
+def forget_plugin(session: Session, plugin: str) -> int:
+    """All that failed of a plugin, or waits for it. Returns how many they were."""
+    mine = (deliveries.c.plugin == plugin, deliveries.c.state.in_(("waiting", "failed")))
+    gone = session.execute(delete(deliveries).where(*mine))
+    return int(gone.rowcount) + forget_errors(session, plugin)  # type: ignore[attr-defined]
+
+
+def forget_errors(session: Session, plugin: str) -> int:
+    """What a plugin could not answer. Returns how many hooks they were."""
+    gone = session.execute(delete(hook_errors).where(hook_errors.c.plugin == plugin))
+    return int(gone.rowcount)  # type: ignore[attr-defined]
+
+
 def note_unanswered(session: Session, now: datetime, found: Iterable[Unanswered]) -> None:
     """Write down which plugins could not answer a question."""
     dialect_insert: Any = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert

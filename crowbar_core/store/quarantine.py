@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from crowbar_core.store.models import BarclampRow, Delivery, table
+from crowbar_core.store.models import BarclampRow, Delivery, Event, table
 
-barclamps, deliveries = table(BarclampRow), table(Delivery)
+barclamps, deliveries, events = table(BarclampRow), table(Delivery), table(Event)
 
 
 def quarantined(session: Session) -> dict[str, str]:
@@ -30,14 +31,29 @@ def lift(session: Session, names: Collection[str]) -> int:
     return int(changed.rowcount)  # type: ignore[attr-defined]
 
 
-def plugins_of(session: Session, delivery_ids: Collection[int]) -> set[str]:
-    return set(session.scalars(select(deliveries.c.plugin).where(deliveries.c.id.in_(list(delivery_ids))).distinct()))
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A delivery that was given up."""
+
+    id: int
+    plugin: str
+    hook: str
+    subject: str
 
 
-def failed_of(session: Session, barclamp: str) -> list[int]:
-    """The deliveries to a barclamp that were given up."""
-    query = select(deliveries.c.id).where(deliveries.c.plugin == barclamp, deliveries.c.state == "failed")
-    return list(session.scalars(query.order_by(deliveries.c.id)))
+def failed(session: Session, *, plugin: str | None = None, delivery_id: int | None = None) -> list[Failed]:
+    """The deliveries to a barclamp that were given up, or this one, if it was."""
+    query = (
+        select(deliveries.c.id, deliveries.c.plugin, events.c.hook, events.c.subject)
+        .join(events, events.c.id == deliveries.c.event_id)
+        .where(deliveries.c.state == "failed")
+        .order_by(deliveries.c.id)
+    )
+    if plugin is not None:
+        query = query.where(deliveries.c.plugin == plugin)
+    if delivery_id is not None:
+        query = query.where(deliveries.c.id == delivery_id)
+    return [Failed(*row) for row in session.execute(query)]
 
 
 def note_left_behind(session: Session, counts: Mapping[str, int]) -> None:

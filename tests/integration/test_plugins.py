@@ -38,7 +38,7 @@ from crowbar_core.barclamp import (
     hookimpl,
 )
 from crowbar_core.errors import CrowbarError, Refused
-from crowbar_core.services.cluster import steering
+from crowbar_core.services.cluster import failed_hooks
 from crowbar_core.settings import load_settings
 from crowbar_core.store.catalogue import barclamps as barclamp_lines
 from crowbar_core.store.catalogue import roles as role_lines
@@ -700,7 +700,7 @@ def test_a_hook_that_hangs_is_given_up_tried_again_later_and_after_three_times_n
         assert {one.bootenv for one in map(bed.node, ("n1", "n2", "n3"))} == {"local"}, "what it says late is ignored"
 
         hanging.let_go.set()
-        assert steering.retry_hooks(bed.parts, bed.actor, "slow") == 3
+        assert failed_hooks.retry_all(bed.parts, bed.actor, "slow") == (3, 0)
         bed.anneal_until_quiet()
         assert {one.bootenv for one in map(bed.node, ("n1", "n2", "n3"))} == {"late"}
         assert bed.hook_failures("slow") == []

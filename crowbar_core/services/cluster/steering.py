@@ -35,7 +35,6 @@ from crowbar_core.services.values.drafts import commit_of_node_roles
 from crowbar_core.store import (
     bindings,
     destructive,
-    events,
     halting,
     holds,
     leaving,
@@ -43,7 +42,6 @@ from crowbar_core.store import (
     node_work,
     noderoles,
     pictures,
-    quarantine,
     refreshing,
     runs,
     steps,
@@ -282,31 +280,6 @@ def finish_pending(
         )  # fmt: skip
         finish_in_turn(turn, [outcome])
         turn.audit("run.finish", f"run {run_id}", succeeded=succeeded)
-
-
-def retry_deliveries(parts: Parts, actor: Actor, delivery_ids: Collection[int]) -> int:
-    """Let failed deliveries of events to plugins be tried again, and end the quarantine of these. Returns how many."""
-    with change(parts, actor) as turn:
-        count = events.retry_failed(turn.session, delivery_ids)
-        if count:
-            quarantine.lift(turn.session, quarantine.plugins_of(turn.session, delivery_ids))
-        turn.audit("delivery.retry", "deliveries", ids=sorted(delivery_ids))
-        turn.after.append(parts.woken.set)
-        parts.store.notify(turn.session)
-        return count
-
-
-def retry_hooks(parts: Parts, actor: Actor, barclamp: str) -> int:
-    """End the quarantine of a barclamp, and let all that it was not told, or failed in, be tried again. Returns how
-    many deliveries that are.
-    """
-    with change(parts, actor) as turn:
-        count = events.retry_failed(turn.session, quarantine.failed_of(turn.session, barclamp))
-        quarantine.lift(turn.session, [barclamp])
-        turn.audit("barclamp.retry", f"barclamp {barclamp}", deliveries=count)
-        turn.after.append(parts.woken.set)
-        parts.store.notify(turn.session)
-        return count
 
 
 # ---------------------------------------------------------------- why?

@@ -110,7 +110,10 @@ class Reactions:
         """Begin one. False when it was settled without a call."""
         impls = [i for i in self.parts.registry.implementations(one.hook) if i.plugin == one.plugin]
         if not impls:
-            self._put_off(one, "the plugin is not loaded", "", last=True)
+            said = "the plugin is not loaded"
+            if one.plugin in self.parts.registry.plugins:
+                said = f"it is loaded, and has no {one.hook} any more; crowbar hooks dismiss {one.id} takes this away"
+            self._put_off(one, said, "", last=True)
             return False
         if (reason := self._quarantined.get(one.plugin)) is not None:
             self._put_off(one, f"in quarantine: {reason}", "", last=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crowbar_core.services.cluster import steering
+from crowbar_core.services.cluster import failed_hooks
 from crowbar_core.store import listing as lists
 from crowbar_core.web.api.collection import found_id, listed, reading
 from crowbar_core.web.api.nouns import ATTRIBS, BARCLAMPS, JIGS, ROLES
@@ -41,4 +41,11 @@ def hooks_of_barclamp(barclamp: str) -> list[str]:
 @v2.post("/barclamps/<barclamp>/retry")
 @api(permission="operator", summary="End a barclamp's quarantine, and call all its failed hooks again")
 def retry_hooks(barclamp: str) -> dict[str, int]:
-    return {"retried": steering.retry_hooks(parts(), current_actor(), _name(barclamp))}
+    retried, gone = failed_hooks.retry_all(parts(), current_actor(), _name(barclamp))
+    return {"retried": retried, "gone": gone}
+
+
+@v2.post("/barclamps/<barclamp>/dismiss")
+@api(permission="operator", summary="Give up all failed hooks of a barclamp: they are shown no longer")
+def dismiss_hooks(barclamp: str) -> dict[str, int]:
+    return {"dismissed": failed_hooks.dismiss_all(parts(), current_actor(), _name(barclamp))}

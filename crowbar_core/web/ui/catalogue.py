@@ -8,7 +8,7 @@ from flask import Response, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
-from crowbar_core.services.cluster import steering
+from crowbar_core.services.cluster import failed_hooks
 from crowbar_core.store import catalogue, jobs, node_pages
 from crowbar_core.web import auth
 from crowbar_core.web.ui.shell import act, actor, found, known_id, page, ui
@@ -76,7 +76,20 @@ def barclamp(name: str) -> Response:
 @requires("operator")
 def retry_hooks(name: str) -> BaseResponse:
     return act(
-        lambda: steering.retry_hooks(auth.parts(), actor(), name),
-        lambda count: f"Its hooks are called again; {count} of those that had failed are tried again.",
+        lambda: failed_hooks.retry_all(auth.parts(), actor(), name),
+        lambda done: (
+            f"Its hooks are called again; {done[0]} of those that had failed are tried again."
+            + (f" {done[1]} are not: it has no such hook any more; dismiss them." if done[1] else "")
+        ),
+        "/barclamps",
+    )
+
+
+@ui.post("/barclamps/<name>/dismiss")
+@requires("operator")
+def dismiss_hooks(name: str) -> BaseResponse:
+    return act(
+        lambda: failed_hooks.dismiss_all(auth.parts(), actor(), name),
+        lambda count: f"{count} failures of its hooks are dismissed.",
         "/barclamps",
     )

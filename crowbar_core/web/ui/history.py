@@ -8,7 +8,7 @@ from flask import Response, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import requires
-from crowbar_core.services.cluster import steering
+from crowbar_core.services.cluster import failed_hooks
 from crowbar_core.store import catalogue
 from crowbar_core.store.listings.history import AUDITS
 from crowbar_core.web import auth
@@ -41,8 +41,18 @@ def events() -> Response:
 @requires("operator")
 def retry_delivery(delivery_id: int) -> BaseResponse:
     return act(
-        lambda: steering.retry_deliveries(auth.parts(), actor(), [delivery_id]),
-        lambda count: "It is tried again." if count else "It had not failed for good: there is nothing to try again.",
+        lambda: failed_hooks.retry(auth.parts(), actor(), delivery_id),
+        lambda had: "It is tried again." if had else "It had not failed for good: there is nothing to try again.",
+        "/events",
+    )
+
+
+@ui.post("/deliveries/<int:delivery_id>/dismiss")
+@requires("operator")
+def dismiss_delivery(delivery_id: int) -> BaseResponse:
+    return act(
+        lambda: failed_hooks.dismiss(auth.parts(), actor(), delivery_id),
+        lambda had: "It is dismissed." if had else "It had not failed for good: there is nothing to dismiss.",
         "/events",
     )
 
