@@ -10,11 +10,9 @@ A command runs where an operator is, without the database: ``cluster()`` does no
 from crowbar_core.cli.confirm import ask, ask_name, yes_option
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import Noun, noun, output, verb
-from crowbar_core.cli.converge import wait_option
 from crowbar_core.cli.output import data, line, record, rows, say
 from crowbar_core.cli.plans import DRY, plan_options, show_plan
 from crowbar_core.cli.verbs import (
-    Filters,
     Given,
     add_action,
     add_create,
@@ -23,8 +21,6 @@ from crowbar_core.cli.verbs import (
     add_show,
     add_update,
     done,
-    id_of,
-    names_of,
     pair,
     read_file,
     read_json,
@@ -34,7 +30,6 @@ from crowbar_core.cli.verbs import (
 
 __all__ = [
     "DRY",
-    "Filters",
     "Given",
     "Noun",
     "add_action",
@@ -48,9 +43,7 @@ __all__ = [
     "connect",
     "data",
     "done",
-    "id_of",
     "line",
-    "names_of",
     "noun",
     "output",
     "pair",
@@ -64,6 +57,5 @@ __all__ = [
     "say",
     "show_plan",
     "verb",
-    "wait_option",
     "yes_option",
 ]

@@ -7,7 +7,7 @@ the API call and the command that do the same.
 
 from crowbar_core.web.api.verbs import Action
 from crowbar_core.web.ui.plans import act_planned
-from crowbar_core.web.ui.shell import act, field, form_body, form_value, found, number, page
+from crowbar_core.web.ui.shell import act, field, form_body, found, number, page
 from crowbar_core.web.ui.tables import Column, Form, Input, Rows, fragment, list_page, object_page, row, rows
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "act_planned",
     "field",
     "form_body",
-    "form_value",
     "found",
     "fragment",
     "list_page",

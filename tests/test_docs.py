@@ -365,9 +365,9 @@ KITS = ("crowbar_core", *sorted(public_names.KITS))
 OF_THE_CORE = {
     "client": ("resolve",),
     "commands": (
-        "Filters", "ask", "id_of", "names_of", "read_file", "read_json", "read_value", "verb", "wait_option",
+        "ask", "read_json", "read_value", "verb",
     ),
-    "pages": ("Rows", "field", "form_value", "found", "number"),
+    "pages": ("Rows", "field", "found", "number"),
     "rest": (
         "Choice", "GROUPS", "NODE_ROLES", "ROLES", "RUNS", "Where", "checked", "match", "sample", "to_change",
     ),
@@ -383,7 +383,6 @@ NO_PACKAGE_USES: Mapping[str, str] = {
     "crowbar_core.testing.BrokenJig": "jigs here are tried on nodes that really break",
     "crowbar_core.testing.NotQuiet": "raised where a testbed does not come to rest: seen by people",
     "crowbar_core.testing.check_package": "`crowbar barclamps check` calls it",
-    "crowbar_core.testing.memory_cluster": "the core's own tests keep their thousands of clusters with it",
 }
 
 

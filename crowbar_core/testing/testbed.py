@@ -462,8 +462,3 @@ class Testbed:
         if found is None:
             raise NotFound(f"There is no {what}.")
         return int(found)
-
-
-def memory_cluster(*barclamps: ModuleType | object | str, **options: Any) -> Testbed:
-    """A ``Testbed``, by the name of what it is."""
-    return Testbed(*barclamps, **options)

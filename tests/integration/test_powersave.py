@@ -13,7 +13,7 @@ from crowbar_core.services.cluster import hammers, nodes, steering
 from crowbar_core.services.engine.housekeeping import save_power
 from crowbar_core.services.turns.turn import Actor
 from crowbar_core.store import boards, counts, node_fields
-from crowbar_core.testing import Testbed, memory_cluster
+from crowbar_core.testing import Testbed
 
 OPERATOR = Actor("operator")
 
@@ -43,7 +43,7 @@ class Switch(Hammer):
 @pytest.fixture
 def cluster() -> Iterator[Testbed]:
     Switch.asked.clear()
-    with memory_cluster(Saving()) as made:
+    with Testbed(Saving()) as made:
         hammers: dict[str, Any] = made.parts.registry._hammers
         hammers["switch"] = Switch
         for name in ("one.example.test", "two.example.test"):

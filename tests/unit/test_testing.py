@@ -28,7 +28,7 @@ from crowbar_core import (
     requires,
 )
 from crowbar_core.services.data.views import node_views
-from crowbar_core.testing import BrokenJig, FakeClock, FakeJig, NotQuiet, Testbed, check_barclamp, memory_cluster
+from crowbar_core.testing import BrokenJig, FakeClock, FakeJig, NotQuiet, Testbed, check_barclamp
 
 
 class Plugin:
@@ -73,7 +73,7 @@ def test_a_fake_clock_stands_still_until_it_is_moved_on() -> None:
 
 
 def test_annealing_goes_on_until_nothing_is_left() -> None:
-    with memory_cluster(Plugin(WORK, AFTER)) as bed:
+    with Testbed(Plugin(WORK, AFTER)) as bed:
         at_work(bed)
         assert bed.states() == {("work", "n1"): "TRANSITION", ("after", "n1"): "BLOCKED"}
         settled = bed.anneal_until_quiet()

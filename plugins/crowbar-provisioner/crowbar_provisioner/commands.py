@@ -21,6 +21,7 @@ from crowbar_core.commands import (
     noun,
     output,
     plan_options,
+    read_file,
     record,
     rows,
     say,
@@ -160,9 +161,8 @@ def check(files: tuple[Path, ...]) -> None:
 @click.option("--sha256", default="", metavar="CHECKSUM", help="Of an ISO image, as who publishes it says.")
 @click.option(
     "--sums",
-    type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Checksums of files of a directory, as sha256sum writes them.",
+    help="Checksums of files of a directory, as sha256sum writes them; - is standard input.",
 )
 @click.option(
     "--files",
@@ -171,16 +171,14 @@ def check(files: tuple[Path, ...]) -> None:
     show_default=True,
     help="Where the boot service has its files.",
 )
-def add_tree(name: str, source: Path, mirror: str, sha256: str, sums: Path | None, files: Path) -> None:
+def add_tree(name: str, source: Path, mirror: str, sha256: str, sums: str | None, files: Path) -> None:
     """Put what an installer boots from, SOURCE, below the boot files: a directory, or an ISO image. Where the boot
     service runs; a tree of that operating system that is there already is replaced.
     """
     try:
         said = Described.model_validate(connect().get("oses", name)["description"])
-        lines = sums.read_text(encoding="utf-8") if sums is not None else ""
+        lines = read_file(sums) if sums is not None else ""
         made = add(files.absolute(), said, source.absolute(), mirror=mirror, sha256=sha256, sums=lines)
-    except (OSError, UnicodeDecodeError):
-        raise click.ClickException(f"{sums} cannot be read as a file of checksums.") from None
     except ValidationError:
         raise click.ClickException(f"{name} cannot be installed as it is described: crowbar oses show {name}") from None
     except CrowbarError as problem:

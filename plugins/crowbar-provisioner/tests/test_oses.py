@@ -92,6 +92,21 @@ def test_without_a_tree_the_command_that_adds_one_is_named(site: Site, tmp_path:
     (site.root / "trees" / "ubuntu-12.04.json").unlink()
 
 
+def test_checksums_are_read_from_a_file_or_from_standard_input(site: Site, tmp_path: Path) -> None:
+    place = sources(tmp_path / "tree")
+
+    def add(sums: str, stdin: str | None = None) -> str:
+        words = ("oses", "add-tree", "debian-12-preseed", str(place), "--mirror", MIRROR, "--files", str(tmp_path))
+        done = site.bed.cli(*words, "--sums", sums, stdin=stdin)
+        assert done.exit_code == 1
+        return str(done.stderr)
+
+    assert f"The file {tmp_path}/none cannot be read: No such file or directory." in add(f"{tmp_path}/none")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    assert f"The file {tmp_path}/binary is not UTF-8 text." in add(f"{tmp_path}/binary")
+    assert "lines as sha256sum writes them" in add("-", "x")
+
+
 @pytest.mark.parametrize(
     "name, more, said",
     [
