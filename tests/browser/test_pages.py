@@ -29,6 +29,13 @@ EVERY_PAGE = (
     "/api/docs",
 )
 
+BROKEN = """links => links.flatMap(link => [...link.childNodes]).filter(part => {
+  const range = document.createRange();
+  range.selectNodeContents(part);
+  return new Set([...range.getClientRects()].map(line => line.top)).size > 1;
+}).map(part => part.textContent)"""
+"""Of links with names of nodes, those parts between dots that are not on one line."""
+
 
 def cell(page: Page, node: str, role: str) -> Locator:
     """The cell of the board's grid that belongs to a node and a role."""
@@ -360,6 +367,7 @@ def test_noderoles_are_found_by_node_and_by_role(server: Server, page: Page) -> 
     expect(page.locator("#live")).to_contain_text("No noderole is like that.")
     for width in (390, 1280):
         opens_and_fits(page, "/noderoles?node=search-*&role=walk&state=proposed", width)
+        assert page.eval_on_selector_all("td.name a", BROKEN) == [], "a name goes on in the next line within a word"
     page.get_by_role("link", name="search-").first.wait_for()
 
 

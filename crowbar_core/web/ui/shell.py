@@ -232,6 +232,12 @@ def spoken(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{whole} s"
 
 
+@ui.app_template_filter("dotted")
+def dotted(name: str) -> Markup:
+    """A node's name, which goes on in the next line after a dot where there is no room for all of it."""
+    return Markup(".<wbr>").join(name.split("."))
+
+
 @ui.app_template_filter("plain")
 def plain(line: str) -> str:
     """A line from a node without colours, cursor movements and characters that turn text around."""
