@@ -31,17 +31,18 @@ def build_parts(
     jigs: Mapping[str, Jig] | None = None,
     hammers: Mapping[str, type[Hammer]] | None = None,
     installed: bool = True,
+    revisions: Mapping[str, str] | None = None,
 ) -> Parts:
     """Open the database (bringing its schema up to date), load the plugins, and make the queue that the settings name.
 
     Without ``migrate`` and ``record``, what is installed has been put into the database by another process. Raises
     ``ConfigError`` for settings or installations that cannot work. The other arguments are for tests: see
-    ``plugins.load``.
+    ``plugins.load``, and ``migrate.upgrade`` for ``revisions``.
     """
     registry = plugins.load(settings, extra=extra_plugins, jigs=jigs, hammers=hammers, installed=installed)
     store = open_store(settings, clock=clock)
     if migrate:
-        _upgrade(store, registry)
+        _upgrade(store, registry, revisions)
     queue = plugins.load_one(plugins.QUEUES, settings.queue)
     parts = Parts(settings, store, registry, build_cipher(settings), queue(settings))
     take_seats(parts)
@@ -52,13 +53,13 @@ def build_parts(
     return parts
 
 
-def _upgrade(store: Store, registry: plugins.Registry) -> None:
+def _upgrade(store: Store, registry: plugins.Registry, revisions: Mapping[str, str] | None) -> None:
     """The core's tables must be there. A barclamp whose tables cannot be made is given up, and the rest goes on."""
     upgrade(store, [])
     errors: dict[str, str] = {}
     for name, package in registry.schemas():
         try:
-            upgrade(store, [(name, package)])
+            upgrade(store, [(name, package)], stops=revisions)
         except BarclampError as error:
             errors[name] = error.detail
     errors |= {name: f"It could not say where its migrations are: {said}" for name, said in

@@ -48,9 +48,9 @@ class SchemaState:
         return self.current == self.head
 
 
-def upgrade(store: Store, barclamps: Packages) -> list[str]:
+def upgrade(store: Store, barclamps: Packages, *, stops: Mapping[str, str] | None = None) -> list[str]:
     """Upgrade what is behind; returns the names of the packages whose schema changed. Running it again resumes or does
-    nothing.
+    nothing. ``stops``, for tests: barclamp -> the revision at which its tables stay.
 
     Raises ``ConfigError`` when the core's schema is newer than this program, ``BarclampError`` when a barclamp's fails.
     """
@@ -65,11 +65,12 @@ def upgrade(store: Store, barclamps: Packages) -> list[str]:
         with store.rebuild() as session:
             connection = session.connection()
             before = _current(connection, version_table(name))
-            if before == _head(name, script):
+            to = (stops or {}).get(name) or _head(name, script)
+            if before == to:
                 continue
             dangled = store.dangling(session)
             try:
-                _run(connection, script, version_table(name))
+                _run(connection, script, version_table(name), to)
                 _refuse_dangling(store.dangling(session) - dangled)
             except Exception as error:  # a barclamp's migration may raise whatever it likes
                 raise _failure(name, f"from {before}", error) from error
@@ -176,9 +177,9 @@ def _current(connection: Connection, table: str) -> str | None:
     return MigrationContext.configure(connection, opts={"version_table": table}).get_current_revision()
 
 
-def _run(connection: Connection, script: ScriptDirectory, table: str) -> None:
+def _run(connection: Connection, script: ScriptDirectory, table: str, to: str | None) -> None:
     def steps(revision: Any, _context: Any) -> Any:
-        return script._upgrade_revs("head", revision)
+        return script._upgrade_revs(to or "head", revision)
 
     with EnvironmentContext(Config(), script, fn=steps) as environment:
         environment.configure(connection=connection, version_table=table, render_as_batch=True, transactional_ddl=False)

@@ -68,7 +68,8 @@ class Testbed:
     ``hammers`` (name -> class) can be given to nodes beside those that are installed. Time stands still (``clock``).
     ``database_url`` names an empty database; without one it is a temporary SQLite. Nodes may be called by the first
     label of their names: ``n1`` is ``n1.example.test``. ``config`` are the tables ``[plugins.NAME]``, ``settings`` the
-    other settings. ``installed`` loads all that is installed, too, with the jigs that it brings.
+    other settings. ``installed`` loads all that is installed, too, with the jigs that it brings. ``revisions``
+    (barclamp -> revision) are the migrations at which their tables stop, as those that an earlier version left.
     """
 
     __test__ = False  # pytest: not a class of tests
@@ -77,7 +78,7 @@ class Testbed:
         self, *barclamps: ModuleType | object | str, jigs: Mapping[str, Jig] | None = None, jig: Jig | None = None,
         hammers: Mapping[str, type[Hammer]] | None = None, clock: Callable[[], datetime] | None = None,
         database_url: str = "", installed: bool = False, config: Mapping[str, Mapping[str, Json]] | None = None,
-        **settings: Any,
+        revisions: Mapping[str, str] | None = None, **settings: Any,
     ) -> None:  # fmt: skip
         self.clock = clock or FakeClock()
         self.jig = jig or FakeJig()
@@ -91,7 +92,7 @@ class Testbed:
         self._barclamps = barclamps
         self._given: dict[str, Any] = {
             "jigs": jigs, "jig": self.jig, "hammers": hammers, "clock": self.clock, "database_url": database_url,
-            "installed": installed, "config": config, **settings,
+            "installed": installed, "config": config, "revisions": revisions, **settings,
         }  # fmt: skip
         loaded = [named(barclamp) for barclamp in barclamps]
         try:
@@ -100,7 +101,7 @@ class Testbed:
             stand_ins = {} if installed else dict.fromkeys(jigs_of(loaded), self.jig)
             self.parts = build_parts(
                 chosen, extra_plugins=loaded, clock=self.clock, jigs=stand_ins | dict(jigs or {}), hammers=hammers,
-                installed=installed,
+                installed=installed, revisions=revisions,
             )  # fmt: skip
         except BaseException:
             self._closing.close()
