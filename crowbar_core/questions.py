@@ -17,7 +17,8 @@ REMEMBERED: Final = frozenset(
         "register_panels", "defined_roles",
     }
 )  # fmt: skip
-"""The others tell of their failure at once: a registration in the barclamp's problems, an objection in the refusal."""
+"""The others tell of their failure at once: a registration in the barclamp's problems. A check that raises is
+remembered, too, whatever it checks."""
 
 
 @dataclass(frozen=True, kw_only=True)

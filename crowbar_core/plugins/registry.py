@@ -20,6 +20,7 @@ import pluggy
 from crowbar_core.barclamp import PROJECT, Attribute, Declared, Hammer, Jig, Json, NavItem, Panel, Problem, Schema
 from crowbar_core.domain.addresses import Hints
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound, told
+from crowbar_core.logs import log
 from crowbar_core.plugins.defined import Pictures, picture
 from crowbar_core.plugins.entry_points import HAMMERS, JIGS, classes, distribution_of, entries_of
 from crowbar_core.plugins.loaded import (
@@ -210,19 +211,23 @@ class Registry:
     def note_unanswered(self, failure: Failure, **arguments: Any) -> None:
         """Remember that a plugin could not answer, or answered nonsense, so that operators are shown it."""
         if failure.hook in REMEMBERED or not hasattr(self._specs[0], failure.hook):
-            about = subject_of(arguments)
-            self.questions.note(
-                Unanswered(
-                    plugin=failure.plugin, hook=failure.hook, subject=about, error=failure.error,
-                    traceback=failure.traceback,
-                )
-            )  # fmt: skip
+            self._note(failure, arguments)
+
+    def _note(self, failure: Failure, arguments: Mapping[str, Any]) -> None:
+        self.questions.note(
+            Unanswered(
+                plugin=failure.plugin, hook=failure.hook, subject=subject_of(arguments), error=failure.error,
+                traceback=failure.traceback,
+            )
+        )  # fmt: skip
 
     def objections(self, hook: str, *, of: str | None = None, **arguments: Any) -> list[str]:
         """All objections of a ``check_…`` hook. An implementation that raises objects thereby."""
         said: list[str] = []
         for plugin, answer in self.ask(hook, of=of, **arguments):
             if isinstance(answer, Failure):
+                self._note(answer, arguments)
+                log.error("a check failed", hook=hook, plugin=plugin, error=answer.error, exception=answer.traceback)
                 said.append(f"{plugin} could not check it ({answer.error}); see its page, or disable it.")
             elif wrong := _not_all(Problem, answer):
                 said.append(f"{plugin} could not check it ({hook} returned {wrong}); see its page, or disable it.")

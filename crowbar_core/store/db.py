@@ -361,6 +361,8 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_ERROR:
+            raise  # it answers: that what it was asked is wrong
         said = str(error.orig).strip().splitlines()[0]
         full = any(words in said for words in _NO_ROOM)
         raise Unavailable(f"The database {'cannot write' if full else 'does not answer'}: {said}.") from error

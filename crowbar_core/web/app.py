@@ -119,6 +119,7 @@ def _register(app: Flask, parts: Parts, *, barclamps: bool) -> None:
             permissions(trial)
             for blueprint in blueprints:
                 _add(app, barclamp.name, blueprint)
+                app.extensions.setdefault("crowbar-brought", {})[blueprint.name] = barclamp.name
             taken.add(f"barclamp {barclamp.name}", list(trial.url_map.iter_rules()))
         except CrowbarError as error:
             parts.registry.note_unregistered(barclamp.name, "register_blueprints", error.detail)

@@ -12,7 +12,7 @@ import orjson
 import structlog
 from flask import Flask, Response, current_app, redirect, request, url_for
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
@@ -152,6 +152,8 @@ def _http(error: HTTPException) -> Response | WerkzeugResponse:
 
 
 def _database(error: Exception) -> Response:
+    if isinstance(error, OperationalError) and conflicts.lacking(parts().registry, error):
+        return _unexpected(error)
     log.warning("database unavailable", path=request.path, error=str(error).splitlines()[0])
     return _answer(
         503,
@@ -170,18 +172,32 @@ def _constraint(error: IntegrityError) -> Response:
 
 
 def _range(error: DataError) -> Response:
-    log.warning("value out of range", path=request.path, error=str(error.orig))
-    return _answer(422, code="invalid", detail="A value in the request is larger than the database can hold.")
+    said = conflicts.unfitting(parts().registry, error)
+    log.warning("value does not fit", path=request.path, error=said)
+    return _answer(422, code="invalid", detail=said)
 
 
 def _unexpected(error: Exception) -> Response:
     mark = secrets.token_hex(4)
-    log.exception("unexpected error", mark=mark, method=request.method, path=request.path, exc_info=error)
+    owner = _barclamp()
+    whose = {"barclamp": owner} if owner else {}
+    log.exception("unexpected error", mark=mark, method=request.method, path=request.path, exc_info=error, **whose)
+    said = conflicts.lacking(parts().registry, error) if isinstance(error, DBAPIError) else ""
+    if not said and owner:
+        said = f"The code of barclamp {owner} made a mistake here."
+    to = f" to the author of barclamp {owner}" if owner else ""
     return _answer(
         500,
         code="internal",
-        detail=f"Crowbar made a mistake here. The log has it under {mark}; please report it with those lines.",
+        detail=f"{said or 'Crowbar made a mistake here.'} The log has it under {mark}; please report it{to} with those "
+        "lines.",
     )
+
+
+def _barclamp() -> str:
+    """Whose the blueprint is that answers this request; '' of the core's own."""
+    brought: Mapping[str, str] = current_app.extensions.get("crowbar-brought", {})
+    return next((brought[name] for name in request.blueprints if name in brought), "")
 
 
 def register(app: Flask) -> None:

@@ -746,7 +746,9 @@ def test_of_one_event_the_plugins_are_told_in_their_order_though_each_has_a_thre
         ]
 
 
-def test_a_check_that_raises_or_answers_nonsense_objects_and_nothing_is_done() -> None:
+def test_a_check_that_raises_or_answers_nonsense_objects_and_nothing_is_done(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     def raises(node: NodeView) -> None:
         raise SystemExit(1)
 
@@ -761,6 +763,13 @@ def test_a_check_that_raises_or_answers_nonsense_objects_and_nothing_is_done() -
         assert "endless could not check it (ValueError: it returned more than" in refused.value.detail
         with pytest.raises(CrowbarError):
             bed.node("n1")
+        bed.deliver()
+        (shown,) = bed.hook_failures("broken")
+        assert (shown.hook, shown.error) == ("check_node", "SystemExit: 1")
+        assert "in raises" in shown.traceback
+        assert "in raises" in bed.web().get("/barclamps/broken").get_data(as_text=True)
+        said = capfd.readouterr()
+        assert "in raises" in said.out + said.err, "the log has the traceback"
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,8 @@ class Reactions:
                 session, one.id, attempts=attempts, next_try_at=None if last else now + timedelta(seconds=delay),
                 error=error[:2000], traceback=trace[-8000:], now=now,
             )  # fmt: skip
-        log.error("hook failed", hook=one.hook, plugin=one.plugin, subject=one.subject, error=error, given_up=last)
+        log.error("hook failed", hook=one.hook, plugin=one.plugin, subject=one.subject, error=error, given_up=last,
+                  **({"exception": trace.rstrip()} if trace else {}))  # fmt: skip
 
 
 class _Gone(Exception):

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from sqlalchemy import inspect
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from crowbar_core.errors import Refused
 from crowbar_core.plugins import Registry
@@ -19,6 +19,18 @@ from crowbar_core.store.db import Store
 
 _DELETES = re.compile(r"DELETE FROM (\w+)\b(.*)", re.DOTALL)
 _SQLITE = re.compile(r"(UNIQUE|NOT NULL|CHECK|FOREIGN KEY) constraint failed(?:: (.*))?", re.DOTALL)
+
+_LACKING = [
+    re.compile(pattern)
+    for pattern in (
+        r"no such column: (?:(?P<table>\w+)\.)?(?P<column>\w+)",
+        r"table (?P<table>\w+) has no column named (?P<column>\w+)",
+        r"no such table: (?P<table>\w+)",
+        r'column "?(?P<column>\w+)"? of relation "(?P<table>\w+)" does not exist',
+        r'column "?(?:(?P<table>\w+)\.)?(?P<column>\w+)"? does not exist',
+        r'relation "(?P<table>\w+)" does not exist',
+    )
+]
 
 
 def refusal(store: Store, registry: Registry, error: IntegrityError) -> Refused:
@@ -59,6 +71,43 @@ def _sqlite(store: Store, registry: Registry, error: IntegrityError) -> str:
         return _needed(registry, table, column)
     changed = re.match(r"(?:INSERT INTO|UPDATE) (\w+)", str(error.statement or ""))
     return _rule(registry, changed[1] if changed else "a table", rest or "a rule")
+
+
+def lacking(registry: Registry, error: DBAPIError) -> str:
+    """That the database lacks a table or a column which the code has; '' when the error says something else."""
+    said = next(iter(str(error.orig).splitlines()), "")
+    found = next((one for pattern in _LACKING if (one := pattern.search(said))), None)
+    if found is None:
+        return ""
+    named = found.groupdict()
+    table, column = named.get("table") or _table_of(error), named.get("column")
+    if column is None:
+        return f"The database has no table {_whose(registry, table)}: no migration of its owner's has made it."
+    return (
+        f"The database has no column {column} in {_whose(registry, table)}: no migration of its owner's has made it. "
+        "Add one that does."
+    )
+
+
+def unfitting(registry: Registry, error: DBAPIError) -> str:
+    """What a value of the request is, if its column cannot hold it."""
+    into = f"its column in {_whose(registry, _table_of(error))}"
+    code = getattr(error.orig, "pgcode", "")
+    if code in ("22P02", "42804"):
+        kind = re.search(r"type (\w+(?: \w+)*)", str(error.orig))
+        return f"A value in the request is of the wrong type for {into}{f', which takes {kind[1]}' if kind else ''}."
+    if code == "22001":
+        return f"A value in the request is longer than {into} can hold."
+    if code == "22003":
+        return f"A value in the request is larger than {into} can hold."
+    return f"A value in the request does not fit {into}."
+
+
+def _table_of(error: DBAPIError) -> str:
+    into = re.match(
+        r"\s*(?:INSERT INTO|UPDATE|DELETE FROM|SELECT\b.*?\bFROM) (\w+)", str(error.statement or ""), re.DOTALL
+    )
+    return into[1] if into else "a table"
 
 
 def _who_refers(store: Store, table: str, where: str, params: Any) -> list[str]:
