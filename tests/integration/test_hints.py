@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import crowbar_core
-from crowbar_core import Barclamp, Hint, NodeView, hookimpl
+from crowbar_core import Barclamp, Hint, NodeView, NotFound, hookimpl
 from crowbar_core.testing import Testbed
 
 CORE = Path(crowbar_core.__file__).parent
@@ -90,6 +90,17 @@ def test_what_nobody_would_read_is_refused(given: dict[str, str], place: str, sa
         assert re.search(says, answer.get_json()["detail"])
         assert bed.cli("nodes", "create", "n1.example.test", f"--{place[1:]}", given[place[1:]]).exit_code == 1
         assert made(bed, "n1", hint=given).status_code == 201, "as a hint it may be kept all the same"
+
+
+def test_the_page_says_so_too() -> None:
+    with Testbed() as bed:
+        browser = bed.browser("operator")
+        browser.open("/nodes")
+        assert "No barclamp that is installed reads hints of IPv4" in browser.send(
+            "/nodes", name="n1.example.test", ip="10.0.0.1"
+        )
+        with pytest.raises(NotFound):
+            bed.node("n1")
 
 
 def test_whose_an_address_is_follows_what_is_installed(ready_database: str) -> None:
