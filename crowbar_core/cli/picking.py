@@ -10,6 +10,7 @@ import click
 from crowbar_core.cli import output as out
 from crowbar_core.cli.client import Client
 from crowbar_core.cli.verbs import id_of
+from crowbar_core.domain.names import some
 from crowbar_core.errors import NotFound
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -48,14 +49,10 @@ def pick(client: Client, names: Sequence[str], groups: Sequence[str], matches: S
         if not found:
             raise NotFound(f"No node is in {_words(groups, matches)}. `crowbar nodes list` shows what there is.")
         picked += found
-        out.say(f"{len(found)} node{'s' if len(found) != 1 else ''}: {', '.join(found[:10])}{_more(found)}")
+        out.say(f"{len(found)} node{'s' if len(found) != 1 else ''}: {some(found, 10)}")
     return list(dict.fromkeys(picked))
 
 
 def _words(groups: Sequence[str], matches: Sequence[str]) -> str:
     of = f"group {' or '.join(groups)}" if groups else "the cluster"
     return f"{of} and named like {' or '.join(matches)}" if matches else of
-
-
-def _more(found: Sequence[str]) -> str:
-    return f" and {len(found) - 10} more" if len(found) > 10 else ""

@@ -13,6 +13,7 @@ import click
 
 from crowbar_core.cli import output as out
 from crowbar_core.cli.context import output
+from crowbar_core.domain.names import some
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -76,7 +77,7 @@ def _summary(plan: Mapping[str, Any], own: Sequence[Mapping[str, Any]]) -> None:
         ("destroys", "DESTROYS what is on the disks"), ("removed", "REMOVES"), ("reboots", "Reboots"),
     ):  # fmt: skip
         if plan[key]:
-            out.line(f"  {said}: {_named(plan[key], 10)}")
+            out.line(f"  {said}: {some(plan[key], 10)}")
     for one in plan["unsteady"]:
         out.line(f"  NOT STEADY: {one} answered otherwise when it was asked again, so the plan may not hold.")
 
@@ -87,7 +88,7 @@ def _counts(steps: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _time(plan: Mapping[str, Any]) -> str:
-    unknown = f"not known for {_named(plan['unknown'], 5)}" if plan["unknown"] else ""
+    unknown = f"not known for {some(plan['unknown'], 5)}" if plan["unknown"] else ""
     if not plan["seconds"]:
         return f" Its time is {unknown}." if unknown else ""
     return f" About {lasting(plan['seconds'])}{f' ({unknown})' if unknown else ''}."
@@ -105,7 +106,7 @@ def _values(values: Sequence[Mapping[str, Any]]) -> None:
     if values:
         out.line("Values")
     for one in values:
-        reach = f"  (for {_named(one['reaches'], NAMED)})" if one["reaches"] else ""
+        reach = f"  (for {some(one['reaches'], NAMED)})" if one["reaches"] else ""
         out.line(f"  {one['attribute']} of {one['origin']}: {change_of(one)}{reach}")
 
 
@@ -133,7 +134,7 @@ def _steps(steps: Sequence[Mapping[str, Any]], *, every: bool) -> None:
     for group in groups.values():
         first = group[0]
         nodes = [step["node"] for step in group]
-        where = nodes[0] if len(nodes) == 1 else f"{len(nodes):,} nodes: {_named(nodes, NAMED)}"
+        where = nodes[0] if len(nodes) == 1 else f"{len(nodes):,} nodes: {some(nodes, NAMED)}"
         mind = ["DESTROYS"] if first["destructive"] and first["kind"] != "pass over" else []
         mind += ["reboots"] if first["reboots"] else []
         mind += [_note(group)] if first["note"] else []
@@ -154,8 +155,3 @@ def _note(group: Sequence[Mapping[str, Any]]) -> str:
 def _reason(code: str) -> str:
     """`node dead node 5` -> `node dead`."""
     return code.rsplit(" ", 2)[0]
-
-
-def _named(names: Sequence[str], most: int) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"

@@ -12,6 +12,7 @@ from jsonschema.exceptions import SchemaError
 from jsonschema.protocols import Validator
 
 from crowbar_core.barclamp import Attribute, Json
+from crowbar_core.domain.names import some
 from crowbar_core.errors import BadInput, FieldError
 
 SECRET = "$secret"
@@ -279,8 +280,7 @@ def differing(role: str, attribute: Attribute, owner: str, said: Sequence[tuple[
 
 
 def _all_of(texts: Sequence[str]) -> str:
-    shown = list(texts[:10]) if len(texts) <= 10 else [*texts[:9], f"{len(texts) - 9} others"]
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) <= 10 else some(texts, 9)
 
 
 def missing(attributes: Iterable[Attribute], layers: Sequence[Layer], *, writable: bool) -> list[str]:

@@ -6,7 +6,7 @@ Rejected text is never repeated in a message: it may be a secret that was pasted
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from crowbar_core.errors import BadInput, FieldError
@@ -23,6 +23,12 @@ RESERVED: Final = frozenset({"sample", "match"})
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _DIGITS = re.compile(r"[0-9]+")
+
+
+def some(names: Sequence[str], most: int, count: int | None = None) -> str:
+    """The first ``most`` of these names and how many more there are: of ``count``, where not all of them were read."""
+    more = (len(names) if count is None else count) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def natural(name: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from crowbar_core.barclamp import Json, Role
 from crowbar_core.domain.attributes import check_declared
-from crowbar_core.domain.names import plain_name
+from crowbar_core.domain.names import plain_name, some
 from crowbar_core.errors import CrowbarError, Refused
 from crowbar_core.plugins import Failure
 from crowbar_core.plugins.defined import given_of
@@ -135,5 +135,5 @@ def _refuse_bound(turn: Turn, name: str, what: str) -> None:
     found = defined_roles.of_name(turn.session, name)
     count, names = defined_roles.bound_to(turn.session, found[0], _NAMED) if found else (0, [])
     if count:
-        rest = f" and {count - len(names)} more" if count > len(names) else ""
-        raise Refused(f"Role {name} cannot {what}: it is bound to {', '.join(names)}{rest}. Unbind it there first.")
+        where = some(names, _NAMED, count)
+        raise Refused(f"Role {name} cannot {what}: it is bound to {where}. Unbind it there first.")

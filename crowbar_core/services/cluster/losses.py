@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
+from crowbar_core.domain.names import some
 from crowbar_core.errors import BadInput, or_missing
 from crowbar_core.services.cluster import binding, hammers, steering
 from crowbar_core.services.cluster import deployments as deployment_service
@@ -315,18 +316,13 @@ def _sections(*titled: Titled) -> tuple[Section, ...]:
     for title, things in titled:
         if isinstance(things, Mapping):
             count = sum(len(names) for names in things.values())
-            lines = [f"{role} on {_listed(names)}" for role, names in things.items()]
+            lines = [f"{role} on {some(names, NAMED)}" for role, names in things.items()]
         else:
             names = list(things)
-            count, lines = len(names), [_listed(names)] if names else []
+            count, lines = len(names), [some(names, NAMED)] if names else []
         if count:
             made.append(Section(title=title, count=count, lines=tuple(lines)))
     return tuple(made)
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:NAMED])
-    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED:,} more"
 
 
 def _torn_down(parts: Parts, session: Session, ids: Collection[int], *, force: bool) -> list[int]:

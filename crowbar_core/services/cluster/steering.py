@@ -12,6 +12,7 @@ from crowbar_core.barclamp import Json
 from crowbar_core.domain import annealing
 from crowbar_core.domain.annealing import Reason
 from crowbar_core.domain.attributes import check_report_size
+from crowbar_core.domain.names import some
 from crowbar_core.domain.states import (
     ACTIVE,
     BLOCKED,
@@ -335,13 +336,8 @@ def why_node(parts: Parts, node_id: int) -> Why:
                 if reason not in said:
                     key = (reason.code, reason.detail)
                     whose.setdefault(key, (reason, []))[1].append(graph.node_roles[ref].role)
-        said += [Reason(one.code, f"{_some(of)}: {one.detail}", one.subject) for one, of in whose.values()]
+        said += [Reason(one.code, f"{some(of, MAX_BLAME)}: {one.detail}", one.subject) for one, of in whose.values()]
         return _summed(said)
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - MAX_BLAME
-    return ", ".join(names[:MAX_BLAME]) + (f" and {more} more" if more > 0 else "")
 
 
 def _summed(said: Collection[Reason]) -> Why:

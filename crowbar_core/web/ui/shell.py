@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from werkzeug.wrappers import Response as BaseResponse
 
 from crowbar_core.barclamp import NavItem
+from crowbar_core.domain.names import some
 from crowbar_core.domain.states import NodeState, State
 from crowbar_core.errors import BadInput, CrowbarError, NotFound
 from crowbar_core.services.turns.turn import Actor
@@ -230,6 +231,9 @@ def spoken(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{whole} s"
+
+
+ui.app_template_filter("some")(some)
 
 
 @ui.app_template_filter("dotted")
