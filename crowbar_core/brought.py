@@ -37,7 +37,8 @@ class Command:
             command = self.entry.load()
         except (Exception, SystemExit) as error:
             raise BarclampError(
-                f"The command {self.name} of {self.package} cannot be loaded: {type(error).__name__}: {error}."
+                f"{self.package} brings a command {self.name!r}, which cannot be loaded: "
+                f"{type(error).__name__}: {error}."
             ) from error
         if not isinstance(command, click.Command) or command.name != self.name:
             raise BarclampError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import inspect
 import io
 import re
 import sys
@@ -151,7 +152,10 @@ def _hook_error(said: str, specs: Sequence[ModuleType]) -> str:
     known = [name for spec in specs for name in dir(spec) if hasattr(getattr(spec, name), f"{PROJECT}_spec")]
     name = re.match(r"unknown hook '([^']+)'", said)
     if name is None:
-        return " ".join(said.split())
+        hook = re.search(r"for hook '([^']+)'", said)
+        spec = next((getattr(one, hook[1]) for one in specs if hook and hasattr(one, hook[1])), None)
+        there = f". Its arguments are: {', '.join(inspect.signature(spec).parameters) or 'none'}." if spec else ""
+        return " ".join(said.split()) + there
     near = difflib.get_close_matches(name[1], known, n=1)
     return (
         f"There is no hook {name[1]}{f'; did you mean {near[0]}?' if near else '.'} The reference lists them all; "

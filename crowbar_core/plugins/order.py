@@ -23,7 +23,7 @@ def without_duplicates(barclamps: Sequence[LoadedBarclamp]) -> list[LoadedBarcla
             elif (other := seen.get((kind, name))) is not None:
                 message = message or (
                     f"Two packages bring the {kind} {name!r}: {other} and {one.distribution}; the first one's is used. "
-                    "Uninstall one, or list its barclamp in disabled_barclamps."
+                    "Rename it in one of them."
                 )
             own[kind, name] = one.distribution
         if message:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import sqlite3
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -73,7 +74,8 @@ def upgrade(store: Store, barclamps: Packages, *, stops: Mapping[str, str] | Non
                 _run(connection, script, version_table(name), to)
                 _refuse_dangling(store.dangling(session) - dangled)
             except Exception as error:  # a barclamp's migration may raise whatever it likes
-                raise _failure(name, f"from {before}", error) from error
+                which = f"from {before or 'nothing'}{_place(script, error)}"
+                raise _failure(name, which, error) from error
             changed.append(name)
     return changed
 
@@ -83,21 +85,35 @@ def _refuse_dangling(left: Mapping[tuple[str, str], int]) -> None:
         raise ConfigError(f"it would leave {count} rows of {table} that refer to rows of {parent} which are gone")
 
 
+def _place(script: ScriptDirectory, error: BaseException) -> str:
+    """Which line of which migration raised it, if one did."""
+    versions = str(Path(script.versions))
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if str(Path(one.filename).parent) == versions]
+    return f", in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+
+
 def _failure(name: str, which: str, error: Exception) -> ConfigError:
     said = next(iter(str(error).strip().splitlines()), "")
     reason = (
         said if isinstance(error, SQLAlchemyError | CommandError | ConfigError) else f"{type(error).__name__}: {said}"
     )
     if name == CORE:
-        return ConfigError(f"The database's schema cannot be upgraded {which}: {reason}.")
+        return ConfigError(f"The database's schema cannot be upgraded {which}: {reason.rstrip('.')}.")
     return BarclampError(
-        f"The tables of barclamp {name} cannot be upgraded {which}: {reason}. "
+        f"The tables of barclamp {name} cannot be upgraded {which}: {reason.rstrip('.')}. "
         f"They are as they were; disable the barclamp or install the version that made them."
     )
 
 
 def _head(name: str, script: ScriptDirectory) -> str | None:
     try:
+        heads = [script.get_revision(head) for head in script.get_heads()]
+        if len(heads) > 1:
+            files = [f"{Path(one.path).name} ({one.revision})" for one in heads]
+            raise ConfigError(
+                f"more than one is the last: {', '.join(sorted(files))}; each but the first "
+                "names the one before it as its down_revision"
+            )
         return script.get_current_head()
     except Exception as error:  # reading the revisions runs a barclamp's code
         raise _failure(name, "as its migrations cannot be read", error) from error

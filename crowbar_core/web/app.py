@@ -233,8 +233,9 @@ def permissions(app: Flask, *, only: str | None = None) -> dict[str, Permission]
             "public" if _is_static(rule.endpoint) else getattr(view, "crowbar_permission", None)
         )
         if permission is None or permission not in PERMISSIONS:
+            said = "no permission" if permission is None else f"the permission {permission!r}, which there is not"
             raise ConfigError(
-                f"The route {rule.rule} ({rule.endpoint}) declares no permission: mark its view with @requires(...), "
+                f"The route {rule.rule} ({rule.endpoint}) declares {said}: mark its view with @requires(...), "
                 f"one of {', '.join(PERMISSIONS)}, below the route decorator."
             )
         if permission == "node" and not set(OWNED_BY) & rule.arguments:

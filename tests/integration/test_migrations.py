@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import sys
 import textwrap
@@ -350,6 +351,29 @@ def test_migrations_that_are_no_package_are_refused_by_the_barclamps_name(
     parts = opened(database_url)
     with pytest.raises(BarclampError, match=r"addr .* no_such_package"):
         migrate.upgrade(parts.store, [("addr", "no_such_package")])
+
+
+def test_two_last_migrations_are_named_by_their_files(
+    database_url: str, opened: Callable[..., Parts], packages: Packages
+) -> None:
+    parts = opened(database_url, addr(packages.write(FIRST)))
+    astray = SECOND.replace('down_revision = "1"', "down_revision = None")
+    assert astray != SECOND
+    with pytest.raises(BarclampError) as caught:
+        migrate.upgrade(parts.store, [("addr", packages.write(FIRST, astray))])
+    said = caught.value.detail
+    assert re.search(r"more than one is the last: \S+\.py \(1\), \S+\.py \(2\); each but the first names", said), said
+    assert "alembic" not in said
+    assert ".." not in said
+
+
+def test_a_migration_that_fails_is_named_with_its_file_and_line(
+    database_url: str, opened: Callable[..., Parts], packages: Packages
+) -> None:
+    parts = opened(database_url, addr(packages.write(FIRST)))
+    twice = SECOND.replace("def upgrade():", "def upgrade():\n        op.create_table('addr_leases')")
+    with pytest.raises(BarclampError, match=r"cannot be upgraded from 1, in \S*2\S*\.py, line \d+: .*already exists"):
+        migrate.upgrade(parts.store, [("addr", packages.write(FIRST, twice))])
 
 
 def test_purging_a_barclamp_drops_its_tables_and_nothing_else(

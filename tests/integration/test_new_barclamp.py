@@ -216,7 +216,7 @@ def test_a_directory_that_is_not_there_is_said_so(tmp_path: Path) -> None:
         ("pyproject.toml", "[tool.hatch", '[project.entry-points."crowbar.commands"]\nlab = "os:path"\n\n[tool.hatch',
          "which is no click command of that name"),
         ("pyproject.toml", "[tool.hatch", '[project.entry-points."crowbar.commands"]\nlab = "gone:lab"\n\n[tool.hatch',
-         "The command lab of The package cannot be loaded: ModuleNotFoundError: No module named 'gone'"),
+         "The package brings a command 'lab', which cannot be loaded: ModuleNotFoundError: No module named 'gone'"),
         ("pyproject.toml", "[tool.hatch",
          '[project.entry-points."crowbar.commands"]\nnodes = "crowbar_core.cli.nodes:nodes"\n\n[tool.hatch',
          "It brings a command 'nodes', which crowbar has already"),

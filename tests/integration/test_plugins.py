@@ -171,7 +171,8 @@ def one(registry: plugins.Registry, name: str) -> plugins.LoadedBarclamp:
         ),
         pytest.param(
             GOOD.format(name="bad", roles="", attributes="") + "\n    @hookimpl\n    def on_active(noderole): ...\n",
-            "Argument(s) {'noderole'} are declared", id="unknown argument of a hook",
+            r"Argument(s) {'noderole'} are declared in the hookimpl but can not be found in the hookspec. "
+            "Its arguments are: node_role", id="unknown argument of a hook",
         ),
         pytest.param(
             GOOD.format(name="bad", roles="", attributes="") + "\n    @hookimpl\n    def register_hookspecs(): 1/0\n",
@@ -231,7 +232,11 @@ def test_of_two_packages_with_one_name_or_place_the_second_is_failed_and_both_ar
     registry = loaded()
     assert [one(registry, name).state for name in ("first", "second")] == ["loaded", "failed"]
     (problem,) = registry.problems()
-    assert f"Two packages bring the {what}: crowbar-first and crowbar-second; the first one's is used" in problem.detail
+    assert (
+        f"Two packages bring the {what}: crowbar-first and crowbar-second; the first one's is used. Rename it"
+        in problem.detail
+    )
+    assert problem.detail.count("disabled_barclamps") == 1
     assert "disabled_barclamps" in problem.detail
     assert loaded(disabled_barclamps=("second",)).problems() == []
 
@@ -293,7 +298,10 @@ def test_a_barclamp_whose_tables_cannot_be_made_is_failed_with_those_that_need_i
         assert {name for name in ("t", "u", "n", "fine") if name in registry.roles} == {"fine"}
         said = {problem.detail.split()[1]: problem.detail for problem in registry.problems()}
         assert set(said) == {"tables", "raising", "needs"}
-        assert "The tables of barclamp tables cannot be upgraded from None: KeyError: 'a bug in" in said["tables"]
+        assert (
+            "The tables of barclamp tables cannot be upgraded from nothing, in 1.py, line 4: KeyError: 'a bug in"
+            in said["tables"]
+        )
         assert "no idea where" in said["raising"]
         assert "requires the barclamp 'tables', which is not loaded" in said["needs"]
         assert all("disabled_barclamps" in detail for detail in said.values())
@@ -365,7 +373,10 @@ def app_with(site: Site, route: str) -> tuple[str, list[int]]:
         ('@pages.get("/<path:x>")\n@requires("viewer")\ndef x(x): return ""', "overlaps with the core"),
         ('@pages.post("/api/v2/nodes")\n@requires("admin")\ndef x(): return ""', "overlaps with the core"),
         ('@pages.get("/mine")\ndef x(): return ""', "The route /mine .* declares no permission"),
-        ('@pages.get("/mine")\n@requires("everyone")\ndef x(): return ""', "The route /mine .* declares no permission"),
+        (
+            '@pages.get("/mine")\n@requires("everyone")\ndef x(): return ""',
+            "The route /mine .* declares the permission 'everyone', which",
+        ),
         ('@pages.get("/mine")\n@requires("node")\ndef x(): return ""', "for nodes, but not for which"),
     ],
 )

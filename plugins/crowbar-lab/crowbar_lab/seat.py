@@ -18,6 +18,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from crowbar_core import CrowbarError
 from crowbar_core.client import Client, Target, config_path, forget_profile, read_config, save_profile
 from crowbar_lab import linux, server
 from crowbar_lab.directory import read_json, write_private
@@ -116,6 +117,16 @@ def take_seat(lab: Lab, owner: Owner) -> tuple[Seat, str, bool]:
     else:
         server.end_other(before.pid, before.lives)
         before.forget()
+    try:
+        return _start(lab, owner, directory, before)
+    except CrowbarError as error:
+        raise LabError(
+            f"{error.detail} The lab {lab.name} has no server now; when that is mended: crowbar lab serve"
+            f"{'' if lab.name == 'lab' else f' --name {lab.name}'}."
+        ) from error
+
+
+def _start(lab: Lab, owner: Owner, directory: Path, before: Seat | None) -> tuple[Seat, str, bool]:
     password = server.admin_password(server.begin_database(directory))
     process, url = server.start(lab, directory, port=before.port if before else 0)
     try:

@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
+
 from crowbar_core.client import Client, Unreachable
 from crowbar_lab.errors import LabError
 from crowbar_lab.lab import Lab
@@ -45,11 +47,18 @@ def begin_database(directory: Path) -> subprocess.Popen[str]:
 
 
 def admin_password(database: subprocess.Popen[str]) -> str:
-    """The password of the user admin, when the database is made; '' when it was there before. Raises ``LabError``."""
+    """The password of the user admin, when the database is made; '' when it was there before. Raises ``LabError``.
+
+    A barclamp whose tables could not be made is said, and does not keep the server from starting.
+    """
     said, complaint = database.communicate()
+    try:
+        password = str(json.loads(said).get("admin_password") or "")
+    except ValueError:
+        raise LabError(f"`crowbar db upgrade` failed: {_last(complaint)}") from None
     if database.returncode != 0:
-        raise LabError(f"`crowbar db upgrade` failed: {_last(complaint)}")
-    return str(json.loads(said).get("admin_password") or "")
+        click.echo(f"`crowbar db upgrade` says: {_last(complaint)} The server starts without that barclamp.", err=True)
+    return password
 
 
 def start(
