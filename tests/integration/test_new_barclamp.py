@@ -86,14 +86,14 @@ def test_a_new_barclamp_is_the_files_that_are_promised(made: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [RESOURCE], indirect=True)
-def test_a_new_resource_is_the_files_that_are_promised_in_less_than_250_lines(made: Path) -> None:
+def test_a_new_resource_is_the_files_that_are_promised_in_less_than_270_lines(made: Path) -> None:
     package = made / "crowbar_data_base"
     files = {str(path.relative_to(package)): path.read_text() for path in package.rglob("*") if path.is_file()}
     assert sorted(files) == [
         "__init__.py", "commands.py", "items.py", "migrations/__init__.py", "migrations/versions/0001_items.py",
         "pages.py", "rest.py",
     ]  # fmt: skip
-    assert sum(text.count("\n") for text in files.values()) < 250
+    assert sum(text.count("\n") for text in files.values()) < 270
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,8 @@ def _always(_: Any) -> bool:
 class Action:
     """Something a person may do on a page, with the API call and the command that do the same.
 
-    ``asks`` is the page that asks first, for what destroys: then this is a way there, and no button.
+    ``asks`` is the page that asks first, for what destroys (a view that gives ``ask_page``): then this is a way there,
+    and no button.
     """
 
     label: str

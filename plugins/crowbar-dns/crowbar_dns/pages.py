@@ -10,12 +10,25 @@ from sqlalchemy import select
 from werkzeug.wrappers import Response as Answer
 
 from crowbar_core import BadInput, NodeView, Panel, cluster, requires
-from crowbar_core.pages import Action, Column, Form, Input, act, form_body, fragment, page, row, rows
+from crowbar_core.pages import (
+    Action,
+    Column,
+    Form,
+    Input,
+    act,
+    act_asked,
+    ask_page,
+    form_body,
+    fragment,
+    page,
+    row,
+    rows,
+)
 from crowbar_dns import name_filters
 from crowbar_dns.facts import WITHOUT_NETWORKS, networks_are_kept
 from crowbar_dns.listings import ENTRIES, FILTERS, troubled
 from crowbar_dns.names import TYPES
-from crowbar_dns.rest import ChangedFilter, NewFilter
+from crowbar_dns.rest import LOST, ChangedFilter, NewFilter
 from crowbar_dns.services import all_services
 from crowbar_dns.tables import entries
 from crowbar_dns.zones import zones
@@ -98,14 +111,10 @@ def show(dns_name_filter: str) -> Response:
         title="Change", url=url, inputs=_inputs({**one, **tried}), api=f"PATCH {api}",
         cli=f"crowbar dns-name-filters update {name}",
     )  # fmt: skip
-    remove = Action(
-        label="Remove", url=f"{url}/remove", api=f"DELETE {api}", cli=f"crowbar dns-name-filters destroy {name}",
-        kind="danger",
-    )  # fmt: skip
     return page(
         "crowbar_dns/filter.html", filter=one, tried=tried, found=found[:_SHOWN], count=len(found), problem=problem,
-        said=name_filters.counted(found), columns=PREVIEW, facts=OF_FILTER[1:], actions=[remove], forms=(change,),
-        trial=_inputs({**one, **tried})[1:3], url=url,
+        said=name_filters.counted(found), columns=PREVIEW, facts=OF_FILTER[1:], actions=[_removal(one)],
+        forms=(change,), trial=_inputs({**one, **tried})[1:3], url=url,
     )  # fmt: skip
 
 
@@ -139,7 +148,25 @@ def remove(dns_name_filter: int) -> Answer:
         with cluster().change() as change:
             name_filters.remove(change, dns_name_filter)
 
-    return act(work, "The filter is gone, and the names that it gave.", "/dns-name-filters")
+    one = row(FILTERS, dns_name_filter)
+    done = "The filter is gone, and the names that it gave."
+    return act_asked(one["name"], work, done, "/dns-name-filters", asks=_removal(one).asks)
+
+
+@pages.get("/dns-name-filters/<int:dns_name_filter>/remove")
+@requires("operator")
+def ask(dns_name_filter: int) -> Response:
+    one = row(FILTERS, dns_name_filter)
+    back = f"/dns-name-filters/{dns_name_filter}"
+    return ask_page(_removal(one), one["name"], lost=LOST, leave=back, subject=f"name filter {one['name']}")
+
+
+def _removal(one: Mapping[str, Any]) -> Action:
+    url = f"/dns-name-filters/{one['id']}/remove"
+    return Action(
+        label="Remove", url=url, asks=url, api=f"DELETE /api/v2/dns_name_filters/{one['name']}",
+        cli=f"crowbar dns-name-filters destroy {one['name']}", kind="danger",
+    )  # fmt: skip
 
 
 def _inputs(held: Mapping[str, Any]) -> Sequence[Input]:

@@ -32,6 +32,8 @@ Template = Annotated[str, Field(min_length=1, max_length=253)]
 Priority = Annotated[int, Field(ge=0, le=1_000_000)]
 Ttl = Annotated[int, Field(ge=0, le=604_800)]
 
+LOST = "The names that it gives to nodes are taken from the DNS servers."
+
 
 class NewFilter(Body):
     name: Name
@@ -74,7 +76,7 @@ def change_filter(key: int, body: ChangedFilter) -> None:
 
 @deleting(
     rest, FILTERS, parameter="dns_name_filter", summary="Remove a name filter",
-    asks="The names that it gives to nodes are taken from the DNS servers.",
+    asks=LOST,
 )  # fmt: skip
 def remove_filter(key: int) -> None:
     with cluster().change() as change:

@@ -191,7 +191,8 @@ def test_pages_show_zones_records_and_filters_and_make_and_try_them(bed: Testbed
     assert "stands for nothing" in browser.open("/dns-name-filters/paged?template={{x}}")
     [one] = [one for one in bed.web().get(f"{API}/dns_name_filters").json if one["name"] == "paged"]
     browser.open("/dns-name-filters/paged")
-    page = browser.send(f"/dns-name-filters/{one['id']}/remove")
+    assert "taken from the DNS servers" in browser.send(f"/dns-name-filters/{one['id']}/remove")  # it asks
+    page = browser.send(f"/dns-name-filters/{one['id']}/remove", typed=one["name"])
     assert "The filter is gone, and the names that it gave." in page
 
 
