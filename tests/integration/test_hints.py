@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import crowbar_core
-from crowbar_core import Barclamp, Hint, NodeView, NotFound, hookimpl
+from crowbar_core import Attribute, Barclamp, Hint, NodeView, NotFound, hookimpl
 from crowbar_core.testing import Testbed
 
 CORE = Path(crowbar_core.__file__).parent
@@ -23,6 +23,7 @@ class Reader:
     def register_barclamp(self) -> Barclamp:
         return Barclamp(
             name="reader",
+            attributes=(Attribute(name="lives-at", map="lives-at"),),
             hints=(
                 Hint(name="lives-at", of="ipv4"),
                 Hint(name="*/six", of="ipv6", network="*"),
@@ -90,6 +91,19 @@ def test_what_nobody_would_read_is_refused(given: dict[str, str], place: str, sa
         assert re.search(says, answer.get_json()["detail"])
         assert bed.cli("nodes", "create", "n1.example.test", f"--{place[1:]}", given[place[1:]]).exit_code == 1
         assert made(bed, "n1", hint=given).status_code == 201, "as a hint it may be kept all the same"
+
+
+@pytest.mark.parametrize("value", ["garbage", "0.0.0.0", 5, "224.0.0.1"])
+def test_what_is_no_address_is_refused_as_an_attribute_too(value: Any) -> None:
+    with Testbed(Reader()) as bed:
+        made(bed, "n1", ip="10.0.0.1/24")
+        where = "/api/v2/nodes/n1.example.test/attribs/lives-at"
+        refused = bed.web("operator").put(where, json={"value": value})
+        assert refused.status_code == 422, refused.text
+        assert "lives-at" in refused.get_json()["detail"]
+        assert bed.web("operator").put(where, json={"value": "10.0.0.2/24"}).status_code == 200
+        assert bed.web("operator").put("/api/v2/nodes/n1.example.test/commit").status_code == 200
+        assert claims(bed, "n1") == ["10.0.0.2"]
 
 
 def test_the_page_says_so_too() -> None:

@@ -342,6 +342,8 @@ def _write_node(turn: Turn, loaded: LoadedAttribute, value: Json, node_id: int, 
         raise BadInput(
             f"Attribute {loaded.attribute.name} belongs to role {loaded.role}: set it on the noderole, not on the node."
         )
+    if value is not _UNSET:
+        turn.registry.hints.check(rules.place({}, loaded.attribute.path, value))
     row = or_missing(node_fields.row_of(turn.session, node_id), "node", node_id)
     changed = {"proposed_hint": _changed(turn, row.proposed_hint, row.hint, loaded.attribute, value)}
     if now:
