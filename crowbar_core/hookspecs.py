@@ -102,7 +102,8 @@ def register_hookspecs() -> ModuleType:  # type: ignore[empty-body]
 @hookspec
 def check_node(node: NodeView, session: Any) -> Iterable[Problem]:  # type: ignore[empty-body]
     """Objections to a node about to be created or changed, which ``node`` shows as it would be. ``session`` reads the
-    barclamp's own tables. All are collected and shown together; any one vetoes.
+    barclamp's own tables. All are collected and shown together; any one vetoes. A value that is set as a draft is asked
+    about when it is committed.
     """
 
 

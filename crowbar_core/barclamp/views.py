@@ -35,6 +35,7 @@ class NodeView:
     """SSH host keys that are known for the node, as ``"ssh-ed25519 AAAA..."``."""
     discovery: Mapping[str, Json] = field(default_factory=dict)
     hint: Mapping[str, Json] = field(default_factory=dict)
+    """What operators set, each attribute at its map: with ``map="racks/rack"`` it is ``hint["racks"]["rack"]``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -176,6 +176,12 @@ def test_a_list_costs_the_same_number_of_statements_however_long(sqlite_api: Api
     assert counts[0] <= 4
 
 
+def test_the_name_in_a_sample_is_one_that_is_accepted(api: Api) -> None:
+    for noun in ("deployments", "groups"):
+        name = api.get(f"{noun}/sample").get_json()["name"]
+        assert api.post(noun, {"name": name}).status_code == 201, noun
+
+
 def test_every_collection_has_a_sample_like_its_objects(api: Api) -> None:
     populate(api)
     nouns = [
