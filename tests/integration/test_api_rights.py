@@ -628,7 +628,8 @@ def refused(url: str, directory: Path, pages: Any) -> str:
 @pytest.mark.parametrize("permission", [None, "everybody"])
 def test_a_route_without_a_permission_is_left_out_and_shown(sqlite_url: str, tmp_path: Path, permission: Any) -> None:
     said = refused(sqlite_url, tmp_path, _blueprint("/pages/x", permission))
-    assert re.search(r"/pages/x.*declares no permission", said)
+    declared = "no permission" if permission is None else f"the permission '{permission}', which there is not"
+    assert re.search(rf"/pages/x.*declares {declared}", said)
 
 
 def test_a_route_for_nodes_that_names_no_node_is_left_out_and_shown(sqlite_url: str, tmp_path: Path) -> None:
