@@ -8,7 +8,7 @@ from crowbar_core import Attribute, Barclamp, Hint, NodeView, Probe, cluster, ho
 from crowbar_jig_script.connections import connections_for
 from crowbar_jig_script.first_questions import on_wizard_end as on_wizard_end
 from crowbar_jig_script.first_questions import wizard_steps as wizard_steps
-from crowbar_jig_script.probe import addresses_of, probe
+from crowbar_jig_script.probe import known_addresses, probe
 from crowbar_jig_script.settings import Settings
 
 ADDRESSES = tuple(
@@ -35,7 +35,7 @@ def register_barclamp() -> Barclamp:
 
 @hookimpl
 def node_addresses(node: NodeView) -> Iterable[str]:
-    return addresses_of(node)
+    return known_addresses(node)
 
 
 @hookimpl

@@ -58,7 +58,7 @@ def usable(text: str, *, loopback: bool = True) -> bool:
     return not odd and (loopback or not address.is_loopback)
 
 
-def addresses_of(node: NodeView) -> list[str]:
+def known_addresses(node: NodeView) -> list[str]:
     """What the operator hinted, then what the node reported. Crowbar leaves out what is not the node's to report.
 
     A node may not report a loopback address, which would be the controller itself; an operator may.

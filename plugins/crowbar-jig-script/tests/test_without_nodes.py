@@ -17,7 +17,7 @@ from crowbar_jig_script.connections import connections_for
 from crowbar_jig_script.jig import ScriptJig
 from crowbar_jig_script.output import LONGEST, Output
 from crowbar_jig_script.payload import as_text, helpers, quote
-from crowbar_jig_script.probe import addresses_of
+from crowbar_jig_script.probe import known_addresses
 from crowbar_jig_script.report import read_report
 from crowbar_jig_script.settings import Settings
 from hypothesis import given, settings
@@ -168,8 +168,10 @@ def test_addresses_come_from_hints_then_from_what_the_node_reports() -> None:
             ]
         },
     )
-    assert addresses_of(node) == ["10.0.0.5", "fd00::5", "10.0.0.6"]
-    assert addresses_of(NodeView(id=1, name="a.b.c", hint={"hint-admin-v4addr": 5}, discovery={"addresses": "x"})) == []
+    assert known_addresses(node) == ["10.0.0.5", "fd00::5", "10.0.0.6"]
+    assert (
+        known_addresses(NodeView(id=1, name="a.b.c", hint={"hint-admin-v4addr": 5}, discovery={"addresses": "x"})) == []
+    )
 
 
 def test_the_package_is_a_plugin_with_these_hooks_and_no_others() -> None:
