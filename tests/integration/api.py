@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import insert, select, update
 from werkzeug.test import TestResponse
 
-from crowbar_core import Attribute, Barclamp, Hint, Pending, Role, Task, hookimpl
+from crowbar_core import Attribute, Barclamp, Hint, NodeRoleView, Pending, Role, Task, hookimpl
 from crowbar_core.plugins.entry_points import BARCLAMPS, entries_of
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.people import users
@@ -60,6 +60,10 @@ class Trial:
                 Hint(name="hint-admin-macs", of="macs"),
             ),
         )
+
+    @hookimpl(roles=("idea",))
+    def on_active(self, node_role: NodeRoleView) -> None:
+        """Heard of no role that can be bound: what `populate` says that it failed in can be tried again."""
 
 
 @dataclass
