@@ -1,11 +1,13 @@
 """What all tests share: real databases and brokers, a clean environment, and no test that passes by not running."""
 
+import logging
 import os
 import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.services import PostgresServer, RedisServer
 
@@ -101,3 +103,22 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """An empty database, once as SQLite file and once in PostgreSQL: whoever asks for it is tested on both."""
     url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
     return url
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """What a command sets up of logging in the tests' own process ends with its test."""
+    handlers, levels = list(logging.root.handlers), _levels()
+    yield
+    structlog.reset_defaults()
+    logging.root.handlers[:] = handlers
+    for name, level in _levels().items():
+        if level != (before := levels.get(name, logging.NOTSET)):
+            logging.getLogger(name).setLevel(before)
+
+
+def _levels() -> dict[str | None, int]:
+    known = logging.root.manager.loggerDict
+    found: dict[str | None, int] = {None: logging.root.level}
+    found.update((name, one.level) for name, one in known.items() if isinstance(one, logging.Logger))
+    return found
