@@ -1,4 +1,4 @@
-"""The commands that installed packages bring: entry points of the group `crowbar.commands`.
+"""What installed packages bring, by the groups of entry points, and their commands.
 
 Their names are known without importing anything of theirs.
 """
@@ -14,7 +14,8 @@ import click
 
 from crowbar_core.errors import BarclampError
 
-COMMANDS, BARCLAMPS = "crowbar.commands", "crowbar.barclamps"
+BARCLAMPS, COMMANDS = "crowbar.barclamps", "crowbar.commands"
+JIGS, HAMMERS, QUEUES = "crowbar.jigs", "crowbar.hammers", "crowbar.queues"
 
 
 @dataclass(frozen=True, kw_only=True)

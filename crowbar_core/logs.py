@@ -12,10 +12,10 @@ from typing import Any
 
 import structlog
 
+from crowbar_core.brought import BARCLAMPS, COMMANDS, HAMMERS, JIGS
 from crowbar_core.settings import Settings
 
 log = structlog.get_logger("crowbar")
-GROUPS = ("crowbar.barclamps", "crowbar.jigs", "crowbar.hammers", "crowbar.commands")
 
 
 class _StandardError(logging.Handler):
@@ -86,5 +86,5 @@ def _unformatted(_logger: Any, _method: str, said: Any) -> Any:
 
 def _packages() -> frozenset[str]:
     """``crowbar``, and the packages that bring barclamps, jigs, hammers and commands; none is imported for that."""
-    found = entry_points()
-    return frozenset({"crowbar", *(e.module.partition(".")[0] for group in GROUPS for e in found.select(group=group))})
+    found, groups = entry_points(), (BARCLAMPS, JIGS, HAMMERS, COMMANDS)
+    return frozenset({"crowbar", *(e.module.partition(".")[0] for group in groups for e in found.select(group=group))})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from crowbar_core.cli import output as out
+from crowbar_core.cli.client import Client
 from crowbar_core.cli.connection import connect
 from crowbar_core.cli.context import noun, output
 from crowbar_core.cli.verbs import pair
@@ -28,14 +31,19 @@ def list_(state: str, barclamp: str | None, where: tuple[str, ...], limit: int |
     out.rows(connect().rows("events", "deliveries", query=query, limit=limit), COLUMNS, output())
 
 
+def _server(numbers: Sequence[int], barclamp: str | None) -> Client:
+    """The server, once it is clear which hooks are meant."""
+    if bool(numbers) == (barclamp is not None):
+        raise click.UsageError("Name the hooks by their numbers (see: crowbar hooks list), or a --barclamp.")
+    return connect()
+
+
 @hooks.verb("retry")
 @click.argument("numbers", metavar="ID...", nargs=-1, type=click.IntRange(min=1))
 @click.option("--barclamp", metavar="NAME", help="All of this barclamp, whose quarantine ends by that.")
 def retry(numbers: tuple[int, ...], barclamp: str | None) -> None:
     """Have failed hooks called again: those with these numbers, or all of a barclamp."""
-    if bool(numbers) == (barclamp is not None):
-        raise click.UsageError("Name the hooks by their numbers (see: crowbar hooks list), or a --barclamp.")
-    client = connect()
+    client = _server(numbers, barclamp)
     if barclamp is not None:
         done = client.post("barclamps", barclamp, "retry")
         out.say(f"Barclamp {barclamp} is called again; {done['retried']} of its failed hooks are tried again.")
@@ -54,9 +62,7 @@ def retry(numbers: tuple[int, ...], barclamp: str | None) -> None:
 @click.option("--barclamp", metavar="NAME", help="All of this barclamp, which need not be installed any more.")
 def dismiss(numbers: tuple[int, ...], barclamp: str | None) -> None:
     """Give up failed hooks, those with these numbers or all of a barclamp: they are not called, and shown no longer."""
-    if bool(numbers) == (barclamp is not None):
-        raise click.UsageError("Name the hooks by their numbers (see: crowbar hooks list), or a --barclamp.")
-    client = connect()
+    client = _server(numbers, barclamp)
     if barclamp is not None:
         count = client.post("barclamps", barclamp, "dismiss")["dismissed"]
         out.say(f"{count} failed hooks of barclamp {barclamp} are dismissed.")

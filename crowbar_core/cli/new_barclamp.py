@@ -18,12 +18,12 @@ from typing import Any
 import click
 
 from crowbar_core.barclamp import Problem
+from crowbar_core.brought import BARCLAMPS
 from crowbar_core.cli import output as out
 from crowbar_core.cli.context import Noun, output
 from crowbar_core.cli.errors import FAILED
 from crowbar_core.errors import BadInput, Refused
 
-GROUP = "crowbar.barclamps"
 PREFIX = "crowbar-"
 LONGEST, LONGEST_NOUN = 40, 24
 NOUN = "item"
@@ -160,7 +160,7 @@ def make_barclamp(
         raise Refused(f"There is no directory {directory}. Make it first, or give another with --directory.")
     if os.path.lexists(target):
         raise Refused(f"There is a {target} already. Choose another name, or remove it first.")
-    if any(entry.name == name for entry in metadata.entry_points(group=GROUP)):
+    if any(entry.name == name for entry in metadata.entry_points(group=BARCLAMPS)):
         raise Refused(f"A barclamp {name} is installed already. Choose another name.")
     words = {"@NAME@": name, "@MODULE@": name.replace("-", "_"), **_words(name, noun)}
     try:
@@ -286,7 +286,7 @@ def _refuse_bad_name(name: str) -> None:
 
 
 def _installed() -> list[str]:
-    return sorted({entry.name for entry in metadata.entry_points(group=GROUP)})
+    return sorted({entry.name for entry in metadata.entry_points(group=BARCLAMPS)})
 
 
 def _check(what: str, commands: Sequence[str]) -> dict[str, list[Problem]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from crowbar_core.plugins.entry_points import BARCLAMPS, CORE_JIGS, HAMMERS, JIGS, QUEUES, find, load_one
+from crowbar_core.brought import BARCLAMPS, HAMMERS, JIGS, QUEUES
+from crowbar_core.plugins.entry_points import CORE_JIGS, find, load_one
 from crowbar_core.plugins.loaded import CORE, Failure, Implementation, LoadedAttribute, LoadedBarclamp, LoadedRole
 from crowbar_core.plugins.loading import load
 from crowbar_core.plugins.registry import Registry

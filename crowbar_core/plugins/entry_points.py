@@ -14,9 +14,9 @@ from typing import Any
 
 from stevedore.extension import ExtensionManager
 
+from crowbar_core.brought import JIGS
 from crowbar_core.errors import ConfigError
 
-BARCLAMPS, JIGS, HAMMERS, QUEUES = "crowbar.barclamps", "crowbar.jigs", "crowbar.hammers", "crowbar.queues"
 CORE_JIGS = ("noop", "python")
 
 

@@ -22,10 +22,11 @@ import pluggy
 
 from crowbar_core import builtin, hookspecs
 from crowbar_core.barclamp import PROJECT, Barclamp, Hammer, Jig
+from crowbar_core.brought import BARCLAMPS
 from crowbar_core.domain.attributes import check_declared
 from crowbar_core.domain.names import plain_name
 from crowbar_core.errors import BarclampError
-from crowbar_core.plugins.entry_points import BARCLAMPS, distribution_of, find, package_of, version_of
+from crowbar_core.plugins.entry_points import distribution_of, find, package_of, version_of
 from crowbar_core.plugins.loaded import CORE, LoadedBarclamp
 from crowbar_core.plugins.order import in_order, without_duplicates, without_role_cycles
 from crowbar_core.plugins.own_settings import OwnSetting, read

@@ -18,11 +18,12 @@ from typing import Any, TypeVar
 import pluggy
 
 from crowbar_core.barclamp import PROJECT, Attribute, Declared, Hammer, Jig, Json, NavItem, Panel, Problem, Schema
+from crowbar_core.brought import HAMMERS, JIGS
 from crowbar_core.domain.addresses import Hints
 from crowbar_core.errors import BarclampError, CrowbarError, NotFound, told
 from crowbar_core.logs import log
 from crowbar_core.plugins.defined import Pictures, picture
-from crowbar_core.plugins.entry_points import HAMMERS, JIGS, classes, distribution_of, entries_of
+from crowbar_core.plugins.entry_points import classes, distribution_of, entries_of
 from crowbar_core.plugins.loaded import (
     CORE,
     Failure,

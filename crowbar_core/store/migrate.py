@@ -107,14 +107,14 @@ def _failure(name: str, which: str, error: Exception) -> ConfigError:
 
 def _head(name: str, script: ScriptDirectory) -> str | None:
     try:
-        heads = [script.get_revision(head) for head in script.get_heads()]
+        heads = script.get_heads()
         if len(heads) > 1:
-            files = [f"{Path(one.path).name} ({one.revision})" for one in heads]
+            files = [f"{Path(script.get_revision(head).path).name} ({head})" for head in heads]
             raise ConfigError(
                 f"more than one is the last: {', '.join(sorted(files))}; each but the first "
                 "names the one before it as its down_revision"
             )
-        return script.get_current_head()
+        return heads[0] if heads else None
     except Exception as error:  # reading the revisions runs a barclamp's code
         raise _failure(name, "as its migrations cannot be read", error) from error
 

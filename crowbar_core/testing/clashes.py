@@ -13,7 +13,7 @@ from crowbar_core import brought
 from crowbar_core.barclamp import Declared, Periodic, Service
 from crowbar_core.errors import CrowbarError
 from crowbar_core.plugins import CORE, Registry
-from crowbar_core.web.app import Taken, add_blueprint
+from crowbar_core.web.app import Taken, tried
 
 _NAMED: tuple[tuple[str, type, Callable[[Any], str], str], ...] = (
     ("register_services", Service, lambda one: one.name, "service"),
@@ -27,10 +27,8 @@ def beside_others(registry: Registry, barclamp: str, app: Flask) -> tuple[Taken,
     taken, names = Taken(list(app.url_map.iter_rules())), dict.fromkeys(app.blueprints, "the core")
     for one, blueprints in registry.blueprints():
         if one.name != barclamp:
-            trial = Flask(__name__, static_folder=None, template_folder=None)
             with contextlib.suppress(CrowbarError):  # what is left out of theirs takes nothing
-                for blueprint in blueprints:
-                    add_blueprint(trial, one.name, blueprint, taken)
+                trial = tried(one.name, blueprints, taken)
                 taken.add(f"barclamp {one.name}", list(trial.url_map.iter_rules()))
                 names |= dict.fromkeys(trial.blueprints, f"barclamp {one.name}")
     return taken, names

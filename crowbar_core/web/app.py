@@ -112,10 +112,7 @@ def _register(app: Flask, parts: Parts, *, barclamps: bool) -> None:
     taken = Taken(list(app.url_map.iter_rules()))
     for barclamp, blueprints in parts.registry.blueprints() if barclamps else ():
         try:
-            # First on an application that nobody asks: what cannot be must not be there by half.
-            trial = Flask(__name__, static_folder=None, template_folder=None)
-            for blueprint in blueprints:
-                add_blueprint(trial, barclamp.name, blueprint, taken)
+            trial = tried(barclamp.name, blueprints, taken)
             permissions(trial)
             for blueprint in blueprints:
                 _add(app, barclamp.name, blueprint)
@@ -155,6 +152,16 @@ class Taken:
             if (met := _matching(theirs, example)) is not None:
                 return met, known, self._owners[known]
         return None
+
+
+def tried(barclamp: str, blueprints: Iterable[Any], taken: Taken) -> Flask:
+    """An application that nobody asks, with these blueprints of a barclamp alone: what cannot be must not be on the
+    real one by half. Raises as ``add_blueprint``.
+    """
+    trial = Flask(__name__, static_folder=None, template_folder=None)
+    for blueprint in blueprints:
+        add_blueprint(trial, barclamp, blueprint, taken)
+    return trial
 
 
 def add_blueprint(app: Flask, barclamp: str, blueprint: Any, taken: Taken) -> None:

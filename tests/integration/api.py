@@ -15,7 +15,8 @@ from sqlalchemy import insert, select, update
 from werkzeug.test import TestResponse
 
 from crowbar_core import Attribute, Barclamp, Hint, NodeRoleView, Pending, Role, Task, hookimpl
-from crowbar_core.plugins.entry_points import BARCLAMPS, entries_of
+from crowbar_core.brought import BARCLAMPS
+from crowbar_core.plugins.entry_points import entries_of
 from crowbar_core.services.build import build_parts
 from crowbar_core.services.people import users
 from crowbar_core.services.turns.parts import Parts
